@@ -1,0 +1,378 @@
+//! The inventory: everything of this host that a container can be given.
+//!
+//! It is the one value that discovery hands to the CDI generator, to the
+//! planner and to `gpusetup detect`. Paths named `path` are what a container
+//! sees (the driver root already taken off); paths named `host_path` are where
+//! the host has them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything of this host that a container can be given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Format of this document; readers refuse what they do not know. Now 1.
+    pub schema: u32,
+    /// Where the driver's user space lives on the host, `/` for most.
+    pub driver_root: PathBuf,
+    /// What must still be the same for a stored inventory to be used.
+    pub freshness: Freshness,
+    /// The loaded driver with its files, if there is one.
+    pub driver: Option<Driver>,
+    /// GPUs in index order.
+    pub gpus: Vec<Gpu>,
+    /// Nodes every GPU container needs: nvidiactl, nvidia-uvm and so on.
+    pub control_nodes: Vec<ControlNode>,
+}
+
+/// What a stored inventory depends on. Cheap to read again at container start:
+/// two small files and two `stat` calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Version of the loaded driver.
+    pub driver_version: String,
+    /// Inode and modification time (ns) of `<driver root>/etc/ld.so.cache`.
+    pub ld_cache: Option<(u64, i128)>,
+    /// Modification time (ns) of `/proc/driver/nvidia-caps/mig-minors` content, as a hash of it.
+    pub mig: Option<u64>,
+}
+
+/// The loaded driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Driver {
+    /// For instance `580.65.06`.
+    pub version: String,
+    /// Highest CUDA version the driver supports, where a source tells it (NVML).
+    pub cuda: Option<(u32, u32)>,
+    /// User-space files of this driver version, sorted by `path`.
+    pub files: Vec<DriverFile>,
+}
+
+/// What kind of file this is, hence how it is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// A shared library of the native word size; goes into the loader cache.
+    Library,
+    /// A 32-bit shared library (`compat32`).
+    Library32,
+    /// A program.
+    Binary,
+    /// GSP firmware.
+    Firmware,
+    /// JSON, ICD and other data files.
+    Config,
+    /// A Unix socket or a directory of pipes (persistenced, fabric manager, MPS).
+    Socket,
+    /// An X.org module; a library nobody looks up through the loader cache.
+    XModule,
+}
+
+/// One file of the driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverFile {
+    /// How it is mounted.
+    pub kind: FileKind,
+    /// Where a container sees it.
+    pub path: PathBuf,
+    /// Where the host has it, links resolved.
+    pub host_path: PathBuf,
+    /// A container gets it when it asks for one of these.
+    pub capabilities: Capabilities,
+    /// ELF `DT_SONAME`, for libraries.
+    pub soname: Option<String>,
+    /// Links to make for it: `libcuda.so`, `gbm/nvidia-drm_gbm.so` and the like.
+    /// The SONAME link is not listed, it follows from `soname`.
+    pub links: Vec<Link>,
+}
+
+/// A symbolic link a container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Where the link is.
+    pub path: PathBuf,
+    /// What it says, relative or absolute.
+    pub target: PathBuf,
+}
+
+/// A character device node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Where a container sees it.
+    pub path: PathBuf,
+    /// Where the host has it.
+    pub host_path: PathBuf,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits on the host, without the file type.
+    pub mode: u32,
+    /// Owner on the host.
+    pub uid: u32,
+    /// Group on the host.
+    pub gid: u32,
+}
+
+/// A node that belongs to no single GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlNode {
+    /// The node.
+    pub node: DeviceNode,
+    /// A container gets it when it asks for one of these (nvidiactl: any).
+    pub capabilities: Capabilities,
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// NVML's index: PCI order among the GPUs the driver has.
+    pub index: u32,
+    /// The N of `/dev/nvidiaN`; not always the index.
+    pub minor: u32,
+    /// `GPU-xxxxxxxx-…`, where a source tells it.
+    pub uuid: Option<String>,
+    /// Product name.
+    pub name: Option<String>,
+    /// Product line, as NVML names it (`Tesla`, `GeForce`, …).
+    pub brand: Option<String>,
+    /// Compute capability.
+    pub compute_capability: Option<(u32, u32)>,
+    /// Where it sits.
+    pub pci: PciAddress,
+    /// `/dev/nvidiaN`.
+    pub node: DeviceNode,
+    /// `/dev/dri/cardN` and `/dev/dri/renderDN` of the same PCI device.
+    pub drm: Vec<DeviceNode>,
+    /// `/dev/dri/by-path` links to those.
+    pub drm_links: Vec<Link>,
+    /// True when the GPU is partitioned: whole-GPU requests then mean its slices.
+    pub mig_enabled: bool,
+    /// Its slices, in MIG index order.
+    pub mig: Vec<MigDevice>,
+}
+
+/// One MIG slice (a compute instance in a GPU instance).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigDevice {
+    /// MIG index on its GPU, the second number of `0:1`.
+    pub index: u32,
+    /// `MIG-xxxxxxxx-…`, where a source tells it (NVML only).
+    pub uuid: Option<String>,
+    /// GPU instance id.
+    pub gpu_instance: u32,
+    /// Compute instance id.
+    pub compute_instance: u32,
+    /// For instance `1g.10gb`.
+    pub profile: Option<String>,
+    /// The `/dev/nvidia-caps/nvidia-capN` nodes for the two `access` files.
+    pub nodes: Vec<DeviceNode>,
+    /// The two `access` files below `/proc/driver/nvidia/capabilities`.
+    pub access_files: Vec<PathBuf>,
+}
+
+/// A PCI address: `dddddddd:bb:dd.f`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciAddress {
+    /// Domain.
+    pub domain: u32,
+    /// Bus.
+    pub bus: u8,
+    /// Device.
+    pub device: u8,
+    /// Function.
+    pub function: u8,
+}
+
+/// The text is not a PCI address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a PCI address such as 0000:3b:00.0")]
+pub struct BadPciAddress(String);
+
+impl fmt::Display for PciAddress {
+    /// The form of sysfs: a domain of at least four hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domain,
+            bus,
+            device,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+    }
+}
+
+impl FromStr for PciAddress {
+    type Err = BadPciAddress;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let bad = || BadPciAddress(s.to_owned());
+        let (rest, function) = s.rsplit_once('.').unwrap_or((s, "0"));
+        let mut parts = rest.rsplitn(3, ':');
+        let device = parts.next().ok_or_else(bad)?;
+        let bus = parts.next().ok_or_else(bad)?;
+        let domain = parts.next().unwrap_or("0");
+        Ok(Self {
+            domain: u32::from_str_radix(domain, 16).map_err(|_| bad())?,
+            bus: u8::from_str_radix(bus, 16).map_err(|_| bad())?,
+            device: u8::from_str_radix(device, 16).map_err(|_| bad())?,
+            function: u8::from_str_radix(function, 16).map_err(|_| bad())?,
+        })
+    }
+}
+
+impl Serialize for PciAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PciAddress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a container may ask of the driver; the words of `NVIDIA_DRIVER_CAPABILITIES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Capability {
+    /// CUDA and OpenCL.
+    Compute = 1,
+    /// 32-bit libraries.
+    Compat32 = 2,
+    /// OpenGL, Vulkan, EGL.
+    Graphics = 4,
+    /// nvidia-smi and NVML.
+    Utility = 8,
+    /// Encode, decode, VDPAU.
+    Video = 16,
+    /// X.org and mode setting.
+    Display = 32,
+    /// NGX.
+    Ngx = 64,
+}
+
+impl Capability {
+    /// All of them, in the order the documentation lists them.
+    pub const ALL: [Self; 7] = [
+        Self::Compute,
+        Self::Compat32,
+        Self::Graphics,
+        Self::Utility,
+        Self::Video,
+        Self::Display,
+        Self::Ngx,
+    ];
+
+    /// The word used in `NVIDIA_DRIVER_CAPABILITIES` and in our tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Compat32 => "compat32",
+            Self::Graphics => "graphics",
+            Self::Utility => "utility",
+            Self::Video => "video",
+            Self::Display => "display",
+            Self::Ngx => "ngx",
+        }
+    }
+
+    /// The capability of that word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.word() == word)
+    }
+}
+
+/// A set of [`Capability`].
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    /// No capability.
+    pub const NONE: Self = Self(0);
+    /// Every capability.
+    pub const ALL: Self = Self(127);
+
+    /// The set of these.
+    pub fn of(list: &[Capability]) -> Self {
+        Self(list.iter().fold(0, |bits, c| bits | *c as u8))
+    }
+
+    /// Adds one.
+    #[must_use]
+    pub fn with(self, capability: Capability) -> Self {
+        Self(self.0 | capability as u8)
+    }
+
+    /// Whether this one is in the set.
+    pub fn has(self, capability: Capability) -> bool {
+        self.0 & capability as u8 != 0
+    }
+
+    /// Whether the two sets share one.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What either has.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// No capability in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its members in [`Capability::ALL`]'s order.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.into_iter().filter(move |c| self.has(*c))
+    }
+}
+
+impl fmt::Display for Capabilities {
+    /// Comma list, as in `NVIDIA_DRIVER_CAPABILITIES`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, capability) in self.iter().enumerate() {
+            if n > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(capability.word())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Capabilities({self})")
+    }
+}
+
+impl Serialize for Capabilities {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Capabilities {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::of(&Vec::<Capability>::deserialize(deserializer)?))
+    }
+}

@@ -1,0 +1,62 @@
+//! The edits a GPU container needs, apart from how they are carried out.
+//!
+//! `plan` makes them from a request and the inventory, `generate` from the
+//! inventory alone (then they become a CDI spec). `spec` and `live` carry them
+//! out. All four share this value, so they cannot disagree.
+
+use std::path::PathBuf;
+
+use gpu_host::{DeviceNode, Link};
+
+/// What one container gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Environment variables to set; a name already there is replaced.
+    pub env: Vec<(String, String)>,
+    /// Device nodes, each with a device-cgroup rule `rw`.
+    pub devices: Vec<DeviceNode>,
+    /// Supplementary groups a non-root process needs to open those nodes.
+    pub additional_gids: Vec<u32>,
+    /// Files and directories of the host.
+    pub mounts: Vec<Mount>,
+    /// Symbolic links, beyond the SONAME links of `libraries`.
+    pub links: Vec<Link>,
+    /// Libraries among `mounts`: each gets its SONAME link and its entry in ld.so.cache.
+    pub libraries: Vec<Library>,
+    /// Give the container a `/proc/driver/nvidia/params` with `ModifyDeviceFiles: 0`,
+    /// so that the driver's user space does not make device nodes on its own.
+    pub forbid_device_node_creation: bool,
+}
+
+/// How a mount's flags are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A library, program, firmware or data file: `ro,nosuid,nodev`.
+    File,
+    /// A socket or pipe directory: `nosuid,nodev,noexec`, writable.
+    Socket,
+    /// A file of procfs: `ro,nosuid,nodev,noexec`.
+    Proc,
+}
+
+/// A bind mount. Propagation is always private.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Flags.
+    pub kind: MountKind,
+    /// On the host, links resolved.
+    pub host_path: PathBuf,
+    /// In the container.
+    pub path: PathBuf,
+}
+
+/// A library in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// In the container.
+    pub path: PathBuf,
+    /// `DT_SONAME`; the file's own name where the ELF has none.
+    pub soname: String,
+    /// A 32-bit one.
+    pub compat32: bool,
+}
