@@ -1,0 +1,54 @@
+//! A change to one file, as a value.
+//!
+//! Engines say the changes they want, `plan` shows them, `apply` carries them
+//! out, the receipt keeps them, `undo` reverses them. None of these can
+//! disagree, because they share this value.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One file, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The path as the engine names it, absolute within the root. A symbolic
+    /// link stays; the file it leads to is written.
+    pub path: PathBuf,
+    /// Content now; `None` where there is no such file.
+    pub before: Option<Vec<u8>>,
+    /// Content wanted; `None` where the file is to go.
+    pub after: Option<Vec<u8>>,
+    /// Permission bits for a file that is created; an existing file keeps its own.
+    pub mode: u32,
+    /// What the change does, in words for the plan: `add runtime "nvidia"; turn on CDI`.
+    pub why: String,
+    /// How to take our part out of the file when the user has changed it since.
+    pub kind: FileKind,
+}
+
+/// What kind of file it is; decides how an undo merges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum FileKind {
+    /// A file of the user's in JSON with comments allowed; ours are the values at `keys`.
+    Json {
+        /// Key paths we set, for instance `["runtimes", "nvidia"]`.
+        keys: Vec<Vec<String>>,
+    },
+    /// A file of the user's in TOML; ours are the values at `keys`.
+    Toml {
+        /// Key paths we set.
+        keys: Vec<Vec<String>>,
+    },
+    /// A file that is ours as a whole: a drop-in.
+    Own,
+    /// A file that is ours and made anew at every boot: the CDI spec.
+    Generated,
+}
+
+impl Change {
+    /// Whether carrying it out would change anything.
+    pub fn is_needed(&self) -> bool {
+        self.before != self.after
+    }
+}
