@@ -29,7 +29,7 @@ pub struct Inventory {
 }
 
 /// What a stored inventory depends on. Cheap to read again at container start:
-/// two small files and two `stat` calls.
+/// a few small files and directories, one `stat`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     /// `/proc/sys/kernel/random/boot_id`.
@@ -37,9 +37,9 @@ pub struct Freshness {
     /// Version of the loaded driver.
     pub driver_version: String,
     /// Inode and modification time (ns) of `<driver root>/etc/ld.so.cache`.
-    pub ld_cache: Option<(u64, i128)>,
-    /// Modification time (ns) of `/proc/driver/nvidia-caps/mig-minors` content, as a hash of it.
-    pub mig: Option<u64>,
+    pub ld_cache: Option<(u64, i64)>,
+    /// Hash over the names of the GPUs and MIG instances that the driver's procfs lists.
+    pub devices: u64,
 }
 
 /// The loaded driver.

@@ -3,12 +3,33 @@
 //! This crate answers questions and changes nothing. Everything is read below a
 //! [`Root`], so a test's directory tree, a driver root such as
 //! `/run/nvidia/driver` and the real host are the same code. The answer to
-//! "what can containers here be given?" is one serializable [`Inventory`].
-#![forbid(unsafe_code)]
+//! "what can containers here be given?" is one serializable [`Inventory`],
+//! made by [`discover`].
+#![deny(unsafe_code)]
 
+pub mod cgroup;
+pub mod discover;
+pub mod distro;
+mod drm;
+mod elf;
+mod files;
+pub mod freshness;
+pub mod init;
 pub mod inventory;
+pub mod kernel;
+pub mod ldcache;
+mod mig;
+mod nodes;
+#[cfg(feature = "nvml")]
+#[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
+mod nvml;
+mod procfs;
+pub mod root;
 
+pub use discover::{Options, discover};
+pub use freshness::freshness;
 pub use inventory::{
-    Capabilities, Capability, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
-    MigDevice, PciAddress,
+    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Freshness,
+    Gpu, Inventory, Link, MigDevice, PciAddress,
 };
+pub use root::Root;

@@ -3,9 +3,23 @@
 //! it, and in the namespaces of a container that already exists.
 //!
 //! This crate is the security boundary. Everything below a container's root
-//! file system is hostile: it is reached through `rootfs` alone, by descriptor,
-//! never by a path string.
+//! file system is hostile: it is reached through [`rootfs`] alone, by descriptor,
+//! never by a path string. unsafe is in `live/sys.rs` and nowhere else.
+#![deny(unsafe_code)]
 
 pub mod edits;
+pub mod error;
+pub mod generate;
+pub mod inventory_store;
+pub mod ldcache;
+pub mod live;
+pub mod plan;
+pub mod policy;
+pub mod prepare;
+pub mod request;
+pub mod requirements;
+pub mod rootfs;
+pub mod spec;
 
 pub use edits::{Edits, Library, Mount, MountKind};
+pub use error::Error;

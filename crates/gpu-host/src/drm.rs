@@ -1,0 +1,36 @@
+//! DRM nodes of a GPU, found by its PCI address.
+
+use std::path::Path;
+
+use crate::inventory::{DeviceNode, Link, PciAddress};
+use crate::nodes;
+use crate::root::Root;
+
+/// `card` and `renderD` nodes of that PCI device, and the `by-path` links to them.
+pub(crate) fn of(root: &Root, dev_root: &Path, pci: PciAddress) -> (Vec<DeviceNode>, Vec<Link>) {
+    let names = root
+        .read_dir(format!("/sys/bus/pci/devices/{pci}/drm"))
+        .unwrap_or_default();
+    let dri = Path::new("/dev/dri");
+    let nodes: Vec<DeviceNode> = names
+        .iter()
+        .filter_map(|name| name.to_str())
+        .filter(|name| name.starts_with("card") || name.starts_with("renderD"))
+        .filter_map(|name| nodes::at(root, dev_root, &dri.join(name)))
+        .collect();
+    // udev's 60-drm.rules: by-path/pci-<address>-card and -render, relative links.
+    let links = ["card", "render"]
+        .into_iter()
+        .filter_map(|kind| {
+            let name = format!("dev/dri/by-path/pci-{pci}-{kind}");
+            let target = root.read_link(dev_root.join(&name)).ok()?;
+            let file = target.file_name()?;
+            nodes.iter().find(|n| n.path.file_name() == Some(file))?;
+            Some(Link {
+                path: Path::new("/").join(&name),
+                target: Path::new("..").join(file),
+            })
+        })
+        .collect();
+    (nodes, links)
+}

@@ -1,0 +1,77 @@
+//! Whether a stored inventory still describes this host.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::discover::loaded_version;
+use crate::inventory::{Freshness, Inventory};
+use crate::root::Root;
+
+/// The key of the host as it is now. What cannot be read stays empty.
+pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
+    let ld_cache = root
+        .metadata(driver_root.join("etc/ld.so.cache"))
+        .ok()
+        .map(|m| {
+            (
+                m.ino(),
+                m.mtime()
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(m.mtime_nsec()),
+            )
+        });
+    Freshness {
+        boot_id: root
+            .read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|s| s.trim().to_owned())
+            .unwrap_or_default(),
+        driver_version: loaded_version(root).unwrap_or_default(),
+        ld_cache,
+        devices: devices(root),
+    }
+}
+
+impl Inventory {
+    /// Whether this inventory, stored earlier, still describes the host.
+    pub fn is_fresh(&self, root: &Root) -> bool {
+        self.schema == 1 && self.freshness == freshness(root, &self.driver_root)
+    }
+}
+
+fn devices(root: &Root) -> u64 {
+    let mut hash = Fnv::new();
+    for gpu in names(root, Path::new("/proc/driver/nvidia/gpus")) {
+        hash.add(gpu.as_os_str());
+    }
+    for gpu in names(root, Path::new("/proc/driver/nvidia/capabilities")) {
+        for instance in names(root, &gpu.join("mig")) {
+            hash.add(instance.as_os_str());
+            for compute in names(root, &instance) {
+                hash.add(compute.as_os_str());
+            }
+        }
+    }
+    hash.0
+}
+
+fn names(root: &Root, dir: &Path) -> Vec<PathBuf> {
+    let found = root.read_dir(dir).unwrap_or_default();
+    found.into_iter().map(|n| dir.join(n)).collect()
+}
+
+/// FNV-1a, 64 bit: the same on every build, unlike std's hasher.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, text: &OsStr) {
+        for byte in text.as_bytes().iter().chain(&[0]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

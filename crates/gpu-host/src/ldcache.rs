@@ -1,0 +1,177 @@
+//! Reading `/etc/ld.so.cache`.
+//!
+//! Format: glibc `sysdeps/generic/dl-cache.h`, `glibc-ld.so.cache1.1`, alone or
+//! behind the older `ld.so-1.7.0` part. Numbers are of the host's byte order.
+
+use std::path::PathBuf;
+
+const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
+const NEW_MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+/// `struct cache_file_new`: magic, `nlibs`, `len_strings`, flags, padding, `extension_offset`, unused.
+const NEW_HEADER: usize = 48;
+/// `struct file_entry_new`: flags, key, value, osversion, hwcap.
+const NEW_ENTRY: usize = 24;
+/// `struct file_entry`: flags, key, value.
+const OLD_ENTRY: usize = 12;
+
+/// One library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Name the loader looks up.
+    pub soname: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// `FLAG_*` of dl-cache.h: kind of libc and architecture.
+    pub flags: u32,
+    /// Hardware capabilities the library wants; 0 for most.
+    pub hwcap: u64,
+}
+
+/// Why a cache cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCache {
+    /// Neither format.
+    #[error("not an ld.so.cache of glibc 2.2 or later")]
+    Magic,
+    /// A number in it leads out of the file.
+    #[error("ld.so.cache is cut short or damaged")]
+    Damaged,
+}
+
+/// Every entry, in the file's order. Never panics; what is no UTF-8 is an error.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
+    let cache = new_part(bytes)?;
+    let count = number(cache, 20)? as usize;
+    // An entry takes 24 bytes: a count beyond that is a lie, found before memory is asked for.
+    if count > cache.len() / NEW_ENTRY {
+        return Err(BadCache::Damaged);
+    }
+    (0..count)
+        .map(|n| {
+            let at = NEW_HEADER + n * NEW_ENTRY;
+            let low = u64::from(number(cache, at + 16)?);
+            let high = u64::from(number(cache, at + 20)?);
+            Ok(Entry {
+                flags: number(cache, at)?,
+                soname: text(cache, number(cache, at + 4)?)?,
+                path: text(cache, number(cache, at + 8)?)?.into(),
+                hwcap: if cfg!(target_endian = "little") {
+                    high << 32 | low
+                } else {
+                    low << 32 | high
+                },
+            })
+        })
+        .collect()
+}
+
+/// String offsets count from the start of this part.
+fn new_part(bytes: &[u8]) -> Result<&[u8], BadCache> {
+    if bytes.starts_with(NEW_MAGIC) {
+        return Ok(bytes);
+    }
+    if !bytes.starts_with(OLD_MAGIC) {
+        return Err(BadCache::Magic);
+    }
+    let count = number(bytes, OLD_MAGIC.len())? as usize;
+    let end = count
+        .checked_mul(OLD_ENTRY)
+        .and_then(|n| n.checked_add(OLD_MAGIC.len() + 4))
+        .ok_or(BadCache::Damaged)?;
+    // ALIGN_CACHE: the new part starts at a multiple of its alignment, 8.
+    let new = bytes
+        .get(end.checked_next_multiple_of(8).ok_or(BadCache::Damaged)?..)
+        .ok_or(BadCache::Damaged)?;
+    if new.starts_with(NEW_MAGIC) {
+        Ok(new)
+    } else {
+        Err(BadCache::Magic)
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
+    bytes
+        .get(at..)
+        .and_then(|b| b.first_chunk())
+        .map(|b| u32::from_ne_bytes(*b))
+        .ok_or(BadCache::Damaged)
+}
+
+fn text(bytes: &[u8], at: u32) -> Result<String, BadCache> {
+    let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
+    // PATH_MAX: nothing longer can be opened.
+    let from = from.get(..4096).unwrap_or(from);
+    let end = from.iter().position(|b| *b == 0).ok_or(BadCache::Damaged)?;
+    String::from_utf8(from[..end].to_vec()).map_err(|_| BadCache::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cache(entries: &[(&str, &str)]) -> Vec<u8> {
+        let mut strings = Vec::new();
+        let start = NEW_HEADER + entries.len() * NEW_ENTRY;
+        let mut table = Vec::new();
+        for (soname, path) in entries {
+            let mut put = |s: &str| {
+                let at = u32::try_from(start + strings.len()).unwrap();
+                strings.extend_from_slice(s.as_bytes());
+                strings.push(0);
+                at
+            };
+            let (key, value) = (put(soname), put(path));
+            for n in [0x0303, key, value, 0, 0, 0] {
+                table.extend_from_slice(&u32::to_ne_bytes(n));
+            }
+        }
+        let mut bytes = NEW_MAGIC.to_vec();
+        bytes.extend_from_slice(&u32::try_from(entries.len()).unwrap().to_ne_bytes());
+        bytes.resize(NEW_HEADER, 0);
+        bytes.extend(table);
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn entries_are_read() {
+        let bytes = cache(&[
+            ("libcuda.so.1", "/usr/lib/libcuda.so.1"),
+            ("libc.so.6", "/lib/libc.so.6"),
+        ]);
+        let entries = parse(&bytes).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].soname, "libcuda.so.1");
+        assert_eq!(entries[1].path, PathBuf::from("/lib/libc.so.6"));
+        assert_eq!(entries[0].flags, 0x0303);
+    }
+
+    #[test]
+    fn the_old_header_is_skipped() {
+        let mut bytes = OLD_MAGIC.to_vec();
+        bytes.extend_from_slice(&1u32.to_ne_bytes());
+        bytes.resize(bytes.len() + OLD_ENTRY, 0);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend(cache(&[("a", "/a")]));
+        assert_eq!(parse(&bytes).unwrap().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+            let _ = parse(&[NEW_MAGIC, &bytes].concat());
+            let _ = parse(&[OLD_MAGIC, &bytes].concat());
+        }
+
+        #[test]
+        fn damage_never_panics(at: prop::sample::Index, to: u8) {
+            let mut bytes = cache(&[("libcuda.so.1", "/usr/lib/libcuda.so.1")]);
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let _ = parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What can keep a container from getting its GPUs.
+
+use std::path::{Path, PathBuf};
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container asks for a device that is not there.
+    #[error("no GPU {asked:?} on this host; there are {there}")]
+    NoSuchDevice {
+        /// As asked for.
+        asked: String,
+        /// Those there are.
+        there: String,
+    },
+    /// More than one device has that prefix.
+    #[error("{asked:?} fits several devices: {fits}; give more of the UUID")]
+    Ambiguous {
+        /// As asked for.
+        asked: String,
+        /// What it fits.
+        fits: String,
+    },
+    /// No driver is loaded.
+    #[error("no NVIDIA driver is loaded on this host; `gpusetup detect` tells what is missing")]
+    NoDriver,
+    /// A capability that is none.
+    #[error("NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all")]
+    Capability(String),
+    /// The container asks by environment but policy lets only privileged ones do so.
+    #[error("policy: an unprivileged container may not ask for GPUs by NVIDIA_VISIBLE_DEVICES (accept-nvidia-visible-devices-envvar-when-unprivileged in {0})")]
+    Unprivileged(PathBuf),
+    /// A requirement of the image is not met.
+    #[error("the image requires {requirement}, this host has {has}; set NVIDIA_DISABLE_REQUIRE=1 to start it all the same")]
+    Requirement {
+        /// As the image says it.
+        requirement: String,
+        /// What the host has.
+        has: String,
+    },
+    /// A requirement that cannot be read.
+    #[error("requirement {0:?} cannot be read; it should look like cuda>=12.4")]
+    BadRequirement(String),
+    /// config.toml cannot be used.
+    #[error("{path}: {why}")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Looking at the host failed.
+    #[error(transparent)]
+    Discover(#[from] gpu_host::discover::Error),
+    /// A CDI spec or an OCI config cannot be used.
+    #[error(transparent)]
+    Cdi(#[from] cdi::Error),
+    /// A file of the host.
+    #[error("{path}: {source}")]
+    Host {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something in the container's root file system.
+    #[error("in the container: {path}: {what}: {source}")]
+    Rootfs {
+        /// Path in the container.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The container's state or spec is not what the OCI specification says.
+    #[error("{0}")]
+    State(String),
+    /// A system call on the container's namespaces or cgroup.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn host(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Host {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System {
+            what: what.into(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The stored inventory, so that a container start need not look at the host.
+
+use std::io::Write;
+use std::path::Path;
+
+use gpu_host::{Inventory, Options, Root, discover};
+
+use crate::error::Error;
+use crate::policy::Policy;
+
+/// Where it is; gone after a reboot, as it should be.
+pub const PATH: &str = "/run/gpusetup/inventory.json";
+
+/// As the file holds it.
+pub fn to_bytes(inventory: &Inventory) -> Result<Vec<u8>, Error> {
+    let mut bytes = serde_json::to_vec(inventory).map_err(|e| Error::State(e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The stored inventory, if it can be read and still describes the host.
+pub fn load(root: &Root) -> Option<Inventory> {
+    let inventory: Inventory = serde_json::from_slice(&root.read(PATH).ok()?).ok()?;
+    inventory.is_fresh(root).then_some(inventory)
+}
+
+/// Writes it, atomically.
+pub fn store(root: &Root, inventory: &Inventory) -> Result<(), Error> {
+    let path = root.host_path(PATH);
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let failed = |e| Error::host(&path)(e);
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let temporary = dir.join(format!(".inventory.{}", std::process::id()));
+    let mut file = std::fs::File::create(&temporary).map_err(failed)?;
+    file.write_all(&to_bytes(inventory)?).map_err(failed)?;
+    std::fs::rename(&temporary, &path).map_err(failed)
+}
+
+/// The inventory to plan with: the one the policy names, the stored one, or a fresh look.
+pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
+    if let Some(path) = &policy.inventory {
+        let bytes = root.read(path).map_err(Error::host(path))?;
+        return serde_json::from_slice(&bytes).map_err(|e| Error::Policy {
+            path: path.clone(),
+            why: e.to_string(),
+        });
+    }
+    if let Some(inventory) = load(root) {
+        return Ok(inventory);
+    }
+    let options = Options {
+        driver_root: policy.driver_root.clone(),
+        nvml: false,
+        ..Options::new(root.clone())
+    };
+    Ok(discover(&options)?)
+}
