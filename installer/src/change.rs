@@ -14,10 +14,10 @@ pub struct Change {
     /// The path as the engine names it, absolute within the root. A symbolic
     /// link stays; the file it leads to is written.
     pub path: PathBuf,
-    /// Content now; `None` where there is no such file.
-    pub before: Option<Vec<u8>>,
-    /// Content wanted; `None` where the file is to go.
-    pub after: Option<Vec<u8>>,
+    /// Text now; `None` where there is no such file. All we edit is UTF-8 text.
+    pub before: Option<String>,
+    /// Text wanted; `None` where the file is to go.
+    pub after: Option<String>,
     /// Permission bits for a file that is created; an existing file keeps its own.
     pub mode: u32,
     /// What the change does, in words for the plan: `add runtime "nvidia"; turn on CDI`.

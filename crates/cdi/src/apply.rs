@@ -88,7 +88,7 @@ fn add_node(
         _ => {
             let found = stat(host).map_err(|e| failed(e.to_string()))?;
             let kind = node.kind.clone().unwrap_or(found.kind.to_string());
-            if !kind.starts_with(found.kind) && !(kind == "u" && found.kind == 'c') {
+            if !(kind.starts_with(found.kind) || kind == "u" && found.kind == 'c') {
                 return Err(failed(format!("is of type {}, not {kind}", found.kind)));
             }
             (kind, found.major, found.minor, Some(found))

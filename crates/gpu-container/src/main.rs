@@ -1,1 +1,61 @@
-fn main() {}
+//! One static binary for everything at a container's start: which program it is, its
+//! name says, or the first argument where the name is `gpu-container`.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod hook;
+mod log;
+mod prestart;
+mod probe;
+mod runtime;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+gpu-container: GPUs for containers. Started by container engines, not by hand.
+
+  gpu-container runtime ARGS…     OCI runtime: edits config.json, then runs runc or crun
+  gpu-container hook cdi …        the hook of our CDI spec
+  gpu-container prestart          the hook of `docker run --gpus`
+  gpu-container probe             what a container sees of GPUs, as JSON
+
+`gpusetup` sets engines up to start it.";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_owned();
+    let mut args: Vec<OsString> = args.collect();
+    let applet = match name.to_str() {
+        // Started as a hook by the link's target instead of the link's name.
+        Some("gpu-container") | None => {
+            if args.is_empty() {
+                eprintln!("{USAGE}");
+                return ExitCode::from(4);
+            }
+            args.remove(0)
+        }
+        Some(name) => name.into(),
+    };
+    match applet.to_str().unwrap_or_default() {
+        "runtime" | "gpu-container-runtime" | "nvidia-container-runtime" => runtime::run(&args),
+        "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
+        "prestart" => prestart::run(&[OsString::from("prestart")]),
+        "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
+        "probe" | "gpu-container-probe" => probe::run(),
+        "--version" => {
+            println!("gpu-container {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        "--help" | "-h" => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("gpu-container: no program is called {other:?}\n\n{USAGE}");
+            ExitCode::from(4)
+        }
+    }
+}

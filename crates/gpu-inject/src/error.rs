@@ -25,13 +25,19 @@ pub enum Error {
     #[error("no NVIDIA driver is loaded on this host; `gpusetup detect` tells what is missing")]
     NoDriver,
     /// A capability that is none.
-    #[error("NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all")]
+    #[error(
+        "NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all"
+    )]
     Capability(String),
     /// The container asks by environment but policy lets only privileged ones do so.
-    #[error("policy: an unprivileged container may not ask for GPUs by NVIDIA_VISIBLE_DEVICES (accept-nvidia-visible-devices-envvar-when-unprivileged in {0})")]
+    #[error(
+        "policy: an unprivileged container may not ask for GPUs by NVIDIA_VISIBLE_DEVICES (accept-nvidia-visible-devices-envvar-when-unprivileged in {0})"
+    )]
     Unprivileged(PathBuf),
     /// A requirement of the image is not met.
-    #[error("the image requires {requirement}, this host has {has}; set NVIDIA_DISABLE_REQUIRE=1 to start it all the same")]
+    #[error(
+        "the image requires {requirement}, this host has {has}; set NVIDIA_DISABLE_REQUIRE=1 to start it all the same"
+    )]
     Requirement {
         /// As the image says it.
         requirement: String,

@@ -58,13 +58,21 @@ pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec
         let names = [Some(gpu.index.to_string()), gpu.uuid.clone()];
         add(names.into_iter().flatten().collect(), &parts);
         for slice in &gpu.mig {
-            let names = [Some(format!("{}:{}", gpu.index, slice.index)), slice.uuid.clone()];
-            add(names.into_iter().flatten().collect(), &[Picked::Slice(gpu, slice)]);
+            let names = [
+                Some(format!("{}:{}", gpu.index, slice.index)),
+                slice.uuid.clone(),
+            ];
+            add(
+                names.into_iter().flatten().collect(),
+                &[Picked::Slice(gpu, slice)],
+            );
         }
     }
     add(vec!["all".into()], &all);
     let mut shared = plan::shared(inventory, options.capabilities);
-    shared.env.push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
+    shared
+        .env
+        .push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
     let mut spec = Spec {
         kind: KIND.into(),
         devices,
@@ -87,7 +95,8 @@ fn edits_of(picked: &[Picked<'_>], options: &GenerateOptions) -> Edits {
 /// Files of the host that a spec names and that are not there: the spec is stale.
 pub fn missing(spec: &Spec, exists: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let edits = || {
-        std::iter::once(&spec.container_edits).chain(spec.devices.iter().map(|d| &d.container_edits))
+        std::iter::once(&spec.container_edits)
+            .chain(spec.devices.iter().map(|d| &d.container_edits))
     };
     let nodes = edits()
         .flat_map(|e| &e.device_nodes)

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use gpu_host::{Capabilities, Capability, DeviceNode, DriverFile, FileKind, Gpu, Inventory, MigDevice};
+use gpu_host::{
+    Capabilities, Capability, DeviceNode, DriverFile, FileKind, Gpu, Inventory, MigDevice,
+};
 
 use crate::edits::{Edits, Library, Mount, MountKind};
 use crate::error::Error;
@@ -47,7 +49,9 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     }
     edits.additional_gids = gids(&edits.devices);
     // A hook or a CDI-aware engine further down must not do it again.
-    edits.env.push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
+    edits
+        .env
+        .push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
     Ok(edits)
 }
 
@@ -58,7 +62,9 @@ pub(crate) fn shared(inventory: &Inventory, capabilities: Capabilities) -> Edits
         ..Edits::default()
     };
     for control in &inventory.control_nodes {
-        if control.capabilities == Capabilities::ALL || control.capabilities.intersects(capabilities) {
+        if control.capabilities == Capabilities::ALL
+            || control.capabilities.intersects(capabilities)
+        {
             edits.devices.push(control.node.clone());
         }
     }
@@ -86,7 +92,11 @@ fn add_file(edits: &mut Edits, file: &DriverFile) {
     });
     edits.links.extend(file.links.iter().cloned());
     if matches!(file.kind, FileKind::Library | FileKind::Library32) {
-        let name = || file.path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let name = || {
+            file.path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+        };
         if let Some(soname) = file.soname.clone().or_else(name) {
             edits.libraries.push(Library {
                 path: file.path.clone(),
@@ -134,7 +144,10 @@ pub(crate) fn gids(nodes: &[DeviceNode]) -> Vec<u32> {
 /// Every device of a partitioned GPU is its slices.
 pub(crate) fn parts(gpu: &Gpu) -> Vec<Picked<'_>> {
     if gpu.mig_enabled {
-        gpu.mig.iter().map(|slice| Picked::Slice(gpu, slice)).collect()
+        gpu.mig
+            .iter()
+            .map(|slice| Picked::Slice(gpu, slice))
+            .collect()
     } else {
         vec![Picked::Whole(gpu)]
     }
@@ -172,14 +185,23 @@ fn find<'a>(inventory: &'a Inventory, asked: &str) -> Result<Vec<Picked<'a>>, Er
         let gpu = gpus.iter().find(|g| g.index == index).ok_or_else(no_such)?;
         return Ok(parts(gpu));
     }
-    if let Some((gpu, slice)) = asked.split_once(':').and_then(|(g, s)| Some((number(g)?, number(s)?))) {
+    if let Some((gpu, slice)) = asked
+        .split_once(':')
+        .and_then(|(g, s)| Some((number(g)?, number(s)?)))
+    {
         let gpu = gpus.iter().find(|g| g.index == gpu).ok_or_else(no_such)?;
-        let slice = gpu.mig.iter().find(|s| s.index == slice).ok_or_else(no_such)?;
+        let slice = gpu
+            .mig
+            .iter()
+            .find(|s| s.index == slice)
+            .ok_or_else(no_such)?;
         return Ok(vec![Picked::Slice(gpu, slice)]);
     }
     // A UUID or a prefix of one (nvidia-docker documentation, "GPU isolation"); the tag
     // alone would fit everything.
-    let is_uuid = ["GPU-", "MIG-"].iter().any(|tag| asked.len() > tag.len() && asked.starts_with(tag));
+    let is_uuid = ["GPU-", "MIG-"]
+        .iter()
+        .any(|tag| asked.len() > tag.len() && asked.starts_with(tag));
     if !is_uuid {
         return Err(no_such());
     }
@@ -282,15 +304,28 @@ mod tests {
             requirements: Vec::new(),
         };
         let edits = plan(&host(), &request, &Policy::default())?;
-        Ok(edits.devices.iter().map(|d| d.path.display().to_string()).collect())
+        Ok(edits
+            .devices
+            .iter()
+            .map(|d| d.path.display().to_string())
+            .collect())
     }
 
     #[test]
     fn exactly_what_is_asked_for() {
         assert_eq!(nodes("0").unwrap(), ["/dev/nvidia0"]);
-        assert_eq!(nodes("2,GPU-0abc,0").unwrap(), ["/dev/nvidia2", "/dev/nvidia0"]);
-        assert_eq!(nodes("1:1").unwrap(), ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap11"]);
-        assert_eq!(nodes("MIG-10").unwrap(), ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap10"]);
+        assert_eq!(
+            nodes("2,GPU-0abc,0").unwrap(),
+            ["/dev/nvidia2", "/dev/nvidia0"]
+        );
+        assert_eq!(
+            nodes("1:1").unwrap(),
+            ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap11"]
+        );
+        assert_eq!(
+            nodes("MIG-10").unwrap(),
+            ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap10"]
+        );
         assert_eq!(nodes("1").unwrap().len(), 3);
         assert_eq!(nodes("nvidia.com/gpu=2").unwrap(), ["/dev/nvidia2"]);
         assert_eq!(nodes("all").unwrap().len(), 5);
@@ -299,7 +334,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_by_name() {
         for asked in ["3", "0:0", "1:2", "GPU-", "GPU-9", "gpu0", "-1", "0x0"] {
-            assert!(matches!(nodes(asked), Err(Error::NoSuchDevice { .. })), "{asked}");
+            assert!(
+                matches!(nodes(asked), Err(Error::NoSuchDevice { .. })),
+                "{asked}"
+            );
         }
         assert!(matches!(nodes("MIG-1"), Err(Error::Ambiguous { .. })));
         assert!(nodes("7").unwrap_err().to_string().contains("0 (GPU-0abc)"));

@@ -75,8 +75,13 @@ impl Policy {
             path: path.to_owned(),
             why,
         };
-        let table: Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
-        let keys = Keys { table: &table, path };
+        let table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+        let keys = Keys {
+            table: &table,
+            path,
+        };
         let mut policy = Self {
             path: path.to_owned(),
             ..Self::default()
@@ -91,7 +96,10 @@ impl Policy {
             "accept-nvidia-visible-devices-envvar-when-unprivileged",
             &mut policy.accept_unprivileged,
         )?;
-        flag("accept-nvidia-visible-devices-as-volume-mounts", &mut policy.accept_mounts)?;
+        flag(
+            "accept-nvidia-visible-devices-as-volume-mounts",
+            &mut policy.accept_mounts,
+        )?;
         flag("disable-require", &mut policy.disable_require)?;
         flag("nvidia-container-cli.no-cgroups", &mut policy.no_cgroups)?;
         let text = |key: &str| keys.get(key, "a string", |v| v.as_str().map(str::to_owned));
@@ -106,8 +114,11 @@ impl Policy {
             let list = v.as_array()?;
             list.iter().map(|w| w.as_str().map(str::to_owned)).collect()
         };
-        let runtimes: Option<Vec<String>> =
-            keys.get("nvidia-container-runtime.runtimes", "a list of strings", words)?;
+        let runtimes: Option<Vec<String>> = keys.get(
+            "nvidia-container-runtime.runtimes",
+            "a list of strings",
+            words,
+        )?;
         if let Some(list) = runtimes.filter(|l| !l.is_empty()) {
             policy.runtimes = list;
         }
@@ -162,7 +173,11 @@ mod tests {
 
     #[test]
     fn a_policy_that_cannot_be_read_lets_nothing_start() {
-        for text in ["disable-require = \"no\"", "[", "nvidia-container-runtime.runtimes = [1]"] {
+        for text in [
+            "disable-require = \"no\"",
+            "[",
+            "nvidia-container-runtime.runtimes = [1]",
+        ] {
             assert!(Policy::from_toml(text, Path::new(PATH)).is_err(), "{text}");
         }
     }

@@ -46,7 +46,10 @@ impl<'a> ContainerView<'a> {
 
     /// The value of an environment variable; the last one wins, as in execve(2)'s readers.
     pub fn env(&self, name: &str) -> Option<&'a str> {
-        self.variables().filter(|(k, _)| *k == name).last().map(|(_, v)| v)
+        self.variables()
+            .filter(|(k, _)| *k == name)
+            .last()
+            .map(|(_, v)| v)
     }
 
     fn variables(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -211,7 +214,9 @@ mod tests {
     }
 
     fn visible(value: &str) -> Visible {
-        read(&[&format!("NVIDIA_VISIBLE_DEVICES={value}")]).unwrap().visible
+        read(&[&format!("NVIDIA_VISIBLE_DEVICES={value}")])
+            .unwrap()
+            .visible
     }
 
     #[test]
@@ -221,7 +226,10 @@ mod tests {
         assert_eq!(visible("void"), Visible::NotAsked);
         assert_eq!(visible("none"), Visible::NoGpu);
         assert_eq!(visible("all"), Visible::All);
-        assert_eq!(visible("0, 0:1,GPU-1"), these(["0", "0:1", "GPU-1"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            visible("0, 0:1,GPU-1"),
+            these(["0", "0:1", "GPU-1"].map(str::to_owned).to_vec())
+        );
         assert_eq!(read(&["CUDA_VERSION=8"]).unwrap().visible, Visible::All);
         let new = read(&["CUDA_VERSION=12", "NVIDIA_REQUIRE_CUDA=cuda>=12"]).unwrap();
         assert_eq!(new.visible, Visible::NotAsked);
@@ -256,7 +264,10 @@ mod tests {
         ]});
         let view = ContainerView::new(&config);
         let mut policy = Policy::default();
-        assert_eq!(Request::read(view, &policy).unwrap().visible, Visible::NotAsked);
+        assert_eq!(
+            Request::read(view, &policy).unwrap().visible,
+            Visible::NotAsked
+        );
         policy.accept_mounts = true;
         let found = Request::read(view, &policy).unwrap().visible;
         assert_eq!(found, Visible::These(vec!["GPU-1".into()]));

@@ -75,7 +75,9 @@ fn holds(condition: &str, inventory: &Inventory, gpus: &[&Gpu]) -> Result<bool, 
             None => Ok(true),
         }),
         "brand" => every(gpus, |g| {
-            let Some(brand) = &g.brand else { return Ok(true) };
+            let Some(brand) = &g.brand else {
+                return Ok(true);
+            };
             let same = brand.eq_ignore_ascii_case(value);
             match operator {
                 "=" => Ok(same),
@@ -98,7 +100,8 @@ fn every(gpus: &[&Gpu], test: impl Fn(&Gpu) -> Result<bool, Error>) -> Result<bo
 
 /// Compares number by number, as many as the requirement gives: 580.65.06 = 580.
 fn versions(has: &str, operator: &str, wanted: &str) -> Option<bool> {
-    let numbers = |text: &str| -> Option<Vec<u32>> { text.split('.').map(|n| n.parse().ok()).collect() };
+    let numbers =
+        |text: &str| -> Option<Vec<u32>> { text.split('.').map(|n| n.parse().ok()).collect() };
     let wanted = numbers(wanted)?;
     let mut has = numbers(has)?;
     has.resize(wanted.len(), 0);
@@ -134,11 +137,26 @@ mod tests {
 
     #[test]
     fn conditions_and_alternatives() {
-        for good in ["cuda>=12.4", "driver=580", "cuda<12 driver>=570,driver<600", "", "brand=tesla", "cuda!=12.0"] {
+        for good in [
+            "cuda>=12.4",
+            "driver=580",
+            "cuda<12 driver>=570,driver<600",
+            "",
+            "brand=tesla",
+            "cuda!=12.0",
+        ] {
             met(good).unwrap();
         }
-        for unmet in ["cuda>=13.1", "driver<580", "cuda<12 driver>600", "cuda>=12,driver>=600"] {
-            assert!(matches!(met(unmet), Err(Error::Requirement { .. })), "{unmet}");
+        for unmet in [
+            "cuda>=13.1",
+            "driver<580",
+            "cuda<12 driver>600",
+            "cuda>=12,driver>=600",
+        ] {
+            assert!(
+                matches!(met(unmet), Err(Error::Requirement { .. })),
+                "{unmet}"
+            );
         }
         for bad in ["cuda", "cuda>=", "cuda>=x", "gpu>=1", "cuda=>12"] {
             assert!(matches!(met(bad), Err(Error::BadRequirement(_))), "{bad}");

@@ -24,7 +24,9 @@ pub enum Nodes {
 pub fn apply(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
     let edits = to_cdi(edits, hook, Nodes::Numbered);
     let mut edited = config.clone();
-    cdi::apply(&mut edited, &edits, &|_| Err(std::io::ErrorKind::NotFound.into()))?;
+    cdi::apply(&mut edited, &edits, &|_| {
+        Err(std::io::ErrorKind::NotFound.into())
+    })?;
     *config = edited;
     Ok(())
 }
@@ -81,7 +83,11 @@ fn hooks(edits: &Edits, hook: &Path) -> Vec<Hook> {
     }
     let mut args = vec!["gpu-container-hook".to_owned(), "cdi".to_owned()];
     for library in &edits.libraries {
-        let flag = if library.compat32 { "--library32" } else { "--library" };
+        let flag = if library.compat32 {
+            "--library32"
+        } else {
+            "--library"
+        };
         args.push(flag.into());
         args.push(format!("{}={}", library.path.display(), library.soname));
     }

@@ -3,6 +3,11 @@
 //! An engine reads, computes and tells; it never writes a file or restarts
 //! anything on its own. `apply` does that, with the engine's [`Change`]s.
 
+mod containerd;
+mod docker;
+mod podman;
+mod unit;
+
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -24,6 +29,18 @@ pub struct Wanted {
     pub runtime_path: PathBuf,
     /// The directory with the drop-in names, `/usr/lib/gpu-container/bin`.
     pub names_dir: PathBuf,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Both,
+            default_runtime: false,
+            runtime_name: "nvidia".into(),
+            runtime_path: "/usr/bin/gpu-container-runtime".into(),
+            names_dir: "/usr/lib/gpu-container/bin".into(),
+        }
+    }
 }
 
 /// How containers get GPUs.
@@ -71,9 +88,15 @@ pub trait Engine {
     /// What was found.
     fn facts(&self) -> &Facts;
 
+    /// The same, for what is found out later.
+    fn facts_mut(&mut self) -> &mut Facts;
+
     /// The changes wanted, in order; empty when everything is as wanted.
     /// Refuses with a reason where the config cannot be edited safely.
     fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
+
+    /// Whether a file is one that this engine's changes touch.
+    fn owns(&self, path: &std::path::Path) -> bool;
 
     /// What must happen after `changes` (or their reversal) were written.
     fn activation(&self, host: &Host, changes: &[Change]) -> Activation;
@@ -84,4 +107,24 @@ pub trait Engine {
 
     /// Whether the engine answers, after a restart; an error says what it says.
     fn health(&self, host: &Host) -> Result<(), Error>;
+}
+
+/// Every engine of this host, in the order of the plan.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    let found: [Option<Box<dyn Engine>>; 3] = [
+        docker::Docker::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
+        containerd::Containerd::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
+        podman::Podman::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// `26.1.5+dfsg1` is (26, 1); what cannot be read is (0, 0), as old as can be.
+fn major_minor(version: &str) -> (u32, u32) {
+    // Debian's epoch: `5:26.1.5`.
+    let version = version.rsplit_once(':').map_or(version, |(_, v)| v);
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

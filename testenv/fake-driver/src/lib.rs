@@ -1,1 +1,12 @@
-//!
+//! A stand-in NVIDIA driver: libraries, programs, nodes, proc and sysfs trees, made from
+//! one description, put into any root and taken out again. For tests; never shipped.
+#![forbid(unsafe_code)]
+
+pub mod describe;
+pub mod elf;
+pub mod install;
+pub mod live;
+pub mod parts;
+#[path = "../wire.rs"]
+#[allow(missing_docs, reason = "said once, at the top of the file")]
+pub mod wire;

@@ -1,1 +1,132 @@
-fn main() {}
+//! Installs and removes the fake driver.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fake_driver::describe::Description;
+use fake_driver::install::{self, Places};
+use fake_driver::live;
+
+/// A stand-in NVIDIA driver for tests
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Put the driver into a root
+    Install {
+        /// The root; `/` only with --live
+        #[arg(long)]
+        root: PathBuf,
+        /// Where in the root the user space goes
+        #[arg(long, default_value = "/")]
+        driver_root: PathBuf,
+        /// This is a running host: mount the driver's part of proc and sysfs
+        #[arg(long)]
+        live: bool,
+        /// Where the built libraries are; beside this program unless told otherwise
+        #[arg(long)]
+        artifacts: Option<PathBuf>,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Take it out again
+    Remove {
+        /// The root it was put into
+        #[arg(long)]
+        root: PathBuf,
+    },
+    /// Print the description as TOML
+    Describe {
+        #[command(flatten)]
+        what: What,
+    },
+}
+
+#[derive(Args)]
+struct What {
+    /// A description, instead of the numbers below
+    #[arg(long)]
+    describe: Option<PathBuf>,
+    /// GPUs
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
+    gpus: u32,
+    /// MIG slices on each
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7))]
+    mig: u32,
+    /// Driver version
+    #[arg(long, default_value = "580.65.06")]
+    driver_version: String,
+}
+
+impl What {
+    fn description(&self) -> Result<Description, String> {
+        let Some(path) = &self.describe else {
+            return Ok(Description::of(&self.driver_version, self.gpus, self.mig));
+        };
+        let name = path.display();
+        let text = fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+        Description::from_toml(&text).map_err(|e| format!("{name}: {e}"))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("fake-driver: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(action: Action) -> Result<(), String> {
+    let text = |e: std::io::Error| e.to_string();
+    match action {
+        Action::Describe { what } => {
+            let made = toml::to_string(&what.description()?).map_err(|e| e.to_string())?;
+            print!("{made}");
+            Ok(())
+        }
+        Action::Remove { root } => {
+            if root == PathBuf::from("/") {
+                live::unmount_trees();
+            }
+            install::remove(&root).map_err(text)
+        }
+        Action::Install {
+            root,
+            driver_root,
+            live,
+            artifacts,
+            what,
+        } => {
+            let root = root
+                .canonicalize()
+                .map_err(|e| format!("{}: {e}", root.display()))?;
+            if (root == PathBuf::from("/")) != live {
+                return Err("--root / and --live go together".into());
+            }
+            let own = std::env::current_exe().map_err(text)?;
+            let places = Places {
+                root,
+                driver_root,
+                artifacts: artifacts
+                    .unwrap_or_else(|| own.parent().map(PathBuf::from).unwrap_or_default()),
+            };
+            let description = what.description()?;
+            install::install(&places, &description, live).map_err(text)?;
+            if live {
+                live::mount_trees(&description).map_err(text)?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,1 +1,397 @@
-//!
+//! The fake driver's `libnvidia-ml.so.1`: the functions of nvml.h that tools call to find
+//! GPUs, answered from the description and from which device nodes open.
+#![allow(
+    non_snake_case,
+    clippy::missing_safety_doc,
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "NVML's own names and its C signatures; pointers are the caller's to get right"
+)]
+#![allow(
+    missing_docs,
+    reason = "each function is documented in nvml.h under its name"
+)]
+
+#[path = "../../visible.rs"]
+#[allow(unreachable_pub, reason = "shared with the other library")]
+mod visible;
+#[path = "../../wire.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the installer")]
+mod wire;
+
+use std::ffi::{CStr, c_char, c_int, c_uint};
+
+use wire::{Gpu, Slice, Wire};
+
+type Return = c_uint;
+const SUCCESS: Return = 0;
+const INVALID_ARGUMENT: Return = 2;
+const NOT_SUPPORTED: Return = 3;
+const NOT_FOUND: Return = 6;
+const INSUFFICIENT_SIZE: Return = 7;
+const DRIVER_NOT_LOADED: Return = 9;
+
+/// A device handle is no address but a number: GPU and slice, from 1.
+type Device = usize;
+const SLOTS: usize = 16;
+
+/// Writes through a pointer of the caller's.
+fn put<T>(to: *mut T, value: T) -> Return {
+    if to.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: not null, and the C signature says it leads to a T of the caller's.
+    unsafe { to.write(value) };
+    SUCCESS
+}
+
+/// Writes text with its NUL into a buffer of the caller's.
+fn put_text(to: *mut c_char, length: c_uint, text: &str) -> Return {
+    if to.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    if text.len() >= length as usize {
+        return INSUFFICIENT_SIZE;
+    }
+    // SAFETY: not null, and the caller says it has `length` bytes, more than the text.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), to, text.len());
+        to.add(text.len()).write(0);
+    }
+    SUCCESS
+}
+
+fn text<'a>(from: *const c_char) -> &'a str {
+    if from.is_null() {
+        return "";
+    }
+    // SAFETY: not null, and the C signature says it is a NUL-ended string.
+    unsafe { CStr::from_ptr(from) }.to_str().unwrap_or("")
+}
+
+fn find(device: Device) -> Option<(usize, Gpu, Option<Slice>)> {
+    let number = device.checked_sub(1)?;
+    let (index, slot) = (number / SLOTS, number % SLOTS);
+    let gpu = visible::now().gpus.get(index)?.clone();
+    let slice = match slot {
+        0 => None,
+        slot => Some(gpu.mig.get(slot - 1)?.clone()),
+    };
+    Some((index, gpu, slice))
+}
+
+fn with(device: Device, answer: impl FnOnce(usize, Gpu, Option<Slice>) -> Return) -> Return {
+    match find(device) {
+        Some((index, gpu, slice)) => answer(index, gpu, slice),
+        None => INVALID_ARGUMENT,
+    }
+}
+
+fn driver(answer: impl FnOnce(Wire) -> Return) -> Return {
+    answer(visible::now())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInit_v2() -> Return {
+    if visible::opens("nvidiactl") {
+        SUCCESS
+    } else {
+        DRIVER_NOT_LOADED
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInit() -> Return {
+    nvmlInit_v2()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> Return {
+    nvmlInit_v2()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlShutdown() -> Return {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlErrorString(result: Return) -> *const c_char {
+    match result {
+        SUCCESS => c"Success",
+        INVALID_ARGUMENT => c"Invalid Argument",
+        NOT_SUPPORTED => c"Not Supported",
+        NOT_FOUND => c"Not Found",
+        INSUFFICIENT_SIZE => c"Insufficient Size",
+        DRIVER_NOT_LOADED => c"Driver Not Loaded",
+        _ => c"Unknown Error",
+    }
+    .as_ptr()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Return {
+    driver(|d| put_text(version, length, &d.version))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlSystemGetNVMLVersion(version: *mut c_char, length: c_uint) -> Return {
+    driver(|d| put_text(version, length, &format!("13.{}", d.version)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlSystemGetCudaDriverVersion(version: *mut c_int) -> Return {
+    driver(|d| put(version, d.cuda))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlSystemGetCudaDriverVersion_v2(version: *mut c_int) -> Return {
+    nvmlSystemGetCudaDriverVersion(version)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Return {
+    driver(|d| put(count, c_uint::try_from(d.gpus.len()).unwrap_or(0)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetCount(count: *mut c_uint) -> Return {
+    nvmlDeviceGetCount_v2(count)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *mut Device) -> Return {
+    let handle = index as usize * SLOTS + 1;
+    with(handle, |_, _, _| put(device, handle))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByIndex(index: c_uint, device: *mut Device) -> Return {
+    nvmlDeviceGetHandleByIndex_v2(index, device)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: *mut Device) -> Return {
+    let uuid = text(uuid);
+    driver(|d| {
+        for (index, gpu) in d.gpus.iter().enumerate() {
+            if gpu.uuid == uuid {
+                return put(device, index * SLOTS + 1);
+            }
+            if let Some(slot) = gpu.mig.iter().position(|s| s.uuid == uuid) {
+                return put(device, index * SLOTS + slot + 2);
+            }
+        }
+        NOT_FOUND
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(
+    bus: *const c_char,
+    device: *mut Device,
+) -> Return {
+    // "00000000:3B:00.0", "0000:3b:00.0" or "3b:00.0".
+    let bus = text(bus).to_lowercase();
+    driver(|d| {
+        let fits = |g: &Gpu| {
+            let short = g.pci.trim_start_matches("0000:");
+            bus == g.pci || bus == format!("0000{}", g.pci) || bus == short
+        };
+        match d.gpus.iter().position(fits) {
+            Some(index) => put(device, index * SLOTS + 1),
+            None => NOT_FOUND,
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetHandleByPciBusId(bus: *const c_char, device: *mut Device) -> Return {
+    nvmlDeviceGetHandleByPciBusId_v2(bus, device)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetName(device: Device, name: *mut c_char, length: c_uint) -> Return {
+    with(device, |_, gpu, slice| match slice {
+        None => put_text(name, length, &gpu.name),
+        Some(slice) => put_text(name, length, &format!("{} MIG {}", gpu.name, slice.profile)),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetUUID(device: Device, uuid: *mut c_char, length: c_uint) -> Return {
+    with(device, |_, gpu, slice| {
+        put_text(uuid, length, &slice.map_or(gpu.uuid, |s| s.uuid))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMinorNumber(device: Device, minor: *mut c_uint) -> Return {
+    with(device, |_, gpu, slice| match slice {
+        None => put(minor, gpu.minor),
+        Some(_) => NOT_SUPPORTED,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetIndex(device: Device, to: *mut c_uint) -> Return {
+    with(device, |index, _, slice| match slice {
+        None => put(to, c_uint::try_from(index).unwrap_or(0)),
+        Some(_) => NOT_SUPPORTED,
+    })
+}
+
+/// `nvmlPciInfo_t`, which `_v3` fills; the older calls fill less of it.
+#[repr(C)]
+pub struct PciInfo {
+    bus_id_legacy: [c_char; 16],
+    domain: c_uint,
+    bus: c_uint,
+    device: c_uint,
+    pci_device_id: c_uint,
+    pci_subsystem_id: c_uint,
+    bus_id: [c_char; 32],
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPciInfo_v3(device: Device, pci: *mut PciInfo) -> Return {
+    with(device, |_, gpu, _| {
+        let mut numbers = gpu
+            .pci
+            .split([':', '.'])
+            .map(|n| c_uint::from_str_radix(n, 16).unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        let (domain, bus, slot) = (next(), next(), next());
+        let mut info = PciInfo {
+            bus_id_legacy: [0; 16],
+            domain,
+            bus,
+            device: slot,
+            // H100 80GB HBM3 (pci.ids).
+            pci_device_id: 0x2330_10de,
+            pci_subsystem_id: 0x16c1_10de,
+            bus_id: [0; 32],
+        };
+        put_text(info.bus_id_legacy.as_mut_ptr(), 16, &gpu.pci.to_uppercase());
+        let long = format!("{domain:08X}:{bus:02X}:{slot:02X}.0");
+        put_text(info.bus_id.as_mut_ptr(), 32, &long);
+        put(pci, info)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetBrand(device: Device, brand: *mut c_uint) -> Return {
+    // NVML_BRAND_NVIDIA
+    with(device, |_, _, _| put(brand, 14))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetArchitecture(device: Device, architecture: *mut c_uint) -> Return {
+    // NVML_DEVICE_ARCH_HOPPER
+    with(device, |_, _, _| put(architecture, 9))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetCudaComputeCapability(
+    device: Device,
+    major: *mut c_int,
+    minor: *mut c_int,
+) -> Return {
+    with(device, |_, _, _| match put(major, 9) {
+        SUCCESS => put(minor, 0),
+        failed => failed,
+    })
+}
+
+/// `nvmlMemory_t`, bytes.
+#[repr(C)]
+pub struct Memory {
+    total: u64,
+    free: u64,
+    used: u64,
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo(device: Device, memory: *mut Memory) -> Return {
+    const TOTAL: u64 = 80 << 30;
+    with(device, |_, _, slice| {
+        let total = if slice.is_some() { TOTAL / 8 } else { TOTAL };
+        put(
+            memory,
+            Memory {
+                total,
+                free: total,
+                used: 0,
+            },
+        )
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMigMode(
+    device: Device,
+    current: *mut c_uint,
+    pending: *mut c_uint,
+) -> Return {
+    with(device, |_, gpu, slice| {
+        if slice.is_some() {
+            return NOT_SUPPORTED;
+        }
+        let mode = c_uint::from(visible::is_partitioned(&gpu.uuid));
+        match put(current, mode) {
+            SUCCESS => put(pending, mode),
+            failed => failed,
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMaxMigDeviceCount(device: Device, count: *mut c_uint) -> Return {
+    with(device, |_, _, _| put(count, 7))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
+    device: Device,
+    index: c_uint,
+    slice: *mut Device,
+) -> Return {
+    with(device, |gpu_index, gpu, _| {
+        let index = index as usize;
+        if index >= gpu.mig.len() {
+            return NOT_FOUND;
+        }
+        put(slice, gpu_index * SLOTS + index + 2)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
+    slice: Device,
+    device: *mut Device,
+) -> Return {
+    with(slice, |index, _, slice| match slice {
+        Some(_) => put(device, index * SLOTS + 1),
+        None => INVALID_ARGUMENT,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceIsMigDeviceHandle(device: Device, answer: *mut c_uint) -> Return {
+    with(device, |_, _, slice| {
+        put(answer, c_uint::from(slice.is_some()))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetGpuInstanceId(device: Device, id: *mut c_uint) -> Return {
+    with(device, |_, _, slice| {
+        slice.map_or(NOT_SUPPORTED, |s| put(id, s.gpu_instance))
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetComputeInstanceId(device: Device, id: *mut c_uint) -> Return {
+    with(device, |_, _, slice| {
+        slice.map_or(NOT_SUPPORTED, |s| put(id, s.compute_instance))
+    })
+}

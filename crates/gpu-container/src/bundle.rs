@@ -1,0 +1,102 @@
+//! OCI bundles and the state that hooks get on standard input.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use gpu_inject::Error;
+use serde_json::Value;
+
+/// A config.json or a state beyond this is a mistake or an attack.
+const LIMIT: u64 = 16 << 20;
+
+/// A bundle directory.
+pub(crate) struct Bundle {
+    dir: PathBuf,
+}
+
+impl Bundle {
+    pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.dir.join("config.json")
+    }
+
+    /// config.json.
+    pub(crate) fn config(&self) -> Result<Value, Error> {
+        let path = self.config_path();
+        let file = File::open(&path).map_err(|e| host(&path, e))?;
+        json(file).map_err(|why| Error::State(format!("{}: {why}", path.display())))
+    }
+
+    /// Replaces config.json in one step; owner and mode stay.
+    pub(crate) fn write_config(&self, config: &Value) -> Result<(), Error> {
+        let path = self.config_path();
+        let temporary = self
+            .dir
+            .join(format!(".config.json.{}", std::process::id()));
+        let write = || -> std::io::Result<()> {
+            let old = fs::metadata(&path)?;
+            let mut file = File::create_new(&temporary)?;
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+            chown(&temporary, Some(old.uid()), Some(old.gid()))?;
+            file.write_all(&serde_json::to_vec(config)?)?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|e| {
+            let _ = fs::remove_file(&temporary);
+            host(&path, e)
+        })
+    }
+
+    /// Where the root file system is, as the runtime sees it.
+    pub(crate) fn rootfs(&self, config: &Value) -> Result<PathBuf, Error> {
+        let path = config.pointer("/root/path").and_then(Value::as_str);
+        let path = path.ok_or_else(|| Error::State("config.json has no root.path".into()))?;
+        Ok(self.dir.join(path))
+    }
+}
+
+/// What a hook reads on standard input (OCI runtime specification, "State").
+pub(crate) struct State {
+    pub(crate) pid: i32,
+    pub(crate) bundle: Bundle,
+}
+
+impl State {
+    pub(crate) fn from_stdin() -> Result<Self, Error> {
+        let state = json(std::io::stdin())
+            .map_err(|why| Error::State(format!("container state on standard input: {why}")))?;
+        let missing = |key| Error::State(format!("container state on standard input: no {key}"));
+        let dir = state.get("bundle").and_then(Value::as_str);
+        Ok(Self {
+            pid: state
+                .get("pid")
+                .and_then(Value::as_i64)
+                .and_then(|p| i32::try_from(p).ok())
+                .unwrap_or(0),
+            bundle: Bundle::at(Path::new(dir.ok_or_else(|| missing("bundle"))?)),
+        })
+    }
+}
+
+fn json(from: impl Read) -> Result<Value, String> {
+    let mut bytes = Vec::new();
+    from.take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(format!("longer than {LIMIT} bytes"));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+}
+
+fn host(path: &Path, source: std::io::Error) -> Error {
+    Error::Host {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,19 @@
+//! Failures, where the engine will show them.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use gpu_inject::Error;
+
+/// One line on standard error, and one in the runtime's log: engines show the last
+/// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`).
+pub(crate) fn failure(error: &Error, log: Option<&Path>) {
+    eprintln!("gpu-container: {error}");
+    let Some(log) = log else { return };
+    let line = serde_json::json!({"level": "error", "msg": format!("gpu-container: {error}")});
+    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
+        // Where the log cannot be written, standard error has it.
+        let _ = writeln!(file, "{line}");
+    }
+}

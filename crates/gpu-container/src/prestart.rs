@@ -1,0 +1,83 @@
+//! The hook of `docker run --gpus`: dockerd adds it to the spec of a container that asks
+//! for GPUs that way and looks for it by the name `nvidia-container-runtime-hook`
+//! (moby `daemon/nvidia_linux.go`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gpu_host::Root;
+use gpu_inject::policy::Policy;
+use gpu_inject::request::{ContainerView, Request};
+use gpu_inject::{Error, inventory_store, live, plan};
+
+use crate::bundle::State;
+use crate::log;
+
+/// `[-config FILE] [-debug] prestart|poststart|poststop`
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let mut config = None;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str().unwrap_or_default().trim_start_matches('-') {
+            "config" => config = args.next().map(PathBuf::from),
+            "debug" => {}
+            "version" => {
+                println!(
+                    "nvidia-container-runtime-hook, by gpu-container {}",
+                    env!("CARGO_PKG_VERSION")
+                );
+                return ExitCode::SUCCESS;
+            }
+            // Nothing is left to do at these points.
+            "poststart" | "poststop" => return ExitCode::SUCCESS,
+            "prestart" => {
+                return match prestart(config.as_deref()) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(e) => {
+                        log::failure(&e, None);
+                        ExitCode::FAILURE
+                    }
+                };
+            }
+            other => {
+                eprintln!(
+                    "nvidia-container-runtime-hook: unknown command {other:?}; prestart is one"
+                );
+                return ExitCode::from(4);
+            }
+        }
+    }
+    eprintln!("nvidia-container-runtime-hook: no command; prestart is one");
+    ExitCode::from(4)
+}
+
+fn prestart(config: Option<&Path>) -> Result<(), Error> {
+    let state = State::from_stdin()?;
+    let spec = state.bundle.config()?;
+    let root = Root::host().map_err(|source| Error::Host {
+        path: "/".into(),
+        source,
+    })?;
+    let policy = match config {
+        Some(path) => Policy::load_from(&root, path)?,
+        None => Policy::load(&root)?,
+    };
+    let request = Request::read(ContainerView::new(&spec), &policy)?;
+    if !request.is_some() {
+        return Ok(());
+    }
+    if state.pid <= 0 {
+        return Err(Error::State(
+            "container state on standard input: no pid".into(),
+        ));
+    }
+    let inventory = inventory_store::current(&root, &policy)?;
+    let edits = plan::plan(&inventory, &request, &policy)?;
+    let target = live::Target {
+        pid: state.pid,
+        rootfs: state.bundle.rootfs(&spec)?,
+        no_cgroups: policy.no_cgroups,
+    };
+    live::inject(&target, &edits)
+}

@@ -1,0 +1,233 @@
+//! Writing `/etc/ld.so.cache`, so that no `ldconfig` runs, neither the host's on a
+//! hostile tree nor the image's own.
+//!
+//! Format: glibc `sysdeps/generic/dl-cache.h` and `elf/cache.c`; reading is in
+//! [`gpu_host::ldcache`].
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use gpu_host::ldcache::{Entry, parse};
+
+use crate::edits::Library;
+
+const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+const HEADER: usize = 48;
+const ENTRY: usize = 24;
+/// `DL_CACHE_HWCAP_EXTENSION`: the entry points into a part we do not write.
+const HWCAP_EXTENSION: u64 = 1 << 62;
+/// `FLAG_ELF_LIBC6`.
+const LIBC6: u32 = 3;
+
+/// The flags of a library of this machine (`dl-cache.h`).
+fn flags(compat32: bool) -> u32 {
+    if compat32 {
+        return LIBC6;
+    }
+    match std::env::consts::ARCH {
+        "x86_64" => 0x0300 | LIBC6,
+        "aarch64" => 0x0a00 | LIBC6,
+        _ => LIBC6,
+    }
+}
+
+/// The image's cache with our libraries in it; ours win over the image's of the same
+/// name. A cache that cannot be read counts as none: the loader then finds the
+/// image's own libraries in its built-in directories.
+pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
+    let ours = libraries.iter().map(|l| Entry {
+        soname: l.soname.clone(),
+        path: l.path.clone(),
+        flags: flags(l.compat32),
+        hwcap: 0,
+    });
+    let mut entries: Vec<Entry> = ours.collect();
+    entries.sort_by(order);
+    entries.dedup_by(|a, b| a.soname == b.soname && a.flags == b.flags);
+    let theirs: Vec<Entry> = parse(image)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|e| e.hwcap & HWCAP_EXTENSION == 0)
+        .filter(|e| {
+            !entries
+                .iter()
+                .any(|o| o.soname == e.soname && o.flags == e.flags)
+        })
+        .collect();
+    entries.extend(theirs);
+    // Stable: entries of one name keep the order their own ldconfig gave them.
+    entries.sort_by(order);
+    serialize(&entries)
+}
+
+fn order(a: &Entry, b: &Entry) -> Ordering {
+    compare(b.soname.as_bytes(), a.soname.as_bytes()).then(b.flags.cmp(&a.flags))
+}
+
+/// `_dl_cache_libcmp`: runs of digits compare as numbers. The loader searches by it, so
+/// the order must be exactly this.
+fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    loop {
+        match (a.first(), b.first()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (m, n) = (number(&mut a), number(&mut b));
+                if m != n {
+                    return m.cmp(&n);
+                }
+            }
+            (Some(x), _) if x.is_ascii_digit() => return Ordering::Greater,
+            (Some(_), Some(y)) if y.is_ascii_digit() => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            // `char` is signed on x86 in glibc's C; names are ASCII in practice.
+            (Some(x), Some(y)) if x != y => return x.cmp(y),
+            _ => {
+                (a, b) = (
+                    a.get(1..).unwrap_or_default(),
+                    b.get(1..).unwrap_or_default(),
+                )
+            }
+        }
+    }
+}
+
+/// Wraps as glibc's `int` does; both sides wrap alike.
+fn number(text: &mut &[u8]) -> i32 {
+    let mut value = 0i32;
+    while let Some((digit, rest)) = text.split_first().filter(|(d, _)| d.is_ascii_digit()) {
+        value = value
+            .wrapping_mul(10)
+            .wrapping_add(i32::from(*digit - b'0'));
+        *text = rest;
+    }
+    value
+}
+
+fn serialize(entries: &[Entry]) -> Vec<u8> {
+    let start = HEADER + entries.len() * ENTRY;
+    let mut strings: Vec<u8> = Vec::new();
+    let mut put = |text: &[u8]| {
+        let at = start + strings.len();
+        strings.extend_from_slice(text);
+        strings.push(0);
+        // Entries came from a file of at most 16 MiB.
+        u32::try_from(at).unwrap_or(u32::MAX).to_ne_bytes()
+    };
+    let mut table = Vec::with_capacity(entries.len() * ENTRY);
+    for entry in entries {
+        let key = put(entry.soname.as_bytes());
+        let value = put(path_bytes(&entry.path));
+        table.extend_from_slice(&entry.flags.to_ne_bytes());
+        table.extend_from_slice(&key);
+        table.extend_from_slice(&value);
+        table.extend_from_slice(&[0; 4]);
+        table.extend_from_slice(&entry.hwcap.to_ne_bytes());
+    }
+    let mut bytes = Vec::with_capacity(start + strings.len());
+    bytes.extend_from_slice(MAGIC);
+    for length in [entries.len(), strings.len()] {
+        bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    }
+    // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
+    bytes.push(if cfg!(target_endian = "little") { 2 } else { 3 });
+    bytes.resize(HEADER, 0);
+    bytes.extend(table);
+    bytes.extend(strings);
+    bytes
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn library(soname: &str, path: &str) -> Library {
+        Library {
+            path: path.into(),
+            soname: soname.into(),
+            compat32: false,
+        }
+    }
+
+    #[test]
+    fn ours_win_and_theirs_stay() {
+        let image = with_libraries(
+            b"",
+            &[
+                library("libc.so.6", "/lib/libc.so.6"),
+                library("libcuda.so.1", "/old"),
+            ],
+        );
+        let both = with_libraries(&image, &[library("libcuda.so.1", "/new")]);
+        let entries = parse(&both).unwrap();
+        let found: Vec<_> = entries
+            .iter()
+            .map(|e| (e.soname.as_str(), e.path.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            found,
+            [("libcuda.so.1", "/new"), ("libc.so.6", "/lib/libc.so.6")]
+        );
+    }
+
+    #[test]
+    fn the_order_is_the_loaders() {
+        let less = |a: &str, b: &str| {
+            assert_eq!(
+                compare(a.as_bytes(), b.as_bytes()),
+                Ordering::Less,
+                "{a} {b}"
+            )
+        };
+        less("libfoo.so.9", "libfoo.so.10");
+        less("liba", "libab");
+        less("lib-x", "lib1");
+        less("libb", "libb1");
+    }
+
+    /// The real reader: `ldconfig -p` prints what the loader would see.
+    #[test]
+    fn ldconfig_reads_what_we_write() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let libraries: Vec<Library> = (0..40)
+            .map(|n| library(&format!("libx{n}.so.{n}"), &format!("/x/{n}")))
+            .collect();
+        std::fs::write(file.path(), with_libraries(b"damaged", &libraries)).unwrap();
+        let out = std::process::Command::new("/sbin/ldconfig")
+            .arg("-p")
+            .arg("-C")
+            .arg(file.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(text.starts_with("40 libs found"), "{text}");
+        assert!(
+            text.contains("libx7.so.7 (libc6,x86-64) => /x/7")
+                || std::env::consts::ARCH != "x86_64",
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_image_is_an_answer(bytes: Vec<u8>) {
+            let made = with_libraries(&bytes, &[library("libcuda.so.1", "/new")]);
+            prop_assert!(parse(&made).unwrap().iter().any(|e| e.soname == "libcuda.so.1"));
+        }
+
+        #[test]
+        fn the_order_is_total(a in "[a-c0-3.]{0,6}", b in "[a-c0-3.]{0,6}", c in "[a-c0-3.]{0,6}") {
+            let (a, b, c) = (a.as_bytes(), b.as_bytes(), c.as_bytes());
+            prop_assert_eq!(compare(a, b), compare(b, a).reverse());
+            if compare(a, b).is_le() && compare(b, c).is_le() {
+                prop_assert!(compare(a, c).is_le());
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The device cgroup of the second kind: eBPF programs, all of which must allow a
+//! device. The runtime's program is replaced by one that allows ours first and
+//! goes on with the runtime's own instructions.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use gpu_host::DeviceNode;
+
+use super::sys::{self, Insn};
+use super::{below, cgroup_mounts};
+use crate::error::Error;
+
+/// The container's directory in the v2 tree.
+pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
+    let path = cgroup.lines().find_map(|l| l.strip_prefix("0::"))?;
+    cgroup_mounts(mountinfo)
+        .filter(|(_, _, kind, _)| *kind == "cgroup2")
+        .find_map(|(root, point, ..)| below(root, point, path))
+}
+
+pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
+    let cgroup = File::open(dir).map_err(Error::host(dir))?;
+    let failed = |what: &str| Error::system(format!("{}: {what}", dir.display()));
+    let (ids, flags) = sys::device_programs(cgroup.as_fd())
+        .map_err(failed("ask for the cgroup's device programs"))?;
+    // None attached: nothing is forbidden.
+    for id in ids {
+        let old = sys::program(id).map_err(failed("open device program"))?;
+        let code = sys::instructions(old.as_fd()).map_err(failed("read device program"))?;
+        let new = sys::load(&with_devices(nodes, &code)).map_err(failed("load device program"))?;
+        sys::replace(cgroup.as_fd(), old.as_fd(), new.as_fd(), flags)
+            .map_err(failed("replace device program"))?;
+    }
+    Ok(())
+}
+
+// Opcodes of include/uapi/linux/bpf.h and bpf_common.h.
+const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
+const MOVE: u8 = 0xbf; // BPF_ALU64 | BPF_MOV | BPF_X
+const MOVE_CONST: u8 = 0xb7; // BPF_ALU64 | BPF_MOV | BPF_K
+const AND: u8 = 0x57; // BPF_ALU64 | BPF_AND | BPF_K
+const SHIFT_RIGHT: u8 = 0x77; // BPF_ALU64 | BPF_RSH | BPF_K
+const JUMP_NE: u8 = 0x55; // BPF_JMP | BPF_JNE | BPF_K
+const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
+/// `BPF_DEVCG_DEV_CHAR`.
+const CHAR: i32 = 2;
+/// `BPF_DEVCG_ACC_MKNOD`; reading and writing are the other two.
+const MKNOD: i32 = 1;
+/// Instructions for one device.
+const PER_DEVICE: i16 = 4;
+
+fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
+    Insn {
+        code,
+        registers: from << 4 | to,
+        offset,
+        immediate,
+    }
+}
+
+/// The context is `struct bpf_cgroup_dev_ctx`: access << 16 | type, major, minor. The
+/// runtime's own code starts from r1 alone, so r2 to r5 are ours.
+fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
+    let ours = i16::try_from(nodes.len())
+        .unwrap_or(i16::MAX / PER_DEVICE)
+        .saturating_mul(PER_DEVICE);
+    let mut code = vec![
+        insn(LOAD_WORD, 2, 1, 0, 0),
+        insn(MOVE, 3, 2, 0, 0),
+        insn(AND, 3, 0, 0, 0xffff),
+        insn(SHIFT_RIGHT, 2, 0, 0, 16),
+        insn(AND, 2, 0, 0, MKNOD),
+        insn(LOAD_WORD, 4, 1, 4, 0),
+        insn(LOAD_WORD, 5, 1, 8, 0),
+        // Not a character device, or more than reading and writing: the runtime's to judge.
+        insn(JUMP_NE, 3, 0, ours + 1, CHAR),
+        insn(JUMP_NE, 2, 0, ours, 0),
+    ];
+    for node in nodes
+        .iter()
+        .take(usize::try_from(ours / PER_DEVICE).unwrap_or(0))
+    {
+        // Device numbers are of 12 and 20 bits.
+        let number = |n: u32| i32::try_from(n).unwrap_or(-1);
+        code.push(insn(JUMP_NE, 4, 0, 3, number(node.major)));
+        code.push(insn(JUMP_NE, 5, 0, 2, number(node.minor)));
+        code.push(insn(MOVE_CONST, 0, 0, 0, 1));
+        code.push(insn(EXIT, 0, 0, 0, 0));
+    }
+    code.extend_from_slice(rest);
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(minor: u32) -> DeviceNode {
+        DeviceNode {
+            path: "/dev/x".into(),
+            host_path: "/dev/x".into(),
+            major: 195,
+            minor,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+        }
+    }
+
+    /// Runs the few opcodes we use: (access, type, major, minor) to the answer of the program.
+    fn run(code: &[Insn], context: (i32, i32, i32, i32)) -> i64 {
+        let words = [context.0 << 16 | context.1, context.2, context.3];
+        let mut registers = [0i64; 11];
+        let mut at = 0usize;
+        loop {
+            let insn = code[at];
+            let (to, from) = (
+                usize::from(insn.registers & 15),
+                usize::from(insn.registers >> 4),
+            );
+            at += 1;
+            match insn.code {
+                LOAD_WORD => {
+                    registers[to] = i64::from(words[usize::try_from(insn.offset).unwrap() / 4])
+                }
+                MOVE => registers[to] = registers[from],
+                MOVE_CONST => registers[to] = i64::from(insn.immediate),
+                AND => registers[to] &= i64::from(insn.immediate),
+                SHIFT_RIGHT => registers[to] >>= insn.immediate,
+                JUMP_NE if registers[to] != i64::from(insn.immediate) => {
+                    at += usize::try_from(insn.offset).unwrap();
+                }
+                JUMP_NE => {}
+                EXIT => return registers[0],
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn ours_are_allowed_and_all_else_is_the_runtimes_to_judge() {
+        // The runtime's program answers 7, so that it can be told from ours.
+        let rest = [insn(MOVE_CONST, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)];
+        let code = with_devices(&[node(0), node(255)], &rest);
+        let (read, write, mknod, block) = (2, 4, 1, 1);
+        assert_eq!(run(&code, (read, CHAR, 195, 0)), 1);
+        assert_eq!(run(&code, (read | write, CHAR, 195, 255)), 1);
+        for other in [
+            (read, CHAR, 195, 1),
+            (read, CHAR, 1, 0),
+            (read, block, 195, 0),
+            (read | mknod, CHAR, 195, 0),
+        ] {
+            assert_eq!(run(&code, other), 7, "{other:?}");
+        }
+        assert_eq!(run(&with_devices(&[], &rest), (read, CHAR, 195, 0)), 7);
+    }
+
+    #[test]
+    fn the_unified_tree_is_found() {
+        let mounts = "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let found = directory("0::/system.slice/docker-1.scope\n", mounts);
+        assert_eq!(
+            found,
+            Some("/sys/fs/cgroup/system.slice/docker-1.scope".into())
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::engines::Mode;
+
+/// Sets up GPU containers: detects, plans, applies, verifies and undoes
+#[derive(Parser, Debug)]
+#[command(name = "gpusetup", version, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan),\n3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported."
+)]
+pub struct Cli {
+    /// What to do; without it, the state of this host
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Act on a directory tree instead of this host; nothing is started or restarted
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Where the driver's user space lives
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub driver_root: PathBuf,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress, only results and failures
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// Commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// What is here: distribution, driver, GPUs, engines, what is configured
+    Detect,
+    /// What install would change, as a diff with a reason each; exits 2 if anything
+    Plan(InstallArgs),
+    /// Plan, ask, apply, restart, verify
+    Install(InstallArgs),
+    /// Run a container in each engine, from a built-in image
+    Verify {
+        /// Only this engine; repeatable
+        #[arg(long = "engine", value_name = "NAME")]
+        engines: Vec<String>,
+    },
+    /// Back to before, keeping what you changed since
+    #[command(alias = "uninstall")]
+    Undo(UndoArgs),
+    /// The CDI spec
+    #[command(subcommand)]
+    Cdi(Cdi),
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, as roff
+    Man,
+}
+
+/// Flags of plan and install.
+#[derive(Args, Clone, Debug)]
+pub struct InstallArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only this engine; repeatable
+    #[arg(long = "engine", value_name = "NAME")]
+    pub engines: Vec<String>,
+    /// Make our runtime the engines' default
+    #[arg(long)]
+    pub default_runtime: bool,
+    /// How containers get GPUs
+    #[arg(long, value_enum, default_value = "both")]
+    pub mode: Mode,
+    /// Leave the engines running as they are; changes take effect when they are restarted
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Do not run a container at the end
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Change nothing; exits 2 if there is something to do
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Flags of undo.
+#[derive(Args, Clone, Debug)]
+pub struct UndoArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Leave the engines running as they are
+    #[arg(long)]
+    pub no_restart: bool,
+}
+
+/// Commands on the CDI spec.
+#[derive(Subcommand, Debug)]
+pub enum Cdi {
+    /// Print the spec of this host, or write it to a file
+    Generate {
+        /// File; `-` is standard output
+        #[arg(long, short, default_value = "-")]
+        output: PathBuf,
+    },
+    /// Names that `--device` takes
+    List,
+    /// Whether the specs of this host are sound and fresh; exits 2 if not
+    Check,
+    /// Write spec and inventory anew where they are stale; run at boot by gpusetup-cdi.service
+    Refresh,
+}

@@ -1,0 +1,133 @@
+//! `gpusetup cdi`.
+
+use std::path::{Path, PathBuf};
+
+use cdi::{Registry, SPEC_DIRS};
+use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
+use serde_json::json;
+
+use crate::cli::{Cdi, Common};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report;
+use crate::{commands, lock, plan, write};
+
+pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
+    match command {
+        Cdi::Generate { output } => generate(host, output),
+        Cdi::List => list(host, common),
+        Cdi::Check => check(host, common),
+        Cdi::Refresh => refresh(host, common),
+    }
+}
+
+fn generate(host: &Host, output: &Path) -> Result<u8, Error> {
+    let spec = cdi_spec(&plan::inventory(host)?, &GenerateOptions::default())?;
+    let text = spec.to_yaml().map_err(gpu_inject::Error::from)?;
+    if output == Path::new("-") {
+        report::result(&text);
+        return Ok(0);
+    }
+    // A path of the user's shell, not of the host that is looked at.
+    let output = std::path::absolute(output).map_err(Error::file(output, "name"))?;
+    let here = Host::open(Path::new("/"), Path::new("/"))?;
+    write::write(&here, &output, &text, 0o644)?;
+    Ok(0)
+}
+
+fn registry(host: &Host) -> Registry {
+    let mut files = Vec::new();
+    for (priority, dir) in SPEC_DIRS.iter().enumerate() {
+        for name in host.root().read_dir(dir).unwrap_or_default() {
+            let path: PathBuf = Path::new(dir).join(name);
+            if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
+                let bytes = host.root().read(&path);
+                files.push((path, priority, bytes));
+            }
+        }
+    }
+    Registry::from_files(files)
+}
+
+fn list(host: &Host, common: &Common) -> Result<u8, Error> {
+    let registry = registry(host);
+    let names: Vec<String> = registry
+        .devices()
+        .into_iter()
+        .filter(|(_, file)| file.is_ok())
+        .map(|(name, _)| name.to_string())
+        .collect();
+    if common.json {
+        report::result(&format!("{}\n", json!({"schema": 1, "devices": names})));
+    } else {
+        report::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
+    }
+    Ok(0)
+}
+
+fn check(host: &Host, common: &Common) -> Result<u8, Error> {
+    let registry = registry(host);
+    let mut problems: Vec<String> = registry
+        .errors()
+        .iter()
+        .map(|(path, e)| format!("{}: {e}", path.display()))
+        .collect();
+    problems.extend(
+        registry
+            .devices()
+            .into_values()
+            .filter_map(|f| f.err().map(|e| e.to_string())),
+    );
+    let inventory = plan::inventory(host)?;
+    match (
+        &inventory.driver,
+        host.text(Path::new(generate::SPEC_PATH))?,
+    ) {
+        (Some(_), Some(_)) if plan::described(host, &inventory)?.is_empty() => {}
+        (Some(_), Some(_)) => problems.push(format!(
+            "{} is stale; fix: gpusetup cdi refresh",
+            generate::SPEC_PATH
+        )),
+        (Some(_), None) => {
+            problems.push(format!("no {}; fix: gpusetup install", generate::SPEC_PATH))
+        }
+        (None, Some(_)) => problems.push(format!(
+            "{} is there but no driver is loaded",
+            generate::SPEC_PATH
+        )),
+        (None, None) => problems.push("no driver is loaded".into()),
+    }
+    problems.sort();
+    problems.dedup();
+    if common.json {
+        report::result(&format!("{}\n", json!({"schema": 1, "problems": problems})));
+    } else if problems.is_empty() {
+        report::result("No problems.\n");
+    } else {
+        report::result(
+            &problems
+                .iter()
+                .map(|p| format!("{p}\n"))
+                .collect::<String>(),
+        );
+    }
+    Ok(if problems.is_empty() { 0 } else { 2 })
+}
+
+fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
+    commands::need_root(host)?;
+    let _lock = lock::take(host)?;
+    let changes = plan::described(host, &plan::inventory(host)?)?;
+    for change in &changes {
+        if let Some(after) = &change.after {
+            write::write(host, &change.path, after, change.mode)?;
+        }
+    }
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            json!({"schema": 1, "changed": !changes.is_empty()})
+        ));
+    }
+    Ok(0)
+}

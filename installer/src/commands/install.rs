@@ -1,0 +1,118 @@
+//! `gpusetup plan` and `gpusetup install`.
+
+use crate::apply::{self, How};
+use crate::cli::{Common, InstallArgs};
+use crate::engines::Wanted;
+use crate::error::Error;
+use crate::host::Host;
+use crate::plan::{Asked, Plan};
+use crate::receipt::{JOURNAL, Record};
+use crate::report::{self, Progress};
+use crate::{commands, lock, signals};
+
+fn asked(host: &Host, args: &InstallArgs) -> Asked {
+    Asked {
+        wanted: Wanted {
+            mode: args.mode,
+            default_runtime: args.default_runtime,
+            ..Wanted::default()
+        },
+        only: args.engines.clone(),
+        restart: !args.no_restart && host.is_live(),
+    }
+}
+
+fn show(plan: &Plan, common: &Common, progress: &Progress) {
+    if common.json {
+        return;
+    }
+    for warning in &plan.warnings {
+        progress.warn(warning);
+    }
+    if plan.is_empty() {
+        report::result("Nothing to do: everything is set up.\n");
+    } else {
+        report::result(&format!("\n{}\n", report::plan(plan, "create")));
+    }
+}
+
+/// Tells, changes nothing; 2 where there is something to do.
+pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+    let progress = Progress::new(common.quiet);
+    let plan = Plan::make(host, &asked(host, args))?;
+    show(&plan, common, &progress);
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            report::document(Some(&plan), !plan.is_empty(), &[], false)
+        ));
+    }
+    Ok(if plan.is_empty() { 0 } else { 2 })
+}
+
+pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+    if args.dry_run {
+        return self::plan(host, common, args);
+    }
+    commands::need_root(host)?;
+    let progress = Progress::new(common.quiet);
+    let asked = asked(host, args);
+    // Before anything is asked or locked: a host that cannot be set up is told so at once.
+    let mut plan = Plan::make(host, &asked)?;
+    let held = signals::hold()?;
+    let interrupted = Record::load(host, JOURNAL)?.is_some();
+    if !plan.is_empty() || interrupted {
+        let _lock = lock::take(host)?;
+        if apply::recover(host, &progress)? {
+            plan = Plan::make(host, &asked)?;
+        }
+        show(&plan, common, &progress);
+        if !plan.is_empty() && !commands::confirmed(args.yes, "Go ahead?")? {
+            report::result("Nothing was changed.\n");
+            return Ok(0);
+        }
+        let how = How {
+            restart: asked.restart,
+            verify: !args.no_verify && asked.restart,
+        };
+        let verified = apply::apply(host, &plan, how, &held, &progress)?;
+        if common.json {
+            report::result(&format!(
+                "{}\n",
+                report::document(Some(&plan), true, &verified, asked.restart)
+            ));
+        } else {
+            report::result(&last_words(&plan, asked.restart, host.is_live()));
+        }
+        return Ok(0);
+    }
+    show(&plan, common, &progress);
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            report::document(Some(&plan), false, &[], true)
+        ));
+    }
+    Ok(0)
+}
+
+fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
+    let mut text = String::from("Done.");
+    if !restarted && live && !plan.units().is_empty() {
+        text.push_str(&format!(
+            " Restart {} for it to take effect.",
+            plan.units().join(" and ")
+        ));
+    }
+    let names: Vec<&str> = plan
+        .engines
+        .iter()
+        .map(|(e, _)| e.facts().name.as_str())
+        .collect();
+    if names.contains(&"docker") {
+        text.push_str(" Try: docker run --rm --gpus all ubuntu nvidia-smi");
+    } else if names.contains(&"podman") {
+        text.push_str(" Try: podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi");
+    }
+    text + "   Undo: gpusetup undo\n"
+}

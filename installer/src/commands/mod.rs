@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+pub mod cdi;
+pub mod detect;
+pub mod install;
+pub mod undo;
+pub mod verify;
+
+use std::io::IsTerminal;
+
+use crate::error::Error;
+use crate::host::Host;
+
+/// Whatever changes the host needs root, unless the tree is the user's own.
+pub fn need_root(host: &Host) -> Result<(), Error> {
+    if !host.is_live() || nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "this changes the host: run it as root, with sudo".into(),
+    ))
+}
+
+/// Asks; without a terminal at both ends there is nobody to ask.
+pub fn confirmed(yes: bool, question: &str) -> Result<bool, Error> {
+    if yes {
+        return Ok(true);
+    }
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Error::Usage(
+            "there is no terminal to ask on: give --yes".into(),
+        ));
+    }
+    dialoguer::Confirm::new()
+        .with_prompt(question)
+        .default(false)
+        .interact()
+        .map_err(|e| Error::failed(e.to_string(), "give --yes"))
+}

@@ -1,0 +1,115 @@
+//! What can go wrong, with what to do next and the exit code that says so.
+
+use std::path::{Path, PathBuf};
+
+/// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// Another run changes this host.
+    #[error("another gpusetup holds {path}{}", pid.map(|p| format!(" (process {p})")).unwrap_or_default())]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// Who holds it, where it says so.
+        pid: Option<i32>,
+    },
+    /// This host is not one we can set up.
+    #[error("{why}")]
+    Unsupported {
+        /// Why not.
+        why: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A config file that cannot be edited safely.
+    #[error("{path}: {why}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {what}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A step failed.
+    #[error("{what}")]
+    Failed {
+        /// What and why.
+        what: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A step failed and not everything could be put back.
+    #[error("{cause}")]
+    NotPutBack {
+        /// What failed first.
+        cause: Box<Error>,
+        /// What is left to do by hand.
+        left: Vec<String>,
+    },
+    /// The user, or whoever stops this process, wanted it to end.
+    #[error("interrupted; everything was put back")]
+    Interrupted,
+    /// The core says so.
+    #[error(transparent)]
+    Inject(#[from] gpu_inject::Error),
+}
+
+impl Error {
+    /// A file that cannot be read or written.
+    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, what, source }
+    }
+
+    /// A step that failed.
+    pub fn failed(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::Failed {
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+
+    /// What to do next.
+    pub fn fix(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { fix, .. } | Self::Config { fix, .. } | Self::Failed { fix, .. } => {
+                Some(fix.clone())
+            }
+            Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),
+                std::io::ErrorKind::PermissionDenied => Some("run it with sudo".into()),
+                _ => None,
+            },
+            Self::NotPutBack { left, .. } => Some(format!("by hand: {}", left.join("; "))),
+            Self::Usage(_) | Self::Interrupted | Self::Inject(_) => None,
+        }
+        .filter(|f| !f.is_empty())
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 4,
+            Self::Locked { .. } => 5,
+            Self::Unsupported { .. } => 6,
+            Self::NotPutBack { .. } => 3,
+            Self::Interrupted => 130,
+            Self::Config { .. } | Self::File { .. } | Self::Failed { .. } | Self::Inject(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Back to before: what we added goes, what the user changed since stays.
+
+use crate::change::Change;
+use crate::edit;
+use crate::engines;
+use crate::error::Error;
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::receipt::{RECEIPT, Record};
+
+/// What undo would do; `None` where gpusetup has changed nothing here.
+pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
+    let Some(receipt) = Record::load(host, RECEIPT)? else {
+        return Ok(None);
+    };
+    let mut changes = Vec::new();
+    let mut conflicts = Vec::new();
+    for done in receipt.changes.iter().rev() {
+        let current = host.text(&done.path)?;
+        match wanted(done, current.as_deref()) {
+            Ok(after) => changes.push(Change {
+                before: current,
+                after,
+                why: if done.before.is_none() {
+                    "remove"
+                } else {
+                    "take our part out"
+                }
+                .into(),
+                ..done.clone()
+            }),
+            Err(e) => conflicts.push(format!("{}: {e}", done.path.display())),
+        }
+    }
+    if !conflicts.is_empty() {
+        return Err(Error::failed(
+            format!(
+                "changed by somebody else since, so nothing was undone: {}",
+                conflicts.join("; ")
+            ),
+            "put those keys back to what gpusetup wrote, or take them out by hand, then run this again",
+        ));
+    }
+    changes.retain(Change::is_needed);
+    let found = engines::detect(host);
+    let engines = found
+        .into_iter()
+        .map(|engine| {
+            let its: Vec<Change> = changes
+                .iter()
+                .filter(|c| engine.owns(&c.path))
+                .cloned()
+                .collect();
+            let activation = engine.activation(host, &its);
+            (engine, activation)
+        })
+        .filter(|(_, activation)| activation.restart.is_some())
+        .collect();
+    let plan = Plan {
+        changes,
+        engines,
+        gpus: 0,
+        warnings: Vec::new(),
+    };
+    Ok(Some((plan, receipt)))
+}
+
+/// What a file should be again; `None`: it goes, or has gone already.
+fn wanted(done: &Change, current: Option<&str>) -> Result<Option<String>, edit::EditError> {
+    let (Some(current), Some(after)) = (current, done.after.as_deref()) else {
+        // The user removed the file: there is nothing of ours left in it.
+        return Ok(current.map(str::to_owned));
+    };
+    edit::remove(&done.kind, current, done.before.as_deref(), after)
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# stage.sh DESTDIR BINDIR: the files of gpusetup as a host has them, from built binaries.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/.." && pwd)
+dest=$1
+bin=$2
+lib=$dest/usr/lib/gpu-container
+
+install -D -m 755 "$bin/gpusetup" "$dest/usr/bin/gpusetup"
+install -D -m 755 "$bin/gpu-container" "$lib/gpu-container"
+for name in gpu-container-runtime gpu-container-hook; do
+    ln -sfn ../lib/gpu-container/gpu-container "$dest/usr/bin/$name"
+done
+# The vendor's names, in a directory of their own: dockerd looks for the first by name.
+install -d -m 755 "$lib/bin"
+for name in nvidia-container-runtime-hook nvidia-container-runtime; do
+    ln -sfn ../gpu-container "$lib/bin/$name"
+done
+install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
+    "$dest/usr/lib/systemd/system/gpusetup-cdi.service"

@@ -1,0 +1,130 @@
+//! The description of a fake driver: one small TOML file, or numbers on the command line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire;
+
+/// A driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// For instance `580.65.06`.
+    pub driver_version: String,
+    /// As `cuDriverGetVersion` says it: 13000 is 13.0.
+    pub cuda: i32,
+    /// GPUs in PCI order.
+    #[serde(default, rename = "gpu")]
+    pub gpus: Vec<Gpu>,
+}
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpu {
+    /// Product name.
+    pub name: String,
+    /// `GPU-…`
+    pub uuid: String,
+    /// `0000:3b:00.0`
+    pub pci: String,
+    /// N of `/dev/nvidiaN`.
+    pub minor: u32,
+    /// Slices.
+    #[serde(default)]
+    pub mig: Vec<Slice>,
+}
+
+/// A MIG slice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slice {
+    /// For instance `1g.10gb`.
+    pub profile: String,
+    /// `MIG-…`
+    pub uuid: String,
+    /// GPU instance id.
+    pub gpu_instance: u32,
+    /// Compute instance id.
+    pub compute_instance: u32,
+}
+
+/// The most GPUs there can be: more than any machine, and all that the libraries' buffer holds.
+pub const MOST_GPUS: u32 = 64;
+/// The most slices of one GPU (MIG User Guide, H100).
+pub const MOST_SLICES: u32 = 7;
+
+impl Description {
+    /// `gpus` H100s of `slices` slices each; the same numbers give the same UUIDs.
+    pub fn of(driver_version: &str, gpus: u32, slices: u32) -> Self {
+        Self {
+            driver_version: driver_version.into(),
+            cuda: 13_000,
+            gpus: (0..gpus.min(MOST_GPUS))
+                .map(|n| Gpu {
+                    name: "NVIDIA H100 80GB HBM3".into(),
+                    uuid: format!("GPU-fa4e0000-{n:04x}-4000-8000-00000000{n:04x}"),
+                    pci: format!("0000:{:02x}:00.0", 0x81 + n),
+                    minor: n,
+                    mig: (0..slices.min(MOST_SLICES))
+                        .map(|s| Slice {
+                            profile: "1g.10gb".into(),
+                            uuid: format!("MIG-fa4e0000-{n:04x}-5000-8000-0000{s:04x}{n:04x}"),
+                            gpu_instance: s + 7,
+                            compute_instance: 0,
+                        })
+                        .collect(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Reads the file's text.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        let read: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        if read.gpus.len() > MOST_GPUS as usize
+            || read.gpus.iter().any(|g| g.mig.len() > MOST_SLICES as usize)
+        {
+            return Err(format!("at most {MOST_GPUS} GPUs of {MOST_SLICES} slices"));
+        }
+        Ok(read)
+    }
+
+    /// The form that travels in the libraries.
+    pub fn to_wire(&self) -> wire::Wire {
+        wire::Wire {
+            version: self.driver_version.clone(),
+            cuda: self.cuda,
+            gpus: self.gpus.iter().map(Gpu::to_wire).collect(),
+        }
+    }
+}
+
+impl Gpu {
+    fn to_wire(&self) -> wire::Gpu {
+        wire::Gpu {
+            minor: self.minor,
+            uuid: self.uuid.clone(),
+            pci: self.pci.clone(),
+            name: self.name.clone(),
+            mig: self
+                .mig
+                .iter()
+                .map(|s| wire::Slice {
+                    gpu_instance: s.gpu_instance,
+                    compute_instance: s.compute_instance,
+                    uuid: s.uuid.clone(),
+                    profile: s.profile.clone(),
+                    caps: s.caps(self.minor),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Slice {
+    /// Minors of the nodes for the GPU instance and the compute instance: each pair its own.
+    pub fn caps(&self, gpu_minor: u32) -> [u32; 2] {
+        let first = 3 + gpu_minor * 64 + self.gpu_instance * 4;
+        [first, first + 1 + self.compute_instance]
+    }
+}

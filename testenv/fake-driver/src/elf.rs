@@ -1,0 +1,98 @@
+//! The smallest shared object that ldconfig and the loader take: a header, one segment,
+//! a dynamic section with a SONAME, no symbols. (`elf(5)`, gABI chapter 5.)
+
+const SHT_NULL: u16 = 0;
+const DT_NULL: u64 = 0;
+const DT_HASH: u64 = 4;
+const DT_STRTAB: u64 = 5;
+const DT_SYMTAB: u64 = 6;
+const DT_STRSZ: u64 = 10;
+const DT_SYMENT: u64 = 11;
+const DT_SONAME: u64 = 14;
+
+/// A shared object of that SONAME for x86-64 (or aarch64, the machine this runs on), or
+/// for i386 where `is_32`.
+pub fn shared_object(soname: &str, is_32: bool) -> Vec<u8> {
+    let layout = Layout { is_32 };
+    let (header, segment) = if is_32 { (52, 32) } else { (64, 56) };
+    let word = if is_32 { 4 } else { 8 };
+    let dynamic = header + 2 * segment;
+    let symbols = dynamic + 7 * 2 * word;
+    let symbol = if is_32 { 16 } else { 24 };
+    // One bucket, one chain entry, both empty: nbucket, nchain, bucket, chain.
+    let hash = symbols + symbol;
+    let strings = hash + 16;
+    let text: Vec<u8> = [b"\0", soname.as_bytes(), b"\0"].concat();
+    let size = strings + text.len() as u64;
+
+    let machine = match (is_32, std::env::consts::ARCH) {
+        (true, _) => 3,
+        (false, "aarch64") => 183,
+        (false, _) => 62,
+    };
+    let mut out = vec![0x7f, b'E', b'L', b'F', if is_32 { 1 } else { 2 }, 1, 1];
+    out.resize(16, 0);
+    for half in [3u16, machine] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(1u32.to_le_bytes());
+    for address in [0, header, 0] {
+        layout.word(&mut out, address);
+    }
+    out.extend(0u32.to_le_bytes());
+    let halves = [header, segment, 2].map(|n| u16::try_from(n).unwrap_or(0));
+    for half in halves.into_iter().chain([0, 0, SHT_NULL]) {
+        out.extend(half.to_le_bytes());
+    }
+    layout.segment(&mut out, 1, 0, size, 0x1000);
+    layout.segment(&mut out, 2, dynamic, symbols - dynamic, 8);
+    let entries = [
+        (DT_SONAME, 1),
+        (DT_HASH, hash),
+        (DT_STRTAB, strings),
+        (DT_SYMTAB, symbols),
+        (DT_STRSZ, text.len() as u64),
+        (DT_SYMENT, symbol),
+        (DT_NULL, 0),
+    ];
+    for (tag, value) in entries {
+        layout.word(&mut out, tag);
+        layout.word(&mut out, value);
+    }
+    out.resize(out.len() + usize::try_from(symbol).unwrap_or(0), 0);
+    for number in [1u32, 1, 0, 0] {
+        out.extend(number.to_le_bytes());
+    }
+    out.extend(text);
+    out
+}
+
+struct Layout {
+    is_32: bool,
+}
+
+impl Layout {
+    fn word(&self, out: &mut Vec<u8>, value: u64) {
+        if self.is_32 {
+            out.extend(u32::try_from(value).unwrap_or(0).to_le_bytes());
+        } else {
+            out.extend(value.to_le_bytes());
+        }
+    }
+
+    /// A program header; readable and writable, where the file has it.
+    fn segment(&self, out: &mut Vec<u8>, kind: u32, at: u64, size: u64, align: u64) {
+        const READ_WRITE: u32 = 6;
+        out.extend(kind.to_le_bytes());
+        if !self.is_32 {
+            out.extend(READ_WRITE.to_le_bytes());
+        }
+        for value in [at, at, at, size, size] {
+            self.word(out, value);
+        }
+        if self.is_32 {
+            out.extend(READ_WRITE.to_le_bytes());
+        }
+        self.word(out, align);
+    }
+}

@@ -1,0 +1,427 @@
+//! Putting the driver into a root, with a list of what was made, and taking it out again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+use crate::describe::Description;
+use crate::elf::shared_object;
+use crate::parts::{
+    CAPS_MAJOR, DRM_MAJOR, FILES, LIBRARIES, LIBRARIES_32, MAJOR, OWN_VERSION, PROGRAMS, UVM_MAJOR,
+};
+use crate::wire::{MAGIC, SIZE};
+
+const MANIFEST: &str = "var/lib/fake-driver/manifest";
+const LIB: &str = "usr/lib/x86_64-linux-gnu";
+const LIB_32: &str = "usr/lib/i386-linux-gnu";
+
+/// Where things come from and go to.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The root of the host.
+    pub root: PathBuf,
+    /// Where in it the user space goes; `/` for most.
+    pub driver_root: PathBuf,
+    /// Where the built libraries and nvidia-smi are.
+    pub artifacts: PathBuf,
+}
+
+/// Everything made, in order, so that it can be taken out in the opposite one.
+struct Made<'a> {
+    root: &'a Path,
+    paths: Vec<PathBuf>,
+}
+
+/// Installs files, nodes and, in a tree that is not running, proc and sysfs.
+pub fn install(places: &Places, description: &Description, live: bool) -> io::Result<()> {
+    if places.root.join(MANIFEST).exists() {
+        let why = "a fake driver is installed there already; remove it first";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    let mut made = Made {
+        root: &places.root,
+        paths: Vec::new(),
+    };
+    let done = make(&mut made, places, description, live);
+    made.keep_list()?;
+    done?;
+    ldconfig(&places.root.join(relative(&places.driver_root)))
+}
+
+fn make(
+    made: &mut Made<'_>,
+    places: &Places,
+    description: &Description,
+    live: bool,
+) -> io::Result<()> {
+    let user_space = relative(&places.driver_root);
+    libraries(made, places, description, user_space)?;
+    programs(made, places, description, user_space)?;
+    nodes(made, description)?;
+    if !live {
+        for (path, content) in proc_files(description) {
+            made.file(
+                Path::new("proc").join(path).as_path(),
+                content.as_bytes(),
+                0o444,
+            )?;
+        }
+        for (path, content) in pci_files(description) {
+            made.file(
+                &Path::new("sys/bus/pci/devices").join(path),
+                content.as_bytes(),
+                0o444,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn libraries(
+    made: &mut Made<'_>,
+    places: &Places,
+    description: &Description,
+    below: &Path,
+) -> io::Result<()> {
+    let version = &description.driver_version;
+    let text = description.to_wire().to_text();
+    for (artifact, name) in [
+        ("libfake_nvml.so", "libnvidia-ml"),
+        ("libfake_cuda.so", "libcuda"),
+    ] {
+        let mut library = fs::read(places.artifacts.join(artifact)).map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("{}: {e}", places.artifacts.join(artifact).display()),
+            )
+        })?;
+        patch(&mut library, &text)?;
+        made.library(&below.join(LIB), name, version, "1", &library)?;
+        made.link(
+            &below.join(LIB).join(format!("{name}.so")),
+            &format!("{name}.so.1"),
+        )?;
+    }
+    for (dir, list, is_32) in [
+        (LIB, &LIBRARIES[..], false),
+        (LIB_32, &LIBRARIES_32[..], true),
+    ] {
+        for (name, number) in list {
+            let file = Path::new(name)
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            let number = if number.is_empty() { version } else { *number };
+            let library = shared_object(&format!("{file}.so.{number}"), is_32);
+            made.library(&below.join(dir), name, version, number, &library)?;
+        }
+    }
+    for (soname, rest) in OWN_VERSION {
+        let file = format!("{soname}.{rest}");
+        made.file(
+            &below.join(LIB).join(&file),
+            &shared_object(soname, false),
+            0o644,
+        )?;
+        made.link(&below.join(LIB).join(soname), &file)?;
+    }
+    made.link(
+        &below.join(LIB).join("gbm/nvidia-drm_gbm.so"),
+        "../libnvidia-allocator.so.1",
+    )
+}
+
+fn programs(
+    made: &mut Made<'_>,
+    places: &Places,
+    description: &Description,
+    below: &Path,
+) -> io::Result<()> {
+    let smi = fs::read(places.artifacts.join("fake-nvidia-smi"))?;
+    made.file(&below.join("usr/bin/nvidia-smi"), &smi, 0o755)?;
+    for name in PROGRAMS {
+        made.file(
+            &below.join("usr/bin").join(name),
+            b"#!/bin/sh\nexit 0\n",
+            0o755,
+        )?;
+    }
+    for (path, content) in FILES {
+        let path = path.replace("{version}", &description.driver_version);
+        made.file(&below.join(path), content.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Overwrites the marked buffer.
+fn patch(library: &mut [u8], text: &str) -> io::Result<()> {
+    let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    // The mark is there twice: in the buffer and, as a constant of its own, elsewhere.
+    let at = library
+        .windows(MAGIC.len())
+        .enumerate()
+        .filter(|(_, w)| w == MAGIC)
+        .map(|(at, _)| at)
+        .find(|at| {
+            library
+                .get(at + MAGIC.len()..at + SIZE)
+                .is_some_and(|rest| rest.iter().all(|b| *b == 0))
+        })
+        .ok_or_else(|| bad("the library has no place for a description"))?;
+    let start = at + MAGIC.len();
+    if text.len() >= SIZE - MAGIC.len() {
+        return Err(bad("the description is too long"));
+    }
+    library[start..start + text.len()].copy_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn nodes(made: &mut Made<'_>, description: &Description) -> io::Result<()> {
+    made.node("nvidiactl", MAJOR, 255, 0o666)?;
+    made.node("nvidia-modeset", MAJOR, 254, 0o666)?;
+    made.node("nvidia-uvm", UVM_MAJOR, 0, 0o666)?;
+    made.node("nvidia-uvm-tools", UVM_MAJOR, 1, 0o666)?;
+    for (gpu, n) in description.gpus.iter().zip(0u64..) {
+        made.node(
+            &format!("nvidia{}", gpu.minor),
+            MAJOR,
+            gpu.minor.into(),
+            0o666,
+        )?;
+        made.node(&format!("dri/card{}", n + 1), DRM_MAJOR, n + 1, 0o660)?;
+        made.node(
+            &format!("dri/renderD{}", n + 129),
+            DRM_MAJOR,
+            n + 129,
+            0o666,
+        )?;
+        for (kind, target) in [
+            ("card", format!("card{}", n + 1)),
+            ("render", format!("renderD{}", n + 129)),
+        ] {
+            made.link(
+                Path::new(&format!("dev/dri/by-path/pci-{}-{kind}", gpu.pci)),
+                &format!("../{target}"),
+            )?;
+        }
+        for cap in gpu.mig.iter().flat_map(|s| s.caps(gpu.minor)) {
+            made.node(
+                &format!("nvidia-caps/nvidia-cap{cap}"),
+                CAPS_MAJOR,
+                cap.into(),
+                0o444,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Files below /proc, without /proc/devices, which a running host has.
+pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
+    let version = &description.driver_version;
+    let mut files = vec![
+        (
+            PathBuf::from("driver/nvidia/version"),
+            format!(
+                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build  (fake-driver)\n\
+                 GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
+            ),
+        ),
+        (
+            PathBuf::from("driver/nvidia/params"),
+            "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n"
+                .into(),
+        ),
+    ];
+    let mut minors = String::from("config 1\nmonitor 2\n");
+    for gpu in &description.gpus {
+        files.push((
+            PathBuf::from(format!("driver/nvidia/gpus/{}/information", gpu.pci)),
+            format!(
+                "Model: \t\t {}\nIRQ:   \t\t 0\nGPU UUID: \t {}\nVideo BIOS: \t 96.00.74.00.01\nBus Type: \t PCIe\n\
+                 DMA Size: \t 52 bits\nDMA Mask: \t 0xfffffffffffff\nBus Location: \t {}\nDevice Minor: \t {}\n\
+                 GPU Excluded:\t No\n",
+                gpu.name, gpu.uuid, gpu.pci, gpu.minor
+            ),
+        ));
+        for slice in &gpu.mig {
+            let gi = format!("gpu{}/gi{}", gpu.minor, slice.gpu_instance);
+            let ci = format!("{gi}/ci{}", slice.compute_instance);
+            let dir = format!(
+                "driver/nvidia/capabilities/gpu{}/mig/gi{}",
+                gpu.minor, slice.gpu_instance
+            );
+            let access = [
+                (format!("{dir}/access"), gi),
+                (format!("{dir}/ci{}/access", slice.compute_instance), ci),
+            ];
+            for ((path, name), minor) in access.into_iter().zip(slice.caps(gpu.minor)) {
+                minors.push_str(&format!("{name}/access {minor}\n"));
+                let content =
+                    format!("DeviceFileMinor: {minor}\nDeviceFileMode: 292\nDeviceFileModify: 1\n");
+                files.push((path.into(), content));
+            }
+        }
+    }
+    files.push(("driver/nvidia-caps/mig-minors".into(), minors));
+    files
+}
+
+/// Lines that the driver adds to /proc/devices, among the character devices.
+pub fn device_lines() -> String {
+    format!(
+        "{MAJOR} nvidia\n{MAJOR} nvidia-modeset\n{MAJOR} nvidiactl\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
+    )
+}
+
+/// Files below /sys/bus/pci/devices.
+pub fn pci_files(description: &Description) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for (gpu, n) in description.gpus.iter().zip(0..) {
+        let mut add =
+            |name: &str, content: String| files.push((Path::new(&gpu.pci).join(name), content));
+        add("vendor", "0x10de\n".into());
+        add("device", "0x2330\n".into());
+        add("class", "0x030200\n".into());
+        add(
+            &format!("drm/card{}/dev", n + 1),
+            format!("{DRM_MAJOR}:{}\n", n + 1),
+        );
+        add(
+            &format!("drm/renderD{}/dev", n + 129),
+            format!("{DRM_MAJOR}:{}\n", n + 129),
+        );
+    }
+    files
+}
+
+impl Made<'_> {
+    fn parents(&mut self, path: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|p| !p.as_os_str().is_empty() && !self.root.join(p).exists())
+            .collect();
+        for dir in missing.into_iter().rev() {
+            fs::create_dir(self.root.join(dir))?;
+            self.paths.push(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Refuses to replace what is not ours: there may be a real driver.
+    fn place(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.parents(path)?;
+        let full = self.root.join(path);
+        if full.symlink_metadata().is_ok() {
+            let why = format!(
+                "{} is there already; is a driver installed?",
+                full.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
+        self.paths.push(path.to_owned());
+        Ok(full)
+    }
+
+    fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        let full = self.place(path)?;
+        fs::write(&full, content)?;
+        fs::set_permissions(&full, fs::Permissions::from_mode(mode))
+    }
+
+    fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
+        let full = self.place(path)?;
+        symlink(target, full)
+    }
+
+    fn library(
+        &mut self,
+        dir: &Path,
+        name: &str,
+        version: &str,
+        number: &str,
+        content: &[u8],
+    ) -> io::Result<()> {
+        self.file(&dir.join(format!("{name}.so.{version}")), content, 0o644)?;
+        if number == version {
+            return Ok(());
+        }
+        let file = Path::new(name)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        self.link(
+            &dir.join(format!("{name}.so.{number}")),
+            &format!("{file}.so.{version}"),
+        )
+    }
+
+    fn node(&mut self, name: &str, major: u64, minor: u64, mode: u32) -> io::Result<()> {
+        let full = self.place(&Path::new("dev").join(name))?;
+        mknod(
+            &full,
+            SFlag::S_IFCHR,
+            Mode::from_bits_truncate(mode),
+            makedev(major, minor),
+        )?;
+        fs::set_permissions(&full, fs::Permissions::from_mode(mode))
+    }
+
+    fn keep_list(&mut self) -> io::Result<()> {
+        self.parents(Path::new(MANIFEST))?;
+        let lines: Vec<String> = self.paths.iter().map(|p| p.display().to_string()).collect();
+        let lines = lines.join("\n");
+        fs::write(self.root.join(MANIFEST), lines)
+    }
+}
+
+/// Takes out what `install` made, and nothing else.
+pub fn remove(root: &Path) -> io::Result<()> {
+    let manifest = root.join(MANIFEST);
+    let list = fs::read_to_string(&manifest)?;
+    fs::remove_file(&manifest)?;
+    for path in list.lines().rev().map(|l| root.join(l)) {
+        let Ok(found) = path.symlink_metadata() else {
+            continue;
+        };
+        let gone = if found.is_dir() {
+            fs::remove_dir(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match gone {
+            // Somebody put something into a directory of ours: it stays.
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            other => other?,
+        }
+    }
+    if root.join("etc/ld.so.cache").exists() {
+        ldconfig(root)?;
+    }
+    Ok(())
+}
+
+/// The loader's cache of that root, made by this machine's ldconfig.
+fn ldconfig(root: &Path) -> io::Result<()> {
+    fs::create_dir_all(root.join("etc"))?;
+    let status = Command::new("/sbin/ldconfig")
+        .arg("-r")
+        .arg(root)
+        .status()?;
+    if !status.success() {
+        return Err(io::Error::other(format!(
+            "ldconfig -r {}: {status}",
+            root.display()
+        )));
+    }
+    Ok(())
+}
+
+fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}

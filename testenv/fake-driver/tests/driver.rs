@@ -1,0 +1,139 @@
+//! The fake driver put into a tree, driven through the real NVML client, taken out again.
+//! Needs root, for the nodes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use fake_driver::describe::Description;
+use fake_driver::install::{self, Places};
+use nvml_wrapper::Nvml;
+
+/// The libraries lie beside this test's own binary once they are built; a test run alone
+/// does not build another package's libraries.
+fn artifacts() -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let own = std::env::current_exe().unwrap();
+    let dir = own.parent().unwrap().parent().unwrap().to_owned();
+    BUILT.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "-q",
+                "-p",
+                "fake-nvml",
+                "-p",
+                "fake-cuda",
+                "--target-dir",
+            ])
+            .arg(dir.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    });
+    dir
+}
+
+fn places(root: &Path) -> Places {
+    Places {
+        root: root.to_owned(),
+        driver_root: "/".into(),
+        artifacts: artifacts(),
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root() || {
+        println!("skip: not root, no device nodes");
+        false
+    }
+}
+
+fn tree(dir: &Path, found: &mut BTreeMap<PathBuf, u64>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let metadata = entry.path().symlink_metadata().unwrap();
+        found.insert(entry.path(), metadata.len());
+        if metadata.is_dir() {
+            tree(&entry.path(), found);
+        }
+    }
+}
+
+#[test]
+fn everything_goes_away_again() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
+    fs::write(dir.path().join("usr/lib/mine"), "stays").unwrap();
+    let before = fs::read_dir(dir.path()).unwrap().count();
+    install::install(
+        &places(dir.path()),
+        &Description::of("580.65.06", 2, 0),
+        false,
+    )
+    .unwrap();
+    assert!(
+        install::install(
+            &places(dir.path()),
+            &Description::of("580.65.06", 2, 0),
+            false
+        )
+        .is_err()
+    );
+    install::remove(dir.path()).unwrap();
+    let mut left = BTreeMap::new();
+    tree(dir.path(), &mut left);
+    left.retain(|p, _| !p.starts_with(dir.path().join("etc")));
+    let names: Vec<_> = left
+        .keys()
+        .map(|p| p.strip_prefix(dir.path()).unwrap().to_owned())
+        .collect();
+    assert_eq!(before, 1);
+    assert_eq!(names, ["usr", "usr/lib", "usr/lib/mine"].map(PathBuf::from));
+}
+
+#[test]
+fn a_real_nvml_client_sees_what_its_nodes_let_it() {
+    if !is_root() {
+        return;
+    }
+    for (gpus, slices) in [(1, 0), (64, 7)] {
+        let dir = tempfile::tempdir().unwrap();
+        let description = Description::of("570.1.2", gpus, slices);
+        install::install(&places(dir.path()), &description, false).unwrap();
+        let library = dir
+            .path()
+            .join("usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
+        // A process of its own: the place of the nodes is said by the environment.
+        let out = Command::new(artifacts().join("fake-nvidia-smi"))
+            .arg("-L")
+            .env("LD_LIBRARY_PATH", library.parent().unwrap())
+            .env("FAKE_DRIVER_DEV", dir.path().join("dev"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let lines = usize::try_from(gpus * (1 + slices)).unwrap();
+        assert_eq!(text.lines().count(), lines, "{text}");
+        assert!(text.contains(&description.gpus[0].uuid));
+        // This process has no nodes at /dev: no driver.
+        assert!(
+            Nvml::builder()
+                .lib_path(library.as_os_str())
+                .init()
+                .is_err()
+        );
+    }
+}
+
+#[test]
+fn a_description_survives_its_file() {
+    let description = Description::of("1.2", 3, 2);
+    let text = toml::to_string(&description).unwrap();
+    assert_eq!(Description::from_toml(&text).unwrap(), description);
+    assert!(Description::from_toml("gpus = 3").is_err());
+}
