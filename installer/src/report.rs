@@ -65,7 +65,7 @@ impl Progress {
 }
 
 /// The plan as people read it.
-pub fn plan(plan: &Plan, verb_create: &str) -> String {
+pub fn plan(plan: &Plan, verb_create: &str, restart: bool) -> String {
     let mut text = String::new();
     let mut number = 0;
     let mut item = |text: &mut String, verb: &str, what: &str, why: &str| {
@@ -92,7 +92,7 @@ pub fn plan(plan: &Plan, verb_create: &str) -> String {
         }
     }
     for (engine, activation) in &plan.engines {
-        if activation.restart.is_some() {
+        if restart && activation.restart.is_some() {
             item(
                 &mut text,
                 "restart",

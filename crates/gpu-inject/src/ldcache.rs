@@ -66,15 +66,15 @@ fn order(a: &Entry, b: &Entry) -> Ordering {
 
 /// `_dl_cache_libcmp`: runs of digits compare as numbers. The loader searches by it, so
 /// the order must be exactly this.
-fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
+fn compare(mut left: &[u8], mut right: &[u8]) -> Ordering {
     loop {
-        match (a.first(), b.first()) {
+        match (left.first(), right.first()) {
             (None, None) => return Ordering::Equal,
             (None, Some(_)) => return Ordering::Less,
             (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let (m, n) = (number(&mut a), number(&mut b));
-                if m != n {
-                    return m.cmp(&n);
+                let order = number(&mut left).cmp(&number(&mut right));
+                if order.is_ne() {
+                    return order;
                 }
             }
             (Some(x), _) if x.is_ascii_digit() => return Ordering::Greater,
@@ -83,10 +83,8 @@ fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
             // `char` is signed on x86 in glibc's C; names are ASCII in practice.
             (Some(x), Some(y)) if x != y => return x.cmp(y),
             _ => {
-                (a, b) = (
-                    a.get(1..).unwrap_or_default(),
-                    b.get(1..).unwrap_or_default(),
-                )
+                left = left.get(1..).unwrap_or_default();
+                right = right.get(1..).unwrap_or_default();
             }
         }
     }

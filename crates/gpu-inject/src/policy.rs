@@ -15,6 +15,7 @@ use crate::request::parse_capabilities;
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
 
 /// What the file says, or the defaults.
+#[allow(clippy::struct_excessive_bools, reason = "the file's own switches")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The file, for messages.

@@ -85,7 +85,7 @@ impl<'a> ContainerView<'a> {
     }
 
     /// Devices asked for by mounts from /dev/null below [`REQUEST_MOUNTS`].
-    fn mounts(&self) -> Vec<String> {
+    fn mounts(self) -> Vec<String> {
         self.0
             .get("mounts")
             .and_then(Value::as_array)

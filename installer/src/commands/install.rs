@@ -22,7 +22,7 @@ fn asked(host: &Host, args: &InstallArgs) -> Asked {
     }
 }
 
-fn show(plan: &Plan, common: &Common, progress: &Progress) {
+fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
         return;
     }
@@ -32,15 +32,16 @@ fn show(plan: &Plan, common: &Common, progress: &Progress) {
     if plan.is_empty() {
         report::result("Nothing to do: everything is set up.\n");
     } else {
-        report::result(&format!("\n{}\n", report::plan(plan, "create")));
+        report::result(&format!("\n{}\n", report::plan(plan, "create", restart)));
     }
 }
 
 /// Tells, changes nothing; 2 where there is something to do.
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
     let progress = Progress::new(common.quiet);
-    let plan = Plan::make(host, &asked(host, args))?;
-    show(&plan, common, &progress);
+    let asked = asked(host, args);
+    let plan = Plan::make(host, &asked)?;
+    show(&plan, common, &progress, asked.restart);
     if common.json {
         report::result(&format!(
             "{}\n",
@@ -66,7 +67,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         if apply::recover(host, &progress)? {
             plan = Plan::make(host, &asked)?;
         }
-        show(&plan, common, &progress);
+        show(&plan, common, &progress, asked.restart);
         if !plan.is_empty() && !commands::confirmed(args.yes, "Go ahead?")? {
             report::result("Nothing was changed.\n");
             return Ok(0);
@@ -86,7 +87,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         }
         return Ok(0);
     }
-    show(&plan, common, &progress);
+    show(&plan, common, &progress, asked.restart);
     if common.json {
         report::result(&format!(
             "{}\n",

@@ -22,14 +22,14 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         }
         return Ok(0);
     };
+    let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!("\n{}\n", report::plan(&plan, "restore")));
+        report::result(&format!("\n{}\n", report::plan(&plan, "restore", restart)));
     }
     if !commands::confirmed(args.yes, "Go ahead?")? {
         report::result("Nothing was changed.\n");
         return Ok(0);
     }
-    let restart = !args.no_restart && host.is_live();
     let how = How {
         restart,
         verify: false,

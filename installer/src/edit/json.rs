@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn five_megabytes_are_no_trouble() {
-        let filler: String = (0..60_000)
+        let filler: String = (0..65_000)
             .map(|n| format!("  \"key-{n}\": \"{}\",\n", "x".repeat(64)))
             .collect();
         let text = format!("{{\n{filler}  \"last\": 1\n}}\n");

@@ -260,7 +260,8 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
                 (format!("{dir}/ci{}/access", slice.compute_instance), ci),
             ];
             for ((path, name), minor) in access.into_iter().zip(slice.caps(gpu.minor)) {
-                minors.push_str(&format!("{name}/access {minor}\n"));
+                let line = format!("{name}/access {minor}\n");
+                minors.push_str(&line);
                 let content =
                     format!("DeviceFileMinor: {minor}\nDeviceFileMode: 292\nDeviceFileModify: 1\n");
                 files.push((path.into(), content));

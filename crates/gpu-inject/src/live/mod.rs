@@ -19,7 +19,7 @@ use crate::rootfs::Rootfs;
 pub struct Target {
     /// A process in its namespaces, as seen from ours.
     pub pid: i32,
-    /// Its root file system, as its mount namespace names it before pivot_root.
+    /// Its root file system, as its mount namespace names it before `pivot_root`.
     pub rootfs: PathBuf,
     /// Leave the device cgroup alone (`no-cgroups`).
     pub no_cgroups: bool,

@@ -128,6 +128,7 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
 }
 
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "the kernel's names")]
 struct Query {
     target_fd: u32,
     attach_type: u32,
@@ -260,6 +261,7 @@ pub(super) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
 }
 
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "the kernel's names")]
 struct Attach {
     target_fd: u32,
     attach_bpf_fd: u32,

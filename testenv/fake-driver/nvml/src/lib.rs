@@ -326,6 +326,39 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo(device: Device, memory: *mut Memory) -
     })
 }
 
+/// `nvmlMemory_v2_t`, bytes.
+#[repr(C)]
+pub struct MemoryV2 {
+    version: c_uint,
+    total: u64,
+    reserved: u64,
+    free: u64,
+    used: u64,
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: Device, memory: *mut MemoryV2) -> Return {
+    let mut first = Memory {
+        total: 0,
+        free: 0,
+        used: 0,
+    };
+    match nvmlDeviceGetMemoryInfo(device, &raw mut first) {
+        SUCCESS => put(
+            memory,
+            MemoryV2 {
+                // The size, and the version in the high byte (NVML_STRUCT_VERSION).
+                version: 0x0200_0028,
+                total: first.total,
+                reserved: 0,
+                free: first.free,
+                used: first.used,
+            },
+        ),
+        failed => failed,
+    }
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetMigMode(
     device: Device,
