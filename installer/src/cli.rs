@@ -68,6 +68,7 @@ pub enum Command {
 }
 
 /// Flags of plan and install.
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[derive(Args, Clone, Debug)]
 pub struct InstallArgs {
     /// Do not ask

@@ -4,7 +4,7 @@
 //! [`Root`], so a test's directory tree, a driver root such as
 //! `/run/nvidia/driver` and the real host are the same code. The answer to
 //! "what can containers here be given?" is one serializable [`Inventory`],
-//! made by [`discover`].
+//! made by [`discover()`].
 #![deny(unsafe_code)]
 
 pub mod cgroup;

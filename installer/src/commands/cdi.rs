@@ -15,7 +15,10 @@ use crate::{commands, lock, plan, write};
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
         Cdi::Generate { output } => generate(host, output),
-        Cdi::List => list(host, common),
+        Cdi::List => {
+            list(host, common);
+            Ok(0)
+        }
         Cdi::Check => check(host, common),
         Cdi::Refresh => refresh(host, common),
     }
@@ -49,7 +52,7 @@ fn registry(host: &Host) -> Registry {
     Registry::from_files(files)
 }
 
-fn list(host: &Host, common: &Common) -> Result<u8, Error> {
+fn list(host: &Host, common: &Common) {
     let registry = registry(host);
     let names: Vec<String> = registry
         .devices()
@@ -62,7 +65,6 @@ fn list(host: &Host, common: &Common) -> Result<u8, Error> {
     } else {
         report::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
     }
-    Ok(0)
 }
 
 fn check(host: &Host, common: &Common) -> Result<u8, Error> {
@@ -89,7 +91,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             generate::SPEC_PATH
         )),
         (Some(_), None) => {
-            problems.push(format!("no {}; fix: gpusetup install", generate::SPEC_PATH))
+            problems.push(format!("no {}; fix: gpusetup install", generate::SPEC_PATH));
         }
         (None, Some(_)) => problems.push(format!(
             "{} is there but no driver is loaded",

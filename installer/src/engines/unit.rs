@@ -88,7 +88,7 @@ impl Unit {
             .filter_map(|l| l.trim().strip_prefix("Environment="))
             .flat_map(|l| l.split('"').flat_map(|part| part.split(' ')))
             .filter_map(|w| w.strip_prefix(name)?.strip_prefix('='))
+            .next_back()
             .map(str::to_owned)
-            .last()
     }
 }
