@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -96,7 +96,7 @@ fn run(action: Action) -> Result<(), String> {
             Ok(())
         }
         Action::Remove { root } => {
-            if root == PathBuf::from("/") {
+            if root == Path::new("/") {
                 live::unmount_trees();
             }
             install::remove(&root).map_err(text)
@@ -111,7 +111,7 @@ fn run(action: Action) -> Result<(), String> {
             let root = root
                 .canonicalize()
                 .map_err(|e| format!("{}: {e}", root.display()))?;
-            if (root == PathBuf::from("/")) != live {
+            if (root == Path::new("/")) != live {
                 return Err("--root / and --live go together".into());
             }
             let own = std::env::current_exe().map_err(text)?;
