@@ -66,7 +66,7 @@ fn a_device_and_its_specs_edits_are_applied_once() {
     let mut config = json!({
         "process": {"env": ["A=1", "NVIDIA_VISIBLE_DEVICES=all"]},
         "mounts": [{"destination": "/proc", "type": "proc"}],
-        "vendor": {"kept": 12345678901234567890u64},
+        "vendor": {"kept": 12_345_678_901_234_567_890_u64},
     });
     registry
         .inject(

@@ -181,7 +181,7 @@ mod tests {
                 compare(a.as_bytes(), b.as_bytes()),
                 Ordering::Less,
                 "{a} {b}"
-            )
+            );
         };
         less("libfoo.so.9", "libfoo.so.10");
         less("liba", "libab");

@@ -362,7 +362,7 @@ mod tests {
             if let Ok(nodes) = nodes(&asked) {
                 let index: String = asked.chars().find(char::is_ascii_digit).into_iter().collect();
                 for node in nodes.iter().filter(|n| !n.contains("caps")) {
-                    prop_assert_eq!(node, &format!("/dev/nvidia{}", index));
+                    prop_assert_eq!(node, &format!("/dev/nvidia{index}"));
                 }
             }
         }

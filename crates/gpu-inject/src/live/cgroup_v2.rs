@@ -123,7 +123,7 @@ mod tests {
             at += 1;
             match insn.code {
                 LOAD_WORD => {
-                    registers[to] = i64::from(words[usize::try_from(insn.offset).unwrap() / 4])
+                    registers[to] = i64::from(words[usize::try_from(insn.offset).unwrap() / 4]);
                 }
                 MOVE => registers[to] = registers[from],
                 MOVE_CONST => registers[to] = i64::from(insn.immediate),
