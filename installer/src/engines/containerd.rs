@@ -81,9 +81,12 @@ impl Containerd {
     /// prints of itself (containerd #5837, aicr #1688).
     fn schema(&self, document: &DocumentMut, exists: bool) -> Result<&'static Schema, Error> {
         let number = match document.get("version") {
-            Some(item) => item
-                .as_integer()
-                .ok_or_else(|| self.refused("version is not a number", ""))?,
+            Some(item) => item.as_integer().ok_or_else(|| {
+                self.refused(
+                    "version is not a number",
+                    "make it `version = 2` (containerd 1.x) or 3 (2.x), then run this again",
+                )
+            })?,
             // A file without a version is of the first schema (containerd 1.x); no file at all
             // means the program's own defaults.
             None if exists && self.version < (2, 0) => 1,

@@ -1,0 +1,253 @@
+//! gpusetup on directory trees: what it writes, what it leaves, what it exits with.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const DAEMON_JSON: &str =
+    "{\n\t\"big\": 12345678901234567890,\n\t\"log-opts\": {\"max-size\":   \"1m\"}\n}\n";
+const CONFIG_TOML: &str = "# mine\nversion = 2 # two\n\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n    runtime_type = \"io.containerd.runc.v2\" # keep\n    [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n      SystemdCgroup = true\n";
+
+/// A Debian tree with Docker and containerd of these versions.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(docker: &str, containerd: &str) -> Self {
+        let tree = Self(tempfile::tempdir().unwrap());
+        tree.write("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian\"\n");
+        tree.write("usr/sbin/dockerd", "");
+        tree.write("usr/bin/containerd", "");
+        let package = |name: &str, version: &str| {
+            format!("Package: {name}\nStatus: install ok installed\nVersion: {version}\n\n")
+        };
+        let status = package("docker.io", docker) + &package("containerd", containerd);
+        tree.write("var/lib/dpkg/status", &status);
+        tree.write("etc/docker/daemon.json", DAEMON_JSON);
+        tree.write("etc/containerd/config.toml", CONFIG_TOML);
+        tree
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_gpusetup"))
+            .arg("--root")
+            .arg(self.0.path())
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    fn code(&self, args: &[&str]) -> i32 {
+        self.run(args).status.code().unwrap()
+    }
+
+    /// Everything but the lock: type and mode, content or target.
+    fn state(&self) -> BTreeMap<PathBuf, (u32, String)> {
+        let mut found = BTreeMap::new();
+        walk(self.0.path(), &mut found);
+        found.retain(|path, _| !path.starts_with(self.path("run")));
+        found
+    }
+}
+
+fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        let metadata = path.symlink_metadata().unwrap();
+        let content = if metadata.is_dir() {
+            walk(&path, found);
+            String::new()
+        } else if metadata.is_symlink() {
+            fs::read_link(&path).unwrap().display().to_string()
+        } else {
+            fs::read_to_string(&path).unwrap()
+        };
+        found.insert(path, (metadata.mode(), content));
+    }
+}
+
+#[test]
+fn there_and_back() {
+    for (docker, containerd) in [
+        ("20.10.24", "1.6.20"),
+        ("26.1.5", "1.7.24"),
+        ("28.5.2", "2.1.9"),
+    ] {
+        let tree = Tree::new(docker, containerd);
+        let before = tree.state();
+        assert_eq!(tree.code(&["plan"]), 2);
+        assert_eq!(tree.state(), before);
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+
+        let json: Value = serde_json::from_str(&tree.read("etc/docker/daemon.json")).unwrap();
+        assert_eq!(
+            json["runtimes"]["nvidia"]["path"],
+            "/usr/bin/gpu-container-runtime"
+        );
+        // CDI must be turned on from 25.0 on, and is on by itself from 28.2 on.
+        assert_eq!(
+            json.get("features").is_some(),
+            docker.starts_with("26"),
+            "{docker}"
+        );
+        let text = tree.read("etc/docker/daemon.json");
+        assert!(
+            text.starts_with(DAEMON_JSON.trim_end_matches("\n}\n")),
+            "{text}"
+        );
+        let toml = tree.read("etc/containerd/config.toml");
+        for line in CONFIG_TOML.lines() {
+            assert!(toml.lines().any(|l| l == line), "{line:?} in\n{toml}");
+        }
+        let parsed: toml::Table = toml.parse().unwrap();
+        let cri = &parsed["plugins"]["io.containerd.grpc.v1.cri"];
+        let options = &cri["containerd"]["runtimes"]["nvidia"]["options"];
+        assert_eq!(
+            options["BinaryName"].as_str(),
+            Some("/usr/bin/gpu-container-runtime")
+        );
+        assert_eq!(options["SystemdCgroup"].as_bool(), Some(true));
+
+        let installed = tree.state();
+        let again = tree.run(&["install", "--yes", "--json"]);
+        let said: Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(
+            (again.status.code(), &said["changed"]),
+            (Some(0), &Value::Bool(false))
+        );
+        assert_eq!(tree.state(), installed);
+
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.state(), before, "{docker}");
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    }
+}
+
+#[test]
+fn a_link_and_a_mode_stay() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    let json = tree.path("etc/docker/daemon.json");
+    fs::rename(&json, tree.path("etc/docker/real.json")).unwrap();
+    // Absolute: within the tree, not on this machine.
+    symlink("/etc/docker/real.json", &json).unwrap();
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(tree.path("etc/docker/real.json"), mode).unwrap();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert!(json.is_symlink());
+    assert!(
+        tree.read("etc/docker/real.json")
+            .contains("gpu-container-runtime")
+    );
+    assert_eq!(
+        fs::metadata(tree.path("etc/docker/real.json"))
+            .unwrap()
+            .mode()
+            & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn undo_keeps_what_was_changed_since_and_stops_at_a_conflict() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let ours = tree.read("etc/docker/daemon.json");
+    tree.write(
+        "etc/docker/daemon.json",
+        &ours.replace("/usr/bin/gpu-container-runtime", "/x"),
+    );
+    let installed = tree.state();
+    let refused = tree.run(&["undo", "--yes"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("runtimes.nvidia"));
+    assert_eq!(tree.state(), installed);
+
+    let changed = ours.replacen("{\n", "{\n\t\"debug\": true,\n", 1);
+    tree.write("etc/docker/daemon.json", &changed);
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    let wanted = DAEMON_JSON.replacen("{\n", "{\n\t\"debug\": true,\n", 1);
+    assert_eq!(tree.read("etc/docker/daemon.json"), wanted);
+}
+
+#[test]
+fn files_that_cannot_be_edited_are_refused_and_left() {
+    let json = [
+        "{",
+        "[]",
+        "{\"a\":1,\"a\":2}",
+        "\u{feff}{}",
+        "// c\n{}",
+        "{\"a\":1,}",
+        "{\"runtimes\":3}",
+        "{\"runtimes\":{\"nvidia\":{\"path\":\"/x\"}}}",
+    ];
+    let toml = [
+        "version = 9",
+        "version = ",
+        "version = \"2\"",
+        "version = 2\nplugins = 3",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.nvidia]\n",
+    ];
+    let files = json.iter().map(|t| ("etc/docker/daemon.json", *t));
+    for (path, text) in files.chain(toml.iter().map(|t| ("etc/containerd/config.toml", *t))) {
+        let tree = Tree::new("20.10.24", "1.6.20");
+        tree.write(path, text);
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes"]);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{text}: {said}");
+        assert!(
+            said.contains(path) && said.contains("fix:"),
+            "{text}: {said}"
+        );
+        assert_eq!(tree.state(), before, "{text}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_is_put_back_by_the_next() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    let before = tree.state();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    // What a crash before the receipt leaves: the journal, and the files written.
+    let receipt = tree.path("var/lib/gpusetup/receipt.json");
+    fs::rename(receipt, tree.path("var/lib/gpusetup/journal.json")).unwrap();
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    let mut after = tree.state();
+    after.retain(|path, _| before.contains_key(path));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn exit_codes_say_why() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    assert_eq!(tree.code(&["install", "--no-such-flag"]), 4);
+    assert_eq!(tree.code(&["install"]), 4);
+    assert_eq!(tree.code(&["install", "--yes", "--engine", "podman"]), 6);
+    tree.write("etc/os-release", "ID=slackware\n");
+    assert_eq!(tree.code(&["plan"]), 6);
+    tree.write("etc/os-release", "ID=debian\n");
+    fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+    fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
+    assert_eq!(tree.code(&["plan"]), 6);
+    assert_eq!(tree.code(&["--version"]), 0);
+    assert_eq!(tree.code(&["man"]), 0);
+}
