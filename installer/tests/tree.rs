@@ -141,6 +141,22 @@ fn there_and_back() {
     }
 }
 
+/// A table of runtimes replaces containerd's own: without runc in it CRI does not load.
+#[test]
+fn runc_stays_a_runtime_where_the_file_names_none() {
+    for text in ["version = 2\n", CONFIG_TOML] {
+        let tree = Tree::new("20.10.24", "1.7.24");
+        tree.write("etc/containerd/config.toml", text);
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        let parsed: toml::Table = tree.read("etc/containerd/config.toml").parse().unwrap();
+        let runtimes = &parsed["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"];
+        let runc = runtimes["runc"]["runtime_type"].as_str();
+        assert_eq!(runc, Some("io.containerd.runc.v2"));
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.read("etc/containerd/config.toml"), text);
+    }
+}
+
 #[test]
 fn a_link_and_a_mode_stay() {
     let tree = Tree::new("20.10.24", "1.6.20");

@@ -131,6 +131,12 @@ impl Containerd {
                     "remove that table, or leave it and use `gpusetup install --mode cdi`",
                 ));
             }
+            // The file's table of runtimes takes the place of the built-in one, runc and all, and
+            // without its default runtime CRI does not load (seen on containerd 1.6 and 1.7).
+            if found(&["containerd", "runtimes"]).is_none() {
+                let runc = at(&["containerd", "runtimes", "runc", "runtime_type"]);
+                values.push((runc, "io.containerd.runc.v2".into()));
+            }
             // Without runtime_type containerd does not start (toolkit #1956).
             values.push((
                 at(&["containerd", "runtimes", name, "runtime_type"]),
@@ -190,6 +196,26 @@ fn installed_version(host: &Host) -> Option<String> {
             .map(|v| v.trim_start_matches('v').to_owned());
     }
     host.package_version(&["containerd.io", "containerd"])
+}
+
+/// The daemon can answer while its CRI plugin has refused the configuration.
+fn cri_loads(host: &Host) -> Result<(), String> {
+    let listed = host.run(&["ctr", "plugins", "ls"], Duration::from_secs(10));
+    let out = listed.map_err(|e| e.to_string())?;
+    // TYPE ID PLATFORMS STATUS; 2.x has CRI in several plugins of one type.
+    let is_cri = |words: &[&str]| {
+        matches!(
+            words,
+            ["io.containerd.grpc.v1", "cri", ..] | ["io.containerd.cri.v1", ..]
+        )
+    };
+    for line in out.stdout.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if is_cri(&words) && words.last() == Some(&"error") {
+            return Err("its CRI plugin does not load this configuration".into());
+        }
+    }
+    Ok(())
 }
 
 fn answers(host: &Host) -> Result<(), String> {
@@ -306,7 +332,7 @@ impl Engine for Containerd {
     fn health(&self, host: &Host) -> Result<(), Error> {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
-            match answers(host) {
+            match answers(host).and_then(|()| cri_loads(host)) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
                     return Err(Error::failed(
