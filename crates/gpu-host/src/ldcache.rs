@@ -36,6 +36,10 @@ pub enum BadCache {
     /// A number in it leads out of the file.
     #[error("ld.so.cache is cut short or damaged")]
     Damaged,
+    /// Its entries share their texts so often that reading them would take far more
+    /// memory than the file: made to do that, in an image.
+    #[error("ld.so.cache says far more than its size")]
+    Amplified,
 }
 
 /// Every entry, in the file's order. Never panics; what is no UTF-8 is an error.
@@ -46,23 +50,30 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     if count > cache.len() / NEW_ENTRY {
         return Err(BadCache::Damaged);
     }
-    (0..count)
-        .map(|n| {
-            let at = NEW_HEADER + n * NEW_ENTRY;
-            let low = u64::from(number(cache, at + 16)?);
-            let high = u64::from(number(cache, at + 20)?);
-            Ok(Entry {
-                flags: number(cache, at)?,
-                soname: text(cache, number(cache, at + 4)?)?,
-                path: text(cache, number(cache, at + 8)?)?.into(),
-                hwcap: if cfg!(target_endian = "little") {
-                    high << 32 | low
-                } else {
-                    low << 32 | high
-                },
-            })
-        })
-        .collect()
+    // glibc shares a name with the end of its path; no honest cache says more than twice its size.
+    let mut left = cache.len().saturating_mul(4);
+    let mut entries = Vec::new();
+    for n in 0..count {
+        let at = NEW_HEADER + n * NEW_ENTRY;
+        let low = u64::from(number(cache, at + 16)?);
+        let high = u64::from(number(cache, at + 20)?);
+        let soname = text(cache, number(cache, at + 4)?)?;
+        let path = text(cache, number(cache, at + 8)?)?;
+        left = left
+            .checked_sub(soname.len() + path.len())
+            .ok_or(BadCache::Amplified)?;
+        entries.push(Entry {
+            flags: number(cache, at)?,
+            soname,
+            path: path.into(),
+            hwcap: if cfg!(target_endian = "little") {
+                high << 32 | low
+            } else {
+                low << 32 | high
+            },
+        });
+    }
+    Ok(entries)
 }
 
 /// String offsets count from the start of this part.
@@ -156,6 +167,21 @@ mod tests {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(cache(&[("a", "/a")]));
         assert_eq!(parse(&bytes).unwrap().len(), 1);
+    }
+
+    /// One long text that every entry uses: the file is small, what it says is not.
+    #[test]
+    fn a_cache_that_grows_when_read_is_refused() {
+        let long = "x".repeat(4000);
+        let mut bytes = cache(&vec![("a", "/a"); 5000]);
+        let at = u32::try_from(bytes.len()).unwrap().to_ne_bytes();
+        bytes.extend_from_slice(long.as_bytes());
+        bytes.push(0);
+        for n in 0..5000 {
+            let value = NEW_HEADER + n * NEW_ENTRY + 8;
+            bytes[value..value + 4].copy_from_slice(&at);
+        }
+        assert_eq!(parse(&bytes), Err(BadCache::Amplified));
     }
 
     proptest! {
