@@ -18,3 +18,7 @@ for name in nvidia-container-runtime-hook nvidia-container-runtime; do
 done
 install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
     "$dest/usr/lib/systemd/system/gpusetup-cdi.service"
+install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfiles.d/gpusetup.conf"
+# Always wanted: it does nothing before `gpusetup install` has left a receipt.
+install -d -m 755 "$dest/usr/lib/systemd/system/multi-user.target.wants"
+ln -sfn ../gpusetup-cdi.service "$dest/usr/lib/systemd/system/multi-user.target.wants/gpusetup-cdi.service"

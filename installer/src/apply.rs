@@ -1,15 +1,18 @@
 //! Carrying a plan out: all of it, or nothing.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::change::Change;
+use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
+use crate::journal::{self, Begun, Commit, Journal};
 use crate::plan::Plan;
-use crate::receipt::{JOURNAL, RECEIPT, Record};
+use crate::receipt::{JOURNAL, Record};
 use crate::report::Progress;
+use crate::service::daemon_reload;
 use crate::signals::Held;
-use crate::{verify, write};
+use crate::{place, verify, write};
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]
@@ -29,66 +32,92 @@ pub fn apply(
     signals: &Held,
     progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
-    carry_out(host, plan, how, signals, progress, true)
+    let earlier = Record::load(host)?.unwrap_or_else(|| Record {
+        schema: 1,
+        ..Record::default()
+    });
+    carry_out(host, plan, &earlier, how, signals, progress, |journal| {
+        let mut receipt = earlier.clone();
+        receipt.add(Record {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION").into(),
+            changes: journal.changes.clone(),
+            directories: journal.directories.clone(),
+            attributes: journal.attributes.clone(),
+            services: plan.services(),
+        });
+        Commit {
+            receipt: Some(receipt),
+            directories: Vec::new(),
+        }
+    })
 }
 
-/// The same for a plan that takes a receipt's changes back.
-pub fn apply_without_receipt(
+/// The same for a plan that takes a receipt's changes back: no receipt stands after it.
+pub fn undo(
     host: &Host,
     plan: &Plan,
+    receipt: &Record,
     how: How,
     signals: &Held,
     progress: &Progress,
 ) -> Result<(), Error> {
-    carry_out(host, plan, how, signals, progress, false).map(drop)
+    carry_out(host, plan, receipt, how, signals, progress, |_| Commit {
+        receipt: None,
+        directories: receipt.directories.clone(),
+    })
+    .map(drop)
 }
 
 fn carry_out(
     host: &Host,
     plan: &Plan,
+    receipt: &Record,
     how: How,
     signals: &Held,
     progress: &Progress,
-    keep: bool,
+    commit: impl FnOnce(&Journal) -> Commit,
 ) -> Result<Vec<verify::Verified>, Error> {
-    let mut record = Record {
-        schema: 1,
-        version: env!("CARGO_PKG_VERSION").into(),
-        changes: plan.changes.clone(),
-        directories: Vec::new(),
-        units: if how.restart {
-            plan.units()
-        } else {
-            Vec::new()
-        },
-    };
-    let mut done = Done::default();
-    let result = steps(host, plan, how, signals, progress, &mut record, &mut done)
-        .and_then(|verified| {
-            if keep {
-                keep_receipt(host, &record).map(|()| verified)
-            } else {
-                Ok(verified)
+    let mut journal = Journal::new(host, &plan.changes, receipt)?;
+    // Before that there is nothing of ours to put back, though files may look as we want them:
+    // another run's.
+    let mut begun = false;
+    let result =
+        steps(host, plan, how, signals, progress, &mut journal, &mut begun).and_then(|verified| {
+            let commit = commit(&journal);
+            journal.commit = Some(commit.clone());
+            if let Err(e) = journal.store(host) {
+                // It can be in its place and only its directory not synced. What stands there is
+                // what `recover` would go by, so that decides.
+                let stands = Journal::load(host).ok().flatten();
+                if stands.is_none_or(|j| j.commit.is_none()) {
+                    return Err(e);
+                }
             }
-        })
-        .and_then(|verified| write::remove(host, JOURNAL.as_ref()).map(|()| verified));
-    let Err(cause) = result else { return result };
-    progress.failed(&cause.to_string());
-    match put_back(host, &record, &done, progress) {
-        left if left.is_empty() => Err(cause),
-        left => Err(Error::NotPutBack {
-            cause: Box::new(cause),
-            left,
-        }),
+            Ok((verified, commit))
+        });
+    match result {
+        Ok((verified, commit)) => match commit.finish(host) {
+            Ok(()) => Ok(verified),
+            Err(cause) => Err(Error::NotPutBack {
+                cause: Box::new(cause),
+                left: vec![
+                    "everything was done, but not noted down: run `gpusetup recover`".into(),
+                ],
+            }),
+        },
+        Err(cause) if !begun => Err(cause),
+        Err(cause) => {
+            progress.failed(&cause.to_string());
+            match put_back(host, plan, &journal, progress) {
+                left if left.is_empty() => Err(cause),
+                left => Err(Error::NotPutBack {
+                    cause: Box::new(cause),
+                    left,
+                }),
+            }
+        }
     }
-}
-
-/// How far a run got.
-#[derive(Default)]
-struct Done {
-    written: usize,
-    restarted: Vec<String>,
-    reloaded: bool,
 }
 
 fn steps(
@@ -97,28 +126,26 @@ fn steps(
     how: How,
     signals: &Held,
     progress: &Progress,
-    record: &mut Record,
-    done: &mut Done,
+    journal: &mut Journal,
+    begun: &mut bool,
 ) -> Result<Vec<verify::Verified>, Error> {
     for change in &plan.changes {
         still_as_planned(host, change)?;
+        place::is_free(host, change, journal.attributes.contains_key(&change.path))?;
     }
-    record.store(host, JOURNAL)?;
+    // What was looked at for these, too.
+    host.was_seen_whole()?;
+    *begun = true;
+    journal.store(host)?;
     for change in &plan.changes {
         signals.check()?;
-        if let Some(after) = &change.after {
-            record
-                .directories
-                .extend(write::write(host, &change.path, after, change.mode)?);
-        } else {
-            write::remove(host, &change.path)?;
-        }
-        done.written += 1;
+        // Once more: time has passed since the first.
+        still_as_planned(host, change)?;
+        journal.make(host, change)?;
     }
-    progress.done(&format!("wrote {} files", done.written));
+    progress.done(&format!("wrote {} files", plan.changes.len()));
     for (engine, activation) in &plan.engines {
-        if activation.restart.is_some() {
-            engine.check(host)?;
+        if activation.service.is_some() && engine.check(host)? {
             progress.done(&format!(
                 "{} accepts its configuration",
                 engine.facts().name
@@ -126,28 +153,16 @@ fn steps(
         }
     }
     if how.restart {
-        restart(host, plan, signals, progress, done)?;
+        restart(host, plan, signals, progress, journal)?;
     }
-    let verified = if how.verify {
-        verify_all(host, plan, signals, progress)?
-    } else {
-        Vec::new()
-    };
-    Ok(verified)
-}
-
-fn keep_receipt(host: &Host, record: &Record) -> Result<(), Error> {
-    let mut receipt = Record::load(host, RECEIPT)?.unwrap_or_else(|| Record {
-        schema: 1,
-        ..Record::default()
-    });
-    receipt.version.clone_from(&record.version);
-    receipt.add(record.clone());
-    receipt.store(host, RECEIPT)
+    if how.verify {
+        return verify_all(host, plan, signals, progress);
+    }
+    Ok(Vec::new())
 }
 
 fn still_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
-    if host.text(&change.path)? == change.before {
+    if write::current(host, change)? == change.before {
         return Ok(());
     }
     Err(Error::Config {
@@ -162,21 +177,43 @@ fn restart(
     plan: &Plan,
     signals: &Held,
     progress: &Progress,
-    done: &mut Done,
+    journal: &mut Journal,
 ) -> Result<(), Error> {
-    if plan.engines.iter().any(|(_, a)| a.daemon_reload) {
-        daemon_reload(host)?;
-        done.reloaded = true;
+    // Noted down before each: whoever finds the journal restarts no more than has begun.
+    journal.units = plan.reloads();
+    if !journal.units.is_empty() {
+        journal.store(host)?;
+        daemon_reload(host, journal.units.iter())?;
     }
     for (engine, activation) in &plan.engines {
-        let Some(unit) = &activation.restart else {
+        let Some(service) = &activation.service else {
             continue;
         };
         signals.check()?;
-        done.restarted.push(unit.clone());
-        restart_unit(host, unit)?;
+        let name = &engine.facts().name;
+        let started = Instant::now();
+        journal.begun.push(Begun {
+            engine: name.clone(),
+            service: service.clone(),
+            reload: activation.reload,
+            stops: activation.stops.clone(),
+        });
+        journal.store(host)?;
+        if activation.reload {
+            progress.doing(&format!("reloading {name}"));
+            service.reload(host)?;
+        } else {
+            progress.doing(&format!("restarting {name}"));
+            service.restart(host)?;
+        }
         engine.health(host)?;
-        progress.done(&format!("{} restarted", engine.facts().name));
+        let what = if activation.reload {
+            "reloaded"
+        } else {
+            "restarted"
+        };
+        let seconds = started.elapsed().as_secs_f32();
+        progress.done(&format!("{name} {what} in {seconds:.1} s"));
     }
     Ok(())
 }
@@ -188,12 +225,20 @@ fn verify_all(
     progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
     signals.check()?;
-    let names: Vec<String> = plan
-        .engines
-        .iter()
-        .map(|(e, _)| e.facts().name.clone())
-        .collect();
-    let verified = verify::run(host, &names, plan.gpus, progress)?;
+    let engines = plan.engines.iter().map(|(e, _)| &**e);
+    let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    if let Some(bad) = verify::dead(&verified) {
+        return Err(Error::failed(
+            format!(
+                "{} runs no container here, with a GPU or without: {}",
+                bad.engine, bad.detail
+            ),
+            format!(
+                "mend {0} first, or leave the check out: gpusetup install --no-verify",
+                bad.engine
+            ),
+        ));
+    }
     if let Some(bad) = verified.iter().find(|v| !v.ok) {
         let what = format!("{} ({}): {}", bad.engine, bad.how, bad.detail);
         return Err(Error::failed(
@@ -201,111 +246,128 @@ fn verify_all(
             "`gpusetup install --no-verify` leaves this check out",
         ));
     }
+    // Not put back for that: it would be no better before.
+    for lost in verified.iter().filter(|v| v.lost().is_some()) {
+        progress.warn(&format!(
+            "{} ({}): containers lose their GPUs when systemd reloads",
+            lost.engine, lost.how
+        ));
+    }
     Ok(verified)
 }
 
-/// Undoes what was done; tells what could not be.
-fn put_back(host: &Host, record: &Record, done: &Done, progress: &Progress) -> Vec<String> {
-    let mut left = Vec::new();
-    for change in record.changes.iter().take(done.written).rev() {
-        let result = match &change.before {
-            Some(before) => write::write(host, &change.path, before, change.mode).map(drop),
-            None => write::remove(host, &change.path),
-        };
-        match result {
-            Ok(()) => progress.back(&format!("put back {}", change.path.display())),
-            Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
-        }
-    }
-    write::remove_dirs(host, &record.directories);
-    if done.reloaded
-        && let Err(e) = daemon_reload(host)
-    {
+/// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
+fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut left = journal.put_back(host, |change| {
+        progress.back(&format!("put back {}", change.path.display()));
+    });
+    if let Err(e) = daemon_reload(host, journal.units.iter()) {
         left.push(format!("systemctl daemon-reload: {e}"));
     }
-    for unit in &done.restarted {
-        match restart_unit(host, unit) {
-            Ok(()) => progress.back(&format!("restarted {unit}")),
-            Err(e) => left.push(format!("systemctl restart {unit}: {e}")),
+    for (engine, activation) in &plan.engines {
+        let Some(service) = activation
+            .service
+            .as_ref()
+            .filter(|s| journal.begun.iter().any(|b| b.service == **s))
+        else {
+            continue;
+        };
+        let name = &engine.facts().name;
+        progress.doing(&format!("restarting {name}"));
+        let again = if activation.reload {
+            service.reload(host)
+        } else {
+            service.restart(host)
+        };
+        let back = again
+            .and_then(|()| engine.health(host))
+            .and_then(|()| engine.start_again(host, &activation.stops));
+        match back {
+            Ok(()) if activation.reload => {
+                progress.back(&format!("reloaded {name}"));
+                if let Some(kept) = engine.keeps(host) {
+                    progress.warn(&kept);
+                }
+            }
+            Ok(()) if activation.stops.is_empty() => progress.back(&format!("restarted {name}")),
+            Ok(()) => progress.back(&format!(
+                "restarted {name}: running, {} containers up",
+                activation.stops.len()
+            )),
+            Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
         }
     }
     if left.is_empty()
-        && let Err(e) = Record::delete(host, JOURNAL)
+        && let Err(e) = journal::delete(host)
     {
-        left.push(format!("remove {JOURNAL}: {e}"));
+        left.push(format!("{}: {e}", host.state(JOURNAL).display()));
     }
     left
 }
 
-/// A run that did not end, put back: what the journal names and still has our text.
+/// Ends a run that died: put back, or, where all was done and checked, noted down.
+/// Whether there was one.
 pub fn recover(host: &Host, progress: &Progress) -> Result<bool, Error> {
-    let Some(journal) = Record::load(host, JOURNAL)? else {
-        return Ok(false);
-    };
-    progress.back("an earlier run did not end; putting back what it did");
-    for change in journal.changes.iter().rev() {
-        if host.text(&change.path)? != change.after {
-            continue;
-        }
-        match &change.before {
-            Some(before) => drop(write::write(host, &change.path, before, change.mode)?),
-            None => write::remove(host, &change.path)?,
-        }
-    }
-    if host.is_live() && !journal.units.is_empty() {
-        daemon_reload(host)?;
-        for unit in &journal.units {
-            restart_unit(host, unit)?;
-        }
-    }
-    write::remove(host, JOURNAL.as_ref())?;
-    Ok(true)
-}
-
-/// `systemctl daemon-reload`.
-pub fn daemon_reload(host: &Host) -> Result<(), Error> {
-    systemctl(host, &["systemctl", "daemon-reload"])
-}
-
-/// `systemctl restart UNIT`, also where restarts came too fast for systemd's limit.
-pub fn restart_unit(host: &Host, unit: &str) -> Result<(), Error> {
-    // The limit counts our restarts as crashes; a unit that never failed has nothing to reset.
-    let _ = host.run(
-        &["systemctl", "reset-failed", unit],
-        Duration::from_secs(10),
-    );
-    systemctl(host, &["systemctl", "restart", unit]).map_err(|e| {
-        let argv = [
-            "journalctl",
-            "-u",
-            unit,
-            "-n",
-            "40",
-            "-o",
-            "cat",
-            "--no-pager",
-        ];
-        let log = host
-            .run(&argv, Duration::from_secs(10))
-            .map(|o| o.stdout)
-            .unwrap_or_default();
-        let said = log
-            .lines()
-            .rfind(|l| l.contains("fail") || l.contains("error") || l.contains("unable"));
-        match said {
-            Some(line) => Error::failed(format!("{unit} did not come back: {}", line.trim()), ""),
-            None => e,
-        }
+    recover_from_journal(host, progress).map_err(|cause| match cause {
+        whole @ Error::NotPutBack { .. } => whole,
+        cause => Error::NotPutBack {
+            cause: Box::new(cause),
+            left: vec!["mend that, then run `gpusetup recover`".into()],
+        },
     })
 }
 
-fn systemctl(host: &Host, argv: &[&str]) -> Result<(), Error> {
-    let out = host.run(argv, Duration::from_secs(120))?;
-    if out.ok() {
-        return Ok(());
+fn recover_from_journal(host: &Host, progress: &Progress) -> Result<bool, Error> {
+    let Some(journal) = Journal::load(host)? else {
+        // One that died before its journal was there leaves no more than its temporary.
+        journal::delete(host)?;
+        return Ok(false);
+    };
+    if let Some(commit) = &journal.commit {
+        progress.done("an earlier run was done but did not end; noting down what it did");
+        commit.finish(host)?;
+        return Ok(true);
     }
-    Err(Error::failed(
-        format!("{}: {}", argv.join(" "), out.last_line()),
-        "",
-    ))
+    progress.back("an earlier run did not end; putting back what it did");
+    let mut left = journal.put_back(host, |change| {
+        progress.back(&format!("put back {}", change.path.display()));
+    });
+    if host.is_live() {
+        if let Err(e) = daemon_reload(host, journal.units.iter()) {
+            left.push(format!("systemctl daemon-reload: {e}"));
+        }
+        let engines = if journal.begun.is_empty() {
+            Vec::new()
+        } else {
+            engines::detect(host)
+        };
+        for begun in &journal.begun {
+            let engine = engines.iter().find(|e| e.facts().name == begun.engine);
+            let again = begun.again(host).and_then(|said| {
+                if let Some(engine) = engine {
+                    engine.health(host)?;
+                    engine.start_again(host, &begun.stops)?;
+                }
+                Ok(said)
+            });
+            match again {
+                Ok(said) => progress.back(&format!("{said} {}", begun.engine)),
+                Err(e) => left.push(format!(
+                    "{}: {e}",
+                    begun.service.restart_command().join(" ")
+                )),
+            }
+        }
+    }
+    if left.is_empty() {
+        journal::delete(host)?;
+        return Ok(true);
+    }
+    Err(Error::NotPutBack {
+        cause: Box::new(Error::failed(
+            "an earlier run could not be put back whole",
+            "",
+        )),
+        left,
+    })
 }

@@ -40,10 +40,19 @@ pub enum FileKind {
         /// Key paths we set.
         keys: Vec<Vec<String>>,
     },
+    /// A file of the user's in any language; ours are the lines between two, both with them.
+    Block {
+        /// The line before ours.
+        begin: String,
+        /// The line after ours.
+        end: String,
+    },
     /// A file that is ours as a whole: a drop-in.
     Own,
     /// A file that is ours and made anew at every boot: the CDI spec.
     Generated,
+    /// A symbolic link of ours, made anew at every boot; the text is where it leads.
+    Link,
 }
 
 impl Change {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engines::Mode;
+use crate::engines::{Existing, Mode};
 
 /// Sets up GPU containers: detects, plans, applies, verifies and undoes
 #[derive(Parser, Debug)]
@@ -35,6 +35,12 @@ pub struct Common {
     /// No progress, only results and failures
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Also each program run and each file written
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Append all that, with times, to a file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
 }
 
 /// Commands.
@@ -47,14 +53,12 @@ pub enum Command {
     /// Plan, ask, apply, restart, verify
     Install(InstallArgs),
     /// Run a container in each engine, from a built-in image
-    Verify {
-        /// Only this engine; repeatable
-        #[arg(long = "engine", value_name = "NAME")]
-        engines: Vec<String>,
-    },
+    Verify(VerifyArgs),
     /// Back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
+    /// End a run that died: put back what it did; install and undo do this by themselves
+    Recover,
     /// The CDI spec
     #[command(subcommand)]
     Cdi(Cdi),
@@ -83,9 +87,15 @@ pub struct InstallArgs {
     /// How containers get GPUs
     #[arg(long, value_enum, default_value = "both")]
     pub mode: Mode,
+    /// What becomes of a runtime "nvidia", a CDI spec or a hook that another tool or you have set up
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub existing: Existing,
     /// Leave the engines running as they are; changes take effect when they are restarted
     #[arg(long)]
     pub no_restart: bool,
+    /// Change nothing where a restart would stop running containers
+    #[arg(long, conflicts_with = "no_restart")]
+    pub keep_containers: bool,
     /// Do not run a container at the end
     #[arg(long)]
     pub no_verify: bool,
@@ -94,15 +104,33 @@ pub struct InstallArgs {
     pub dry_run: bool,
 }
 
+/// Flags of verify.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// Only this engine; repeatable
+    #[arg(long = "engine", value_name = "NAME")]
+    pub engines: Vec<String>,
+    /// Do not try whether containers keep their GPUs over a systemctl daemon-reload
+    #[arg(long)]
+    pub no_daemon_reload: bool,
+}
+
 /// Flags of undo.
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[derive(Args, Clone, Debug)]
 pub struct UndoArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+    /// Also where containers use what goes: they would not start again
+    #[arg(long)]
+    pub force: bool,
     /// Leave the engines running as they are
     #[arg(long)]
     pub no_restart: bool,
+    /// Change nothing where a restart would stop running containers
+    #[arg(long, conflicts_with = "no_restart")]
+    pub keep_containers: bool,
 }
 
 /// Commands on the CDI spec.

@@ -9,12 +9,12 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// Another run changes this host.
-    #[error("another gpusetup holds {path}{}", pid.map(|p| format!(" (process {p})")).unwrap_or_default())]
+    #[error("another gpusetup holds {path}{}", holder.as_ref().map(|h| format!(": {h}")).unwrap_or_default())]
     Locked {
         /// The lock.
         path: PathBuf,
-        /// Who holds it, where it says so.
-        pid: Option<i32>,
+        /// Who holds it, where that can be told: process, command line, since when.
+        holder: Option<String>,
     },
     /// This host is not one we can set up.
     #[error("{why}")]
@@ -92,7 +92,21 @@ impl Error {
             Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),
+                std::io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("that file system is read-only: `mount -o remount,rw` it first".into())
+                }
+                std::io::ErrorKind::PermissionDenied if nix::unistd::geteuid().is_root() => Some(
+                    "even root may not: look at `lsattr`, and at what SELinux or AppArmor logs"
+                        .into(),
+                ),
                 std::io::ErrorKind::PermissionDenied => Some("run it with sudo".into()),
+                std::io::ErrorKind::InvalidData
+                | std::io::ErrorKind::InvalidInput
+                | std::io::ErrorKind::IsADirectory
+                | std::io::ErrorKind::NotADirectory
+                | std::io::ErrorKind::FileTooLarge => {
+                    Some("put a plain text file there, or remove what is there".into())
+                }
                 _ => None,
             },
             Self::NotPutBack { left, .. } => Some(format!("by hand: {}", left.join("; "))),

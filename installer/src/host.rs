@@ -1,13 +1,22 @@
 //! The host: its files through one rooted handle, its programs through one door.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gpu_host::Root;
+use gpu_host::{Root, packages};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::error::Error;
+
+/// How long output is waited for once a program has ended: a daemon that it started may keep
+/// the pipe for ever.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A running host, or a directory tree.
 #[derive(Clone, Debug)]
@@ -15,7 +24,70 @@ pub struct Host {
     root: Root,
     /// Where in it the driver's user space lives.
     pub driver_root: PathBuf,
+    user: Option<User>,
 }
+
+/// Whoever runs gpusetup on this host, where that is not root: what is set up then is theirs
+/// alone (XDG Base Directory Specification 0.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// For messages.
+    pub name: String,
+    /// The home directory.
+    pub home: PathBuf,
+    /// `XDG_CONFIG_HOME`.
+    pub config: PathBuf,
+    /// `XDG_DATA_HOME`.
+    pub data: PathBuf,
+    /// `XDG_STATE_HOME`.
+    pub state: PathBuf,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime: PathBuf,
+}
+
+impl User {
+    /// The user of that number, by what `env` says and where the specification puts the rest.
+    pub fn new(uid: u32, passwd: &str, env: impl Fn(&str) -> Option<String>) -> Self {
+        let entry = passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            (fields.get(2)?.parse() == Ok(uid)).then_some(fields)
+        });
+        let field = |n: usize| entry.as_ref().and_then(|e| e.get(n)).copied();
+        // A relative path in these variables is none.
+        let dir = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let home = dir("HOME").unwrap_or_else(|| field(5).unwrap_or("/").into());
+        let of_home = |name: &str, below: &str| dir(name).unwrap_or_else(|| home.join(below));
+        Self {
+            name: field(0).map_or_else(|| uid.to_string(), str::to_owned),
+            config: of_home("XDG_CONFIG_HOME", ".config"),
+            data: of_home("XDG_DATA_HOME", ".local/share"),
+            state: of_home("XDG_STATE_HOME", ".local/state"),
+            runtime: dir("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}").into()),
+            home,
+        }
+    }
+
+    fn running(root: &Root) -> Option<Self> {
+        let uid = nix::unistd::geteuid();
+        if uid.is_root() || !root.is_host() {
+            return None;
+        }
+        let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
+        Some(Self::new(uid.as_raw(), &passwd, |name| {
+            std::env::var(name).ok()
+        }))
+    }
+}
+
+/// What a shell says about the engine that its commands mean: gpusetup names it itself.
+const CALLERS: [&str; 6] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "DOCKER_API_VERSION",
+];
 
 /// What a program said.
 #[derive(Clone, Debug)]
@@ -36,31 +108,72 @@ impl Output {
 
     /// The last line that says something, standard error first.
     pub fn last_line(&self) -> &str {
-        let last = |text: &str| text.lines().rfind(|l| !l.trim().is_empty()).map(str::len);
-        let text = if last(&self.stderr).is_some() {
-            &self.stderr
-        } else {
-            &self.stdout
-        };
-        text.lines()
-            .rfind(|l| !l.trim().is_empty())
-            .unwrap_or("it said nothing")
-            .trim()
+        // docker ends its errors by naming its own `--help`.
+        let says = |l: &&str| !l.trim().is_empty() && !l.contains("--help'");
+        let last = self.stderr.lines().rfind(says);
+        let last = last.or_else(|| self.stdout.lines().rfind(says));
+        last.unwrap_or("it said nothing").trim()
     }
 }
 
 impl Host {
     /// The host at `root`.
     pub fn open(root: &Path, driver_root: &Path) -> Result<Self, Error> {
+        let root = Root::open(root).map_err(Error::file(root, "open"))?;
         Ok(Self {
-            root: Root::open(root).map_err(Error::file(root, "open"))?,
+            user: User::running(&root),
             driver_root: driver_root.to_owned(),
+            root,
         })
+    }
+
+    /// The same as that user sees it.
+    #[cfg(test)]
+    pub fn seen_by(self, user: User) -> Self {
+        Self {
+            user: Some(user),
+            ..self
+        }
+    }
+
+    /// Whoever runs this, where that is not root.
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     /// Its files.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// A file of ours that tells what gpusetup has done here.
+    pub fn state(&self, name: &str) -> PathBuf {
+        let dir = match &self.user {
+            Some(user) => user.state.join("gpusetup"),
+            None => "/var/lib/gpusetup".into(),
+        };
+        dir.join(name)
+    }
+
+    /// Held by every command that changes this host.
+    pub fn lock_file(&self) -> PathBuf {
+        match &self.user {
+            Some(user) => user.runtime.join("gpusetup.lock"),
+            // Not in /run/lock: everybody may write there, and could hold it for ever.
+            None => "/run/gpusetup.lock".into(),
+        }
+    }
+
+    /// Refuses to go on where something that is there could not be read: it may say what we
+    /// took for missing.
+    pub fn was_seen_whole(&self) -> Result<(), Error> {
+        match self.root.trouble() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::failed(
+                format!("this host cannot be looked at whole: {trouble}"),
+                "nothing was changed; mend that first",
+            )),
+        }
     }
 
     /// Whether programs can be run: the root is this running host's own.
@@ -79,6 +192,11 @@ impl Host {
 
     /// Whether a program is on the usual PATH of this host.
     pub fn has_program(&self, name: &str) -> bool {
+        self.program(name).is_some()
+    }
+
+    /// Where on the usual PATH of this host a program is.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
         [
             "/usr/local/sbin",
             "/usr/local/bin",
@@ -88,27 +206,17 @@ impl Host {
             "/bin",
         ]
         .iter()
-        .any(|dir| self.root.exists(Path::new(dir).join(name)))
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| self.root.exists(path))
     }
 
-    /// Version of an installed Debian package, from dpkg's own table.
+    /// Version of an installed package, where the package manager says it in plain text.
     pub fn package_version(&self, names: &[&str]) -> Option<String> {
-        let status = self.root.read_to_string("/var/lib/dpkg/status").ok()?;
-        status
-            .split("\n\n")
-            .find_map(|paragraph| {
-                let field = |key: &str| {
-                    paragraph
-                        .lines()
-                        .find_map(|l| l.strip_prefix(key)?.strip_prefix(": "))
-                };
-                let installed = field("Status")?.ends_with(" installed");
-                (installed && names.contains(&field("Package")?)).then(|| field("Version"))?
-            })
-            .map(str::to_owned)
+        packages::version(&self.root, names)
     }
 
-    /// Runs a program to its end, or to the limit, when it is killed.
+    /// Runs a program to its end, or to the limit, when it is killed. In a process group of its own:
+    /// Ctrl-C on our terminal is for us, and must not end a `systemctl restart` half-way.
     pub fn run(&self, argv: &[&str], limit: Duration) -> Result<Output, Error> {
         self.run_with_input(argv, limit, None)
     }
@@ -130,45 +238,191 @@ impl Host {
             Some(path) => Stdio::from(std::fs::File::open(path).map_err(broken)?),
             None => Stdio::null(),
         };
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for name in CALLERS {
+            command.env_remove(name);
+        }
+        if let Some(user) = &self.user {
+            // `su` and `sudo -u` leave it out, and `systemctl --user` needs it.
+            command.env("XDG_RUNTIME_DIR", &user.runtime);
+        }
+        let mut child = command
             .args(args)
             .env("LC_ALL", "C")
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .map_err(broken)?;
         // Read on threads: a program that fills one pipe while we wait on the other never ends.
         let stdout = child.stdout.take().map(reader);
         let stderr = child.stderr.take().map(reader);
-        let end = Instant::now() + limit;
+        let started = Instant::now();
+        let end = started + limit;
+        // Most are done in a moment; a restart is not waited for at that rate.
+        let mut nap = Duration::from_millis(1);
         let code = loop {
             match child.try_wait().map_err(broken)? {
                 Some(status) => break status.code(),
                 None if Instant::now() >= end => {
-                    let _ = child.kill();
+                    kill(&child);
                     let _ = child.wait();
                     let why = format!("{line}: not done after {} s", limit.as_secs());
                     return Err(Error::failed(why, ""));
                 }
-                None => std::thread::sleep(Duration::from_millis(20)),
+                None => {
+                    std::thread::sleep(nap);
+                    nap = (nap * 2).min(Duration::from_millis(20));
+                }
             }
         };
-        let text = |handle: Option<std::thread::JoinHandle<String>>| {
-            handle.and_then(|h| h.join().ok()).unwrap_or_default()
-        };
+        log::debug!(
+            "{line}: {} after {:.1} s",
+            code.map_or("killed".to_owned(), |c| format!("exit {c}")),
+            started.elapsed().as_secs_f32()
+        );
         Ok(Output {
             code,
-            stdout: text(stdout),
-            stderr: text(stderr),
+            stdout: stdout.map(Reader::text).unwrap_or_default(),
+            stderr: stderr.map(Reader::text).unwrap_or_default(),
         })
     }
 }
 
-fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// With all that it has started.
+fn kill(child: &Child) {
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+/// What comes out of a pipe, read on a thread.
+struct Reader {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+fn reader(mut from: impl Read + Send + 'static) -> Reader {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let (ended, end) = mpsc::channel();
+    let into = Arc::clone(&bytes);
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
+        // Dropped at the end, which is what is waited for.
+        let _ended: mpsc::Sender<()> = ended;
+        let mut part = [0; 8192];
+        while let Ok(length @ 1..) = from.read(&mut part) {
+            match into.lock() {
+                Ok(mut bytes) => bytes.extend_from_slice(&part[..length]),
+                Err(_) => return,
+            }
+        }
+    });
+    Reader { bytes, end }
+}
+
+impl Reader {
+    fn text(self) -> String {
+        let _ = self.end.recv_timeout(DRAIN);
+        let bytes = self.bytes.lock().map(|b| b.clone()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Host {
+        Host::open(Path::new("/"), Path::new("/")).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_pipe_is_not_waited_for() {
+        let started = Instant::now();
+        let script = "echo said; exec sleep 30 & exit 3";
+        let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
+        let out = out.unwrap();
+        assert_eq!((out.code, out.last_line()), (Some(3), "said"));
+        assert!(started.elapsed() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn past_its_limit_a_program_goes_with_all_it_started() {
+        let marker = format!("3{}", std::process::id());
+        let script = format!("sleep {marker} & sleep {marker}");
+        let out = live().run(&["sh", "-c", &script], Duration::from_millis(300));
+        assert!(out.unwrap_err().to_string().contains("not done after"));
+        std::thread::sleep(Duration::from_millis(100));
+        let running = std::fs::read_dir("/proc").unwrap().flatten().any(|p| {
+            let line = std::fs::read(p.path().join("cmdline")).unwrap_or_default();
+            line == format!("sleep\0{marker}\0").as_bytes()
+        });
+        assert!(!running);
+    }
+
+    /// Ctrl-C goes to the terminal's foreground group, and a blocked signal to every heir.
+    #[test]
+    fn a_program_has_its_own_group_and_no_signal_blocked() {
+        let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
+        let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
+        let out = out.unwrap().stdout;
+        let lines: Vec<&str> = out.lines().map(str::trim).collect();
+        assert_eq!(lines[0], lines[1], "{out}");
+        assert!(lines[2].ends_with("0000000000000000"), "{out}");
+    }
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+
+    #[test]
+    fn what_a_program_says_last() {
+        let said = |stdout: &str, stderr: &str| {
+            let out = Output {
+                code: Some(125),
+                stdout: stdout.into(),
+                stderr: stderr.into(),
+            };
+            out.last_line().to_owned()
+        };
+        assert_eq!(said("", ""), "it said nothing");
+        assert_eq!(said("a\nb\n\n", "\n"), "b");
+        let docker = "docker: Error response from daemon: no\n\nRun 'docker run --help' for more information\n";
+        assert_eq!(said("x", docker), "docker: Error response from daemon: no");
+        assert_eq!(
+            said("", "docker: no.\nSee 'docker run --help'.\n"),
+            "docker: no."
+        );
+    }
+
+    #[test]
+    fn a_user_has_directories_of_their_own() {
+        let plain = User::new(1000, PASSWD, |_| None);
+        assert_eq!(plain.name, "alice");
+        assert_eq!(plain.config, Path::new("/home/alice/.config"));
+        assert_eq!(plain.state, Path::new("/home/alice/.local/state"));
+        assert_eq!(plain.runtime, Path::new("/run/user/1000"));
+        let env = |name: &str| match name {
+            "XDG_CONFIG_HOME" => Some("/x/config".to_owned()),
+            "XDG_STATE_HOME" => Some("relative".to_owned()),
+            "HOME" => Some("/x/home".to_owned()),
+            _ => None,
+        };
+        let moved = User::new(7, PASSWD, env);
+        assert_eq!(moved.name, "7");
+        assert_eq!(moved.config, Path::new("/x/config"));
+        assert_eq!(moved.state, Path::new("/x/home/.local/state"));
+    }
+
+    #[test]
+    fn a_user_s_state_and_lock_are_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        assert_eq!(host.lock_file(), Path::new("/run/gpusetup.lock"));
+        let host = host.seen_by(User::new(1000, PASSWD, |_| None));
+        assert_eq!(host.lock_file(), Path::new("/run/user/1000/gpusetup.lock"));
+        assert_eq!(
+            host.state("receipt.json"),
+            Path::new("/home/alice/.local/state/gpusetup/receipt.json")
+        );
+    }
 }

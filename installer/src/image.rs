@@ -1,16 +1,21 @@
 //! The built-in image that `verify` runs: one static program, no registry needed.
 //!
-//! In the layout of `docker save` (manifest.json, moby `image/tarexport`), which docker,
-//! podman and containerd all load.
+//! An OCI image layout (image-spec, image-layout.md) that is the layout of `docker save` too,
+//! as Docker itself writes it from 25.0 on: Docker before that and Podman load it by its
+//! manifest.json (moby `image/tarexport`), containerd by its index.json.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Its name.
 pub const NAME: &str = "gpusetup.local/probe:1";
+/// Its program.
+pub const PROGRAM: &str = "/gpu-container-probe";
+/// Has that wait for a line on standard input, then look once more.
+pub const AGAIN: &str = "again";
 
 /// The image as a tar archive, with `program` in it.
 pub fn build(program: &[u8]) -> io::Result<Vec<u8>> {
@@ -20,25 +25,59 @@ pub fn build(program: &[u8]) -> io::Result<Vec<u8>> {
         "aarch64" => "arm64",
         other => other,
     };
+    let platform = json!({"architecture": architecture, "os": "linux"});
     let config = serde_json::to_vec(&json!({
         "architecture": architecture,
         "os": "linux",
-        "config": {"Entrypoint": ["/gpu-container-probe"], "Env": ["PATH=/usr/bin"], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
+        "config": {"Entrypoint": [PROGRAM], "Env": ["PATH=/usr/bin"], "WorkingDir": "/"},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     }))?;
-    let name = format!("{}.json", hex(&config));
-    let manifest = serde_json::to_vec(&json!([
-        {"Config": name, "RepoTags": [NAME], "Layers": ["layer/layer.tar"]}
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+    }))?;
+    let mut in_index = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+    in_index["platform"] = platform;
+    // The name as containerd and Docker read it, and as the specification has it.
+    in_index["annotations"] = json!({
+        "io.containerd.image.name": NAME,
+        "org.opencontainers.image.ref.name": NAME.rsplit(':').next(),
+    });
+    let index = serde_json::to_vec(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [in_index],
+    }))?;
+    let docker_manifest = serde_json::to_vec(&json!([
+        {"Config": blob(&config), "RepoTags": [NAME], "Layers": [blob(&layer)]}
     ]))?;
     let mut archive = tar::Builder::new(Vec::new());
     for (path, content) in [
-        ("layer/layer.tar", &layer),
-        (name.as_str(), &config),
-        ("manifest.json", &manifest),
+        ("oci-layout", &br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        (&blob(&layer), &layer),
+        (&blob(&config), &config),
+        (&blob(&manifest), &manifest),
+        ("index.json", &index),
+        ("manifest.json", &docker_manifest),
     ] {
         file(&mut archive, path, content, 0o644)?;
     }
     archive.into_inner()
+}
+
+fn descriptor(media_type: &str, content: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(content), "size": content.len()})
+}
+
+fn digest(content: &[u8]) -> String {
+    format!("sha256:{}", hex(content))
+}
+
+/// Where the layout keeps it.
+fn blob(content: &[u8]) -> String {
+    format!("blobs/sha256/{}", hex(content))
 }
 
 fn layer(program: &[u8]) -> io::Result<Vec<u8>> {
@@ -52,7 +91,12 @@ fn layer(program: &[u8]) -> io::Result<Vec<u8>> {
         header.set_size(0);
         archive.append_data(&mut header, format!("{dir}/"), io::empty())?;
     }
-    file(&mut archive, "gpu-container-probe", program, 0o755)?;
+    file(
+        &mut archive,
+        PROGRAM.trim_start_matches('/'),
+        program,
+        0o755,
+    )?;
     archive.into_inner()
 }
 
@@ -77,17 +121,48 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
     use super::*;
+
+    fn files(image: &[u8]) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for entry in tar::Archive::new(image).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            files.insert(entry.path().unwrap().display().to_string(), content);
+        }
+        files
+    }
 
     #[test]
     fn the_same_program_makes_the_same_image() {
-        let image = build(b"program").unwrap();
-        assert_eq!(image, build(b"program").unwrap());
-        let mut names = Vec::new();
-        for entry in tar::Archive::new(&image[..]).entries().unwrap() {
-            names.push(entry.unwrap().path().unwrap().display().to_string());
-        }
-        assert_eq!(names.len(), 3);
-        assert_eq!(names[2], "manifest.json");
+        assert_eq!(build(b"program").unwrap(), build(b"program").unwrap());
+        assert_ne!(build(b"program").unwrap(), build(b"another").unwrap());
+    }
+
+    /// Both ways in lead to the same configuration and layer, and every digest is right.
+    #[test]
+    fn index_and_manifest_name_the_same_blobs() {
+        let files = files(&build(b"program").unwrap());
+        let parsed = |name: &str| -> Value { serde_json::from_slice(&files[name]).unwrap() };
+        let led_to = |descriptor: &Value| {
+            let path = descriptor["digest"].as_str().unwrap().replace(':', "/");
+            let path = format!("blobs/{path}");
+            let content = &files[&path];
+            assert_eq!(descriptor["digest"], digest(content));
+            assert_eq!(descriptor["size"].as_u64(), Some(content.len() as u64));
+            path
+        };
+        let index = parsed("index.json");
+        let manifest = parsed(&led_to(&index["manifests"][0]));
+        let docker = parsed("manifest.json");
+        assert_eq!(docker[0]["Config"], led_to(&manifest["config"]));
+        assert_eq!(docker[0]["Layers"][0], led_to(&manifest["layers"][0]));
+        let name = &index["manifests"][0]["annotations"]["io.containerd.image.name"];
+        assert_eq!(*name, docker[0]["RepoTags"][0]);
+        assert_eq!(parsed("oci-layout")["imageLayoutVersion"], "1.0.0");
     }
 }

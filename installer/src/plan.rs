@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
-use gpu_host::{Inventory, Options, discover, distro, init};
+use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
-use gpu_inject::inventory_store;
+use gpu_inject::{inventory_store, live};
 
 use crate::change::{Change, FileKind};
-use crate::engines::{self, Activation, Engine, Wanted};
+use crate::dev_char;
+use crate::engines::{self, Activation, Engine, Engines, Standing, Wanted};
 use crate::error::Error;
+use crate::foreign::{self, Foreign};
 use crate::host::Host;
+use crate::place;
+use crate::scopes;
+use crate::service::Service;
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +37,8 @@ pub struct Plan {
     pub gpus: usize,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// What is here of other tools that give containers GPUs.
+    pub foreign: Foreign,
 }
 
 impl Plan {
@@ -41,22 +48,48 @@ impl Plan {
             why,
             fix: fix.to_owned(),
         };
-        if let Some(why) = distro::detect(host.root()).unsupported {
-            return Err(unsupported(why, "see README, \"What works where\""));
+        let distro = distro::detect(host.root());
+        let instead = distro.instead.as_ref().map_or_else(
+            || "see docs/distributions.md".into(),
+            |instead| format!("write this instead:\n\n{}", instead.trim_end()),
+        );
+        if let Some(why) = distro.unsupported {
+            return Err(unsupported(why, &instead));
         }
-        let engines = chosen(host, &asked.only)?;
+        if host.is_live() && !kernel::resolves_in_root() {
+            return Err(unsupported(
+                "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
+                "run Linux 5.6 or later, or your distribution's kernel that has it",
+            ));
+        }
+        let (engines, remarks) = chosen(host, &asked.only)?;
         let inventory = inventory(host)?;
         if inventory.driver.is_none() && host.is_live() {
             return Err(no_driver(host));
         }
+        let foreign = Foreign::find(host);
+        let is_of_user = engines.iter().any(|e| e.is_of_user());
+        let way = if is_of_user {
+            of_root_is_there(host)?;
+            foreign::Way::default()
+        } else {
+            foreign.way(host, asked.wanted.existing)?
+        };
         let mut plan = Self {
-            changes: Vec::new(),
+            changes: way.changes,
             engines: Vec::new(),
             gpus: inventory.gpus.len(),
-            warnings: Vec::new(),
+            warnings: distro.warning.into_iter().chain(remarks).collect(),
+            foreign,
         };
-        if inventory.driver.is_some() {
-            plan.changes = described(host, &inventory)?;
+        if is_of_user {
+            // What describes the GPUs is root's, and there.
+        } else if inventory.driver.is_some() {
+            let mut described = described(host, &inventory)?;
+            if way.spec_is_theirs {
+                described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
+            }
+            plan.changes.extend(described);
         } else {
             plan.warnings.push(
                 "no driver in this tree; the CDI spec is made at the first boot with one".into(),
@@ -65,20 +98,88 @@ impl Plan {
         for engine in engines {
             let changes = engine.changes(host, &asked.wanted)?;
             let activation = engine.activation(host, &changes);
+            plan.warn(engine.consequences(host, &asked.wanted));
+            plan.warn(engine.warnings(host));
             plan.changes.extend(changes);
             plan.engines.push((engine, activation));
         }
-        let restarts = asked.restart && host.is_live() && !plan.units().is_empty();
+        host.was_seen_whole()?;
+        let sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
+        if let Some(change) = plan.changes.iter().find(sealed) {
+            return Err(unsupported(
+                format!(
+                    "{} would have to change, and /usr is read-only here",
+                    change.path.display()
+                ),
+                &format!(
+                    "tell the engine to read a file in /etc, or name others with --engine; or {instead}"
+                ),
+            ));
+        }
+        for change in &plan.changes {
+            // What this user may not do root may.
+            if let Err(refused @ Error::Config { .. }) = place::is_free(host, change, false) {
+                return Err(refused);
+            }
+            plan.warnings.extend(place::remark(host, change));
+        }
+        if !plan.is_empty() {
+            plan.warnings.extend(way.warnings);
+            if !plan.foreign.is_empty() {
+                let found = plan.foreign.lines().join("; ");
+                plan.warnings.push(format!("found {found}"));
+            }
+        }
+        if asked.restart && host.is_live() && !plan.reloads().is_empty() {
+            let losers = scopes::losers(host);
+            if !losers.is_empty() {
+                plan.warnings.push(format!(
+                    "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
+                    losers.join(", ")
+                ));
+            }
+        }
+        let restarts = asked.restart && host.is_live() && !plan.services().is_empty();
         if restarts && init::detect(host.root()) != init::Init::Systemd {
             return Err(unsupported(
                 format!(
                     "systemd does not run here, so {} cannot be restarted",
-                    plan.units().join(" and ")
+                    plan.service_names().join(" and ")
                 ),
-                "run it with --no-restart, then restart the engines yourself",
+                if platform::detect(host.root()).wsl {
+                    "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
+                } else {
+                    "run it with --no-restart, then restart the engines yourself"
+                },
             ));
         }
         Ok(plan)
+    }
+
+    /// Refuses where a restart would stop containers.
+    pub fn stops_nothing(&self, command: &str) -> Result<(), Error> {
+        let stops = self.engines.iter().filter(|(_, a)| !a.stops.is_empty());
+        let stops: Vec<String> = stops
+            .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stops.join(", ")))
+            .collect();
+        if stops.is_empty() {
+            return Ok(());
+        }
+        Err(Error::failed(
+            format!("containers would stop: {}", stops.join("; ")),
+            format!(
+                "run `gpusetup {command}` when they may, or turn on live-restore; nothing was changed"
+            ),
+        ))
+    }
+
+    /// What several engines say is said once.
+    fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
     }
 
     /// Whether there is nothing to do.
@@ -86,18 +187,51 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// Units to restart.
-    pub fn units(&self) -> Vec<String> {
-        self.engines
-            .iter()
-            .filter_map(|(_, a)| a.restart.clone())
-            .collect()
+    /// Services to restart or reload.
+    pub fn services(&self) -> Vec<Service> {
+        let services = self.engines.iter().filter_map(|(_, a)| a.service.clone());
+        services.collect()
+    }
+
+    /// Their names.
+    pub fn service_names(&self) -> Vec<String> {
+        self.services().into_iter().map(|s| s.name).collect()
+    }
+
+    /// Services whose unit files change, so that their manager must read them again.
+    pub fn reloads(&self) -> Vec<Service> {
+        let engines = self.engines.iter().filter(|(_, a)| a.daemon_reload);
+        let mut services: Vec<Service> = engines.filter_map(|(_, a)| a.service.clone()).collect();
+        // `UNIT.d/NAME.conf` of a unit that is no engine's.
+        let drop_ins = self.changes.iter().filter_map(|c| {
+            let unit = c.path.strip_prefix("/etc/systemd/system").ok()?.parent()?;
+            let is_engines = self.engines.iter().any(|(e, _)| e.owns(&c.path));
+            let unit = unit.to_str()?.strip_suffix(".d")?;
+            (!is_engines).then(|| Service::systemd(unit))
+        });
+        services.extend(drop_ins);
+        services
     }
 }
 
-/// The engines to set up.
-pub fn chosen(host: &Host, only: &[String]) -> Result<Vec<Box<dyn Engine>>, Error> {
+/// The engines to set up, and a remark for each that is not ours.
+pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
     let mut found = engines::detect(host);
+    if found.iter().any(|e| e.is_of_user()) {
+        // A user sets up what is theirs; the rest is root's.
+        let is_root_s = |o: &&String| {
+            found
+                .iter()
+                .any(|e| e.facts().name == **o && !e.is_of_user())
+        };
+        if let Some(other) = only.iter().find(is_root_s) {
+            return Err(Error::Unsupported {
+                why: format!("{other} is the system's, not this user's"),
+                fix: format!("run `sudo gpusetup install --engine {other}`"),
+            });
+        }
+        found.retain(|e| e.is_of_user());
+    }
     let names: Vec<String> = found.iter().map(|e| e.facts().name.clone()).collect();
     if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
         return Err(Error::Unsupported {
@@ -109,13 +243,43 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<Vec<Box<dyn Engine>>, Erro
         found.retain(|e| only.contains(&e.facts().name));
     }
     if found.is_empty() {
+        let hint = distro::detect(host.root()).engine;
         return Err(Error::Unsupported {
             why: "no container engine is installed: neither docker nor containerd nor podman"
                 .into(),
-            fix: "install one, for instance `apt install docker.io`".into(),
+            fix: hint.map_or("install one".into(), |command| {
+                format!("install one, for instance `{command}`")
+            }),
         });
     }
-    Ok(found)
+    let mut remarks = Vec::new();
+    for engine in &found {
+        let facts = engine.facts();
+        let Standing::NotOurs { why, instead } = &facts.standing else {
+            continue;
+        };
+        if only.contains(&facts.name) || found.iter().all(|e| !e.is_ours()) {
+            return Err(Error::Unsupported {
+                why: format!("{}: {why}", facts.name),
+                fix: instead.clone(),
+            });
+        }
+        remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
+    }
+    found.retain(|e| e.is_ours());
+    Ok((found, remarks))
+}
+
+/// What the engines of all users share is root's to write.
+fn of_root_is_there(host: &Host) -> Result<(), Error> {
+    let files = [generate::SPEC_PATH, inventory_store::PATH];
+    match files.into_iter().find(|f| !host.root().exists(f)) {
+        None => Ok(()),
+        Some(missing) => Err(Error::Unsupported {
+            why: format!("{missing} is not there yet, which only root can make"),
+            fix: "run `sudo gpusetup install` first, then this again".into(),
+        }),
+    }
 }
 
 fn listed(names: &[String]) -> String {
@@ -157,7 +321,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
         1 => "1 GPU".to_owned(),
         n => format!("{n} GPUs"),
     };
-    let files = [
+    let mut files = vec![
         (
             generate::SPEC_PATH,
             spec.to_yaml().map_err(gpu_inject::Error::from)?,
@@ -169,6 +333,13 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
             "so that container starts need not look at the host".to_owned(),
         ),
     ];
+    if let Some(params) = host.text(Path::new(live::PARAMS))? {
+        files.push((
+            live::PARAMS_MASK,
+            live::masked_params(&params),
+            "so that containers make no device nodes on their own".to_owned(),
+        ));
+    }
     let mut changes = Vec::new();
     for (path, after, why) in files {
         let path = Path::new(path);
@@ -181,6 +352,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
             kind: FileKind::Generated,
         });
     }
+    changes.extend(dev_char::links(host, inventory)?);
     changes.retain(Change::is_needed);
     Ok(changes)
 }

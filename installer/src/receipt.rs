@@ -1,19 +1,24 @@
-//! What gpusetup has done to this host, kept so that it can be undone; and, while a run is
-//! going on, the same as a journal, written before the first file is touched.
+//! What gpusetup has done to this host, kept so that it can be undone.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::change::Change;
 use crate::error::Error;
 use crate::host::Host;
-use crate::write;
+use crate::service::Service;
+use crate::{undo, write};
 
 /// What stands after a run that succeeded.
-pub const RECEIPT: &str = "/var/lib/gpusetup/receipt.json";
-/// What a run that has not ended meant to do.
-pub const JOURNAL: &str = "/var/lib/gpusetup/journal.json";
+pub const RECEIPT: &str = "receipt.json";
+/// What a run that has not ended means to do, see [`crate::journal`].
+pub const JOURNAL: &str = "journal.json";
+/// Below what is read back at most: what could not be read could not be put back.
+const LIMIT: usize = 60 << 20;
 
 /// A list of changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,73 +32,89 @@ pub struct Record {
     pub changes: Vec<Change>,
     /// Directories made, outermost first.
     pub directories: Vec<PathBuf>,
-    /// Units restarted, or to be.
-    pub units: Vec<String>,
+    /// Owner, mode and the like of files of the user's that we removed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<PathBuf, Attributes>,
+    /// Services restarted, or to be.
+    pub services: Vec<Service>,
 }
 
 impl Record {
-    /// Reads it; `None` where there is none.
-    pub fn load(host: &Host, path: &str) -> Result<Option<Self>, Error> {
-        let Some(text) = host.text(Path::new(path))? else {
-            return Ok(None);
-        };
-        let broken = |why: String| Error::Config {
-            path: path.into(),
-            why,
-            fix: "it says what gpusetup changed; do not delete it before those files are looked at"
-                .into(),
-        };
-        let record: Self = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
-        if record.schema != 1 {
-            return Err(broken(format!(
-                "schema {} is of another gpusetup",
-                record.schema
-            )));
-        }
-        Ok(Some(record))
+    /// The receipt of this host; `None` where there is none.
+    pub fn load(host: &Host) -> Result<Option<Self>, Error> {
+        load(host, RECEIPT, |r: &Self| r.schema)
     }
 
     /// Writes it, synced.
-    pub fn store(&self, host: &Host, path: &str) -> Result<(), Error> {
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Error::failed(format!("{path}: {e}"), ""))?;
-        write::write(host, Path::new(path), &format!("{text}\n"), 0o600).map(drop)
+    pub fn store(&self, host: &Host) -> Result<(), Error> {
+        store(host, RECEIPT, self)
     }
 
-    /// Takes it away, and the directory with the last of them.
-    pub fn delete(host: &Host, path: &str) -> Result<(), Error> {
-        write::remove(host, Path::new(path))?;
-        let dir = Path::new(path)
-            .parent()
-            .unwrap_or(Path::new("/"))
-            .to_owned();
-        write::remove_dirs(host, &[dir]);
-        Ok(())
-    }
-
-    /// Adds a later run: what a file was before the first run stays what undo returns to.
+    /// Adds a later run: undo returns to what a file was before the first run, with what the
+    /// user changed between the two.
     pub fn add(&mut self, later: Self) {
         for change in later.changes {
             match self.changes.iter_mut().find(|c| c.path == change.path) {
                 Some(old) => {
+                    let between = change.before.as_deref();
+                    // Where our part cannot be told from the user's, all of it counts as the user's.
+                    old.before = undo::wanted(old, between).unwrap_or(change.before);
                     old.after = change.after;
                     old.kind = merged(&old.kind, change.kind);
                 }
                 None => self.changes.push(change),
             }
         }
+        self.attributes.extend(later.attributes);
         let new = |list: &[PathBuf], d: &PathBuf| !list.contains(d);
         for dir in later.directories {
             if new(&self.directories, &dir) {
                 self.directories.push(dir);
             }
         }
-        for unit in later.units {
-            if !self.units.contains(&unit) {
-                self.units.push(unit);
+        for service in later.services {
+            if !self.services.contains(&service) {
+                self.services.push(service);
             }
         }
     }
+}
+
+/// Reads a file of ours in the state directory.
+pub fn load<T: DeserializeOwned>(
+    host: &Host,
+    name: &str,
+    schema: impl FnOnce(&T) -> u32,
+) -> Result<Option<T>, Error> {
+    let path = host.state(name);
+    let Some(text) = host.text(&path)? else {
+        return Ok(None);
+    };
+    let broken = |why: String| Error::Config {
+        path: path.clone(),
+        why,
+        fix: "it says what gpusetup changed; do not delete it before those files are looked at"
+            .into(),
+    };
+    let read: T = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
+    match schema(&read) {
+        1 => Ok(Some(read)),
+        other => Err(broken(format!("schema {other} is of another gpusetup"))),
+    }
+}
+
+/// Writes one, synced.
+pub fn store<T: Serialize>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
+    let path = host.state(name);
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::failed(format!("{}: {e}", path.display()), ""))?;
+    if text.len() > LIMIT {
+        return Err(Error::failed(
+            format!("{}: would be longer than {LIMIT} bytes", path.display()),
+            "the files to change are too large to be undone safely; make them smaller",
+        ));
+    }
+    write::write(host, &path, &format!("{text}\n"), 0o600)
 }
 
 fn merged(old: &crate::change::FileKind, new: crate::change::FileKind) -> crate::change::FileKind {
@@ -111,5 +132,44 @@ fn merged(old: &crate::change::FileKind, new: crate::change::FileKind) -> crate:
             keys: both(keys, more),
         },
         (_, new) => new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::FileKind;
+
+    fn run(before: &str, after: &str) -> Record {
+        let change = Change {
+            path: "/etc/docker/daemon.json".into(),
+            before: Some(before.into()),
+            after: Some(after.into()),
+            mode: 0o644,
+            why: String::new(),
+            kind: FileKind::Json {
+                keys: vec![vec!["features".into(), "cdi".into()]],
+            },
+        };
+        Record {
+            changes: vec![change],
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn what_the_user_changed_between_two_runs_stays() {
+        let ours = |rest: &str| format!("{{{rest}\"features\":{{\"cdi\":true}}}}");
+        let before = |record: &Record| record.changes[0].before.clone().unwrap();
+        let mut receipt = run("{}", &ours(""));
+        // Nothing in between.
+        receipt.add(run(&ours(""), &ours("")));
+        assert_eq!(before(&receipt), "{}");
+        // A key more, ours still there.
+        receipt.add(run(&ours("\"debug\":true,"), &ours("\"debug\":true,")));
+        assert_eq!(before(&receipt), "{\"debug\":true}");
+        // Written anew, without ours.
+        receipt.add(run("{\"debug\":false}", &ours("\"debug\":false,")));
+        assert_eq!(before(&receipt), "{\"debug\":false}");
     }
 }

@@ -10,10 +10,29 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::verify::Verified;
 
+/// Writes to standard error. Nobody may be reading there any more, which is no reason to
+/// stop in the middle of a run, as `eprintln` would.
+macro_rules! say {
+    (@ $($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($text)*);
+    }};
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
 /// Lines while a run goes on.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each its own property of the terminal"
+)]
 pub struct Progress {
     quiet: bool,
     utf8: bool,
+    terminal: bool,
     colour: bool,
 }
 
@@ -25,19 +44,33 @@ impl Progress {
             .find_map(|v| std::env::var(v).ok().filter(|v| !v.is_empty()))
             .unwrap_or_default()
             .to_lowercase();
+        let terminal = std::io::stderr().is_terminal();
         Self {
             quiet,
             utf8: locale.contains("utf-8") || locale.contains("utf8"),
-            colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            terminal,
+            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
         }
     }
 
     fn line(&self, mark: (&str, &str), colour: &str, text: &str) {
+        log::info!("{} {text}", mark.1);
+        if self.terminal {
+            // Over what `doing` said.
+            say!(@ "\r\x1b[K");
+        }
         let mark = if self.utf8 { mark.0 } else { mark.1 };
         if self.colour {
-            eprintln!("  \x1b[{colour}m{mark}\x1b[0m {text}");
+            say!("  \x1b[{colour}m{mark}\x1b[0m {text}");
         } else {
-            eprintln!("  {mark} {text}");
+            say!("  {mark} {text}");
+        }
+    }
+
+    /// A step that takes a while begins; shown on a terminal until the next line.
+    pub fn doing(&self, text: &str) {
+        if self.terminal && !self.quiet {
+            say!(@ "\r\x1b[K  {} {text}", if self.utf8 { "…" } else { "..." });
         }
     }
 
@@ -74,28 +107,40 @@ pub fn plan(plan: &Plan, verb_create: &str, restart: bool) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    for change in &plan.changes {
+    for (n, change) in plan.changes.iter().enumerate() {
+        // A host has hundreds of device nodes; one line tells of all their links.
+        let is_link = |c: &Change| c.kind == FileKind::Link;
+        if is_link(change) && n > 0 && is_link(&plan.changes[n - 1]) {
+            continue;
+        }
         let verb = match (&change.before, &change.after, &change.kind) {
             (_, None, _) => "remove",
             (_, _, FileKind::Generated) => "write",
+            (_, _, FileKind::Link) => "link",
             (None, Some(_), _) => verb_create,
             _ => "edit",
         };
-        item(
-            &mut text,
-            verb,
-            &change.path.display().to_string(),
-            &change.why,
-        );
-        if change.kind != FileKind::Generated && change.after.is_some() {
+        let more = plan.changes[n + 1..].iter().take_while(|c| is_link(c));
+        let what = match more.count() {
+            more if is_link(change) && more > 0 => {
+                format!("{} and {more} more", change.path.display())
+            }
+            _ => change.path.display().to_string(),
+        };
+        item(&mut text, verb, &what, &change.why);
+        if !matches!(change.kind, FileKind::Generated | FileKind::Link) && change.after.is_some() {
             text.push_str(&diff(change));
         }
     }
     for (engine, activation) in &plan.engines {
-        if restart && activation.restart.is_some() {
+        if restart && activation.service.is_some() {
             item(
                 &mut text,
-                "restart",
+                if activation.reload {
+                    "reload"
+                } else {
+                    "restart"
+                },
                 &engine.facts().name,
                 &activation.effect,
             );
@@ -179,8 +224,9 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
     json!({
         "schema": 1,
         "changed": changed,
-        "restart_required": if restart { Vec::new() } else { plan.map(Plan::units).unwrap_or_default() },
+        "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
         "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
+        "foreign": plan.map(|p| &p.foreign),
         "diff": diff,
         "verified": verified,
     })

@@ -4,27 +4,29 @@ use crate::change::Change;
 use crate::edit;
 use crate::engines;
 use crate::error::Error;
+use crate::foreign::Foreign;
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::receipt::{RECEIPT, Record};
+use crate::receipt::Record;
+use crate::write;
 
 /// What undo would do; `None` where gpusetup has changed nothing here.
 pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
-    let Some(receipt) = Record::load(host, RECEIPT)? else {
+    let Some(receipt) = Record::load(host)? else {
         return Ok(None);
     };
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
     for done in receipt.changes.iter().rev() {
-        let current = host.text(&done.path)?;
+        let current = write::current(host, done)?;
         match wanted(done, current.as_deref()) {
             Ok(after) => changes.push(Change {
                 before: current,
                 after,
-                why: if done.before.is_none() {
-                    "remove"
-                } else {
-                    "take our part out"
+                why: match (&done.before, &done.after) {
+                    (None, _) => "remove",
+                    (_, None) => "give back",
+                    _ => "take our part out",
                 }
                 .into(),
                 ..done.clone()
@@ -54,22 +56,28 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
             let activation = engine.activation(host, &its);
             (engine, activation)
         })
-        .filter(|(_, activation)| activation.restart.is_some())
+        .filter(|(_, activation)| activation.service.is_some())
         .collect();
+    host.was_seen_whole()?;
     let plan = Plan {
         changes,
         engines,
         gpus: 0,
         warnings: Vec::new(),
+        foreign: Foreign::default(),
     };
     Ok(Some((plan, receipt)))
 }
 
 /// What a file should be again; `None`: it goes, or has gone already.
-fn wanted(done: &Change, current: Option<&str>) -> Result<Option<String>, edit::EditError> {
-    let (Some(current), Some(after)) = (current, done.after.as_deref()) else {
-        // The user removed the file: there is nothing of ours left in it.
-        return Ok(current.map(str::to_owned));
-    };
-    edit::remove(&done.kind, current, done.before.as_deref(), after)
+pub fn wanted(done: &Change, current: Option<&str>) -> Result<Option<String>, edit::EditError> {
+    match (current, done.after.as_deref()) {
+        (Some(current), Some(after)) => {
+            edit::remove(&done.kind, current, done.before.as_deref(), after)
+        }
+        // We removed the file, and nobody has made it anew.
+        (None, None) => Ok(done.before.clone()),
+        // The user removed or made the file: there is nothing of ours in it.
+        _ => Ok(current.map(str::to_owned)),
+    }
 }

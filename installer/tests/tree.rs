@@ -1,88 +1,14 @@
 //! gpusetup on directory trees: what it writes, what it leaves, what it exits with.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+mod fixture;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const DAEMON_JSON: &str =
-    "{\n\t\"big\": 12345678901234567890,\n\t\"log-opts\": {\"max-size\":   \"1m\"}\n}\n";
-const CONFIG_TOML: &str = "# mine\nversion = 2 # two\n\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n    runtime_type = \"io.containerd.runc.v2\" # keep\n    [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n      SystemdCgroup = true\n";
-
-/// A Debian tree with Docker and containerd of these versions.
-struct Tree(tempfile::TempDir);
-
-impl Tree {
-    fn new(docker: &str, containerd: &str) -> Self {
-        let tree = Self(tempfile::tempdir().unwrap());
-        tree.write("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian\"\n");
-        tree.write("usr/sbin/dockerd", "");
-        tree.write("usr/bin/containerd", "");
-        let package = |name: &str, version: &str| {
-            format!("Package: {name}\nStatus: install ok installed\nVersion: {version}\n\n")
-        };
-        let status = package("docker.io", docker) + &package("containerd", containerd);
-        tree.write("var/lib/dpkg/status", &status);
-        tree.write("etc/docker/daemon.json", DAEMON_JSON);
-        tree.write("etc/containerd/config.toml", CONFIG_TOML);
-        tree
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap()
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_gpusetup"))
-            .arg("--root")
-            .arg(self.0.path())
-            .args(args)
-            .output()
-            .unwrap()
-    }
-
-    fn code(&self, args: &[&str]) -> i32 {
-        self.run(args).status.code().unwrap()
-    }
-
-    /// Everything but the lock: type and mode, content or target.
-    fn state(&self) -> BTreeMap<PathBuf, (u32, String)> {
-        let mut found = BTreeMap::new();
-        walk(self.0.path(), &mut found);
-        found.retain(|path, _| !path.starts_with(self.path("run")));
-        found
-    }
-}
-
-fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
-    for entry in fs::read_dir(dir).unwrap().flatten() {
-        let path = entry.path();
-        let metadata = path.symlink_metadata().unwrap();
-        let content = if metadata.is_dir() {
-            walk(&path, found);
-            String::new()
-        } else if metadata.is_symlink() {
-            fs::read_link(&path).unwrap().display().to_string()
-        } else {
-            fs::read_to_string(&path).unwrap()
-        };
-        found.insert(path, (metadata.mode(), content));
-    }
-}
+use fixture::{CONFIG_TOML, DAEMON_JSON, Tree};
 
 #[test]
 fn there_and_back() {
@@ -266,4 +192,87 @@ fn exit_codes_say_why() {
     assert_eq!(tree.code(&["plan"]), 6);
     assert_eq!(tree.code(&["--version"]), 0);
     assert_eq!(tree.code(&["man"]), 0);
+}
+
+#[test]
+fn a_refused_distribution_is_told_what_to_write() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    tree.write("etc/os-release", "ID=nixos\nPRETTY_NAME=\"NixOS 25.05\"\n");
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(6));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("NixOS 25.05: it makes /etc"), "{said}");
+    assert!(
+        said.contains("hardware.nvidia-container-toolkit.enable = true;"),
+        "{said}"
+    );
+    let seen = tree.run(&["detect"]).stdout;
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("hardware.nvidia-container-toolkit"), "{seen}");
+}
+
+#[test]
+fn an_unknown_distribution_with_systemd_is_acted_on_and_said() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    tree.write(
+        "etc/os-release",
+        "ID=slackware\nPRETTY_NAME=\"Slackware\"\n",
+    );
+    assert_eq!(tree.code(&["plan"]), 6);
+    tree.write("usr/lib/systemd/systemd", "");
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(2));
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("slackware is not in the table"), "{said}");
+}
+
+#[test]
+fn distributions_of_every_family_are_acted_on() {
+    for (id, command) in [
+        ("ID=rocky\nVERSION_ID=9.5\n", "dnf install podman"),
+        ("ID=opensuse-leap\n", "zypper install docker"),
+        ("ID=arch\n", "pacman -S docker"),
+        ("ID=amzn\nVERSION_ID=2023\n", "dnf install docker"),
+        ("ID=flatcar\nID_LIKE=coreos\n", "install one"),
+    ] {
+        let tree = Tree::new("20.10.24", "1.6.20");
+        tree.write("etc/os-release", id);
+        assert_eq!(tree.code(&["plan"]), 2, "{id}");
+        fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+        fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
+        let out = tree.run(&["plan"]);
+        assert_eq!(out.status.code(), Some(6), "{id}");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(said.contains(command), "{said}");
+    }
+}
+
+/// Flatcar's own containerd.service (flatcar/scripts, app-containers/containerd).
+const FLATCAR_UNIT: &str = "[Service]\nEnvironment=CONTAINERD_CONFIG=/usr/share/containerd/config.toml\nExecStart=/usr/bin/containerd --config ${CONTAINERD_CONFIG}\n";
+
+#[test]
+fn nothing_is_written_into_a_read_only_usr() {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    tree.write("etc/os-release", "ID=flatcar\nID_LIKE=coreos\n");
+    tree.write("usr/lib/systemd/system/containerd.service", FLATCAR_UNIT);
+    tree.write("usr/share/containerd/config.toml", "version = 2\n");
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(6));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        said.contains("/usr/share/containerd/config.toml would have to change"),
+        "{said}"
+    );
+    assert!(said.contains("10-config-in-etc.conf"), "{said}");
+    assert_eq!(tree.code(&["plan", "--engine", "docker"]), 2);
+    tree.write(
+        "etc/systemd/system/containerd.service.d/10-config-in-etc.conf",
+        "[Service]\nEnvironment=CONTAINERD_CONFIG=/etc/containerd/config.toml\n",
+    );
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.contains("/etc/containerd/config.toml"), "{said}");
+    assert!(!said.contains("${"), "{said}");
 }

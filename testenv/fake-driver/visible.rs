@@ -35,7 +35,8 @@ pub fn opens(name: &str) -> bool {
     let dev = std::env::var("FAKE_DRIVER_DEV").unwrap_or_else(|_| "/dev".into());
     match OpenOptions::new()
         .read(true)
-        .write(true)
+        // Capability nodes are read-only, for root too in a user namespace.
+        .write(!name.starts_with("nvidia-caps/"))
         .open(format!("{dev}/{name}"))
     {
         Ok(_) => true,

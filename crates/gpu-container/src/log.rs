@@ -9,7 +9,8 @@ use gpu_inject::Error;
 /// One line on standard error, and one in the runtime's log: engines show the last
 /// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`).
 pub(crate) fn failure(error: &Error, log: Option<&Path>) {
-    eprintln!("gpu-container: {error}");
+    // Nobody may be reading; `eprintln` would panic.
+    let _ = writeln!(std::io::stderr(), "gpu-container: {error}");
     let Some(log) = log else { return };
     let line = serde_json::json!({"level": "error", "msg": format!("gpu-container: {error}")});
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {

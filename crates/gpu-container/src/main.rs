@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
         "prestart" => prestart::run(&[OsString::from("prestart")]),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
-        "probe" | "gpu-container-probe" => probe::run(),
+        "probe" | "gpu-container-probe" => probe::run(&args),
         "--version" => {
             println!("gpu-container {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

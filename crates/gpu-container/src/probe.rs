@@ -1,7 +1,9 @@
 //! What a container sees of GPUs, looked at from within. Loads nothing and needs nothing
 //! of the image, so an image with this one file proves an engine.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,20 +16,19 @@ use serde::Serialize;
 /// Major of `/dev/nvidiaN` and the highest minor tried.
 const NVIDIA_MAJOR: u64 = 195;
 const MINORS: u64 = 64;
+/// Where a node of our own may be made: /dev first, since a container's root file system is
+/// often mounted nodev, where no node opens and nothing is learnt.
+const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-probe"];
 
 #[derive(Serialize)]
 struct Seen {
     schema: u32,
     /// Nodes below /dev, and whether they open.
     nodes: Vec<Node>,
-    /// Minors of GPUs that open although the container has no node of them: made here
-    /// with mknod, where the container may do that. Must be empty.
-    leaked: Vec<u64>,
-    /// Whether mknod worked, so that `leaked` means something.
-    could_make_nodes: bool,
-    /// Where the loader's cache says libraries are, if the files are there.
-    libcuda: Option<PathBuf>,
-    libnvidia_ml: Option<PathBuf>,
+    /// GPUs that the container was not given.
+    denied: Denied,
+    /// What the loader's cache names.
+    libraries: Vec<Library>,
     nvidia_smi: bool,
     visible_devices: Option<String>,
 }
@@ -41,33 +42,64 @@ struct Node {
     open: String,
 }
 
-/// Prints one JSON document; exits 0 whatever it sees.
-pub(crate) fn run() -> ExitCode {
-    let mut nodes = Vec::new();
-    for dir in ["/dev", "/dev/nvidia-caps", "/dev/dri"] {
-        look(Path::new(dir), &mut nodes);
-    }
-    let (leaked, could_make_nodes) = leaks(&nodes);
-    let seen = Seen {
-        schema: 1,
-        leaked,
-        could_make_nodes,
-        nodes,
-        libcuda: library("libcuda.so.1"),
-        libnvidia_ml: library("libnvidia-ml.so.1"),
-        nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
-        visible_devices: std::env::var("NVIDIA_VISIBLE_DEVICES").ok(),
-    };
-    match serde_json::to_string(&seen) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+/// How opening GPUs went that the container has no node of, by nodes made here.
+#[derive(Default, Serialize)]
+struct Denied {
+    /// Minors for which a node could be made and its opening was answered.
+    tried: Vec<u64>,
+    /// Those that open. Must be empty.
+    leaked: Vec<u64>,
+    /// Why no node could be made, `EPERM` without `CAP_MKNOD`: then nothing was learnt.
+    mknod: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Library {
+    name: String,
+    path: PathBuf,
+    /// Whether the file is there; the cache may name what is not mounted.
+    exists: bool,
+}
+
+/// Prints one JSON document; exits 0 whatever it sees. With `again` it then waits for a line
+/// on its standard input and does the same once more, so that what happens in between shows.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let again = args.iter().any(|a| a == "again");
+    match look_and_tell().and_then(|()| if again { wait_and_look() } else { Ok(()) }) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("gpu-container-probe: {e}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn wait_and_look() -> io::Result<()> {
+    // Whoever started us has gone away: nobody wants to know any more.
+    if io::stdin().read_line(&mut String::new())? == 0 {
+        return Ok(());
+    }
+    look_and_tell()
+}
+
+fn look_and_tell() -> io::Result<()> {
+    let mut nodes = Vec::new();
+    for dir in ["/dev", "/dev/nvidia-caps", "/dev/dri"] {
+        look(Path::new(dir), &mut nodes);
+    }
+    let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
+    let seen = Seen {
+        schema: 1,
+        denied: others(&nodes),
+        nodes,
+        libraries: libraries(&cache, Path::exists),
+        nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
+        visible_devices: std::env::var("NVIDIA_VISIBLE_DEVICES").ok(),
+    };
+    let mut text = serde_json::to_vec(&seen)?;
+    text.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&text).and_then(|()| out.flush())
 }
 
 fn look(dir: &Path, nodes: &mut Vec<Node>) {
@@ -105,35 +137,104 @@ fn answer(opened: std::io::Result<File>) -> String {
 }
 
 /// Tries every GPU the container has no node of, by a node of its own making.
-fn leaks(nodes: &[Node]) -> (Vec<u64>, bool) {
-    let mut leaked = Vec::new();
-    let mut could = false;
-    let path = Path::new("/tmp/gpu-container-probe");
-    for number in 0..MINORS {
-        if nodes
+fn others(nodes: &[Node]) -> Denied {
+    let mut denied = Denied::default();
+    let has = |number| {
+        nodes
             .iter()
             .any(|n| n.major == NVIDIA_MAJOR && n.minor == number)
-        {
-            continue;
-        }
-        let mode = Mode::from_bits_truncate(0o600);
-        // A leftover of an earlier round would be tried in its place.
-        let _ = fs::remove_file(path);
-        if mknod(path, SFlag::S_IFCHR, mode, makedev(NVIDIA_MAJOR, number)).is_err() {
-            continue;
-        }
-        could = true;
-        if answer(OpenOptions::new().read(true).write(true).open(path)) != "EPERM" {
-            leaked.push(number);
+    };
+    for number in (0..MINORS).filter(|n| !has(*n)) {
+        match open_own(number) {
+            Ok(answer) => denied.note(number, &answer),
+            Err(why) => denied.mknod = Some(format!("{why:?}")),
         }
     }
-    let _ = fs::remove_file(path);
-    (leaked, could)
+    denied
 }
 
-fn library(soname: &str) -> Option<PathBuf> {
-    let cache = fs::read("/etc/ld.so.cache").ok()?;
-    let entries = ldcache::parse(&cache).ok()?;
-    let found = entries.into_iter().find(|e| e.soname == soname)?.path;
-    found.exists().then_some(found)
+impl Denied {
+    fn note(&mut self, number: u64, answer: &str) {
+        match answer {
+            // A nodev mount, or a security module's own rule: nothing about the device rules.
+            "EACCES" => {}
+            "EPERM" => self.tried.push(number),
+            // ENXIO is an open that the device rules let through to a driver without that GPU.
+            _ => {
+                self.tried.push(number);
+                self.leaked.push(number);
+            }
+        }
+    }
+}
+
+/// How a node of that GPU opens, or why none can be made.
+fn open_own(number: u64) -> Result<String, Errno> {
+    let mut why = Errno::ENOENT;
+    for path in OWN_NODES.map(Path::new) {
+        // A leftover of an earlier round would be tried in its place.
+        let _ = fs::remove_file(path);
+        let mode = Mode::from_bits_truncate(0o600);
+        match mknod(path, SFlag::S_IFCHR, mode, makedev(NVIDIA_MAJOR, number)) {
+            Ok(()) => {
+                let answer = answer(OpenOptions::new().read(true).write(true).open(path));
+                let _ = fs::remove_file(path);
+                return Ok(answer);
+            }
+            Err(e) => why = e,
+        }
+    }
+    Err(why)
+}
+
+/// What a loader's cache names, once each.
+fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<Library> {
+    let mut libraries: Vec<Library> = Vec::new();
+    for entry in ldcache::parse(cache).unwrap_or_default() {
+        if libraries.iter().all(|l| l.path != entry.path) {
+            libraries.push(Library {
+                exists: exists(&entry.path),
+                name: entry.soname,
+                path: entry.path,
+            });
+        }
+    }
+    libraries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_teaches_nothing_is_not_counted() {
+        let mut denied = Denied::default();
+        for (number, answer) in [(0, "EPERM"), (1, "EACCES"), (2, "ENXIO"), (3, "ok")] {
+            denied.note(number, answer);
+        }
+        assert_eq!(denied.tried, [0, 2, 3]);
+        assert_eq!(denied.leaked, [2, 3]);
+    }
+
+    #[test]
+    fn a_library_is_named_once_and_looked_for() {
+        let library = |soname: &str, path: &str| gpu_inject::Library {
+            soname: soname.into(),
+            path: path.into(),
+            compat32: false,
+        };
+        let cache = gpu_inject::ldcache::with_libraries(
+            &[],
+            &[
+                library("libcuda.so.1", "/lib/libcuda.so.1"),
+                library("libcuda.so.2", "/lib/libcuda.so.1"),
+                library("libgone.so.1", "/lib/libgone.so.1"),
+            ],
+        );
+        let found = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
+        let there: Vec<bool> = found.iter().map(|l| l.exists).collect();
+        assert_eq!(there.len(), 2);
+        assert_eq!(there.iter().filter(|t| **t).count(), 1);
+        assert!(libraries(b"no cache", |_| true).is_empty());
+    }
 }

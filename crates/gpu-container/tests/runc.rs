@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,6 +11,7 @@ use gpu_host::{
     Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
     PciAddress,
 };
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -118,8 +119,28 @@ impl Place {
         serde_json::from_slice(&fs::read(self.path("bundle/config.json")).unwrap()).unwrap()
     }
 
-    /// Runs a script in a container with this request.
+    /// Runs a script in a container with this request, through our runtime.
     fn run(&self, visible: &str, script: &str) -> Output {
+        self.make_config(visible, script, |_| {});
+        self.start(Command::new(env!("CARGO_BIN_EXE_gpu-container")).arg("runtime"))
+    }
+
+    /// The same through plain runc, with our hook where dockerd puts it for `--gpus`.
+    fn run_with_hook(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
+        // The name says which program of the many it is.
+        let hook = self.path("nvidia-container-runtime-hook");
+        symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
+        self.make_config("1", script, |config| {
+            config["hooks"] = json!({"prestart": [{
+                "path": hook,
+                "args": ["nvidia-container-runtime-hook", "-config", self.path("config.toml"), "prestart"],
+            }]});
+            edit(config);
+        });
+        self.start(&mut Command::new("runc"))
+    }
+
+    fn make_config(&self, visible: &str, script: &str, edit: impl FnOnce(&mut Value)) {
         let bundle = self.path("bundle");
         let made = Command::new("runc")
             .arg("spec")
@@ -137,16 +158,20 @@ impl Place {
             let set = &mut config["process"]["capabilities"][set];
             set.as_array_mut().unwrap().push(json!("CAP_MKNOD"));
         }
+        edit(&mut config);
         fs::write(
             bundle.join("config.json"),
             serde_json::to_vec(&config).unwrap(),
         )
         .unwrap();
-        Command::new(env!("CARGO_BIN_EXE_gpu-container"))
-            .args(["runtime", "--root"])
+    }
+
+    fn start(&self, runtime: &mut Command) -> Output {
+        runtime
+            .arg("--root")
             .arg(self.path("state"))
             .args(["run", "--bundle"])
-            .arg(&bundle)
+            .arg(self.path("bundle"))
             .arg(&self.id)
             .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.path("config.toml"))
             .output()
@@ -196,6 +221,84 @@ fn exactly_the_gpu_asked_for() {
     assert!(!out.contains("\nnvidia0\n"), "{out}");
     let library = fs::read_to_string(place.path("host/libcuda.so.1.2.3")).unwrap();
     assert_eq!(library, "a library");
+}
+
+/// Nodes of the host, which live injection mounts.
+fn make_nodes(place: &Place) {
+    let stored = place.path("inventory.json");
+    let mut inventory: Value = serde_json::from_slice(&fs::read(&stored).unwrap()).unwrap();
+    let make = |node: &mut Value| {
+        let name = Path::new(node["path"].as_str().unwrap())
+            .file_name()
+            .unwrap();
+        let path = place.path("host").join(name);
+        let minor = node["minor"].as_u64().unwrap();
+        let mode = Mode::from_bits_truncate(0o666);
+        mknod(&path, SFlag::S_IFCHR, mode, makedev(195, minor)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        node["host_path"] = json!(path);
+    };
+    for gpu in inventory["gpus"].as_array_mut().unwrap() {
+        make(&mut gpu["node"]);
+    }
+    for control in inventory["control_nodes"].as_array_mut().unwrap() {
+        make(&mut control["node"]);
+    }
+    fs::write(&stored, serde_json::to_vec(&inventory).unwrap()).unwrap();
+}
+
+const SEEN_BY_HOOK: [&str; 5] = [
+    "nvidiactl",
+    "libcuda.so.1 -> libcuda.so.1.2.3",
+    "/dev/nvidia1': No such device or address",
+    "a library",
+    "Read-only file system",
+];
+const LOOK: &str = "busybox ls /dev; busybox ls -ln /usr/lib /etc; busybox cat /dev/nvidia1; \
+    busybox cat /usr/lib/libcuda.so; echo; echo x >/usr/lib/libcuda.so.1.2.3; ";
+
+#[test]
+fn the_prestart_hook_injects_into_a_container_that_is_there() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("prestart");
+    make_nodes(&place);
+    let out = text(&place.run_with_hook(&format!("{LOOK} {OPEN} open 0; open 1"), |_| {}));
+    for wanted in SEEN_BY_HOOK.iter().chain(&[
+        "/tmp/n0': Operation not permitted",
+        "/tmp/n1': No such device or address",
+    ]) {
+        assert!(out.contains(wanted), "{wanted:?} in\n{out}");
+    }
+    assert!(!out.contains("\nnvidia0\n"), "{out}");
+}
+
+#[test]
+fn the_prestart_hook_works_in_a_user_namespace() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("userns");
+    make_nodes(&place);
+    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let image = place.path("bundle/rootfs");
+    for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
+        chown(image.join(owned), Some(100_000), Some(100_000)).unwrap();
+    }
+    let out = text(&place.run_with_hook(LOOK, |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        config["linux"]["uidMappings"] = ids.clone();
+        config["linux"]["gidMappings"] = ids;
+    }));
+    for wanted in SEEN_BY_HOOK {
+        assert!(out.contains(wanted), "{wanted:?} in\n{out}");
+    }
+    // What was made is the container's own: root's there, nobody's special here.
+    let cache = fs::metadata(image.join("etc/ld.so.cache")).unwrap();
+    assert_eq!((cache.uid(), cache.gid()), (100_000, 100_000));
 }
 
 #[test]

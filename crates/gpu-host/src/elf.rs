@@ -1,6 +1,6 @@
 //! The two facts we need of a shared object: its word size and its SONAME.
 
-use std::fs::File;
+use std::io::{Read, Seek};
 
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -17,7 +17,7 @@ pub(crate) struct SharedObject {
 }
 
 /// Reads headers and the dynamic section only; `None` for what is no ELF file.
-pub(crate) fn read(file: File) -> Option<SharedObject> {
+pub(crate) fn read(file: impl Read + Seek) -> Option<SharedObject> {
     let data = ReadCache::new(file);
     match FileKind::parse(&data).ok()? {
         FileKind::Elf32 => Some(SharedObject {

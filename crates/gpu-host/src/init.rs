@@ -1,14 +1,15 @@
 //! Which service manager runs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::root::Root;
 
-/// The running service manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A service manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
     /// systemd is PID 1.
+    #[default]
     Systemd,
     /// `OpenRC`.
     OpenRc,
@@ -28,4 +29,12 @@ pub fn detect(root: &Root) -> Init {
     } else {
         Init::Other
     }
+}
+
+/// Whether systemd runs this tree, or would if it were booted.
+pub fn has_systemd(root: &Root) -> bool {
+    detect(root) == Init::Systemd
+        || ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]
+            .iter()
+            .any(|program| root.exists(program))
 }

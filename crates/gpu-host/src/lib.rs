@@ -14,6 +14,8 @@ mod drm;
 mod elf;
 mod files;
 pub mod freshness;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod init;
 pub mod inventory;
 pub mod kernel;
@@ -23,6 +25,8 @@ mod nodes;
 #[cfg(feature = "nvml")]
 #[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
 mod nvml;
+pub mod packages;
+pub mod platform;
 mod procfs;
 pub mod root;
 

@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -31,6 +31,7 @@ const LINK_LIMIT: usize = 40;
 pub struct Root {
     fd: Arc<OwnedFd>,
     path: PathBuf,
+    trouble: Arc<OnceLock<String>>,
 }
 
 impl Root {
@@ -51,6 +52,7 @@ impl Root {
         Ok(Self {
             fd: Arc::new(fd),
             path,
+            trouble: Arc::default(),
         })
     }
 
@@ -62,6 +64,41 @@ impl Root {
     /// Whether this is the running host itself.
     pub fn is_host(&self) -> bool {
         self.path == Path::new("/")
+    }
+
+    /// The first thing that is there and could not be read: a bad disk, a missing right of
+    /// root's. Whoever takes "cannot be read" for "is not there" along the way, as most
+    /// should, asks this before acting on what was seen. What sysfs answers for a device
+    /// that is switched off does not count.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.get().map(String::as_str)
+    }
+
+    fn note(&self, errno: Errno, path: &Path) -> io::Error {
+        let error = named(&errno.into(), path);
+        let is_plain = matches!(
+            errno,
+            Errno::ENOENT
+                | Errno::ENOTDIR
+                | Errno::EISDIR
+                | Errno::ELOOP
+                | Errno::EINVAL
+                | Errno::ENXIO
+                | Errno::ENODEV
+                | Errno::ENAMETOOLONG
+        );
+        let is_denied = matches!(errno, Errno::EACCES | Errno::EPERM);
+        let may_not = is_denied && !nix::unistd::geteuid().is_root();
+        if !is_plain && !may_not && !path.starts_with("/sys") {
+            // The first is enough.
+            let _ = self.trouble.set(error.to_string());
+        }
+        error
+    }
+
+    fn note_io(&self, error: &io::Error, path: &Path) -> io::Error {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        self.note(errno, path)
     }
 
     /// Where the running host has `path` of this tree. For messages and bind
@@ -83,7 +120,7 @@ impl Root {
         let mut content = Vec::new();
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
-            .map_err(|e| named(&e, path))?;
+            .map_err(|e| self.note_io(&e, path))?;
         if content.len() as u64 > max {
             let why = format!("{}: longer than {max} bytes", path.display());
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
@@ -103,10 +140,10 @@ impl Root {
     /// Names in a directory, sorted, without `.` and `..`.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
         let path = path.as_ref();
-        let mut dir = Dir::from_fd(self.open_dir(path)?).map_err(|e| named(&e.into(), path))?;
+        let mut dir = Dir::from_fd(self.open_dir(path)?).map_err(|e| self.note(e, path))?;
         let mut names = Vec::new();
         for entry in dir.iter() {
-            let entry = entry.map_err(|e| named(&e.into(), path))?;
+            let entry = entry.map_err(|e| self.note(e, path))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 names.push(name.to_owned());
@@ -118,14 +155,18 @@ impl Root {
 
     /// Metadata, links followed.
     pub fn metadata(&self, path: impl AsRef<Path>) -> io::Result<Metadata> {
-        let fd = self.resolve(path.as_ref(), OFlag::O_PATH)?;
-        File::from(fd).metadata()
+        let path = path.as_ref();
+        let fd = self.resolve(path, OFlag::O_PATH)?;
+        let found = File::from(fd).metadata();
+        found.map_err(|e| self.note_io(&e, path))
     }
 
     /// Metadata, a link at the end not followed.
     pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> io::Result<Metadata> {
-        let fd = self.resolve(path.as_ref(), OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-        File::from(fd).metadata()
+        let path = path.as_ref();
+        let fd = self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let found = File::from(fd).metadata();
+        found.map_err(|e| self.note_io(&e, path))
     }
 
     /// What a symbolic link says.
@@ -137,7 +178,7 @@ impl Root {
             .map_err(|e| match e {
                 // readlinkat(2): an empty path on what is no link.
                 Errno::ENOENT => named(&Errno::EINVAL.into(), path),
-                e => named(&e.into(), path),
+                e => self.note(e, path),
             })
     }
 
@@ -157,7 +198,8 @@ impl Root {
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let file = File::from(self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
-        if file.metadata()?.is_file() {
+        let found = file.metadata();
+        if found.map_err(|e| self.note_io(&e, path))?.is_file() {
             return Ok(file);
         }
         let why = format!("{}: not a regular file", path.display());
@@ -178,7 +220,7 @@ impl Root {
         let mut opened = fcntl::openat2(self.fd.as_fd(), inner, how);
         // EAGAIN: a rename went on elsewhere and the kernel could not be sure (openat2(2)).
         for _ in 0..16 {
-            if !matches!(opened, Err(Errno::EAGAIN)) {
+            if !matches!(opened, Err(Errno::EAGAIN | Errno::EINTR)) {
                 break;
             }
             opened = fcntl::openat2(self.fd.as_fd(), inner, how);
@@ -197,7 +239,7 @@ impl Root {
             }
             other => other,
         }
-        .map_err(|e| named(&e.into(), path))
+        .map_err(|e| self.note(e, path))
     }
 
     /// Resolves links one component at a time; what does not exist stays as written.
@@ -228,7 +270,7 @@ impl Root {
                     todo.extend(parts(&target).rev());
                 }
                 Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(e) => return Err(named(&e.into(), path)),
+                Err(e) => return Err(self.note(e, path)),
             }
         }
         Ok((Path::new("/").join(done), links))

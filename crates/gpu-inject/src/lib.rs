@@ -9,6 +9,8 @@
 
 pub mod edits;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 pub mod inventory_store;
 pub mod ldcache;

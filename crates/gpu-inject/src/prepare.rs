@@ -40,7 +40,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) ->
         .unwrap_or_default();
     rootfs.write(
         Path::new(CACHE),
-        &ldcache::with_libraries(&image, libraries),
+        &ldcache::with_libraries(&image, &named(libraries, links)),
         0o644,
     )?;
     // A later ldconfig in the container finds our directories too.
@@ -48,6 +48,26 @@ pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) ->
         rootfs.write(Path::new(CONF), directories(libraries).as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+/// The libraries, and the links beside them that programs load them by (`libcuda.so`):
+/// the loader looks for either in its cache only, unless it knows the directory.
+fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
+    let by_links = links.iter().filter_map(|link| {
+        let name = link.path.file_name()?.to_str()?;
+        let is_beside = |l: &&Library| {
+            l.path.parent() == link.path.parent()
+                && (link.target == Path::new(&l.soname)
+                    || l.path.file_name() == Some(link.target.as_os_str()))
+        };
+        let library = libraries.iter().find(is_beside)?;
+        Some(Library {
+            path: link.path.clone(),
+            soname: name.to_owned(),
+            compat32: library.compat32,
+        })
+    });
+    libraries.iter().cloned().chain(by_links).collect()
 }
 
 fn directories(libraries: &[Library]) -> String {
@@ -58,4 +78,30 @@ fn directories(libraries: &[Library]) -> String {
     dirs.sort();
     dirs.dedup();
     dirs.iter().flat_map(|d| [d.as_str(), "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_finds_development_links_too() {
+        let library = |path: &str, soname: &str| Library {
+            path: path.into(),
+            soname: soname.into(),
+            compat32: false,
+        };
+        let link = |path: &str, target: &str| Link {
+            path: path.into(),
+            target: target.into(),
+        };
+        let cuda = library("/l/libcuda.so.580", "libcuda.so.1");
+        let links = [
+            link("/l/libcuda.so", "libcuda.so.1"),
+            link("/l/libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
+            link("/other/libcuda.so", "libcuda.so.1"),
+        ];
+        let found = named(std::slice::from_ref(&cuda), &links);
+        assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+    }
 }

@@ -21,6 +21,9 @@ use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::Error;
 
+/// Links in one path, as the kernel counts them (`MAXSYMLINKS`).
+const MAX_LINKS: u8 = 40;
+
 /// A root file system, entered by descriptor.
 #[derive(Debug)]
 pub struct Rootfs {
@@ -80,26 +83,41 @@ impl Rootfs {
         self.resolve(path, OFlag::O_PATH).is_ok()
     }
 
-    /// The directory at `path`, made with its parents where missing.
+    /// The directory at `path`, made with its parents where missing. A link of the image
+    /// that leads nowhere is followed: what it names, in the image, is made.
     pub fn make_dir(&self, path: &Path) -> Result<OwnedFd, Error> {
+        self.make_dir_within(path, MAX_LINKS)
+            .map_err(failed(path, "make directory"))
+    }
+
+    fn make_dir_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let mut done = PathBuf::from("/");
-        let mut at = self.resolve(&done, flags).map_err(failed(path, "open"))?;
+        let mut at = self.resolve(&done, flags)?;
         for part in path.components() {
-            let Component::Normal(name) = part else {
-                continue;
+            let name = match part {
+                Component::Normal(name) => name,
+                // Of a link's target. All before it is there by now, so the kernel can say
+                // where it leads; above the root there is only the root.
+                Component::ParentDir => OsStr::new(".."),
+                _ => continue,
             };
+            let before = done.clone();
             done.push(name);
             let mut next = self.resolve(&done, flags);
             if next.as_ref().is_err_and(|e| *e == Errno::ENOENT) {
                 match mkdirat(at.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-                    // EEXIST: a link that leads nowhere; the next line says so.
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(e) => return Err(failed(path, "make directory")(e)),
+                    Ok(()) => next = self.resolve(&done, flags),
+                    Err(Errno::EEXIST) => {
+                        let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                        let target = fcntl::readlinkat(at.as_fd(), name)?;
+                        self.make_dir_within(&before.join(target), links)?;
+                        next = self.resolve(&done, flags);
+                    }
+                    Err(e) => return Err(e),
                 }
-                next = self.resolve(&done, flags);
             }
-            at = next.map_err(failed(path, "open directory"))?;
+            at = next?;
         }
         Ok(at)
     }
@@ -285,11 +303,11 @@ mod tests {
         symlink(&outside, image.join("etc")).unwrap();
         symlink("../../../../../..", image.join("usr/up")).unwrap();
         symlink(outside.join("canary"), image.join("usr/lib/canary")).unwrap();
-        assert!(
-            rootfs
-                .write(Path::new("/etc/ld.so.cache"), b"x", 0o644)
-                .is_err()
-        );
+        rootfs
+            .write(Path::new("/etc/ld.so.cache"), b"x", 0o644)
+            .unwrap();
+        let inner = outside.strip_prefix("/").unwrap();
+        assert!(image.join(inner).join("ld.so.cache").is_file());
         rootfs
             .write(Path::new("/usr/up/made"), b"x", 0o644)
             .unwrap();
@@ -302,12 +320,10 @@ mod tests {
                 .unwrap()
                 .is_file()
         );
-        assert!(
-            rootfs
-                .mount_point(Path::new("/etc/passwd"), Kind::File)
-                .is_err()
-        );
-        assert!(rootfs.symlink(Path::new("/etc/x"), Path::new("y")).is_err());
+        rootfs
+            .mount_point(Path::new("/etc/canary"), Kind::File)
+            .unwrap();
+        rootfs.symlink(Path::new("/etc/x"), Path::new("y")).unwrap();
         outside_is_untouched(&dir);
     }
 
@@ -320,6 +336,23 @@ mod tests {
             .unwrap();
         assert!(image.join("usr/lib/libcuda.so.1").is_file());
         outside_is_untouched(&dir);
+    }
+
+    #[test]
+    fn a_directory_link_that_leads_nowhere_is_followed_in_the_image() {
+        let (dir, rootfs, image) = image();
+        symlink("/not/yet/made", image.join("lib64")).unwrap();
+        symlink("../../../over/there", image.join("usr/share")).unwrap();
+        symlink(dir.path().join("outside/new"), image.join("opt")).unwrap();
+        for path in ["/lib64/x", "/usr/share/y", "/opt/z"] {
+            rootfs.mount_point(Path::new(path), Kind::File).unwrap();
+        }
+        assert!(image.join("not/yet/made/x").is_file());
+        assert!(image.join("over/there/y").is_file());
+        outside_is_untouched(&dir);
+        symlink("b", image.join("a")).unwrap();
+        symlink("a", image.join("b")).unwrap();
+        assert!(rootfs.make_dir(Path::new("/a/dir")).is_err());
     }
 
     #[test]

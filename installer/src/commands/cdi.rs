@@ -6,11 +6,13 @@ use cdi::{Registry, SPEC_DIRS};
 use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
 use serde_json::json;
 
+use crate::change::Change;
 use crate::cli::{Cdi, Common};
 use crate::error::Error;
 use crate::host::Host;
+use crate::receipt::Record;
 use crate::report;
-use crate::{commands, lock, plan, write};
+use crate::{commands, foreign, lock, plan, write};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -81,10 +83,12 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
     let inventory = plan::inventory(host)?;
+    let is_left = foreign::spec_is_left(host)?;
     match (
         &inventory.driver,
         host.text(Path::new(generate::SPEC_PATH))?,
     ) {
+        (Some(_), _) if is_left => {}
         (Some(_), Some(_)) if plan::described(host, &inventory)?.is_empty() => {}
         (Some(_), Some(_)) => problems.push(format!(
             "{} is stale; fix: gpusetup cdi refresh",
@@ -117,14 +121,16 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
-    commands::need_root(host)?;
+    commands::need_root_itself(host)?;
     let _lock = lock::take(host)?;
-    let changes = plan::described(host, &plan::inventory(host)?)?;
-    for change in &changes {
-        if let Some(after) = &change.after {
-            write::write(host, &change.path, after, change.mode)?;
-        }
+    let mut changes = plan::described(host, &plan::inventory(host)?)?;
+    if foreign::spec_is_left(host)? {
+        changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
+    for change in &changes {
+        write::put(host, change, change.after.as_deref(), None)?;
+    }
+    known_to_undo(host, &changes)?;
     if common.json {
         report::result(&format!(
             "{}\n",
@@ -132,4 +138,21 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
         ));
     }
     Ok(0)
+}
+
+/// What was not there at install, the link of a GPU more, is undo's to remove too.
+fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
+    let Some(mut receipt) = Record::load(host)? else {
+        return Ok(());
+    };
+    let known = receipt.changes.len();
+    for change in changes {
+        if receipt.changes.iter().all(|c| c.path != change.path) {
+            receipt.changes.push(change.clone());
+        }
+    }
+    if receipt.changes.len() > known {
+        receipt.store(host)?;
+    }
+    Ok(())
 }

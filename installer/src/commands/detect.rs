@@ -1,13 +1,16 @@
 //! `gpusetup detect`: what is here.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use gpu_host::{Inventory, cgroup, distro, init, kernel};
+use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
+use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::cli::Common;
-use crate::engines::{self, Engine, Wanted};
+use crate::engines::{self, Engine, NEEDS_SPEC, Wanted};
 use crate::error::Error;
+use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::plan;
 use crate::report;
@@ -15,22 +18,55 @@ use crate::report;
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let inventory = plan::inventory(host)?;
     let mut engines = engines::detect(host);
-    let has_spec = inventory.driver.is_some() && plan::described(host, &inventory)?.is_empty();
+    let foreign = Foreign::find(host);
+    let has_spec = inventory.driver.is_some() && has_spec(host, &inventory)?;
     for engine in &mut engines {
         match engine.changes(host, &Wanted::default()) {
-            Ok(changes) => engine.facts_mut().configured = changes.is_empty() && has_spec,
+            Ok(changes) => {
+                let set_up = engine.is_ours() && engine.is_reached();
+                engine.facts_mut().configured = set_up && changes.is_empty() && has_spec;
+            }
             Err(e) => engine.facts_mut().notes.push(e.to_string()),
         }
+        let warnings = engine.warnings(host);
+        let facts = engine.facts_mut();
+        // A warning can be an error that was told already, with the engine's name before it.
+        facts.notes.extend(
+            warnings
+                .into_iter()
+                .filter(|w| !facts.notes.iter().any(|n| w.ends_with(n.as_str())))
+                .collect::<Vec<_>>(),
+        );
+        facts
+            .notes
+            .retain(|note| !(facts.configured && note == NEEDS_SPEC));
     }
     if common.json {
-        report::result(&format!("{}\n", document(host, &inventory, &engines)));
+        report::result(&format!(
+            "{}\n",
+            document(host, &inventory, &engines, &foreign)
+        ));
     } else {
-        report::result(&text(host, &inventory, &engines));
+        report::result(&text(host, &inventory, &engines, &foreign));
     }
     Ok(0)
 }
 
-fn document(host: &Host, inventory: &Inventory, engines: &[Box<dyn Engine>]) -> serde_json::Value {
+/// Whether what describes the GPUs stands: ours, or what was left to another tool.
+fn has_spec(host: &Host, inventory: &Inventory) -> Result<bool, Error> {
+    let mut missing = plan::described(host, inventory)?;
+    if foreign::spec_is_left(host)? {
+        missing.retain(|c| c.path != Path::new(SPEC_PATH));
+    }
+    Ok(missing.is_empty())
+}
+
+fn document(
+    host: &Host,
+    inventory: &Inventory,
+    engines: &[Box<dyn Engine>],
+    foreign: &Foreign,
+) -> serde_json::Value {
     let root = host.root();
     let facts: Vec<_> = engines.iter().map(|e| e.facts()).collect();
     json!({
@@ -39,13 +75,20 @@ fn document(host: &Host, inventory: &Inventory, engines: &[Box<dyn Engine>]) -> 
         "kernel": kernel::release(root),
         "cgroup": cgroup::version(root),
         "init": init::detect(root),
+        "platform": platform::detect(root),
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
         "gpus": inventory.gpus,
         "engines": facts,
+        "foreign": foreign,
     })
 }
 
-fn text(host: &Host, inventory: &Inventory, engines: &[Box<dyn Engine>]) -> String {
+fn text(
+    host: &Host,
+    inventory: &Inventory,
+    engines: &[Box<dyn Engine>],
+    foreign: &Foreign,
+) -> String {
     let root = host.root();
     let distro = distro::detect(root);
     let mut host_line = vec![distro.pretty_name.clone()];
@@ -56,13 +99,22 @@ fn text(host: &Host, inventory: &Inventory, engines: &[Box<dyn Engine>]) -> Stri
         cgroup::Version::V2 => "cgroup v2".into(),
         cgroup::Version::Unknown => "no cgroups".into(),
     });
-    if init::detect(root) == init::Init::Systemd {
-        host_line.push("systemd".into());
+    match init::detect(root) {
+        init::Init::Systemd => host_line.push("systemd".into()),
+        init::Init::OpenRc => host_line.push("OpenRC".into()),
+        init::Init::Other => {}
     }
+    host_line.extend(platform::detect(root).words());
     let mut out = format!("\n  Host     {}\n", host_line.join(", "));
     // Writing to a String cannot fail.
     if let Some(why) = &distro.unsupported {
         let _ = writeln!(out, "           not supported: {why}");
+        for line in distro.instead.iter().flat_map(|i| i.lines()) {
+            let _ = writeln!(out, "             {line}");
+        }
+    }
+    if let Some(warning) = &distro.warning {
+        let _ = writeln!(out, "           {warning}");
     }
     let _ = writeln!(out, "  Driver   {}", driver(host, inventory));
     let mut label = "Engines";
@@ -74,16 +126,26 @@ fn text(host: &Host, inventory: &Inventory, engines: &[Box<dyn Engine>]) -> Stri
             Some(false) => "stopped",
             None => "",
         };
-        let state = match (f.configured, f.notes.first()) {
-            (true, _) => "configured",
-            (false, Some(note)) => note,
-            (false, None) => "not configured",
+        // Where there is no file to set up, the first remark is all the state there is.
+        let (state, more) = match f.notes.split_first() {
+            _ if f.configured => ("configured", f.notes.as_slice()),
+            _ if !engine.is_ours() => ("left alone", f.notes.as_slice()),
+            Some((note, more)) if f.config.is_none() => (note.as_str(), more),
+            _ => ("not configured", f.notes.as_slice()),
         };
         let _ = writeln!(out, "  {label:<8} {name:<26} {running:<8} {state}");
+        for note in more {
+            let _ = writeln!(out, "  {:<8} {:<26} {:<8} {note}", "", "", "");
+        }
         label = "";
     }
     if engines.is_empty() {
         let _ = writeln!(out, "  Engines  none");
+    }
+    let mut label = "Others";
+    for line in foreign.lines() {
+        let _ = writeln!(out, "  {label:<8} {line}");
+        label = "";
     }
     out.push('\n');
     out

@@ -6,7 +6,6 @@ use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
 use crate::plan::{Asked, Plan};
-use crate::receipt::{JOURNAL, Record};
 use crate::report::{self, Progress};
 use crate::{commands, lock, signals};
 
@@ -15,6 +14,7 @@ fn asked(host: &Host, args: &InstallArgs) -> Asked {
         wanted: Wanted {
             mode: args.mode,
             default_runtime: args.default_runtime,
+            existing: args.existing,
             ..Wanted::default()
         },
         only: args.engines.clone(),
@@ -58,51 +58,57 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     commands::need_root(host)?;
     let progress = Progress::new(common.quiet);
     let asked = asked(host, args);
-    // Before anything is asked or locked: a host that cannot be set up is told so at once.
-    let mut plan = Plan::make(host, &asked)?;
     let held = signals::hold()?;
-    let interrupted = Record::load(host, JOURNAL)?.is_some();
-    if !plan.is_empty() || interrupted {
-        let _lock = lock::take(host)?;
-        if apply::recover(host, &progress)? {
-            plan = Plan::make(host, &asked)?;
-        }
-        show(&plan, common, &progress, asked.restart);
-        if !plan.is_empty() && !commands::confirmed(args.yes, "Go ahead?")? {
-            report::result("Nothing was changed.\n");
-            return Ok(0);
-        }
-        let how = How {
-            restart: asked.restart,
-            verify: !args.no_verify && asked.restart,
-        };
-        let verified = apply::apply(host, &plan, how, &held, &progress)?;
+    // Planned under the lock: another run may end between a look and the lock.
+    let _lock = lock::take(host)?;
+    let recovered = apply::recover(host, &progress)?;
+    let plan = Plan::make(host, &asked)?;
+    show(&plan, common, &progress, asked.restart);
+    if plan.is_empty() {
         if common.json {
-            report::result(&format!(
-                "{}\n",
-                report::document(Some(&plan), true, &verified, asked.restart)
-            ));
-        } else {
-            report::result(&last_words(&plan, asked.restart, host.is_live()));
+            let document = report::document(Some(&plan), recovered, &[], true);
+            report::result(&format!("{document}\n"));
         }
         return Ok(0);
     }
-    show(&plan, common, &progress, asked.restart);
+    if args.keep_containers {
+        plan.stops_nothing("install")?;
+    }
+    if !commands::confirmed(args.yes, "Go ahead?")? {
+        report::result("Nothing was changed.\n");
+        return Ok(0);
+    }
+    let how = How {
+        restart: asked.restart,
+        verify: !args.no_verify && asked.restart,
+    };
+    let verified = apply::apply(host, &plan, how, &held, &progress)?;
     if common.json {
         report::result(&format!(
             "{}\n",
-            report::document(Some(&plan), false, &[], true)
+            report::document(Some(&plan), true, &verified, asked.restart)
         ));
+    } else {
+        report::result(&last_words(&plan, asked.restart, host.is_live()));
     }
     Ok(0)
 }
 
 fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
     let mut text = String::from("Done.");
-    if !restarted && live && !plan.units().is_empty() {
+    if !restarted && live && !plan.services().is_empty() {
+        let mut commands: Vec<String> = plan
+            .services()
+            .iter()
+            .map(|s| s.restart_command().join(" "))
+            .collect();
+        // A restart alone would be of the unit as it was read before.
+        if !plan.reloads().is_empty() {
+            commands.insert(0, "systemctl daemon-reload".into());
+        }
         text.push_str(&format!(
-            " Restart {} for it to take effect.",
-            plan.units().join(" and ")
+            " For it to take effect: {}.",
+            commands.join(" && ")
         ));
     }
     let names: Vec<&str> = plan
@@ -112,6 +118,8 @@ fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
         .collect();
     if names.contains(&"docker") {
         text.push_str(" Try: docker run --rm --gpus all ubuntu nvidia-smi");
+    } else if names.contains(&"docker-rootless") {
+        text.push_str(" Try: docker run --rm --runtime nvidia -e NVIDIA_VISIBLE_DEVICES=all ubuntu nvidia-smi");
     } else if names.contains(&"podman") {
         text.push_str(" Try: podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi");
     }

@@ -3,16 +3,26 @@
 pub mod cdi;
 pub mod detect;
 pub mod install;
+pub mod recover;
 pub mod undo;
 pub mod verify;
 
 use std::io::IsTerminal;
 
+use crate::engines::docker;
 use crate::error::Error;
 use crate::host::Host;
 
-/// Whatever changes the host needs root, unless the tree is the user's own.
+/// Whatever changes the host needs root, unless the tree is the user's own, or the Docker.
 pub fn need_root(host: &Host) -> Result<(), Error> {
+    match host.user() {
+        Some(user) if docker::is_rootless_for(host, user) => Ok(()),
+        _ => need_root_itself(host),
+    }
+}
+
+/// The same for what is of all users.
+pub fn need_root_itself(host: &Host) -> Result<(), Error> {
     if !host.is_live() || nix::unistd::geteuid().is_root() {
         return Ok(());
     }
@@ -35,5 +45,8 @@ pub fn confirmed(yes: bool, question: &str) -> Result<bool, Error> {
         .with_prompt(question)
         .default(false)
         .interact()
-        .map_err(|e| Error::failed(e.to_string(), "give --yes"))
+        .map_err(|dialoguer::Error::IO(e)| match e.kind() {
+            std::io::ErrorKind::Interrupted => Error::Interrupted,
+            _ => Error::failed(e.to_string(), "give --yes"),
+        })
 }

@@ -4,9 +4,9 @@ use crate::apply::{self, How};
 use crate::cli::{Common, UndoArgs};
 use crate::error::Error;
 use crate::host::Host;
-use crate::receipt::{RECEIPT, Record};
+use crate::plan::Plan;
 use crate::report::{self, Progress};
-use crate::{commands, lock, signals, undo, write};
+use crate::{commands, lock, signals, undo};
 
 pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     commands::need_root(host)?;
@@ -26,6 +26,12 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if !common.json {
         report::result(&format!("\n{}\n", report::plan(&plan, "restore", restart)));
     }
+    if !args.force {
+        nobody_needs_it(host, &plan)?;
+    }
+    if args.keep_containers {
+        plan.stops_nothing("undo")?;
+    }
     if !commands::confirmed(args.yes, "Go ahead?")? {
         report::result("Nothing was changed.\n");
         return Ok(0);
@@ -34,9 +40,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         restart,
         verify: false,
     };
-    apply::apply_without_receipt(host, &plan, how, &held, &progress)?;
-    Record::delete(host, RECEIPT)?;
-    write::remove_dirs(host, &receipt.directories);
+    apply::undo(host, &plan, &receipt, how, &held, &progress)?;
     if common.json {
         report::result(&format!(
             "{}\n",
@@ -46,4 +50,27 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         report::result("Done: this host is as it was before gpusetup.\n");
     }
     Ok(0)
+}
+
+/// Refuses where containers would not start again.
+fn nobody_needs_it(host: &Host, plan: &Plan) -> Result<(), Error> {
+    let users: Vec<String> = plan
+        .engines
+        .iter()
+        .flat_map(|(engine, _)| {
+            let name = engine.facts().name.clone();
+            let users = engine.users(host).into_iter();
+            users.map(move |user| format!("{name}: {user}"))
+        })
+        .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(
+        format!(
+            "containers use what would go, and would not start again: {}",
+            users.join(", ")
+        ),
+        "remove them first, or run `gpusetup undo --force`; nothing was changed",
+    ))
 }

@@ -2,33 +2,75 @@
 
 use serde_json::json;
 
-use crate::cli::Common;
+use crate::cli::{Common, VerifyArgs};
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::{self, Progress};
-use crate::{commands, plan, verify};
+use crate::verify::{Reload, Verified};
+use crate::{commands, lock, plan, signals, verify};
 
-pub fn run(host: &Host, common: &Common, engines: &[String]) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     commands::need_root(host)?;
     let progress = Progress::new(common.quiet);
     let gpus = plan::inventory(host)?.gpus.len();
-    let chosen = plan::chosen(host, engines)?;
-    let names: Vec<String> = chosen.iter().map(|e| e.facts().name.clone()).collect();
-    let verified = verify::run(host, &names, gpus, &progress)?;
-    let bad = verified.iter().filter(|v| !v.ok).count();
+    let (chosen, remarks) = plan::chosen(host, &args.engines)?;
+    for remark in &remarks {
+        progress.warn(remark);
+    }
+    let held = signals::hold()?;
+    // Two at once would take each other's containers for leftovers.
+    let _lock = lock::take(host)?;
+    let engines = chosen.iter().map(|e| &**e);
+    let reload = !args.no_daemon_reload;
+    let verified = verify::run(host, engines, gpus, reload, &held, &progress)?;
+    let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
+    // Not the same as well: nobody has seen a container of theirs.
+    let names = chosen.iter().map(|e| e.facts().name.as_str());
+    let unseen: Vec<&str> = names
+        .filter(|name| verified.iter().all(|v| v.engine != *name))
+        .collect();
     if common.json {
         report::result(&format!(
             "{}\n",
-            json!({"schema": 1, "changed": false, "verified": verified})
+            json!({"schema": 1, "changed": false, "verified": verified, "not_verified": unseen})
         ));
     } else {
-        for v in &verified {
-            let mark = if v.ok { "ok" } else { "FAILED" };
+        report::result(&text(&verified));
+        for name in unseen {
             report::result(&format!(
-                "  {:<11} {:<28} {mark:<7} {}\n",
-                v.engine, v.how, v.detail
+                "  {name:<11} not verified: gpusetup runs no container in it\n"
             ));
         }
     }
-    Ok(u8::from(bad > 0))
+    Ok(u8::from(verified.iter().any(is_bad)))
+}
+
+fn text(verified: &[Verified]) -> String {
+    let mut text = String::new();
+    let mut not_tried = Vec::new();
+    for v in verified {
+        let mark = if v.ok && v.lost().is_none() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        let kept = match &v.reload {
+            Some(Reload::Ok) => ", kept over daemon-reload".to_owned(),
+            Some(Reload::Failed(why)) => format!(", {why}"),
+            Some(Reload::NotTried(why)) => {
+                not_tried.push(why);
+                String::new()
+            }
+            None => String::new(),
+        };
+        text.push_str(&format!(
+            "  {:<11} {:<28} {mark:<7} {}{kept}\n",
+            v.engine, v.how, v.detail
+        ));
+    }
+    not_tried.dedup();
+    for why in not_tried {
+        text.push_str(&format!("  daemon-reload: not tried, {why}\n"));
+    }
+    text
 }

@@ -9,9 +9,9 @@ use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
-use super::{EditError, dotted};
+use super::{EditError, dotted, json_text, merge};
 
-const STRICT: ParseOptions = ParseOptions {
+pub(super) const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
     allow_loose_object_property_names: false,
     allow_trailing_commas: false,
@@ -65,28 +65,15 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     let blank = text.trim().is_empty();
     let text = if blank { "{}\n" } else { text };
     let mut wanted = parse(text)?;
-    let root = tree(text)?;
-    let top = root.object_value_or_set();
-    for (keys, value) in values {
-        let Some((last, parents)) = keys.split_last() else {
+    let mut made = text.to_owned();
+    for (keys, value) in values.iter().filter(|(k, _)| !k.is_empty()) {
+        if get(&wanted, keys) == Some(value) {
             continue;
-        };
-        let mut at = top.clone();
-        for (n, key) in parents.iter().enumerate() {
-            at = match at.get(key) {
-                None => at.object_value_or_set(key),
-                Some(property) => property
-                    .object_value()
-                    .ok_or_else(|| EditError::NotATable(dotted(&keys[..=n])))?,
-            };
         }
-        match at.get(last) {
-            Some(property) => property.set_value(input(value)),
-            None => drop(at.append(last, input(value))),
-        }
+        made = json_text::set(&made, keys, value)?;
         put(&mut wanted, keys, value.clone());
     }
-    checked(root.to_string(), &wanted)
+    checked(made, &wanted)
 }
 
 /// The editor must have done what was asked and nothing else.
@@ -132,16 +119,15 @@ pub fn get<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
 
 pub(super) fn remove(
     current: &str,
-    before: Option<&str>,
-    after: &str,
+    text: Option<&str>,
+    after_text: &str,
     keys: &[Vec<String>],
 ) -> Result<String, EditError> {
-    let empty = Value::Object(serde_json::Map::new());
-    let before = match before.filter(|b| !b.trim().is_empty()) {
+    let before = match text.filter(|b| !b.trim().is_empty()) {
         Some(text) => parse(text)?,
-        None => empty,
+        None => Value::Object(serde_json::Map::new()),
     };
-    let (after, mut wanted) = (parse(after)?, parse(current)?);
+    let (after, mut wanted) = (parse(after_text)?, parse(current)?);
     let root = tree(current)?;
     let top = root.object_value_or_set();
     for path in keys {
@@ -178,6 +164,12 @@ pub(super) fn remove(
             }
             take(&mut wanted, part);
         }
+    }
+    // To the byte where that can be; else in the layout that the editor makes.
+    if let Some(merged) = text.and_then(|before| merge::reverse(before, after_text, current))
+        && let Ok(merged) = checked(merged, &wanted)
+    {
+        return Ok(merged);
     }
     checked(root.to_string(), &wanted)
 }

@@ -1,8 +1,8 @@
 //! TOML, edited in place: comments, order and spacing stay as they are.
 
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{EditError, dotted};
+use super::{EditError, dotted, merge};
 
 /// Reads a document.
 pub fn parse(text: &str) -> Result<DocumentMut, EditError> {
@@ -19,53 +19,108 @@ pub fn get<'a>(document: &'a DocumentMut, keys: &[&str]) -> Option<&'a Item> {
 /// Sets the values at the key paths, making the tables on the way.
 pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditError> {
     let mut document = parse(text)?;
+    let mut wanted = table(text)?;
+    let plain = document.to_string();
     for (keys, value) in values {
+        put(&mut wanted, keys, value)?;
         let Some((last, parents)) = keys.split_last() else {
             continue;
         };
-        let mut at: &mut dyn TableLike = document.as_table_mut();
+        let mut at = document.as_item_mut();
         for (n, key) in parents.iter().enumerate() {
-            let made = || {
-                let mut table = Table::new();
-                // No header of its own: only the innermost table gets one.
-                table.set_implicit(true);
-                Item::Table(table)
-            };
-            at = at
-                .entry(key)
-                .or_insert_with(made)
+            let made = like(at);
+            let table = at
                 .as_table_like_mut()
-                .ok_or_else(|| EditError::NotATable(dotted(&keys[..=n])))?;
+                .ok_or_else(|| EditError::NotATable(dotted(&keys[..n])))?;
+            at = table.entry(key).or_insert(made);
         }
-        match at.get_mut(last).and_then(Item::as_value_mut) {
+        let table = at
+            .as_table_like_mut()
+            .ok_or_else(|| EditError::NotATable(dotted(parents)))?;
+        match table.get_mut(last).and_then(Item::as_value_mut) {
             // The comment behind a value stays.
             Some(old) => {
                 let decor = old.decor().clone();
                 *old = value.clone();
                 *old.decor_mut() = decor;
             }
-            None => drop(at.insert(last, Item::Value(value.clone()))),
+            None => drop(table.insert(last, Item::Value(value.clone()))),
         }
     }
-    Ok(document.to_string())
+    let edited = document.to_string();
+    // The editor puts dotted keys of one table together, wherever the user has them.
+    if plain != text
+        && let Some(merged) = merge::reverse(&edited, &plain, text)
+        && let Ok(merged) = checked(merged, &wanted)
+    {
+        return Ok(merged);
+    }
+    checked(edited, &wanted)
+}
+
+/// What a text says, by a reader that is not the editor's.
+fn table(text: &str) -> Result<toml::Table, EditError> {
+    text.parse()
+        .map_err(|e: toml::de::Error| EditError::Syntax(e.to_string().trim().to_owned()))
+}
+
+fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), EditError> {
+    let Some((last, parents)) = keys.split_last() else {
+        return Ok(());
+    };
+    let mut at = table;
+    for (n, key) in parents.iter().enumerate() {
+        let inner = at
+            .entry(key)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        at = inner
+            .as_table_mut()
+            .ok_or_else(|| EditError::NotATable(dotted(&keys[..=n])))?;
+    }
+    let said = self::table(&format!("value = {value}"))?;
+    at.extend(said.get("value").map(|v| (last.clone(), v.clone())));
+    Ok(())
+}
+
+/// The editor must have done what was asked and nothing else.
+fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
+    match table(&made) {
+        Ok(found) if found == *wanted => Ok(made),
+        _ => Err(EditError::Syntax(
+            "cannot be edited without changing other keys".into(),
+        )),
+    }
+}
+
+/// An empty table for within another, written as that one is: in one line, with dots, or with
+/// headers.
+fn like(parent: &Item) -> Item {
+    if parent.is_inline_table() {
+        return Item::Value(InlineTable::new().into());
+    }
+    let mut table = Table::new();
+    // No header of its own: only the innermost table gets one.
+    table.set_implicit(true);
+    table.set_dotted(parent.as_table().is_some_and(Table::is_dotted));
+    Item::Table(table)
 }
 
 pub(super) fn remove(
     current: &str,
-    before: Option<&str>,
-    after: &str,
+    text: Option<&str>,
+    after_text: &str,
     keys: &[Vec<String>],
 ) -> Result<String, EditError> {
-    let before = parse(before.unwrap_or_default())?;
-    let after = parse(after)?;
+    let before = parse(text.unwrap_or_default())?;
+    let after = parse(after_text)?;
     let mut document = parse(current)?;
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(found) = text(&document) else {
+        let said = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
+        let Some(found) = said(&document) else {
             continue;
         };
-        if text(&after).as_ref() != Some(&found) {
+        if said(&after).as_ref() != Some(&found) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();
@@ -95,7 +150,13 @@ pub(super) fn remove(
             }
         }
     }
-    Ok(document.to_string())
+    // To the byte where that can be; else as the editor makes it.
+    let edited = document.to_string();
+    let merged = text.and_then(|before| merge::reverse(before, after_text, current));
+    match merged {
+        Some(merged) if table(&merged).ok() == Some(table(&edited)?) => Ok(merged),
+        _ => Ok(edited),
+    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,27 @@
 //! An engine reads, computes and tells; it never writes a file or restarts
 //! anything on its own. `apply` does that, with the engine's [`Change`]s.
 
+mod clients;
 mod containerd;
-mod docker;
+mod crio;
+pub mod docker;
+mod hooks_d;
+mod k0s;
+mod k3s;
+mod microk8s;
 mod podman;
-mod unit;
+mod selinux;
+mod spec_read;
+pub(crate) mod unit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::change::Change;
 use crate::error::Error;
 use crate::host::Host;
+use crate::service::Service;
 
 /// What the user wants set up.
 #[derive(Clone, Debug)]
@@ -29,6 +38,8 @@ pub struct Wanted {
     pub runtime_path: PathBuf,
     /// The directory with the drop-in names, `/usr/lib/gpu-container/bin`.
     pub names_dir: PathBuf,
+    /// What becomes of a runtime of that name that is another tool's or written by hand.
+    pub existing: Existing,
 }
 
 impl Default for Wanted {
@@ -39,6 +50,7 @@ impl Default for Wanted {
             runtime_name: "nvidia".into(),
             runtime_path: "/usr/bin/gpu-container-runtime".into(),
             names_dir: "/usr/lib/gpu-container/bin".into(),
+            existing: Existing::Refuse,
         }
     }
 }
@@ -55,11 +67,43 @@ pub enum Mode {
     Both,
 }
 
+/// What becomes of a set-up that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// Stop and say what was found; the default.
+    Refuse,
+    /// Put ours in its place; undo returns to it.
+    Adopt,
+    /// Leave it as it is, and set up the rest.
+    Leave,
+}
+
+/// Whether an engine is ours to set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Standing {
+    /// We edit its configuration, or it reads our CDI spec by itself.
+    Ours,
+    /// It cannot be set up from here, or by editing files.
+    NotOurs {
+        /// Why.
+        why: String,
+        /// What the user does instead.
+        instead: String,
+    },
+}
+
+/// The state of one that reads our CDI spec by itself, before there is one.
+pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
+
 /// What was found of an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// `docker`, `containerd`, `podman`: the word for `--engine`.
     pub name: String,
+    /// Whether it is ours to set up.
+    pub standing: Standing,
     /// Version, where it can be told without starting anything.
     pub version: Option<String>,
     /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
@@ -75,48 +119,164 @@ pub struct Facts {
 /// What must happen for changed files to take effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Activation {
-    /// The systemd unit to restart, if any.
-    pub restart: Option<String>,
+    /// The service to restart or reload, if any.
+    pub service: Option<Service>,
+    /// It reads the change by a reload: nothing stops.
+    pub reload: bool,
     /// Unit files changed: `systemctl daemon-reload` first.
     pub daemon_reload: bool,
+    /// Containers that run now and that the restart stops.
+    pub stops: Vec<String>,
     /// What the restart stops, in words: `3 running containers stop: web, db, cache (live-restore is off)`.
     pub effect: String,
 }
 
-/// One container engine of this host.
-pub trait Engine {
+/// How the built-in image runs in an engine: command lines, as values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Ends and removes containers that a run of ours may have left; they may fail.
+    pub leftovers: Vec<Vec<String>>,
+    /// Loads the image from its archive.
+    pub load: Vec<String>,
+    /// Containers to run.
+    pub cases: Vec<Case>,
+    /// Take the image away again; the last ones may fail.
+    pub unload: Vec<Vec<String>>,
+}
+
+/// One container to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// How it asks: `--gpus all`.
+    pub how: String,
+    /// The command line. The probe's standard input is ours, and its last word
+    /// [`image::AGAIN`](crate::image::AGAIN).
+    pub argv: Vec<String>,
+    /// Whether it gets GPUs.
+    pub gets: bool,
+}
+
+impl Case {
+    /// The container that shall see no GPU.
+    pub const PLAIN: &str = "asking for nothing";
+}
+
+/// A command line from its words.
+pub fn argv(parts: &[&[&str]]) -> Vec<String> {
+    parts.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// One container engine of this host. What has a default is for engines with a configuration
+/// and a daemon; one that only reads the CDI spec needs none of it.
+pub trait Engine: Send {
     /// What was found.
     fn facts(&self) -> &Facts;
 
     /// The same, for what is found out later.
     fn facts_mut(&mut self) -> &mut Facts;
 
+    /// Whether it is ours to set up.
+    fn is_ours(&self) -> bool {
+        self.facts().standing == Standing::Ours
+    }
+
     /// The changes wanted, in order; empty when everything is as wanted.
     /// Refuses with a reason where the config cannot be edited safely.
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
+    fn changes(&self, _host: &Host, _wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What follows from what the user wants, and should be known before it is done.
+    fn consequences(&self, _host: &Host, _wanted: &Wanted) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether it is an engine of the user who runs gpusetup, not of the system.
+    fn is_of_user(&self) -> bool {
+        false
+    }
+
+    /// Whether what we set up reaches its containers: a client that reads no CDI spec gets
+    /// nothing of it.
+    fn is_reached(&self) -> bool {
+        true
+    }
+
+    /// What keeps its containers from GPUs and is not ours to change, each with what to do.
+    fn warnings(&self, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether a file is one that this engine's changes touch.
-    fn owns(&self, path: &std::path::Path) -> bool;
+    fn owns(&self, _path: &Path) -> bool {
+        false
+    }
 
     /// What must happen after `changes` (or their reversal) were written.
-    fn activation(&self, host: &Host, changes: &[Change]) -> Activation;
+    fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
+        Activation::default()
+    }
+
+    /// Containers, running or stopped, that could not start again without what we set up:
+    /// `web (--runtime nvidia)`. Empty in a directory tree.
+    fn users(&self, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Starts again what a restart of ours has stopped and the engine did not bring back.
+    fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What it keeps in memory after a reload put it back, in words; `None` where that is nothing.
+    fn keeps(&self, _host: &Host) -> Option<String> {
+        None
+    }
+
+    /// Waits a moment for what a restart of another engine has cut off.
+    fn wait_ready(&self, _host: &Host) {}
+
+    /// How the built-in image in that archive runs here; `None` where nothing can be run.
+    fn probe(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
+        None
+    }
 
     /// Runs the engine's own checker over its config as it now is on disk.
-    /// `Ok` where the engine has none.
-    fn check(&self, host: &Host) -> Result<(), Error>;
+    /// False where nothing was run: the engine has none, or this is a directory tree.
+    fn check(&self, _host: &Host) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Whether the engine answers, after a restart; an error says what it says.
-    fn health(&self, host: &Host) -> Result<(), Error>;
+    fn health(&self, _host: &Host) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
+/// Engines of a host.
+pub type Engines = Vec<Box<dyn Engine>>;
+
+/// Looks for the engines of one kind.
+type Look = fn(&Host) -> Engines;
+
 /// Every engine of this host, in the order of the plan.
-pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
-    let found: [Option<Box<dyn Engine>>; 3] = [
-        docker::Docker::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
-        containerd::Containerd::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
-        podman::Podman::detect(host).map(|e| Box::new(e) as Box<dyn Engine>),
+pub fn detect(host: &Host) -> Engines {
+    let looks: [Look; 8] = [
+        docker::detect,
+        containerd::detect,
+        k3s::detect,
+        k0s::detect,
+        microk8s::detect,
+        crio::detect,
+        podman::detect,
+        clients::detect,
     ];
-    found.into_iter().flatten().collect()
+    // Side by side: most of it is waiting for what programs say of their version.
+    std::thread::scope(|scope| {
+        let looks = looks.map(|look| scope.spawn(move || look(host)));
+        let found = looks.map(|look| look.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        found.into_iter().flatten().collect()
+    })
 }
 
 /// `26.1.5+dfsg1` is (26, 1); what cannot be read is (0, 0), as old as can be.

@@ -1,39 +1,69 @@
-//! Podman: no daemon and nothing to configure; it reads the CDI spec by itself from 4.1 on
-//! (podman-run(1), `--device`).
+//! Podman: no daemon and nothing to configure; it reads the CDI spec by itself (podman-run(1),
+//! `--device`), for root and for everybody else.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Activation, Engine, Facts, Wanted};
-use crate::change::Change;
-use crate::error::Error;
+use gpu_host::Root;
+use gpu_inject::generate::SPEC_PATH;
+
+use super::{Case, Engine, Facts, NEEDS_SPEC, Probe, Standing, argv, hooks_d, selinux, spec_read};
+use crate::edit::toml::{get, parse};
 use crate::host::Host;
+use crate::image;
+
+/// `--device` takes CDI names (podman 4.1, its CDI library the first that reads a released
+/// version of the specification).
+const CDI: (u32, u32) = (4, 1);
+/// containers.conf has `cdi_spec_dirs` (podman 5.1, containers/common 0.59).
+const SPEC_DIRS: (u32, u32) = (5, 1);
+/// The later wins (containers.conf(5)); those of a user come after them.
+const CONFIGS: [&str; 2] = [
+    "/usr/share/containers/containers.conf",
+    "/etc/containers/containers.conf",
+];
 
 /// Podman on this host.
 pub struct Podman {
     facts: Facts,
+    /// `None`: not to be told, taken for a new one.
+    version: Option<(u32, u32)>,
+}
+
+/// Looks for podman.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    Podman::find(host)
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .into_iter()
+        .collect()
 }
 
 impl Podman {
-    /// Looks for podman.
-    pub fn detect(host: &Host) -> Option<Self> {
+    fn find(host: &Host) -> Option<Self> {
         if !host.has_program("podman") {
             return None;
         }
-        let version = installed_version(host);
-        let note = if super::major_minor(version.as_deref().unwrap_or("4.1")) < (4, 1) {
-            "too old for CDI, which came with 4.1"
+        let said = installed_version(host);
+        let version = said.as_deref().map(super::major_minor);
+        let mut notes = Vec::new();
+        if version.is_some_and(|v| v < CDI) {
+            notes.push("too old for CDI, which came with 4.1".to_owned());
         } else {
-            "uses CDI, needs a spec"
-        };
+            notes.push(NEEDS_SPEC.to_owned());
+            notes.extend(keeps_groups(host));
+        }
         Some(Self {
             facts: Facts {
                 name: "podman".into(),
-                version,
+                standing: Standing::Ours,
+                version: said,
                 running: None,
                 config: None,
                 configured: false,
-                notes: vec![note.into()],
+                notes,
             },
+            version,
         })
     }
 }
@@ -47,6 +77,83 @@ fn installed_version(host: &Host) -> Option<String> {
     host.package_version(&["podman"])
 }
 
+/// A container of a user has the user's rights at the nodes, and without this only those of
+/// the user's first group (podman-run(1), `--group-add`).
+fn keeps_groups(host: &Host) -> Option<String> {
+    let nodes = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm"];
+    let closed = nodes.into_iter().find(|node| {
+        let mode = host.root().metadata(node).map(|m| m.mode());
+        mode.is_ok_and(|mode| mode & 0o006 != 0o006)
+    })?;
+    Some(format!(
+        "{closed} is not for everybody: without root, be in its group and add `--group-add keep-groups`"
+    ))
+}
+
+/// What the last of these files says of `cdi_spec_dirs`, and the file.
+fn spec_dirs(root: &Root, files: &[PathBuf]) -> Option<(PathBuf, Vec<String>)> {
+    files.iter().rev().find_map(|path| {
+        let document = parse(&root.read_to_string(path).ok()?).ok()?;
+        let list = get(&document, &["engine", "cdi_spec_dirs"])?.as_array()?;
+        // `{append=true}` adds to what came before; the built-in list has ours (containers.conf(5)).
+        let appends = list.iter().any(|v| {
+            let append = v.as_inline_table().and_then(|t| t.get("append"));
+            append.and_then(toml_edit::Value::as_bool) == Some(true)
+        });
+        let ours = Path::new(SPEC_PATH).parent()?.display().to_string();
+        let named = list.iter().filter_map(|v| v.as_str().map(str::to_owned));
+        let dirs = named.chain(appends.then_some(ours)).collect();
+        Some((path.clone(), dirs))
+    })
+}
+
+/// A file and its drop-ins, in the order they are read.
+fn with_drop_ins(root: &Root, file: PathBuf) -> Vec<PathBuf> {
+    let dir = PathBuf::from(format!("{}.d", file.display()));
+    let names = root.read_dir(&dir).unwrap_or_default();
+    let drop_ins = names.into_iter().map(|n| dir.join(n));
+    let drop_ins = drop_ins.filter(|p| p.extension().is_some_and(|e| e == "conf"));
+    std::iter::once(file).chain(drop_ins).collect()
+}
+
+/// A remark for each file that hides our spec: the system's, or a user's.
+fn hidden(host: &Host) -> Vec<String> {
+    // A handle of its own: a home that root may not read (NFS) is no reason to refuse a plan.
+    let Ok(root) = Root::open(host.root().path()) else {
+        return Vec::new();
+    };
+    let system: Vec<PathBuf> = CONFIGS
+        .iter()
+        .flat_map(|c| with_drop_ins(&root, c.into()))
+        .collect();
+    let homes = root.read_dir("/home").unwrap_or_default();
+    let users = homes.into_iter().map(|user| {
+        let home = Path::new("/home").join(user);
+        with_drop_ins(&root, home.join(".config/containers/containers.conf"))
+    });
+    let mut said = Vec::new();
+    for files in std::iter::once(system).chain(users) {
+        if let Some((path, dirs)) = spec_dirs(&root, &files) {
+            let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
+            said.extend(spec_read::leaves_out(
+                &path,
+                "cdi_spec_dirs",
+                &dirs,
+                "podman",
+            ));
+        }
+    }
+    said
+}
+
+/// A spec that only root may read is none for everybody else's podman.
+fn is_closed(host: &Host) -> Option<String> {
+    let mode = host.root().metadata(SPEC_PATH).ok()?.mode();
+    (mode & 0o004 == 0).then(|| {
+        format!("only root can read {SPEC_PATH}, so rootless podman finds no GPU: `chmod 0644 {SPEC_PATH}`")
+    })
+}
+
 impl Engine for Podman {
     fn facts(&self) -> &Facts {
         &self.facts
@@ -56,23 +163,57 @@ impl Engine for Podman {
         &mut self.facts
     }
 
-    fn changes(&self, _host: &Host, _wanted: &Wanted) -> Result<Vec<Change>, Error> {
-        Ok(Vec::new())
+    fn is_reached(&self) -> bool {
+        self.version.is_none_or(|v| v >= CDI)
     }
 
-    fn owns(&self, _path: &std::path::Path) -> bool {
-        false
+    fn warnings(&self, host: &Host) -> Vec<String> {
+        if !self.is_reached() {
+            return Vec::new();
+        }
+        let mut said: Vec<String> = spec_read::too_new(host, "podman", self.version)
+            .into_iter()
+            .collect();
+        said.extend(is_closed(host));
+        if self.version.is_none_or(|v| v >= SPEC_DIRS) {
+            said.extend(hidden(host));
+        }
+        said.extend(hooks_d::leftovers(host));
+        said.extend(selinux::denies(host));
+        said
     }
 
-    fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
-        Activation::default()
-    }
-
-    fn check(&self, _host: &Host) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn health(&self, _host: &Host) -> Result<(), Error> {
-        Ok(())
+    fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        // It refuses the spec, as was said; no reason to take the other engines' set-up back.
+        let refuses = spec_read::too_new(host, "podman", self.version).is_some();
+        if refuses || !self.is_reached() {
+            return None;
+        }
+        let archive = archive.display().to_string();
+        let run: &[&str] = &["podman", "run", "-i", "--rm", "--network", "none", "--name"];
+        let names: &[&str] = &["gpusetup-probe-0", "gpusetup-probe-1"];
+        let probe: &[&str] = &[image::NAME, image::AGAIN];
+        let device: &[&str] = &["--device", "nvidia.com/gpu=all"];
+        Some(Probe {
+            load: argv(&[&["podman", "load", "-q", "-i", &archive]]),
+            cases: vec![
+                Case {
+                    how: device.join(" "),
+                    argv: argv(&[run, &names[..1], device, probe]),
+                    gets: true,
+                },
+                Case {
+                    how: Case::PLAIN.into(),
+                    argv: argv(&[run, &names[1..], probe]),
+                    gets: false,
+                },
+            ],
+            leftovers: vec![
+                // The first of its processes does not end by SIGTERM, which rm would wait for.
+                argv(&[&["podman", "kill"], names]),
+                argv(&[&["podman", "rm", "-f", "--ignore"], names]),
+            ],
+            unload: vec![argv(&[&["podman", "rmi", "-f", image::NAME]])],
+        })
     }
 }

@@ -38,6 +38,9 @@ struct Cli {
     /// CDI device
     #[arg(long = "cdi-device")]
     cdi_devices: Vec<String>,
+    /// The pod's cgroup; a slice such as `pods.slice` where the runtime uses systemd's
+    #[arg(long, default_value = "")]
+    cgroup_parent: String,
     /// Seconds until the container is given up
     #[arg(long, default_value_t = 60)]
     timeout: u64,
@@ -83,7 +86,7 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
     let mut client = connect(&cli.socket).await?;
     let logs = std::env::temp_dir().join(format!("cri-client-{}", std::process::id()));
     std::fs::create_dir_all(&logs)?;
-    let sandbox_config = sandbox(&logs);
+    let sandbox_config = sandbox(&logs, &cli.cgroup_parent);
     let sandbox = client
         .run_pod_sandbox(RunPodSandboxRequest {
             config: Some(sandbox_config.clone()),
@@ -108,7 +111,7 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
 }
 
 /// On the host's network, so that no CNI is needed.
-fn sandbox(logs: &Path) -> PodSandboxConfig {
+fn sandbox(logs: &Path, cgroup_parent: &str) -> PodSandboxConfig {
     let name = format!("cri-client-{}", std::process::id());
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -119,6 +122,7 @@ fn sandbox(logs: &Path) -> PodSandboxConfig {
         }),
         log_directory: logs.display().to_string(),
         linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent.into(),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(NamespaceOption {
                     network: NamespaceMode::Node.into(),

@@ -86,6 +86,29 @@ impl Description {
         {
             return Err(format!("at most {MOST_GPUS} GPUs of {MOST_SLICES} slices"));
         }
+        for (at, gpu) in read.gpus.iter().enumerate() {
+            let others = read.gpus.iter().take(at);
+            if others
+                .clone()
+                .any(|o| o.minor == gpu.minor || o.uuid == gpu.uuid || o.pci == gpu.pci)
+            {
+                return Err(format!(
+                    "{}: minor, uuid or pci is another GPU's too",
+                    gpu.uuid
+                ));
+            }
+            // 255 and 254 are nvidiactl and nvidia-modeset.
+            if gpu.minor > 253 {
+                return Err(format!("{}: minor {} is above 253", gpu.uuid, gpu.minor));
+            }
+            let too_high = |s: &Slice| s.gpu_instance > 14 || s.compute_instance > 7;
+            if let Some(slice) = gpu.mig.iter().find(|s| too_high(s)) {
+                return Err(format!(
+                    "{}: gpu_instance is 0 to 14, compute_instance 0 to 7",
+                    slice.uuid
+                ));
+            }
+        }
         Ok(read)
     }
 
@@ -122,9 +145,11 @@ impl Gpu {
 }
 
 impl Slice {
-    /// Minors of the nodes for the GPU instance and the compute instance: each pair its own.
+    /// Minors of the nodes for the GPU instance and the compute instance, in the driver's own
+    /// numbering: 1 and 2 are config and monitor, then each GPU has 15 GPU instances of one
+    /// minor and 8 compute instances each (MIG User Guide, "Device Nodes and Capabilities").
     pub fn caps(&self, gpu_minor: u32) -> [u32; 2] {
-        let first = 3 + gpu_minor * 64 + self.gpu_instance * 4;
+        let first = 3 + (gpu_minor * 15 + self.gpu_instance) * 9;
         [first, first + 1 + self.compute_instance]
     }
 }

@@ -16,6 +16,9 @@ use crate::parts::{
 use crate::wire::{MAGIC, SIZE};
 
 const MANIFEST: &str = "var/lib/fake-driver/manifest";
+const DESCRIPTION: &str = "var/lib/fake-driver/driver.toml";
+/// In the manifest: a root whose loader's cache was there before us.
+const CACHE_OF: &str = "ldconfig ";
 const LIB: &str = "usr/lib/x86_64-linux-gnu";
 const LIB_32: &str = "usr/lib/i386-linux-gnu";
 
@@ -34,6 +37,10 @@ pub struct Places {
 struct Made<'a> {
     root: &'a Path,
     paths: Vec<PathBuf>,
+    /// Roots whose loader's cache was there already.
+    caches: Vec<PathBuf>,
+    /// What is there stays and is no mistake.
+    keeps: bool,
 }
 
 /// Installs files, nodes and, in a tree that is not running, proc and sysfs.
@@ -45,11 +52,39 @@ pub fn install(places: &Places, description: &Description, live: bool) -> io::Re
     let mut made = Made {
         root: &places.root,
         paths: Vec::new(),
+        caches: Vec::new(),
+        keeps: false,
     };
     let done = make(&mut made, places, description, live);
-    made.keep_list()?;
+    let user_space = relative(&places.driver_root);
+    let cache = user_space.join("etc/ld.so.cache");
+    let done = done.and_then(|()| {
+        if places.root.join(&cache).exists() {
+            made.caches.push(user_space.to_owned());
+            return Ok(());
+        }
+        made.place(&cache).map(drop)
+    });
+    made.keep_list(description)?;
     done?;
-    ldconfig(&places.root.join(relative(&places.driver_root)))
+    ldconfig(&places.root.join(user_space))
+}
+
+/// Makes the nodes of the installed driver that are not there: /dev is new after a reboot.
+pub fn load_nodes(root: &Path) -> io::Result<Description> {
+    let path = root.join(DESCRIPTION);
+    let bad = |e: String| io::Error::new(io::ErrorKind::InvalidData, e);
+    let text = fs::read_to_string(&path)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    let description = Description::from_toml(&text).map_err(bad)?;
+    let mut made = Made {
+        root,
+        paths: Vec::new(),
+        caches: Vec::new(),
+        keeps: true,
+    };
+    nodes(&mut made, &description)?;
+    Ok(description)
 }
 
 fn make(
@@ -302,6 +337,21 @@ pub fn pci_files(description: &Description) -> Vec<(PathBuf, String)> {
 
 impl Made<'_> {
     fn parents(&mut self, path: &Path) -> io::Result<()> {
+        // A link of the tree, say /usr to /somewhere, is one of its own root, not of ours.
+        for dir in path.ancestors().skip(1) {
+            let Ok(real) = self.root.join(dir).canonicalize() else {
+                continue;
+            };
+            if !real.starts_with(self.root) {
+                let why = format!(
+                    "{}: a link leads out of {}",
+                    dir.display(),
+                    self.root.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+            break;
+        }
         let missing: Vec<&Path> = path
             .ancestors()
             .skip(1)
@@ -336,6 +386,9 @@ impl Made<'_> {
     }
 
     fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
+        if self.keeps && self.root.join(path).symlink_metadata().is_ok() {
+            return Ok(());
+        }
         let full = self.place(path)?;
         symlink(target, full)
     }
@@ -363,7 +416,11 @@ impl Made<'_> {
     }
 
     fn node(&mut self, name: &str, major: u64, minor: u64, mode: u32) -> io::Result<()> {
-        let full = self.place(&Path::new("dev").join(name))?;
+        let path = Path::new("dev").join(name);
+        if self.keeps && self.root.join(&path).symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        let full = self.place(&path)?;
         mknod(
             &full,
             SFlag::S_IFCHR,
@@ -373,10 +430,16 @@ impl Made<'_> {
         fs::set_permissions(&full, fs::Permissions::from_mode(mode))
     }
 
-    fn keep_list(&mut self) -> io::Result<()> {
-        self.parents(Path::new(MANIFEST))?;
-        let lines: Vec<String> = self.paths.iter().map(|p| p.display().to_string()).collect();
-        let lines = lines.join("\n");
+    fn keep_list(&mut self, description: &Description) -> io::Result<()> {
+        let text = toml::to_string(description).map_err(io::Error::other)?;
+        self.file(Path::new(DESCRIPTION), text.as_bytes(), 0o644)?;
+        let mut lines = String::new();
+        for path in &self.paths {
+            lines += &format!("{}\n", path.display());
+        }
+        for root in &self.caches {
+            lines += &format!("{CACHE_OF}{}\n", root.display());
+        }
         fs::write(self.root.join(MANIFEST), lines)
     }
 }
@@ -386,7 +449,13 @@ pub fn remove(root: &Path) -> io::Result<()> {
     let manifest = root.join(MANIFEST);
     let list = fs::read_to_string(&manifest)?;
     fs::remove_file(&manifest)?;
-    for path in list.lines().rev().map(|l| root.join(l)) {
+    let mut caches = Vec::new();
+    for line in list.lines().rev() {
+        if let Some(cache) = line.strip_prefix(CACHE_OF) {
+            caches.push(root.join(cache));
+            continue;
+        }
+        let path = root.join(line);
         let Ok(found) = path.symlink_metadata() else {
             continue;
         };
@@ -401,10 +470,7 @@ pub fn remove(root: &Path) -> io::Result<()> {
             other => other?,
         }
     }
-    if root.join("etc/ld.so.cache").exists() {
-        ldconfig(root)?;
-    }
-    Ok(())
+    caches.iter().try_for_each(|root| ldconfig(root))
 }
 
 /// The loader's cache of that root, made by this machine's ldconfig.

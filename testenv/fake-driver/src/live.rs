@@ -61,7 +61,9 @@ pub fn unmount_trees() {
             eprintln!("fake-driver: {place} stays mounted");
         }
     }
-    if let Err(e) = fs::remove_dir_all(STATE) {
+    if let Err(e) = fs::remove_dir_all(STATE)
+        && e.kind() != io::ErrorKind::NotFound
+    {
         eprintln!("fake-driver: {STATE}: {e}");
     }
 }

@@ -37,6 +37,8 @@ enum Action {
         #[command(flatten)]
         what: What,
     },
+    /// After a reboot of a host with an installed driver: nodes, proc and sysfs, as its kernel module would
+    Load,
     /// Take it out again
     Remove {
         /// The root it was put into
@@ -94,6 +96,11 @@ fn run(action: Action) -> Result<(), String> {
             let made = toml::to_string(&what.description()?).map_err(|e| e.to_string())?;
             print!("{made}");
             Ok(())
+        }
+        Action::Load => {
+            let description = install::load_nodes(Path::new("/")).map_err(text)?;
+            live::unmount_trees();
+            live::mount_trees(&description).map_err(text)
         }
         Action::Remove { root } => {
             if root == Path::new("/") {

@@ -88,13 +88,94 @@ fn everything_goes_away_again() {
     install::remove(dir.path()).unwrap();
     let mut left = BTreeMap::new();
     tree(dir.path(), &mut left);
-    left.retain(|p, _| !p.starts_with(dir.path().join("etc")));
     let names: Vec<_> = left
         .keys()
         .map(|p| p.strip_prefix(dir.path()).unwrap().to_owned())
         .collect();
     assert_eq!(before, 1);
     assert_eq!(names, ["usr", "usr/lib", "usr/lib/mine"].map(PathBuf::from));
+}
+
+#[test]
+fn a_cache_that_was_there_stays_and_forgets_the_driver() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("etc/ld.so.cache");
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    fs::write(&cache, "").unwrap();
+    let has_cuda = || {
+        let bytes = fs::read(&cache).unwrap();
+        bytes.windows(10).any(|w| w == b"libcuda.so")
+    };
+    let description = Description::of("580.65.06", 1, 0);
+    install::install(&places(dir.path()), &description, false).unwrap();
+    assert!(has_cuda());
+    install::remove(dir.path()).unwrap();
+    assert!(!has_cuda());
+}
+
+#[test]
+fn a_link_that_leads_out_of_the_tree_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("usr")).unwrap();
+    let refused = install::install(
+        &places(dir.path()),
+        &Description::of("580.65.06", 1, 0),
+        false,
+    );
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("leads out"), "{why}");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn nodes_come_back_after_a_reboot() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let description = Description::of("580.65.06", 2, 1);
+    install::install(&places(dir.path()), &description, false).unwrap();
+    let dev = dir.path().join("dev");
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    tree(&dev, &mut before);
+    fs::remove_file(dev.join("nvidia1")).unwrap();
+    fs::remove_dir_all(dev.join("nvidia-caps")).unwrap();
+    assert_eq!(install::load_nodes(dir.path()).unwrap(), description);
+    tree(&dev, &mut after);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn every_library_says_its_soname() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let description = Description::of("580.65.06", 1, 0);
+    install::install(&places(dir.path()), &description, false).unwrap();
+    // The loader's own tool read every one of them, and made the links it found wanting.
+    let listed = Command::new("/sbin/ldconfig")
+        .args(["-p", "-C"])
+        .arg(dir.path().join("etc/ld.so.cache"))
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in [
+        "libcuda.so.1",
+        "libnvidia-ml.so.1",
+        "libnvidia-ptxjitcompiler.so.1",
+    ] {
+        assert!(
+            listed.contains(&format!("\t{name} (libc6,x86-64)")),
+            "{name} in {listed}"
+        );
+    }
 }
 
 #[test]
@@ -136,4 +217,6 @@ fn a_description_survives_its_file() {
     let text = toml::to_string(&description).unwrap();
     assert_eq!(Description::from_toml(&text).unwrap(), description);
     assert!(Description::from_toml("gpus = 3").is_err());
+    let twice = text.replace("minor = 1", "minor = 0");
+    assert!(Description::from_toml(&twice).is_err());
 }

@@ -4,15 +4,20 @@
 mod cgroup_v1;
 mod cgroup_v2;
 mod mounts;
+mod process;
 mod sys;
+mod systemd;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::prepare::prepare_rootfs;
 use crate::rootfs::Rootfs;
+
+pub use mounts::{PARAMS, PARAMS_MASK, masked_params};
+use process::Process;
 
 /// The container.
 #[derive(Clone, Debug)]
@@ -25,16 +30,20 @@ pub struct Target {
     pub no_cgroups: bool,
 }
 
-/// Gives the container its devices and files. Enters the container's mount namespace
-/// and stays there: for a process of one thread that has nothing else to do.
+/// Gives the container its devices and files. Enters the container's mount and user
+/// namespaces and stays there: for a process of one thread that has nothing else to do.
 pub fn inject(target: &Target, edits: &Edits) -> Result<(), Error> {
+    let process = Process::open(target.pid)?;
     if !target.no_cgroups {
-        allow_devices(target.pid, edits)?;
+        allow_devices(&process, edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
     let taken = mounts::take(edits)?;
-    mounts::enter(target.pid)?;
+    process.enter_mount_namespace()?;
     let rootfs = Rootfs::open(&target.rootfs)?;
+    // What we make from here on belongs to the container's root, and we can do no more
+    // than it can: its file systems may have no name for the host's root.
+    process.enter_user_namespace()?;
     mounts::place(&rootfs, taken)?;
     prepare_rootfs(&rootfs, &edits.libraries, &edits.links)
 }
@@ -48,21 +57,33 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
     mounts::place(rootfs, vec![mask])
 }
 
-fn allow_devices(pid: i32, edits: &Edits) -> Result<(), Error> {
-    let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
-    let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
+fn allow_devices(process: &Process, edits: &Edits) -> Result<(), Error> {
+    let text = process.read("cgroup")?;
     let mountinfo = Path::new("/proc/self/mountinfo");
     let mounts = fs::read_to_string(mountinfo).map_err(Error::host(mountinfo))?;
     // The devices controller is in one hierarchy only: v1's where that one is mounted.
     if let Some(dir) = cgroup_v1::directory(&text, &mounts) {
-        return cgroup_v1::allow(&dir, &edits.devices);
+        cgroup_v1::allow(&dir, &edits.devices)?;
+        return systemd::keep_devices(&dir, &edits.devices);
     }
     match cgroup_v2::directory(&text, &mounts) {
-        Some(dir) => cgroup_v2::allow(&dir, &edits.devices),
+        Some(dir) => {
+            cgroup_v2::allow(&dir, &edits.devices)?;
+            systemd::keep_devices(&dir, &edits.devices)
+        }
         None => Err(Error::State(format!(
-            "process {pid} is in no cgroup that grants devices; is /sys/fs/cgroup mounted?"
+            "{process} has no cgroup of its own that could grant it devices; is /sys/fs/cgroup mounted? \
+             Where something else grants devices, set no-cgroups = true in config.toml"
         ))),
     }
+}
+
+/// For testenv/fuzz: where the container's cgroup of either kind is.
+pub(crate) fn cgroups(cgroup: &str, mountinfo: &str) -> [Option<PathBuf>; 2] {
+    [
+        cgroup_v1::directory(cgroup, mountinfo),
+        cgroup_v2::directory(cgroup, mountinfo),
+    ]
 }
 
 /// Mount points of a mountinfo(5) text: (root within the file system, mount point, type, options).
@@ -77,12 +98,37 @@ fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &st
     })
 }
 
-/// Where below a cgroup mount the cgroup of that path is.
+/// Where below a cgroup mount the cgroup of that path is. None for the mount's own root
+/// and for what lies above it: those rules are not the container's alone.
 fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     let inner = if root == "/" {
         cgroup
     } else {
         cgroup.strip_prefix(root)?
     };
-    Some(Path::new(point).join(inner.trim_start_matches('/')))
+    let inner = Path::new(inner.trim_start_matches('/'));
+    let is_plain = inner
+        .components()
+        .all(|c| matches!(c, Component::Normal(_)));
+    (is_plain && inner != Path::new("")).then(|| Path::new(point).join(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cgroup_of_the_containers_own() {
+        assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
+        assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
+        for (root, cgroup) in [
+            ("/", "/"),
+            ("/a", "/a"),
+            ("/", "/../x"),
+            ("/", "/a/../.."),
+            ("/a", "/b"),
+        ] {
+            assert_eq!(below(root, "/c", cgroup), None, "{root} {cgroup}");
+        }
+    }
 }

@@ -1,10 +1,8 @@
 //! Files and nodes of the host, taken here, placed there.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use nix::sched::{CloneFlags, setns};
 
 use super::sys;
 use crate::edits::{Edits, MountKind};
@@ -13,9 +11,10 @@ use crate::rootfs::{Kind, Rootfs};
 
 /// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
 /// device nodes on its own (driver README, "Registry keys").
-const PARAMS: &str = "/proc/driver/nvidia/params";
-/// Our copy that says 0.
-const MASK: &str = "/run/gpusetup/params";
+pub const PARAMS: &str = "/proc/driver/nvidia/params";
+/// Our copy that says 0, written by `gpusetup install` and `gpusetup cdi refresh`. The
+/// hook may run as a user who cannot write on the host.
+pub const PARAMS_MASK: &str = "/run/gpusetup/params";
 
 /// A detached mount on its way into a container.
 pub(super) struct Taken {
@@ -61,20 +60,11 @@ fn one(host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
     })
 }
 
-/// The mask for the driver's parameters, where the host has them.
+/// The mask for the driver's parameters, where the host has them and a mask.
 pub(super) fn params_mask() -> Result<Option<Taken>, Error> {
-    let Ok(text) = fs::read_to_string(PARAMS) else {
+    let mask = Path::new(PARAMS_MASK);
+    if !Path::new(PARAMS).exists() || !mask.exists() {
         return Ok(None);
-    };
-    let wanted = masked(&text);
-    let mask = Path::new(MASK);
-    if fs::read_to_string(mask).ok().as_deref() != Some(&wanted) {
-        let dir = mask.parent().unwrap_or(Path::new("/run"));
-        let temporary = dir.join(format!(".params.{}", std::process::id()));
-        fs::create_dir_all(dir)
-            .and_then(|()| fs::write(&temporary, &wanted))
-            .and_then(|()| fs::rename(&temporary, mask))
-            .map_err(Error::host(mask))?;
     }
     one(
         mask,
@@ -84,7 +74,8 @@ pub(super) fn params_mask() -> Result<Option<Taken>, Error> {
     .map(Some)
 }
 
-fn masked(params: &str) -> String {
+/// What the mask says, for parameters of this text.
+pub fn masked_params(params: &str) -> String {
     params
         .lines()
         .map(|line| match line.split_once(':') {
@@ -92,14 +83,6 @@ fn masked(params: &str) -> String {
             _ => format!("{line}\n"),
         })
         .collect()
-}
-
-/// Enters the mount namespace of that process.
-pub(super) fn enter(pid: i32) -> Result<(), Error> {
-    let path = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
-    let namespace = File::open(&path).map_err(Error::host(&path))?;
-    setns(namespace, CloneFlags::CLONE_NEWNS)
-        .map_err(|e| Error::system(format!("enter {}", path.display()))(e.into()))
 }
 
 /// Attaches what was taken, parents first as given.
@@ -128,6 +111,6 @@ mod tests {
     #[test]
     fn only_the_one_parameter_changes() {
         let text = "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\n";
-        assert_eq!(masked(text), text.replace("Files: 1", "Files: 0"));
+        assert_eq!(masked_params(text), text.replace("Files: 1", "Files: 0"));
     }
 }

@@ -228,6 +228,13 @@ pub(super) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
     };
     ask(&mut info)?;
     code.truncate(info.xlated_len as usize / size_of::<Insn>());
+    // bpf_insn_prepare_dump (kernel/bpf/syscall.c): without bpf_dump_raw_ok() nothing is copied.
+    if code.iter().all(|i| *i == empty) {
+        return Err(io::Error::other(
+            "the kernel hides the program's instructions; sysctl kernel.kptr_restrict must not be 2 \
+             while net.core.bpf_jit_harden is on",
+        ));
+    }
     Ok(code)
 }
 

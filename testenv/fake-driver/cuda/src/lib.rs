@@ -18,11 +18,16 @@ mod visible;
 mod wire;
 
 use std::ffi::{c_char, c_int, c_uint};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SUCCESS: c_uint = 0;
 const INVALID_VALUE: c_uint = 1;
+const NOT_INITIALIZED: c_uint = 3;
 const NO_DEVICE: c_uint = 100;
 const INVALID_DEVICE: c_uint = 101;
+
+/// Set by cuInit; cuDriverGetVersion alone does not ask.
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
 fn put<T>(to: *mut T, value: T) -> c_uint {
     if to.is_null() {
@@ -56,10 +61,10 @@ fn devices() -> Vec<String> {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(_flags: c_uint) -> c_uint {
     if devices().is_empty() {
-        NO_DEVICE
-    } else {
-        SUCCESS
+        return NO_DEVICE;
     }
+    INITIALIZED.store(true, Ordering::SeqCst);
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
@@ -69,11 +74,17 @@ pub extern "C" fn cuDriverGetVersion(version: *mut c_int) -> c_uint {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_uint {
+    if !INITIALIZED.load(Ordering::SeqCst) {
+        return NOT_INITIALIZED;
+    }
     put(count, c_int::try_from(devices().len()).unwrap_or(0))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_uint {
+    if !INITIALIZED.load(Ordering::SeqCst) {
+        return NOT_INITIALIZED;
+    }
     match usize::try_from(ordinal) {
         Ok(n) if n < devices().len() => put(device, ordinal),
         _ => INVALID_DEVICE,

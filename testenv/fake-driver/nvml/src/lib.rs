@@ -18,17 +18,28 @@ mod visible;
 #[allow(dead_code, unreachable_pub, reason = "shared with the installer")]
 mod wire;
 
+pub mod mig;
+
 use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use wire::{Gpu, Slice, Wire};
 
 type Return = c_uint;
 const SUCCESS: Return = 0;
+const UNINITIALIZED: Return = 1;
 const INVALID_ARGUMENT: Return = 2;
 const NOT_SUPPORTED: Return = 3;
 const NOT_FOUND: Return = 6;
 const INSUFFICIENT_SIZE: Return = 7;
 const DRIVER_NOT_LOADED: Return = 9;
+
+/// Calls of nvmlInit without their nvmlShutdown.
+static USERS: AtomicU32 = AtomicU32::new(0);
+
+fn is_initialized() -> bool {
+    USERS.load(Ordering::SeqCst) > 0
+}
 
 /// A device handle is no address but a number: GPU and slice, from 1.
 type Device = usize;
@@ -80,6 +91,9 @@ fn find(device: Device) -> Option<(usize, Gpu, Option<Slice>)> {
 }
 
 fn with(device: Device, answer: impl FnOnce(usize, Gpu, Option<Slice>) -> Return) -> Return {
+    if !is_initialized() {
+        return UNINITIALIZED;
+    }
     match find(device) {
         Some((index, gpu, slice)) => answer(index, gpu, slice),
         None => INVALID_ARGUMENT,
@@ -87,16 +101,19 @@ fn with(device: Device, answer: impl FnOnce(usize, Gpu, Option<Slice>) -> Return
 }
 
 fn driver(answer: impl FnOnce(Wire) -> Return) -> Return {
+    if !is_initialized() {
+        return UNINITIALIZED;
+    }
     answer(visible::now())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> Return {
-    if visible::opens("nvidiactl") {
-        SUCCESS
-    } else {
-        DRIVER_NOT_LOADED
+    if !visible::opens("nvidiactl") {
+        return DRIVER_NOT_LOADED;
     }
+    USERS.fetch_add(1, Ordering::SeqCst);
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]
@@ -111,13 +128,18 @@ pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> Return {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlShutdown() -> Return {
-    SUCCESS
+    let one_less = |n: u32| n.checked_sub(1);
+    match USERS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        Ok(_) => SUCCESS,
+        Err(_) => UNINITIALIZED,
+    }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlErrorString(result: Return) -> *const c_char {
     match result {
         SUCCESS => c"Success",
+        UNINITIALIZED => c"Uninitialized",
         INVALID_ARGUMENT => c"Invalid Argument",
         NOT_SUPPORTED => c"Not Supported",
         NOT_FOUND => c"Not Found",
@@ -242,6 +264,7 @@ pub extern "C" fn nvmlDeviceGetIndex(device: Device, to: *mut c_uint) -> Return 
 
 /// `nvmlPciInfo_t`, which `_v3` fills; the older calls fill less of it.
 #[repr(C)]
+#[derive(Default)]
 pub struct PciInfo {
     bus_id_legacy: [c_char; 16],
     domain: c_uint,
@@ -276,6 +299,39 @@ pub extern "C" fn nvmlDeviceGetPciInfo_v3(device: Device, pci: *mut PciInfo) -> 
         put_text(info.bus_id.as_mut_ptr(), 32, &long);
         put(pci, info)
     })
+}
+
+/// What `nvmlPciInfo_t` began with before version 3; the rest the caller has zeroed.
+#[repr(C)]
+pub struct PciInfoV1 {
+    bus_id: [c_char; 16],
+    domain: c_uint,
+    bus: c_uint,
+    device: c_uint,
+    pci_device_id: c_uint,
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPciInfo(device: Device, pci: *mut PciInfoV1) -> Return {
+    let mut full = PciInfo::default();
+    match nvmlDeviceGetPciInfo_v3(device, &raw mut full) {
+        SUCCESS => put(
+            pci,
+            PciInfoV1 {
+                bus_id: full.bus_id_legacy,
+                domain: full.domain,
+                bus: full.bus,
+                device: full.device,
+                pci_device_id: full.pci_device_id,
+            },
+        ),
+        failed => failed,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPciInfo_v2(device: Device, pci: *mut PciInfoV1) -> Return {
+    nvmlDeviceGetPciInfo(device, pci)
 }
 
 #[unsafe(no_mangle)]
@@ -357,74 +413,4 @@ pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: Device, memory: *mut Memory
         ),
         failed => failed,
     }
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMigMode(
-    device: Device,
-    current: *mut c_uint,
-    pending: *mut c_uint,
-) -> Return {
-    with(device, |_, gpu, slice| {
-        if slice.is_some() {
-            return NOT_SUPPORTED;
-        }
-        let mode = c_uint::from(visible::is_partitioned(&gpu.uuid));
-        match put(current, mode) {
-            SUCCESS => put(pending, mode),
-            failed => failed,
-        }
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMaxMigDeviceCount(device: Device, count: *mut c_uint) -> Return {
-    with(device, |_, _, _| put(count, 7))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
-    device: Device,
-    index: c_uint,
-    slice: *mut Device,
-) -> Return {
-    with(device, |gpu_index, gpu, _| {
-        let index = index as usize;
-        if index >= gpu.mig.len() {
-            return NOT_FOUND;
-        }
-        put(slice, gpu_index * SLOTS + index + 2)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
-    slice: Device,
-    device: *mut Device,
-) -> Return {
-    with(slice, |index, _, slice| match slice {
-        Some(_) => put(device, index * SLOTS + 1),
-        None => INVALID_ARGUMENT,
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceIsMigDeviceHandle(device: Device, answer: *mut c_uint) -> Return {
-    with(device, |_, _, slice| {
-        put(answer, c_uint::from(slice.is_some()))
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetGpuInstanceId(device: Device, id: *mut c_uint) -> Return {
-    with(device, |_, _, slice| {
-        slice.map_or(NOT_SUPPORTED, |s| put(id, s.gpu_instance))
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetComputeInstanceId(device: Device, id: *mut c_uint) -> Return {
-    with(device, |_, _, slice| {
-        slice.map_or(NOT_SUPPORTED, |s| put(id, s.compute_instance))
-    })
 }

@@ -55,10 +55,11 @@ fn print(nvml: &Nvml, args: &[String]) -> Result<ExitCode, NvmlError> {
             if !format.split(',').any(|f| f == "noheader") {
                 println!("{}", fields.replace(',', ", "));
             }
+            let units = !format.split(',').any(|f| f == "nounits");
             for device in &devices {
                 let values: Vec<String> = fields
                     .split(',')
-                    .map(|f| field(nvml, device, f.trim()))
+                    .map(|f| field(nvml, device, f.trim(), units))
                     .collect::<Result<_, _>>()?;
                 println!("{}", values.join(", "));
             }
@@ -93,14 +94,15 @@ fn list(devices: &[Device<'_>]) -> Result<(), NvmlError> {
     Ok(())
 }
 
-fn field(nvml: &Nvml, device: &Device<'_>, name: &str) -> Result<String, NvmlError> {
+fn field(nvml: &Nvml, device: &Device<'_>, name: &str, units: bool) -> Result<String, NvmlError> {
+    let unit = if units { " MiB" } else { "" };
     Ok(match name {
         "index" => device.index()?.to_string(),
         "name" | "gpu_name" => device.name()?,
         "uuid" | "gpu_uuid" => device.uuid()?,
         "pci.bus_id" | "gpu_bus_id" => device.pci_info()?.bus_id,
         "driver_version" => nvml.sys_driver_version()?,
-        "memory.total" => format!("{} MiB", device.memory_info()?.total >> 20),
+        "memory.total" => format!("{}{unit}", device.memory_info()?.total >> 20),
         _ => "[N/A]".into(),
     })
 }

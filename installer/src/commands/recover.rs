@@ -1,0 +1,24 @@
+//! `gpusetup recover`.
+
+use serde_json::json;
+
+use crate::cli::Common;
+use crate::error::Error;
+use crate::host::Host;
+use crate::report::{self, Progress};
+use crate::{apply, commands, lock, signals};
+
+pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+    commands::need_root(host)?;
+    let progress = Progress::new(common.quiet);
+    // Held to the end: a recovery that is stopped half-way would be one more to recover from.
+    let _held = signals::hold()?;
+    let _lock = lock::take(host)?;
+    let changed = apply::recover(host, &progress)?;
+    if common.json {
+        report::result(&format!("{}\n", json!({"schema": 1, "changed": changed})));
+    } else if !changed {
+        report::result("Nothing to recover: no run was interrupted here.\n");
+    }
+    Ok(0)
+}

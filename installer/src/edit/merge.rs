@@ -1,0 +1,193 @@
+//! Our part of a text taken out of what the user made of it since: a merge of two changes to one
+//! text, ours backwards and the user's.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
+
+/// Past it a difference is coarser, and still one.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// `current` as it were had `after` been `before` when the user began; `None` where the user
+/// changed what we had written. Whoever asks must check what the answer says: two changes that
+/// touch nowhere can still make no sense together.
+pub fn reverse(before: &str, after: &str, current: &str) -> Option<String> {
+    let (before, after, current) = (words(before), words(after), words(current));
+    let ours = changes(&after, &before);
+    let theirs = changes(&after, &current);
+    let slides = [Slide::None, Slide::Down, Slide::Up];
+    let pairs = slides.iter().flat_map(|a| slides.map(|b| (*a, b)));
+    pairs
+        .map(|(a, b)| (slid(&ours, &after, a), slid(&theirs, &after, b)))
+        .find(|(ours, theirs)| !ours.iter().any(|a| theirs.iter().any(|b| a.meets(b))))
+        .map(|(ours, theirs)| merged(&after, [ours, theirs].concat()))
+}
+
+fn merged(base: &[&str], mut changes: Vec<Change<'_>>) -> String {
+    // What is put in before what stands there goes.
+    changes.sort_by_key(|c| (c.at.start, !c.at.is_empty()));
+    let mut text = Vec::with_capacity(base.len());
+    let mut done = 0;
+    for change in changes {
+        text.extend_from_slice(&base[done..change.at.start]);
+        text.extend(change.new);
+        done = change.at.end;
+    }
+    text.extend_from_slice(&base[done..]);
+    text.concat()
+}
+
+/// Words of the base that others are to stand for.
+#[derive(Clone)]
+struct Change<'a> {
+    at: Range<usize>,
+    new: Vec<&'a str>,
+}
+
+/// Where between equal words a change is said to begin: of two empty lines either can be the
+/// one that was put in.
+#[derive(Clone, Copy)]
+enum Slide {
+    None,
+    Down,
+    Up,
+}
+
+fn slid<'a>(changes: &[Change<'a>], base: &[&'a str], slide: Slide) -> Vec<Change<'a>> {
+    let mut slid = changes.to_vec();
+    for n in 0..slid.len() {
+        match slide {
+            Slide::None => {}
+            Slide::Down => {
+                let end = changes.get(n + 1).map_or(base.len(), |c| c.at.start);
+                while slid[n].at.end < end && slid[n].step(base, true) {}
+            }
+            Slide::Up => {
+                let start = n.checked_sub(1).map_or(0, |n| slid[n].at.end);
+                while slid[n].at.start > start && slid[n].step(base, false) {}
+            }
+        }
+    }
+    slid
+}
+
+impl<'a> Change<'a> {
+    /// One word further down, or up, where that is the same change.
+    fn step(&mut self, base: &[&'a str], down: bool) -> bool {
+        let Range { start, end } = self.at;
+        let beside = if down { base[end] } else { base[start - 1] };
+        if self.at.is_empty() {
+            let at_edge = if down {
+                self.new.first()
+            } else {
+                self.new.last()
+            };
+            if at_edge != Some(&beside) {
+                return false;
+            }
+            if down {
+                self.new.rotate_left(1);
+            } else {
+                self.new.rotate_right(1);
+            }
+        } else {
+            let edge = if down { base[start] } else { base[end - 1] };
+            if !self.new.is_empty() || edge != beside {
+                return false;
+            }
+        }
+        self.at = if down {
+            start + 1..end + 1
+        } else {
+            start - 1..end - 1
+        };
+        true
+    }
+
+    /// Both take the same away, or both put something in at the same place.
+    fn meets(&self, other: &Self) -> bool {
+        let (a, b) = (&self.at, &other.at);
+        let inside = a.start.max(b.start) < a.end.min(b.end);
+        let put_within = |put: &Range<usize>, r: &Range<usize>| {
+            put.is_empty() && r.start < put.start && put.start < r.end
+        };
+        let both_put = !self.new.is_empty() && !other.new.is_empty();
+        let touch = a.start.max(b.start) <= a.end.min(b.end);
+        inside || put_within(a, b) || put_within(b, a) || both_put && touch
+    }
+}
+
+fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<Change<'a>> {
+    let deadline = Instant::now() + LIMIT;
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, base, to, Some(deadline));
+    ops.iter()
+        .filter(|op| op.tag() != DiffTag::Equal)
+        .map(|op| Change {
+            at: op.old_range(),
+            new: to[op.new_range()].to_vec(),
+        })
+        .collect()
+}
+
+/// Letters and digits together, everything else by itself: on one line, too, a member is apart
+/// from the next.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut start = 0;
+    let mut was_letter = false;
+    for (at, c) in text.char_indices() {
+        let is_letter = c.is_alphanumeric() || c == '_' || c == '-';
+        if at > start && !(was_letter && is_letter) {
+            words.push(&text[start..at]);
+            start = at;
+        }
+        was_letter = is_letter;
+    }
+    if start < text.len() {
+        words.push(&text[start..]);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_the_user_did_stays_to_the_byte() {
+        let (before, after) = ("{\"a\":  1}", "{\"a\":  1, \"ours\": {\"b\": 2}}");
+        let merged = |current: &str| reverse(before, after, current);
+        assert_eq!(merged(after).as_deref(), Some(before));
+        assert_eq!(
+            merged("{ \"x\":[ ],\"a\":  3, \"ours\": {\"b\": 2}}").as_deref(),
+            Some("{ \"x\":[ ],\"a\":  3}")
+        );
+        assert_eq!(
+            merged("{\"a\":  1, \"ours\": {\"b\": 2}, \"x\": 0}").as_deref(),
+            Some("{\"a\":  1, \"x\": 0}")
+        );
+        assert_eq!(merged("{\"a\":  1, \"ours\": {\"b\": 3}}"), None);
+        // Right beside ours, where one empty line is as good as the other.
+        assert_eq!(
+            reverse("k\n[x]\n", "k\n\n[ours]\n[x]\n", "k\nu\n\n[ours]\n[x]\n").as_deref(),
+            Some("k\nu\n[x]\n")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_three_texts_are_an_answer(a in "[ab\\n]{0,12}", b in "[ab\\n]{0,12}", c in "[ab\\n]{0,12}") {
+            let _ = reverse(&a, &b, &c);
+            prop_assert_eq!(reverse(&a, &b, &b), Some(a.clone()));
+            prop_assert_eq!(reverse(&b, &b, &c), Some(c.clone()));
+        }
+
+        #[test]
+        fn words_are_the_text(text: String) {
+            prop_assert_eq!(words(&text).concat(), text);
+        }
+    }
+}

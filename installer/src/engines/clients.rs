@@ -1,0 +1,239 @@
+//! Programs that start containers with nothing to configure in them: they need our CDI spec, or
+//! `nvidia-container-cli`, or nothing. Which is which stands in clients.toml.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Engine, Facts, NEEDS_SPEC, Standing, major_minor, spec_read};
+use crate::edit::toml::{get, parse};
+use crate::host::Host;
+
+/// What some of them run.
+const CLI: &str = "nvidia-container-cli";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    programs: Vec<String>,
+    packages: Vec<String>,
+    ask: Vec<String>,
+    note: Option<String>,
+    cdi: Option<Cdi>,
+    cli: Option<Cli>,
+    config: Option<Config>,
+    #[allow(dead_code, reason = "for people, and checked by the test")]
+    source: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cdi {
+    from: String,
+    how: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cli {
+    how: String,
+    until: Option<String>,
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    file: PathBuf,
+    dirs: String,
+    off: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    client: Vec<Row>,
+}
+
+fn table() -> Vec<Row> {
+    let text = include_str!("../../clients.toml");
+    let table: Table = toml::from_str(text).expect("a test reads this very text");
+    table.client
+}
+
+/// One of them on this host.
+struct Client {
+    facts: Facts,
+    row: Row,
+    version: Option<(u32, u32)>,
+}
+
+/// Looks for each.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    let found = table()
+        .into_iter()
+        .filter_map(|row| Client::find(host, row));
+    found.map(|c| Box::new(c) as Box<dyn Engine>).collect()
+}
+
+impl Client {
+    fn find(host: &Host, row: Row) -> Option<Self> {
+        let is_there = |program: &&String| host.has_program(program);
+        let program = row.programs.iter().find(is_there)?;
+        if is_another(host, program) {
+            return None;
+        }
+        let packages: Vec<&str> = row.packages.iter().map(String::as_str).collect();
+        let said = version(host, program, &row.ask).or_else(|| host.package_version(&packages));
+        let version = said.as_deref().map(major_minor);
+        Some(Self {
+            facts: Facts {
+                name: row.name.clone(),
+                standing: Standing::Ours,
+                version: said,
+                running: None,
+                config: None,
+                configured: false,
+                notes: needs(host, &row, version),
+            },
+            row,
+            version,
+        })
+    }
+}
+
+/// Apptainer brings a link `singularity`.
+fn is_another(host: &Host, program: &str) -> bool {
+    let places = ["/usr/local/bin", "/usr/bin", "/bin"].map(|dir| Path::new(dir).join(program));
+    let real = places.iter().find_map(|p| host.root().canonicalize(p).ok());
+    program == "singularity" && real.is_some_and(|p| p.file_name() != Some(program.as_ref()))
+}
+
+/// The first word that is a version: `buildkitd github.com/moby/buildkit v0.20.0 121ecd5b`.
+fn version(host: &Host, program: &str, ask: &[String]) -> Option<String> {
+    if !host.is_live() {
+        return None;
+    }
+    let words = std::iter::once(program).chain(ask.iter().map(String::as_str));
+    let argv: Vec<&str> = words.collect();
+    let said = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
+    let mut words = said.split_whitespace().map(|w| w.trim_start_matches('v'));
+    words
+        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()) && w.contains('.'))
+        .map(|w| w.trim_end_matches(',').to_owned())
+}
+
+/// What it needs from us, and whether that is here.
+fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
+    let mut said = Vec::new();
+    let is_before = |limit: &str| version.is_some_and(|v| v < major_minor(limit));
+    match &row.cdi {
+        Some(cdi) if is_before(&cdi.from) => {
+            said.push(format!("too old for CDI, which came with {}", cdi.from));
+        }
+        Some(cdi) => {
+            said.push(NEEDS_SPEC.into());
+            said.push(match version {
+                Some(_) => format!("asks for GPUs by `{}`", cdi.how),
+                None => format!("asks for GPUs by `{}`, from {} on", cdi.how, cdi.from),
+            });
+        }
+        None => {}
+    }
+    let is_over = |until: &String| version.is_some_and(|v| v >= major_minor(until));
+    if let Some(cli) = row
+        .cli
+        .as_ref()
+        .filter(|c| !c.until.as_ref().is_some_and(is_over))
+    {
+        let mut missing = Vec::new();
+        if !host.has_program(CLI) {
+            missing.push(CLI.to_owned());
+        }
+        let file = cli.file.iter().filter(|f| !host.root().exists(f));
+        missing.extend(file.map(|f| f.display().to_string()));
+        said.push(if missing.is_empty() {
+            format!("{} runs {CLI}, which is here", cli.how)
+        } else {
+            format!("{} needs {}, not here", cli.how, missing.join(" and "))
+        });
+    }
+    said.extend(row.note.clone());
+    said
+}
+
+impl Engine for Client {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    fn is_reached(&self) -> bool {
+        let reads = |cdi: &Cdi| self.version.is_none_or(|v| v >= major_minor(&cdi.from));
+        self.row.cdi.as_ref().is_some_and(reads)
+    }
+
+    fn warnings(&self, host: &Host) -> Vec<String> {
+        let Some(config) = self.row.config.as_ref().filter(|_| self.is_reached()) else {
+            return Vec::new();
+        };
+        let text = host.root().read_to_string(&config.file).unwrap_or_default();
+        // What is broken there is the program's own to say.
+        let Ok(document) = parse(&text) else {
+            return Vec::new();
+        };
+        let value = |key: &str| get(&document, &key.split('.').collect::<Vec<_>>());
+        let mut said = Vec::new();
+        if let Some(list) = value(&config.dirs).and_then(|i| i.as_array()) {
+            let dirs: Vec<&str> = list.iter().filter_map(|v| v.as_str()).collect();
+            let name = &self.row.name;
+            said.extend(spec_read::leaves_out(
+                &config.file,
+                &config.dirs,
+                &dirs,
+                name,
+            ));
+        }
+        if let Some(off) = &config.off
+            && value(off).and_then(toml_edit::Item::as_bool) == Some(true)
+        {
+            said.push(format!(
+                "{}: {off} turns CDI off: take it out for GPUs in {}",
+                config.file.display(),
+                self.row.name
+            ));
+        }
+        said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        let rows = table();
+        for row in &rows {
+            assert!(
+                !row.source.is_empty() && !row.programs.is_empty(),
+                "{row:?}"
+            );
+            assert!(row.cdi.is_some() || row.cli.is_some(), "{row:?}");
+            let cdi = row.cdi.iter().map(|c| &c.from);
+            let versions = cdi.chain(row.cli.iter().filter_map(|c| c.until.as_ref()));
+            for version in versions {
+                assert_ne!(major_minor(version), (0, 0), "{row:?}");
+            }
+            assert!(row.config.is_none() || row.cdi.is_some(), "{row:?}");
+        }
+        let mut names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rows.len());
+    }
+}

@@ -1,0 +1,206 @@
+//! From settings to changes: which file gets them, and whether they count there.
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::Value;
+
+use super::files::{Files, HEADER};
+use super::schema::Schema;
+use super::settings::{self, Setting};
+use super::view::View;
+use crate::change::{Change, FileKind};
+use crate::edit::toml;
+use crate::engines::Wanted;
+use crate::error::Error;
+use crate::host::Host;
+
+/// The name of a file that is ours as a whole.
+pub const DROP_IN: &str = "50-gpusetup.toml";
+
+/// The files of one containerd, and the rules it reads them by.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The root file.
+    pub root: PathBuf,
+    /// The daemon's version.
+    pub version: (u32, u32),
+    /// Tables of all files are merged.
+    pub merges: bool,
+    /// What is imported whatever the root file says.
+    pub instead: Option<PathBuf>,
+    /// The root file is made anew at every start: nothing can be edited there.
+    pub is_generated: bool,
+}
+
+impl Place {
+    /// A containerd that reads its files as it does by itself: tables merged from 2.0 on.
+    pub fn plain(root: PathBuf, version: (u32, u32)) -> Self {
+        Self {
+            root,
+            version,
+            merges: version >= (2, 0),
+            instead: None,
+            is_generated: false,
+        }
+    }
+
+    /// Its files.
+    pub fn files(&self, host: &Host) -> Result<Files, Error> {
+        Files::read(host, &self.root, self.instead.as_deref())
+    }
+
+    /// Where a file of ours as a whole would be read and merged.
+    pub fn drop_in(&self, files: &Files) -> Option<PathBuf> {
+        files.drop_in(DROP_IN).filter(|_| self.merges)
+    }
+
+    /// The changes that make what is wanted so.
+    pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        let files = self.files(host)?;
+        let schema = Schema::of(&files, self.version)?;
+        let view = View::new(&files, &schema, self.merges);
+        let mut settings = settings::missing(host, &view, schema.cri, wanted, self.version)?;
+        if settings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let drop_in = self.drop_in(&files);
+        let target = match &drop_in {
+            Some(path) => path.clone(),
+            // Where one imported file's settings are all that count, ours must be among them.
+            None => view
+                .last_file()
+                .filter(|_| !self.merges)
+                .map_or(self.root.clone(), |f| f.path.clone()),
+        };
+        for setting in &mut settings {
+            let at_root = setting.file.as_deref() == Some(&self.root);
+            if setting.file.is_none() || (at_root && self.is_generated) {
+                setting.file = Some(target.clone());
+            }
+        }
+        let mut changes = Vec::new();
+        for path in paths(&settings) {
+            let its: Vec<&Setting> = settings
+                .iter()
+                .filter(|s| s.file.as_ref() == Some(&path))
+                .collect();
+            changes.push(self.change(host, &path, &schema, &its, wanted)?);
+        }
+        changes.retain(Change::is_needed);
+        self.all_count(host, &schema, &settings, &changes)?;
+        Ok(changes)
+    }
+
+    fn change(
+        &self,
+        host: &Host,
+        path: &Path,
+        schema: &Schema,
+        settings: &[&Setting],
+        wanted: &Wanted,
+    ) -> Result<Change, Error> {
+        let before = host.text(path)?;
+        let is_root = path == self.root;
+        let is_own = !is_root && before.as_ref().is_none_or(|t| t.starts_with(HEADER));
+        let mut values: Vec<(Vec<String>, Value)> = Vec::new();
+        if let Some(version) = schema.version.filter(|_| is_own || before.is_none()) {
+            values.push((vec!["version".into()], version.into()));
+        }
+        values.extend(settings.iter().map(|s| (s.keys.clone(), s.value.clone())));
+        let text = before.as_deref().filter(|_| !is_own).unwrap_or_default();
+        let set = toml::set(text, &values).map_err(|e| Error::Config {
+            path: path.to_owned(),
+            why: e.to_string(),
+            fix: "mend the file, then run this again. Nothing was changed.".into(),
+        })?;
+        let after = if is_own {
+            format!("{HEADER}{set}")
+        } else {
+            set
+        };
+        let mut why = said(settings, wanted);
+        let kind = if is_own {
+            if let Some(version) = schema.version {
+                why.push_str(&format!(
+                    ", same schema ({version}) as {}",
+                    self.root.display()
+                ));
+            }
+            FileKind::Own
+        } else {
+            if !is_root && !self.merges {
+                why.push_str("; before 2.0 the last file with settings of CRI is all that counts");
+            }
+            FileKind::Toml {
+                keys: values.into_iter().map(|(k, _)| k).collect(),
+            }
+        };
+        Ok(Change {
+            path: path.to_owned(),
+            before,
+            after: Some(after),
+            mode: 0o644,
+            why,
+            kind,
+        })
+    }
+
+    /// A file that is read later can say otherwise.
+    fn all_count(
+        &self,
+        host: &Host,
+        schema: &Schema,
+        settings: &[Setting],
+        changes: &[Change],
+    ) -> Result<(), Error> {
+        let after = Files::after(host, &self.root, self.instead.as_deref(), changes)?;
+        let view = View::new(&after, schema, self.merges);
+        let Some((setting, path)) = settings::shadowed(settings, &view, schema.cri.len(), &after)
+        else {
+            return Ok(());
+        };
+        let key = setting.keys.join(".");
+        Err(Error::Config {
+            path,
+            why: format!("says otherwise of {key}, and what it says counts"),
+            fix: "take that out of it, then run this again. Nothing was changed.".into(),
+        })
+    }
+}
+
+fn paths(settings: &[Setting]) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in settings.iter().filter_map(|s| s.file.clone()) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// What settings do, in words.
+pub fn said(settings: &[&Setting], wanted: &Wanted) -> String {
+    let has = |key: &str| {
+        settings
+            .iter()
+            .any(|s| s.keys.last().is_some_and(|k| k == key))
+    };
+    let name = &wanted.runtime_name;
+    let mut said = Vec::new();
+    if has("BinaryName")
+        && settings
+            .iter()
+            .all(|s| s.keys.last().is_none_or(|k| k != "runtime_type"))
+    {
+        said.push(format!("runtime {name:?} starts our program"));
+    } else if settings.iter().any(|s| s.keys.contains(name)) {
+        said.push(format!("add runtime {name:?}"));
+    }
+    if has("default_runtime_name") {
+        said.push(format!("make {name:?} the default"));
+    }
+    if has("enable_cdi") {
+        said.push("turn on CDI".into());
+    }
+    said.join("; ")
+}

@@ -1,0 +1,278 @@
+//! What containerd reads: its root file, then what that one and they import, in its order
+//! (`LoadConfig` and `resolveImports` in containerd, the same in 1.6 to 2.3).
+
+use std::path::{Component, Path, PathBuf};
+
+use toml_edit::{DocumentMut, Item, Value};
+
+use crate::change::Change;
+use crate::edit::toml;
+use crate::error::Error;
+use crate::host::Host;
+
+/// The first line of a file that is ours as a whole.
+pub const HEADER: &str = "# Written by gpusetup.\n";
+
+/// A file as containerd reads it.
+pub struct File {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub document: DocumentMut,
+}
+
+impl File {
+    /// Its schema; `None` where it names none, which counts as the first.
+    pub fn version(&self) -> Option<&Item> {
+        self.document.get("version")
+    }
+
+    /// The item at a key path.
+    pub fn get(&self, keys: &[&str]) -> Option<&Item> {
+        toml::get(&self.document, keys)
+    }
+
+    /// What it imports, absolute.
+    pub fn imports(&self) -> Vec<PathBuf> {
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let list = self.document.get("imports").and_then(Item::as_array);
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|import| clean(&dir.join(import)))
+            .collect()
+    }
+}
+
+/// The files one containerd reads.
+pub struct Files {
+    /// The root file, whether it is there or not.
+    pub root: PathBuf,
+    /// Those that are there; what counts last is last.
+    pub read: Vec<File>,
+    /// What is imported from the root file.
+    pub imports: Vec<PathBuf>,
+}
+
+impl Files {
+    /// As they are now, without the one that is ours as a whole. Some distributions of
+    /// Kubernetes import other files than the root file says: then these are `instead`.
+    pub fn read(host: &Host, root: &Path, instead: Option<&Path>) -> Result<Self, Error> {
+        Self::load(host, root, instead, None)
+    }
+
+    /// As they would be after these changes.
+    pub fn after(
+        host: &Host,
+        root: &Path,
+        instead: Option<&Path>,
+        changes: &[Change],
+    ) -> Result<Self, Error> {
+        Self::load(host, root, instead, Some(changes))
+    }
+
+    fn load(
+        host: &Host,
+        root: &Path,
+        instead: Option<&Path>,
+        changes: Option<&[Change]>,
+    ) -> Result<Self, Error> {
+        let mut files = Self {
+            root: root.to_owned(),
+            read: Vec::new(),
+            imports: instead.into_iter().map(Path::to_owned).collect(),
+        };
+        let mut pending = vec![root.to_owned()];
+        let mut seen: Vec<PathBuf> = Vec::new();
+        while !pending.is_empty() {
+            let path = pending.remove(0);
+            if seen.contains(&path) {
+                continue;
+            }
+            seen.push(path.clone());
+            let changed = changes.and_then(|c| c.iter().find(|c| c.path == path));
+            let text = match changed {
+                Some(change) => change.after.clone(),
+                None => host.text(&path)?,
+            };
+            let is_root = path == root;
+            let Some(text) = text.filter(|t| changes.is_some() || !t.starts_with(HEADER)) else {
+                if is_root {
+                    pending.extend(matching(host, &files.imports, changes));
+                }
+                continue;
+            };
+            let document = toml::parse(&text).map_err(|e| Error::Config {
+                path: path.clone(),
+                why: e.to_string(),
+                fix: "mend the file, then run this again. Nothing was changed.".into(),
+            })?;
+            let file = File { path, document };
+            if is_root && instead.is_none() {
+                files.imports = file.imports();
+            }
+            let imports = if is_root {
+                files.imports.clone()
+            } else {
+                file.imports()
+            };
+            pending.extend(matching(host, &imports, changes));
+            files.read.push(file);
+        }
+        Ok(files)
+    }
+
+    /// The root file, where it is there.
+    pub fn root(&self) -> Option<&File> {
+        self.read.first().filter(|f| f.path == self.root)
+    }
+
+    /// Where a file of ours is imported from; `None` where nothing imports one.
+    pub fn drop_in(&self, name: &str) -> Option<PathBuf> {
+        let places = || self.imports.iter().filter_map(|p| fitting(p, name));
+        // A directory that others use too is where people look.
+        places()
+            .find(|p| p.parent().is_some_and(|d| d.ends_with("conf.d")))
+            .or_else(|| places().next())
+    }
+}
+
+/// A path that a pattern covers, by our name where it lets us choose one. containerd takes a
+/// path for a pattern only where it has a `*`.
+fn fitting(pattern: &Path, name: &str) -> Option<PathBuf> {
+    let dir = pattern.parent()?;
+    let last = pattern.file_name()?.to_str()?;
+    if dir.to_str()?.contains(['*', '?', '[', '\\']) || last.contains(['?', '[', '\\']) {
+        return None;
+    }
+    if matches(last, name) {
+        return Some(dir.join(name));
+    }
+    if !last.contains('*') {
+        return None;
+    }
+    let stem = name.trim_end_matches(".toml");
+    Some(dir.join(last.replacen('*', stem, 1).replace('*', "")))
+}
+
+/// The paths that patterns stand for, in the daemon's order.
+fn matching(host: &Host, patterns: &[PathBuf], changes: Option<&[Change]>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        if !pattern.to_string_lossy().contains('*') {
+            found.push(pattern.clone());
+            continue;
+        }
+        let mut paths = vec![PathBuf::from("/")];
+        for part in pattern.components().skip(1) {
+            let part = part.as_os_str().to_string_lossy().into_owned();
+            paths = if part.contains(['*', '?']) {
+                let within = |dir: PathBuf| {
+                    let mut names: Vec<PathBuf> = host
+                        .root()
+                        .read_dir(&dir)
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|name| dir.join(name))
+                        .collect();
+                    let new = changes.unwrap_or_default().iter().map(|c| c.path.clone());
+                    names.extend(new.filter(|p| p.parent() == Some(&dir)));
+                    names.sort();
+                    names.dedup();
+                    names
+                };
+                let is_match = |path: &PathBuf| {
+                    let name = path.file_name().unwrap_or_default();
+                    matches(&part, &name.to_string_lossy())
+                };
+                paths
+                    .into_iter()
+                    .flat_map(within)
+                    .filter(is_match)
+                    .collect()
+            } else {
+                paths.into_iter().map(|p| p.join(&part)).collect()
+            };
+        }
+        found.extend(paths);
+    }
+    found
+}
+
+/// Whether a name is one of a pattern of `*` and `?` (Go's path/filepath.Match; its classes in
+/// brackets are taken as they are written).
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.chars();
+    match parts.next() {
+        None => name.is_empty(),
+        Some('*') => (0..=name.len())
+            .filter(|n| name.is_char_boundary(*n))
+            .any(|n| matches(parts.as_str(), &name[n..])),
+        Some(wanted) => {
+            let mut rest = name.chars();
+            let is_this = rest.next().is_some_and(|c| c == wanted || wanted == '?');
+            is_this && matches(parts.as_str(), rest.as_str())
+        }
+    }
+}
+
+/// A path without `.` and `..`, by its text alone, as the daemon does it.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(clean.pop()),
+            Component::Normal(name) => clean.push(name),
+            _ => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_in_goes_where_a_pattern_covers_it() {
+        let fit = |pattern: &str| {
+            fitting(Path::new(pattern), "50-gpusetup.toml").map(|p| p.display().to_string())
+        };
+        let some = |path: &str| Some(path.to_owned());
+        assert_eq!(
+            fit("/etc/containerd/conf.d/*.toml"),
+            some("/etc/containerd/conf.d/50-gpusetup.toml")
+        );
+        assert_eq!(fit("/etc/x/*"), some("/etc/x/50-gpusetup.toml"));
+        assert_eq!(
+            fit("/etc/x/runtime_*.toml"),
+            some("/etc/x/runtime_50-gpusetup.toml")
+        );
+        assert_eq!(
+            fit("/etc/x/50-gpusetup.toml"),
+            some("/etc/x/50-gpusetup.toml")
+        );
+        for bad in ["/etc/x/other.toml", "/etc/*/a.toml", "/etc/x/[ab]*.toml"] {
+            assert_eq!(fit(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_the_daemon_matches_them() {
+        for (pattern, name, is) in [
+            ("*.toml", "a.toml", true),
+            ("*.toml", ".toml", true),
+            ("*.toml", "a.tom", false),
+            ("a*c*", "abcd", true),
+            ("?.toml", "ä.toml", true),
+            ("?.toml", ".toml", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+        }
+        assert_eq!(
+            clean(Path::new("/etc/c/../d/./*.toml")),
+            Path::new("/etc/d/*.toml")
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! containerd: a runtime entry for Kubernetes' CRI, and CDI where CRI has it. As an engine of its
+//! own here; [`super::k3s`], [`super::k0s`] and [`super::microk8s`] bring the same daemon along.
+
+pub mod daemon;
+pub mod edits;
+pub mod files;
+pub mod schema;
+pub mod settings;
+pub mod view;
+
+use std::path::{Path, PathBuf};
+
+use self::daemon::Daemon;
+use self::edits::{DROP_IN, Place};
+use self::files::{File, Files};
+use self::schema::Schema;
+use self::view::View;
+use super::unit::Unit;
+use super::{Activation, Engine, Facts, Probe, Standing, Wanted};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::Host;
+use crate::service::Service;
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where containerd listens unless told otherwise.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+const STATE: &str = "/run/containerd";
+
+/// containerd, whoever brought it.
+pub struct Containerd {
+    /// What was found.
+    pub facts: Facts,
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Where its configuration is, and what makes the daemon read it.
+    pub layout: Box<dyn Layout>,
+}
+
+/// Where a containerd has its configuration, and what makes it read it.
+pub trait Layout: Send {
+    /// See [`Engine::changes`].
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
+
+    /// See [`Engine::owns`].
+    fn owns(&self, path: &Path) -> bool;
+
+    /// The root file that the daemon's own checker can read, once changes are written.
+    fn checked(&self) -> Option<&Path>;
+
+    /// Whether the daemon, or who starts it, reads these changes by itself.
+    fn reads_by_itself(&self, _changes: &[Change]) -> bool {
+        false
+    }
+
+    /// What a restart stops, in words.
+    fn effect(&self) -> String;
+
+    /// Waits until what was written is read, where that goes by itself.
+    fn settle(&self, _host: &Host) {}
+}
+
+/// Looks for containerd as an engine of its own.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    find(host)
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .into_iter()
+        .collect()
+}
+
+fn find(host: &Host) -> Option<Containerd> {
+    if !host.has_program("containerd") || is_anothers(host) {
+        return None;
+    }
+    let unit = Unit::read(host, "containerd.service");
+    let root = unit
+        .flag("--config")
+        .map(PathBuf::from)
+        // Other commands of a unit have a -c too.
+        .or_else(|| Some(PathBuf::from(unit.flag("-c")?)).filter(|p| is_toml(p)))
+        .unwrap_or_else(|| CONFIG.into());
+    let mut daemon = Daemon {
+        name: "containerd".into(),
+        service: Some(Service::systemd("containerd.service")),
+        ctr: vec!["ctr".into()],
+        program: "containerd".into(),
+        socket: SOCKET.into(),
+        state: STATE.into(),
+    };
+    let version = daemon
+        .version(host)
+        .or_else(|| host.package_version(&["containerd.io", "containerd"]));
+    let number = super::major_minor(version.as_deref().unwrap_or_default());
+    let place = Place::plain(root.clone(), number);
+    // What cannot be read is said by `changes`.
+    let files = place.files(host).ok();
+    let root_file = files.as_ref().and_then(Files::root);
+    if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
+        daemon.socket = socket.into();
+    }
+    if let Some(state) = root_file.and_then(|f| f.get(&["state"])?.as_str()) {
+        daemon.state = state.into();
+    }
+    let notes = files.as_ref().map(|f| notes(host, &place, f));
+    Some(Containerd {
+        facts: Facts {
+            name: "containerd".into(),
+            standing: Standing::Ours,
+            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            config: Some(root),
+            configured: false,
+            notes: notes.unwrap_or_default(),
+            version,
+        },
+        daemon,
+        layout: Box::new(EtcContainerd {
+            owned: files.map(|f| owned(&place, &f)).unwrap_or_default(),
+            place,
+        }),
+    })
+}
+
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "toml")
+}
+
+/// The program is there, but as part of a distribution of Kubernetes that is looked at by itself.
+fn is_anothers(host: &Host) -> bool {
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
+        .iter()
+        .find_map(|dir| {
+            host.root()
+                .canonicalize(Path::new(dir).join("containerd"))
+                .ok()
+        })
+        .is_some_and(|real| {
+            ["/var/lib/rancher", "/var/lib/k0s", "/snap"]
+                .iter()
+                .any(|dir| real.starts_with(dir))
+        })
+}
+
+fn socket(root: Option<&File>) -> Option<String> {
+    let root = root?;
+    let places: [&[&str]; 2] = [
+        &["grpc", "address"],
+        // From schema 4 on.
+        &["plugins", "io.containerd.server.v1.grpc", "address"],
+    ];
+    let address = places.iter().find_map(|p| root.get(p)?.as_str())?;
+    Some(address.to_owned()).filter(|a| !a.is_empty())
+}
+
+/// Remarks on what is found in a containerd's files.
+pub fn notes(host: &Host, place: &Place, files: &Files) -> Vec<String> {
+    let mut notes = Vec::new();
+    if schema::is_off(files) {
+        let rest = if has_kubelet(host) {
+            "no pod gets a GPU from it until that line goes"
+        } else {
+            "so there is nothing to set up for it; ctr and nerdctl use CDI or name the runtime themselves"
+        };
+        notes.push(format!("CRI is disabled here (disabled_plugins): {rest}"));
+    }
+    if schema::is_unread(files, place.version) {
+        notes.push(format!(
+            "{} has no version, so containerd {}.{} does not read its [plugins.cri]; \
+             `containerd config migrate` writes it anew",
+            place.root.display(),
+            place.version.0,
+            place.version.1
+        ));
+    }
+    let Ok(schema) = Schema::of(files, place.version) else {
+        return notes;
+    };
+    let view = View::new(files, &schema, place.merges);
+    let hidden = files.root().is_some_and(|r| schema::has_cri(r, &schema));
+    if let Some(last) = view.last_file()
+        && !place.merges
+        && hidden
+        && last.path != files.root
+    {
+        notes.push(format!(
+            "{} hides what {} says of CRI: before 2.0 the last file counts, whole (containerd #5837)",
+            last.path.display(),
+            files.root.display()
+        ));
+    }
+    notes.extend(settings::dangling(host, &view));
+    notes
+}
+
+/// Paths that changes can touch.
+pub fn owned(place: &Place, files: &Files) -> Vec<PathBuf> {
+    let mut owned: Vec<PathBuf> = files.read.iter().map(|f| f.path.clone()).collect();
+    owned.extend(files.drop_in(DROP_IN));
+    owned.push(place.root.clone());
+    owned
+}
+
+/// `/etc/containerd/config.toml`, or where the unit says, and what it imports.
+struct EtcContainerd {
+    place: Place,
+    owned: Vec<PathBuf>,
+}
+
+impl Layout for EtcContainerd {
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        let files = self.place.files(host)?;
+        // Docker's packages switch CRI off: what we would write there nobody reads.
+        if schema::is_off(&files) && !has_kubelet(host) {
+            return Ok(Vec::new());
+        }
+        self.place.changes(host, wanted)
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        // The root file may import it no longer.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_drop_in = name.ends_with(DROP_IN) && path.starts_with("/etc/containerd");
+        is_drop_in || self.owned.iter().any(|o| o == path)
+    }
+
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place.root)
+    }
+
+    fn effect(&self) -> String {
+        "running containers keep running".into()
+    }
+}
+
+fn has_kubelet(host: &Host) -> bool {
+    host.has_program("kubelet") || host.root().exists("/var/lib/kubelet/config.yaml")
+}
+
+impl Engine for Containerd {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        if !self.is_ours() {
+            return Ok(Vec::new());
+        }
+        self.layout.changes(host, wanted)
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        self.layout.owns(path)
+    }
+
+    fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
+        if changes.is_empty() || self.layout.reads_by_itself(changes) {
+            return Activation::default();
+        }
+        Activation {
+            service: self.daemon.service.clone(),
+            reload: false,
+            daemon_reload: false,
+            stops: Vec::new(),
+            effect: self.layout.effect(),
+        }
+    }
+
+    fn warnings(&self, _host: &Host) -> Vec<String> {
+        let name = &self.facts.name;
+        let notes = self.facts.notes.iter();
+        notes.map(|note| format!("{name}: {note}")).collect()
+    }
+
+    fn users(&self, host: &Host) -> Vec<String> {
+        self.daemon.users(host)
+    }
+
+    fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        self.layout.settle(host);
+        Some(self.daemon.probe(archive))
+    }
+
+    fn check(&self, host: &Host) -> Result<bool, Error> {
+        match self.layout.checked() {
+            Some(root) => self.daemon.check(host, root),
+            None => Ok(false),
+        }
+    }
+
+    fn health(&self, host: &Host) -> Result<(), Error> {
+        self.daemon.wait(host)
+    }
+}

@@ -1,0 +1,183 @@
+//! The schema of containerd's files, and where CRI's settings are in it.
+//!
+//! | version | since | CRI's runtimes | source |
+//! |---|---|---|---|
+//! | none, 1 | 1.0, in 2.x migrated | `plugins.cri` | containerd RELEASES.md, "Daemon Configuration" |
+//! | 2 | 1.3 | `plugins."io.containerd.grpc.v1.cri"` | docs/PLUGINS.md |
+//! | 3 | 2.0 | `plugins."io.containerd.cri.v1.runtime"` | docs/cri/config.md |
+//! | 4 | 2.3 | as in 3; sockets moved | cmd/containerd/server/config, `serviceMigrate` |
+
+use toml_edit::Item;
+
+use super::files::{File, Files};
+use crate::error::Error;
+
+/// Where CRI's table is.
+pub type Cri = &'static [&'static str];
+const V1: Cri = &["plugins", "cri"];
+const V2: Cri = &["plugins", "io.containerd.grpc.v1.cri"];
+const V3: Cri = &["plugins", "io.containerd.cri.v1.runtime"];
+
+/// A schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// What a file of ours must say as its version; `None`: nothing.
+    pub version: Option<i64>,
+    /// Where CRI's settings are.
+    pub cri: Cri,
+    /// Each file is migrated by itself, from 2.3 on.
+    each: bool,
+}
+
+impl Schema {
+    /// The schema that counts is the root file's, whatever the daemon prints of itself
+    /// (`config dump` prints the newest it knows: containerd cmd/containerd/command/config.go).
+    /// Without a root file it is for us to choose: one that every containerd of that major reads.
+    pub fn of(files: &Files, daemon: (u32, u32)) -> Result<Self, Error> {
+        let is_2 = daemon >= (2, 0);
+        let version = match files.root() {
+            Some(root) => version(root)?,
+            None if is_2 => Some(3),
+            None => Some(2),
+        };
+        let newest = match daemon {
+            (0, 0) => 4,
+            (0..=1, _) => 2,
+            (2, 0..=2) => 3,
+            _ => 4,
+        };
+        if let Some(version) = version.filter(|v| *v > newest) {
+            let why = if version > 4 {
+                format!("has schema version {version}, and the newest one known is 4")
+            } else {
+                format!(
+                    "has schema version {version}, which containerd {}.{} does not read",
+                    daemon.0, daemon.1
+                )
+            };
+            return Err(refused(
+                files,
+                why,
+                "make `version` one that containerd reads, or leave this engine out with --engine",
+            ));
+        }
+        imports_fit(files, version, is_2)?;
+        let each = daemon >= (2, 3);
+        let has = |cri: Cri, key: &str| {
+            files
+                .read
+                .iter()
+                .any(|f| f.get(&[cri, &["containerd", key]].concat()).is_some())
+        };
+        let cri = match version {
+            Some(3..) => V3,
+            // 2.x takes the newer names in any file, and where both are there the newer ones hide
+            // the older (plugins/cri/runtime, `configMigration`).
+            _ if is_2 && has(V3, "runtimes") => V3,
+            Some(2) => V2,
+            _ if !is_2 => V1,
+            // Without a version 2.3 migrates the old names; 2.0 to 2.2 take such a file as of their
+            // own schema and read nothing at the old names (seen on 2.1.9).
+            _ if each && has_table(files, V1) => V1,
+            _ if each && has_table(files, V2) => V2,
+            _ => V3,
+        };
+        Ok(Self { version, cri, each })
+    }
+
+    /// Where a file may have CRI's settings so that the daemon reads them.
+    pub fn places(&self, file: &File) -> Vec<Cri> {
+        let older = version(file).ok().flatten() == Some(2) && self.each && self.cri == V3;
+        if older { vec![V2, V3] } else { vec![self.cri] }
+    }
+}
+
+/// Whether the root file has settings of CRI at a name at which this daemon reads none.
+pub fn is_unread(files: &Files, daemon: (u32, u32)) -> bool {
+    let old = files
+        .root()
+        .is_some_and(|r| matches!(version(r), Ok(None | Some(1))));
+    old && ((2, 0)..(2, 3)).contains(&daemon) && has_table(files, V1)
+}
+
+/// Whether CRI is switched off: `disabled_plugins` names it, in the words of any schema.
+pub fn is_off(files: &Files) -> bool {
+    const NAMES: [&str; 4] = [
+        "cri",
+        "io.containerd.grpc.v1.cri",
+        "io.containerd.cri.v1.runtime",
+        "io.containerd.cri.v1.images",
+    ];
+    files.read.iter().any(|file| {
+        let list = file.document.get("disabled_plugins");
+        let list = list.and_then(Item::as_array);
+        list.into_iter()
+            .flatten()
+            .filter_map(toml_edit::Value::as_str)
+            .any(|name| NAMES.contains(&name))
+    })
+}
+
+/// Whether a file has settings of CRI at all.
+pub fn has_cri(file: &File, schema: &Schema) -> bool {
+    file.get(schema.cri).is_some()
+}
+
+fn has_table(files: &Files, cri: Cri) -> bool {
+    let has = |f: &File| f.get(&[cri, &["containerd"]].concat()).is_some();
+    files.root().is_some_and(has)
+}
+
+/// `None` where the file says none, or 0.
+fn version(file: &File) -> Result<Option<i64>, Error> {
+    let Some(item) = file.version() else {
+        return Ok(None);
+    };
+    match item.as_integer() {
+        Some(version) if version >= 0 => Ok(Some(version).filter(|v| *v > 0)),
+        _ => Err(Error::Config {
+            path: file.path.clone(),
+            why: "version is not a number".into(),
+            fix: "make it `version = 2` (containerd 1.x) or 3 (2.x), then run this again".into(),
+        }),
+    }
+}
+
+/// The last version wins for all files up to 2.2, so that settings under the root file's names
+/// are lost where an import has a newer one; 2.3.0 to 2.3.4 do not start then (aicr #1688,
+/// containerd a8ed5466).
+fn imports_fit(files: &Files, root: Option<i64>, is_2: bool) -> Result<(), Error> {
+    for file in &files.read {
+        let Some(theirs) = version(file)?.filter(|_| file.path != files.root) else {
+            continue;
+        };
+        let is_bad = match root {
+            Some(root) if is_2 => theirs > root,
+            None if is_2 => false,
+            root => theirs != root.unwrap_or(1),
+        };
+        if is_bad {
+            let ours = root.unwrap_or(1);
+            return Err(Error::Config {
+                path: file.path.clone(),
+                why: format!(
+                    "has version {theirs}, and {}, which imports it, has {ours}: containerd ignores \
+                     what one of them says of CRI, or does not start",
+                    files.root.display()
+                ),
+                fix: format!(
+                    "write that file anew as `version = {ours}`, with the names of that version, or take it away"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn refused(files: &Files, why: String, fix: &str) -> Error {
+    Error::Config {
+        path: files.root.clone(),
+        why,
+        fix: fix.into(),
+    }
+}

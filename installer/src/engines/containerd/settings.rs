@@ -1,0 +1,264 @@
+//! The settings wanted of CRI: our runtime, equal to the usual one in all but its program, and CDI.
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::Value;
+
+use super::files::Files;
+use super::schema::Cri;
+use super::view::View;
+use crate::engines::{Existing, Mode, Wanted};
+use crate::error::Error;
+use crate::host::Host;
+
+/// The shim of runc and of all that have its command line; the one type that 1.x and 2.x know
+/// (containerd RELEASES.md: the others went in 2.0).
+const RUNTIME_TYPE: &str = "io.containerd.runc.v2";
+
+/// Keys of a runtime that are about its program, and so not to be had by another.
+const OF_ITS_PROGRAM: [&str; 4] = [
+    "runtime_type",
+    "runtime_path",
+    "runtime_engine",
+    "runtime_root",
+];
+
+/// A value at a key path.
+#[derive(Debug)]
+pub struct Setting {
+    /// The file that must have it; `None`: any that counts.
+    pub file: Option<PathBuf>,
+    /// The whole key path.
+    pub keys: Vec<String>,
+    /// The value.
+    pub value: Value,
+}
+
+/// The runtime of the name we want, as it is found.
+enum Runtime<'a> {
+    Missing,
+    Ours,
+    Theirs {
+        file: &'a Path,
+        cri: Cri,
+        binary: Option<&'a str>,
+    },
+}
+
+/// What is wanted and not there.
+pub fn missing(
+    host: &Host,
+    view: &View,
+    cri: Cri,
+    wanted: &Wanted,
+    daemon: (u32, u32),
+) -> Result<Vec<Setting>, Error> {
+    let mut settings = Vec::new();
+    if wanted.mode != Mode::Cdi {
+        let name = wanted.runtime_name.as_str();
+        let found = find(host, view, wanted);
+        match (&found, wanted.existing) {
+            (Runtime::Theirs { .. }, Existing::Leave) => {}
+            (Runtime::Theirs { file, binary, .. }, Existing::Refuse) => {
+                return Err(theirs(file, name, *binary));
+            }
+            // Like ours in all, where it is; what else it says stays.
+            (Runtime::Theirs { file, cri, .. }, Existing::Adopt) => {
+                settings.extend(ours(view, cri, wanted, daemon, &found));
+                for setting in &mut settings {
+                    setting.file = Some((*file).to_owned());
+                }
+            }
+            (Runtime::Missing | Runtime::Ours, _) => {
+                settings.extend(ours(view, cri, wanted, daemon, &found));
+            }
+        }
+        let left = matches!(found, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
+        if wanted.default_runtime && !left {
+            settings.push(at(cri, &["containerd", "default_runtime_name"], name));
+        }
+    }
+    // CRI has CDI from 1.7 on, off there and on by itself from 2.0 on (containerd docs/cri/config.md).
+    let is_off = view
+        .get(&["enable_cdi"])
+        .is_some_and(|f| f.item.as_bool() == Some(false));
+    let must_turn_on = ((1, 7)..(2, 0)).contains(&daemon) || (daemon >= (2, 0) && is_off);
+    if wanted.mode != Mode::Runtime && must_turn_on {
+        settings.push(at(cri, &["enable_cdi"], true));
+    }
+    settings.retain(|s| {
+        let within: Vec<&str> = s.keys[cri.len()..].iter().map(String::as_str).collect();
+        let value = view.get(&within).and_then(|f| f.item.as_value());
+        value.is_none_or(|v| bare(v) != bare(&s.value))
+    });
+    Ok(settings)
+}
+
+/// The first setting that does not count with these files, and the file that is in its way.
+pub fn shadowed<'a>(
+    settings: &'a [Setting],
+    view: &View,
+    cri_len: usize,
+    files: &Files,
+) -> Option<(&'a Setting, PathBuf)> {
+    settings.iter().find_map(|setting| {
+        let within: Vec<&str> = setting.keys[cri_len..].iter().map(String::as_str).collect();
+        let found = view.get(&within);
+        let counts = found
+            .as_ref()
+            .and_then(|f| f.item.as_value())
+            .is_some_and(|v| bare(v) == bare(&setting.value));
+        if counts {
+            return None;
+        }
+        let file = found.map(|f| f.file).or(view.last_file());
+        Some((setting, file.map_or(files.root.clone(), |f| f.path.clone())))
+    })
+}
+
+/// Runtimes whose program is not there: every container of theirs fails.
+pub fn dangling(host: &Host, view: &View) -> Vec<String> {
+    let program = |name: &&str| {
+        let binary = view.text(&["containerd", "runtimes", name, "options", "BinaryName"])?;
+        let is_gone = binary.starts_with('/') && !host.root().exists(binary);
+        is_gone.then(|| format!("runtime {name:?} starts {binary}, which is not there"))
+    };
+    view.runtimes().iter().filter_map(program).collect()
+}
+
+/// Whether a program is our shim, by whatever name.
+pub fn is_ours(host: &Host, binary: &str, wanted: &Wanted) -> bool {
+    let path = Path::new(binary);
+    if path == wanted.runtime_path || path.starts_with(&wanted.names_dir) {
+        return true;
+    }
+    let real = |p: &Path| host.root().canonicalize(p).ok();
+    path.is_absolute() && real(path).is_some() && real(path) == real(&wanted.runtime_path)
+}
+
+/// Whose runtime is in the way, and what can be done about it.
+pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
+    let whose = match binary {
+        None => "that is not ours (it names no program of its own)".to_owned(),
+        Some(binary) if binary.starts_with("/usr/local/nvidia/toolkit") => format!(
+            "that is the GPU operator's ({binary}), which writes it anew at each start of its pod"
+        ),
+        Some(binary) if binary.contains("nvidia-container-runtime") => {
+            format!("that is the NVIDIA Container Toolkit's ({binary})")
+        }
+        Some(binary) => format!("that is not ours ({binary})"),
+    };
+    Error::Config {
+        path: file.to_owned(),
+        why: format!("has a runtime {name:?} {whose}"),
+        fix: "`--existing adopt` puts our program in its place, which undo takes back; \
+              `--existing leave` keeps it and sets up the rest; `--mode cdi` needs no runtime"
+            .into(),
+    }
+}
+
+fn find<'a>(host: &Host, view: &View<'a>, wanted: &Wanted) -> Runtime<'a> {
+    let name = wanted.runtime_name.as_str();
+    let Some(runtime) = view.get(&["containerd", "runtimes", name]) else {
+        return Runtime::Missing;
+    };
+    let binary = view.get(&["containerd", "runtimes", name, "options", "BinaryName"]);
+    let text = binary.as_ref().and_then(|b| b.item.as_str());
+    if text.is_some_and(|b| is_ours(host, b, wanted)) {
+        return Runtime::Ours;
+    }
+    let place = binary.unwrap_or(runtime);
+    Runtime::Theirs {
+        file: &place.file.path,
+        cri: place.cri,
+        binary: text.filter(|b| !b.is_empty()),
+    }
+}
+
+fn ours(
+    view: &View,
+    cri: Cri,
+    wanted: &Wanted,
+    daemon: (u32, u32),
+    found: &Runtime,
+) -> Vec<Setting> {
+    let name = wanted.runtime_name.as_str();
+    let mut settings = Vec::new();
+    // Before 2.0 the file's table of runtimes takes the place of the built-in one, runc and all,
+    // and without its default runtime CRI does not load (seen on 1.6, 1.7 and 2.1).
+    if daemon < (2, 0) && view.get(&["containerd", "runtimes"]).is_none() {
+        settings.push(at(
+            cri,
+            &["containerd", "runtimes", "runc", "runtime_type"],
+            RUNTIME_TYPE,
+        ));
+    }
+    // Without runtime_type containerd does not start (toolkit #1956).
+    settings.push(at(
+        cri,
+        &["containerd", "runtimes", name, "runtime_type"],
+        RUNTIME_TYPE,
+    ));
+    // A container must be the same with our runtime as with the usual one, but for its GPUs:
+    // whatever the usual one's table says, SystemdCgroup above all, ours says too.
+    let usual = usual(view, name);
+    for (key, value) in view.values(&["containerd", "runtimes", usual]) {
+        if !OF_ITS_PROGRAM.contains(&key) && key != "options" {
+            settings.push(at(
+                cri,
+                &["containerd", "runtimes", name, key],
+                plain(value),
+            ));
+        }
+    }
+    for (key, value) in options(view, usual) {
+        if key != "BinaryName" {
+            settings.push(at(
+                cri,
+                &["containerd", "runtimes", name, "options", key],
+                plain(value),
+            ));
+        }
+    }
+    // One that starts our program by another of its names is as good.
+    if !matches!(found, Runtime::Ours) {
+        let keys = ["containerd", "runtimes", name, "options", "BinaryName"];
+        settings.push(at(cri, &keys, wanted.runtime_path.display().to_string()));
+    }
+    settings
+}
+
+fn options<'a>(view: &View<'a>, runtime: &str) -> Vec<(&'a str, &'a Value)> {
+    view.values(&["containerd", "runtimes", runtime, "options"])
+}
+
+/// The runtime that containers have by default, where it is of runc's kind; runc otherwise.
+fn usual<'a>(view: &View<'a>, ours: &str) -> &'a str {
+    let default = view.text(&["containerd", "default_runtime_name"]);
+    let is_usual = |name: &&str| {
+        let of = |key| view.text(&["containerd", "runtimes", name, key]);
+        let program = view.text(&["containerd", "runtimes", name, "options", "BinaryName"]);
+        *name != ours
+            && view.get(&["containerd", "runtimes", name]).is_some()
+            && of("runtime_type").is_none_or(|t| t == RUNTIME_TYPE)
+            && program.is_none_or(|p| !p.contains("nvidia"))
+    };
+    default.filter(is_usual).unwrap_or("runc")
+}
+
+fn at(cri: Cri, keys: &[&str], value: impl Into<Value>) -> Setting {
+    Setting {
+        file: None,
+        keys: cri.iter().chain(keys).map(|k| (*k).to_owned()).collect(),
+        value: value.into(),
+    }
+}
+
+/// A value without the comments and spaces around it.
+fn plain(value: &Value) -> Value {
+    value.clone().decorated(" ", "")
+}
+
+fn bare(value: &Value) -> String {
+    value.clone().decorated("", "").to_string()
+}

@@ -1,0 +1,96 @@
+//! What containerd makes of its files: the settings of CRI that count.
+
+use toml_edit::{Item, TableLike, Value};
+
+use super::files::{File, Files};
+use super::schema::{self, Cri, Schema};
+
+/// CRI's settings, of all files that count.
+pub struct View<'a> {
+    /// What counts last is last.
+    files: Vec<&'a File>,
+    schema: &'a Schema,
+}
+
+/// A setting, and where it is.
+pub struct Found<'a> {
+    /// The file that has it.
+    pub file: &'a File,
+    /// CRI's table in that file.
+    pub cri: Cri,
+    /// It.
+    pub item: &'a Item,
+}
+
+impl<'a> View<'a> {
+    /// Tables of all files are merged from 2.0 on. Before, the last file that has any setting of
+    /// CRI takes the place of all others' (containerd #5837, `mergeConfig`).
+    pub fn new(files: &'a Files, schema: &'a Schema, merges: bool) -> Self {
+        let files = if merges {
+            files.read.iter().collect()
+        } else {
+            let last = files.read.iter().rfind(|f| schema::has_cri(f, schema));
+            last.or(files.root()).into_iter().collect()
+        };
+        Self { files, schema }
+    }
+
+    /// The file whose word is the last.
+    pub fn last_file(&self) -> Option<&'a File> {
+        self.files.last().copied()
+    }
+
+    /// The setting that counts at a key path within CRI's table.
+    pub fn get(&self, keys: &[&str]) -> Option<Found<'a>> {
+        self.all(keys).pop()
+    }
+
+    /// A text that counts.
+    pub fn text(&self, keys: &[&str]) -> Option<&'a str> {
+        self.get(keys).and_then(|f| f.item.as_str())
+    }
+
+    /// The values of a table, merged, by key. Tables in it are left out.
+    pub fn values(&self, keys: &[&str]) -> Vec<(&'a str, &'a Value)> {
+        let mut values: Vec<(&str, &Value)> = Vec::new();
+        for found in self.all(keys) {
+            let table = found.item.as_table_like();
+            for (key, item) in table.into_iter().flat_map(TableLike::iter) {
+                let Some(value) = item.as_value() else {
+                    continue;
+                };
+                match values.iter_mut().find(|(k, _)| *k == key) {
+                    Some(old) => old.1 = value,
+                    None => values.push((key, value)),
+                }
+            }
+        }
+        values
+    }
+
+    /// The names of the runtimes there are.
+    pub fn runtimes(&self) -> Vec<&'a str> {
+        let mut names = Vec::new();
+        for found in self.all(&["containerd", "runtimes"]) {
+            let table = found.item.as_table_like();
+            for (name, _) in table.into_iter().flat_map(TableLike::iter) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    fn all(&self, keys: &[&str]) -> Vec<Found<'a>> {
+        let mut all = Vec::new();
+        for file in &self.files {
+            for cri in self.schema.places(file) {
+                if let Some(item) = file.get(&[cri, keys].concat()) {
+                    all.push(Found { file, cri, item });
+                }
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,88 @@
+//! CRI-O's configuration as CRI-O merges it: the main file, then every file of the drop-in
+//! directory in lexical order, whatever its name (CRI-O pkg/config, `UpdateFromPath`, 1.36).
+//!
+//! A later file wins key by key, but for the tables of runtimes: one that is named again is
+//! replaced as a whole (BurntSushi/toml makes a new value for each key of a Go map; so in
+//! 1.24, 1.30 and 1.36).
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::{DocumentMut, Item, TableLike};
+
+use crate::edit::toml;
+use crate::error::Error;
+use crate::host::Host;
+
+/// The files, the last one wins.
+#[derive(Debug, Default)]
+pub struct Merged {
+    files: Vec<(PathBuf, DocumentMut)>,
+}
+
+impl Merged {
+    /// Reads them all, but `ours`.
+    pub fn read(host: &Host, main: &Path, dir: &Path, ours: &Path) -> Result<Self, Error> {
+        let mut paths = vec![main.to_owned()];
+        walk(host, dir, &mut paths);
+        paths.retain(|p| p != ours);
+        let mut files = Vec::new();
+        for path in paths {
+            let Some(text) = host.text(&path)? else {
+                continue;
+            };
+            let document = toml::parse(&text).map_err(|e| Error::Config {
+                path: path.clone(),
+                why: e.to_string(),
+                fix: "CRI-O reads every file here and starts with none that is broken; mend it, then run this again. Nothing was changed.".into(),
+            })?;
+            files.push((path, document));
+        }
+        Ok(Self { files })
+    }
+
+    /// A value and the file it comes from.
+    pub fn get(&self, keys: &[&str]) -> Option<(&Path, &Item)> {
+        let mut files = self.files.iter().rev();
+        files.find_map(|(path, d)| toml::get(d, keys).map(|item| (path.as_path(), item)))
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, keys: &[&str]) -> Option<&str> {
+        self.get(keys)?.1.as_str().filter(|t| !t.is_empty())
+    }
+
+    /// A list of texts.
+    pub fn list(&self, keys: &[&str]) -> Option<(&Path, Vec<&str>)> {
+        let (path, item) = self.get(keys)?;
+        let list = item.as_array()?.iter();
+        Some((path, list.filter_map(toml_edit::Value::as_str).collect()))
+    }
+
+    /// The table of a runtime.
+    pub fn runtime(&self, name: &str) -> Option<(&Path, &dyn TableLike)> {
+        let (path, item) = self.get(&["crio", "runtime", "runtimes", name])?;
+        item.as_table_like().map(|table| (path, table))
+    }
+
+    /// The last file that is read after `ours` and has one of these keys.
+    pub fn hides(&self, ours: &Path, keys: &[&[&str]]) -> Option<&Path> {
+        let mut after = self.files.iter().rev().filter(|(path, _)| {
+            ours.parent().is_some_and(|dir| path.starts_with(dir)) && path.as_path() > ours
+        });
+        after
+            .find(|(_, d)| keys.iter().any(|k| toml::get(d, k).is_some()))
+            .map(|(path, _)| path.as_path())
+    }
+}
+
+/// In the order of Go's `filepath.Walk`: a directory where its name stands, links to
+/// directories not entered.
+fn walk(host: &Host, dir: &Path, found: &mut Vec<PathBuf>) {
+    for name in host.root().read_dir(dir).unwrap_or_default() {
+        let path = dir.join(name);
+        match host.root().symlink_metadata(&path) {
+            Ok(m) if m.is_dir() => walk(host, &path, found),
+            _ => found.push(path),
+        }
+    }
+}

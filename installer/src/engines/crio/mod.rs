@@ -1,0 +1,326 @@
+//! CRI-O: a runtime in a drop-in of our own. It applies CDI specs by itself.
+//!
+//! No file goes into hooks.d, not even for a CRI-O without CDI: Podman reads the same
+//! directories, so such a hook would reach into its containers too, and twice into those that
+//! the shim or CDI serves. The runtime serves every CRI-O; one before 1.18 reads no drop-ins
+//! and gets it in crio.conf.
+
+mod config;
+mod runtime;
+mod sandboxes;
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gpu_host::init;
+use gpu_inject::policy::Policy;
+
+use super::unit::Unit;
+use super::{Activation, Engine, Facts, Mode, Standing, Wanted, hooks_d, selinux, spec_read};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::Host;
+use crate::service::{Manager, Service};
+use config::Merged;
+use runtime::{POLICY, program};
+
+const CONFIG: &str = "/etc/crio/crio.conf";
+const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// After `99-nvidia.toml`, the name that others give theirs: of two tables of one runtime the
+/// later counts.
+const DROP_IN: &str = "99-zz-gpusetup.conf";
+const SOCKET: &str = "/var/run/crio/crio.sock";
+/// A drop-in directory is read (CRI-O 1.18, pkg/config).
+const DROP_INS: (u32, u32) = (1, 18);
+/// `cdi_spec_dirs` is there (CRI-O 1.24, pkg/config).
+const CDI: (u32, u32) = (1, 24);
+/// crio-status(8) became `crio status` (CRI-O 1.28, internal/criocli/status.go).
+const STATUS: (u32, u32) = (1, 28);
+/// CRI-O on this host.
+pub struct Crio {
+    facts: Facts,
+    /// `None`: not to be told, taken for a new one.
+    version: Option<(u32, u32)>,
+    config: PathBuf,
+    dir: PathBuf,
+}
+
+/// Looks for crio.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    Crio::find(host)
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .into_iter()
+        .collect()
+}
+
+impl Crio {
+    fn find(host: &Host) -> Option<Self> {
+        if !host.has_program("crio") {
+            return None;
+        }
+        let said = installed_version(host);
+        let version = said.as_deref().map(super::major_minor);
+        let unit = Unit::read(host, &service_name(host));
+        let place = |flag: &str, variable: &str, default: &str| {
+            let said = unit.flag(flag).or_else(|| unit.environment(variable));
+            PathBuf::from(said.unwrap_or_else(|| default.into()))
+        };
+        let mut notes = Vec::new();
+        if version.is_some_and(|v| v < CDI) {
+            notes.push(
+                "too old for CDI, which came with 1.24: pods name the runtime class \"nvidia\""
+                    .to_owned(),
+            );
+        }
+        let mut crio = Self {
+            facts: Facts {
+                name: "crio".into(),
+                standing: Standing::Ours,
+                version: said,
+                running: None,
+                config: None,
+                configured: false,
+                notes,
+            },
+            version,
+            config: place("--config", "CONTAINER_CONFIG", CONFIG),
+            dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+        };
+        crio.facts.config = Some(crio.file());
+        crio.facts.running = host.is_live().then(|| crio.answers(host).is_ok());
+        Some(crio)
+    }
+
+    fn is_before(&self, version: (u32, u32)) -> bool {
+        self.version.is_some_and(|v| v < version)
+    }
+
+    fn drop_in(&self) -> PathBuf {
+        self.dir.join(DROP_IN)
+    }
+
+    /// The file we write.
+    fn file(&self) -> PathBuf {
+        if self.is_before(DROP_INS) {
+            self.config.clone()
+        } else {
+            self.drop_in()
+        }
+    }
+
+    /// What CRI-O reads without our drop-in.
+    fn merged(&self, host: &Host) -> Result<Merged, Error> {
+        Merged::read(host, &self.config, &self.dir, &self.drop_in())
+    }
+
+    fn socket(&self, host: &Host) -> String {
+        let merged = self.merged(host).unwrap_or_default();
+        let said = merged.text(&["crio", "api", "listen"]);
+        said.unwrap_or(SOCKET).to_owned()
+    }
+
+    fn answers(&self, host: &Host) -> Result<(), String> {
+        let socket = self.socket(host);
+        UnixStream::connect(&socket)
+            .map(drop)
+            .map_err(|e| format!("{socket}: {e}"))
+    }
+
+    /// Whether it runs with what our drop-in says: a runtime it does not like it leaves out, with
+    /// a line in its log.
+    fn took_it_in(&self, host: &Host) -> Result<(), String> {
+        self.answers(host)?;
+        let mut asked = match self.version {
+            Some(version) if version >= STATUS => vec!["crio", "status"],
+            _ if host.has_program("crio-status") => vec!["crio-status"],
+            // Any other word would start a second CRI-O.
+            _ => return Ok(()),
+        };
+        let socket = self.socket(host);
+        asked.extend(["--socket", &socket, "config"]);
+        let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
+            return Ok(());
+        };
+        let knows = out.stdout.contains(&table(&Wanted::default().runtime_name));
+        if out.ok() && host.root().exists(self.drop_in()) && !knows {
+            return Err("it does not know the runtime; its log says why".into());
+        }
+        Ok(())
+    }
+}
+
+/// How a runtime's table begins, in CRI-O's own output too.
+fn table(name: &str) -> String {
+    format!("[crio.runtime.runtimes.{name}]")
+}
+
+fn installed_version(host: &Host) -> Option<String> {
+    if host.is_live()
+        && let Ok(out) = host.run(&["crio", "--version"], Duration::from_secs(10))
+    {
+        // "crio version 1.24.6", and more lines.
+        let word = out.stdout.split_whitespace().nth(2)?;
+        return Some(word.trim_start_matches('v').to_owned());
+    }
+    host.package_version(&["cri-o"])
+}
+
+/// Packages of before 1.18 call it `cri-o`; later ones have that name as an alias.
+fn service_name(host: &Host) -> String {
+    let dirs = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let has = |name: &str| {
+        dirs.iter()
+            .any(|d| host.root().exists(Path::new(d).join(name)))
+    };
+    let old = has("cri-o.service") && !has("crio.service");
+    if old { "cri-o.service" } else { "crio.service" }.into()
+}
+
+impl Engine for Crio {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        if wanted.mode == Mode::Cdi {
+            return Ok(Vec::new());
+        }
+        let merged = self.merged(host)?;
+        let Some(runtime) = self.runtime(host, &merged, wanted)? else {
+            return Ok(Vec::new());
+        };
+        let base = self.base(host, &merged, wanted);
+        let both = runtime::low_level(host, &base)?
+            .into_iter()
+            .chain([runtime]);
+        Ok(both.filter(Change::is_needed).collect())
+    }
+
+    fn warnings(&self, host: &Host) -> Vec<String> {
+        let mut said = Vec::new();
+        let Ok(merged) = self.merged(host) else {
+            // `changes` says it.
+            return said;
+        };
+        let keys = ["crio", "runtime", "cdi_spec_dirs"];
+        if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.is_before(CDI)) {
+            said.extend(spec_read::leaves_out(path, "cdi_spec_dirs", &dirs, "CRI-O"));
+        }
+        if !self.is_before(CDI) {
+            said.extend(spec_read::too_new(host, "crio", self.version));
+        }
+        let base = self.base(host, &merged, &Wanted::default());
+        let policy = Policy::load(host.root()).unwrap_or_default();
+        let mut found = policy.runtimes.iter().filter_map(|r| program(host, r));
+        if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
+            && ours.file_name() != theirs.file_name()
+        {
+            said.push(format!(
+                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {POLICY} says which, for every engine",
+                ours.display(),
+                theirs.display()
+            ));
+        }
+        said.extend(hooks_d::leftovers(host));
+        said.extend(selinux::denies(host));
+        said
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        path == self.drop_in() || path == self.config
+    }
+
+    fn activation(&self, host: &Host, changes: &[Change]) -> Activation {
+        if !changes.iter().any(|c| self.owns(&c.path)) {
+            return Activation::default();
+        }
+        let service = match init::detect(host.root()) {
+            init::Init::OpenRc => Service {
+                name: "crio".into(),
+                manager: Manager::OpenRc,
+            },
+            _ => Service::systemd(service_name(host)),
+        };
+        Activation {
+            // A reload changes what `crio status config` says and no more: the part that starts
+            // containers keeps the runtimes it began with (CRI-O #10202; server.go copies the
+            // configuration, 1.26 to 1.36).
+            reload: false,
+            service: Some(service),
+            daemon_reload: false,
+            stops: Vec::new(),
+            effect: "running containers keep running".into(),
+        }
+    }
+
+    /// Pods of our runtime. CRI-O can neither start nor stop them once it is gone (toolkit
+    /// #1360).
+    fn users(&self, host: &Host) -> Vec<String> {
+        if !host.is_live() {
+            return Vec::new();
+        }
+        let merged = self.merged(host).unwrap_or_default();
+        let store = merged.text(&["crio", "runroot"]).map(Path::new);
+        sandboxes::of_runtime(host, store, &Wanted::default().runtime_name)
+    }
+
+    /// Only a CRI client can start a pod, and none comes with CRI-O.
+    fn check(&self, host: &Host) -> Result<bool, Error> {
+        if !host.is_live() {
+            return Ok(false);
+        }
+        let (config, dir) = (
+            self.config.display().to_string(),
+            self.dir.display().to_string(),
+        );
+        let mut argv = vec!["crio"];
+        // One that is named must be there; the default need not.
+        if host.root().exists(&self.config) {
+            argv.extend(["--config", &config]);
+        }
+        if !self.is_before(DROP_INS) {
+            argv.extend(["--config-dir", &dir]);
+        }
+        argv.push("config");
+        let out = host.run(&argv, Duration::from_secs(30))?;
+        if !out.ok() {
+            return Err(Error::failed(
+                format!("crio refuses its configuration: {}", out.last_line()),
+                "",
+            ));
+        }
+        let written = host.root().exists(self.drop_in());
+        if written && !out.stdout.contains(&table(&Wanted::default().runtime_name)) {
+            return Err(Error::failed(
+                format!("crio does not take {} in", self.drop_in().display()),
+                format!("`{}` shows what it reads", argv.join(" ")),
+            ));
+        }
+        Ok(true)
+    }
+
+    fn health(&self, host: &Host) -> Result<(), Error> {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.took_it_in(host) {
+                Ok(()) => return Ok(()),
+                Err(said) if Instant::now() >= end => {
+                    return Err(Error::failed(
+                        format!("crio did not come back: {said}"),
+                        "`journalctl -u crio` has the rest",
+                    ));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The runtime's table: the settings of CRI-O's default runtime, with our program; and where
+//! the shim finds the low-level runtime that CRI-O's default is.
+
+use std::path::{Path, PathBuf};
+
+use gpu_inject::policy::Policy;
+use toml_edit::Value;
+
+use super::Crio;
+use super::config::Merged;
+use crate::change::{Change, FileKind};
+use crate::edit::toml;
+use crate::engines::{Existing, Wanted};
+use crate::error::Error;
+use crate::host::Host;
+
+/// What the shim goes by.
+pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
+/// Where the shim finds a runtime by its name alone.
+const PROGRAMS: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+/// crun is the default runtime (CRI-O 1.31, pkg/config).
+const CRUN: (u32, u32) = (1, 31);
+
+/// The runtime that ours takes after.
+pub(super) struct Base {
+    /// Its name.
+    name: String,
+    /// Its settings; `None` where it is CRI-O's built-in.
+    settings: Option<Vec<(String, Value)>>,
+    /// Its program, where it is.
+    pub(super) program: Option<PathBuf>,
+}
+
+impl Crio {
+    fn built_in(&self) -> &'static str {
+        if self.is_before(CRUN) { "runc" } else { "crun" }
+    }
+
+    /// CRI-O's default runtime. Not ours, and not one of virtual machines, which starts no
+    /// OCI runtime: then the built-in.
+    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &Wanted) -> Base {
+        let name = merged
+            .text(&["crio", "runtime", "default_runtime"])
+            .filter(|name| *name != wanted.runtime_name)
+            .filter(|name| {
+                let table = merged.runtime(name).map(|(_, table)| table);
+                let kind = table.and_then(|t| t.get("runtime_type")?.as_str());
+                kind != Some("vm")
+            })
+            .unwrap_or(self.built_in());
+        let table = merged.runtime(name).map(|(_, table)| table);
+        let path = table.and_then(|t| t.get("runtime_path")?.as_str());
+        let settings = table.map(|table| {
+            let values = table
+                .iter()
+                .filter_map(|(k, item)| Some((k.to_owned(), item.clone().into_value().ok()?)));
+            values.collect()
+        });
+        Base {
+            name: name.to_owned(),
+            settings,
+            program: program(host, path.filter(|p| !p.is_empty()).unwrap_or(name)),
+        }
+    }
+
+    /// Whether the runtime is for us to write; an error where that is not ours to say.
+    fn is_free(&self, host: &Host, merged: &Merged, wanted: &Wanted) -> Result<bool, Error> {
+        let name = &wanted.runtime_name;
+        let Some((path, table)) = merged.runtime(name) else {
+            return Ok(true);
+        };
+        let theirs = table.get("runtime_path").and_then(|p| p.as_str());
+        if host.root().exists(self.drop_in()) {
+            // Taken over by an earlier run.
+            return Ok(true);
+        }
+        if theirs.map(Path::new) == Some(&wanted.runtime_path) {
+            // By hand, and just as wanted.
+            return Ok(wanted.default_runtime);
+        }
+        match wanted.existing {
+            Existing::Leave => Ok(false),
+            Existing::Adopt => Ok(true),
+            Existing::Refuse => Err(Error::Config {
+                path: path.to_owned(),
+                why: format!(
+                    "has a runtime {name:?} that is not ours ({})",
+                    theirs.unwrap_or("no runtime_path")
+                ),
+                fix: "`--existing adopt` puts ours in its place until undo, `--existing leave` leaves it".into(),
+            }),
+        }
+    }
+
+    /// The runtime's table: our drop-in, or in crio.conf.
+    pub(super) fn runtime(
+        &self,
+        host: &Host,
+        merged: &Merged,
+        wanted: &Wanted,
+    ) -> Result<Option<Change>, Error> {
+        if !self.is_free(host, merged, wanted)? {
+            return Ok(None);
+        }
+        let base = self.base(host, merged, wanted);
+        let why = format!(
+            "add runtime {:?}, with the settings of {}",
+            wanted.runtime_name, base.name
+        );
+        let values = values(base, wanted);
+        let path = self.file();
+        let before = host.text(&path)?;
+        let in_place = path == self.config;
+        let table: &[&str] = &["crio", "runtime", "runtimes", &wanted.runtime_name];
+        let default: &[&str] = &["crio", "runtime", "default_runtime"];
+        let keys = if wanted.default_runtime {
+            vec![table, default]
+        } else {
+            vec![table]
+        };
+        if let Some(later) = merged.hides(&path, &keys).filter(|_| !in_place) {
+            return Err(Error::Config {
+                path: later.to_owned(),
+                why: format!("is read after {} and says the same keys", path.display()),
+                fix: "give it a name that comes earlier, then run this again".into(),
+            });
+        }
+        let text = before.as_deref().filter(|_| in_place);
+        let after = edited(&path, text, &values)?;
+        Ok(Some(Change {
+            path,
+            before,
+            after: Some(after),
+            mode: 0o644,
+            why,
+            kind: if in_place {
+                FileKind::Toml {
+                    keys: values.into_iter().map(|(k, _)| k).collect(),
+                }
+            } else {
+                FileKind::Own
+            },
+        }))
+    }
+}
+
+/// The drop-in's values, or those for crio.conf.
+fn values(base: Base, wanted: &Wanted) -> Vec<(Vec<String>, Value)> {
+    let at = |key: &str| {
+        ["crio", "runtime", "runtimes", &wanted.runtime_name, key]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let path = wanted.runtime_path.display().to_string();
+    // A runtime of no table is CRI-O's built-in; what that has and an empty table has not is
+    // a PATH for the monitor (CRI-O pkg/config, `defaultRuntimeHandler`).
+    let settings = base.settings.unwrap_or_else(|| {
+        let path = format!("PATH={}", PROGRAMS.join(":"));
+        vec![("monitor_env".into(), [path].into_iter().collect())]
+    });
+    let mut values = vec![(at("runtime_path"), path.into())];
+    if settings.iter().all(|(key, _)| key != "runtime_type") {
+        values.push((at("runtime_type"), "oci".into()));
+    }
+    for (key, value) in settings {
+        // Each would take the place of our path.
+        let is_path = [
+            "runtime_path",
+            "platform_runtime_paths",
+            "inherit_default_runtime",
+        ];
+        if !is_path.contains(&key.as_str()) {
+            values.push((at(&key), value.decorated(" ", "")));
+        }
+    }
+    if wanted.default_runtime {
+        let key = ["crio", "runtime", "default_runtime"].map(str::to_owned);
+        values.insert(0, (key.to_vec(), wanted.runtime_name.as_str().into()));
+    }
+    values
+}
+
+/// CRI-O's packages keep crun and runc in a directory of their own, where the shim would
+/// find neither. CRI-O starts and deletes containers without the environment that it gives
+/// its monitor, so only the shim's own file can name that place.
+pub(super) fn low_level(host: &Host, base: &Base) -> Result<Option<Change>, Error> {
+    let policy = Policy::load(host.root())?;
+    let Some(program) = &base.program else {
+        return Ok(None);
+    };
+    if policy
+        .runtimes
+        .iter()
+        .any(|r| self::program(host, r).is_some())
+    {
+        return Ok(None);
+    }
+    let path = PathBuf::from(POLICY);
+    let before = host.text(&path)?;
+    let own = program.display().to_string();
+    let list: Value = policy.runtimes.iter().chain([&own]).collect();
+    let keys = ["nvidia-container-runtime", "runtimes"].map(str::to_owned);
+    let values = vec![(keys.to_vec(), list)];
+    let after = edited(&path, before.as_deref(), &values)?;
+    Ok(Some(Change {
+        path,
+        before,
+        after: Some(after),
+        mode: 0o644,
+        why: format!("so that the runtime finds CRI-O's {}", base.name),
+        kind: FileKind::Toml {
+            keys: values.into_iter().map(|(k, _)| k).collect(),
+        },
+    }))
+}
+
+/// A text with these values; one of our own where there is none.
+fn edited(
+    path: &Path,
+    text: Option<&str>,
+    values: &[(Vec<String>, Value)],
+) -> Result<String, Error> {
+    let head = if text.is_none() {
+        "# Written by gpusetup.\n"
+    } else {
+        ""
+    };
+    let made = toml::set(text.unwrap_or_default(), values).map_err(|e| Error::Config {
+        path: path.to_owned(),
+        why: e.to_string(),
+        fix: "mend the file, then run this again. Nothing was changed.".into(),
+    })?;
+    Ok(format!("{head}{made}"))
+}
+
+/// Where a program is, by name or by path.
+pub(super) fn program(host: &Host, name: &str) -> Option<PathBuf> {
+    // `join` with an absolute name is that name.
+    let mut places = PROGRAMS.iter().map(|dir| Path::new(dir).join(name));
+    places.find(|p| host.root().exists(p))
+}

@@ -1,0 +1,82 @@
+//! Pods of a runtime, from the OCI configs that CRI-O keeps of its sandboxes: no client and no
+//! running daemon needed.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::host::Host;
+
+/// Where the bundles are: `DRIVER-containers/ID/userdata/config.json` below it
+/// (containers/storage, `runroot`).
+const STORE: &str = "/run/containers/storage";
+
+/// Pods whose sandbox names that runtime, `namespace/pod (runtime nvidia)`. Those of CRI-O's
+/// default runtime name none: they go on with whatever is the default then, and as ours has
+/// the settings of the one before, that one finds their state.
+pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Vec<String> {
+    let root = host.root();
+    let store = store.unwrap_or(Path::new(STORE));
+    let mut pods = Vec::new();
+    for driver in root.read_dir(store).unwrap_or_default() {
+        if !driver.to_string_lossy().ends_with("-containers") {
+            continue;
+        }
+        let dir = store.join(driver);
+        for id in root.read_dir(&dir).unwrap_or_default() {
+            let config = root.read(dir.join(id).join("userdata/config.json"));
+            let config: Value = config
+                .ok()
+                .and_then(|c| serde_json::from_slice(&c).ok())
+                .unwrap_or_default();
+            pods.extend(pod(&config, runtime));
+        }
+    }
+    pods
+}
+
+/// The pod of a config, where it is a sandbox of that runtime (CRI-O internal/annotations).
+fn pod(config: &Value, runtime: &str) -> Option<String> {
+    let said = |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
+    if said("RuntimeHandler")? != runtime {
+        return None;
+    }
+    let name = said("KubeName").or_else(|| said("Name"))?;
+    let pod = said("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
+    Some(format!("{pod} (runtime {runtime})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn pods_of_our_runtime_are_named() {
+        let tree = tempfile::tempdir().unwrap();
+        let sandbox = |id: &str, text: &str| {
+            let dir = tree.path().join(format!(
+                "run/containers/storage/overlay-containers/{id}/userdata"
+            ));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("config.json"), text).unwrap();
+        };
+        let config = |handler: &str, name: &str| {
+            format!(
+                "{{\"annotations\": {{\"io.kubernetes.cri-o.RuntimeHandler\": \"{handler}\",
+                \"io.kubernetes.cri-o.KubeName\": \"{name}\", \"io.kubernetes.cri-o.Namespace\": \"ml\"}}}}"
+            )
+        };
+        sandbox("a", &config("nvidia", "train"));
+        sandbox("b", &config("", "web"));
+        sandbox("c", "{\"annotations\": {}}");
+        sandbox("d", "garbage");
+        let host = Host::open(tree.path(), Path::new("/")).unwrap();
+        assert_eq!(
+            of_runtime(&host, None, "nvidia"),
+            ["ml/train (runtime nvidia)"]
+        );
+        assert!(of_runtime(&host, Some(Path::new("/elsewhere")), "nvidia").is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! The docker command line, always with the daemon it shall talk to: what a shell, a context
+//! or sudo makes of plain `docker` is another question, see [`super::context`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::daemon_json::DaemonJson;
+use crate::engines::unit::Unit;
+use crate::host::Host;
+
+/// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
+pub const SOCKET: &str = "unix:///var/run/docker.sock";
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// docker, talking to one daemon.
+#[derive(Clone, Debug)]
+pub struct Client {
+    program: String,
+    /// `unix:///var/run/docker.sock`.
+    pub host: String,
+}
+
+/// What a daemon says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// Its runtimes by name, with their programs.
+    pub runtimes: BTreeMap<String, String>,
+    /// The one it takes for a container that names none.
+    pub default_runtime: String,
+    /// Containers keep running while it restarts.
+    pub live_restore: bool,
+    /// It applies CDI specs.
+    pub has_cdi: bool,
+}
+
+impl Client {
+    /// For the daemon that listens there.
+    pub fn new(host: &Host, listens: String) -> Self {
+        // By its path: /snap/bin comes first on some PATHs, and that docker sees no /tmp.
+        let program = host.program("docker");
+        Self {
+            program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
+            host: listens,
+        }
+    }
+
+    /// A command line.
+    pub fn argv(&self, parts: &[&[&str]]) -> Vec<String> {
+        let start: &[&str] = &[&self.program, "-H", &self.host];
+        crate::engines::argv(&[&[start], parts].concat())
+    }
+
+    /// What it says; `None` where it fails.
+    pub fn ask(&self, host: &Host, args: &[&str]) -> Option<String> {
+        self.run(host, args, LIMIT).ok()
+    }
+
+    /// Runs it; the error is its last line.
+    pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
+        let argv = self.argv(&[args]);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        match host.run(&argv, limit) {
+            Ok(out) if out.ok() => Ok(out.stdout),
+            Ok(out) => Err(out.last_line().to_owned()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// dockerd loses containerd while that restarts, and until it has found it again no container
+    /// starts (seen on 20.10: "error while dialing"). It lists what it has a connection to.
+    pub fn wait_for_containerd(&self, host: &Host) {
+        let end = Instant::now() + 2 * LIMIT;
+        let args = ["version", "--format", "{{json .Server.Components}}"];
+        while Instant::now() < end {
+            match self.ask(host, &args) {
+                Some(said) if !said.contains("\"containerd\"") => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                // It is there, or this docker does not say.
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks the daemon about itself. `docker info` ends well without one, and says so in its
+    /// document.
+    pub fn info(&self, host: &Host) -> Result<Info, String> {
+        let said = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
+        info(&said)
+    }
+}
+
+fn info(said: &str) -> Result<Info, String> {
+    let all: Value = serde_json::from_str(said).map_err(|e| format!("docker info: {e}"))?;
+    let errors = all["ServerErrors"].as_array().map(Vec::as_slice);
+    if let Some(first) = errors.unwrap_or_default().first() {
+        return Err(first.as_str().unwrap_or("docker info fails").to_owned());
+    }
+    let runtimes = all["Runtimes"].as_object().into_iter().flatten();
+    let runtimes = runtimes.map(|(name, runtime)| {
+        let path = runtime["path"].as_str().unwrap_or_default();
+        (name.clone(), path.to_owned())
+    });
+    Ok(Info {
+        runtimes: runtimes.collect(),
+        default_runtime: all["DefaultRuntime"].as_str().unwrap_or_default().into(),
+        live_restore: all["LiveRestoreEnabled"] == true,
+        // Listed where CDI is on (moby 25.0).
+        has_cdi: all["CDISpecDirs"].as_array().is_some_and(|d| !d.is_empty()),
+    })
+}
+
+/// Where a daemon started like that listens, as a client names it.
+pub fn listens(unit: &Unit, config: Option<&DaemonJson>, otherwise: &str) -> String {
+    let mut all: Vec<&str> = unit.flags("--host");
+    all.extend(unit.flags("-H"));
+    let joined = unit.arguments().filter_map(|a| a.strip_prefix("-H"));
+    all.extend(joined.filter(|a| a.contains("://")));
+    all.extend(config.map(DaemonJson::hosts).unwrap_or_default());
+    let socket = all.iter().find(|h| h.starts_with("unix://"));
+    // fd:// is docker.socket, which is where the default is.
+    let none = all.is_empty() || all.iter().any(|h| h.starts_with("fd://"));
+    match (socket, none) {
+        (Some(socket), _) => (*socket).to_owned(),
+        (None, true) => otherwise.to_owned(),
+        (None, false) => all[0].to_owned(),
+    }
+}
+
+/// Whether two names are of the same socket: /var/run is a link to /run.
+pub fn is_same(a: &str, b: &str) -> bool {
+    let plain = |h: &str| {
+        let path = h.strip_prefix("unix://").unwrap_or(h);
+        Path::new(path.strip_prefix("/var").unwrap_or(path)).to_owned()
+    };
+    plain(a) == plain(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_the_daemon_s_own() {
+        let listens = |flags: &str, json: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let units = dir.path().join("etc/systemd/system");
+            fs::create_dir_all(&units).unwrap();
+            let unit = format!("[Service]\nExecStart=/usr/bin/dockerd {flags}\n");
+            fs::write(units.join("docker.service"), unit).unwrap();
+            fs::write(dir.path().join("daemon.json"), json).unwrap();
+            let host = Host::open(dir.path(), Path::new("/")).unwrap();
+            let unit = Unit::read(&host, "docker.service");
+            let config = DaemonJson::read(&host, Path::new("/daemon.json")).unwrap();
+            listens(&unit, Some(&config), SOCKET)
+        };
+        assert_eq!(listens("-H fd://", "{}"), SOCKET);
+        assert_eq!(listens("", "{}"), SOCKET);
+        assert_eq!(listens("-H tcp://127.0.0.1:2375 -H fd://", "{}"), SOCKET);
+        assert_eq!(
+            listens("--host=unix:///run/x.sock", "{}"),
+            "unix:///run/x.sock"
+        );
+        assert_eq!(listens("-Hunix:///run/x.sock", "{}"), "unix:///run/x.sock");
+        let json = "{\"hosts\": [\"tcp://127.0.0.1:2375\", \"unix:///run/y.sock\"]}";
+        assert_eq!(listens("", json), "unix:///run/y.sock");
+        assert_eq!(
+            listens("-H tcp://127.0.0.1:2375", "{}"),
+            "tcp://127.0.0.1:2375"
+        );
+        assert!(is_same("unix:///run/docker.sock", SOCKET));
+        assert!(!is_same("unix:///run/user/1000/docker.sock", SOCKET));
+    }
+
+    #[test]
+    fn what_docker_info_says() {
+        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"]}"#;
+        let found = info(said).unwrap();
+        assert_eq!(found.runtimes["nvidia"], "/x");
+        assert!(found.live_restore && found.has_cdi && found.default_runtime == "runc");
+        let none =
+            r#"{"ID":"","Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]}"#;
+        assert_eq!(
+            info(none).unwrap_err(),
+            "Cannot connect to the Docker daemon"
+        );
+        assert!(info("").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Containers: which run, which need what we set up, which a restart stops.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::Client;
+use crate::engines::Wanted;
+use crate::error::Error;
+use crate::host::Host;
+
+/// Names of those that run; `None` where nobody can tell.
+pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
+    if !host.is_live() {
+        return None;
+    }
+    let said = client.ask(host, &["ps", "--format", "{{.Names}}"])?;
+    Some(said.lines().map(str::to_owned).collect())
+}
+
+/// Those, running or stopped, that could not start without what we set up.
+pub fn users(host: &Host, client: &Client) -> Vec<String> {
+    if !host.is_live() {
+        return Vec::new();
+    }
+    let format = "{{.Name}}\t{{.HostConfig.Runtime}}\t{{json .HostConfig.DeviceRequests}}";
+    let Some(all) = client.ask(host, &["ps", "-aq", "--no-trunc"]) else {
+        return Vec::new();
+    };
+    let ids: Vec<&str> = all.lines().collect();
+    let mut users = Vec::new();
+    // Not all in one command line: its length has a limit.
+    for some in ids.chunks(200) {
+        let args = [&["inspect", "--format", format], some].concat();
+        let said = client.ask(host, &args).unwrap_or_default();
+        users.extend(said.lines().filter_map(user));
+    }
+    users
+}
+
+/// A line of `docker inspect`, where that container needs what we set up.
+fn user(line: &str) -> Option<String> {
+    let mut fields = line.splitn(3, '\t');
+    let name = fields.next()?.trim_start_matches('/');
+    let runtime = fields.next()?;
+    let requests: Value = serde_json::from_str(fields.next()?).unwrap_or_default();
+    let is_for_gpus = |request: &Value| {
+        let is_cdi = request["Driver"] == "cdi"
+            && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
+        is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
+    };
+    let requests = requests.as_array().map(Vec::as_slice).unwrap_or_default();
+    if runtime == Wanted::default().runtime_name {
+        Some(format!("{name} (--runtime {runtime})"))
+    } else if requests.iter().any(is_for_gpus) {
+        Some(format!("{name} (--gpus or --device)"))
+    } else {
+        None
+    }
+}
+
+/// Starts those again that a restart has stopped and that did not come back.
+pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
+    let now = running(host, client).unwrap_or_default();
+    for name in stopped.iter().filter(|n| !now.contains(n)) {
+        let started = client.run(host, &["start", name], Duration::from_secs(60));
+        started.map_err(|why| Error::failed(format!("docker start {name}: {why}"), ""))?;
+    }
+    Ok(())
+}
+
+/// What a restart stops, in words.
+pub fn effect(running: &[String], live_restore: bool) -> String {
+    match (running, live_restore) {
+        ([], _) => "no containers run".into(),
+        (_, true) => "running containers keep running (live-restore)".into(),
+        ([one], false) => format!("1 running container stops: {one} (live-restore is off)"),
+        (many, false) => format!(
+            "{} running containers stop: {} (live-restore is off)",
+            many.len(),
+            many.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_that_need_us_are_told_from_others() {
+        let user = |rest: &str| user(&format!("/web\t{rest}"));
+        assert_eq!(user("runc\tnull"), None);
+        assert_eq!(
+            user("nvidia\tnull").as_deref(),
+            Some("web (--runtime nvidia)")
+        );
+        let gpus = "runc\t[{\"Driver\":\"\",\"Count\":-1,\"DeviceIDs\":null,\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]";
+        assert!(user(gpus).is_some());
+        let cdi = "runc\t[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=0\"],\"Capabilities\":null}]";
+        assert!(user(cdi).is_some());
+        assert_eq!(user(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
+        assert_eq!(user("garbage"), None);
+    }
+
+    #[test]
+    fn what_a_restart_stops() {
+        let names = |all: &[&str]| all.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(effect(&[], false), "no containers run");
+        assert_eq!(
+            effect(&names(&["web", "db"]), false),
+            "2 running containers stop: web, db (live-restore is off)"
+        );
+        assert_eq!(
+            effect(&names(&["web"]), true),
+            "running containers keep running (live-restore)"
+        );
+    }
+}

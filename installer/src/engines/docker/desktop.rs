@@ -1,0 +1,57 @@
+//! Docker Desktop: its daemon is in a virtual machine of its own, which nobody reaches by
+//! files of this host.
+
+use std::path::Path;
+
+use super::not_ours::NotOurs;
+use crate::host::Host;
+
+const NAME: &str = "docker-desktop";
+/// Where Windows' Docker Desktop shows its files to a distribution that it is integrated with.
+const WSL: &str = "/mnt/wsl";
+
+/// Docker Desktop, where it is installed.
+pub fn find(host: &Host) -> Option<NotOurs> {
+    if is_in_wsl(host) {
+        return Some(NotOurs::new(
+            NAME,
+            "its daemon is Docker Desktop's on Windows, in a distribution of its own",
+            "`docker run --gpus all` works there with NVIDIA's driver for Windows alone; for a Docker of this \
+             distribution, turn its WSL integration off in Docker Desktop's settings, install docker-ce here, \
+             then run this again",
+        ));
+    }
+    is_on_linux(host).then(|| {
+        NotOurs::new(
+            NAME,
+            "its daemon is in a virtual machine, which has no GPU of this host",
+            "install Docker Engine beside it, `docker context use default`, then run this again",
+        )
+    })
+}
+
+fn is_in_wsl(host: &Host) -> bool {
+    let names = host.root().read_dir(WSL).unwrap_or_default();
+    let is_desktop = |n: &std::ffi::OsString| n.to_string_lossy().starts_with("docker-desktop");
+    let leads_there = |path: &str| {
+        let target = host.root().read_link(path);
+        target.is_ok_and(|t| t.starts_with(WSL) && t.to_string_lossy().contains("docker-desktop"))
+    };
+    // The directories are in every distribution; the links only where it is integrated.
+    names.iter().any(is_desktop)
+        && (leads_there("/usr/bin/docker") || leads_there("/usr/local/bin/docker"))
+}
+
+fn is_on_linux(host: &Host) -> bool {
+    let root = host.root();
+    if root.exists("/opt/docker-desktop") {
+        return true;
+    }
+    let of_user = host.user().map(|u| u.home.join(".docker/desktop"));
+    if of_user.is_some_and(|dir| root.exists(dir)) {
+        return true;
+    }
+    let programs = root.read_dir(Path::new("/usr/bin")).unwrap_or_default();
+    let is_its = |n: &std::ffi::OsString| n.to_string_lossy().starts_with("com.docker.");
+    programs.iter().any(is_its)
+}

@@ -1,0 +1,105 @@
+//! The unit's drop-in: `docker run --gpus` works when dockerd finds the hook on its PATH at its
+//! start (moby `daemon/devices_nvidia_linux.go`).
+
+use std::path::{Path, PathBuf};
+
+use crate::change::{Change, FileKind};
+use crate::engines::unit::Unit;
+use crate::engines::{Mode, Wanted};
+use crate::error::Error;
+use crate::host::Host;
+
+/// Ours as a whole.
+pub const PATH: &str = "/etc/systemd/system/docker.service.d/50-gpusetup.conf";
+const HOOK: &str = "nvidia-container-runtime-hook";
+/// What systemd gives a service that says nothing (systemd.exec(5), "Environment").
+const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn search_path(unit: &Unit) -> String {
+    unit.environment("PATH").unwrap_or_else(|| USUAL.into())
+}
+
+/// Whether dockerd, started like that, finds our hook first.
+pub fn finds_ours(host: &Host, unit: &Unit, wanted: &Wanted) -> bool {
+    let ours = wanted.names_dir.join(HOOK);
+    let path = search_path(unit);
+    let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
+    let found = places.find(|p| host.root().exists(p));
+    found.is_some_and(|f| f == ours || same_file(host, &f, &ours))
+}
+
+/// Whether the dockerd that runs was started with the PATH that its unit has now; false where
+/// nobody can tell.
+pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
+    let root = host.root();
+    let pid = root.read_to_string(pidfile).unwrap_or_default();
+    let Ok(pid) = pid.trim().parse::<u32>() else {
+        return false;
+    };
+    let environ = root.read(format!("/proc/{pid}/environ"));
+    let environ = environ.unwrap_or_default();
+    let path = environ
+        .split(|byte| *byte == 0)
+        .find_map(|set| set.strip_prefix(b"PATH="));
+    path == Some(search_path(unit).as_bytes())
+}
+
+/// The drop-in; `None` where dockerd finds our hook, or none is wanted.
+pub fn change(host: &Host, unit: &Unit, wanted: &Wanted) -> Result<Option<Change>, Error> {
+    if wanted.mode == Mode::Cdi || finds_ours(host, unit, wanted) {
+        return Ok(None);
+    }
+    let path = search_path(unit);
+    let rest: Vec<&str> = path
+        .split(':')
+        .filter(|d| Path::new(d) != wanted.names_dir)
+        .collect();
+    let after = format!(
+        "# Written by gpusetup. `docker run --gpus` works where dockerd finds {HOOK} on its PATH.\n\
+         [Service]\nEnvironment=\"PATH={}:{}\"\n",
+        wanted.names_dir.display(),
+        rest.join(":")
+    );
+    let path = PathBuf::from(PATH);
+    Ok(Some(Change {
+        before: host.text(&path)?,
+        path,
+        after: Some(after),
+        mode: 0o644,
+        why: "let `docker run --gpus` find its hook".into(),
+        kind: FileKind::Own,
+    }))
+}
+
+fn same_file(host: &Host, a: &Path, b: &Path) -> bool {
+    let real = |p: &Path| host.root().canonicalize(p).ok();
+    real(a).is_some() && real(a) == real(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dockerd_started_before_the_drop_in_needs_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        let is_same = || {
+            let unit = Unit::read(&host, "docker.service");
+            is_started_with(&host, &unit, Path::new("/run/docker.pid"))
+        };
+        assert!(!is_same(), "nobody can tell");
+        write("run/docker.pid", "77");
+        write("proc/77/environ", &format!("A=1\0PATH={USUAL}\0B=2\0"));
+        assert!(is_same());
+        write(&PATH[1..], "[Service]\nEnvironment=\"PATH=/x:/usr/bin\"\n");
+        assert!(!is_same());
+        write("proc/77/environ", "PATH=/x:/usr/bin\0");
+        assert!(is_same());
+    }
+}

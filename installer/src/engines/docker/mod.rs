@@ -1,0 +1,421 @@
+//! Docker: the system's, a user's rootless one, and those that are not ours to set up.
+
+mod client;
+mod containers;
+mod context;
+mod daemon_json;
+mod desktop;
+mod drop_in;
+mod existing;
+mod not_ours;
+mod reload;
+mod rootless;
+mod snap;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::unit::Unit;
+use super::{Activation, Case, Engine, Facts, Mode, Probe, Standing, Wanted, argv};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::{Host, User};
+use crate::image;
+use crate::service::{Manager, Service};
+use client::{Client, Info};
+use daemon_json::DaemonJson;
+
+const CONFIG: &str = "/etc/docker/daemon.json";
+/// What our containers are called, with a number each.
+const CONTAINER: &str = "gpusetup-probe";
+/// dockerd(8), `--pidfile`.
+const PIDFILE: &str = "/var/run/docker.pid";
+
+/// A Docker that is ours to set up.
+pub struct Docker {
+    facts: Facts,
+    version: (u32, u32),
+    config: PathBuf,
+    unit: Unit,
+    client: Client,
+    /// Whose it is, where it is rootless.
+    user: Option<User>,
+    /// It cannot see CDI specs, whatever its file says.
+    is_blind: bool,
+}
+
+/// Every Docker of this host.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    let mut found: Vec<Box<dyn Engine>> = Vec::new();
+    let ours = [Docker::of_system(host), Docker::of_user(host)];
+    for engine in ours.into_iter().flatten() {
+        found.push(Box::new(engine));
+    }
+    let others = [
+        rootless::of_others(host),
+        snap::find(host),
+        desktop::find(host),
+    ];
+    for engine in others.into_iter().flatten() {
+        found.push(Box::new(engine));
+    }
+    found
+}
+
+/// Whether this user has a rootless Docker of their own.
+pub fn is_rootless_for(host: &Host, user: &User) -> bool {
+    rootless::is_there(host, user)
+}
+
+impl Docker {
+    fn of_system(host: &Host) -> Option<Self> {
+        let program = host.program("dockerd")?;
+        let unit = Unit::read(host, "docker.service");
+        Some(Self::new(host, &program, unit, None))
+    }
+
+    fn of_user(host: &Host) -> Option<Self> {
+        let user = host.user()?.clone();
+        if !rootless::is_there(host, &user) {
+            return None;
+        }
+        let unit = rootless::unit(host, &user);
+        // Beside the script that starts it: docs.docker.com has it in ~/bin.
+        let script = unit.program().unwrap_or_default();
+        let beside = Path::new(script).with_file_name("dockerd");
+        let program = Some(beside).filter(|p| host.root().exists(p));
+        let program = program.or_else(|| host.program("dockerd"));
+        let program = program.unwrap_or_else(|| "dockerd".into());
+        Some(Self::new(host, &program, unit, Some(user)))
+    }
+
+    fn new(host: &Host, program: &Path, unit: Unit, user: Option<User>) -> Self {
+        let config = match (unit.flag("--config-file"), &user) {
+            (Some(file), _) => PathBuf::from(file),
+            (None, Some(user)) => user.config.join("docker/daemon.json"),
+            (None, None) => CONFIG.into(),
+        };
+        let file = DaemonJson::read(host, &config).ok();
+        let otherwise = match &user {
+            Some(user) => format!("unix://{}", rootless::socket(user).display()),
+            None => client::SOCKET.to_owned(),
+        };
+        let listens = client::listens(&unit, file.as_ref(), &otherwise);
+        let client = Client::new(host, listens);
+        let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
+        let version = installed_version(host, program);
+        let notes = file
+            .map(|f| existing::dangling(host, &f))
+            .unwrap_or_default();
+        Self {
+            facts: Facts {
+                name: match user {
+                    Some(_) => rootless::NAME.into(),
+                    None => "docker".into(),
+                },
+                standing: Standing::Ours,
+                running: host.is_live().then(|| client.info(host).is_ok()),
+                config: Some(config.clone()),
+                configured: false,
+                notes,
+                version: version.clone(),
+            },
+            version: super::major_minor(version.as_deref().unwrap_or_default()),
+            config,
+            unit,
+            client,
+            user,
+            is_blind,
+        }
+    }
+
+    fn service(&self) -> Service {
+        Service {
+            name: "docker.service".into(),
+            manager: match self.user {
+                Some(_) => Manager::SystemdUser,
+                None => Manager::Systemd,
+            },
+        }
+    }
+
+    fn pidfile(&self, host: &Host) -> PathBuf {
+        let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
+        let by_file = || {
+            let file = DaemonJson::read(host, &self.config).ok()?;
+            Some(file.get(&["pidfile"])?.as_str()?.to_owned())
+        };
+        by_flag
+            .or_else(by_file)
+            .map_or_else(|| PIDFILE.into(), PathBuf::from)
+    }
+
+    fn drop_in(&self, host: &Host, wanted: &Wanted) -> Result<Option<Change>, Error> {
+        // The hook would have to set device cgroups, for which a user has no right.
+        match self.user {
+            Some(_) => Ok(None),
+            None => drop_in::change(host, &self.unit, wanted),
+        }
+    }
+
+    /// What is asked for is not turned on where it would lead nowhere, unless it is all that is asked.
+    fn mode(&self, wanted: &Wanted) -> Mode {
+        match wanted.mode {
+            Mode::Both if self.is_blind => Mode::Runtime,
+            mode => mode,
+        }
+    }
+
+    /// How our part of the file differs from what the daemon goes by; `None`: not at all.
+    fn disagrees(&self, host: &Host, info: &Info) -> Option<String> {
+        let file = DaemonJson::read(host, &self.config).ok()?;
+        let place = self.config.display();
+        let ours = Wanted::default().runtime_name;
+        let path = file.runtimes().find(|(name, _)| *name == ours);
+        let known = info.runtimes.get(&ours).map(String::as_str);
+        if path.is_some_and(|(_, path)| Some(path) != known) {
+            return Some(format!(
+                "docker runs, but does not know runtime {ours:?} of {place}"
+            ));
+        }
+        let default = file.get(&["default-runtime"])?.as_str()?;
+        let is = &info.default_runtime;
+        let is_of_us = default == ours || *is == ours;
+        (is_of_us && default != is).then(|| {
+            format!("docker runs, but its default runtime is {is:?}, not {default:?} as in {place}")
+        })
+    }
+}
+
+fn installed_version(host: &Host, program: &Path) -> Option<String> {
+    let program = program.display().to_string();
+    if host.is_live()
+        && let Ok(out) = host.run(&[&program, "--version"], Duration::from_secs(10))
+    {
+        // "Docker version 26.1.5+dfsg1, build a72d7cd"
+        let word = out.stdout.split_whitespace().nth(2)?;
+        return Some(word.trim_end_matches(',').to_owned());
+    }
+    host.package_version(&[
+        "docker-ce",
+        "docker.io",
+        "moby-engine",
+        "docker-engine",
+        "docker",
+    ])
+}
+
+impl Engine for Docker {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        let file = DaemonJson::read(host, &self.config)?;
+        let wanted = &Wanted {
+            mode: self.mode(wanted),
+            ..wanted.clone()
+        };
+        let both = [
+            file.change(host, wanted, self.version, &self.unit)?,
+            self.drop_in(host, wanted)?,
+        ];
+        Ok(both
+            .into_iter()
+            .flatten()
+            .filter(Change::is_needed)
+            .collect())
+    }
+
+    fn consequences(&self, host: &Host, wanted: &Wanted) -> Vec<String> {
+        let existing = DaemonJson::read(host, &self.config).ok().and_then(|file| {
+            let verdict = existing::judge(host, &file, wanted).ok()?;
+            existing::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
+        });
+        existing.into_iter().collect()
+    }
+
+    fn warnings(&self, host: &Host) -> Vec<String> {
+        let elsewhere = context::target(host).warning(&self.client.host);
+        let blind = self.is_blind.then(|| rootless::BLIND.to_owned());
+        elsewhere.into_iter().chain(blind).collect()
+    }
+
+    fn is_of_user(&self) -> bool {
+        self.user.is_some()
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        path == self.config || (self.user.is_none() && path == Path::new(drop_in::PATH))
+    }
+
+    fn activation(&self, host: &Host, changes: &[Change]) -> Activation {
+        if changes.is_empty() {
+            return Activation::default();
+        }
+        let restart = Activation {
+            service: Some(self.service()),
+            daemon_reload: changes.iter().any(|c| c.path == Path::new(drop_in::PATH)),
+            ..Activation::default()
+        };
+        if !host.is_live() {
+            return restart;
+        }
+        let Ok(info) = self.client.info(host) else {
+            return Activation {
+                effect: "it does not run now; this starts it".into(),
+                ..restart
+            };
+        };
+        let running = containers::running(host, &self.client).unwrap_or_default();
+        // A rootless one is behind rootlesskit, which need not hand the signal on.
+        if self.user.is_none()
+            && reload::is_enough(changes, &self.unit, &info)
+            && drop_in::is_started_with(host, &self.unit, &self.pidfile(host))
+        {
+            return Activation {
+                reload: true,
+                effect: "running containers keep running (reload)".into(),
+                ..restart
+            };
+        }
+        Activation {
+            effect: containers::effect(&running, info.live_restore),
+            stops: if info.live_restore {
+                Vec::new()
+            } else {
+                running
+            },
+            ..restart
+        }
+    }
+
+    fn users(&self, host: &Host) -> Vec<String> {
+        containers::users(host, &self.client)
+    }
+
+    fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
+        containers::start_again(host, &self.client, stopped)
+    }
+
+    fn keeps(&self, host: &Host) -> Option<String> {
+        let name = Wanted::default().runtime_name;
+        let info = self.client.info(host).ok()?;
+        let file = DaemonJson::read(host, &self.config).ok()?;
+        let is_kept = info.runtimes.contains_key(&name) && file.get(&["runtimes", &name]).is_none();
+        is_kept.then(|| {
+            format!(
+                "docker knows runtime {name:?} until its next restart, for a reload takes none back; no container uses it"
+            )
+        })
+    }
+
+    fn wait_ready(&self, host: &Host) {
+        self.client.wait_for_containerd(host);
+    }
+
+    fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        let wanted = Wanted::default();
+        let name = &wanted.runtime_name;
+        let archive = archive.display().to_string();
+        let run: &[&str] = &["run", "-i", "--rm", "--network", "none", "--name"];
+        let mut flags: Vec<(&str, &[&str])> = Vec::new();
+        if self.user.is_none() {
+            flags.push(("--gpus all", &["--gpus", "all"]));
+        }
+        // One of another tool that was left is not ours to answer for.
+        let is_left = DaemonJson::read(host, &self.config).is_ok_and(|file| {
+            file.get(&["runtimes", name]).is_some_and(|r| {
+                r.get("path").and_then(|p| p.as_str()) != wanted.runtime_path.to_str()
+            })
+        });
+        if !is_left {
+            flags.push((
+                "--runtime nvidia",
+                &["--runtime", "nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=all"],
+            ));
+        }
+        flags.push((Case::PLAIN, &[]));
+        if !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi) {
+            flags.push((
+                "--device nvidia.com/gpu=all",
+                &["--device", "nvidia.com/gpu=all"],
+            ));
+        }
+        let names: Vec<String> = (0..flags.len())
+            .map(|n| format!("{CONTAINER}-{n}"))
+            .collect();
+        let cases = flags
+            .into_iter()
+            .zip(&names)
+            .map(|((how, flags), name)| Case {
+                how: how.into(),
+                argv: self
+                    .client
+                    .argv(&[run, &[name], flags, &[image::NAME, image::AGAIN]]),
+                gets: how != Case::PLAIN,
+            });
+        Some(Probe {
+            load: self.client.argv(&[&["load", "-q", "-i", &archive]]),
+            cases: cases.collect(),
+            leftovers: vec![[self.client.argv(&[&["rm", "-f"]]), names.clone()].concat()],
+            unload: vec![self.client.argv(&[&["rmi", "-f", image::NAME]])],
+        })
+    }
+
+    fn check(&self, host: &Host) -> Result<bool, Error> {
+        // `--validate` is there from 23.0; before, what we wrote was checked as it was made.
+        // A rootless dockerd is not started outside rootlesskit.
+        let can = host.is_live() && self.user.is_none() && self.version >= (23, 0);
+        if !can || !host.root().exists(&self.config) {
+            return Ok(false);
+        }
+        let file = self.config.display().to_string();
+        let mut argv = argv(&[&["dockerd", "--validate", "--config-file", &file]]);
+        // With the flags of its unit it also sees what is given both ways.
+        if self.unit.program().is_some_and(|p| p.ends_with("/dockerd"))
+            && self.unit.flag("--config-file").is_none()
+        {
+            argv.extend(self.unit.arguments().map(str::to_owned));
+        }
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let out = host.run(&words, Duration::from_secs(30))?;
+        if out.ok() {
+            return Ok(true);
+        }
+        Err(Error::failed(
+            format!("dockerd refuses its configuration: {}", out.last_line()),
+            "",
+        ))
+    }
+
+    fn health(&self, host: &Host) -> Result<(), Error> {
+        let started = Instant::now();
+        loop {
+            // A reload goes on after `systemctl reload` has ended (moby #47353), and one that
+            // fails is told in the log alone.
+            let (said, limit) = match self.client.info(host) {
+                Ok(info) => match self.disagrees(host, &info) {
+                    None => return Ok(()),
+                    Some(how) => (how, Duration::from_secs(10)),
+                },
+                Err(said) => (
+                    format!("docker did not come back: {said}"),
+                    Duration::from_secs(60),
+                ),
+            };
+            if started.elapsed() >= limit {
+                let user = if self.user.is_some() { " --user" } else { "" };
+                let fix = format!(
+                    "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
+                );
+                return Err(Error::failed(said, fix));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}

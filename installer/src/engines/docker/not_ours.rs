@@ -1,0 +1,45 @@
+//! A Docker that cannot be set up from here: found, named, left alone.
+
+use std::path::Path;
+
+use crate::engines::{Engine, Facts, Standing};
+
+/// Such a Docker.
+pub struct NotOurs {
+    facts: Facts,
+}
+
+impl NotOurs {
+    /// One of that name, with why it is none of ours and what to do instead.
+    pub fn new(name: &str, why: impl Into<String>, instead: impl Into<String>) -> Self {
+        let (why, instead) = (why.into(), instead.into());
+        Self {
+            facts: Facts {
+                name: name.into(),
+                notes: vec![format!("{why}; {instead}")],
+                standing: Standing::NotOurs { why, instead },
+                version: None,
+                running: None,
+                config: None,
+                configured: false,
+            },
+        }
+    }
+
+    /// The same with what more is known of it.
+    pub fn with(mut self, version: Option<String>, config: Option<&Path>) -> Self {
+        self.facts.version = version;
+        self.facts.config = config.map(Path::to_owned);
+        self
+    }
+}
+
+impl Engine for NotOurs {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+}

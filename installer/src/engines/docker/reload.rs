@@ -1,0 +1,152 @@
+//! When a reload is enough.
+//!
+//! On SIGHUP dockerd takes over `runtimes` and `default-runtime` as the file has them, and
+//! keeps in memory a key that the file no longer has (moby `daemon/reload_unix.go`; seen on 20.10
+//! and 26.1). It also forgets runtimes given by flag; where the default was one of those, 20.10.24
+//! crashes and 26.1.5 takes nothing over: with such flags only a restart is safe. CDI and the hook are looked
+//! for at the start alone.
+//!
+//! A run that fails later is put back by a reload too. A runtime more in dockerd's memory hurts
+//! nobody then, a default runtime would: every container would go on using it. So a default is
+//! set by reload only where the file named one before, which a reload can bring back.
+
+use serde_json::{Map, Value};
+
+use super::client::Info;
+use crate::change::{Change, FileKind};
+use crate::edit::json;
+use crate::engines::unit::Unit;
+
+/// Flags whose values a reload loses.
+const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
+/// Runtimes that dockerd has by itself.
+const BUILT_IN: [&str; 2] = ["runc", "io.containerd."];
+
+/// Whether dockerd, running as it says, would be as after a restart.
+pub fn is_enough(changes: &[Change], unit: &Unit, info: &Info) -> bool {
+    let [change] = changes else {
+        return false;
+    };
+    let FileKind::Json { keys } = &change.kind else {
+        return false;
+    };
+    if FLAGS.iter().any(|f| unit.where_is(f).is_some()) {
+        return false;
+    }
+    let only = |keys: &Vec<String>| matches!(keys[0].as_str(), "runtimes" | "default-runtime");
+    let (before, after) = (
+        object(change.before.as_deref()),
+        object(change.after.as_deref()),
+    );
+    let (Some(before), Some(after)) = (before, after) else {
+        return false;
+    };
+    let runtimes = |file: &Map<String, Value>| -> Vec<String> {
+        let all = file.get("runtimes").and_then(Value::as_object);
+        all.into_iter().flatten().map(|(n, _)| n.clone()).collect()
+    };
+    let (old, new) = (runtimes(&before), runtimes(&after));
+    let nothing_goes =
+        old.iter().all(|n| new.contains(n)) && before.keys().all(|key| after.contains_key(key));
+    let sets_default = keys.iter().any(|k| k[0] == "default-runtime");
+    let default_can_go_back = !sets_default || before.contains_key("default-runtime");
+    // One that the file neither names nor will came by a flag that we cannot see, in a wrapper.
+    let all_of_file = info
+        .runtimes
+        .keys()
+        .all(|name| new.contains(name) || BUILT_IN.iter().any(|b| name.starts_with(b)));
+    keys.iter().all(only) && nothing_goes && default_can_go_back && all_of_file
+}
+
+fn object(text: Option<&str>) -> Option<Map<String, Value>> {
+    let text = text.filter(|t| !t.trim().is_empty()).unwrap_or("{}");
+    match json::parse(text) {
+        Ok(Value::Object(map)) => Some(map),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::host::Host;
+
+    fn enough_with(before: &str, after: &str, keys: &[&str], flags: &str, known: &[&str]) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let units = dir.path().join("etc/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        let text = format!("[Service]\nExecStart=/usr/bin/dockerd -H fd:// {flags}\n");
+        fs::write(units.join("docker.service"), text).unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        let keys = keys
+            .iter()
+            .map(|k| k.split('.').map(str::to_owned).collect());
+        let change = Change {
+            path: "/etc/docker/daemon.json".into(),
+            before: Some(before.into()),
+            after: Some(after.into()),
+            mode: 0o644,
+            why: String::new(),
+            kind: FileKind::Json {
+                keys: keys.collect(),
+            },
+        };
+        let runtimes = known.iter().map(|n| ((*n).to_owned(), String::new()));
+        let info = Info {
+            runtimes: runtimes.collect(),
+            ..Info::default()
+        };
+        is_enough(&[change], &Unit::read(&host, "docker.service"), &info)
+    }
+
+    fn enough(before: &str, after: &str, keys: &[&str]) -> bool {
+        enough_with(before, after, keys, "", &["runc", "io.containerd.runc.v2"])
+    }
+
+    const OURS: &str = r#"{"runtimes":{"nvidia":{"path":"/n"}}}"#;
+
+    #[test]
+    fn what_is_added_needs_no_restart() {
+        assert!(enough("", OURS, &["runtimes.nvidia"]));
+        let both = r#"{"runtimes":{"nvidia":{"path":"/n"}},"default-runtime":"nvidia"}"#;
+        let keys = &["runtimes.nvidia", "default-runtime"];
+        assert!(enough(r#"{"default-runtime":"runc"}"#, both, keys));
+        assert!(
+            !enough("{}", both, keys),
+            "nothing could take the default back"
+        );
+        let theirs = r#"{"runtimes":{"nvidia":{"path":"/old"}}}"#;
+        assert!(enough(theirs, OURS, &["runtimes.nvidia.path"]));
+    }
+
+    #[test]
+    fn what_goes_needs_one() {
+        assert!(!enough(OURS, "{}", &["runtimes.nvidia"]));
+        let more = r#"{"runtimes":{"nvidia":{"path":"/n"},"site":{"path":"/s"}}}"#;
+        let info = &["runc", "nvidia", "site"];
+        assert!(!enough_with(more, OURS, &["runtimes.site"], "", info));
+        let default = r#"{"runtimes":{"nvidia":{"path":"/n"}},"default-runtime":"nvidia"}"#;
+        assert!(!enough(default, OURS, &["default-runtime"]));
+    }
+
+    #[test]
+    fn so_does_what_is_read_at_the_start() {
+        let cdi = r#"{"runtimes":{"nvidia":{"path":"/n"}},"features":{"cdi":true}}"#;
+        assert!(!enough("{}", cdi, &["runtimes.nvidia", "features.cdi"]));
+    }
+
+    #[test]
+    fn and_so_do_runtimes_by_flag() {
+        let info = &["runc"];
+        let keys = &["runtimes.nvidia"];
+        assert!(enough_with("{}", OURS, keys, "", info));
+        assert!(!enough_with("{}", OURS, keys, "--add-runtime s=/s", info));
+        assert!(!enough_with("{}", OURS, keys, "--default-runtime=s", info));
+        assert!(!enough_with("{}", OURS, keys, "", &["runc", "site"]));
+        // What a run that failed has left in memory is no such one.
+        assert!(enough_with("{}", OURS, keys, "", &["runc", "nvidia"]));
+    }
+}

@@ -1,0 +1,37 @@
+//! Hooks of the vendor's old set-up that engines still run: in a container that CDI or the shim
+//! serves, they serve it once more and fail it (toolkit #1246).
+
+use std::path::Path;
+
+use crate::host::Host;
+
+/// Read by Podman for root, and by CRI-O the first (podman(1), `--hooks-dir`; crio.conf(5),
+/// `hooks_dir`).
+const DIRS: [&str; 2] = [
+    "/usr/share/containers/oci/hooks.d",
+    "/etc/containers/oci/hooks.d",
+];
+
+/// A remark for each such file.
+pub fn leftovers(host: &Host) -> Vec<String> {
+    let mut said = Vec::new();
+    for dir in DIRS {
+        for name in host.root().read_dir(dir).unwrap_or_default() {
+            let path = Path::new(dir).join(name);
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            let text = host.root().read_to_string(&path).unwrap_or_default();
+            if ["nvidia-container-runtime-hook", "nvidia-container-toolkit"]
+                .iter()
+                .any(|program| text.contains(program))
+            {
+                said.push(format!(
+                    "{} makes podman and CRI-O run a hook of the NVIDIA toolkit, which clashes with CDI and with our runtime: remove that file",
+                    path.display()
+                ));
+            }
+        }
+    }
+    said
+}

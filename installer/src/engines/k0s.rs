@@ -1,0 +1,177 @@
+//! k0s: `/etc/k0s/containerd.toml`, made by k0s while its first line says so, and drop-ins beside
+//! it that k0s takes in whenever they change (k0s docs/runtime.md).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::containerd::daemon::Daemon;
+use super::containerd::edits::Place;
+use super::containerd::files::Files;
+use super::containerd::{Containerd, Layout, notes, owned};
+use super::unit::Unit;
+use super::{Engine, Facts, Standing, Wanted};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::Host;
+use crate::service::Service;
+
+const CONFIG: &str = "/etc/k0s/containerd.toml";
+const DROP_INS: &str = "/etc/k0s/containerd.d";
+/// k0s makes the file itself while this is its first line.
+const MANAGED: &str = "# k0s_managed=true";
+/// k0s waits three seconds for further changes before it takes them in.
+const TAKEN_IN: Duration = Duration::from_secs(5);
+
+/// Looks for k0s.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    find(host)
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .into_iter()
+        .collect()
+}
+
+fn find(host: &Host) -> Option<Containerd> {
+    if !host.has_program("k0s") {
+        return None;
+    }
+    let units = ["k0sworker.service", "k0scontroller.service"];
+    let has_unit = |name: &&&str| {
+        [
+            "/etc/systemd/system",
+            "/usr/lib/systemd/system",
+            "/lib/systemd/system",
+        ]
+        .iter()
+        .any(|dir| host.root().exists(Path::new(dir).join(name)))
+    };
+    let unit = units.iter().find(has_unit);
+    let data = unit
+        .and_then(|u| Unit::read(host, u).flag("--data-dir"))
+        .map_or_else(|| PathBuf::from("/var/lib/k0s"), PathBuf::from);
+    let bundled = |name: &str| data.join("bin").join(name).display().to_string();
+    let daemon = Daemon {
+        name: "k0s".into(),
+        service: unit.map(|u| Service::systemd(*u)),
+        // k0s brings ctr within itself.
+        ctr: vec!["k0s".into(), "ctr".into()],
+        program: bundled("containerd"),
+        socket: "/run/k0s/containerd.sock".into(),
+        state: "/run/k0s/containerd".into(),
+    };
+    let text = host.root().read_to_string(CONFIG).ok();
+    let is_managed = text.as_deref().is_some_and(is_managed);
+    let mut place = Place::plain(CONFIG.into(), (0, 0));
+    if is_managed {
+        // k0s merges them itself, whatever the file imports.
+        place.merges = true;
+        place.instead = Some(Path::new(DROP_INS).join("*.toml"));
+    }
+    let files = place.files(host).ok();
+    if let Some(files) = &files {
+        place.version = version(host, &daemon, files);
+        place.merges |= place.version >= (2, 0);
+    }
+    let notes = files.as_ref().map(|f| notes(host, &place, f));
+    Some(Containerd {
+        facts: Facts {
+            name: "k0s".into(),
+            standing: standing(text.is_some()),
+            version: own_version(host),
+            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            config: Some(CONFIG.into()),
+            configured: false,
+            notes: notes.unwrap_or_default(),
+        },
+        daemon,
+        layout: Box::new(EtcK0s {
+            owned: files.map(|f| owned(&place, &f)).unwrap_or_default(),
+            place,
+        }),
+    })
+}
+
+/// Before 1.30 k0s began the file with an empty line.
+fn is_managed(text: &str) -> bool {
+    text.strip_prefix('\n').unwrap_or(text).lines().next() == Some(MANAGED)
+}
+
+fn standing(has_config: bool) -> Standing {
+    if has_config {
+        return Standing::Ours;
+    }
+    // From 1.36 on k0s does not start with drop-ins of version 2, and before it knows no other.
+    Standing::NotOurs {
+        why: format!("{CONFIG} is not there: no worker runs here, or none has yet"),
+        instead: "start k0s once, then run this again".into(),
+    }
+}
+
+fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
+    if let Some(version) = daemon.version(host) {
+        return super::major_minor(&version);
+    }
+    let number = files.root().and_then(|r| r.version()?.as_integer());
+    if number >= Some(3) { (2, 0) } else { (1, 7) }
+}
+
+fn own_version(host: &Host) -> Option<String> {
+    let out = host
+        .run(&["k0s", "version"], Duration::from_secs(10))
+        .ok()?;
+    Some(out.stdout.trim().trim_start_matches('v').to_owned()).filter(|v| !v.is_empty())
+}
+
+struct EtcK0s {
+    place: Place,
+    owned: Vec<PathBuf>,
+}
+
+impl Layout for EtcK0s {
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        self.place.changes(host, wanted)
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        path.starts_with(DROP_INS) || self.owned.iter().any(|o| o == path)
+    }
+
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place.root)
+    }
+
+    fn reads_by_itself(&self, changes: &[Change]) -> bool {
+        changes.iter().all(|c| c.path.starts_with(DROP_INS))
+    }
+
+    fn effect(&self) -> String {
+        "pods keep running; a controller's Kubernetes API is away for a moment".into()
+    }
+
+    fn settle(&self, host: &Host) {
+        let drop_in = Path::new(DROP_INS).join(super::containerd::edits::DROP_IN);
+        let changed = host.root().metadata(drop_in).and_then(|m| m.modified());
+        if let Some(age) = changed.ok().and_then(|t| t.elapsed().ok())
+            && let Some(left) = TAKEN_IN.checked_sub(age)
+        {
+            std::thread::sleep(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_line_makes_it_managed() {
+        for (text, is) in [
+            ("# k0s_managed=true\nversion = 3\n", true),
+            ("\n# k0s_managed=true\n", true),
+            (" # k0s_managed=true\n", false),
+            ("version = 3\n# k0s_managed=true\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_managed(text), is, "{text:?}");
+        }
+    }
+}

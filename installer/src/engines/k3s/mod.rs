@@ -1,0 +1,235 @@
+//! k3s and rke2: a containerd whose `config.toml` is made anew at every start, from a template.
+//!
+//! A drop-in where that file imports a directory (from early 2026 on, k3s #13680), else our lines
+//! in the template. A runtime that k3s has put in by itself, because it found
+//! `nvidia-container-runtime` on its PATH, must not be defined a second time: containerd does not
+//! read a file with a table twice (k3s docs #566).
+
+mod data_dir;
+mod template;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::data_dir::data_dir;
+use self::template::Template;
+use super::containerd::daemon::Daemon;
+use super::containerd::edits::Place;
+use super::containerd::files::Files;
+use super::containerd::{Containerd, Layout, notes};
+use super::{Engine, Facts, Standing, Wanted};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::Host;
+use crate::service::{Manager, Service};
+
+/// The socket is the same in both.
+const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
+const STATE: &str = "/run/k3s/containerd";
+
+/// One of the two.
+pub struct Kind {
+    name: &'static str,
+    /// Units: a server's, an agent's.
+    units: [&'static str; 2],
+    /// The variable that moves the data.
+    data_variable: &'static str,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "k3s",
+        units: ["k3s", "k3s-agent"],
+        data_variable: "K3S_DATA_DIR",
+    },
+    Kind {
+        name: "rke2",
+        units: ["rke2-server", "rke2-agent"],
+        data_variable: "RKE2_DATA_DIR",
+    },
+];
+
+/// Looks for both.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    KINDS
+        .iter()
+        .filter_map(|kind| find(host, kind))
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .collect()
+}
+
+fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
+    let service = service(host, kind);
+    let program = ["/usr/local/bin", "/usr/bin", "/opt/rke2/bin", "/opt/bin"]
+        .map(|dir| Path::new(dir).join(kind.name))
+        .into_iter()
+        .find(|p| host.root().exists(p));
+    if service.is_none() && program.is_none() {
+        return None;
+    }
+    let data = data_dir(host, kind);
+    let dir = data.join("agent/etc/containerd");
+    let bin = match kind.name {
+        "k3s" => data.join("data/current/bin"),
+        _ => data.join("bin"),
+    };
+    let bundled = |name: &str| bin.join(name).display().to_string();
+    let daemon = Daemon {
+        name: kind.name.into(),
+        ctr: match &program {
+            Some(k3s) if kind.name == "k3s" => vec![k3s.display().to_string(), "ctr".into()],
+            _ => vec![bundled("ctr")],
+        },
+        program: bundled("containerd"),
+        socket: SOCKET.into(),
+        state: STATE.into(),
+        service,
+    };
+    let mut place = Place {
+        root: dir.join("config.toml"),
+        version: (0, 0),
+        merges: false,
+        instead: None,
+        is_generated: true,
+    };
+    let rendered = host.root().exists(&place.root);
+    let files = place.files(host).ok();
+    if let Some(files) = &files {
+        place.version = version(host, &daemon, files);
+        place.merges = place.version >= (2, 0);
+    }
+    let is_server = daemon
+        .service
+        .as_ref()
+        .is_some_and(|s| s.name.trim_end_matches(".service") == kind.units[0]);
+    Some(Containerd {
+        facts: Facts {
+            name: kind.name.into(),
+            standing: standing(kind, rendered),
+            version: program.and_then(|p| own_version(host, &p)),
+            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            config: Some(place.root.clone()),
+            configured: false,
+            notes: files.map(|f| notes(host, &place, &f)).unwrap_or_default(),
+        },
+        daemon,
+        layout: Box::new(Rendered {
+            name: kind.name,
+            is_server,
+            has_drop_in: place.files(host).is_ok_and(|f| place.drop_in(&f).is_some()),
+            place,
+            dir,
+        }),
+    })
+}
+
+fn standing(kind: &Kind, rendered: bool) -> Standing {
+    if rendered {
+        return Standing::Ours;
+    }
+    Standing::NotOurs {
+        why: format!(
+            "{0} has not run its own containerd here yet, so how that one reads its configuration cannot be told",
+            kind.name
+        ),
+        instead: format!("start {} once, then run this again", kind.name),
+    }
+}
+
+/// The unit that is there, or the service of `OpenRC` that the install script makes.
+fn service(host: &Host, kind: &Kind) -> Option<Service> {
+    let dirs = [
+        "/etc/systemd/system",
+        "/run/systemd/system",
+        "/usr/local/lib/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let has_unit = |name: &&&str| {
+        dirs.iter().any(|dir| {
+            host.root()
+                .exists(Path::new(dir).join(format!("{name}.service")))
+        })
+    };
+    if let Some(unit) = kind.units.iter().find(has_unit) {
+        return Some(Service::systemd(format!("{unit}.service")));
+    }
+    kind.units
+        .iter()
+        .find(|name| host.root().exists(Path::new("/etc/init.d").join(name)))
+        .map(|name| Service {
+            name: (*name).to_owned(),
+            manager: Manager::OpenRc,
+        })
+}
+
+fn own_version(host: &Host, program: &Path) -> Option<String> {
+    let program = program.display().to_string();
+    let out = host
+        .run(&[&program, "--version"], Duration::from_secs(10))
+        .ok()?;
+    // "k3s version v1.36.2+k3s1 (01b6f04a)"
+    let version = out.stdout.split_whitespace().nth(2)?;
+    Some(version.trim_start_matches('v').to_owned())
+}
+
+/// Its containerd's version: by asking, else by what is rendered. Version 3 came with 2.0, and all
+/// releases whose file imports a directory by itself have a later one.
+fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
+    if let Some(version) = daemon.version(host) {
+        return super::major_minor(&version);
+    }
+    let number = files.root().and_then(|r| r.version()?.as_integer());
+    let own = |path: &PathBuf| path.ends_with("config.toml.d/*.toml");
+    let imports_by_itself = files.imports.iter().any(own);
+    match number {
+        Some(3..) => (2, 0),
+        _ if imports_by_itself => (2, 0),
+        _ => (1, 7),
+    }
+}
+
+/// `agent/etc/containerd`: the file that is made at every start, and what can be put beside it.
+struct Rendered {
+    name: &'static str,
+    is_server: bool,
+    has_drop_in: bool,
+    dir: PathBuf,
+    place: Place,
+}
+
+impl Rendered {
+    fn template(&self) -> Template<'_> {
+        Template {
+            name: self.name,
+            dir: &self.dir,
+            place: &self.place,
+        }
+    }
+}
+
+impl Layout for Rendered {
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        if self.has_drop_in {
+            self.place.changes(host, wanted)
+        } else {
+            self.template().changes(host, wanted)
+        }
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        path.starts_with(&self.dir)
+    }
+
+    fn checked(&self) -> Option<&Path> {
+        Some(self.place.root.as_path()).filter(|_| self.has_drop_in)
+    }
+
+    fn effect(&self) -> String {
+        if self.is_server {
+            "pods keep running; the Kubernetes API is away for a moment".into()
+        } else {
+            "pods keep running".into()
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Our lines in the template of `config.toml`.
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Item, TableLike};
+
+use crate::change::{Change, FileKind};
+use crate::edit::{EditError, block, toml};
+use crate::engines::containerd::edits::Place;
+use crate::engines::containerd::files::File;
+use crate::engines::containerd::schema::Schema;
+use crate::engines::containerd::settings::{self, Setting};
+use crate::engines::containerd::view::View;
+use crate::engines::{Existing, Mode, Wanted};
+use crate::error::Error;
+use crate::host::Host;
+
+const BEGIN: &str = "# gpusetup: begin";
+const END: &str = "# gpusetup: end";
+/// What a template begins with that only adds to the built-in one (docs.k3s.io, "Base template").
+const BASE: &str = "{{ template \"base\" . }}\n\n";
+
+/// The template of one distribution.
+pub struct Template<'a> {
+    /// The distribution.
+    pub name: &'a str,
+    /// Where templates are.
+    pub dir: &'a Path,
+    /// What is made of it.
+    pub place: &'a Place,
+}
+
+impl Template<'_> {
+    /// See [`crate::engines::Engine::changes`].
+    pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        let mut files = self.place.files(host)?;
+        let schema = Schema::of(&files, self.place.version)?;
+        let path = self.path(&schema);
+        let before = host.text(&path)?;
+        let text = before.as_deref().unwrap_or(BASE);
+        let broken =
+            |e: EditError| refused(&path, e.to_string(), "mend the file, then run this again");
+        if block::find(text, BEGIN, END).map_err(broken)?.is_some() {
+            // What is there of ours came from these lines.
+            for file in &mut files.read {
+                forget(file, &schema, &wanted.runtime_name);
+            }
+        }
+        let view = View::new(&files, &schema, true);
+        let wanted = self.can_be_added(host, &view, &path, wanted)?;
+        let missing = settings::missing(host, &view, schema.cri, &wanted, self.place.version)?;
+        // At the end of a file only tables can be added that are not there yet.
+        let (runtime, rest): (Vec<Setting>, Vec<Setting>) = missing
+            .into_iter()
+            .partition(|s| s.keys.iter().any(|k| k == "runtimes"));
+        if runtime.is_empty() {
+            return match rest.first().filter(|_| wanted.mode == Mode::Cdi) {
+                Some(setting) if wanted.existing != Existing::Leave => Err(refused(
+                    &path,
+                    format!(
+                        "cannot set {}: the built-in template has that table",
+                        setting.keys.join(".")
+                    ),
+                    "use `--mode runtime`, or a release with containerd 2, where CDI is on",
+                )),
+                _ => Ok(Vec::new()),
+            };
+        }
+        let pairs: Vec<_> = runtime
+            .iter()
+            .map(|s| (s.keys.clone(), s.value.clone()))
+            .collect();
+        let lines = toml::set("", &pairs).map_err(broken)?;
+        if lines.contains("{{") {
+            return Err(refused(
+                &path,
+                "would get a value of the usual runtime with {{ in it, which a template takes for its own",
+                "take it out of that runtime, then run this again",
+            ));
+        }
+        let after = block::set(text, BEGIN, END, &lines).map_err(broken)?;
+        let mut why = format!(
+            "add runtime {:?} to what {} makes its config.toml of",
+            wanted.runtime_name, self.name
+        );
+        if !rest.is_empty() {
+            why.push_str("; CDI stays off, as the built-in template has that table");
+        }
+        let change = Change {
+            path,
+            before,
+            after: Some(after),
+            // As k3s writes what it makes of it.
+            mode: 0o600,
+            why,
+            kind: FileKind::Block {
+                begin: BEGIN.into(),
+                end: END.into(),
+            },
+        };
+        Ok(Some(change).into_iter().filter(Change::is_needed).collect())
+    }
+
+    fn path(&self, schema: &Schema) -> PathBuf {
+        self.dir.join(match schema.version {
+            Some(3..) => "config-v3.toml.tmpl",
+            _ => "config.toml.tmpl",
+        })
+    }
+
+    /// What is wanted, less the runtime where one of its name is there or will be.
+    fn can_be_added(
+        &self,
+        host: &Host,
+        view: &View,
+        path: &Path,
+        wanted: &Wanted,
+    ) -> Result<Wanted, Error> {
+        let mut wanted = wanted.clone();
+        if wanted.mode == Mode::Cdi {
+            return Ok(wanted);
+        }
+        if wanted.default_runtime {
+            return Err(refused(
+                path,
+                format!(
+                    "cannot name the default runtime: {} does that itself",
+                    self.name
+                ),
+                "leave --default-runtime out, and put `default-runtime: nvidia` into its config.yaml",
+            ));
+        }
+        let Some(binary) = there_anyway(host, view, &wanted.runtime_name) else {
+            return Ok(wanted);
+        };
+        if !settings::is_ours(host, &binary, &wanted) {
+            match wanted.existing {
+                Existing::Leave => {}
+                Existing::Refuse => {
+                    let name = &wanted.runtime_name;
+                    return Err(settings::theirs(&self.place.root, name, Some(&binary)));
+                }
+                Existing::Adopt => {
+                    return Err(refused(
+                        path,
+                        format!(
+                            "cannot put our program in the place of {binary}: {} defines that runtime by \
+                             itself, and containerd reads no file with a table twice",
+                            self.name
+                        ),
+                        "take that program away, or use `--existing leave`",
+                    ));
+                }
+            }
+        }
+        // Nothing is missed then that could be added.
+        wanted.mode = Mode::Cdi;
+        wanted.existing = Existing::Leave;
+        Ok(wanted)
+    }
+}
+
+/// The program of a runtime of that name that is in the file already, or will be at the next
+/// start: k3s looks for it on its PATH, and did in the GPU operator's directory
+/// (k3s pkg/agent/containerd/runtimes.go).
+fn there_anyway(host: &Host, view: &View, name: &str) -> Option<String> {
+    let runtime = ["containerd", "runtimes", name];
+    if view.get(&runtime).is_some() {
+        let binary = view.text(&[&runtime[..], &["options", "BinaryName"]].concat());
+        return Some(binary.unwrap_or("its own program").to_owned());
+    }
+    if name != "nvidia" {
+        return None;
+    }
+    [
+        "/usr/local/nvidia/toolkit",
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|dir| format!("{dir}/nvidia-container-runtime"))
+    .find(|path| host.root().exists(path))
+}
+
+/// Takes a runtime out of what was read.
+fn forget(file: &mut File, schema: &Schema, name: &str) {
+    let mut keys = schema.cri.iter().chain(&["containerd", "runtimes"]);
+    let runtimes = keys.try_fold(file.document.as_item_mut(), |at, key| at.get_mut(key));
+    if let Some(runtimes) = runtimes.and_then(Item::as_table_like_mut) {
+        TableLike::remove(runtimes, name);
+    }
+}
+
+fn refused(path: &Path, why: impl Into<String>, fix: &str) -> Error {
+    Error::Config {
+        path: path.to_owned(),
+        why: why.into(),
+        fix: fix.into(),
+    }
+}

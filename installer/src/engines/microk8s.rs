@@ -1,0 +1,101 @@
+//! `MicroK8s`: a snap whose containerd reads a file made at every start from a template in TOML
+//! (microk8s microk8s-resources/wrappers/run-containerd-with-args).
+
+use std::path::Path;
+
+use super::containerd::daemon::Daemon;
+use super::containerd::edits::Place;
+use super::containerd::{Containerd, Layout, notes};
+use super::{Engine, Facts, Standing, Wanted};
+use crate::change::Change;
+use crate::error::Error;
+use crate::host::Host;
+use crate::service::{Manager, Service};
+
+const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
+const SNAP: &str = "/snap/microk8s/current";
+
+/// Looks for `MicroK8s`.
+pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
+    find(host)
+        .map(|e| Box::new(e) as Box<dyn Engine>)
+        .into_iter()
+        .collect()
+}
+
+fn find(host: &Host) -> Option<Containerd> {
+    if !host.root().exists(TEMPLATE) {
+        return None;
+    }
+    let about = host
+        .root()
+        .read_to_string(Path::new(SNAP).join("meta/snap.yaml"));
+    let about = about.unwrap_or_default();
+    let field = |name: &str| {
+        let of_line = |l: &str| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
+        let value = about.lines().find_map(of_line)?;
+        Some(value.trim().trim_matches(['\'', '"']).to_owned())
+    };
+    let daemon = Daemon {
+        name: "microk8s".into(),
+        service: Some(Service {
+            name: "microk8s.daemon-containerd".into(),
+            manager: Manager::Snap,
+        }),
+        ctr: vec![format!("{SNAP}/bin/ctr")],
+        program: format!("{SNAP}/bin/containerd"),
+        socket: "/var/snap/microk8s/common/run/containerd.sock".into(),
+        state: "/var/snap/microk8s/common/run/containerd".into(),
+    };
+    let version = daemon.version(host);
+    let place = Place::plain(
+        TEMPLATE.into(),
+        super::major_minor(version.as_deref().unwrap_or_default()),
+    );
+    let notes = place.files(host).map(|f| notes(host, &place, &f));
+    Some(Containerd {
+        facts: Facts {
+            name: "microk8s".into(),
+            standing: standing(field("confinement").as_deref()),
+            version: field("version").map(|v| v.trim_start_matches('v').to_owned()),
+            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            config: Some(TEMPLATE.into()),
+            configured: false,
+            notes: notes.unwrap_or_default(),
+        },
+        daemon,
+        layout: Box::new(Template { place }),
+    })
+}
+
+fn standing(confinement: Option<&str>) -> Standing {
+    if confinement != Some("strict") {
+        return Standing::Ours;
+    }
+    Standing::NotOurs {
+        why: "this MicroK8s is strictly confined, and starts no program of the host's".into(),
+        instead: "`snap install microk8s --classic` is the one that can".into(),
+    }
+}
+
+struct Template {
+    place: Place,
+}
+
+impl Layout for Template {
+    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+        self.place.changes(host, wanted)
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        path == self.place.root
+    }
+
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place.root)
+    }
+
+    fn effect(&self) -> String {
+        "pods keep running".into()
+    }
+}

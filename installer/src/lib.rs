@@ -1,0 +1,112 @@
+//! gpusetup: GPU containers on any Linux host.
+//!
+//! A library only so that its parsers can be fuzzed; see [`main`].
+#![forbid(unsafe_code)]
+#![allow(
+    unreachable_pub,
+    reason = "one program: pub says what a module offers the others"
+)]
+
+mod apply;
+mod attributes;
+mod change;
+mod cli;
+mod commands;
+mod dev_char;
+mod edit;
+mod engines;
+mod error;
+mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
+mod host;
+mod image;
+mod journal;
+mod lock;
+mod log_file;
+mod place;
+mod plan;
+mod receipt;
+mod report;
+mod scopes;
+mod service;
+mod signals;
+mod undo;
+mod verify;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command, Common};
+use error::Error;
+use host::Host;
+
+/// The program: parses the command line, does what it says, tells the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 4 } else { 0 });
+        }
+    };
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            tell(&e, &cli.common);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8, Error> {
+    let common = &cli.common;
+    log_file::start(common.verbose, common.log_file.as_deref())?;
+    let command = cli.command.as_ref().unwrap_or(&Command::Detect);
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "gpusetup",
+                &mut std::io::stdout(),
+            );
+            return Ok(0);
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|e| Error::failed(e.to_string(), ""))?;
+            report::result(&String::from_utf8_lossy(&page));
+            return Ok(0);
+        }
+        _ => {}
+    }
+    let host = Host::open(&common.root, &common.driver_root)?;
+    match command {
+        Command::Detect | Command::Completions { .. } | Command::Man => {
+            commands::detect::run(&host, common)
+        }
+        Command::Plan(args) => commands::install::plan(&host, common, args),
+        Command::Install(args) => commands::install::install(&host, common, args),
+        Command::Verify(args) => commands::verify::run(&host, common, args),
+        Command::Recover => commands::recover::run(&host, common),
+        Command::Undo(args) => commands::undo::run(&host, common, args),
+        Command::Cdi(command) => commands::cdi::run(&host, common, command),
+    }
+}
+
+/// Cause and fix, no backtrace; with `--json` the same as a document.
+fn tell(error: &Error, common: &Common) {
+    log::error!("{error}");
+    report::say!("gpusetup: {error}");
+    if let Some(fix) = error.fix() {
+        report::say!("  fix: {fix}");
+    }
+    if common.json {
+        report::result(&format!("{}\n", report::failure(error)));
+    }
+}

@@ -1,0 +1,238 @@
+//! Which running containers a `systemctl daemon-reload` would take GPUs from.
+//!
+//! systemd then builds the device rules of a container's scope anew, from the unit alone. A
+//! container that was given its GPUs behind systemd's back, by a hook (nvidia-docker #1730,
+//! toolkit #48), or without the /dev/char links that runc up to 1.1 goes by (toolkit #1227),
+//! can open them until then and never again.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::stat::{major, minor};
+
+use crate::host::Host;
+
+/// Where systemd keeps the units that others had it make, and what was set of them later
+/// (systemd.unit(5), "Unit File Load Path").
+const TRANSIENT: &str = "/run/systemd/transient";
+const CONTROL: &str = "/run/systemd/system.control";
+/// Where its own hierarchy can be mounted.
+const HIERARCHIES: [&str; 3] = [
+    "/sys/fs/cgroup",
+    "/sys/fs/cgroup/systemd",
+    "/sys/fs/cgroup/unified",
+];
+/// Scopes that engines name after the container's id, and what tells its name.
+const NAMED: [(&str, &str); 2] = [("docker-", "docker"), ("libpod-", "podman")];
+
+/// Names of the containers, or of their scopes where the engine is not known.
+pub fn losers(host: &Host) -> Vec<String> {
+    let root = host.root();
+    let mut losers = Vec::new();
+    for name in root.read_dir(TRANSIENT).unwrap_or_default() {
+        let Some(name) = name.to_str().filter(|n| is_scope(n)) else {
+            continue;
+        };
+        let unit = unit_text(host, name);
+        let Some(pid) = pid_in(host, &cgroup_of(name, &unit)) else {
+            continue;
+        };
+        if nodes_of(pid).iter().any(|node| is_lost(&unit, node)) {
+            losers.push(container_of(host, name));
+        }
+    }
+    losers.sort();
+    losers
+}
+
+fn is_scope(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "scope")
+}
+
+/// The unit with its drop-ins, as systemd will read it.
+fn unit_text(host: &Host, name: &str) -> String {
+    let root = host.root();
+    let mut files = vec![Path::new(TRANSIENT).join(name)];
+    for dir in [TRANSIENT, CONTROL] {
+        let dir = Path::new(dir).join(format!("{name}.d"));
+        let names = root.read_dir(&dir).unwrap_or_default();
+        files.extend(names.iter().map(|n| dir.join(n)));
+    }
+    let texts = files.iter().filter_map(|f| root.read_to_string(f).ok());
+    texts.map(|t| t + "\n").collect()
+}
+
+/// A GPU's node in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    name: String,
+    major: u64,
+    minor: u64,
+}
+
+/// Whether that node is closed once systemd has made the rules anew from the unit.
+fn is_lost(unit: &str, node: &Node) -> bool {
+    let values = |key: &'static str| {
+        unit.lines()
+            .filter_map(move |l| l.trim().strip_prefix(key)?.strip_prefix('='))
+    };
+    let is_strict = values("DevicePolicy")
+        .next_back()
+        .is_some_and(|p| p == "strict" || p == "closed");
+    let allowed: Vec<&str> = values("DeviceAllow").filter(|v| !v.is_empty()).collect();
+    // Without either, everything is allowed (systemd.resource-control(5), "DevicePolicy").
+    if !is_strict && allowed.is_empty() {
+        return false;
+    }
+    let number = format!("/dev/char/{}:{}", node.major, node.minor);
+    let path = format!("/dev/{}", node.name);
+    let names_it = |rule: &str| {
+        let mut words = rule.split_whitespace();
+        let device = words.next().unwrap_or_default();
+        // `char-* m` is in every container's rules: to make nodes is not to open them.
+        let opens = words.next().is_none_or(|access| access.contains('r'));
+        opens
+            && (device == number
+                || device == path
+                || device == "char-*"
+                || device.starts_with("char-nvidia")
+                || device == format!("char-{}", node.major))
+    };
+    !allowed.into_iter().any(names_it)
+}
+
+/// GPU nodes that a process has in its /dev. `Root` would take the magic link for the path that
+/// it shows, our own `/`; here names are listed and looked at, and nothing is followed or opened.
+fn nodes_of(pid: u32) -> Vec<Node> {
+    let dev = PathBuf::from(format!("/proc/{pid}/root/dev"));
+    if !dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(dev).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_str()?.to_owned();
+            let found = entry
+                .metadata()
+                .ok()
+                .filter(|_| name.starts_with("nvidia"))?;
+            found.file_type().is_char_device().then(|| Node {
+                major: major(found.rdev()),
+                minor: minor(found.rdev()),
+                name,
+            })
+        })
+        .collect()
+}
+
+/// Where its cgroup is below a hierarchy: `a-b.slice` lies in `a.slice` (systemd.slice(5)).
+fn cgroup_of(name: &str, unit: &str) -> PathBuf {
+    let slice = unit
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("Slice="))
+        .next_back()
+        .unwrap_or("system.slice");
+    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
+    let mut path = PathBuf::new();
+    let mut at = String::new();
+    for part in stem.split('-').filter(|p| !p.is_empty()) {
+        if !at.is_empty() {
+            at.push('-');
+        }
+        at.push_str(part);
+        path.push(format!("{at}.slice"));
+    }
+    path.join(name)
+}
+
+/// A process of that cgroup or one below it.
+fn pid_in(host: &Host, cgroup: &Path) -> Option<u32> {
+    let root = host.root();
+    let dir = HIERARCHIES
+        .iter()
+        .map(|h| Path::new(h).join(cgroup))
+        .find(|d| root.exists(d.join("cgroup.procs")))?;
+    let mut dirs = vec![dir];
+    while let Some(dir) = dirs.pop() {
+        let pids = root.read_to_string(dir.join("cgroup.procs"));
+        let first = pids.ok().and_then(|p| p.lines().next()?.parse().ok());
+        if first.is_some() {
+            return first;
+        }
+        let names = root.read_dir(&dir).unwrap_or_default();
+        let below = names.iter().map(|n| dir.join(n));
+        dirs.extend(below.filter(|d| root.symlink_metadata(d).is_ok_and(|m| m.is_dir())));
+    }
+    None
+}
+
+fn container_of(host: &Host, scope: &str) -> String {
+    let stem = scope.strip_suffix(".scope").unwrap_or(scope);
+    for (prefix, program) in NAMED {
+        let Some(id) = stem.strip_prefix(prefix) else {
+            continue;
+        };
+        let argv = [program, "inspect", "--format", "{{.Name}}", id];
+        if let Ok(out) = host.run(&argv, Duration::from_secs(10))
+            && out.ok()
+        {
+            return out.stdout.trim().trim_start_matches('/').to_owned();
+        }
+    }
+    scope.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: &str = "[Scope]\nSlice=system.slice\nDevicePolicy=strict\nDeviceAllow=\n\
+        DeviceAllow=/dev/char/1:3 rwm\nDeviceAllow=char-pts rwm\nDeviceAllow=char-* m\n";
+
+    fn node(name: &str, minor: u64) -> Node {
+        Node {
+            name: name.into(),
+            major: 195,
+            minor,
+        }
+    }
+
+    #[test]
+    fn a_node_that_the_unit_does_not_name_is_lost() {
+        let gpu = node("nvidia1", 1);
+        assert!(is_lost(STRICT, &gpu));
+        for allowed in [
+            "/dev/char/195:1 rw",
+            "/dev/nvidia1 rw",
+            "char-nvidia-frontend rw",
+            "char-195 rw",
+            "char-* rwm",
+        ] {
+            let unit = format!("{STRICT}DeviceAllow={allowed}\n");
+            assert!(!is_lost(&unit, &gpu), "{allowed}");
+        }
+        let other = format!("{STRICT}DeviceAllow=/dev/char/195:11 rw\n");
+        assert!(is_lost(&other, &gpu));
+        // A privileged container, and a session: no rules, nothing to lose.
+        assert!(!is_lost("[Scope]\nDevicePolicy=auto\nDeviceAllow=\n", &gpu));
+        assert!(!is_lost("", &gpu));
+    }
+
+    #[test]
+    fn slices_nest_by_their_names() {
+        let unit = "[Scope]\nSlice=kubepods-besteffort-pod1.slice\n";
+        assert_eq!(
+            cgroup_of("cri-containerd-1.scope", unit),
+            Path::new(
+                "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-1.scope"
+            )
+        );
+        assert_eq!(cgroup_of("a.scope", ""), Path::new("system.slice/a.scope"));
+        assert_eq!(
+            cgroup_of("a.scope", "Slice=-.slice\n"),
+            Path::new("a.scope")
+        );
+    }
+}

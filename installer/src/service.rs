@@ -1,0 +1,191 @@
+//! A service of an engine, and the manager that starts it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::host::Host;
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// As its manager calls it: `docker.service`, `microk8s.daemon-containerd`.
+    pub name: String,
+    /// Who starts it.
+    pub manager: Manager,
+}
+
+/// Who starts a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manager {
+    /// The system's systemd.
+    Systemd,
+    /// The systemd of the user who runs gpusetup.
+    SystemdUser,
+    /// `OpenRC`, on Alpine and Gentoo.
+    OpenRc,
+    /// snapd.
+    Snap,
+}
+
+impl Service {
+    /// A unit of the system's systemd.
+    pub fn systemd(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            manager: Manager::Systemd,
+        }
+    }
+
+    /// The command that restarts it, for people and for `restart`.
+    pub fn restart_command(&self) -> Vec<&str> {
+        self.command("restart")
+    }
+
+    /// The command that makes it read its configuration again.
+    pub fn reload_command(&self) -> Vec<&str> {
+        match self.manager {
+            // snapd has no reload of its own.
+            Manager::Snap => self.command("restart"),
+            _ => self.command("reload"),
+        }
+    }
+
+    fn command<'a>(&'a self, verb: &'a str) -> Vec<&'a str> {
+        match self.manager {
+            Manager::Systemd => vec!["systemctl", verb, &self.name],
+            Manager::SystemdUser => vec!["systemctl", "--user", verb, &self.name],
+            Manager::OpenRc => vec!["rc-service", &self.name, verb],
+            Manager::Snap => vec!["snap", verb, &self.name],
+        }
+    }
+
+    /// Restarts it, also where restarts came too fast for systemd's limit. What a service says
+    /// that does not come back is the error.
+    pub fn restart(&self, host: &Host) -> Result<(), Error> {
+        if let Some(mut reset) = self.systemctl() {
+            // The limit counts our restarts as crashes; a unit that never failed has nothing to reset.
+            reset.extend(["reset-failed", &self.name]);
+            let _ = host.run(&reset, Duration::from_secs(10));
+        }
+        run(host, &self.restart_command()).map_err(|e| self.why(host).unwrap_or(e))
+    }
+
+    /// Makes it read its configuration again.
+    pub fn reload(&self, host: &Host) -> Result<(), Error> {
+        run(host, &self.reload_command())
+    }
+
+    fn systemctl(&self) -> Option<Vec<&str>> {
+        match self.manager {
+            Manager::Systemd => Some(vec!["systemctl"]),
+            Manager::SystemdUser => Some(vec!["systemctl", "--user"]),
+            Manager::OpenRc | Manager::Snap => None,
+        }
+    }
+
+    /// The last line of its journal that tells of a failure.
+    fn why(&self, host: &Host) -> Option<Error> {
+        let mut argv = match self.manager {
+            Manager::Systemd => vec!["journalctl", "-u"],
+            Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
+            Manager::OpenRc | Manager::Snap => return None,
+        };
+        argv.extend([self.name.as_str(), "-n", "40", "-o", "cat", "--no-pager"]);
+        let log = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
+        let line = log
+            .lines()
+            .rfind(|l| l.contains("fail") || l.contains("error") || l.contains("unable"))?;
+        let engine = self.name.trim_end_matches(".service");
+        Some(Error::failed(
+            format!("{engine} did not come back: {}", line.trim()),
+            self.fix_for(line),
+        ))
+    }
+
+    /// What to do about a line of an engine's log.
+    fn fix_for(&self, line: &str) -> String {
+        let user = match self.manager {
+            Manager::SystemdUser => " --user",
+            _ => "",
+        };
+        if line.contains("specified both as a flag and in the configuration file") {
+            return format!(
+                "`systemctl{user} cat {}` shows where that flag is: take it out, then run this again",
+                self.name
+            );
+        }
+        format!("`journalctl{user} -u {}` has the rest", self.name)
+    }
+}
+
+/// Makes the managers of these services read their unit files again.
+pub fn daemon_reload<'a>(
+    host: &Host,
+    services: impl Iterator<Item = &'a Service>,
+) -> Result<(), Error> {
+    let (mut system, mut user) = (false, false);
+    for service in services {
+        system |= service.manager == Manager::Systemd;
+        user |= service.manager == Manager::SystemdUser;
+    }
+    if system {
+        run(host, &["systemctl", "daemon-reload"])?;
+    }
+    if user {
+        run(host, &["systemctl", "--user", "daemon-reload"])?;
+    }
+    Ok(())
+}
+
+fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
+    let out = host.run(argv, Duration::from_secs(120))?;
+    if out.ok() {
+        return Ok(());
+    }
+    Err(Error::failed(
+        format!("{}: {}", argv.join(" "), out.last_line()),
+        "",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_manager_has_its_own_words() {
+        let line = |name: &str, manager| {
+            let service = Service {
+                name: name.into(),
+                manager,
+            };
+            (
+                service.restart_command().join(" "),
+                service.reload_command().join(" "),
+            )
+        };
+        let words = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            line("docker.service", Manager::Systemd),
+            words(
+                "systemctl restart docker.service",
+                "systemctl reload docker.service"
+            )
+        );
+        assert_eq!(
+            line("docker.service", Manager::SystemdUser).0,
+            "systemctl --user restart docker.service"
+        );
+        assert_eq!(
+            line("docker", Manager::OpenRc).0,
+            "rc-service docker restart"
+        );
+        assert_eq!(
+            line("docker.dockerd", Manager::Snap),
+            words("snap restart docker.dockerd", "snap restart docker.dockerd")
+        );
+    }
+}

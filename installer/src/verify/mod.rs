@@ -1,0 +1,264 @@
+//! The proof: containers in each engine, from the built-in image, that say what they see,
+//! before and after a `systemctl daemon-reload`.
+
+mod program;
+mod seen;
+mod session;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gpu_host::init;
+use serde::Serialize;
+
+use crate::engines::{Case, Engine};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report::Progress;
+use crate::signals::Held;
+use crate::{image, scopes};
+use program::{Patience, Program};
+use seen::Seen;
+pub use seen::{Denied, Library};
+use session::Session;
+
+/// The program that the image is made of.
+const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
+
+/// What one container showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// The engine.
+    pub engine: String,
+    /// How the container asked: `--gpus all`.
+    pub how: String,
+    /// GPUs whose nodes it could open.
+    pub gpus: usize,
+    /// GPUs it should see.
+    pub expected: usize,
+    /// Whether it ran and said what it sees.
+    #[serde(skip)]
+    ran: bool,
+    /// Whether that is so and nothing else is wrong.
+    pub ok: bool,
+    /// What it saw, in words.
+    pub detail: String,
+    /// Libraries that the image's loader finds.
+    pub libraries: Vec<Library>,
+    /// Access that must fail.
+    pub denied: Denied,
+    /// Whether it kept its GPUs; `None` where it had none to keep.
+    pub reload: Option<Reload>,
+}
+
+/// Whether a container keeps its GPUs over a `systemctl daemon-reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
+pub enum Reload {
+    /// It sees after it what it saw before.
+    Ok,
+    /// It does not.
+    Failed(String),
+    /// Nobody knows.
+    NotTried(String),
+}
+
+impl Verified {
+    fn nothing(engine: &str, case: &Case, expected: usize) -> Self {
+        Self {
+            engine: engine.to_owned(),
+            how: case.how.clone(),
+            gpus: 0,
+            expected,
+            ran: false,
+            ok: false,
+            detail: String::new(),
+            libraries: Vec::new(),
+            denied: Denied {
+                not_tried: Some("no container ran".into()),
+                ..Denied::default()
+            },
+            reload: None,
+        }
+    }
+
+    fn judge(&mut self, seen: &Seen, gets: bool) {
+        let wrong = seen.wrong(gets);
+        self.ran = true;
+        self.gpus = seen.open_gpus();
+        self.libraries = seen.libraries();
+        self.denied = seen.denied();
+        self.ok = wrong.is_none() && self.gpus == self.expected;
+        self.detail = wrong.unwrap_or_else(|| {
+            let denied = match &self.denied.not_tried {
+                None => format!("{} others refused", self.denied.refused),
+                Some(why) => format!("others not tried: {why}"),
+            };
+            if !gets && self.gpus == 0 {
+                return format!("no GPU, {denied}");
+            }
+            let libraries = self.libraries.len();
+            format!(
+                "{} of {} GPUs, {libraries} libraries, {denied}",
+                self.gpus, self.expected
+            )
+        });
+    }
+
+    fn kept(&self, again: &Seen) -> Reload {
+        let gpus = again.open_gpus();
+        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
+            return Reload::Ok;
+        }
+        Reload::Failed(format!(
+            "{gpus} of {} GPUs are left after systemctl daemon-reload",
+            self.gpus
+        ))
+    }
+
+    /// Whether it lost GPUs that it had.
+    pub fn lost(&self) -> Option<&str> {
+        match &self.reload {
+            Some(Reload::Failed(why)) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// The engine that ran nothing at all, with a GPU or without, and what it said.
+pub fn dead(verified: &[Verified]) -> Option<&Verified> {
+    verified
+        .iter()
+        .find(|v| v.how == Case::PLAIN && verified.iter().all(|o| o.engine != v.engine || !o.ran))
+}
+
+/// Runs containers in each of these engines. `reload`: also over a daemon-reload, where that
+/// harms nobody.
+pub fn run<'a>(
+    host: &Host,
+    engines: impl Iterator<Item = &'a dyn Engine>,
+    gpus: usize,
+    reload: bool,
+    signals: &Held,
+    progress: &Progress,
+) -> Result<Vec<Verified>, Error> {
+    if !host.is_live() {
+        let why = "no container is run in a directory tree";
+        return Err(Error::failed(why, "leave --root out"));
+    }
+    let archive = archive(host)?;
+    let obstacle = obstacle(host, reload);
+    let mut sessions = Vec::new();
+    for engine in engines {
+        let Some(probe) = engine.probe(host, archive.path()) else {
+            continue;
+        };
+        let name = engine.facts().name.clone();
+        progress.doing(&format!("running containers in {name}"));
+        engine.wait_ready(host);
+        let hold = obstacle.is_none();
+        let patience = Patience::new(Instant::now() + session::LIMIT, signals);
+        let session = Session::start(host, &name, probe, gpus, hold, patience)?;
+        sessions.push((name, session));
+    }
+    over_reload(host, &mut sessions, obstacle, signals, progress)?;
+    let mut all = Vec::new();
+    for (name, session) in sessions {
+        progress.doing(&format!("tidying up in {name}"));
+        let (found, left) = session.close();
+        tell(&name, &found, gpus, progress);
+        if let Some(left) = left {
+            progress.warn(&format!(
+                "{name}: the image {} is left: {left}",
+                image::NAME
+            ));
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
+    let program = host
+        .root()
+        .read(PROGRAM)
+        .map_err(Error::file(Path::new(PROGRAM), "read"))?;
+    let archive =
+        image::build(&program).map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
+    let mut file =
+        tempfile::NamedTempFile::new().map_err(Error::file(Path::new("/tmp"), "write"))?;
+    file.write_all(&archive)
+        .map_err(Error::file(file.path(), "write"))?;
+    Ok(file)
+}
+
+/// Why there is no daemon-reload.
+fn obstacle(host: &Host, reload: bool) -> Option<String> {
+    if !reload {
+        return Some("--no-daemon-reload".into());
+    }
+    if init::detect(host.root()) != init::Init::Systemd {
+        return Some("systemd does not run here".into());
+    }
+    // Asking would open a password dialog on a desktop. A user's containers are in no device
+    // cgroup that a reload could change.
+    if host.user().is_some() {
+        return Some("only root may".into());
+    }
+    let losers = scopes::losers(host);
+    (!losers.is_empty()).then(|| format!("would take GPUs from: {}", losers.join(", ")))
+}
+
+/// One daemon-reload for the containers of all engines.
+fn over_reload(
+    host: &Host,
+    sessions: &mut [(String, Session<'_>)],
+    obstacle: Option<String>,
+    signals: &Held,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut why_not = obstacle;
+    if why_not.is_none() && sessions.iter().any(|(_, s)| s.is_held()) {
+        progress.doing("systemctl daemon-reload");
+        let argv = ["systemctl", "daemon-reload"].map(str::to_owned);
+        let end = Instant::now() + Duration::from_secs(120);
+        match Program::run(host, &argv, Patience::new(end, signals)) {
+            Ok(out) if out.ok() => {}
+            Ok(out) => why_not = Some(out.last_line().to_owned()),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(e) => why_not = Some(e.to_string()),
+        }
+    }
+    for (name, session) in sessions {
+        if let Some(why) = &why_not {
+            session.not_again(why);
+            continue;
+        }
+        progress.doing(&format!("looking again in {name}"));
+        session.again(signals)?;
+    }
+    Ok(())
+}
+
+fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
+    let mut good = true;
+    for v in found {
+        let bad = if v.ok { v.lost() } else { Some(&*v.detail) };
+        if let Some(bad) = bad {
+            good = false;
+            progress.failed(&format!("{name} ({}): {bad}", v.how));
+        }
+    }
+    if good {
+        let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
+        let kept = if kept {
+            ", also after systemctl daemon-reload"
+        } else {
+            ""
+        };
+        progress.done(&format!(
+            "{name}: a container sees {gpus} of {gpus} GPUs{kept}; one that asks for nothing sees none"
+        ));
+    }
+}

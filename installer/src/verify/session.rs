@@ -1,0 +1,364 @@
+//! One engine while it is verified: its containers, held open where they shall look twice,
+//! and the promise that nothing of ours is left in it.
+
+use std::time::{Duration, Instant};
+
+use super::program::{Patience, Program};
+use super::seen::Seen;
+use super::{Reload, Verified};
+use crate::engines::{Case, Probe};
+use crate::error::Error;
+use crate::host::{Host, Output};
+use crate::image;
+use crate::signals::Held;
+
+/// For all of an engine's first looks together; emulated hosts take a minute.
+pub const LIMIT: Duration = Duration::from_secs(120);
+/// For all of its second looks.
+const SECOND_LIMIT: Duration = Duration::from_secs(60);
+/// For each command that tidies up.
+const TIDY_LIMIT: Duration = Duration::from_secs(20);
+
+/// An engine with containers of ours in it.
+pub struct Session<'a> {
+    host: &'a Host,
+    probe: Probe,
+    looks: Vec<Look>,
+    /// A container may be left: its command did not end as it should.
+    is_dirty: bool,
+    is_closed: bool,
+}
+
+/// One container, and what it showed.
+struct Look {
+    verified: Verified,
+    /// Still running, to be asked again.
+    program: Option<Program>,
+}
+
+impl<'a> Session<'a> {
+    /// Loads the image and has each container look once. `hold`: those that get GPUs stay.
+    /// Fails only where the user wants it to end; whatever else fails is what was found.
+    pub fn start(
+        host: &'a Host,
+        engine: &str,
+        probe: Probe,
+        gpus: usize,
+        hold: bool,
+        patience: Patience<'_>,
+    ) -> Result<Self, Error> {
+        let mut session = Self {
+            host,
+            looks: Vec::new(),
+            is_dirty: false,
+            is_closed: false,
+            probe,
+        };
+        // Of a run that was killed: its containers would be in the way of ours.
+        session.remove_leftovers();
+        let loaded = session.load(engine, patience);
+        if let Err(Error::Interrupted) = loaded {
+            return Err(Error::Interrupted);
+        }
+        for case in session.probe.cases.clone() {
+            let expected = if case.gets { gpus } else { 0 };
+            let mut look = Look {
+                verified: Verified::nothing(engine, &case, expected),
+                program: None,
+            };
+            let seen = match &loaded {
+                Ok(()) => look.first(host, &case, hold && case.gets, patience),
+                Err(e) => Err(Error::failed(e.to_string(), "")),
+            };
+            session.is_dirty |= seen.is_err();
+            match seen {
+                Ok(seen) => look.verified.judge(&seen, case.gets),
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(e) => look.verified.detail = e.to_string(),
+            }
+            session.looks.push(look);
+        }
+        Ok(session)
+    }
+
+    fn load(&mut self, engine: &str, patience: Patience<'_>) -> Result<(), Error> {
+        let argv = &self.probe.load;
+        let out = Program::run(self.host, argv, patience)?;
+        if out.ok() {
+            return Ok(());
+        }
+        let why = format!("{}: {}", argv.join(" "), out.last_line());
+        Err(Error::failed(why, format!("does {engine} run?")))
+    }
+
+    /// Whether a container waits to look again.
+    pub fn is_held(&self) -> bool {
+        self.looks.iter().any(|l| l.program.is_some())
+    }
+
+    /// Why containers do not look again.
+    pub fn not_again(&mut self, why: &str) {
+        for look in &mut self.looks {
+            if look.verified.expected > 0 {
+                look.verified.reload = Some(Reload::NotTried(why.to_owned()));
+            }
+        }
+    }
+
+    /// Has the held containers look again, now that systemd has reloaded.
+    pub fn again(&mut self, signals: &Held) -> Result<(), Error> {
+        let patience = Patience::new(Instant::now() + SECOND_LIMIT, signals);
+        for look in &mut self.looks {
+            let Some(program) = &mut look.program else {
+                if look.verified.expected > 0 {
+                    look.verified.reload = Some(Reload::NotTried("no container ran".into()));
+                }
+                continue;
+            };
+            program.tell(image::AGAIN);
+            let again = match hear(program, patience) {
+                Ok(Some(seen)) => look.verified.kept(&seen),
+                Ok(None) => Reload::NotTried("its container does not wait".into()),
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(e) => Reload::Failed(e.to_string()),
+            };
+            look.verified.reload = Some(again);
+        }
+        Ok(())
+    }
+
+    /// Ends its containers and takes the image away. Tells what was found, and what is left.
+    pub fn close(mut self) -> (Vec<Verified>, Option<String>) {
+        let left = self.tidy();
+        let looks = std::mem::take(&mut self.looks);
+        (looks.into_iter().map(|l| l.verified).collect(), left)
+    }
+
+    fn tidy(&mut self) -> Option<String> {
+        self.is_closed = true;
+        for program in self.looks.iter_mut().filter_map(|l| l.program.take()) {
+            let ended = end(program, Patience::whatever_comes(TIDY_LIMIT));
+            self.is_dirty |= !ended.is_ok_and(|out| out.ok());
+        }
+        if self.is_dirty {
+            self.remove_leftovers();
+        }
+        let mut left = None;
+        for (n, argv) in self.probe.unload.iter().enumerate() {
+            let patience = Patience::whatever_comes(TIDY_LIMIT);
+            let why = match Program::run(self.host, argv, patience) {
+                Ok(out) if out.ok() => continue,
+                Ok(out) => out.last_line().to_owned(),
+                Err(e) => e.to_string(),
+            };
+            if n == 0 {
+                left = Some(format!("{}: {why}", argv.join(" ")));
+            }
+        }
+        left
+    }
+
+    fn remove_leftovers(&self) {
+        for argv in &self.probe.leftovers {
+            // None is there as a rule, and many programs call that a failure.
+            let _ = Program::run(self.host, argv, Patience::whatever_comes(TIDY_LIMIT));
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if !self.is_closed {
+            self.tidy();
+        }
+    }
+}
+
+impl Look {
+    /// What a new container sees. `hold`: it stays and waits.
+    fn first(
+        &mut self,
+        host: &Host,
+        case: &Case,
+        hold: bool,
+        patience: Patience<'_>,
+    ) -> Result<Seen, Error> {
+        let program = Program::start(host, &case.argv)?;
+        let seen = hear(&program, patience)?;
+        if hold && let Some(seen) = seen {
+            self.program = Some(program);
+            return Ok(seen);
+        }
+        let out = end(program, patience)?;
+        match seen {
+            Some(seen) if out.ok() => Ok(seen),
+            _ => Err(Error::failed(complaint(&out), "")),
+        }
+    }
+}
+
+/// Docker's last line is where its help is.
+fn complaint(out: &Output) -> &str {
+    let is_help = |l: &&str| l.starts_with("See '") || l.starts_with("Run '");
+    let mut lines = out.stderr.lines().filter(|l| !l.trim().is_empty());
+    lines.rfind(|l| !is_help(l)).unwrap_or(out.last_line())
+}
+
+/// The probe's next word; `None`: it has ended.
+fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<Seen>, Error> {
+    while let Some(line) = program.hear(patience)? {
+        if let Some(seen) = Seen::parse(&line) {
+            return Ok(Some(seen));
+        }
+    }
+    Ok(None)
+}
+
+/// Not every engine tells a container that its input has ended; a line ends its waiting too.
+fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
+    program.tell(image::AGAIN);
+    program.end(patience)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::engines::argv;
+    use crate::signals;
+
+    const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
+
+    /// An engine made of files: `image` while it has our image, `container` while one is there.
+    struct Engine {
+        dir: tempfile::TempDir,
+        host: Host,
+    }
+
+    impl Engine {
+        fn new() -> Self {
+            Self {
+                dir: tempfile::tempdir().unwrap(),
+                host: Host::open(Path::new("/"), Path::new("/")).unwrap(),
+            }
+        }
+
+        fn probe(&self, load: &str, container: &str) -> Probe {
+            let sh = |script: &str| {
+                let script = format!("cd {} && {script}", self.dir.path().display());
+                argv(&[&["sh", "-c", &script]])
+            };
+            Probe {
+                load: sh(load),
+                cases: vec![Case {
+                    how: "--gpus all".into(),
+                    argv: sh(&format!("touch container; {container}; rm container")),
+                    gets: true,
+                }],
+                leftovers: vec![sh("rm container")],
+                unload: vec![sh("rm image")],
+            }
+        }
+
+        /// What is left of us in it.
+        fn left(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(self.dir.path()).unwrap().flatten();
+            entries
+                .map(|e| e.file_name().to_string_lossy().into_owned())
+                .collect()
+        }
+
+        fn start(&self, container: &str, limit: u64, signals: &Held) -> Result<Session<'_>, Error> {
+            let probe = self.probe("touch image", container);
+            let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
+            Session::start(&self.host, "files", probe, 1, true, patience)
+        }
+    }
+
+    #[test]
+    fn a_container_looks_twice_and_is_gone() {
+        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
+        let mut session = engine.start(&container, 60_000, &signals).unwrap();
+        assert!(session.is_held());
+        assert_eq!(engine.left().len(), 2);
+        session.again(&signals).unwrap();
+        let (found, left) = session.close();
+        assert_eq!((left, engine.left()), (None, Vec::new()));
+        assert!(found[0].ok, "{}", found[0].detail);
+        assert_eq!(found[0].reload, Some(Reload::Ok));
+        assert_eq!(found[0].libraries[0].name, "libcuda.so.1");
+    }
+
+    #[test]
+    fn gpus_that_are_lost_in_between_are_told() {
+        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let container = format!(
+            "echo '{SEES}'; read x; echo '{}'",
+            SEES.replace("ENXIO", "EPERM")
+        );
+        let mut session = engine.start(&container, 60_000, &signals).unwrap();
+        session.again(&signals).unwrap();
+        let (found, _) = session.close();
+        assert!(found[0].ok);
+        assert!(found[0].lost().unwrap().contains("0 of 1 GPUs are left"));
+    }
+
+    #[test]
+    fn one_that_hangs_is_told_and_removed() {
+        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let started = Instant::now();
+        let session = engine.start("sleep 1000", 500, &signals).unwrap();
+        let (found, left) = session.close();
+        assert!(started.elapsed() < Duration::from_secs(100));
+        assert!(
+            found[0].detail.contains("not done after"),
+            "{}",
+            found[0].detail
+        );
+        assert_eq!((left, engine.left()), (None, Vec::new()));
+    }
+
+    #[test]
+    fn nothing_is_left_by_one_that_stops_in_between() {
+        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let container = format!("echo '{SEES}'; read x");
+        drop(engine.start(&container, 60_000, &signals).unwrap());
+        assert!(engine.left().is_empty());
+        // Ctrl-C, while it is waited for.
+        raise(Signal::SIGTERM).unwrap();
+        let stopped = engine.start("sleep 1000", 60_000, &signals);
+        assert!(matches!(stopped.err(), Some(Error::Interrupted)));
+        assert!(engine.left().is_empty());
+    }
+
+    #[test]
+    fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
+        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let probe = engine.probe("echo no daemon >&2; exit 1", "true");
+        let patience = Patience::new(Instant::now() + LIMIT, &signals);
+        let session = Session::start(&engine.host, "files", probe, 1, true, patience).unwrap();
+        let (found, left) = session.close();
+        assert!(
+            found[0].detail.ends_with("no daemon"),
+            "{}",
+            found[0].detail
+        );
+        assert!(!found[0].ok && left.is_some());
+    }
+
+    #[test]
+    fn what_docker_adds_about_its_help_is_not_the_complaint() {
+        let out = |stderr: &str| Output {
+            code: Some(125),
+            stdout: String::new(),
+            stderr: stderr.into(),
+        };
+        let help = "docker: unknown runtime\n\nRun 'docker run --help' for more information\n";
+        assert_eq!(complaint(&out(help)), "docker: unknown runtime");
+        assert_eq!(complaint(&out("")), "it said nothing");
+    }
+}

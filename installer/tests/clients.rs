@@ -1,0 +1,189 @@
+//! Programs with nothing to configure in them: each is found, its needs are said, and it is
+//! reason enough for a CDI spec.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::Value;
+
+use fixture::Tree;
+
+/// A tree with these programs of that version, by package, and no engine.
+fn tree(program: &str, package: &str, version: &str) -> Tree {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
+        fs::remove_file(tree.path(path)).unwrap();
+    }
+    if !program.is_empty() {
+        tree.write(&format!("usr/bin/{program}"), "");
+    }
+    let status =
+        format!("Package: {package}\nStatus: install ok installed\nVersion: {version}\n\n");
+    tree.write("var/lib/dpkg/status", &status);
+    tree
+}
+
+/// Names and notes of what was found.
+fn found(tree: &Tree) -> Vec<(String, String)> {
+    let out = tree.run(&["detect", "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let engines = said["engines"].as_array().unwrap();
+    let one = |e: &Value| {
+        (
+            e["name"].as_str().unwrap().to_owned(),
+            e["notes"].to_string(),
+        )
+    };
+    engines.iter().map(one).collect()
+}
+
+fn notes(tree: &Tree, name: &str) -> String {
+    let found = found(tree);
+    let one = found.iter().find(|(n, _)| n == name);
+    one.unwrap_or_else(|| panic!("{name} in {found:?}"))
+        .1
+        .clone()
+}
+
+#[test]
+fn cdi_is_there_from_a_version_on() {
+    for (program, name, package, old, new) in [
+        ("nerdctl", "nerdctl", "nerdctl", "2.0.5", "2.1.0"),
+        ("buildkitd", "buildkit", "buildkit", "0.19.0", "0.20.0"),
+        ("apptainer", "apptainer", "apptainer", "1.4.5", "1.5.0"),
+        (
+            "singularity",
+            "singularity",
+            "singularity-ce",
+            "3.11.1",
+            "4.0.0",
+        ),
+    ] {
+        let before = notes(&tree(program, package, old), name);
+        assert!(before.contains("too old for CDI"), "{before}");
+        let after = notes(&tree(program, package, new), name);
+        assert!(after.contains("uses CDI, needs a spec"), "{after}");
+        assert!(after.contains("nvidia.com/gpu=all"), "{after}");
+    }
+}
+
+#[test]
+fn nvidia_container_cli_is_said_to_be_missing_where_it_is() {
+    for (program, name) in [
+        ("incusd", "incus"),
+        ("lxd", "lxd"),
+        ("lxc-start", "lxc"),
+        ("apptainer", "apptainer"),
+        ("singularity", "singularity"),
+        ("enroot", "enroot"),
+    ] {
+        let tree = tree(program, program, "9.9");
+        let without = notes(&tree, name);
+        assert!(
+            without.contains("needs nvidia-container-cli") && without.contains(", not here"),
+            "{without}"
+        );
+        tree.write("usr/bin/nvidia-container-cli", "");
+        tree.write("usr/share/lxc/hooks/nvidia", "");
+        let with = notes(&tree, name);
+        assert!(
+            with.contains("runs nvidia-container-cli, which is here"),
+            "{with}"
+        );
+    }
+    // LXC's hook is a file of its own.
+    let tree = tree("lxc-start", "lxc", "5.0.2");
+    tree.write("usr/bin/nvidia-container-cli", "");
+    assert!(notes(&tree, "lxc").contains("needs /usr/share/lxc/hooks/nvidia, not here"));
+}
+
+#[test]
+fn nerdctl_needs_it_for_gpus_until_2_3() {
+    let at = |version| notes(&tree("nerdctl", "nerdctl", version), "nerdctl");
+    assert!(at("2.2.0").contains("nerdctl run --gpus needs nvidia-container-cli"));
+    assert!(!at("2.3.0").contains("nvidia-container-cli"));
+}
+
+#[test]
+fn apptainers_link_is_no_singularity() {
+    let tree = tree("apptainer", "apptainer", "1.5.0");
+    symlink("apptainer", tree.path("usr/bin/singularity")).unwrap();
+    let found = found(&tree);
+    let names: Vec<&str> = found.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["apptainer"]);
+}
+
+#[test]
+fn one_client_is_reason_enough_and_none_is_not() {
+    let tree = self::tree("apptainer", "apptainer", "1.5.0");
+    tree.write(
+        "proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n",
+    );
+    tree.write(
+        "proc/driver/nvidia/gpus/0000:01:00.0/information",
+        "Model: \t\t NVIDIA H100\nGPU UUID: \t GPU-0\nDevice Minor: \t 0\n",
+    );
+    let library = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let dir = tree.path("usr/lib/x86_64-linux-gnu");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("libcuda.so.580.65.06"), library).unwrap();
+    assert_eq!(tree.code(&["plan"]), 2);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let spec = tree.read("var/run/cdi/nvidia.yaml");
+    // The version that the oldest readers with CDI names of digits know.
+    assert!(spec.contains("cdiVersion: 0.5.0"), "{spec}");
+    assert_eq!(tree.code(&["plan"]), 0);
+    assert_eq!(tree.code(&["plan", "--engine", "apptainer"]), 0);
+    assert!(notes(&tree, "apptainer").contains("--nvccli"));
+    // One that reads no spec is not set up by there being one.
+    tree.write("usr/bin/enroot", "");
+    let out = tree.run(&["detect", "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let state = |n: usize| {
+        (
+            said["engines"][n]["name"].as_str(),
+            said["engines"][n]["configured"].as_bool(),
+        )
+    };
+    assert_eq!(state(0), (Some("apptainer"), Some(true)));
+    assert_eq!(state(1), (Some("enroot"), Some(false)));
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert!(!tree.path("var/run/cdi/nvidia.yaml").exists());
+
+    let none = self::tree("", "apptainer", "1.5.0");
+    assert_eq!(none.code(&["install", "--yes"]), 6);
+    assert_eq!(none.code(&["plan"]), 6);
+}
+
+#[test]
+fn a_file_that_takes_the_spec_away_is_named() {
+    let warnings = |tree: &Tree| {
+        let out = tree.run(&["plan", "--json"]);
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+        said["warnings"].to_string()
+    };
+    let tree = tree("buildkitd", "buildkit", "0.32.0");
+    let file = "etc/buildkit/buildkitd.toml";
+    tree.write(file, "[cdi]\ndisabled = true\n");
+    assert!(warnings(&tree).contains("buildkitd.toml: cdi.disabled turns CDI off"));
+    tree.write(file, "[cdi]\ndisabled = false\nspecDirs = [\"/etc/cdi\"]\n");
+    let said = warnings(&tree);
+    assert!(
+        said.contains("cdi.specDirs leaves out /var/run/cdi"),
+        "{said}"
+    );
+    assert!(!said.contains("turns CDI off"), "{said}");
+
+    let tree = self::tree("nerdctl", "nerdctl", "2.1.2");
+    tree.write(
+        "etc/nerdctl/nerdctl.toml",
+        "cdi_spec_dirs = [\"/etc/cdi\"]\n",
+    );
+    assert!(warnings(&tree).contains("nerdctl.toml: cdi_spec_dirs"));
+    tree.write("etc/nerdctl/nerdctl.toml", "not = [toml");
+    assert!(!warnings(&tree).contains("nerdctl.toml"));
+}

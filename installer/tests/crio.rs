@@ -1,0 +1,271 @@
+//! CRI-O on directory trees: what the drop-in says, whose settings it takes, and what is refused.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::fs;
+
+use serde_json::Value;
+
+use fixture::Tree;
+
+const DROP_IN: &str = "etc/crio/crio.conf.d/99-zz-gpusetup.conf";
+const POLICY: &str = "etc/nvidia-container-runtime/config.toml";
+
+/// What CRI-O's own packages install (packaging of the Kubernetes project, crio.conf.d/10-crio.conf).
+const PACKAGED: &str = "[crio.image]\nsignature_policy = \"/etc/crio/policy.json\"\n\n[crio.runtime]\ndefault_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/libexec/crio/crun\"\nruntime_root = \"/run/crun\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\nallowed_annotations = [\n    \"io.containers.trace-syscall\",\n]\n\n[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/libexec/crio/runc\"\nruntime_root = \"/run/runc\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\n";
+
+/// A tree with that version of CRI-O alone.
+fn tree(version: &str) -> Tree {
+    let tree = Tree::new("20.10.24", "1.6.20");
+    for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
+        fs::remove_file(tree.path(path)).unwrap();
+    }
+    tree.write("usr/bin/crio", "");
+    let status = format!("Package: cri-o\nStatus: install ok installed\nVersion: {version}\n\n");
+    tree.write("var/lib/dpkg/status", &status);
+    tree
+}
+
+fn packaged() -> Tree {
+    let tree = tree("1.34.1");
+    tree.write("etc/crio/crio.conf.d/10-crio.conf", PACKAGED);
+    tree.write("usr/libexec/crio/crun", "");
+    tree.write("usr/libexec/crio/runc", "");
+    tree
+}
+
+fn warnings(tree: &Tree, args: &[&str]) -> String {
+    let out = tree.run(&[args, &["--json"]].concat());
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    said["warnings"].to_string()
+}
+
+#[test]
+fn the_runtime_has_the_settings_of_the_packaged_default() {
+    let tree = packaged();
+    let before = tree.state();
+    assert_eq!(tree.code(&["plan"]), 2);
+    assert_eq!(tree.state(), before);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let wanted = "# Written by gpusetup.\n[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/gpu-container-runtime\"\nruntime_type = \"oci\"\nruntime_root = \"/run/crun\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\nallowed_annotations = [\n    \"io.containers.trace-syscall\",\n]\n";
+    assert_eq!(tree.read(DROP_IN), wanted);
+    // The shim would find none of its runtimes by name: those are in a directory of CRI-O's.
+    let policy: toml::Table = tree.read(POLICY).parse().unwrap();
+    let list = policy["nvidia-container-runtime"]["runtimes"].to_string();
+    assert_eq!(list, "[\"runc\", \"crun\", \"/usr/libexec/crio/crun\"]");
+    let installed = tree.state();
+    assert_eq!(tree.code(&["plan"]), 0);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert_eq!(tree.state(), installed);
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.state(), before);
+}
+
+#[test]
+fn the_policy_of_the_user_keeps_its_comments_and_comes_back() {
+    let tree = packaged();
+    let text = "# mine\ndisable-require = true # why\n\n[nvidia-container-runtime]\nlog-level = \"debug\"\n";
+    tree.write(POLICY, text);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let policy = tree.read(POLICY);
+    for line in text.lines() {
+        assert!(policy.lines().any(|l| l == line), "{line:?} in\n{policy}");
+    }
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.read(POLICY), text);
+}
+
+#[test]
+fn a_runtime_on_the_path_needs_no_policy() {
+    for (name, differs) in [("crun", false), ("runc", true)] {
+        let tree = packaged();
+        tree.write(&format!("usr/bin/{name}"), "");
+        let said = warnings(&tree, &["plan"]);
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        assert!(!tree.path(POLICY).exists());
+        // Said, since the file that decides it is every engine's.
+        assert_eq!(
+            said.contains("CRI-O's own default is /usr/libexec/crio/crun"),
+            differs,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_last_table_of_the_default_runtime_counts_and_as_a_whole() {
+    let tree = tree("1.34.1");
+    tree.write("usr/bin/runc", "");
+    tree.write(
+        "etc/crio/crio.conf",
+        "[crio.runtime]\ndefault_runtime = \"crun\"\n[crio.runtime.runtimes.runc]\nmonitor_cgroup = \"pod\"\nruntime_root = \"/run/first\"\n",
+    );
+    tree.write(
+        "etc/crio/crio.conf.d/20-b/any-name",
+        "[crio.runtime]\ndefault_runtime = \"runc\"\n[crio.runtime.runtimes.runc]\nruntime_root = \"/run/second\"\nplatform_runtime_paths = { \"linux/arm64\" = \"/x\" }\ninherit_default_runtime = true\n",
+    );
+    tree.write(
+        "etc/crio/crio.conf.d/10-a.conf",
+        "[crio.runtime]\ndefault_runtime = \"kata\"\n",
+    );
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let made: toml::Table = tree.read(DROP_IN).parse().unwrap();
+    let ours = made["crio"]["runtime"]["runtimes"]["nvidia"]
+        .as_table()
+        .unwrap();
+    assert_eq!(ours["runtime_root"].as_str(), Some("/run/second"));
+    assert_eq!(
+        ours["runtime_path"].as_str(),
+        Some("/usr/bin/gpu-container-runtime")
+    );
+    // Of the first table nothing is left, and what would take the place of our path is not taken.
+    assert_eq!(ours.len(), 3, "{ours}");
+}
+
+#[test]
+fn a_default_of_virtual_machines_or_of_no_table_gives_the_built_in() {
+    let vm = "[crio.runtime]\ndefault_runtime = \"kata\"\n[crio.runtime.runtimes.kata]\nruntime_type = \"vm\"\nruntime_path = \"/usr/bin/containerd-shim-kata-v2\"\nruntime_config_path = \"/etc/kata.toml\"\n";
+    for text in [vm, ""] {
+        let tree = tree("1.34.1");
+        tree.write("etc/crio/crio.conf", text);
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        let made = tree.read(DROP_IN);
+        assert!(made.contains("runtime_type = \"oci\""), "{made}");
+        assert!(made.contains("monitor_env = [\"PATH=/usr"), "{made}");
+        assert!(!made.contains("kata"), "{made}");
+    }
+}
+
+#[test]
+fn the_default_runtime_is_only_set_when_asked() {
+    let tree = packaged();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert!(!tree.read(DROP_IN).contains("default_runtime"));
+    assert_eq!(tree.code(&["install", "--yes", "--default-runtime"]), 0);
+    let made: toml::Table = tree.read(DROP_IN).parse().unwrap();
+    let runtime = &made["crio"]["runtime"];
+    assert_eq!(runtime["default_runtime"].as_str(), Some("nvidia"));
+    // Still after crun, not after itself.
+    let ours = &runtime["runtimes"]["nvidia"];
+    assert_eq!(ours["runtime_root"].as_str(), Some("/run/crun"));
+    assert_eq!(tree.code(&["plan", "--default-runtime"]), 0);
+}
+
+#[test]
+fn a_runtime_of_the_vendor_is_refused_adopted_or_left() {
+    let theirs = "etc/crio/crio.conf.d/99-nvidia.toml";
+    let text = "[crio.runtime]\ndefault_runtime = \"nvidia\"\n[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/nvidia-container-runtime\"\nruntime_type = \"oci\"\n";
+    let tree = packaged();
+    tree.write(theirs, text);
+    let before = tree.state();
+    let out = tree.run(&["install", "--yes"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        said.contains(theirs) && said.contains("--existing adopt"),
+        "{said}"
+    );
+    assert_eq!(tree.state(), before);
+
+    assert_eq!(tree.code(&["install", "--yes", "--existing", "leave"]), 0);
+    assert!(!tree.path(DROP_IN).exists());
+
+    assert_eq!(tree.code(&["install", "--yes", "--existing", "adopt"]), 0);
+    assert!(tree.path(DROP_IN).file_name() > tree.path(theirs).file_name());
+    assert_eq!(tree.read(theirs), text);
+    // Adopted once, it needs no saying again.
+    assert_eq!(tree.code(&["plan"]), 0);
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.state(), before);
+}
+
+#[test]
+fn what_cannot_be_written_safely_is_refused() {
+    let later =
+        "[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/gpu-container-runtime\"\n";
+    for (path, text) in [
+        ("etc/crio/crio.conf", "[crio"),
+        ("etc/crio/crio.conf.d/.30-mine.conf.swp", "\u{1}[["),
+        ("etc/crio/crio.conf.d/zzz.conf", later),
+    ] {
+        let tree = packaged();
+        tree.write(path, text);
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes", "--default-runtime"]);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{path}: {said}");
+        assert!(said.contains(path) && said.contains("fix:"), "{said}");
+        assert_eq!(tree.state(), before, "{path}");
+    }
+}
+
+#[test]
+fn mode_cdi_changes_nothing_and_says_what_hides_the_spec() {
+    let tree = packaged();
+    let before = tree.state();
+    assert_eq!(tree.code(&["plan", "--mode", "cdi"]), 0);
+    assert_eq!(tree.state(), before);
+    for (dirs, hides) in [
+        ("[\"/etc/cdi\"]", true),
+        ("[\"/etc/cdi\", \"/run/cdi\"]", false),
+        ("[\"/var/run/cdi/\"]", false),
+    ] {
+        tree.write(
+            "etc/crio/crio.conf.d/50-cdi.conf",
+            &format!("[crio.runtime]\ncdi_spec_dirs = {dirs}\n"),
+        );
+        let said = warnings(&tree, &["plan", "--mode", "cdi"]);
+        assert_eq!(
+            said.contains("50-cdi.conf: cdi_spec_dirs leaves out"),
+            hides,
+            "{dirs}: {said}"
+        );
+    }
+}
+
+#[test]
+fn old_versions_are_told_what_they_lack() {
+    // No CDI: said. No drop-ins: into crio.conf, comments kept, and out of it again.
+    let notes = |tree: &Tree| {
+        let out = tree.run(&["detect", "--json"]);
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+        said["engines"][0]["notes"].to_string()
+    };
+    assert!(notes(&tree("1.23.5")).contains("too old for CDI"));
+    assert!(notes(&tree("1.24.6")).contains("crio 1.25 reads it"));
+    assert_eq!(notes(&tree("1.25.1")), "[]");
+
+    let tree = tree("1.17.4");
+    let text = "# mine\n[crio.runtime]\nmanage_ns_lifecycle = true # keep\n\n[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/bin/runc\"\nruntime_root = \"/run/runc\"\n";
+    tree.write("etc/crio/crio.conf", text);
+    let before = tree.state();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert!(!tree.path(DROP_IN).exists());
+    let made = tree.read("etc/crio/crio.conf");
+    for line in text.lines() {
+        assert!(made.lines().any(|l| l == line), "{line:?} in\n{made}");
+    }
+    let parsed: toml::Table = made.parse().unwrap();
+    let ours = &parsed["crio"]["runtime"]["runtimes"]["nvidia"];
+    assert_eq!(ours["runtime_root"].as_str(), Some("/run/runc"));
+    assert_eq!(tree.code(&["plan"]), 0);
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.state(), before);
+}
+
+#[test]
+fn flags_of_the_unit_say_where_the_configuration_is() {
+    let tree = packaged();
+    tree.write(
+        "usr/lib/systemd/system/crio.service",
+        "[Service]\nEnvironmentFile=-/etc/sysconfig/crio\nExecStart=/usr/bin/crio $CRIO_CONFIG_OPTIONS\n",
+    );
+    tree.write(
+        "etc/sysconfig/crio",
+        "CRIO_CONFIG_OPTIONS=\"--config-dir=/srv/crio.d\"\n",
+    );
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert!(tree.path("srv/crio.d/99-zz-gpusetup.conf").exists());
+    assert!(!tree.path(DROP_IN).exists());
+}

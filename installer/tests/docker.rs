@@ -1,0 +1,362 @@
+//! Docker on directory trees: runtimes that are there already, flags that clash, and what is
+//! said about each.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::Value;
+
+use fixture::{DAEMON_JSON, Tree};
+
+const JSON: &str = "etc/docker/daemon.json";
+const UNIT: &str = "usr/lib/systemd/system/docker.service";
+const SITE: &str = "etc/systemd/system/docker.service.d/site.conf";
+const CE: &str = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\nExecReload=/bin/kill -s HUP $MAINPID\n";
+const DEBIAN: &str = "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n";
+const FEDORA: &str = "[Service]\nEnvironmentFile=-/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd \\\n          --host=fd:// \\\n          --exec-opt native.cgroupdriver=systemd \\\n          $OPTIONS\n";
+
+/// A host with Docker alone.
+fn docker(json: &str) -> Tree {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
+    tree.write(JSON, json);
+    tree
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8(out.stderr.clone()).unwrap()
+}
+
+fn json(tree: &Tree) -> Value {
+    serde_json::from_str(&tree.read(JSON)).unwrap()
+}
+
+fn runtime(path: &str) -> String {
+    format!(
+        "{{\n  \"runtimes\": {{\"nvidia\":   {{\"path\": \"{path}\", \"runtimeArgs\": []}}}},\n  \"debug\": true\n}}\n"
+    )
+}
+
+#[test]
+fn a_runtime_of_another_is_refused_and_both_ways_out_are_named() {
+    let shipped = "{\n    \"runtimes\": {\n        \"nvidia\": {\n            \"path\": \"nvidia-container-runtime\",\n            \"runtimeArgs\": []\n        }\n    }\n}\n";
+    let vendors = runtime("/usr/bin/nvidia-container-runtime");
+    let operators = runtime("/usr/local/nvidia/toolkit/nvidia-container-runtime");
+    let by_hand = runtime("/opt/x/runtime");
+    for (text, whose) in [
+        (shipped, "nvidia-docker2's"),
+        (&vendors, "nvidia-container-toolkit's"),
+        (
+            &operators,
+            "the GPU operator's, and its program is not there",
+        ),
+        (&by_hand, "written by hand"),
+    ] {
+        let tree = docker(text);
+        tree.write("usr/bin/nvidia-container-runtime", "");
+        tree.write("opt/x/runtime", "");
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes"]);
+        let said = said(&out);
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("({whose})")), "{said}");
+        assert!(
+            said.contains("--existing adopt") && said.contains("--existing leave"),
+            "{said}"
+        );
+        assert_eq!(
+            said.contains("the operator will write it again"),
+            whose.contains("operator"),
+            "{said}"
+        );
+        assert_eq!(tree.state(), before);
+    }
+}
+
+#[test]
+fn the_refusal_in_full() {
+    let tree = docker(&runtime("/usr/bin/nvidia-container-runtime"));
+    tree.write("usr/bin/nvidia-container-runtime", "");
+    let out = tree.run(&["install", "--yes"]);
+    assert_eq!(
+        said(&out),
+        "gpusetup: /etc/docker/daemon.json: has a runtime \"nvidia\" that is not ours: \
+         {\"path\":\"/usr/bin/nvidia-container-runtime\",\"runtimeArgs\":[]} (nvidia-container-toolkit's)\n  \
+         fix: `gpusetup install --existing adopt` puts ours in its place, and undo gives it back; \
+         `--existing leave` keeps it and sets up the rest\n"
+    );
+}
+
+#[test]
+fn adopted_is_given_back_byte_for_byte() {
+    for path in [
+        "/usr/bin/nvidia-container-runtime",
+        "/opt/by-hand",
+        "/usr/local/nvidia/toolkit/nvidia-container-runtime",
+    ] {
+        let text = runtime(path);
+        let tree = docker(&text);
+        tree.write(&path[1..], "");
+        let out = tree.run(&["install", "--yes", "--existing", "adopt"]);
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        assert_eq!(
+            said(&out).contains("the GPU operator's, which will write it again"),
+            path.starts_with("/usr/local"),
+            "{}",
+            said(&out)
+        );
+        // The path alone changes.
+        let wanted = text.replace(path, "/usr/bin/gpu-container-runtime");
+        assert!(
+            tree.read(JSON).starts_with(&wanted[..wanted.len() - 3]),
+            "{}",
+            tree.read(JSON)
+        );
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        // Also where the file was changed since.
+        let installed = tree.read(JSON);
+        tree.write(
+            JSON,
+            &installed.replace("\"debug\": true", "\"debug\": false"),
+        );
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(
+            tree.read(JSON),
+            text.replace("\"debug\": true", "\"debug\": false")
+        );
+        let whole = docker(&text);
+        whole.write(&path[1..], "");
+        let before = whole.state();
+        assert_eq!(whole.code(&["install", "--yes", "--existing", "adopt"]), 0);
+        assert_eq!(whole.code(&["undo", "--yes"]), 0);
+        assert_eq!(whole.state(), before);
+    }
+}
+
+#[test]
+fn what_would_go_to_our_program_too_is_not_adopted() {
+    for entry in [
+        "{\"path\": \"/x\", \"runtimeArgs\": [\"--debug\"]}",
+        "{\"runtimeType\": \"io.containerd.runsc.v1\"}",
+        "{\"path\": \"/x\", \"options\": {\"a\": 1}}",
+        "\"/x\"",
+    ] {
+        let tree = docker(&format!("{{\"runtimes\": {{\"nvidia\": {entry}}}}}\n"));
+        tree.write("x", "");
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes", "--existing", "adopt"]);
+        assert_eq!(out.status.code(), Some(1), "{entry}");
+        assert!(
+            said(&out).contains("take that out by hand"),
+            "{}",
+            said(&out)
+        );
+        assert_eq!(tree.state(), before);
+        assert_eq!(tree.code(&["install", "--yes", "--existing", "leave"]), 0);
+    }
+}
+
+#[test]
+fn left_is_left_and_the_rest_set_up() {
+    let text = runtime("/opt/by-hand");
+    let tree = docker(&text);
+    tree.write("opt/by-hand", "");
+    let before = tree.state();
+    let out = tree.run(&[
+        "install",
+        "--yes",
+        "--existing",
+        "leave",
+        "--default-runtime",
+    ]);
+    assert_eq!(out.status.code(), Some(0));
+    let said = said(&out);
+    assert!(
+        said.contains(
+            "runtime \"nvidia\" in /etc/docker/daemon.json stays as it is (written by hand): containers with \
+             --runtime nvidia do not use gpusetup's; it is not made the default either"
+        ),
+        "{said}"
+    );
+    let now = json(&tree);
+    assert_eq!(now["runtimes"]["nvidia"]["path"], "/opt/by-hand");
+    assert_eq!(now["features"]["cdi"], true);
+    assert_eq!(now.get("default-runtime"), None);
+    assert!(
+        tree.read("etc/systemd/system/docker.service.d/50-gpusetup.conf")
+            .contains("PATH=")
+    );
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.state(), before);
+}
+
+/// What a removed package leaves is nobody's: the engine must not go on pointing there.
+#[test]
+fn a_runtime_whose_package_is_gone_is_said_and_mended() {
+    for path in [
+        "/usr/bin/nvidia-container-runtime",
+        "nvidia-container-runtime",
+    ] {
+        let text = runtime(path);
+        let tree = docker(&text);
+        let out = tree.run(&["detect", "--json"]);
+        let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(
+            found["engines"][0]["notes"][0],
+            format!(
+                "runtime \"nvidia\" in /etc/docker/daemon.json leads to {path}, which is not there: \
+                 containers with --runtime nvidia do not start"
+            )
+        );
+        let before = tree.state();
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+        let now = json(&tree);
+        assert_eq!(
+            now["runtimes"]["nvidia"]["path"],
+            "/usr/bin/gpu-container-runtime"
+        );
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.state(), before);
+    }
+    // A path of somebody's own may be on a disk that comes later.
+    let tree = docker(&runtime("/mnt/later/runtime"));
+    let out = tree.run(&["install", "--yes"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        said(&out).contains("(written by hand, and its program is not there)"),
+        "{}",
+        said(&out)
+    );
+}
+
+#[test]
+fn a_lost_default_runtime_is_worse() {
+    let text = runtime("/usr/bin/gpu-container-runtime")
+        .replace("\"debug\": true", "\"default-runtime\": \"nvidia\"");
+    let tree = docker(&text);
+    let out = tree.run(&["detect", "--json"]);
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let note = found["engines"][0]["notes"][0].as_str().unwrap();
+    assert!(
+        note.ends_with("is not there: no container starts without --runtime"),
+        "{note}"
+    );
+}
+
+#[test]
+fn flags_that_dockerd_gets_stand_against_daemon_json() {
+    let hand = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd \\\n  -H fd:// \\\n  --default-runtime=runc\n";
+    for (files, place) in [
+        (
+            &[(UNIT, CE), (SITE, hand)][..],
+            "/etc/systemd/system/docker.service.d/site.conf",
+        ),
+        (
+            &[
+                (UNIT, DEBIAN),
+                (
+                    "etc/default/docker",
+                    "DOCKER_OPTS=\"--dns 8.8.8.8 --default-runtime runc\"\n",
+                ),
+            ],
+            "/etc/default/docker",
+        ),
+        (
+            &[
+                (UNIT, FEDORA),
+                (
+                    "etc/sysconfig/docker",
+                    "OPTIONS='--selinux-enabled --default-runtime runc'\n",
+                ),
+            ],
+            "/etc/sysconfig/docker",
+        ),
+    ] {
+        let tree = docker(DAEMON_JSON);
+        for (path, text) in files {
+            tree.write(path, text);
+        }
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes", "--default-runtime"]);
+        assert_eq!(out.status.code(), Some(1));
+        assert_eq!(
+            said(&out),
+            format!(
+                "gpusetup: {place}: starts dockerd with --default-runtime, and dockerd refuses \"default-runtime\" \
+                 in /etc/docker/daemon.json beside it\n  fix: move --default-runtime into \
+                 /etc/docker/daemon.json, then run this again\n"
+            )
+        );
+        assert_eq!(tree.state(), before);
+        // It stands against that key alone.
+        assert_eq!(tree.code(&["install", "--yes"]), 0);
+    }
+}
+
+#[test]
+fn flags_that_dockerd_does_not_get_do_not() {
+    let flagged = CE.replace("-H fd://", "-H fd:// --default-runtime runc");
+    let reset = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd://\n";
+    for files in [
+        &[(UNIT, flagged.as_str()), (SITE, reset)][..],
+        // docker-ce's unit does not read this file.
+        &[
+            (UNIT, CE),
+            (
+                "etc/default/docker",
+                "DOCKER_OPTS=\"--default-runtime runc\"\n",
+            ),
+        ],
+        &[
+            (UNIT, DEBIAN),
+            (
+                "etc/default/docker",
+                "#DOCKER_OPTS=\"--default-runtime runc\"\n",
+            ),
+        ],
+        &[
+            (UNIT, CE),
+            (
+                SITE,
+                "[Service]\nExecStartPost=/bin/x --default-runtime runc\n",
+            ),
+        ],
+        &[
+            (UNIT, CE),
+            (
+                SITE,
+                "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --add-runtime site=/usr/bin/crun\n",
+            ),
+        ],
+    ] {
+        let tree = docker(DAEMON_JSON);
+        for (path, text) in files {
+            tree.write(path, text);
+        }
+        let before = tree.state();
+        let out = tree.run(&["install", "--yes", "--default-runtime"]);
+        assert_eq!(out.status.code(), Some(0), "{files:?}: {}", said(&out));
+        assert_eq!(json(&tree)["default-runtime"], "nvidia");
+        assert_eq!(tree.code(&["undo", "--yes"]), 0);
+        assert_eq!(tree.state(), before);
+    }
+}
+
+#[test]
+fn the_file_that_the_unit_names_is_the_one() {
+    let tree = docker(DAEMON_JSON);
+    tree.write(UNIT, CE);
+    tree.write(SITE, "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// --config-file \"/srv/my docker/daemon.json\"\n");
+    let before = tree.state();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    assert_eq!(tree.read(JSON), DAEMON_JSON);
+    assert!(
+        tree.read("srv/my docker/daemon.json")
+            .contains("gpu-container-runtime")
+    );
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert_eq!(tree.state(), before);
+}

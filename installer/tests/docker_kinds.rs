@@ -1,0 +1,243 @@
+//! Dockers that are not the system's: a snap, Desktop, WSL, rootless ones; and what plain
+//! `docker` talks to where there are several.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use fixture::Tree;
+
+/// A host with Docker alone.
+fn docker() -> Tree {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
+    tree
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8(out.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_snap_is_explained_and_nothing_written_for_it() {
+    let tree = docker();
+    tree.write("var/snap/docker/current/config/daemon.json", "{}\n");
+    tree.write(
+        "snap/docker/current/meta/snap.yaml",
+        "name: docker\nversion: '28.4.0'\n",
+    );
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        said(&out).contains("docker-snap is left alone: a snap is confined"),
+        "{}",
+        said(&out)
+    );
+    let out = tree.run(&["detect", "--json"]);
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let snap = found["engines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["name"] == "docker-snap")
+        .unwrap();
+    assert_eq!(
+        (&snap["version"], &snap["configured"]),
+        (&"28.4.0".into(), &false.into())
+    );
+    assert_eq!(snap["standing"]["is"], "not-ours");
+    assert_eq!(
+        tree.code(&["install", "--yes", "--engine", "docker-snap"]),
+        6
+    );
+
+    // Alone it is all there is, and its way is told.
+    fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+    let before = tree.state();
+    let out = tree.run(&["install", "--yes"]);
+    assert_eq!(out.status.code(), Some(6));
+    let said = said(&out);
+    for word in [
+        "docker run --runtime nvidia --gpus all",
+        "snap connections docker",
+        "nvidia-support",
+        "snap restart docker",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(tree.state(), before);
+}
+
+#[test]
+fn docker_desktop_is_told_from_an_engine() {
+    for sign in ["opt/docker-desktop/bin/x", "usr/bin/com.docker.cli"] {
+        let tree = docker();
+        fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+        tree.write(sign, "");
+        let out = tree.run(&["install", "--yes"]);
+        assert_eq!(out.status.code(), Some(6));
+        assert_eq!(
+            said(&out),
+            "gpusetup: docker-desktop: its daemon is in a virtual machine, which has no GPU of this host\n  \
+             fix: install Docker Engine beside it, `docker context use default`, then run this again\n"
+        );
+        // Beside an engine it is a remark.
+        tree.write("usr/bin/dockerd", "");
+        let out = tree.run(&["plan"]);
+        assert_eq!(out.status.code(), Some(2));
+        assert!(
+            said(&out).contains("docker-desktop is left alone"),
+            "{}",
+            said(&out)
+        );
+    }
+}
+
+#[test]
+fn under_wsl_the_link_decides() {
+    let tree = docker();
+    fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+    tree.write("mnt/wsl/docker-desktop/cli-tools/usr/bin/docker", "");
+    // Not integrated with this distribution: no Docker here at all.
+    let out = tree.run(&["plan"]);
+    assert!(
+        said(&out).contains("no container engine is installed"),
+        "{}",
+        said(&out)
+    );
+    symlink(
+        "/mnt/wsl/docker-desktop/cli-tools/usr/bin/docker",
+        tree.path("usr/bin/docker"),
+    )
+    .unwrap();
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(6));
+    assert!(
+        said(&out).contains("Docker Desktop's on Windows"),
+        "{}",
+        said(&out)
+    );
+    // docker-ce of the distribution itself is ours.
+    fs::remove_file(tree.path("usr/bin/docker")).unwrap();
+    tree.write("usr/bin/docker", "");
+    tree.write("usr/bin/dockerd", "");
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(!said(&out).contains("docker-desktop"), "{}", said(&out));
+}
+
+#[test]
+fn plain_docker_that_talks_elsewhere_is_a_warning() {
+    let tree = docker();
+    tree.write(
+        "root/.docker/config.json",
+        "{\"currentContext\": \"desktop-linux\"}",
+    );
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        said(&out).contains(
+            "plain `docker` talks to a daemon of its own here (context \"desktop-linux\"), not to the Docker that is \
+             set up; for that one: `docker context use default`, or `docker -H unix:///var/run/docker.sock`"
+        ),
+        "{}",
+        said(&out)
+    );
+}
+
+#[test]
+fn rootless_dockers_of_others_are_named_and_left() {
+    let tree = docker();
+    tree.write(
+        "etc/passwd",
+        "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n",
+    );
+    tree.write(
+        "home/alice/.config/systemd/user/docker.service",
+        "[Service]\n",
+    );
+    let before = tree.state();
+    let out = tree.run(&["install", "--yes"]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(
+        said(&out).contains(
+            "docker-rootless is left alone: docker of user alice is rootless, and root writes into no home \
+             directory; run `gpusetup install` as alice"
+        ),
+        "{}",
+        said(&out)
+    );
+    let home = |state: &BTreeMap<PathBuf, (u32, String)>| {
+        let mut state = state.clone();
+        state.retain(|path, _| path.starts_with(tree.path("home")));
+        state
+    };
+    assert_eq!(home(&tree.state()), home(&before));
+}
+
+/// On this very host, as nobody: what changes it needs root, unless nobody has a Docker of
+/// their own. Nothing is written either way. Needs root to become nobody; says so and passes
+/// without.
+#[test]
+fn only_a_user_with_a_rootless_docker_needs_no_root() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skip: needs root");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let open = || fs::Permissions::from_mode(0o755);
+    fs::set_permissions(home.path(), open()).unwrap();
+    let program = home.path().join("gpusetup");
+    fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
+    fs::set_permissions(&program, open()).unwrap();
+    let as_nobody = |args: &[&str]| {
+        let out = Command::new(&program)
+            .args(args)
+            .env_clear()
+            .env("HOME", home.path())
+            .env("XDG_RUNTIME_DIR", home.path().join("run"))
+            .uid(65534)
+            .gid(65534)
+            .output()
+            .unwrap();
+        (out.status.code().unwrap(), said(&out))
+    };
+    for command in [
+        &["install", "--yes"][..],
+        &["undo", "--yes"],
+        &["recover"],
+        &["verify"],
+        &["cdi", "refresh"],
+    ] {
+        let (code, said) = as_nobody(command);
+        assert_eq!(code, 4, "{command:?}: {said}");
+        assert!(
+            said.contains("run it as root, with sudo"),
+            "{command:?}: {said}"
+        );
+    }
+    let units = home.path().join(".config/systemd/user");
+    fs::create_dir_all(&units).unwrap();
+    fs::write(
+        units.join("docker.service"),
+        "[Service]\nExecStart=/usr/bin/dockerd-rootless.sh\n",
+    )
+    .unwrap();
+    // As logind makes it.
+    let run = home.path().join("run");
+    fs::create_dir_all(&run).unwrap();
+    std::os::unix::fs::chown(&run, Some(65534), Some(65534)).unwrap();
+    let (code, said) = as_nobody(&["install", "--yes", "--no-restart"]);
+    // How far it gets is this host's: no driver, or no CDI spec yet.
+    assert!(matches!(code, 0 | 6), "{code}: {said}");
+    let (code, said) = as_nobody(&["cdi", "refresh"]);
+    assert_eq!(code, 4, "{said}");
+}

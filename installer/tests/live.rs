@@ -1,0 +1,48 @@
+//! gpusetup with the real dockerd of this machine, on a host of its own under an overlay. Needs
+//! root, dockerd, busybox and what the workspace builds; says what is missing and passes without.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn docker_is_reloaded_where_that_is_enough() {
+    let bin = Path::new(env!("CARGO_BIN_EXE_gpusetup")).parent().unwrap();
+    let needed = [
+        bin.join("fake-driver"),
+        bin.join("libfake_nvml.so"),
+        bin.join("gpu-container"),
+        "/usr/sbin/dockerd".into(),
+        "/usr/bin/docker".into(),
+        "/usr/bin/busybox".into(),
+    ];
+    if let Some(missing) = needed.iter().find(|p| !p.exists()) {
+        println!("skip: needs {}", missing.display());
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        println!("skip: needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live");
+    // Its own pids too: what it leaves ends with it.
+    let out = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(live.join("host"))
+        .args([bin, dir.path(), &live.join("docker")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    if out.status.code() == Some(77) {
+        let why = String::from_utf8_lossy(&out.stderr);
+        println!("skip: this machine cannot be such a host: {why}");
+        return;
+    }
+    assert!(
+        out.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    println!("{said}");
+}

@@ -1,0 +1,120 @@
+//! Runs beside each other and runs that are stopped: one at a time, and all of it or nothing.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use fixture::Tree;
+
+fn tree() -> Tree {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    fs::create_dir(tree.path("run")).unwrap();
+    tree
+}
+
+fn start(tree: &Tree) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_gpusetup"))
+        .arg("--root")
+        .arg(tree.path(""))
+        .args(["install", "--yes"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap())
+}
+
+#[test]
+fn the_second_run_says_who_holds_the_lock() {
+    let tree = tree();
+    // Of a run that died: nobody to be named.
+    tree.write("run/gpusetup.lock", "999999");
+    let lock = fs::File::options()
+        .write(true)
+        .open(tree.path("run/gpusetup.lock"))
+        .unwrap();
+    lock.try_lock().unwrap();
+    let before = tree.state();
+    for command in ["install", "undo"] {
+        let out = tree.run(&[command, "--yes"]);
+        assert_eq!(out.status.code(), Some(5), "{command}");
+        let said = String::from_utf8_lossy(&out.stderr);
+        let us = format!("process {} (", std::process::id());
+        assert!(said.contains(&us) && said.contains("runs"), "{said}");
+        assert!(
+            said.contains("since 20") && !said.contains("999999"),
+            "{said}"
+        );
+    }
+    assert_eq!(tree.code(&["recover"]), 5);
+    assert_eq!(tree.state(), before);
+    drop(lock);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+}
+
+#[test]
+fn a_link_in_the_locks_place_is_not_followed() {
+    let tree = tree();
+    tree.write("etc/victim", "whole");
+    symlink("../etc/victim", tree.path("run/gpusetup.lock")).unwrap();
+    assert_eq!(tree.code(&["install", "--yes"]), 1);
+    assert_eq!(tree.read("etc/victim"), "whole");
+}
+
+#[test]
+fn many_at_once_are_as_one() {
+    let one = tree();
+    assert_eq!(one.code(&["install", "--yes"]), 0);
+    let many = tree();
+    let mut all: Vec<Child> = (0..8).map(|_| start(&many)).collect();
+    let codes: Vec<_> = all.iter_mut().map(|c| c.wait().unwrap().code()).collect();
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    // 1: it saw the other's files between its look and its lock.
+    let known = [Some(0), Some(1), Some(5)];
+    assert!(codes.iter().all(|c| known.contains(c)), "{codes:?}");
+    let relative = |tree: &Tree| -> Vec<_> {
+        let (root, state) = (tree.path(""), tree.state());
+        let all = state.into_iter();
+        all.map(|(p, what)| (p.strip_prefix(&root).unwrap().to_owned(), what))
+            .collect()
+    };
+    assert_eq!(relative(&many), relative(&one));
+}
+
+/// At moments spread over the time that a run takes. The fault harness sends one at each call.
+#[test]
+fn a_signal_leaves_all_or_nothing() {
+    let tree = tree();
+    let old = tree.state();
+    let started = Instant::now();
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let takes = started.elapsed();
+    let new = tree.state();
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    for n in 0..30 {
+        let signal = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP][n % 3];
+        let mut run = start(&tree);
+        std::thread::sleep(takes * u32::try_from(n).unwrap() / 25);
+        let _ = kill(pid(&run), signal);
+        let code = run.wait().unwrap().code();
+        match code {
+            Some(0) => {
+                assert_eq!(tree.state(), new);
+                assert_eq!(tree.code(&["undo", "--yes"]), 0);
+            }
+            // None: before it was held back, when nothing was done yet.
+            Some(130) | None => assert_eq!(tree.state(), old, "{code:?} {n}"),
+            other => panic!("exit {other:?}"),
+        }
+    }
+}
