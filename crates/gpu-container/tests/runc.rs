@@ -78,7 +78,7 @@ impl Place {
         fs::write(&library, "a library").unwrap();
         fs::write(place.path("canary/ld.so.cache"), "sings").unwrap();
         let inventory = Inventory {
-            schema: 1,
+            schema: gpu_host::inventory::SCHEMA,
             driver: Some(Driver {
                 version: "1.2.3".into(),
                 cuda: None,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::inventory::{Driver, Gpu, Inventory};
+use crate::inventory::{Driver, Gpu, Inventory, SCHEMA};
 use crate::{Root, drm, files, freshness, nodes, procfs};
 
 /// Where to look.
@@ -60,7 +60,7 @@ pub fn discover(options: &Options) -> Result<Inventory, Error> {
     let root = &options.root;
     let driver_tree = driver_tree(root, &options.driver_root)?;
     let mut inventory = Inventory {
-        schema: 1,
+        schema: SCHEMA,
         driver_root: options.driver_root.clone(),
         freshness: freshness(root, &options.driver_root),
         ..Inventory::default()

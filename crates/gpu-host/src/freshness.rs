@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::discover::loaded_version;
-use crate::inventory::{Freshness, Inventory};
+use crate::inventory::{Freshness, Inventory, SCHEMA};
 use crate::root::Root;
 
 /// The key of the host as it is now. What cannot be read stays empty.
@@ -36,7 +36,7 @@ pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
 impl Inventory {
     /// Whether this inventory, stored earlier, still describes the host.
     pub fn is_fresh(&self, root: &Root) -> bool {
-        self.schema == 1 && self.freshness == freshness(root, &self.driver_root)
+        self.schema == SCHEMA && self.freshness == freshness(root, &self.driver_root)
     }
 }
 

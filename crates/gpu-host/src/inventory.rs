@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 /// Everything of this host that a container can be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Format of this document; readers refuse what they do not know. Now 1.
+    /// Format of this document; readers refuse what they do not know. Now [`SCHEMA`].
     pub schema: u32,
+    /// Where the GPUs come from.
+    pub source: Source,
     /// Where the driver's user space lives on the host, `/` for most.
     pub driver_root: PathBuf,
     /// What must still be the same for a stored inventory to be used.
@@ -26,6 +28,87 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// Nodes every GPU container needs: nvidiactl, nvidia-uvm and so on.
     pub control_nodes: Vec<ControlNode>,
+    /// Nodes that let a container partition GPUs (`mig/config`) or watch the slices of
+    /// others (`mig/monitor`).
+    pub mig_control: MigControl,
+    /// What a container may ask for besides GPUs, as far as this host has it.
+    pub features: Vec<FeatureFiles>,
+    /// IMEX channels in order.
+    pub imex_channels: Vec<ImexChannel>,
+}
+
+/// The format that is written and read.
+pub const SCHEMA: u32 = 2;
+
+/// Where the GPUs come from, hence what a container's driver files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The NVIDIA kernel driver: `/dev/nvidia*`.
+    #[default]
+    Nvidia,
+    /// A Windows host, through `/dev/dxg`: one device, `all`.
+    Wsl,
+    /// An integrated GPU of a Tegra, as its CSV files list it.
+    Tegra,
+}
+
+/// MIG's two global capabilities (MIG User Guide, "Device Nodes and Capabilities").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigControl {
+    /// `/dev/nvidia-caps/nvidia-capN` of `mig/config`.
+    pub config: Option<DeviceNode>,
+    /// The same of `mig/monitor`.
+    pub monitor: Option<DeviceNode>,
+}
+
+/// What a container asks for by `NVIDIA_GDS=enabled` and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feature {
+    /// `GPUDirect` Storage: `/dev/nvidia-fs*`.
+    Gds,
+    /// `InfiniBand` and `RoCE`: `/dev/infiniband`.
+    Mofed,
+    /// `GDRCopy`: `/dev/gdrdrv`.
+    Gdrcopy,
+    /// `NVSwitch`: `/dev/nvidia-nvswitch*`.
+    Nvswitch,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gds, Self::Mofed, Self::Gdrcopy, Self::Nvswitch];
+
+    /// The word of the variable, lower case.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gds => "gds",
+            Self::Mofed => "mofed",
+            Self::Gdrcopy => "gdrcopy",
+            Self::Nvswitch => "nvswitch",
+        }
+    }
+}
+
+/// Nodes and files of a [`Feature`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureFiles {
+    /// Which.
+    pub feature: Feature,
+    /// Its nodes.
+    pub nodes: Vec<DeviceNode>,
+    /// Files and directories that go with them.
+    pub files: Vec<DriverFile>,
+}
+
+/// A channel for memory shared between the GPUs of several hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImexChannel {
+    /// The N of `/dev/nvidia-caps-imex-channels/channelN`.
+    pub id: u32,
+    /// The node.
+    pub node: DeviceNode,
 }
 
 /// What a stored inventory depends on. Cheap to read again at container start:

@@ -33,7 +33,8 @@ pub mod root;
 pub use discover::{Options, discover};
 pub use freshness::freshness;
 pub use inventory::{
-    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Freshness,
-    Gpu, Inventory, Link, MigDevice, PciAddress,
+    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
+    FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, PciAddress,
+    Source,
 };
 pub use root::Root;

@@ -26,6 +26,21 @@ pub struct Edits {
     /// Give the container a `/proc/driver/nvidia/params` with `ModifyDeviceFiles: 0`,
     /// so that the driver's user space does not make device nodes on its own.
     pub forbid_device_node_creation: bool,
+    /// The driver that the image's own CUDA compatibility libraries are weighed against.
+    pub cuda_compat: Option<CudaCompat>,
+    /// Bit N for the GPU of minor N: what `EGLVisibleDGPUDevices` in the container's
+    /// application profile says (libnvidia-container `nvc_mount.c`).
+    pub egl_devices: Option<u64>,
+}
+
+/// What decides between the libraries in an image's `/usr/local/cuda/compat` and the
+/// driver's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CudaCompat {
+    /// Version of the host's driver, `580.65.06`.
+    pub driver: String,
+    /// Highest CUDA version of that driver, where known.
+    pub cuda: Option<(u32, u32)>,
 }
 
 /// How a mount's flags are chosen.

@@ -23,5 +23,5 @@ pub mod requirements;
 pub mod rootfs;
 pub mod spec;
 
-pub use edits::{Edits, Library, Mount, MountKind};
+pub use edits::{CudaCompat, Edits, Library, Mount, MountKind};
 pub use error::Error;

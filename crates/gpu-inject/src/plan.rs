@@ -301,7 +301,7 @@ mod tests {
         let request = Request {
             visible: Visible::These(asked.split(',').map(str::to_owned).collect()),
             capabilities: Capabilities::of(&[Capability::Compute]),
-            requirements: Vec::new(),
+            ..Request::default()
         };
         let edits = plan(&host(), &request, &Policy::default())?;
         Ok(edits
@@ -348,7 +348,7 @@ mod tests {
         let mut request = Request {
             visible: Visible::All,
             capabilities: Capabilities::of(&[Capability::Graphics]),
-            requirements: Vec::new(),
+            ..Request::default()
         };
         let count = |r: &Request| plan(&host(), r, &Policy::default()).unwrap().devices.len();
         assert_eq!(count(&request), 8);

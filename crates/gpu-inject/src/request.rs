@@ -1,6 +1,6 @@
 //! What a container asks for, read from its OCI config.
 
-use gpu_host::{Capabilities, Capability};
+use gpu_host::{Capabilities, Capability, Feature};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -11,9 +11,10 @@ use crate::policy::Policy;
 const REQUEST_MOUNTS: &str = "/var/run/nvidia-container-devices/";
 
 /// The devices asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Visible {
     /// Not a GPU container: unset, empty or `void`.
+    #[default]
     NotAsked,
     /// The driver's files without a GPU: `none`.
     NoGpu,
@@ -23,8 +24,20 @@ pub enum Visible {
     These(Vec<String>),
 }
 
+/// The IMEX channels asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Imex {
+    /// None.
+    #[default]
+    None,
+    /// Every channel of the host.
+    All,
+    /// These.
+    These(Vec<u32>),
+}
+
 /// What a container asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// Which devices.
     pub visible: Visible,
@@ -32,6 +45,14 @@ pub struct Request {
     pub capabilities: Capabilities,
     /// `NVIDIA_REQUIRE_*`, to be met all.
     pub requirements: Vec<String>,
+    /// `NVIDIA_GDS`, `NVIDIA_MOFED`, `NVIDIA_GDRCOPY`, `NVIDIA_NVSWITCH` = `enabled`.
+    pub features: Vec<Feature>,
+    /// `NVIDIA_IMEX_CHANNELS`.
+    pub imex: Imex,
+    /// `NVIDIA_MIG_CONFIG_DEVICES=all`: may partition the GPUs.
+    pub mig_config: bool,
+    /// `NVIDIA_MIG_MONITOR_DEVICES=all`: may watch all slices.
+    pub mig_monitor: bool,
 }
 
 /// The parts of an OCI config that a request is read from.
@@ -117,6 +138,7 @@ impl Request {
             visible,
             capabilities: capabilities(container, policy, legacy)?,
             requirements: requirements(container, policy),
+            ..Self::default()
         })
     }
 
