@@ -16,6 +16,7 @@ install -d -m 755 "$lib/bin"
 for name in nvidia-container-runtime-hook nvidia-container-runtime; do
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
+ln -sfn ../../../bin/gpusetup "$lib/bin/nvidia-ctk"
 install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
     "$dest/usr/lib/systemd/system/gpusetup-cdi.service"
 install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfiles.d/gpusetup.conf"

@@ -62,6 +62,9 @@ pub enum Command {
     /// The CDI spec
     #[command(subcommand)]
     Cdi(Cdi),
+    /// The policy file of the start path, with its comments kept
+    #[command(subcommand)]
+    Config(Config),
     /// Completions for a shell
     Completions {
         /// Which shell
@@ -148,4 +151,27 @@ pub enum Cdi {
     Check,
     /// Write spec and inventory anew where they are stale; run at boot by gpusetup-cdi.service
     Refresh,
+}
+
+/// Commands on /etc/nvidia-container-runtime/config.toml.
+#[derive(Subcommand, Debug)]
+pub enum Config {
+    /// Print the file; the defaults where there is none
+    Show,
+    /// Print every key with its default
+    Default,
+    /// Print one value
+    Get {
+        /// Such as `nvidia-container-runtime.mode`
+        key: String,
+    },
+    /// Change values; anything else in the file stays as it is
+    Set {
+        /// KEY=VALUE, lists with commas; a KEY alone is true
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Print the file as it would be; exits 2 if it would change
+        #[arg(long)]
+        dry_run: bool,
+    },
 }

@@ -24,6 +24,7 @@ mod image;
 mod journal;
 mod lock;
 mod log_file;
+mod nvidia_ctk;
 mod place;
 mod plan;
 mod receipt;
@@ -45,7 +46,14 @@ use host::Host;
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words = match nvidia_ctk::command_line(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(e) => {
+            report::say!("{e}");
+            return ExitCode::from(1);
+        }
+    };
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
@@ -96,6 +104,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Cdi(command) => commands::cdi::run(&host, common, command),
+        Command::Config(command) => commands::config::run(&host, common, command),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod cdi;
+pub mod config;
 pub mod detect;
 pub mod install;
 pub mod recover;

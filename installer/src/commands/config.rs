@@ -1,0 +1,183 @@
+//! `gpusetup config`: the policy file of the start path, read and edited with its comments kept.
+
+use std::path::Path;
+
+use gpu_inject::policy::{self, Policy};
+use serde_json::json;
+use toml_edit::{Array, Value};
+
+use crate::change::{Change, FileKind};
+use crate::cli::{Common, Config};
+use crate::edit::toml as edit;
+use crate::error::Error;
+use crate::host::Host;
+use crate::{commands, lock, report, write};
+
+/// Every key with its default; those without one are behind a `#`.
+const DEFAULT: &str = include_str!("../../config.toml");
+
+pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> {
+    let path = Path::new(policy::PATH);
+    match command {
+        Config::Default => report::result(DEFAULT),
+        Config::Show => report::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
+        Config::Get { key } => get(host, path, common, key)?,
+        Config::Set { settings, dry_run } => return set(host, path, common, settings, *dry_run),
+    }
+    Ok(0)
+}
+
+fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error> {
+    let keys: Vec<&str> = key.split('.').collect();
+    let of = |text: &str| -> Result<Option<Value>, Error> {
+        let document = edit::parse(text).map_err(|e| bad(path, &e))?;
+        Ok(edit::get(&document, &keys)
+            .and_then(|i| i.as_value())
+            .cloned())
+    };
+    let told = match host.text(path)? {
+        Some(text) => of(&text)?,
+        None => None,
+    };
+    let value = match told {
+        Some(value) => value,
+        None => of(DEFAULT)?
+            .or_else(|| known(key).is_some().then(|| Value::from("")))
+            .ok_or_else(|| unknown(key))?,
+    };
+    // Without the comment behind it.
+    let plain = match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value.decorated("", "").to_string(),
+    };
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            json!({"schema": 1, "key": key, "value": plain})
+        ));
+    } else {
+        report::result(&format!("{plain}\n"));
+    }
+    Ok(())
+}
+
+fn set(
+    host: &Host,
+    path: &Path,
+    common: &Common,
+    settings: &[String],
+    dry_run: bool,
+) -> Result<u8, Error> {
+    let before = host.text(path)?;
+    let mut values = Vec::new();
+    for setting in settings {
+        let (key, text) = setting.split_once('=').unwrap_or((setting, "true"));
+        let kind = known(key).ok_or_else(|| unknown(key))?;
+        let keys = key.split('.').map(str::to_owned).collect();
+        values.push((keys, like(&kind, text).map_err(|why| wrong(key, why))?));
+    }
+    let from = before.clone().unwrap_or_else(|| DEFAULT.into());
+    let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
+    // The start path reads it as we do: what it would refuse is not written.
+    Policy::from_toml(&after, path)?;
+    let change = Change {
+        path: path.into(),
+        before,
+        after: Some(after),
+        mode: 0o644,
+        why: format!("set {}", settings.join(", ")),
+        kind: FileKind::Own,
+    };
+    if dry_run {
+        report::result(change.after.as_deref().unwrap_or_default());
+        return Ok(if change.is_needed() { 2 } else { 0 });
+    }
+    commands::need_root_itself(host)?;
+    let _lock = lock::take(host)?;
+    if change.is_needed() {
+        write::put(host, &change, change.after.as_deref(), None)?;
+    }
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            json!({"schema": 1, "changed": change.is_needed()})
+        ));
+    }
+    Ok(0)
+}
+
+/// The default of a key, or an example where it has none: its type.
+fn known(key: &str) -> Option<Value> {
+    let with_examples: String = DEFAULT
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let document = edit::parse(&with_examples).ok()?;
+    let keys: Vec<&str> = key.split('.').collect();
+    edit::get(&document, &keys)?.as_value().cloned()
+}
+
+/// The text as a value of the same type; lists are split at commas.
+fn like(kind: &Value, text: &str) -> Result<Value, &'static str> {
+    match kind {
+        Value::Boolean(_) => match text {
+            "true" => Ok(true.into()),
+            "false" => Ok(false.into()),
+            _ => Err("true or false"),
+        },
+        Value::Array(_) => {
+            let words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+            Ok(Value::Array(words.collect::<Array>()))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+fn unknown(key: &str) -> Error {
+    Error::Usage(format!(
+        "{key}: no such key; gpusetup config default lists all"
+    ))
+}
+
+fn wrong(key: &str, wanted: &str) -> Error {
+    Error::Usage(format!("{key} takes {wanted}"))
+}
+
+fn bad(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::Config {
+        path: path.into(),
+        why: why.to_string(),
+        fix: format!("mend {}, or move it away", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_says_the_defaults() {
+        let read = Policy::from_toml(DEFAULT, Path::new(policy::PATH)).unwrap();
+        assert_eq!(read, Policy::default());
+    }
+
+    #[test]
+    fn every_key_has_a_type() {
+        for (key, text) in [
+            ("disable-require", "true"),
+            ("nvidia-container-cli.no-cgroups", "true"),
+            ("nvidia-container-runtime.runtimes", "crun,runc"),
+            ("features.ignore-imex-channel-requests", "false"),
+            ("swarm-resource", "A,B"),
+        ] {
+            let kind = known(key).unwrap_or_else(|| panic!("{key}"));
+            assert!(like(&kind, text).is_ok(), "{key}");
+        }
+        assert!(known("nvidia-container-runtime.moed").is_none());
+        assert!(known("Where").is_none());
+        assert!(like(&true.into(), "yes").is_err());
+    }
+}

@@ -1,0 +1,367 @@
+//! `nvidia-ctk`: what scripts and playbooks written for nvidia-container-toolkit call, as
+//! commands of ours. What has no counterpart is refused with the reason, never ignored: a
+//! script must not believe that something was done.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::Error;
+
+/// The name by which we are that program.
+const NAME: &str = "nvidia-ctk";
+
+/// Where hooks are.
+const HOOKS: &str = "/usr/lib/gpu-container/gpu-container";
+
+/// What a command line stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A command line of ours, its program's name first.
+    Ours(Vec<OsString>),
+    /// Another program of ours, and its arguments.
+    Hook(&'static str, Vec<OsString>),
+}
+
+/// The command line of ours that this process was started with, by whichever name. Becomes
+/// the hook where it stands for one.
+pub fn command_line(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+    let Some((program, rest)) = words.split_first().filter(|(first, _)| is_called(first)) else {
+        return Ok(words);
+    };
+    log::debug!("called as {}", program.display());
+    match meaning(rest)? {
+        Meaning::Ours(words) => Ok(words),
+        Meaning::Hook(program, args) => {
+            let source = Command::new(program).args(args).exec();
+            Err(Error::file(Path::new(program), "run")(source))
+        }
+    }
+}
+
+/// Whether a program called so is `nvidia-ctk`.
+fn is_called(program: &OsString) -> bool {
+    Path::new(program).file_name() == Some(NAME.as_ref())
+}
+
+/// Translates a command line (flags of nvidia-container-toolkit 1.20, `cmd/nvidia-ctk`).
+fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
+    let mut words = Words::read(args)?;
+    let mut ours = Vec::new();
+    // Its global flags; both forms of output are ours by default.
+    words
+        .take("debug")
+        .is_some()
+        .then(|| ours.push("--verbose".into()));
+    words
+        .take("d")
+        .is_some()
+        .then(|| ours.push("--verbose".into()));
+    words
+        .take("quiet")
+        .is_some()
+        .then(|| ours.push("--quiet".into()));
+    if words.take("version").is_some() || words.take("v").is_some() {
+        return Ok(Meaning::Ours(vec!["gpusetup".into(), "--version".into()]));
+    }
+    let command = words.command.clone();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    match command.as_slice() {
+        ["hook", ..] => {
+            let hook = std::iter::once("hook".into());
+            return Ok(Meaning::Hook(
+                HOOKS,
+                hook.chain(after(args, "hook")).collect(),
+            ));
+        }
+        ["runtime", "configure"] => configure(&mut words, &mut ours)?,
+        // The flags of these are the same in both.
+        ["cdi", "generate" | "list"] | ["system", _] => {
+            return Ok(Meaning::Ours(same(args, &command, &ours)));
+        }
+        ["cdi", "transform", "root"] => return Ok(Meaning::Ours(same(args, &command, &ours))),
+        ["config", "default" | "create-default" | "generate-default"] => {
+            ours.extend(["config", "default"].map(Into::into));
+        }
+        ["config"] => config(&mut words, &mut ours)?,
+        ["info"] => ours.push("detect".into()),
+        [] => ours.push("--help".into()),
+        other => {
+            return Err(Error::Usage(format!(
+                "nvidia-ctk {}: gpusetup has no such command",
+                other.join(" ")
+            )));
+        }
+    }
+    words.all_taken()?;
+    ours.insert(0, "gpusetup".into());
+    Ok(Meaning::Ours(ours))
+}
+
+/// Configures one engine and, like nvidia-ctk, restarts none.
+fn configure(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
+    let engine = words.value("runtime").unwrap_or_else(|| "docker".into());
+    if !["docker", "containerd", "crio"].contains(&engine.as_str()) {
+        return Err(Error::Usage(format!(
+            "nvidia-ctk runtime configure --runtime={engine}: unrecognized runtime; docker, containerd and crio are known. \
+             Podman needs none: it reads the CDI spec"
+        )));
+    }
+    let dry = words.flag(&["dry-run"])?;
+    ours.push(if dry { "plan".into() } else { "install".into() });
+    if !dry {
+        ours.push("--yes".into());
+    }
+    ours.extend(["--engine".into(), engine.into()]);
+    ours.extend(["--no-restart", "--no-verify"].map(Into::into));
+    if words.flag(&["nvidia-set-as-default", "set-as-default"])? {
+        ours.push("--default-runtime".into());
+    }
+    // gpusetup turns CDI on wherever the engine has it.
+    let _ = words.flag(&["cdi.enabled", "cdi.enable", "enable-cdi"])?;
+    for (flag, default) in [
+        ("nvidia-runtime-name", "nvidia"),
+        ("config-source", "file"),
+        ("config-mode", "config-file"),
+    ] {
+        let given = words.value(flag);
+        if given
+            .as_deref()
+            .is_some_and(|g| g != default && !g.is_empty())
+        {
+            return Err(no_counterpart(flag));
+        }
+    }
+    Ok(())
+}
+
+fn config(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
+    ours.push("config".into());
+    let sets = words.values("set");
+    let in_place = words.flag(&["in-place", "i"])?;
+    match (sets.is_empty(), in_place) {
+        (true, false) => ours.push("show".into()),
+        (true, true) => ours.push("set".into()),
+        (false, true) => {
+            ours.push("set".into());
+            ours.extend(sets.into_iter().map(OsString::from));
+        }
+        (false, false) => {
+            ours.extend(["set", "--dry-run"].map(Into::into));
+            ours.extend(sets.into_iter().map(OsString::from));
+        }
+    }
+    Ok(())
+}
+
+fn no_counterpart(flag: &str) -> Error {
+    Error::Usage(format!(
+        "nvidia-ctk --{flag}: gpusetup decides that by the engine it finds; run gpusetup plan to see what it would do"
+    ))
+}
+
+/// Our global flags, then everything from the command on as it is.
+fn same(args: &[OsString], command: &[&str], globals: &[OsString]) -> Vec<OsString> {
+    let mut ours: Vec<OsString> = vec!["gpusetup".into()];
+    ours.extend_from_slice(globals);
+    let first = command.first().copied().unwrap_or_default();
+    ours.push(first.into());
+    ours.extend(after(args, first));
+    ours
+}
+
+fn after(args: &[OsString], word: &str) -> Vec<OsString> {
+    let rest = args.iter().skip_while(|a| *a != word).skip(1);
+    rest.cloned().collect()
+}
+
+/// A command line taken apart: the command, and flags with one dash or two.
+struct Words {
+    command: Vec<String>,
+    flags: Vec<(String, String)>,
+}
+
+/// Flags that stand alone; every other one has a value.
+const ALONE: [&str; 17] = [
+    "debug",
+    "d",
+    "quiet",
+    "version",
+    "v",
+    "help",
+    "h",
+    "dry-run",
+    "nvidia-set-as-default",
+    "set-as-default",
+    "cdi.enabled",
+    "cdi.enable",
+    "enable-cdi",
+    "in-place",
+    "i",
+    "no-all-device",
+    "control-devices",
+];
+
+impl Words {
+    fn read(args: &[OsString]) -> Result<Self, Error> {
+        let mut words = Self {
+            command: Vec::new(),
+            flags: Vec::new(),
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_str().ok_or_else(|| {
+                Error::Usage(format!("nvidia-ctk: {} is not UTF-8", arg.display()))
+            })?;
+            let Some(flag) = text.strip_prefix('-') else {
+                words.command.push(text.to_owned());
+                continue;
+            };
+            let flag = flag.trim_start_matches('-');
+            let (name, value) = match flag.split_once('=') {
+                Some((name, value)) => (name, value),
+                None if ALONE.contains(&flag) => (flag, "true"),
+                None => (
+                    flag,
+                    args.next().and_then(|v| v.to_str()).unwrap_or_default(),
+                ),
+            };
+            words.flags.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(words)
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.flags.iter().position(|(n, _)| n == name)?;
+        Some(self.flags.remove(at).1)
+    }
+
+    /// A flag that is on, off (`=false`) or not there.
+    fn flag(&mut self, names: &[&str]) -> Result<bool, Error> {
+        let mut on = false;
+        for name in names {
+            while let Some(value) = self.take(name) {
+                on = match value.as_str() {
+                    "true" | "1" => true,
+                    "false" | "0" => false,
+                    other => {
+                        let why = format!("nvidia-ctk --{name}={other}: neither true nor false");
+                        return Err(Error::Usage(why));
+                    }
+                };
+            }
+        }
+        Ok(on)
+    }
+
+    /// The last one given.
+    fn value(&mut self, name: &str) -> Option<String> {
+        self.values(name).pop()
+    }
+
+    fn values(&mut self, name: &str) -> Vec<String> {
+        std::iter::from_fn(|| self.take(name)).collect()
+    }
+
+    fn all_taken(&self) -> Result<(), Error> {
+        match self.flags.first() {
+            Some((flag, _)) => Err(no_counterpart(flag)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<String, Error> {
+        let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+        meaning(&args).map(|meaning| match meaning {
+            Meaning::Ours(words) => words.join(" ".as_ref()).into_string().unwrap(),
+            Meaning::Hook(program, words) => {
+                format!("{program} {}", words.join(" ".as_ref()).to_str().unwrap())
+            }
+        })
+    }
+
+    #[test]
+    fn runtime_configure_sets_up_one_engine_and_restarts_none() {
+        for (theirs, ours) in [
+            ("", "install --yes --engine docker --no-restart --no-verify"),
+            (
+                "--runtime=containerd --set-as-default --cdi.enabled",
+                "install --yes --engine containerd --no-restart --no-verify --default-runtime",
+            ),
+            (
+                "--runtime crio --dry-run --nvidia-set-as-default=false",
+                "plan --engine crio --no-restart --no-verify",
+            ),
+        ] {
+            let line = format!("runtime configure {theirs}");
+            assert_eq!(of(&line).unwrap(), format!("gpusetup {ours}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_refused() {
+        for line in [
+            "runtime configure --runtime=podman",
+            "runtime configure --config=/tmp/x",
+            "runtime configure --drop-in-config=",
+            "runtime configure --nvidia-runtime-name=gpu",
+            "runtime configure --config-mode=oci-hook",
+            "runtime configure --dry-run=perhaps",
+            "runtime remove",
+            "config --output /tmp/x",
+        ] {
+            assert!(of(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_with_the_same_flags_stay_as_they_are() {
+        for (theirs, ours) in [
+            (
+                "--debug cdi generate --output=/var/run/cdi/nvidia.yaml --device-name-strategy index",
+                "--verbose cdi generate --output=/var/run/cdi/nvidia.yaml --device-name-strategy index",
+            ),
+            ("cdi list", "cdi list"),
+            (
+                "cdi transform root --from /a --to /b --input=-",
+                "cdi transform root --from /a --to /b --input=-",
+            ),
+            (
+                "-q system create-device-nodes --control-devices",
+                "system create-device-nodes --control-devices",
+            ),
+            (
+                "config --set a.b=1 --set c=x --in-place",
+                "config set a.b=1 c=x",
+            ),
+            ("config --set a.b=1", "config set --dry-run a.b=1"),
+            ("config", "config show"),
+            ("config default", "config default"),
+            ("info", "detect"),
+            ("--version", "--version"),
+        ] {
+            let theirs = theirs.replace("-q ", "");
+            assert_eq!(of(&theirs).unwrap(), format!("gpusetup {ours}"), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn hooks_are_the_start_paths() {
+        assert_eq!(
+            of("--quiet hook create-symlinks --link a::/b").unwrap(),
+            "/usr/lib/gpu-container/gpu-container hook create-symlinks --link a::/b"
+        );
+    }
+
+    #[test]
+    fn only_by_its_name() {
+        assert!(is_called(&"/usr/lib/gpu-container/bin/nvidia-ctk".into()));
+        assert!(!is_called(&"/usr/bin/gpusetup".into()));
+    }
+}

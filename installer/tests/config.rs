@@ -1,0 +1,111 @@
+//! `gpusetup config` on a file with comments, and a script written for `nvidia-ctk`.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+use fixture::Tree;
+
+const PATH: &str = "etc/nvidia-container-runtime/config.toml";
+const MINE: &str = "# ours since 2019\ndisable-require = true # kept\nodd-key = 7\n\n\
+    [nvidia-container-runtime]\nruntimes = [ \"runc\" ]   # only\n";
+
+fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+#[test]
+fn config_set_keeps_comments_and_unknown_keys() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    tree.write(PATH, MINE);
+    let set = [
+        "config",
+        "set",
+        "disable-require=false",
+        "nvidia-container-runtime.mode=cdi",
+    ];
+    let out = tree.run(&set);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    let wanted = MINE
+        .replace("= true # kept", "= false # kept")
+        .replace("# only\n", "# only\nmode = \"cdi\"\n");
+    assert_eq!(tree.read(PATH), wanted);
+    let again = tree.run(&["config", "set", "--json", "disable-require=false"]);
+    assert!(
+        text(&again).contains("\"changed\":false"),
+        "{}",
+        text(&again)
+    );
+    let got = tree.run(&["config", "get", "nvidia-container-runtime.runtimes"]);
+    assert_eq!(text(&got).trim(), "[ \"runc\" ]");
+}
+
+#[test]
+fn config_of_a_host_without_the_file_is_the_default() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    let shown = text(&tree.run(&["config", "show"]));
+    assert_eq!(shown, text(&tree.run(&["config", "default"])));
+    let got = tree.run(&["config", "get", "nvidia-container-runtime.mode"]);
+    assert_eq!(text(&got), "auto\n");
+    let dry = tree.run(&[
+        "config",
+        "set",
+        "--dry-run",
+        "nvidia-container-runtime.mode=cdi",
+    ]);
+    assert_eq!(dry.status.code(), Some(2));
+    assert_eq!(
+        text(&dry),
+        shown.replace("mode = \"auto\"", "mode = \"cdi\"")
+    );
+    assert_eq!(tree.read_if_there(PATH), None);
+    tree.run(&["config", "set", "nvidia-container-cli.no-cgroups"]);
+    let written = tree.read(PATH);
+    assert!(written.contains("no-cgroups = true") && written.contains("# Leave the device cgroup"));
+}
+
+#[test]
+fn config_refuses_what_the_start_path_would_refuse() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    tree.write(PATH, MINE);
+    for setting in [
+        "nvidia-container-runtime.moed=cdi",
+        "disable-require=perhaps",
+        "supported-driver-capabilities=gpu",
+        "odd-key.below=1",
+    ] {
+        let out = tree.run(&["config", "set", setting]);
+        assert!(
+            matches!(out.status.code(), Some(1 | 4)),
+            "{setting}: {}",
+            text(&out)
+        );
+        assert_eq!(tree.read(PATH), MINE, "{setting}");
+    }
+    tree.write(PATH, "[broken");
+    let out = tree.run(&["config", "set", "disable-require=false"]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    assert_eq!(tree.read(PATH), "[broken");
+}
+
+#[test]
+fn nvidia_ctk_configures_by_our_rules() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    // Its name is all that tells; the tree stands in for the host.
+    let ctk = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_gpusetup"))
+            .arg0("/usr/lib/gpu-container/bin/nvidia-ctk")
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    let out = ctk(&["runtime", "configure", "--runtime=podman"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out).contains("Podman needs none"), "{}", text(&out));
+    let out = ctk(&["--version"]);
+    assert!(text(&out).starts_with("gpusetup "), "{}", text(&out));
+    let out = ctk(&["config", "default"]);
+    assert_eq!(text(&out), text(&tree.run(&["config", "default"])));
+}
