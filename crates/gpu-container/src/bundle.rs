@@ -64,22 +64,56 @@ impl Bundle {
 pub(crate) struct State {
     pub(crate) pid: i32,
     pub(crate) bundle: Bundle,
+    /// crun says where the root file system is; config.json may be nobody's to read in a
+    /// user namespace.
+    root: Option<PathBuf>,
 }
 
 impl State {
     pub(crate) fn from_stdin() -> Result<Self, Error> {
-        let state = json(std::io::stdin())
-            .map_err(|why| Error::State(format!("container state on standard input: {why}")))?;
-        let missing = |key| Error::State(format!("container state on standard input: no {key}"));
-        let dir = state.get("bundle").and_then(Value::as_str);
+        Self::read(std::io::stdin(), "standard input")
+    }
+
+    /// From that file; from standard input where there is none, or `-`.
+    pub(crate) fn from(file: Option<&Path>) -> Result<Self, Error> {
+        match file.filter(|f| *f != Path::new("-") && !f.as_os_str().is_empty()) {
+            Some(path) => {
+                let file = File::open(path).map_err(|e| host(path, e))?;
+                Self::read(file, &path.display().to_string())
+            }
+            None => Self::from_stdin(),
+        }
+    }
+
+    fn read(from: impl Read, name: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::State(format!("container state on {name}: {why}"));
+        let state = json(from).map_err(wrong)?;
+        let text = |key| {
+            state
+                .get(key)
+                .and_then(Value::as_str)
+                .filter(|t| !t.is_empty())
+        };
+        // runc before 17.06 called it bundlePath.
+        let dir = text("bundle").or_else(|| text("bundlePath"));
+        let dir = dir.ok_or_else(|| wrong("no bundle".into()))?;
         Ok(Self {
             pid: state
                 .get("pid")
                 .and_then(Value::as_i64)
                 .and_then(|p| i32::try_from(p).ok())
                 .unwrap_or(0),
-            bundle: Bundle::at(Path::new(dir.ok_or_else(|| missing("bundle"))?)),
+            root: text("root").map(|root| Path::new(dir).join(root)),
+            bundle: Bundle::at(Path::new(dir)),
         })
+    }
+
+    /// Where the root file system is, as the runtime sees it.
+    pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
+        match &self.root {
+            Some(root) => Ok(root.clone()),
+            None => self.bundle.rootfs(&self.bundle.config()?),
+        }
     }
 }
 

@@ -40,11 +40,13 @@ fn main() -> ExitCode {
         Some(name) => name.into(),
     };
     match applet.to_str().unwrap_or_default() {
-        "runtime" | "gpu-container-runtime" | "nvidia-container-runtime" => runtime::run(&args),
+        "runtime" => runtime::run("", &args),
         "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
         "prestart" => prestart::run(&[OsString::from("prestart")]),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
         "probe" | "gpu-container-probe" => probe::run(&args),
+        // After the hook, whose name begins like one.
+        name if runtime::is_name(name) => runtime::run(name, &args),
         "--version" => {
             println!("gpu-container {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

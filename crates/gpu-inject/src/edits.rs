@@ -31,6 +31,9 @@ pub struct Edits {
     /// Bit N for the GPU of minor N: what `EGLVisibleDGPUDevices` in the container's
     /// application profile says (libnvidia-container `nvc_mount.c`).
     pub egl_devices: Option<u64>,
+    /// The same from the nodes found in the container's own `/dev`, for edits that are made
+    /// before it is known which GPUs a container gets: those of a CDI spec.
+    pub egl_devices_by_nodes: bool,
 }
 
 /// What decides between the libraries in an image's `/usr/local/cuda/compat` and the
@@ -41,7 +44,13 @@ pub struct CudaCompat {
     pub driver: String,
     /// Highest CUDA version of that driver, where known.
     pub cuda: Option<(u32, u32)>,
+    /// Where the image has its libraries; [`COMPAT_ROOT`] where `None`.
+    pub root: Option<PathBuf>,
 }
+
+/// Where the packages `cuda-compat-*` put their libraries (CUDA Compatibility, "Installing
+/// the Forward Compatibility Package").
+pub const COMPAT_ROOT: &str = "/usr/local/cuda/compat";
 
 /// How a mount's flags are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,23 +29,51 @@ pub enum Error {
         "NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all"
     )]
     Capability(String),
-    /// The container asks by environment but policy lets only privileged ones do so.
+    /// An IMEX channel that is none.
     #[error(
-        "policy: an unprivileged container may not ask for GPUs by NVIDIA_VISIBLE_DEVICES (accept-nvidia-visible-devices-envvar-when-unprivileged in {0})"
+        "NVIDIA_IMEX_CHANNELS: {0:?} is no channel; one is a number from 0 to 1048575, channelN, or all"
     )]
-    Unprivileged(PathBuf),
-    /// A requirement of the image is not met.
+    ImexChannel(String),
+    /// An IMEX channel that the host does not have.
+    #[error("no IMEX channel {id} on this host; there are {there}")]
+    NoSuchChannel {
+        /// As asked for.
+        id: u32,
+        /// Those there are.
+        there: String,
+    },
+    /// The container asks for something besides GPUs that this host does not have.
+    #[error("no devices for {asked} on this host; there are some for {there}")]
+    NoSuchFeature {
+        /// The variable's or CDI class's word.
+        asked: &'static str,
+        /// What there is.
+        there: String,
+    },
+    /// The container may partition GPUs or watch their slices, and cannot.
+    #[error("{name}: {why}")]
+    MigControl {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A requirement of the image is not met. The words up to the bracket are
+    /// libnvidia-container's (`src/cli/dsl.c`), which tools look for.
     #[error(
-        "the image requires {requirement}, this host has {has}; set NVIDIA_DISABLE_REQUIRE=1 to start it all the same"
+        "requirement error: unsatisfied condition: {condition}{} ({has}; NVIDIA_DISABLE_REQUIRE=1 starts it all the same)",
+        advice(condition)
     )]
     Requirement {
-        /// As the image says it.
-        requirement: String,
+        /// The first alternative of what the image says.
+        condition: String,
         /// What the host has.
         has: String,
     },
     /// A requirement that cannot be read.
-    #[error("requirement {0:?} cannot be read; it should look like cuda>=12.4")]
+    #[error(
+        "requirement error: invalid expression: {0:?}; a condition looks like cuda>=12.4 and is one of cuda, driver, arch, brand"
+    )]
     BadRequirement(String),
     /// config.toml cannot be used.
     #[error("{path}: {why}")]
@@ -90,6 +118,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// What libnvidia-container adds for a CUDA version that is too old.
+fn advice(condition: &str) -> &'static str {
+    if condition.starts_with("cuda>=") {
+        ", please update your driver to a newer version, or use an earlier cuda container"
+    } else {
+        ""
+    }
 }
 
 impl Error {

@@ -7,21 +7,26 @@
 //! never by a path string. unsafe is in `live/sys.rs` and nowhere else.
 #![deny(unsafe_code)]
 
+mod compat;
 pub mod edits;
+mod elf;
 pub mod error;
+mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod generate;
 pub mod inventory_store;
 pub mod ldcache;
 pub mod live;
+mod look;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
+mod profile;
 pub mod request;
 pub mod requirements;
 pub mod rootfs;
 pub mod spec;
 
-pub use edits::{CudaCompat, Edits, Library, Mount, MountKind};
+pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind};
 pub use error::Error;

@@ -1,12 +1,16 @@
-//! What a container needs besides mounts and nodes: links and the loader's cache.
+//! What a container needs besides mounts and nodes: links, the loader's cache, and the
+//! driver's application profile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::Link;
 
-use crate::edits::Library;
+use crate::compat;
+use crate::edits::{CudaCompat, Edits, Library};
 use crate::error::Error;
+use crate::folders;
 use crate::ldcache;
+use crate::profile;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
@@ -14,10 +18,72 @@ const CACHE: &str = "/etc/ld.so.cache";
 const CACHE_LIMIT: u64 = 16 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
+/// What one hook of the vendor's says to another: the directory of the compatibility
+/// libraries that were found right.
+const COMPAT_CONF: &str = "/etc/ld.so.conf.d/00-compat-gpu-container.conf";
+/// A path, a line.
+const COMPAT_CONF_LIMIT: u64 = 8192;
 
-/// Makes SONAME links beside the libraries, the other links, and the cache, in the
-/// root file system of a container that has not started yet.
-pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) -> Result<(), Error> {
+/// Makes SONAME links beside the libraries, the other links, the cache, and the application
+/// profile, in the root file system of a container that has not started yet. Of `edits` the
+/// mounts and nodes are there already, or will be.
+pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
+    let Edits {
+        libraries, links, ..
+    } = edits;
+    name_libraries(rootfs, libraries)?;
+    for link in links {
+        rootfs.symlink(&link.path, &link.target)?;
+    }
+    let compat = edits
+        .cuda_compat
+        .as_ref()
+        .and_then(|c| compat::libraries(rootfs, c));
+    write_cache(rootfs, compat, &named(libraries, links))?;
+    write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
+}
+
+/// What `ldconfig` would do for the libraries in these directories, in the container's root
+/// file system (`nvidia-cdi-hook update-ldcache`).
+pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Error> {
+    let libraries = folders::libraries(rootfs, directories);
+    name_libraries(rootfs, &libraries)?;
+    let compat = rootfs
+        .read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT)
+        .ok()
+        .flatten()
+        .and_then(|text| String::from_utf8(text).ok())
+        .map(|text| PathBuf::from(text.trim()))
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| {
+            let found = folders::libraries(rootfs, std::slice::from_ref(&dir));
+            (dir, found)
+        });
+    write_cache(rootfs, compat, &libraries)
+}
+
+/// Notes the directory of the image's compatibility libraries for the [`refresh_cache`] to
+/// come, where they are right for this driver (`nvidia-cdi-hook enable-cuda-compat`).
+pub fn note_cuda_compat(rootfs: &Rootfs, wanted: &CudaCompat) -> Result<(), Error> {
+    let text = match compat::libraries(rootfs, wanted) {
+        Some((dir, _)) => format!("{}\n", dir.display()),
+        // That of an earlier start of the same container, under another driver.
+        None if rootfs.exists(Path::new(COMPAT_CONF)) => String::new(),
+        None => return Ok(()),
+    };
+    rootfs.write(Path::new(COMPAT_CONF), text.as_bytes(), 0o644)
+}
+
+/// The application profile for GPUs of these bits, or for those found in the container.
+pub fn write_profile(rootfs: &Rootfs, devices: Option<u64>, by_nodes: bool) -> Result<(), Error> {
+    let found = || by_nodes.then(|| profile::visible(rootfs)).flatten();
+    match devices.or_else(found) {
+        Some(devices) => profile::write(rootfs, devices),
+        None => Ok(()),
+    }
+}
+
+fn name_libraries(rootfs: &Rootfs, libraries: &[Library]) -> Result<(), Error> {
     for library in libraries {
         let name = library.path.file_name().map(Path::new);
         let dir = library.path.parent().unwrap_or(Path::new("/"));
@@ -26,10 +92,19 @@ pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) ->
             rootfs.symlink(&dir.join(&library.soname), name)?;
         }
     }
-    for link in links {
-        rootfs.symlink(&link.path, &link.target)?;
-    }
-    if libraries.is_empty() {
+    Ok(())
+}
+
+/// The image's own compatibility libraries first, then ours, then the rest of the image's.
+fn write_cache(
+    rootfs: &Rootfs,
+    compat: Option<(PathBuf, Vec<Library>)>,
+    libraries: &[Library],
+) -> Result<(), Error> {
+    let (compat_dir, compat) = compat.unzip();
+    let compat = compat.unwrap_or_default();
+    let all: Vec<Library> = compat.iter().chain(libraries).cloned().collect();
+    if all.is_empty() {
         return Ok(());
     }
     // A cache we cannot read (too long, a loop of links) is replaced by one that works.
@@ -40,12 +115,13 @@ pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) ->
         .unwrap_or_default();
     rootfs.write(
         Path::new(CACHE),
-        &ldcache::with_libraries(&image, &named(libraries, links)),
+        &ldcache::with_libraries(&image, &all),
         0o644,
     )?;
     // A later ldconfig in the container finds our directories too.
     if rootfs.exists(Path::new(CONF_DIR)) {
-        rootfs.write(Path::new(CONF), directories(libraries).as_bytes(), 0o644)?;
+        let text = directories(compat_dir.as_deref(), libraries);
+        rootfs.write(Path::new(CONF), text.as_bytes(), 0o644)?;
     }
     Ok(())
 }
@@ -70,19 +146,22 @@ fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
     libraries.iter().cloned().chain(by_links).collect()
 }
 
-fn directories(libraries: &[Library]) -> String {
-    let mut dirs: Vec<_> = libraries
-        .iter()
-        .filter_map(|l| Some(l.path.parent()?.display().to_string()))
-        .collect();
+/// A line for each; where two have a library of one name, ldconfig takes the first's.
+fn directories(first: Option<&Path>, libraries: &[Library]) -> String {
+    let mut dirs: Vec<&Path> = libraries.iter().filter_map(|l| l.path.parent()).collect();
     dirs.sort();
     dirs.dedup();
-    dirs.iter().flat_map(|d| [d.as_str(), "\n"]).collect()
+    first
+        .into_iter()
+        .chain(dirs)
+        .map(|d| format!("{}\n", d.display()))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::tests::object;
 
     #[test]
     fn the_loader_finds_development_links_too() {
@@ -103,5 +182,86 @@ mod tests {
         ];
         let found = named(std::slice::from_ref(&cuda), &links);
         assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+    }
+
+    const LIB: &str = "usr/lib";
+
+    fn image_with_compat(version: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for made in ["usr/local/cuda/compat", "etc/ld.so.conf.d", LIB] {
+            std::fs::create_dir_all(dir.path().join(made)).unwrap();
+        }
+        let compat = dir.path().join("usr/local/cuda/compat");
+        let file = format!("libcuda.so.{version}");
+        std::fs::write(compat.join(&file), object("libcuda.so.1", None)).unwrap();
+        std::os::unix::fs::symlink(&file, compat.join("libcuda.so.1")).unwrap();
+        dir
+    }
+
+    fn cuda_of(dir: &tempfile::TempDir) -> PathBuf {
+        let cache = std::fs::read(dir.path().join("etc/ld.so.cache")).unwrap();
+        let entries = gpu_host::ldcache::parse(&cache).unwrap();
+        let found = entries.into_iter().find(|e| e.soname == "libcuda.so.1");
+        found.unwrap().path
+    }
+
+    fn text_of(dir: &tempfile::TempDir, path: &str) -> String {
+        std::fs::read_to_string(dir.path().join(path)).unwrap()
+    }
+
+    #[test]
+    fn compatibility_libraries_come_first_only_where_they_are_right() {
+        let dir = image_with_compat("575.57.08");
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let edits = |driver: &str| Edits {
+            libraries: vec![Library {
+                path: format!("/usr/lib/libcuda.so.{driver}").into(),
+                soname: "libcuda.so.1".into(),
+                compat32: false,
+            }],
+            cuda_compat: Some(CudaCompat {
+                driver: driver.into(),
+                cuda: None,
+                root: None,
+            }),
+            ..Edits::default()
+        };
+        prepare_rootfs(&rootfs, &edits("550.1")).unwrap();
+        assert_eq!(
+            cuda_of(&dir),
+            Path::new("/usr/local/cuda/compat/libcuda.so.1")
+        );
+        let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
+        assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
+        // The same container, started again under a newer driver.
+        prepare_rootfs(&rootfs, &edits("580.1")).unwrap();
+        assert_eq!(cuda_of(&dir), Path::new("/usr/lib/libcuda.so.580.1"));
+        let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
+        assert_eq!(conf, "/usr/lib\n");
+    }
+
+    #[test]
+    fn the_vendors_two_hooks_do_the_same_one_after_the_other() {
+        let dir = image_with_compat("575.57.08");
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let driver = dir.path().join(LIB).join("libcuda.so.550.1");
+        std::fs::write(driver, object("libcuda.so.1", None)).unwrap();
+        let compat = |driver: &str| CudaCompat {
+            driver: driver.into(),
+            cuda: None,
+            root: None,
+        };
+        let folders = [PathBuf::from("/usr/lib")];
+        note_cuda_compat(&rootfs, &compat("550.1")).unwrap();
+        refresh_cache(&rootfs, &folders).unwrap();
+        assert!(cuda_of(&dir).starts_with("/usr/local/cuda/compat"));
+        let link = std::fs::read_link(dir.path().join("usr/lib/libcuda.so.1")).unwrap();
+        assert_eq!(link, Path::new("libcuda.so.550.1"));
+        note_cuda_compat(&rootfs, &compat("580.1")).unwrap();
+        refresh_cache(&rootfs, &folders).unwrap();
+        assert!(cuda_of(&dir).starts_with("/usr/lib"));
+        // However often: no file more than these.
+        let names = std::fs::read_dir(dir.path().join("etc/ld.so.conf.d")).unwrap();
+        assert_eq!(names.count(), 2);
     }
 }

@@ -57,7 +57,7 @@ impl Rootfs {
         Ok(Self { fd })
     }
 
-    fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    pub(crate) fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);

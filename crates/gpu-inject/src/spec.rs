@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use cdi::{ContainerEdits, DeviceNode, Hook, Mount as CdiMount};
+use gpu_host::Link;
 use serde_json::Value;
 
-use crate::edits::{Edits, Mount, MountKind};
+use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
 use crate::error::Error;
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
@@ -78,31 +79,206 @@ fn mount(mount: &Mount) -> CdiMount {
 
 /// One hook for everything that mounts and nodes cannot say; none where that is nothing.
 fn hooks(edits: &Edits, hook: &Path) -> Vec<Hook> {
-    if edits.libraries.is_empty() && edits.links.is_empty() && !edits.forbid_device_node_creation {
+    let args = arguments(edits);
+    if args.is_empty() {
         return Vec::new();
     }
-    let mut args = vec!["gpu-container-hook".to_owned(), "cdi".to_owned()];
+    let name = ["gpu-container-hook", "cdi"].map(str::to_owned);
+    vec![Hook {
+        hook_name: "createContainer".into(),
+        path: hook.to_owned(),
+        args: name.into_iter().chain(args).collect(),
+        env: vec![HOOK_ENV.into()],
+        timeout: None,
+    }]
+}
+
+/// What our hook is told, in the words that [`read_arguments`] reads.
+fn arguments(edits: &Edits) -> Vec<String> {
+    let mut args = Vec::new();
+    let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
     for library in &edits.libraries {
         let flag = if library.compat32 {
             "--library32"
         } else {
             "--library"
         };
-        args.push(flag.into());
-        args.push(format!("{}={}", library.path.display(), library.soname));
+        add(
+            flag,
+            format!("{}={}", library.path.display(), library.soname),
+        );
     }
     for link in &edits.links {
-        args.push("--link".into());
-        args.push(format!("{}={}", link.path.display(), link.target.display()));
+        add(
+            "--link",
+            format!("{}={}", link.path.display(), link.target.display()),
+        );
+    }
+    // Both are nothing by themselves: they go with libraries and with GPUs.
+    if let Some(compat) = &edits.cuda_compat {
+        let cuda = compat
+            .cuda
+            .map(|(major, minor)| format!(",{major}.{minor}"));
+        add(
+            "--cuda-compat",
+            format!("{}{}", compat.driver, cuda.unwrap_or_default()),
+        );
+        if let Some(root) = &compat.root {
+            add("--cuda-compat-root", root.display().to_string());
+        }
+    }
+    match edits.egl_devices {
+        Some(mask) => add("--egl-devices", format!("{mask:#x}")),
+        None if edits.egl_devices_by_nodes => add("--egl-devices", BY_NODES.into()),
+        None => {}
     }
     if edits.forbid_device_node_creation {
         args.push("--forbid-device-nodes".into());
     }
-    vec![Hook {
-        hook_name: "createContainer".into(),
-        path: hook.to_owned(),
-        args,
-        env: vec![HOOK_ENV.into()],
-        timeout: None,
-    }]
+    args
+}
+
+/// In place of a mask: look at the container's nodes.
+const BY_NODES: &str = "nodes";
+
+/// The part of edits that our hook carries out, from its arguments.
+pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
+    let mut edits = Edits::default();
+    let mut args = args.iter().map(String::as_str);
+    while let Some(flag) = args.next() {
+        if flag == "--forbid-device-nodes" {
+            edits.forbid_device_node_creation = true;
+            continue;
+        }
+        let bad = |wanted: &str| Error::State(format!("gpu-container-hook: {flag} needs {wanted}"));
+        let value = args.next().filter(|v| !v.is_empty());
+        let pair = || {
+            value
+                .and_then(|v| v.split_once('='))
+                .filter(|(path, value)| path.starts_with('/') && !value.is_empty())
+                .ok_or_else(|| bad("/PATH=VALUE"))
+        };
+        match flag {
+            "--library" | "--library32" => {
+                let (path, soname) = pair()?;
+                edits.libraries.push(Library {
+                    path: path.into(),
+                    soname: soname.into(),
+                    compat32: flag == "--library32",
+                });
+            }
+            "--link" => {
+                let (path, target) = pair()?;
+                edits.links.push(Link {
+                    path: path.into(),
+                    target: target.into(),
+                });
+            }
+            "--cuda-compat" => {
+                let value = value.ok_or_else(|| bad("DRIVER[,CUDA]"))?;
+                let (driver, cuda) = value.split_once(',').unwrap_or((value, ""));
+                let cuda = (!cuda.is_empty())
+                    .then(|| version_pair(cuda).ok_or_else(|| bad("DRIVER[,CUDA]")))
+                    .transpose()?;
+                edits.cuda_compat = Some(CudaCompat {
+                    driver: driver.into(),
+                    cuda,
+                    root: None,
+                });
+            }
+            "--cuda-compat-root" => {
+                let root = value.filter(|v| v.starts_with('/'));
+                let root = root.ok_or_else(|| bad("/DIRECTORY"))?;
+                let compat = edits.cuda_compat.as_mut();
+                compat.ok_or_else(|| bad("--cuda-compat before it"))?.root = Some(root.into());
+            }
+            "--egl-devices" => match value {
+                Some(BY_NODES) => edits.egl_devices_by_nodes = true,
+                mask => {
+                    let mask = mask.and_then(|m| m.strip_prefix("0x"));
+                    let mask = mask.and_then(|m| u64::from_str_radix(m, 16).ok());
+                    edits.egl_devices = Some(mask.ok_or_else(|| bad("0xMASK or nodes"))?);
+                }
+            },
+            _ => {
+                return Err(Error::State(format!(
+                    "gpu-container-hook: unknown flag {flag:?}"
+                )));
+            }
+        }
+    }
+    Ok(edits)
+}
+
+/// `12.4` as numbers.
+pub fn version_pair(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Edits {
+        let library = |path: &str, compat32| Library {
+            path: path.into(),
+            soname: "a.so.1".into(),
+            compat32,
+        };
+        Edits {
+            libraries: vec![library("/l/a.so.5", false), library("/m/a.so.5", true)],
+            links: vec![Link {
+                path: "/l/b".into(),
+                target: "c=d".into(),
+            }],
+            forbid_device_node_creation: true,
+            cuda_compat: Some(CudaCompat {
+                driver: "580.65.06".into(),
+                cuda: Some((13, 0)),
+                root: Some("/compat".into()),
+            }),
+            egl_devices: Some(0b101),
+            ..Edits::default()
+        }
+    }
+
+    #[test]
+    fn the_hook_reads_what_it_is_told() {
+        let by_nodes = Edits {
+            egl_devices_by_nodes: true,
+            cuda_compat: Some(CudaCompat {
+                driver: "580".into(),
+                cuda: None,
+                root: None,
+            }),
+            ..Edits::default()
+        };
+        for edits in [full(), by_nodes, Edits::default()] {
+            assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
+        }
+        let made = hooks(&full(), Path::new("/hook"));
+        assert_eq!(made[0].args[..2], ["gpu-container-hook", "cdi"]);
+        assert!(made[0].args.iter().any(|a| a == "580.65.06,13.0"));
+        assert!(made[0].args.iter().any(|a| a == "0x5"));
+        assert!(hooks(&Edits::default(), Path::new("/hook")).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in [
+            "--library",
+            "--library a=b",
+            "--link /a",
+            "--odd /a=b",
+            "--cuda-compat",
+            "--cuda-compat 580,x",
+            "--cuda-compat-root /x",
+            "--egl-devices 5",
+            "--egl-devices",
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert!(read_arguments(&args).is_err(), "{line}");
+        }
+    }
 }

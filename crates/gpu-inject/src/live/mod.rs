@@ -45,7 +45,7 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<(), Error> {
     // than it can: its file systems may have no name for the host's root.
     process.enter_user_namespace()?;
     mounts::place(&rootfs, taken)?;
-    prepare_rootfs(&rootfs, &edits.libraries, &edits.links)
+    prepare_rootfs(&rootfs, edits)
 }
 
 /// Gives a `/proc/driver/nvidia/params` that forbids device nodes, where the container

@@ -1,0 +1,100 @@
+//! Flags as nvidia-cdi-hook takes them: `--flag value`, `--flag=value`, one dash or two.
+
+use std::path::Path;
+
+use gpu_inject::Error;
+
+use crate::bundle::State;
+
+/// The values of a hook's flags, in order.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    values: Vec<(String, String)>,
+}
+
+impl Flags {
+    /// Every flag must be one of `known`; all have a value.
+    pub(super) fn read(hook: &str, args: &[String], known: &[&str]) -> Result<Self, Error> {
+        let bad = |what: String| Error::State(format!("{hook}: {what}"));
+        let mut flags = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let name = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'));
+            let name = name.ok_or_else(|| bad(format!("{arg:?} is no flag")))?;
+            let (name, inline) = match name.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (name, None),
+            };
+            if name != SPEC && !known.contains(&name) {
+                return Err(bad(format!("unknown flag {arg:?}")));
+            }
+            let value = inline.or_else(|| args.next().cloned());
+            let value = value.ok_or_else(|| bad(format!("{arg} needs a value")))?;
+            flags.values.push((name.to_owned(), value));
+        }
+        Ok(flags)
+    }
+
+    /// Every value of one flag.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The last value of one flag, if it says anything.
+    pub(super) fn last(&self, name: &str) -> Option<&str> {
+        let found = self.values.iter().rev().find(|(n, _)| n == name);
+        found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// The container's state: of the file of `--container-spec`, or on standard input.
+    pub(super) fn state(&self) -> Result<State, Error> {
+        State::from(self.last(SPEC).map(Path::new))
+    }
+
+    /// The state, and the arguments less the flag that says where it is.
+    pub(super) fn without_state(args: &[String]) -> Result<(State, Vec<String>), Error> {
+        let mut rest = Vec::new();
+        let mut file = None;
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            if arg == "--container-spec" {
+                file = args.next().map(Path::new);
+            } else if let Some(path) = arg.strip_prefix("--container-spec=") {
+                file = Some(Path::new(path));
+            } else {
+                rest.push(arg.clone());
+            }
+        }
+        Ok((State::from(file)?, rest))
+    }
+}
+
+const SPEC: &str = "container-spec";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Flags, Error> {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Flags::read("hook", &args, &["link", "mode"])
+    }
+
+    #[test]
+    fn both_forms_and_both_dashes() {
+        let flags = read("--link a --link=b=c -link d -mode=755 --container-spec /s").unwrap();
+        assert_eq!(flags.all("link").collect::<Vec<_>>(), ["a", "b=c", "d"]);
+        assert_eq!(flags.last("mode"), Some("755"));
+        assert_eq!(flags.last("none"), None);
+    }
+
+    #[test]
+    fn an_unknown_flag_of_a_known_hook_is_refused() {
+        for line in ["--odd x", "link", "--link", "--mode"] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

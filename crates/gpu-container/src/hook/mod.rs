@@ -1,0 +1,67 @@
+//! createContainer hooks: our own, which does everything in one process, and those of the
+//! vendor's name, so that a CDI spec that nvidia-ctk made works with this binary as its
+//! `nvidia-cdi-hook`.
+//!
+//! None starts a program, and none believes its environment: it may be the container's.
+
+mod flags;
+mod vendor;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use gpu_inject::prepare::prepare_rootfs;
+use gpu_inject::rootfs::Rootfs;
+use gpu_inject::{Error, live, spec};
+
+use crate::bundle::State;
+use crate::log;
+use flags::Flags;
+
+/// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
+/// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
+/// container must not fail for it.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let args = args.iter().map(|a| a.to_string_lossy().into_owned());
+    // The vendor's global flags, without a value.
+    let mut args = args.skip_while(|a| a.starts_with('-'));
+    let done = match args.next() {
+        Some(name) if name == "cdi" => own(&args.collect::<Vec<_>>()),
+        Some(name) => {
+            let rest: Vec<String> = args.collect();
+            vendor::run(&name, &rest).unwrap_or_else(|| {
+                log::warning(&format!("no hook is called {name:?}; nothing is done"));
+                Ok(())
+            })
+        }
+        None => {
+            log::warning("no hook is named; nothing is done");
+            Ok(())
+        }
+    };
+    if let Err(e) = done {
+        log::failure(&e, None);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// `--library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
+/// --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
+/// --forbid-device-nodes [--container-spec FILE]`
+fn own(args: &[String]) -> Result<(), Error> {
+    let (state, args) = Flags::without_state(args)?;
+    let edits = spec::read_arguments(&args)?;
+    let rootfs = rootfs(&state)?;
+    prepare_rootfs(&rootfs, &edits)?;
+    if edits.forbid_device_node_creation {
+        live::forbid_device_nodes(&rootfs)?;
+    }
+    Ok(())
+}
+
+/// runc runs these hooks in the container's mount namespace before `pivot_root`: the root
+/// file system is still where config.json says.
+fn rootfs(state: &State) -> Result<Rootfs, Error> {
+    Rootfs::open(&state.rootfs()?)
+}

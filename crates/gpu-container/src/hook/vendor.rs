@@ -1,0 +1,91 @@
+//! The hooks of `nvidia-cdi-hook`, by their names and flags
+//! (nvidia-container-toolkit 1.20, `cmd/nvidia-cdi-hook`), each in the root file system
+//! alone.
+
+use std::path::{Path, PathBuf};
+
+use gpu_inject::rootfs::{Linked, Rootfs};
+use gpu_inject::{CudaCompat, Error, live, prepare, spec};
+
+use super::flags::Flags;
+use super::rootfs;
+use crate::log;
+
+/// Runs the hook of that name; `None` where there is none.
+pub(super) fn run(name: &str, args: &[String]) -> Option<Result<(), Error>> {
+    let known: &[&str] = match name {
+        "create-symlinks" => &["link"],
+        // ldconfig-path: none is run, the cache is written.
+        "update-ldcache" => &["folder", "ldconfig-path"],
+        "enable-cuda-compat" => &[
+            "host-driver-version",
+            "host-cuda-version",
+            "cuda-compat-container-root",
+        ],
+        "chmod" => &["path", "mode"],
+        "disable-device-node-modification" | "update-application-profile" | "noop" => &[],
+        _ => return None,
+    };
+    Some(Flags::read(name, args, known).and_then(|flags| carry_out(name, &flags)))
+}
+
+fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
+    if name == "noop" {
+        return Ok(());
+    }
+    let rootfs = rootfs(&flags.state()?)?;
+    match name {
+        "create-symlinks" => flags
+            .all("link")
+            .try_for_each(|link| symlink(&rootfs, link)),
+        "update-ldcache" => {
+            let folders: Vec<PathBuf> = flags.all("folder").map(PathBuf::from).collect();
+            prepare::refresh_cache(&rootfs, &folders)
+        }
+        "enable-cuda-compat" => enable_cuda_compat(&rootfs, flags),
+        "update-application-profile" => prepare::write_profile(&rootfs, None, true),
+        "disable-device-node-modification" => live::forbid_device_nodes(&rootfs),
+        _ => chmod(&rootfs, flags),
+    }
+}
+
+/// `target::link`. A file or directory that the image has there stays, with a warning;
+/// nvidia-cdi-hook replaces the one and fails over the other.
+fn symlink(rootfs: &Rootfs, spec: &str) -> Result<(), Error> {
+    let parts: Vec<&str> = spec.split("::").collect();
+    let [target, link] = parts[..] else {
+        return Err(Error::State(format!(
+            "create-symlinks: {spec:?} is not TARGET::LINK"
+        )));
+    };
+    if rootfs.symlink(Path::new(link), Path::new(target))? == Linked::Occupied {
+        log::warning(&format!(
+            "the image has a file at {link}, which stays in place of a link to {target}"
+        ));
+    }
+    Ok(())
+}
+
+fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
+    let driver = flags.last("host-driver-version").unwrap_or_default();
+    let cuda = flags.last("host-cuda-version").and_then(spec::version_pair);
+    if driver.is_empty() && cuda.is_none() {
+        return Ok(());
+    }
+    let compat = CudaCompat {
+        driver: driver.to_owned(),
+        cuda,
+        root: flags.last("cuda-compat-container-root").map(PathBuf::from),
+    };
+    prepare::note_cuda_compat(rootfs, &compat)
+}
+
+/// Of files and directories of the image; never of what a link leads to outside.
+fn chmod(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
+    let mode = flags.last("mode").unwrap_or_default();
+    let mode = u32::from_str_radix(mode, 8)
+        .map_err(|_| Error::State(format!("chmod: {mode:?} is no octal mode")))?;
+    flags
+        .all("path")
+        .try_for_each(|path| rootfs.set_mode(Path::new(path), mode))
+}

@@ -1,0 +1,344 @@
+//! The OCI runtime shim: `create` and `run` edit config.json for a container that asks
+//! for GPUs; everything else goes to the low-level runtime untouched.
+
+mod by_cdi;
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use gpu_host::Root;
+use gpu_inject::policy::{Level, Mode, Policy};
+use gpu_inject::request::{ContainerView, Request};
+use gpu_inject::{Error, generate, inventory_store, plan, spec};
+use serde_json::Value;
+
+use crate::bundle::Bundle;
+use crate::log::{self, Journal};
+
+/// Names of this program, alone or with a suffix.
+const NAMES: [&str; 2] = ["gpu-container-runtime", "nvidia-container-runtime"];
+
+/// Flags before the command that take a value (runc 1.3 `runc --help`, crun 1.21 `crun --help`).
+const GLOBAL_WITH_VALUE: [&str; 7] = [
+    "--log",
+    "--log-format",
+    "--log-level",
+    "--root",
+    "--criu",
+    "--rootless",
+    "--cgroup-manager",
+];
+
+/// Where a low-level runtime is looked for besides PATH; an engine's PATH can be bare.
+const DIRS: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Runs as an OCI runtime of that name.
+pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
+    let call = Call::read(args);
+    let called = Called::by(name);
+    if call.asks_version {
+        // The low-level runtime's own lines follow, as with nvidia-container-runtime.
+        let mut out = std::io::stdout();
+        let _ = writeln!(
+            out,
+            "gpu-container-runtime version {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let _ = out.flush();
+    }
+    match prepare(&call, &called).and_then(|policy| exec(&policy, &called, args)) {
+        Ok(never) => never,
+        Err(e) => {
+            log::failure(&e, call.log.as_deref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the program's name says: `….cdi` and `….legacy` are modes (nvidia-container-toolkit
+/// `cmd/nvidia-container-runtime.cdi`), `…-crun` the low-level runtime to look for first. So
+/// an engine that has to have crun gets it by the path in its own configuration, whatever
+/// another engine on the host has to have.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Called {
+    mode: Option<Mode>,
+    low_level: Option<String>,
+}
+
+impl Called {
+    fn by(name: &str) -> Self {
+        let suffix = NAMES.iter().find_map(|n| name.strip_prefix(n));
+        let suffix = suffix.unwrap_or_default();
+        match suffix.split_at_checked(1) {
+            Some((".", mode)) => Self {
+                mode: Mode::from_word(mode),
+                low_level: None,
+            },
+            Some(("-", runtime)) if !runtime.is_empty() => Self {
+                mode: None,
+                low_level: Some(runtime.to_owned()),
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// Whether a program of that name is this one.
+pub(crate) fn is_name(name: &str) -> bool {
+    NAMES.contains(&name) || Called::by(name) != Called::default()
+}
+
+/// What of the command line concerns us.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Call {
+    makes_container: bool,
+    asks_version: bool,
+    bundle: PathBuf,
+    log: Option<PathBuf>,
+}
+
+impl Call {
+    fn read(args: &[OsString]) -> Self {
+        let mut call = Self {
+            bundle: ".".into(),
+            ..Self::default()
+        };
+        let mut command: Option<&OsStr> = None;
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            let (flag, inline) = match text.split_once('=') {
+                Some((flag, value)) if flag.starts_with('-') => (flag, Some(value.into())),
+                _ => (text.as_ref(), None),
+            };
+            // Both take one dash as well as two.
+            let flag = format!("--{}", flag.trim_start_matches('-'));
+            let dashed = text.starts_with('-');
+            if !dashed {
+                command = command.or(Some(arg));
+                continue;
+            }
+            let mut value = || inline.clone().or_else(|| args.next().map(PathBuf::from));
+            match (command, flag.as_str()) {
+                (None, "--log") => call.log = value(),
+                (None, "--version") => call.asks_version = true,
+                (None, flag) if GLOBAL_WITH_VALUE.contains(&flag) => drop(value()),
+                (Some(_), "--bundle" | "--b") => call.bundle = value().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        call.makes_container = command.is_some_and(|c| c == "create" || c == "run");
+        call
+    }
+}
+
+fn prepare(call: &Call, called: &Called) -> Result<Policy, Error> {
+    let host = |source| Error::Host {
+        path: "/".into(),
+        source,
+    };
+    let root = Root::host().map_err(host)?;
+    // Ours is the engine's environment, never a container's.
+    let policy = Policy::from_environment(&root, |name| env::var_os(name));
+    if !call.makes_container {
+        // A policy that cannot be read lets nothing start, but what runs can be stopped.
+        return Ok(policy.unwrap_or_default());
+    }
+    let policy = policy?;
+    let mut journal = Journal::open(policy.debug.as_deref(), policy.log_level);
+    let done = edit(call, called, &root, &policy, &mut journal);
+    if let Err(e) = &done {
+        journal.note(Level::Error, &e.to_string());
+    }
+    done.map(|()| policy)
+}
+
+/// Edits config.json of a container that asks for GPUs.
+fn edit(
+    call: &Call,
+    called: &Called,
+    root: &Root,
+    policy: &Policy,
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let bundle = Bundle::at(&call.bundle);
+    let mut config = bundle.config()?;
+    let mode = called.mode.unwrap_or(policy.mode);
+    let request = Request::read_in(ContainerView::new(&config), policy, mode)?;
+    for text in &request.warnings {
+        journal.note(Level::Warning, text);
+        log::warning_in(call.log.as_deref(), text);
+    }
+    if !request.is_some() {
+        journal.note(Level::Debug, "no GPU is asked for");
+        return Ok(());
+    }
+    journal.note(Level::Debug, &format!("asked for: {request:?}"));
+    let names = by_cdi::names(&request.visible, mode, policy)?;
+    let is_done = match &names {
+        Some(names) => by_cdi::apply(&mut config, names, mode, policy)?,
+        None => false,
+    };
+    if !is_done {
+        let inventory = inventory_store::current(root, policy)?;
+        let edits = plan::plan(&inventory, &request, policy)?;
+        spec::apply(&mut config, &edits, &hook_path())?;
+    }
+    remove_hooks(&mut config);
+    bundle.write_config(&config)?;
+    let how = if is_done { "by CDI specs" } else { "by plan" };
+    let bundle = call.bundle.display();
+    journal.note(Level::Info, &format!("{bundle}: GPUs given {how}"));
+    Ok(())
+}
+
+/// Hooks by which an engine, or a hooks.d file, would have it done a second time.
+fn remove_hooks(config: &mut Value) {
+    let is_ours = |hook: &Value| {
+        let path = hook.get("path").and_then(Value::as_str).unwrap_or_default();
+        let name = Path::new(path).file_name().unwrap_or_default();
+        name == "nvidia-container-runtime-hook" || name == "nvidia-container-toolkit"
+    };
+    for stage in ["/hooks/prestart", "/hooks/createRuntime"] {
+        let hooks = config.pointer_mut(stage).and_then(Value::as_array_mut);
+        if let Some(hooks) = hooks {
+            hooks.retain(|hook| !is_ours(hook));
+        }
+    }
+}
+
+/// The hook is this very program under its other name, beside it or where packages put it.
+fn hook_path() -> PathBuf {
+    let packaged = Path::new(generate::HOOK_PATH);
+    if packaged.exists() {
+        return packaged.to_owned();
+    }
+    env::current_exe().unwrap_or_else(|_| packaged.to_owned())
+}
+
+/// Becomes the low-level runtime; returns only with an error.
+fn exec(policy: &Policy, called: &Called, args: &[OsString]) -> Result<ExitCode, Error> {
+    let wanted: Vec<&String> = called.low_level.iter().chain(&policy.runtimes).collect();
+    let program = wanted.iter().find_map(|r| find(r)).ok_or_else(|| {
+        let tried: Vec<&str> = wanted.iter().map(|r| r.as_str()).collect();
+        let tried = tried.join(", ");
+        Error::State(format!(
+            "none of the low-level runtimes {tried} is installed; install runc, or name one in {} (nvidia-container-runtime.runtimes)",
+            policy.path.display()
+        ))
+    })?;
+    let source = Command::new(&program).args(args).exec();
+    Err(Error::Host {
+        path: program,
+        source,
+    })
+}
+
+/// A program by name or path, never ourselves: a shim that runs itself never ends.
+fn find(name: &str) -> Option<PathBuf> {
+    let own = env::current_exe().ok().and_then(|p| p.canonicalize().ok());
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
+    // `join` with an absolute name is that name.
+    dirs.filter(|d| d.is_absolute())
+        .map(|d| d.join(name))
+        .find(|p| p.is_file() && p.canonicalize().ok() != own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &str) -> Call {
+        Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_and_the_bundle_are_found() {
+        let docker = call(
+            "--root /run/x --log /l.json --log-format json --systemd-cgroup create --bundle /b --pid-file /p id",
+        );
+        assert_eq!(
+            docker,
+            Call {
+                makes_container: true,
+                asks_version: false,
+                bundle: "/b".into(),
+                log: Some("/l.json".into()),
+            }
+        );
+        assert_eq!(call("run -b /b id").bundle, Path::new("/b"));
+        assert_eq!(
+            call("--log=/l create --bundle=/b id").bundle,
+            Path::new("/b")
+        );
+        assert_eq!(call("create id").bundle, Path::new("."));
+    }
+
+    #[test]
+    fn a_container_called_create_is_no_command() {
+        assert!(!call("delete create").makes_container);
+        assert!(!call("--root create state x").makes_container);
+        assert!(!call("--log").makes_container);
+        assert!(!call("start run").makes_container);
+    }
+
+    #[test]
+    fn version_is_asked_for_before_the_command_only() {
+        assert!(call("--version").asks_version && call("-version").asks_version);
+        assert!(!call("exec id ls --version").asks_version);
+    }
+
+    #[test]
+    fn the_programs_name_says_the_mode_and_the_low_level_runtime() {
+        let called = |name: &str| Called::by(name);
+        assert_eq!(called("nvidia-container-runtime"), Called::default());
+        assert_eq!(called("nvidia-container-runtime.cdi").mode, Some(Mode::Cdi));
+        let legacy = called("gpu-container-runtime.legacy");
+        assert_eq!(legacy.mode, Some(Mode::Legacy));
+        let crun = called("gpu-container-runtime-crun").low_level;
+        assert_eq!(crun.as_deref(), Some("crun"));
+        assert!(is_name("nvidia-container-runtime-runc") && is_name("gpu-container-runtime"));
+        for other in [
+            "runtime",
+            "nvidia-container-runtime.odd",
+            "nvidia-container-runtime-",
+        ] {
+            assert!(!is_name(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn hooks_that_would_do_it_again_go_and_others_stay() {
+        let hook = |path: &str| serde_json::json!({ "path": path });
+        let mut config = serde_json::json!({"hooks": {
+            "prestart": [
+                hook("/usr/bin/nvidia-container-runtime-hook"),
+                hook("/opt/mine"),
+                hook("nvidia-container-toolkit"),
+            ],
+            "poststop": [hook("/usr/bin/nvidia-container-runtime-hook")],
+        }});
+        remove_hooks(&mut config);
+        assert_eq!(
+            config["hooks"]["prestart"],
+            serde_json::json!([hook("/opt/mine")])
+        );
+        assert_eq!(
+            config["hooks"]["poststop"].as_array().map(Vec::len),
+            Some(1)
+        );
+        remove_hooks(&mut serde_json::json!({"hooks": {"prestart": 1}}));
+    }
+}

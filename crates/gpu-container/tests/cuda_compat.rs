@@ -1,0 +1,249 @@
+//! Images that bring CUDA compatibility libraries, good and hostile, started by a real runc:
+//! through the runtime, through a CDI spec and with the hook of `docker run --gpus`. Needs
+//! root, runc and a static busybox; says so and passes where one is missing.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bundle::{BUSYBOX, Place, can_run, shared_object, text};
+use gpu_inject::generate::{GenerateOptions, cdi_spec};
+use serde_json::{Value, json};
+
+const COMPAT: &str = "usr/local/cuda-12.9/compat";
+const OURS: &str = "/usr/lib/libcuda.so.550.54";
+
+/// An image with busybox and `/usr/local/cuda` as CUDA images have it: a chain of links.
+fn place(id: &str) -> Place {
+    let place = Place::new();
+    for dir in ["bin", COMPAT, "etc/alternatives", "etc/ld.so.conf.d"] {
+        fs::create_dir_all(place.image(dir)).unwrap();
+    }
+    fs::copy(BUSYBOX, place.image("bin/busybox")).unwrap();
+    symlink("/etc/alternatives/cuda", place.image("usr/local/cuda")).unwrap();
+    symlink("/usr/local/cuda-12.9", place.image("etc/alternatives/cuda")).unwrap();
+    fs::write(
+        place.path("id"),
+        format!("gpu-container-compat-{id}-{}", std::process::id()),
+    )
+    .unwrap();
+    place.policy_of("", "runtimes = [\"runc\"]");
+    place
+}
+
+fn put_library(place: &Place, version: &str, note: Option<&str>) {
+    let name = format!("libcuda.so.{version}");
+    let dir = place.image(COMPAT);
+    fs::write(dir.join(&name), shared_object("libcuda.so.1", note)).unwrap();
+    let _ = fs::remove_file(dir.join("libcuda.so.1"));
+    symlink(&name, dir.join("libcuda.so.1")).unwrap();
+}
+
+fn note(drivers: &str) -> String {
+    format!(r#"{{"Format":1,"CUDA Version":"12.9","Driver":[{drivers}],"Device":[1]}}"#)
+}
+
+/// Runs the container once, by that runtime, with this environment.
+fn run(place: &Place, mut runtime: Command, env: &[&str], edit: impl FnOnce(&mut Value)) -> Output {
+    let bundle = place.path("bundle");
+    let _ = fs::remove_file(bundle.join("config.json"));
+    let made = Command::new("runc")
+        .arg("spec")
+        .arg("--bundle")
+        .arg(&bundle)
+        .status();
+    assert!(made.unwrap().success());
+    let mut config = place.config();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bin/busybox", "cat", "/usr/lib/libcuda.so.1"]);
+    config["process"]["env"] = json!(env);
+    config["root"]["readonly"] = json!(false);
+    edit(&mut config);
+    place.write_config(&config);
+    runtime
+        .arg("--root")
+        .arg(place.path("state"))
+        .args(["run", "--bundle"])
+        .arg(bundle)
+        .arg(fs::read_to_string(place.path("id")).unwrap())
+        .output()
+        .unwrap()
+}
+
+/// Where the loader finds libcuda in a container that our runtime starts.
+fn found(place: &Place) -> String {
+    let runtime = place.named("nvidia-container-runtime");
+    let out = run(place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
+    assert!(text(&out).contains("the driver's"), "{}", text(&out));
+    let found = place.loads("libcuda.so.1").unwrap();
+    found.display().to_string()
+}
+
+const THEIRS: &str = "/usr/local/cuda/compat/libcuda.so.1";
+
+#[test]
+fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
+    if !can_run() {
+        return;
+    }
+    let place = place("newer");
+    put_library(&place, "575.57.08", Some(&note("535,550,570")));
+    assert_eq!(found(&place), THEIRS);
+    let conf = "etc/ld.so.conf.d/00-gpu-container.conf";
+    let conf = fs::read_to_string(place.image(conf)).unwrap();
+    assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
+    // Nothing of the image is mounted: config.json has the driver's library alone.
+    let mounts = place.config()["mounts"].to_string();
+    assert!(
+        mounts.contains("libcuda.so.550.54") && !mounts.contains("compat"),
+        "{mounts}"
+    );
+
+    fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
+    put_library(&place, "575.57.08", Some(&note("535,570")));
+    assert_eq!(found(&place), OURS);
+    fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
+    put_library(&place, "545.23.06", Some(&note("535,550")));
+    assert_eq!(found(&place), OURS);
+    fs::remove_file(place.image(COMPAT).join("libcuda.so.545.23.06")).unwrap();
+    put_library(&place, "560.28", None);
+    assert_eq!(found(&place), THEIRS);
+}
+
+#[test]
+fn policy_can_leave_the_images_libraries_out() {
+    if !can_run() {
+        return;
+    }
+    let place = place("policy");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    place.policy_of(
+        "",
+        "runtimes = [\"runc\"]\nmodes.legacy.cuda-compat-mode = \"disabled\"",
+    );
+    assert_eq!(found(&place), OURS);
+    assert!(!place.hook().iter().any(|a| a == "--cuda-compat"));
+}
+
+#[test]
+fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
+    if !can_run() {
+        return;
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let library = outside.path().join("libcuda.so.999.1");
+    fs::write(&library, shared_object("libcuda.so.1", None)).unwrap();
+
+    let link = place("link");
+    symlink(&library, link.image(COMPAT).join("libcuda.so.999.1")).unwrap();
+    assert_eq!(found(&link), OURS);
+
+    let dir = place("dir");
+    fs::remove_dir(dir.image(COMPAT)).unwrap();
+    symlink(outside.path(), dir.image(COMPAT)).unwrap();
+    assert_eq!(found(&dir), OURS);
+
+    let fifo = place("fifo");
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    nix::unistd::mkfifo(&fifo.image(COMPAT).join("libcuda.so.999.1"), mode).unwrap();
+    assert_eq!(found(&fifo), OURS);
+
+    let huge = place("huge");
+    let mut bytes = shared_object("libcuda.so.1", Some(&note("550")));
+    // Its tables at the far end of four terabytes, as many as there can be.
+    bytes[40..48].copy_from_slice(&(1u64 << 41).to_le_bytes());
+    bytes[60..62].copy_from_slice(&u16::MAX.to_le_bytes());
+    let path = huge.image(COMPAT).join("libcuda.so.545.1");
+    fs::write(&path, bytes).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1 << 42)
+        .unwrap();
+    assert_eq!(found(&huge), OURS);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+/// A container that a CDI engine starts: our spec's edits applied, plain runc.
+#[test]
+fn by_a_cdi_spec() {
+    if !can_run() {
+        return;
+    }
+    let place = place("cdi");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let inventory = fs::read(place.path("inventory.json")).unwrap();
+    let mut inventory: gpu_host::Inventory = serde_json::from_slice(&inventory).unwrap();
+    // The nodes of this host: a spec names them by path, and there are none here.
+    inventory.gpus.truncate(1);
+    inventory.gpus[0].node.host_path = "/dev/null".into();
+    inventory.gpus[0].mig_enabled = false;
+    inventory.control_nodes.clear();
+    inventory.features.clear();
+    inventory.imex_channels.clear();
+    let hook = place.path("gpu-container-hook");
+    let _ = place.named("gpu-container-hook");
+    let options = GenerateOptions {
+        hook_path: hook,
+        ..GenerateOptions::default()
+    };
+    let spec = cdi_spec(&inventory, &options).unwrap();
+    let device = spec.device("0").unwrap().clone();
+    let stat = |_: &Path| {
+        Ok(cdi::NodeStat {
+            kind: 'c',
+            major: 195,
+            minor: 0,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        })
+    };
+    let out = run(&place, Command::new("runc"), &["PATH=/bin"], |config| {
+        cdi::apply(config, &spec.container_edits, &stat).unwrap();
+        cdi::apply(config, &device.container_edits, &stat).unwrap();
+    });
+    assert!(text(&out).contains("the driver's"), "{}", text(&out));
+    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+    // And the application profile, from the nodes that are there.
+    let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
+    let profile = fs::read_to_string(place.image(profile)).unwrap();
+    assert!(profile.contains("\"EGLVisibleDGPUDevices\",1"), "{profile}");
+}
+
+/// A container that dockerd starts for `--gpus`: the hook beside plain runc.
+#[test]
+fn by_the_prestart_hook() {
+    if !can_run() {
+        return;
+    }
+    let place = place("prestart");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let stored = place.path("inventory.json");
+    let mut inventory: Value = serde_json::from_slice(&fs::read(&stored).unwrap()).unwrap();
+    inventory["control_nodes"] = json!([]);
+    fs::write(&stored, serde_json::to_vec(&inventory).unwrap()).unwrap();
+    let hook = place.path("nvidia-container-runtime-hook");
+    let _ = place.named("nvidia-container-runtime-hook");
+    let out = run(
+        &place,
+        Command::new("runc"),
+        &[
+            "NVIDIA_VISIBLE_DEVICES=none",
+            "NVIDIA_DRIVER_CAPABILITIES=compute",
+        ],
+        |config| {
+            config["hooks"] = json!({"prestart": [{
+                "path": hook,
+                "args": ["nvidia-container-runtime-hook", "-config", place.path("config.toml"), "prestart"],
+            }]});
+        },
+    );
+    assert!(text(&out).contains("the driver's"), "{}", text(&out));
+    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+}

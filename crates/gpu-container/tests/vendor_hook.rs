@@ -1,0 +1,228 @@
+//! The hooks of `nvidia-cdi-hook`, by our binary under that name, on images good and hostile.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
+
+use bundle::{Place, shared_object, text};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+fn good(place: &Place, args: &[&str]) -> String {
+    let out = place.vendor_hook(args);
+    assert!(out.status.success(), "{args:?}: {}", text(&out));
+    text(&out)
+}
+
+#[test]
+fn create_symlinks_makes_links_in_the_image_alone() {
+    let place = Place::new();
+    let outside = place.path("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, place.image("out")).unwrap();
+    fs::create_dir_all(place.image("usr/lib")).unwrap();
+    symlink("old", place.image("usr/lib/again")).unwrap();
+    fs::write(place.image("usr/lib/own"), "the image's").unwrap();
+    let said = good(
+        &place,
+        &[
+            "create-symlinks",
+            "--link",
+            "libcuda.so.1::/usr/lib/libcuda.so",
+            "--link=new::/usr/lib/again",
+            "--link",
+            "../../../../etc/passwd::/../../../../../deep/down/link",
+            "--link",
+            "x::/out/link",
+            "--link",
+            "x::/usr/lib/own",
+        ],
+    );
+    let target = |path: &str| fs::read_link(place.image(path)).unwrap();
+    assert_eq!(target("usr/lib/libcuda.so"), Path::new("libcuda.so.1"));
+    assert_eq!(target("usr/lib/again"), Path::new("new"));
+    assert_eq!(
+        target("deep/down/link"),
+        Path::new("../../../../etc/passwd")
+    );
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_to_string(place.image("usr/lib/own")).unwrap(),
+        "the image's"
+    );
+    assert!(said.contains("/usr/lib/own"), "{said}");
+    for bad in ["a", "a::b::c"] {
+        assert!(
+            !place
+                .vendor_hook(&["create-symlinks", "--link", bad])
+                .status
+                .success()
+        );
+    }
+}
+
+#[test]
+fn update_ldcache_writes_the_cache_and_leaves_nothing_else() {
+    let place = Place::new();
+    let lib = place.image("usr/lib/x86_64-linux-gnu");
+    fs::create_dir_all(&lib).unwrap();
+    fs::create_dir_all(place.image("etc/ld.so.conf.d")).unwrap();
+    fs::write(
+        lib.join("libcuda.so.550.54"),
+        shared_object("libcuda.so.1", None),
+    )
+    .unwrap();
+    fs::write(lib.join("libodd.so.1"), "no library").unwrap();
+    let args = [
+        "update-ldcache",
+        "--ldconfig-path",
+        "/nowhere/ldconfig",
+        "--folder",
+        "/usr/lib/x86_64-linux-gnu",
+        "--folder=/none",
+    ];
+    for _ in 0..3 {
+        good(&place, &args);
+    }
+    let found = place.loads("libcuda.so.1").unwrap();
+    assert_eq!(
+        found,
+        Path::new("/usr/lib/x86_64-linux-gnu/libcuda.so.550.54")
+    );
+    assert_eq!(place.loads("libodd.so.1"), None);
+    let link = fs::read_link(lib.join("libcuda.so.1")).unwrap();
+    assert_eq!(link, Path::new("libcuda.so.550.54"));
+    let names = |path: &str| fs::read_dir(place.image(path)).unwrap().count();
+    assert_eq!((names("etc/ld.so.conf.d"), names("etc")), (1, 2));
+    assert!(!place.image("run").exists());
+}
+
+#[test]
+fn a_folder_that_leads_out_of_the_image_is_not_read() {
+    let place = Place::new();
+    let outside = place.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(
+        outside.join("libsecret.so.1"),
+        shared_object("libsecret.so.1", None),
+    )
+    .unwrap();
+    symlink(&outside, place.image("lib")).unwrap();
+    symlink(
+        outside.join("libsecret.so.1"),
+        place.image("libsecret.so.1"),
+    )
+    .unwrap();
+    good(
+        &place,
+        &["update-ldcache", "--folder", "/lib", "--folder", "/"],
+    );
+    assert_eq!(place.loads("libsecret.so.1"), None);
+}
+
+const NOTE: &str = r#"{"Format":1,"CUDA Version":"12.9","Driver":[535,550,570],"Device":[1]}"#;
+
+#[test]
+fn enable_cuda_compat_and_update_ldcache_work_hand_in_hand() {
+    let place = Place::new();
+    let compat = place.image("usr/local/cuda/compat");
+    fs::create_dir_all(&compat).unwrap();
+    fs::create_dir_all(place.image("usr/lib")).unwrap();
+    let library = shared_object("libcuda.so.1", Some(NOTE));
+    fs::write(compat.join("libcuda.so.575.57.08"), library).unwrap();
+    let driver = place.image("usr/lib/libcuda.so.550.54");
+    fs::write(driver, shared_object("libcuda.so.1", None)).unwrap();
+    let start = |flags: &[&str]| {
+        good(&place, &[&["enable-cuda-compat"], flags].concat());
+        good(&place, &["update-ldcache", "--folder", "/usr/lib"]);
+        let found = place.loads("libcuda.so.1").unwrap();
+        found.starts_with("/usr/local/cuda/compat")
+    };
+    assert!(start(&["--host-driver-version", "550.54"]));
+    assert!(start(&["--host-driver-version=535.230.02"]));
+    assert!(!start(&["--host-driver-version", "580.65.06"]));
+    assert!(start(&["--host-cuda-version", "12.8"]));
+    assert!(!start(&["--host-cuda-version", "12.9"]));
+    assert!(!start(&[]));
+    let other = [
+        "--host-driver-version=550.54",
+        "--cuda-compat-container-root=/none",
+    ];
+    assert!(!start(&other));
+}
+
+#[test]
+fn update_application_profile_names_the_gpus_of_the_container() {
+    let place = Place::new();
+    good(&place, &["update-application-profile"]);
+    assert!(!place.image("etc/nvidia").exists());
+    fs::create_dir(place.image("dev")).unwrap();
+    let mode = Mode::from_bits_truncate(0o666);
+    let node = place.image("dev/nvidia3");
+    if mknod(&node, SFlag::S_IFCHR, mode, makedev(195, 3)).is_err() {
+        println!("skip: no device nodes can be made here");
+        return;
+    }
+    good(&place, &["update-application-profile"]);
+    let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
+    let profile = fs::read_to_string(place.image(profile)).unwrap();
+    assert!(profile.contains("\"EGLVisibleDGPUDevices\",8"), "{profile}");
+}
+
+#[test]
+fn chmod_never_follows_a_link_out_of_the_image() {
+    let place = Place::new();
+    let secret = place.path("secret");
+    fs::write(&secret, "x").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&secret, place.image("out")).unwrap();
+    fs::create_dir(place.image("dir")).unwrap();
+    good(&place, &["chmod", "--mode", "711", "--path", "/dir"]);
+    let out = place.vendor_hook(&["chmod", "--mode", "777", "--path", "/out"]);
+    assert!(!out.status.success());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&place.image("dir")), mode(&secret)), (0o711, 0o600));
+    for bad in ["9", "", "rwx"] {
+        let args = ["chmod", "--mode", bad, "--path", "/dir"];
+        assert!(!place.vendor_hook(&args).status.success(), "{bad}");
+    }
+}
+
+#[test]
+fn a_hook_that_nobody_knows_is_a_warning_and_a_flag_that_nobody_knows_an_error() {
+    let place = Place::new();
+    let said = good(&place, &["of-tomorrow", "--odd"]);
+    assert!(said.contains("\"of-tomorrow\""), "{said}");
+    let none = place
+        .named("nvidia-cdi-hook")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(none.status.success() && text(&none).contains("no hook is named"));
+    good(&place, &["noop"]);
+    good(
+        &place,
+        &["--debug", "--quiet", "disable-device-node-modification"],
+    );
+    let out = place.vendor_hook(&["update-ldcache", "--odd", "x"]);
+    assert_eq!(out.status.code(), Some(1));
+}
+
+#[test]
+fn the_root_of_cruns_state_is_used_where_config_json_cannot_be_read() {
+    let place = Place::new();
+    let state = place.path("crun.json");
+    let text_of = serde_json::json!({"bundle": "/nowhere", "root": place.path("bundle/rootfs")});
+    fs::write(&state, serde_json::to_vec(&text_of).unwrap()).unwrap();
+    let out = place
+        .named("nvidia-cdi-hook")
+        .args(["create-symlinks", "--link", "a::/b"])
+        .stdin(fs::File::open(&state).unwrap())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", text(&out));
+    assert!(place.image("b").is_symlink());
+}

@@ -1,0 +1,142 @@
+//! Looking into a container's root file system, and the modes of what is there.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::error::Error;
+use crate::rootfs::Rootfs;
+
+impl Rootfs {
+    /// What the path leads to, links followed within the root.
+    pub fn metadata(&self, path: &Path) -> Option<Metadata> {
+        let fd = self.resolve(path, OFlag::O_PATH).ok()?;
+        File::from(fd).metadata().ok()
+    }
+
+    /// The same of a link itself.
+    pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let fd = self.resolve(path, flags).ok()?;
+        File::from(fd).metadata().ok()
+    }
+
+    /// The regular file at `path`, for reading parts of it: an image's files can be of any
+    /// length. Neither a FIFO nor a device is opened.
+    pub fn open_file(&self, path: &Path) -> Option<File> {
+        if !self.metadata(path)?.is_file() {
+            return None;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = File::from(self.resolve(path, flags).ok()?);
+        file.metadata().ok()?.is_file().then_some(file)
+    }
+
+    /// Names in the directory at `path`, sorted, without `.` and `..`; none where there is
+    /// no such directory. Of more than `most` names, that many: an image cannot make us
+    /// read for ever.
+    pub fn names(&self, path: &Path, most: usize) -> Vec<OsString> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let Some(mut dir) = self
+            .resolve(path, flags)
+            .ok()
+            .and_then(|fd| Dir::from_fd(fd).ok())
+        else {
+            return Vec::new();
+        };
+        let mut names: Vec<OsString> = dir
+            .iter()
+            .map_while(Result::ok)
+            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+            .filter(|name| name != "." && name != "..")
+            .take(most)
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Sets the permission bits of a file or directory, links followed within the root. Never
+    /// set-user-id and its like, and never those of a node: that would be the host's device.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Error> {
+        let failed = |errno: Errno| Error::Rootfs {
+            path: path.to_owned(),
+            what: "change the mode",
+            source: errno.into(),
+        };
+        let found = self.metadata(path).ok_or_else(|| failed(Errno::ENOENT))?;
+        if !found.is_file() && !found.is_dir() {
+            return Err(failed(Errno::EINVAL));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let fd = self.resolve(path, flags).map_err(failed)?;
+        fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_is_in_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        let outside = dir.path().join("outside");
+        for made in [&image, &outside] {
+            fs::create_dir(made).unwrap();
+        }
+        fs::write(outside.join("secret"), "x").unwrap();
+        symlink(&outside, image.join("out")).unwrap();
+        symlink("../../outside", image.join("up")).unwrap();
+        nix::unistd::mkfifo(&image.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+        for n in 0..9 {
+            fs::write(image.join(format!("f{n}")), "x").unwrap();
+        }
+        let rootfs = Rootfs::open(&image).unwrap();
+        for path in ["/out/secret", "/up/secret", "/none"] {
+            assert!(rootfs.metadata(Path::new(path)).is_none(), "{path}");
+            assert!(rootfs.open_file(Path::new(path)).is_none(), "{path}");
+        }
+        assert!(rootfs.names(Path::new("/out"), 9).is_empty());
+        assert!(rootfs.open_file(Path::new("/fifo")).is_none());
+        assert!(
+            rootfs
+                .link_metadata(Path::new("/out"))
+                .unwrap()
+                .is_symlink()
+        );
+        assert_eq!(rootfs.names(Path::new("/"), 4).len(), 4);
+        assert!(rootfs.open_file(Path::new("/f0")).is_some());
+    }
+
+    #[test]
+    fn a_mode_is_changed_in_the_image_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        fs::create_dir_all(image.join("dir")).unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "x").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&secret, image.join("out")).unwrap();
+        symlink("../secret", image.join("up")).unwrap();
+        symlink("dir", image.join("in")).unwrap();
+        let rootfs = Rootfs::open(&image).unwrap();
+        for path in ["/out", "/up", "/../secret", "/none"] {
+            assert!(rootfs.set_mode(Path::new(path), 0o777).is_err(), "{path}");
+        }
+        rootfs.set_mode(Path::new("/in"), 0o4711).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&image.join("dir")), mode(&secret)), (0o711, 0o600));
+    }
+}

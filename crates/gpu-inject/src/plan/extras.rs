@@ -1,0 +1,119 @@
+//! What a container gets besides GPUs and the driver's files.
+
+use gpu_host::{DeviceNode, Feature, Gpu, Inventory};
+
+use super::{Picked, Selection, add_file, add_node};
+use crate::edits::Edits;
+use crate::error::Error;
+use crate::request::{Imex, Request};
+
+/// The right to partition the visible GPUs, or to watch all slices of them: the global
+/// node, and of each GPU its own node and those of all its slices
+/// (libnvidia-container `src/nvc_mount.c`, `nvc_mig_config_global_caps_mount`).
+pub(super) fn mig_control(
+    edits: &mut Edits,
+    inventory: &Inventory,
+    request: &Request,
+    selection: &Selection<'_>,
+) -> Result<(), Error> {
+    let control = &inventory.mig_control;
+    let asked = [
+        (
+            "NVIDIA_MIG_CONFIG_DEVICES",
+            request.mig_config,
+            &control.config,
+        ),
+        (
+            "NVIDIA_MIG_MONITOR_DEVICES",
+            request.mig_monitor,
+            &control.monitor,
+        ),
+    ];
+    for (name, _, node) in asked.into_iter().filter(|(_, is_asked, _)| *is_asked) {
+        let failed = |why: &str| Error::MigControl {
+            name,
+            why: why.to_owned(),
+        };
+        let Some(node) = node else {
+            return Err(failed(
+                "the driver of this host has no such node below /dev/nvidia-caps; `gpusetup detect` shows what it has",
+            ));
+        };
+        let is_of_whole = |gpu: &Gpu| selection.whole.iter().any(|w| w.index == gpu.index);
+        let is_single = |p: &Picked<'_>| matches!(p, Picked::Slice(gpu, _) if !is_of_whole(gpu));
+        if selection.picked.iter().any(is_single) {
+            return Err(failed(
+                "goes with whole GPUs in NVIDIA_VISIBLE_DEVICES, not with single slices",
+            ));
+        }
+        add_node(edits, node);
+        for gpu in &selection.whole {
+            add_node(edits, &gpu.node);
+            for node in gpu.mig.iter().flat_map(|s| &s.nodes) {
+                add_node(edits, node);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// GDS and its like. What the host does not have is an error: whoever asks for it counts on it.
+pub(super) fn features(
+    edits: &mut Edits,
+    inventory: &Inventory,
+    asked: impl IntoIterator<Item = Feature>,
+) -> Result<(), Error> {
+    for feature in asked {
+        let here = inventory.features.iter().find(|f| f.feature == feature);
+        let Some(here) = here.filter(|f| !f.nodes.is_empty()) else {
+            let there = inventory.features.iter().filter(|f| !f.nodes.is_empty());
+            return Err(Error::NoSuchFeature {
+                asked: feature.word(),
+                there: list(there.map(|f| f.feature.word().to_owned())),
+            });
+        };
+        here.nodes.iter().for_each(|node| add_node(edits, node));
+        for file in &here.files {
+            if edits.mounts.iter().all(|m| m.path != file.path) {
+                add_file(edits, file);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// IMEX channels. `all` is however many there are.
+pub(super) fn channels(
+    edits: &mut Edits,
+    inventory: &Inventory,
+    asked: &Imex,
+) -> Result<(), Error> {
+    let here = &inventory.imex_channels;
+    match asked {
+        Imex::None => {}
+        Imex::All => here.iter().for_each(|c| add_node(edits, &c.node)),
+        Imex::These(ids) => {
+            for id in ids {
+                let node: &DeviceNode = here
+                    .iter()
+                    .find(|c| c.id == *id)
+                    .map(|c| &c.node)
+                    .ok_or_else(|| Error::NoSuchChannel {
+                        id: *id,
+                        there: list(here.iter().map(|c| c.id.to_string())),
+                    })?;
+                add_node(edits, node);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,224 @@
+//! From the names a container asks by to the host's devices.
+
+use gpu_host::{Feature, Gpu, Inventory, PciAddress};
+
+use super::{Picked, parts};
+use crate::error::Error;
+use crate::request::{Imex, Visible};
+
+/// Kinds of names that mean our GPUs: that of our CDI spec, and the one by which
+/// nvidia-container-runtime's own generated spec is asked for.
+const GPU_KINDS: [&str; 2] = ["nvidia.com/gpu", "runtime.nvidia.com/gpu"];
+const CHANNEL_KIND: &str = "nvidia.com/imex-channel";
+const VENDOR: &str = "nvidia.com/";
+
+/// What names mean on a host.
+#[derive(Debug, Default)]
+pub(super) struct Selection<'a> {
+    /// GPUs and slices, each once, in order.
+    pub(super) picked: Vec<Picked<'a>>,
+    /// GPUs that were asked for as such, those included that are partitioned and have no
+    /// slice yet.
+    pub(super) whole: Vec<&'a Gpu>,
+    /// `nvidia.com/gds=all` and its like.
+    pub(super) features: Vec<Feature>,
+    /// `nvidia.com/imex-channel=N`.
+    pub(super) channels: Imex,
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn of(inventory: &'a Inventory, visible: &Visible) -> Result<Self, Error> {
+        let mut selection = Self::default();
+        match visible {
+            Visible::NotAsked | Visible::NoGpu => {}
+            Visible::All => selection.add_all(inventory),
+            Visible::These(list) => {
+                for asked in list {
+                    selection.add(inventory, asked)?;
+                }
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Every GPU the container has to do with, each once.
+    pub(super) fn gpus(&self) -> Vec<&'a Gpu> {
+        let mut gpus: Vec<&Gpu> = Vec::new();
+        let all = self.picked.iter().map(|p| p.gpu());
+        for gpu in all.chain(self.whole.iter().copied()) {
+            if gpus.iter().all(|g| g.index != gpu.index) {
+                gpus.push(gpu);
+            }
+        }
+        gpus
+    }
+
+    fn add_all(&mut self, inventory: &'a Inventory) {
+        for gpu in &inventory.gpus {
+            self.add_gpu(gpu);
+        }
+    }
+
+    fn add_gpu(&mut self, gpu: &'a Gpu) {
+        self.whole.push(gpu);
+        for part in parts(gpu) {
+            self.add_part(part);
+        }
+    }
+
+    fn add_part(&mut self, part: Picked<'a>) {
+        if !self.picked.contains(&part) {
+            self.picked.push(part);
+        }
+    }
+
+    fn add(&mut self, inventory: &'a Inventory, asked: &str) -> Result<(), Error> {
+        let no_such = || Error::NoSuchDevice {
+            asked: asked.to_owned(),
+            there: names(inventory),
+        };
+        let name = match asked.split_once('=') {
+            None => asked,
+            Some((kind, name)) if GPU_KINDS.contains(&kind) => name,
+            Some((CHANNEL_KIND, name)) => return self.add_channel(name).ok_or_else(no_such),
+            Some((kind, "all")) => {
+                let word = kind.strip_prefix(VENDOR);
+                let feature = Feature::ALL.into_iter().find(|f| Some(f.word()) == word);
+                self.features.push(feature.ok_or_else(no_such)?);
+                return Ok(());
+            }
+            Some(_) => return Err(no_such()),
+        };
+        match find(&inventory.gpus, name)? {
+            Found::All => self.add_all(inventory),
+            Found::Gpu(gpu) => self.add_gpu(gpu),
+            Found::Slice(part) => self.add_part(part),
+            Found::Nothing => return Err(no_such()),
+        }
+        Ok(())
+    }
+
+    fn add_channel(&mut self, name: &str) -> Option<()> {
+        if name == "all" {
+            self.channels = Imex::All;
+            return Some(());
+        }
+        let id = name.parse().ok()?;
+        match &mut self.channels {
+            Imex::All => {}
+            Imex::None => self.channels = Imex::These(vec![id]),
+            Imex::These(list) => list.push(id),
+        }
+        Some(())
+    }
+}
+
+enum Found<'a> {
+    All,
+    Gpu(&'a Gpu),
+    Slice(Picked<'a>),
+    Nothing,
+}
+
+/// `all`, an index, `gpu:slice`, a PCI address, a UUID or a prefix of one.
+fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
+    if asked == "all" {
+        return Ok(Found::All);
+    }
+    let gpu = |test: &dyn Fn(&Gpu) -> bool| {
+        gpus.iter()
+            .find(|g| test(g))
+            .map_or(Found::Nothing, Found::Gpu)
+    };
+    if let Some(index) = number(asked) {
+        return Ok(gpu(&|g| g.index == index));
+    }
+    if let Some((of, slice)) = asked
+        .split_once(':')
+        .and_then(|(g, s)| Some((number(g)?, number(s)?)))
+    {
+        let found = gpus.iter().find(|g| g.index == of).and_then(|gpu| {
+            let slice = gpu.mig.iter().find(|s| s.index == slice)?;
+            Some(Found::Slice(Picked::Slice(gpu, slice)))
+        });
+        return Ok(found.unwrap_or(Found::Nothing));
+    }
+    if let Some(address) = pci(asked) {
+        return Ok(gpu(&|g| g.pci == address));
+    }
+    by_uuid(gpus, asked)
+}
+
+/// Digits alone: `+1` is no index.
+fn number(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
+}
+
+/// The form of nvidia-smi and of sysfs, `00000000:3B:00.0` and `0000:3b:00.0`.
+fn pci(text: &str) -> Option<PciAddress> {
+    let is_form = text.contains('.')
+        && text.matches(':').count() == 2
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    is_form.then(|| text.parse().ok()).flatten()
+}
+
+/// In any case, and as much of it as fits one device alone (nvidia-docker documentation,
+/// "GPU isolation"). The tag by itself would fit everything.
+fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
+    let asked_lower = asked.to_ascii_lowercase();
+    let is_uuid = ["gpu-", "mig-"]
+        .iter()
+        .any(|tag| asked_lower.len() > tag.len() && asked_lower.starts_with(tag));
+    if !is_uuid {
+        return Ok(Found::Nothing);
+    }
+    let mut found: Vec<(String, Found<'a>)> = Vec::new();
+    let mut add = |uuid: Option<&str>, device: Found<'a>| {
+        let uuid = uuid.unwrap_or_default();
+        if uuid.to_ascii_lowercase().starts_with(&asked_lower) {
+            found.push((uuid.to_owned(), device));
+        }
+    };
+    for gpu in gpus {
+        add(gpu.uuid.as_deref(), Found::Gpu(gpu));
+        for slice in &gpu.mig {
+            let part = Found::Slice(Picked::Slice(gpu, slice));
+            add(slice.uuid.as_deref(), part);
+        }
+    }
+    let exact = |(uuid, _): &(String, Found<'_>)| uuid.eq_ignore_ascii_case(asked);
+    if let Some(at) = found.iter().position(exact) {
+        return Ok(found.swap_remove(at).1);
+    }
+    if found.len() > 1 {
+        let fits: Vec<&str> = found.iter().map(|(uuid, _)| uuid.as_str()).collect();
+        return Err(Error::Ambiguous {
+            asked: asked.to_owned(),
+            fits: fits.join(", "),
+        });
+    }
+    Ok(found.pop().map_or(Found::Nothing, |(_, device)| device))
+}
+
+/// Every name that would have been right, for an error.
+fn names(inventory: &Inventory) -> String {
+    let mut names = Vec::new();
+    let named = |name: String, uuid: Option<&str>| match uuid {
+        Some(uuid) => format!("{name} ({uuid})"),
+        None => name,
+    };
+    for gpu in &inventory.gpus {
+        names.push(named(gpu.index.to_string(), gpu.uuid.as_deref()));
+        for slice in &gpu.mig {
+            let name = format!("{}:{}", gpu.index, slice.index);
+            names.push(named(name, slice.uuid.as_deref()));
+        }
+    }
+    if names.is_empty() {
+        return "none".into();
+    }
+    names.join(", ")
+}

@@ -1,0 +1,345 @@
+//! Who may ask for what: `/etc/nvidia-container-runtime/config.toml`.
+//!
+//! The keys keep the meaning that nvidia-container-toolkit 1.20 gives them
+//! (`api/config/v1`), so that a host that has the file keeps its policy. [`KEYS`] lists
+//! every one, with the reason for those that have no effect here; others are kept in
+//! [`Policy::unknown`]. The toolkit has no drop-in files for it, so neither are there any
+//! here.
+
+mod keys;
+mod mode;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use gpu_host::{Capabilities, Root};
+use toml::{Table, Value};
+
+use crate::error::Error;
+use crate::request::parse_capabilities;
+
+pub use keys::{KEYS, Key};
+pub use mode::{Level, Mode};
+
+/// Where it is.
+pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
+/// The same below `$XDG_CONFIG_HOME`.
+const IN_CONFIG_HOME: &str = "nvidia-container-runtime/config.toml";
+
+/// What the file says, or the defaults.
+#[allow(clippy::struct_excessive_bools, reason = "the file's own switches")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// `accept-nvidia-visible-devices-envvar-when-unprivileged`.
+    pub accept_unprivileged: bool,
+    /// `accept-nvidia-visible-devices-as-volume-mounts`.
+    pub accept_mounts: bool,
+    /// `disable-require`.
+    pub disable_require: bool,
+    /// `swarm-resource`: variables that replace `NVIDIA_VISIBLE_DEVICES` where one is set.
+    pub swarm_resource: Vec<String>,
+    /// `supported-driver-capabilities`.
+    pub supported: Capabilities,
+    /// `nvidia-container-cli.no-cgroups`: leave the device cgroup alone.
+    pub no_cgroups: bool,
+    /// `nvidia-container-cli.root`: the driver root.
+    pub driver_root: PathBuf,
+    /// `nvidia-container-cli.debug`: log of the hook and the CLI.
+    pub cli_debug: Option<PathBuf>,
+    /// `nvidia-container-runtime.debug`: log of the runtime.
+    pub debug: Option<PathBuf>,
+    /// `nvidia-container-runtime.log-level`: the least that goes into those logs.
+    pub log_level: Level,
+    /// `nvidia-container-runtime.runtimes`: low-level runtimes, the first found is used.
+    pub runtimes: Vec<String>,
+    /// `nvidia-container-runtime.mode`.
+    pub mode: Mode,
+    /// `modes.cdi.spec-dirs`, later ones winning.
+    pub spec_dirs: Vec<PathBuf>,
+    /// `modes.cdi.default-kind`, of names that say none.
+    pub default_kind: String,
+    /// `modes.cdi.annotation-prefixes`.
+    pub annotation_prefixes: Vec<String>,
+    /// `modes.csv.mount-spec-path`: a Tegra's CSV files.
+    pub csv_dir: PathBuf,
+    /// `modes.csv.compat-container-root`: where images for a Tegra have their CUDA
+    /// compatibility libraries.
+    pub csv_compat_root: Option<PathBuf>,
+    /// Whether an image's own CUDA compatibility libraries may come before the driver's:
+    /// `modes.legacy.cuda-compat-mode` other than `disabled`, and neither
+    /// `features.disable-cuda-compat-lib-hook` nor `enable-cuda-compat` among
+    /// `nvcdi-disable-hooks`. The modes `ldconfig`, `mount` and `hook` differ in how; here
+    /// there is one way, which mounts nothing.
+    pub cuda_compat: bool,
+    /// `disable-device-node-modification` is not among `nvcdi-disable-hooks`.
+    pub forbid_device_nodes: bool,
+    /// `update-application-profile` is not among `nvcdi-disable-hooks`.
+    pub application_profile: bool,
+    /// `features.ignore-imex-channel-requests`.
+    pub ignore_imex: bool,
+    /// Neither `features.no-additional-gids-for-device-nodes` nor the flag of that name in
+    /// `modes.jit-cdi.nvcdi-feature-flags`.
+    pub additional_gids: bool,
+    /// `gpu-container.inventory`: a stored inventory to use instead of the host's own.
+    pub inventory: Option<PathBuf>,
+    /// Keys that nobody knows, for a warning.
+    pub unknown: Vec<String>,
+    /// Keys of the file that have no effect here.
+    pub without_effect: Vec<Key>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            path: PATH.into(),
+            accept_unprivileged: true,
+            accept_mounts: false,
+            disable_require: false,
+            swarm_resource: Vec::new(),
+            supported: Capabilities::ALL,
+            no_cgroups: false,
+            driver_root: "/".into(),
+            cli_debug: None,
+            debug: None,
+            log_level: Level::Info,
+            runtimes: vec!["runc".into(), "crun".into()],
+            mode: Mode::Auto,
+            spec_dirs: cdi::SPEC_DIRS.map(PathBuf::from).to_vec(),
+            default_kind: "nvidia.com/gpu".into(),
+            annotation_prefixes: vec![cdi::annotations::PREFIX.into()],
+            csv_dir: "/etc/nvidia-container-runtime/host-files-for-container.d".into(),
+            csv_compat_root: None,
+            cuda_compat: true,
+            forbid_device_nodes: true,
+            application_profile: true,
+            ignore_imex: false,
+            additional_gids: true,
+            inventory: None,
+            unknown: Vec::new(),
+            without_effect: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// The file of that tree; the defaults where there is none.
+    pub fn load(root: &Root) -> Result<Self, Error> {
+        Self::load_from(root, Path::new(PATH))
+    }
+
+    /// The file that the environment names, for a runtime that an engine starts: that of
+    /// `NVIDIA_CTK_CONFIG_FILE_PATH`, else one below `XDG_CONFIG_HOME`, else [`PATH`]. Never
+    /// for a hook: its environment may be the container's.
+    ///
+    /// Where `XDG_CONFIG_HOME` is set and has no such file, the host's counts;
+    /// nvidia-container-toolkit takes the defaults then, so that a variable of a desktop's
+    /// lifts the host's policy.
+    pub fn from_environment(
+        root: &Root,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        let set = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        if let Some(path) = set("NVIDIA_CTK_CONFIG_FILE_PATH") {
+            return Self::load_from(root, &path);
+        }
+        let own = set("XDG_CONFIG_HOME").map(|home| home.join(IN_CONFIG_HOME));
+        match own.filter(|path| root.exists(path)) {
+            Some(path) => Self::load_from(root, &path),
+            None => Self::load(root),
+        }
+    }
+
+    /// The same from another place.
+    pub fn load_from(root: &Root, path: &Path) -> Result<Self, Error> {
+        match root.read_to_string(path) {
+            Ok(text) => Self::from_toml(&text, path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(Error::host(path)(e)),
+        }
+    }
+
+    /// Keys we do not know are kept in [`Policy::unknown`]; a known key of a wrong type is
+    /// an error, since a policy must not be weaker than it reads.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
+        let table: Table = text.parse().map_err(|e: toml::de::Error| Error::Policy {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })?;
+        let file = File {
+            table: &table,
+            path,
+        };
+        let usual = Self::default();
+        let cli = |key: &str| format!("nvidia-container-cli.{key}");
+        let runtime = |key: &str| format!("nvidia-container-runtime.{key}");
+        let disabled = file.list(&runtime("modes.jit-cdi.nvcdi-disable-hooks"))?;
+        let disabled = disabled.unwrap_or_default();
+        let is_on = |hook: &str| !disabled.iter().any(|d| d == hook || d == "all");
+        let flags = file.list(&runtime("modes.jit-cdi.nvcdi-feature-flags"))?;
+        let no_gids = "no-additional-gids-for-device-nodes";
+        let has_flag = flags.unwrap_or_default().iter().any(|f| f == no_gids);
+        let (unknown, without_effect) = keys::sort_out(&table);
+        Ok(Self {
+            path: path.to_owned(),
+            accept_unprivileged: file
+                .flag("accept-nvidia-visible-devices-envvar-when-unprivileged")?
+                .unwrap_or(usual.accept_unprivileged),
+            accept_mounts: file
+                .flag("accept-nvidia-visible-devices-as-volume-mounts")?
+                .unwrap_or(usual.accept_mounts),
+            disable_require: file.flag("disable-require")?.unwrap_or_default(),
+            swarm_resource: file
+                .text("swarm-resource")?
+                .iter()
+                .flat_map(|list| list.split(','))
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect(),
+            supported: match file.text("supported-driver-capabilities")? {
+                Some(list) => parse_capabilities(&list)
+                    .map_err(|e| file.wrong("supported-driver-capabilities", &e.to_string()))?,
+                None => usual.supported,
+            },
+            no_cgroups: file.flag(&cli("no-cgroups"))?.unwrap_or_default(),
+            driver_root: file.path(&cli("root"))?.unwrap_or(usual.driver_root),
+            cli_debug: file.log(&cli("debug"))?,
+            debug: file.log(&runtime("debug"))?,
+            log_level: file
+                .word(&runtime("log-level"), Level::from_word, Level::WORDS)?
+                .unwrap_or(usual.log_level),
+            runtimes: file
+                .list(&runtime("runtimes"))?
+                .filter(|l| !l.is_empty())
+                .unwrap_or(usual.runtimes),
+            mode: file
+                .word(&runtime("mode"), Mode::from_word, Mode::WORDS)?
+                .unwrap_or(usual.mode),
+            spec_dirs: file
+                .list(&runtime("modes.cdi.spec-dirs"))?
+                .map_or(usual.spec_dirs, |l| {
+                    l.into_iter().map(PathBuf::from).collect()
+                }),
+            default_kind: file
+                .text(&runtime("modes.cdi.default-kind"))?
+                .unwrap_or(usual.default_kind),
+            annotation_prefixes: file
+                .list(&runtime("modes.cdi.annotation-prefixes"))?
+                .unwrap_or(usual.annotation_prefixes)
+                .into_iter()
+                // Every key begins with nothing: that would take any annotation for a request.
+                .filter(|p| !p.is_empty())
+                .collect(),
+            csv_dir: file
+                .path(&runtime("modes.csv.mount-spec-path"))?
+                .unwrap_or(usual.csv_dir),
+            csv_compat_root: file.path(&runtime("modes.csv.compat-container-root"))?,
+            cuda_compat: file
+                .word(
+                    &runtime("modes.legacy.cuda-compat-mode"),
+                    |w| match w {
+                        "disabled" => Some(false),
+                        "ldconfig" | "mount" | "hook" => Some(true),
+                        _ => None,
+                    },
+                    "ldconfig, mount, hook, disabled",
+                )?
+                .unwrap_or(true)
+                && !file
+                    .flag("features.disable-cuda-compat-lib-hook")?
+                    .unwrap_or_default()
+                && is_on("enable-cuda-compat"),
+            forbid_device_nodes: is_on("disable-device-node-modification"),
+            application_profile: is_on("update-application-profile"),
+            ignore_imex: file
+                .flag("features.ignore-imex-channel-requests")?
+                .unwrap_or_default(),
+            additional_gids: !has_flag
+                && !file
+                    .flag(&format!("features.{no_gids}"))?
+                    .unwrap_or_default(),
+            inventory: file.path("gpu-container.inventory")?,
+            unknown,
+            without_effect,
+        })
+    }
+}
+
+struct File<'a> {
+    table: &'a Table,
+    path: &'a Path,
+}
+
+impl File<'_> {
+    fn wrong(&self, key: &str, why: &str) -> Error {
+        Error::Policy {
+            path: self.path.to_owned(),
+            why: format!("{key}: {why}"),
+        }
+    }
+
+    fn get<T>(
+        &self,
+        key: &str,
+        wanted: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut at: Option<&Value> = None;
+        for part in key.split('.') {
+            let table = match at {
+                None => self.table,
+                Some(Value::Table(table)) => table,
+                Some(_) => return Err(self.wrong(key, "what it is in is no table")),
+            };
+            match table.get(part) {
+                Some(value) => at = Some(value),
+                None => return Ok(None),
+            }
+        }
+        at.map(|value| read(value).ok_or_else(|| self.wrong(key, &format!("not {wanted}"))))
+            .transpose()
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, Error> {
+        self.get(key, "true or false", Value::as_bool)
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, Error> {
+        self.get(key, "a string", |v| v.as_str().map(str::to_owned))
+    }
+
+    fn path(&self, key: &str) -> Result<Option<PathBuf>, Error> {
+        Ok(self.text(key)?.filter(|t| !t.is_empty()).map(PathBuf::from))
+    }
+
+    /// A log file; /dev/null, the vendor's default, is none.
+    fn log(&self, key: &str) -> Result<Option<PathBuf>, Error> {
+        Ok(self.path(key)?.filter(|p| p != Path::new("/dev/null")))
+    }
+
+    fn list(&self, key: &str) -> Result<Option<Vec<String>>, Error> {
+        self.get(key, "a list of strings", |v| {
+            let list = v.as_array()?;
+            list.iter().map(|w| w.as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    fn word<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Option<T>,
+        words: &str,
+    ) -> Result<Option<T>, Error> {
+        let Some(word) = self.text(key)? else {
+            return Ok(None);
+        };
+        let made = read(&word).ok_or_else(|| {
+            self.wrong(key, &format!("invalid value {word:?}; it can be {words}"))
+        })?;
+        Ok(Some(made))
+    }
+}
+
+#[cfg(test)]
+mod tests;

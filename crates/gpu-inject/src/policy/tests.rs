@@ -1,0 +1,233 @@
+use super::*;
+
+fn of(text: &str) -> Policy {
+    Policy::from_toml(text, Path::new(PATH)).unwrap()
+}
+
+/// A value of its own for every key that has an effect.
+const EVERYTHING: &str = r#"
+disable-require = true
+swarm-resource = "DOCKER_RESOURCE_GPU, DOCKER_RESOURCE_NPU"
+accept-nvidia-visible-devices-envvar-when-unprivileged = false
+accept-nvidia-visible-devices-as-volume-mounts = true
+supported-driver-capabilities = "utility"
+
+[nvidia-container-cli]
+root = "/run/nvidia/driver"
+debug = "/var/log/cli.log"
+no-cgroups = true
+
+[nvidia-container-runtime]
+debug = "/var/log/runtime.log"
+log-level = "debug"
+runtimes = ["crun"]
+mode = "cdi"
+
+[nvidia-container-runtime.modes.cdi]
+spec-dirs = ["/specs"]
+default-kind = "my.com/gpu"
+annotation-prefixes = ["my/", ""]
+
+[nvidia-container-runtime.modes.csv]
+mount-spec-path = "/csv"
+compat-container-root = "/usr/local/cuda/compat_orin"
+
+[nvidia-container-runtime.modes.jit-cdi]
+nvcdi-feature-flags = ["no-additional-gids-for-device-nodes"]
+nvcdi-disable-hooks = ["disable-device-node-modification", "update-application-profile"]
+
+[nvidia-container-runtime.modes.legacy]
+cuda-compat-mode = "disabled"
+
+[features]
+ignore-imex-channel-requests = true
+disable-cuda-compat-lib-hook = false
+no-additional-gids-for-device-nodes = false
+
+[gpu-container]
+inventory = "/inventory.json"
+"#;
+
+#[test]
+fn every_key_that_has_an_effect_is_read() {
+    let expected = Policy {
+        path: PATH.into(),
+        accept_unprivileged: false,
+        accept_mounts: true,
+        disable_require: true,
+        swarm_resource: vec!["DOCKER_RESOURCE_GPU".into(), "DOCKER_RESOURCE_NPU".into()],
+        supported: Capabilities::of(&[gpu_host::Capability::Utility]),
+        no_cgroups: true,
+        driver_root: "/run/nvidia/driver".into(),
+        cli_debug: Some("/var/log/cli.log".into()),
+        debug: Some("/var/log/runtime.log".into()),
+        log_level: Level::Debug,
+        runtimes: vec!["crun".into()],
+        mode: Mode::Cdi,
+        spec_dirs: vec!["/specs".into()],
+        default_kind: "my.com/gpu".into(),
+        annotation_prefixes: vec!["my/".into()],
+        csv_dir: "/csv".into(),
+        csv_compat_root: Some("/usr/local/cuda/compat_orin".into()),
+        cuda_compat: false,
+        forbid_device_nodes: false,
+        application_profile: false,
+        ignore_imex: true,
+        additional_gids: false,
+        inventory: Some("/inventory.json".into()),
+        unknown: Vec::new(),
+        without_effect: Vec::new(),
+    };
+    assert_eq!(of(EVERYTHING), expected);
+    // Whoever adds a key to the table adds it here, and it is read.
+    let table: Table = EVERYTHING.parse().unwrap();
+    for key in KEYS.iter().filter(|k| k.unused.is_none()) {
+        let found = key
+            .name
+            .split('.')
+            .try_fold(Value::Table(table.clone()), |at, part| {
+                at.get(part).cloned().ok_or(())
+            });
+        assert!(found.is_ok(), "{} is in the table only", key.name);
+    }
+}
+
+#[test]
+fn the_table_of_keys_has_each_once_and_a_reason_for_every_one_without_effect() {
+    for (n, key) in KEYS.iter().enumerate() {
+        assert!(
+            KEYS.iter().skip(n + 1).all(|k| k.name != key.name),
+            "{}",
+            key.name
+        );
+        assert!(key.unused.is_none_or(|why| why.len() > 10), "{}", key.name);
+    }
+}
+
+#[test]
+fn unknown_keys_and_those_without_effect_are_kept_for_a_warning() {
+    let policy = of(
+        "odd = 1\n[nvidia-container-cli]\nload-kmods = true\nldconfig = \"@/sbin/ldconfig\"\n\
+         [nvidia-container-runtime.modes.cdi]\nnew = []\n[mine]\n",
+    );
+    assert_eq!(
+        policy.unknown,
+        ["nvidia-container-runtime.modes.cdi.new", "odd"]
+    );
+    let names: Vec<_> = policy.without_effect.iter().map(|k| k.name).collect();
+    assert_eq!(
+        names,
+        [
+            "nvidia-container-cli.ldconfig",
+            "nvidia-container-cli.load-kmods"
+        ]
+    );
+    assert_eq!(policy.driver_root, Path::new("/"));
+}
+
+#[test]
+fn the_vendors_default_file_is_the_default_policy() {
+    let policy = of(r#"
+#accept-nvidia-visible-devices-as-volume-mounts = false
+disable-require = false
+supported-driver-capabilities = "compat32,compute,display,graphics,ngx,utility,video"
+[nvidia-container-cli]
+environment = []
+ldconfig = "@/sbin/ldconfig"
+load-kmods = true
+[nvidia-container-runtime]
+debug = "/dev/null"
+log-level = "info"
+mode = "auto"
+runtimes = ["runc", "crun"]
+[nvidia-container-runtime.modes.cdi]
+annotation-prefixes = ["cdi.k8s.io/"]
+default-kind = "nvidia.com/gpu"
+spec-dirs = ["/etc/cdi", "/var/run/cdi"]
+[nvidia-container-runtime.modes.csv]
+mount-spec-path = "/etc/nvidia-container-runtime/host-files-for-container.d"
+[nvidia-container-runtime.modes.legacy]
+cuda-compat-mode = "ldconfig"
+[nvidia-container-runtime-hook]
+path = "nvidia-container-runtime-hook"
+skip-mode-detection = false
+[nvidia-ctk]
+path = "nvidia-ctk"
+"#);
+    let policy = Policy {
+        without_effect: Vec::new(),
+        ..policy
+    };
+    assert_eq!(policy, Policy::default());
+}
+
+#[test]
+fn cuda_compatibility_is_off_where_one_of_three_keys_says_so() {
+    assert!(Policy::default().cuda_compat);
+    for mode in ["ldconfig", "mount", "hook"] {
+        let text = format!("nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"{mode}\"");
+        assert!(of(&text).cuda_compat, "{mode}");
+    }
+    for off in [
+        "nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"disabled\"",
+        "features.disable-cuda-compat-lib-hook = true",
+        "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks = [\"enable-cuda-compat\"]",
+        "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks = [\"all\"]",
+    ] {
+        assert!(!of(off).cuda_compat, "{off}");
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_lets_nothing_start() {
+    for text in [
+        "disable-require = \"no\"",
+        "[",
+        "nvidia-container-runtime.runtimes = [1]",
+        "nvidia-container-runtime = 1",
+        "nvidia-container-runtime.mode = \"fast\"",
+        "nvidia-container-runtime.log-level = \"loud\"",
+        "nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"on\"",
+        "supported-driver-capabilities = \"compute,odd\"",
+    ] {
+        assert!(Policy::from_toml(text, Path::new(PATH)).is_err(), "{text}");
+    }
+    let mode = Policy::from_toml("nvidia-container-runtime.mode = \"fast\"", Path::new(PATH));
+    let said = mode.unwrap_err().to_string();
+    assert!(
+        said.contains("\"fast\"") && said.contains("jit-cdi"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_file_is_the_variables_then_the_users_then_the_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, runtime: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = format!("nvidia-container-runtime.runtimes = [\"{runtime}\"]");
+        std::fs::write(path, text).unwrap();
+    };
+    put("etc/nvidia-container-runtime/config.toml", "host");
+    put("home/nvidia-container-runtime/config.toml", "user");
+    put("own.toml", "own");
+    let root = Root::open(dir.path()).unwrap();
+    let runtime = |set: &[(&str, &str)]| {
+        let variable = |name: &str| {
+            let found = set.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let policy = Policy::from_environment(&root, variable).unwrap();
+        policy.runtimes.join(",")
+    };
+    let own = ("NVIDIA_CTK_CONFIG_FILE_PATH", "/own.toml");
+    assert_eq!(runtime(&[]), "host");
+    assert_eq!(runtime(&[("XDG_CONFIG_HOME", "/home")]), "user");
+    assert_eq!(runtime(&[("XDG_CONFIG_HOME", "/home"), own]), "own");
+    assert_eq!(runtime(&[("XDG_CONFIG_HOME", "/elsewhere")]), "host");
+    let gone = ("NVIDIA_CTK_CONFIG_FILE_PATH", "/gone.toml");
+    assert_eq!(runtime(&[gone]), "runc,crun");
+    // A hook's environment is not looked at.
+    assert_eq!(Policy::load(&root).unwrap().runtimes, ["host"]);
+}

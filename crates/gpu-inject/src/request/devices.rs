@@ -1,0 +1,127 @@
+//! Which GPUs are asked for, and by whom.
+
+use super::mounts::Mounted;
+use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
+use crate::policy::Policy;
+
+const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
+
+/// Annotations before mounts before the environment: the first that asks for anything
+/// (nvidia-container-toolkit `internal/config/image/cuda_image.go`).
+pub(super) fn read(
+    container: ContainerView<'_>,
+    policy: &Policy,
+    mode: Mode,
+    mounted: &Mounted,
+    warnings: &mut Vec<String>,
+) -> Visible {
+    let annotated = by_annotations(container, policy, mode);
+    if !annotated.is_empty() {
+        return these(annotated);
+    }
+    if !mounted.devices.is_empty() {
+        return these(mounted.devices.clone());
+    }
+    let asked = by_environment(container, policy);
+    if asked != Visible::NotAsked && !may_ask(container, policy) {
+        warnings.push(format!(
+            "an unprivileged container asks for GPUs by {}, which {} does not let it (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without",
+            variables(container, policy).join(", "),
+            policy.path.display()
+        ));
+        return Visible::NotAsked;
+    }
+    asked
+}
+
+/// Whether the container's environment is believed.
+///
+/// Where it is not, what it asks for is passed over with a warning, as by
+/// nvidia-container-toolkit, and the container starts without GPUs. Refusing to start it
+/// would be safe too, but the variable is mostly the image's: with `accept-… = false`, as
+/// clusters have it whose device plugin asks by mounts, no pod from a CUDA image could
+/// start that was given no GPU.
+pub(super) fn may_ask(container: ContainerView<'_>, policy: &Policy) -> bool {
+    policy.accept_unprivileged || container.is_privileged()
+}
+
+/// In `cdi` mode, what annotations with one of the prefixes list; in `auto` mode only where
+/// all of it is qualified names, since then the mode is `cdi`. Nobody's privilege is asked:
+/// an engine hands the runtime only those annotations that it is set up to.
+fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> Vec<String> {
+    if !matches!(mode, Mode::Cdi | Mode::Auto) {
+        return Vec::new();
+    }
+    let is_asked = |key: &str| {
+        policy
+            .annotation_prefixes
+            .iter()
+            .any(|p| key.starts_with(p))
+    };
+    let mut found: Vec<_> = container
+        .annotations()
+        .filter(|(key, _)| is_asked(key))
+        .collect();
+    found.sort_unstable();
+    let names: Vec<String> = found.iter().flat_map(|(_, value)| words(value)).collect();
+    let is_qualified = |name: &String| name.parse::<cdi::QualifiedName>().is_ok();
+    if mode == Mode::Auto && !names.iter().all(is_qualified) {
+        return Vec::new();
+    }
+    names
+}
+
+/// The variables that say it: those of `swarm-resource` where one of them is set, in place
+/// of [`VARIABLE`].
+fn variables<'a>(container: ContainerView<'_>, policy: &'a Policy) -> Vec<&'a str> {
+    let swarm: Vec<&str> = policy
+        .swarm_resource
+        .iter()
+        .map(String::as_str)
+        .filter(|name| container.env(name).is_some())
+        .collect();
+    if swarm.is_empty() {
+        vec![VARIABLE]
+    } else {
+        swarm
+    }
+}
+
+fn by_environment(container: ContainerView<'_>, policy: &Policy) -> Visible {
+    let values: Vec<&str> = variables(container, policy)
+        .into_iter()
+        .filter_map(|name| container.env(name))
+        .collect();
+    // Images from before nvidia-docker 2: unset means all (nvidia-container-runtime 2.0).
+    if values.is_empty() && is_legacy_cuda_image(container) {
+        return Visible::All;
+    }
+    these(values.into_iter().flat_map(words).collect())
+}
+
+fn words(list: &str) -> impl Iterator<Item = String> + '_ {
+    list.split(',')
+        .map(str::trim)
+        .filter(|w| !w.is_empty())
+        .map(str::to_owned)
+}
+
+/// `void` anywhere is nothing at all; otherwise the first of `all` and `none` decides.
+pub(super) fn these(names: Vec<String>) -> Visible {
+    if names.is_empty() || names.iter().any(|n| n == "void") {
+        return Visible::NotAsked;
+    }
+    match names.iter().find(|n| *n == "all" || *n == "none") {
+        Some(word) if word == "all" => Visible::All,
+        Some(_) => Visible::NoGpu,
+        None => {
+            let mut once: Vec<String> = Vec::new();
+            for name in names {
+                if !once.contains(&name) {
+                    once.push(name);
+                }
+            }
+            Visible::These(once)
+        }
+    }
+}

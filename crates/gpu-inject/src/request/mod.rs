@@ -1,0 +1,227 @@
+//! What a container asks for, read from its OCI config.
+
+mod capabilities;
+mod devices;
+mod imex;
+mod mounts;
+mod view;
+
+use gpu_host::{Capabilities, Feature};
+
+pub(crate) use capabilities::parse as parse_capabilities;
+pub use view::ContainerView;
+
+use crate::error::Error;
+use crate::policy::{Mode, Policy};
+
+/// The devices asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Visible {
+    /// Not a GPU container: unset, empty or `void`.
+    #[default]
+    NotAsked,
+    /// The driver's files without a GPU: `none`.
+    NoGpu,
+    /// Every GPU.
+    All,
+    /// Indices, UUIDs, PCI addresses, `gpu:mig` pairs, CDI names, as written, each once.
+    These(Vec<String>),
+}
+
+/// The IMEX channels asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Imex {
+    /// None.
+    #[default]
+    None,
+    /// Every channel of the host.
+    All,
+    /// These.
+    These(Vec<u32>),
+}
+
+/// What a container asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Which devices.
+    pub visible: Visible,
+    /// Which parts of the driver.
+    pub capabilities: Capabilities,
+    /// `NVIDIA_REQUIRE_*`, to be met all.
+    pub requirements: Vec<String>,
+    /// `NVIDIA_GDS`, `NVIDIA_MOFED`, `NVIDIA_GDRCOPY`, `NVIDIA_NVSWITCH` = `enabled`.
+    pub features: Vec<Feature>,
+    /// `NVIDIA_IMEX_CHANNELS`.
+    pub imex: Imex,
+    /// `NVIDIA_MIG_CONFIG_DEVICES=all`: may partition the GPUs.
+    pub mig_config: bool,
+    /// `NVIDIA_MIG_MONITOR_DEVICES=all`: may watch all slices.
+    pub mig_monitor: bool,
+    /// What is asked for and passed over, a sentence each, for a log.
+    pub warnings: Vec<String>,
+}
+
+impl Request {
+    /// What the container asks for, as far as policy lets it ask. Annotations do not count:
+    /// this is the reading of a hook, which an engine starts beside its own CDI.
+    pub fn read(container: ContainerView<'_>, policy: &Policy) -> Result<Self, Error> {
+        Self::read_in(container, policy, Mode::Legacy)
+    }
+
+    /// The same as a runtime in that mode reads it: with annotations in `cdi` and `auto`.
+    pub fn read_in(
+        container: ContainerView<'_>,
+        policy: &Policy,
+        mode: Mode,
+    ) -> Result<Self, Error> {
+        let mut mounted = if policy.accept_mounts {
+            mounts::read(container)
+        } else {
+            mounts::Mounted::default()
+        };
+        let mut warnings = std::mem::take(&mut mounted.warnings);
+        let visible = devices::read(container, policy, mode, &mounted, &mut warnings);
+        if visible == Visible::NotAsked {
+            // Everything else goes with GPUs; an error in it is nobody's business here.
+            return Ok(Self {
+                warnings,
+                ..Self::default()
+            });
+        }
+        let legacy = is_legacy_cuda_image(container);
+        let (capabilities, denied) = capabilities::read(container, policy, legacy)?;
+        warnings.extend(denied);
+        Ok(Self {
+            visible,
+            capabilities,
+            requirements: requirements(container, policy, legacy, &mut warnings),
+            features: features(container),
+            imex: channels(container, policy, &mounted, &mut warnings)?,
+            mig_config: mig(container, "NVIDIA_MIG_CONFIG_DEVICES", &mut warnings)?,
+            mig_monitor: mig(container, "NVIDIA_MIG_MONITOR_DEVICES", &mut warnings)?,
+            warnings,
+        })
+    }
+
+    /// Whether the container asks for anything at all.
+    pub fn is_some(&self) -> bool {
+        self.visible != Visible::NotAsked
+    }
+}
+
+/// An image of before 2018, which says its CUDA version and nothing of what it requires.
+fn is_legacy_cuda_image(container: ContainerView<'_>) -> bool {
+    let says = |name| container.env(name).is_some_and(|v| !v.is_empty());
+    says("CUDA_VERSION") && !says("NVIDIA_REQUIRE_CUDA")
+}
+
+/// Every `NVIDIA_REQUIRE_*`, but for `JetPack`'s, which is no condition; for a legacy image
+/// the CUDA version it is made for.
+fn requirements(
+    container: ContainerView<'_>,
+    policy: &Policy,
+    legacy: bool,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    // The words of Go's strconv.ParseBool, which the variable has always been read by.
+    let off = |v: &str| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    if policy.disable_require || container.env("NVIDIA_DISABLE_REQUIRE").is_some_and(off) {
+        return Vec::new();
+    }
+    let mut names: Vec<&str> = container
+        .variables()
+        .map(|(name, _)| name)
+        .filter(|n| n.starts_with("NVIDIA_REQUIRE_"))
+        .filter(|n| !n.starts_with("NVIDIA_REQUIRE_JETPACK"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut found: Vec<String> = names
+        .iter()
+        .filter_map(|name| container.env(name))
+        .map(str::to_owned)
+        .collect();
+    if let Some(version) = container.env("CUDA_VERSION").filter(|_| legacy) {
+        match major_minor(version) {
+            Some((major, minor)) => found.push(format!("cuda>={major}.{minor}")),
+            None => warnings.push(format!(
+                "CUDA_VERSION {version:?} is no version; nothing is required by it"
+            )),
+        }
+    }
+    found
+}
+
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim().trim_start_matches('v').split('.');
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next().map_or(Some(0), |m| m.parse().ok())?;
+    Some((major, minor))
+}
+
+/// No privilege is asked: Kubernetes' device plugin sets these variables itself for a
+/// container that it gives GPUs to.
+fn features(container: ContainerView<'_>) -> Vec<Feature> {
+    Feature::ALL
+        .into_iter()
+        .filter(|f| {
+            let name = format!("NVIDIA_{}", f.word().to_ascii_uppercase());
+            container.env(&name) == Some("enabled")
+        })
+        .collect()
+}
+
+fn channels(
+    container: ContainerView<'_>,
+    policy: &Policy,
+    mounted: &mounts::Mounted,
+    warnings: &mut Vec<String>,
+) -> Result<Imex, Error> {
+    if policy.ignore_imex {
+        return Ok(Imex::None);
+    }
+    if !mounted.channels.is_empty() {
+        return imex::read(mounted.channels.iter().map(String::as_str));
+    }
+    let Some(value) = container.env("NVIDIA_IMEX_CHANNELS") else {
+        return Ok(Imex::None);
+    };
+    if !devices::may_ask(container, policy) {
+        warnings.push(
+            "an unprivileged container asks for IMEX channels by NVIDIA_IMEX_CHANNELS; it gets none"
+                .into(),
+        );
+        return Ok(Imex::None);
+    }
+    imex::read(value.split(','))
+}
+
+/// Partitioning GPUs, or watching others on them, is for containers that may do anything
+/// anyway; another's wish is passed over with a warning, like one for GPUs.
+fn mig(
+    container: ContainerView<'_>,
+    name: &'static str,
+    warnings: &mut Vec<String>,
+) -> Result<bool, Error> {
+    let Some(value) = container.env(name).map(str::trim).filter(|v| !v.is_empty()) else {
+        return Ok(false);
+    };
+    if !container.is_privileged() {
+        warnings.push(format!(
+            "{name} is for privileged containers (CAP_SYS_ADMIN); this one is not, so it is passed over"
+        ));
+        return Ok(false);
+    }
+    match value {
+        "all" => Ok(true),
+        // The words that ask for no device elsewhere.
+        "none" | "void" => Ok(false),
+        _ => Err(Error::MigControl {
+            name,
+            why: format!("{value:?} cannot be asked for, only all"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
