@@ -77,6 +77,7 @@ fn carry_out(wanted: &Wanted) -> Result<(), Error> {
     if wanted.forbid_device_nodes {
         live::forbid_device_nodes(&rootfs)?;
     }
+    log::notes(&rootfs.notes());
     Ok(())
 }
 

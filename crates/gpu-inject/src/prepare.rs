@@ -7,11 +7,13 @@ use gpu_host::Link;
 use crate::edits::Library;
 use crate::error::Error;
 use crate::ldcache;
+use crate::live::cover;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Ten times the cache of a desktop with everything installed.
-const CACHE_LIMIT: u64 = 16 << 20;
+/// Ten times the cache of a desktop with everything installed. Reading takes up to eight
+/// times as much memory.
+const CACHE_LIMIT: u64 = 4 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
 
@@ -38,14 +40,11 @@ pub fn prepare_rootfs(rootfs: &Rootfs, libraries: &[Library], links: &[Link]) ->
         .ok()
         .flatten()
         .unwrap_or_default();
-    rootfs.write(
-        Path::new(CACHE),
-        &ldcache::with_libraries(&image, &named(libraries, links)),
-        0o644,
-    )?;
+    let cache = ldcache::with_libraries(&image, &named(libraries, links));
+    cover::write(rootfs, Path::new(CACHE), &cache)?;
     // A later ldconfig in the container finds our directories too.
     if rootfs.exists(Path::new(CONF_DIR)) {
-        rootfs.write(Path::new(CONF), directories(libraries).as_bytes(), 0o644)?;
+        cover::write(rootfs, Path::new(CONF), directories(libraries).as_bytes())?;
     }
     Ok(())
 }
