@@ -1,0 +1,400 @@
+//! A bundle with a busybox image, a host with two GPUs beside it, and the ways in which a
+//! container gets to us. For the tests that start containers for real.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod canary;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use cdi::NodeStat;
+use gpu_host::{
+    Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
+    PciAddress,
+};
+use gpu_inject::generate::{GenerateOptions, cdi_spec};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::{Value, json};
+
+const BUSYBOX: &str = "/bin/busybox";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
+
+pub(crate) fn can_run() -> bool {
+    let runc = Command::new("runc").arg("--version").output();
+    let can = nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && runc.is_ok();
+    if !can {
+        println!("skip: needs root, runc and busybox-static");
+    }
+    can
+}
+
+/// How a container gets its GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Our OCI runtime.
+    Shim,
+    /// What our CDI spec says, applied as an engine would; one hook.
+    Cdi,
+    /// The hook of `docker run --gpus`.
+    Prestart,
+}
+
+pub(crate) const WAYS: [Way; 3] = [Way::Shim, Way::Cdi, Way::Prestart];
+
+/// The low-level runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    Runc,
+    Crun,
+}
+
+impl Below {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Those that run here. crun wants pure cgroups, v1 or v2, and gets a mount namespace
+    /// with v2 alone where the machine has both.
+    pub(crate) fn here() -> &'static [Self] {
+        static HERE: OnceLock<Vec<Below>> = OnceLock::new();
+        HERE.get_or_init(|| {
+            let place = Place::new("crun-here");
+            place.make_config("void", "echo started", |_| {});
+            let out = place.start(Self::Crun, &[]);
+            if text(&out).contains("started") {
+                return vec![Self::Runc, Self::Crun];
+            }
+            println!("skip crun: {}", text(&out).trim());
+            vec![Self::Runc]
+        })
+    }
+}
+
+fn node(name: &str, minor: u32) -> DeviceNode {
+    DeviceNode {
+        path: format!("/dev/{name}").into(),
+        host_path: format!("/dev/{name}").into(),
+        major: 195,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    }
+}
+
+fn gpu(index: u32) -> Gpu {
+    Gpu {
+        index,
+        minor: index,
+        uuid: Some(format!("GPU-{index}")),
+        name: None,
+        brand: None,
+        compute_capability: None,
+        pci: PciAddress::default(),
+        node: node(&format!("nvidia{index}"), index),
+        drm: Vec::new(),
+        drm_links: Vec::new(),
+        mig_enabled: false,
+        mig: Vec::new(),
+    }
+}
+
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    id: String,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Self {
+        let place = Self {
+            id: format!("gpu-container-{name}-{}", std::process::id()),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let image = place.path("bundle/rootfs");
+        for dir in ["bin", "etc", "tmp"] {
+            fs::create_dir_all(image.join(dir)).unwrap();
+        }
+        fs::copy(BUSYBOX, image.join("bin/busybox")).unwrap();
+        for dir in ["host", "canary"] {
+            fs::create_dir(place.path(dir)).unwrap();
+        }
+        let library = place.path("host/libcuda.so.1.2.3");
+        fs::write(&library, "a library").unwrap();
+        fs::write(place.path("canary/ld.so.cache"), "sings").unwrap();
+        let inventory = Inventory {
+            schema: gpu_host::inventory::SCHEMA,
+            driver: Some(Driver {
+                version: "1.2.3".into(),
+                cuda: None,
+                files: vec![DriverFile {
+                    kind: FileKind::Library,
+                    path: "/usr/lib/libcuda.so.1.2.3".into(),
+                    host_path: library,
+                    capabilities: Capabilities::ALL,
+                    soname: Some("libcuda.so.1".into()),
+                    links: vec![Link {
+                        path: "/usr/lib/libcuda.so".into(),
+                        target: "libcuda.so.1".into(),
+                    }],
+                }],
+            }),
+            gpus: vec![gpu(0), gpu(1)],
+            control_nodes: vec![ControlNode {
+                node: node("nvidiactl", 255),
+                capabilities: Capabilities::ALL,
+            }],
+            ..Inventory::default()
+        };
+        place.store(&inventory);
+        place.write_policy("");
+        place
+    }
+
+    pub(crate) fn store(&self, inventory: &Inventory) {
+        let bytes = serde_json::to_vec(inventory).unwrap();
+        fs::write(self.path("inventory.json"), bytes).unwrap();
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        serde_json::from_slice(&fs::read(self.path("inventory.json")).unwrap()).unwrap()
+    }
+
+    /// config.toml for each low-level runtime, with more in its `nvidia-container-cli`.
+    pub(crate) fn write_policy(&self, more: &str) {
+        for below in ["runc", "crun"] {
+            // crun runs without cgroups here.
+            let cli = if below == "crun" {
+                "no-cgroups = true"
+            } else {
+                ""
+            };
+            let config = format!(
+                "[nvidia-container-cli]\n{cli}\n{more}\n[nvidia-container-runtime]\nruntimes = [\"{below}\"]\n[gpu-container]\ninventory = \"{}\"\n",
+                self.path("inventory.json").display()
+            );
+            let name = match below {
+                "runc" => "config.toml",
+                _ => "config-crun.toml",
+            };
+            fs::write(self.path(name), config).unwrap();
+        }
+    }
+
+    fn policy(&self, below: Below) -> PathBuf {
+        self.path(match below {
+            Below::Runc => "config.toml",
+            Below::Crun => "config-crun.toml",
+        })
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Where the image has `path`.
+    pub(crate) fn image(&self, path: &str) -> PathBuf {
+        self.path("bundle/rootfs").join(path)
+    }
+
+    pub(crate) fn config(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("bundle/config.json")).unwrap()).unwrap()
+    }
+
+    /// Runs a script in a container with this request, through our runtime.
+    pub(crate) fn run(&self, visible: &str, script: &str) -> Output {
+        self.make_config(visible, script, |_| {});
+        self.start_by(Way::Shim, Below::Runc)
+    }
+
+    /// The same through plain runc, with our hook where dockerd puts it for `--gpus`.
+    pub(crate) fn run_with_hook(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
+        self.make_config("1", script, edit);
+        self.start_by(Way::Prestart, Below::Runc)
+    }
+
+    /// Starts the container that config.json describes, with its GPUs this way.
+    pub(crate) fn start_by(&self, way: Way, below: Below) -> Output {
+        match way {
+            Way::Shim => return self.start(below, &[PROGRAM, "runtime"]),
+            Way::Cdi => self.apply_cdi(),
+            Way::Prestart => self.add_prestart_hook(below),
+        }
+        self.start(below, &[])
+    }
+
+    /// Starts it by the low-level runtime alone.
+    pub(crate) fn start_plain(&self, below: Below) -> Output {
+        self.start(below, &[])
+    }
+
+    fn add_prestart_hook(&self, below: Below) {
+        let mut config = self.config();
+        let hook = self.hook("nvidia-container-runtime-hook");
+        config["hooks"] = json!({"prestart": [{
+            "path": hook,
+            "args": ["nvidia-container-runtime-hook", "-config", self.policy(below), "prestart"],
+        }]});
+        self.put_config(&config);
+    }
+
+    fn apply_cdi(&self) {
+        let options = GenerateOptions {
+            hook_path: self.hook("gpu-container-hook"),
+            ..GenerateOptions::default()
+        };
+        let spec = cdi_spec(&self.inventory(), &options).unwrap();
+        let mut config = self.config();
+        let wanted = config["process"]["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find_map(|v| v.as_str()?.strip_prefix("NVIDIA_VISIBLE_DEVICES="))
+            .unwrap()
+            .to_owned();
+        let device = spec.devices.iter().find(|d| d.name == wanted).unwrap();
+        for edits in [&device.container_edits, &spec.container_edits] {
+            cdi::apply(&mut config, edits, &|path| {
+                let found = nix::sys::stat::stat(path)?;
+                Ok(NodeStat {
+                    kind: 'c',
+                    major: nix::sys::stat::major(found.st_rdev).try_into().unwrap(),
+                    minor: nix::sys::stat::minor(found.st_rdev).try_into().unwrap(),
+                    mode: found.st_mode & 0o7777,
+                    uid: found.st_uid,
+                    gid: found.st_gid,
+                })
+            })
+            .unwrap();
+        }
+        self.put_config(&config);
+    }
+
+    /// Our program by a name that says which of the many it is. With an old kernel's lack of
+    /// system calls where [`Place::lacks`] says so.
+    fn hook(&self, name: &str) -> PathBuf {
+        let hook = self.path(name);
+        let lacks = fs::read_to_string(self.path("lacks")).unwrap_or_default();
+        let _ = fs::remove_file(&hook);
+        if lacks.is_empty() {
+            symlink(PROGRAM, &hook).unwrap();
+        } else {
+            let inner = self.path(&format!("inner/{name}"));
+            fs::create_dir_all(inner.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&inner);
+            symlink(PROGRAM, &inner).unwrap();
+            let script = format!(
+                "#!/bin/sh\nexec strace -f -o {log} -e trace={lacks} -e inject={lacks}:error=ENOSYS {inner} \"$@\"\n",
+                log = self.path("strace.log").display(),
+                inner = inner.display()
+            );
+            fs::write(&hook, script).unwrap();
+            fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        hook
+    }
+
+    /// From now on the hooks run as on a kernel without these system calls.
+    pub(crate) fn lacks(&self, calls: &str) {
+        fs::write(self.path("lacks"), calls).unwrap();
+    }
+
+    pub(crate) fn make_config(&self, visible: &str, script: &str, edit: impl FnOnce(&mut Value)) {
+        let bundle = self.path("bundle");
+        let _ = fs::remove_file(bundle.join("config.json"));
+        let made = Command::new("runc")
+            .arg("spec")
+            .arg("--bundle")
+            .arg(&bundle)
+            .status();
+        assert!(made.unwrap().success());
+        let mut config = self.config();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["/bin/busybox", "sh", "-c", script]);
+        // Lowered limits may not be raised again, where the machine withholds that right.
+        config["process"]["rlimits"] = json!([]);
+        config["root"]["readonly"] = json!(false);
+        let env = config["process"]["env"].as_array_mut().unwrap();
+        env.push(json!(format!("NVIDIA_VISIBLE_DEVICES={visible}")));
+        for set in ["bounding", "effective", "permitted"] {
+            let set = &mut config["process"]["capabilities"][set];
+            set.as_array_mut().unwrap().push(json!("CAP_MKNOD"));
+        }
+        edit(&mut config);
+        self.put_config(&config);
+    }
+
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
+        let mut config = self.config();
+        edit(&mut config);
+        self.put_config(&config);
+    }
+
+    fn put_config(&self, config: &Value) {
+        let bytes = serde_json::to_vec(config).unwrap();
+        fs::write(self.path("bundle/config.json"), bytes).unwrap();
+    }
+
+    /// Through `before`, or by the low-level runtime itself.
+    fn start(&self, below: Below, before: &[&str]) -> Output {
+        let mut words: Vec<&str> = Vec::new();
+        if below == Below::Crun {
+            words.extend([
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"",
+                "sh",
+            ]);
+        }
+        words.extend(before);
+        if before.is_empty() {
+            words.push(below.name());
+        }
+        if below == Below::Crun {
+            words.push("--cgroup-manager=disabled");
+        }
+        Command::new(words[0])
+            .args(&words[1..])
+            .arg("--root")
+            .arg(self.path("state"))
+            .args(["run", "--bundle"])
+            .arg(self.path("bundle"))
+            .arg(&self.id)
+            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below))
+            .output()
+            .unwrap()
+    }
+}
+
+pub(crate) fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// Nodes of the host, which live injection mounts.
+pub(crate) fn make_nodes(place: &Place) {
+    let mut inventory = place.inventory();
+    let make = |node: &mut DeviceNode| {
+        let path = place.path("host").join(node.path.file_name().unwrap());
+        let mode = Mode::from_bits_truncate(0o666);
+        let number = makedev(195, node.minor.into());
+        mknod(&path, SFlag::S_IFCHR, mode, number).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        node.host_path = path;
+    };
+    for gpu in &mut inventory.gpus {
+        make(&mut gpu.node);
+    }
+    for control in &mut inventory.control_nodes {
+        make(&mut control.node);
+    }
+    place.store(&inventory);
+}
