@@ -327,9 +327,17 @@ pub(crate) const IMAGES: &[Image] = &[
             mount(c, &volume, "/volume", &["rbind"]);
         },
     ),
-    configured("shared-root", Starts, NOTHING, |c, _| {
-        c["linux"]["rootfsPropagation"] = json!("shared");
-    }),
+    configured(
+        "shared-root",
+        Starts,
+        |s| {
+            // As systemd makes the host's own: what is mounted in there may show up here.
+            let rootfs = s.rootfs.display().to_string();
+            must("mount", &["--bind", &rootfs, &rootfs]);
+            must("mount", &["--make-shared", &rootfs]);
+        },
+        |c, _| c["linux"]["rootfsPropagation"] = json!("shared"),
+    ),
     configured("overlay", Starts, overlay, |_, _| {}),
     configured(
         "read-only-file-system",

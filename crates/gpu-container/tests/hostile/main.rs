@@ -3,7 +3,7 @@
 //! nothing beside its root file system may change.
 //!
 //! Each image runs under runc every way, under crun by one of the ways in turn, with
-//! `HOSTILE_IMAGES=all` by all of them.
+//! `HOSTILE_IMAGES=all` by all of them; `HOSTILE_IMAGES=NAME` runs one image.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../bundle/mod.rs"]
@@ -161,13 +161,18 @@ fn try_all(images: &[Image]) {
     if !can_run() {
         return;
     }
-    let everything = std::env::var_os("HOSTILE_IMAGES").is_some_and(|v| v == "all");
+    let wanted = std::env::var("HOSTILE_IMAGES").unwrap_or_default();
+    let by_name = images.iter().any(|i| i.name == wanted);
     let mut todo: Vec<(&Image, Below, Way)> = Vec::new();
     for (n, image) in images.iter().enumerate() {
+        if by_name && image.name != wanted {
+            continue;
+        }
         todo.extend(WAYS.map(|way| (image, Below::Runc, way)));
         if Below::here().contains(&Below::Crun) {
             let crun = WAYS.map(|way| (image, Below::Crun, way));
-            let some = if everything { 0..3 } else { n % 3..n % 3 + 1 };
+            let is_whole = by_name || wanted == "all";
+            let some = if is_whole { 0..3 } else { n % 3..n % 3 + 1 };
             todo.extend_from_slice(&crun[some]);
         }
     }

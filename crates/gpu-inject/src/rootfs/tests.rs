@@ -236,3 +236,80 @@ fn a_name_of_the_images_writes_no_lines_of_its_own() {
         );
     });
 }
+
+/// Directories and links change places while we work, as an image's own process can have
+/// them do. What is asked for may fail; it never happens outside.
+#[test]
+fn an_image_that_changes_meanwhile_gets_nothing_outside() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const ROUNDS: usize = 100;
+    both(|place| {
+        let (rootfs, image, outside) = (&place.rootfs, &place.image, place.outside());
+        fs::create_dir_all(image.join("a/b/lib")).unwrap();
+        fs::create_dir_all(image.join("etc")).unwrap();
+        symlink(&outside, image.join("out")).unwrap();
+        symlink("../../../../../../outside", image.join("a/up")).unwrap();
+        symlink(&outside, image.join("usr/out")).unwrap();
+        symlink(outside.join("canary"), image.join("etc/evil")).unwrap();
+        fs::write(image.join("etc/cache"), "").unwrap();
+        symlink("b/lib/../../..", image.join("a/back")).unwrap();
+        // By descriptors of the directories: we, too, must stay in.
+        let swaps = [
+            ("", "a", "out"),
+            ("a", "b", "up"),
+            ("", "etc", "out"),
+            ("etc", "cache", "evil"),
+            ("usr", "lib", "out"),
+        ]
+        .map(|(dir, one, other)| (fs::File::open(image.join(dir)).unwrap(), one, other));
+        let etc = fs::File::open(image.join("etc")).unwrap();
+        let over = AtomicBool::new(false);
+        let mut done = 0;
+        std::thread::scope(|scope| {
+            for (dir, one, other) in &swaps {
+                let over = &over;
+                scope.spawn(move || {
+                    let flag = fcntl::RenameFlags::RENAME_EXCHANGE;
+                    while !over.load(Ordering::Relaxed) {
+                        let _ = fcntl::renameat2(dir, *one, dir, *other, flag);
+                    }
+                });
+            }
+            // What changed modes by name would change the canary's.
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let mut names =
+                        nix::dir::Dir::from_fd(etc.try_clone().unwrap().into()).unwrap();
+                    for name in names.iter().flatten().map(|e| e.file_name().to_owned()) {
+                        if name.to_bytes().starts_with(b".cache.") {
+                            let name = name.as_c_str();
+                            let _ = unistd::unlinkat(&etc, name, UnlinkatFlags::NoRemoveDir);
+                            let _ = unistd::symlinkat(&outside.join("canary"), &etc, name);
+                        }
+                    }
+                }
+            });
+            for n in 0..ROUNDS {
+                let made = [
+                    rootfs.write(Path::new("/etc/cache"), b"x", 0o666).is_ok(),
+                    rootfs
+                        .symlink(Path::new("/a/b/lib/link"), Path::new("x"))
+                        .is_ok(),
+                    rootfs
+                        .mount_point(&PathBuf::from(format!("/a/b/lib/{n}")), Kind::File)
+                        .is_ok(),
+                    rootfs
+                        .make_dir(&PathBuf::from(format!("/a/back/usr/lib/{n}")))
+                        .is_ok(),
+                    rootfs
+                        .read(Path::new("/etc/cache"), 100)
+                        .is_ok_and(|c| c.is_none_or(|c| c != b"sings")),
+                ];
+                done += made.iter().filter(|m| **m).count();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        println!("{:?}: {done} of {} done", rootfs.resolver, ROUNDS * 5);
+        assert!(done > 0);
+    });
+}
