@@ -28,6 +28,9 @@ const SWAPS: [(&str, &str, &str); 6] = [
     ("usr/local/cuda", "compat", "out"),
 ];
 
+/// What a hook does with the image.
+const SLOWED: &str = "openat,openat2,mkdirat,symlinkat,renameat,unlinkat,fchmod,fchmodat,chmod,move_mount,mount,umount2";
+
 fn make(place: &Place) {
     let canary = place.path("canary");
     for dir in ["usr/lib", "usr/local/cuda/compat", "dev"] {
@@ -69,7 +72,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     let starts: usize = std::env::var("RACE_STARTS")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(15);
+        .unwrap_or(8);
     let script = format!(
         "echo STARTED; busybox timeout 20 busybox find /usr /etc -type f -size -64 -exec busybox grep -l {SECRET} {{}} + && echo LEAKED"
     );
@@ -103,7 +106,11 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                     reimagetemporaries(image, &etc);
                 }
             });
-            for _ in 0..starts {
+            for n in 0..starts {
+                // With longer moments between a look and a use, for those that have any.
+                if n == starts / 2 {
+                    place.slow_down(SLOWED, 3000);
+                }
                 place.make_config("1", &script, |_| {});
                 let out = text(&place.start_by(way, Below::Runc));
                 total += 1;

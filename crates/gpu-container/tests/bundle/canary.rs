@@ -47,7 +47,8 @@ pub(crate) fn look(place: &Place) -> Tree {
     for entry in fs::read_dir(place.path("")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        if !["state", "inner", "overlay", "strace.log"].contains(&name) && !name.ends_with("-hook")
+        if !["state", "inner", "injection", "overlay", "strace.log"].contains(&name)
+            && !name.ends_with("-hook")
         {
             tree.entry(path).or_default();
         }

@@ -275,13 +275,13 @@ impl Place {
         self.put_config(&config);
     }
 
-    /// Our program by a name that says which of the many it is. With an old kernel's lack of
-    /// system calls where [`Place::lacks`] says so.
+    /// Our program by a name that says which of the many it is; under strace where
+    /// [`Place::lacks`] or [`Place::slow_down`] was called.
     fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
-        let lacks = fs::read_to_string(self.path("lacks")).unwrap_or_default();
+        let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
         let _ = fs::remove_file(&hook);
-        if lacks.is_empty() {
+        if injection.is_empty() {
             symlink(PROGRAM, &hook).unwrap();
         } else {
             let inner = self.path(&format!("inner/{name}"));
@@ -289,7 +289,7 @@ impl Place {
             let _ = fs::remove_file(&inner);
             symlink(PROGRAM, &inner).unwrap();
             let script = format!(
-                "#!/bin/sh\nexec strace -f -o {log} -e trace={lacks} -e inject={lacks}:error=ENOSYS {inner} \"$@\"\n",
+                "#!/bin/sh\nexec strace -f -o {log} {injection} {inner} \"$@\"\n",
                 log = self.path("strace.log").display(),
                 inner = inner.display()
             );
@@ -301,7 +301,18 @@ impl Place {
 
     /// From now on the hooks run as on a kernel without these system calls.
     pub(crate) fn lacks(&self, calls: &str) {
-        fs::write(self.path("lacks"), calls).unwrap();
+        self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
+    }
+
+    /// From now on the hooks wait for so many microseconds before each of these system calls.
+    pub(crate) fn slow_down(&self, calls: &str, by: u32) {
+        self.inject(&format!(
+            "-e trace={calls} -e inject={calls}:delay_enter={by}"
+        ));
+    }
+
+    fn inject(&self, options: &str) {
+        fs::write(self.path("injection"), options).unwrap();
     }
 
     pub(crate) fn make_config(&self, visible: &str, script: &str, edit: impl FnOnce(&mut Value)) {
