@@ -8,6 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use gpu_inject::Error;
 use gpu_inject::policy::Level;
 
+/// What was left undone in a container that starts all the same; engines keep what a hook
+/// says with the runtime's messages.
+pub(crate) fn notes(notes: &[String]) {
+    for note in notes {
+        let _ = writeln!(std::io::stderr(), "gpu-container: warning: {note}");
+    }
+}
+
 /// One line on standard error, and one in the runtime's log: engines show the last
 /// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`).
 pub(crate) fn failure(error: &Error, log: Option<&Path>) {

@@ -78,6 +78,8 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
         pid: state.pid,
         rootfs: state.bundle.rootfs(&spec)?,
         no_cgroups: policy.no_cgroups,
+        ..live::Target::default()
     };
-    live::inject(&target, &edits)
+    log::notes(&live::inject(&target, &edits)?);
+    Ok(())
 }

@@ -3,15 +3,15 @@
 //! root, runc and a static busybox; says so and passes where one is missing.
 #![allow(clippy::unwrap_used)]
 
-mod bundle;
+mod place;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bundle::{BUSYBOX, Place, can_run, shared_object, text};
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
+use place::{BUSYBOX, Place, can_run, shared_object, text};
 use serde_json::{Value, json};
 
 const COMPAT: &str = "usr/local/cuda-12.9/compat";

@@ -1,194 +1,14 @@
-//! The shim and its hook with a real runc, on images good and hostile. Needs root, runc and
-//! a static busybox; says so and passes where one is missing.
+//! The shim and its hook with a real runc. Needs root, runc and a static busybox; says so and
+//! passes where one is missing. What hostile images get: `hostile.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod bundle;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use gpu_host::{
-    Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
-    PciAddress,
-};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use serde_json::{Value, json};
-
-const BUSYBOX: &str = "/bin/busybox";
-
-fn can_run() -> bool {
-    let runc = Command::new("runc").arg("--version").output();
-    let can = nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && runc.is_ok();
-    if !can {
-        println!("skip: needs root, runc and busybox-static");
-    }
-    can
-}
-
-fn node(name: &str, minor: u32) -> DeviceNode {
-    DeviceNode {
-        path: format!("/dev/{name}").into(),
-        host_path: format!("/dev/{name}").into(),
-        major: 195,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    }
-}
-
-fn gpu(index: u32) -> Gpu {
-    Gpu {
-        index,
-        minor: index,
-        uuid: Some(format!("GPU-{index}")),
-        name: None,
-        brand: None,
-        compute_capability: None,
-        pci: PciAddress::default(),
-        node: node(&format!("nvidia{index}"), index),
-        drm: Vec::new(),
-        drm_links: Vec::new(),
-        mig_enabled: false,
-        mig: Vec::new(),
-    }
-}
-
-/// A bundle with a busybox image, a host with two GPUs beside it, and a canary.
-struct Place {
-    dir: tempfile::TempDir,
-    id: String,
-}
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let place = Self {
-            id: format!("gpu-container-{name}-{}", std::process::id()),
-            dir: tempfile::tempdir().unwrap(),
-        };
-        let image = place.path("bundle/rootfs");
-        for dir in ["bin", "etc", "tmp"] {
-            fs::create_dir_all(image.join(dir)).unwrap();
-        }
-        fs::copy(BUSYBOX, image.join("bin/busybox")).unwrap();
-        for dir in ["host", "canary"] {
-            fs::create_dir(place.path(dir)).unwrap();
-        }
-        let library = place.path("host/libcuda.so.1.2.3");
-        fs::write(&library, "a library").unwrap();
-        fs::write(place.path("canary/ld.so.cache"), "sings").unwrap();
-        let inventory = Inventory {
-            schema: gpu_host::inventory::SCHEMA,
-            driver: Some(Driver {
-                version: "1.2.3".into(),
-                cuda: None,
-                files: vec![DriverFile {
-                    kind: FileKind::Library,
-                    path: "/usr/lib/libcuda.so.1.2.3".into(),
-                    host_path: library,
-                    capabilities: Capabilities::ALL,
-                    soname: Some("libcuda.so.1".into()),
-                    links: vec![Link {
-                        path: "/usr/lib/libcuda.so".into(),
-                        target: "libcuda.so.1".into(),
-                    }],
-                }],
-            }),
-            gpus: vec![gpu(0), gpu(1)],
-            control_nodes: vec![ControlNode {
-                node: node("nvidiactl", 255),
-                capabilities: Capabilities::ALL,
-            }],
-            ..Inventory::default()
-        };
-        let stored = place.path("inventory.json");
-        fs::write(&stored, serde_json::to_vec(&inventory).unwrap()).unwrap();
-        let config = format!(
-            "[nvidia-container-runtime]\nruntimes = [\"runc\"]\n[gpu-container]\ninventory = \"{}\"\n",
-            stored.display()
-        );
-        fs::write(place.path("config.toml"), config).unwrap();
-        place
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
-    }
-
-    fn config(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.path("bundle/config.json")).unwrap()).unwrap()
-    }
-
-    /// Runs a script in a container with this request, through our runtime.
-    fn run(&self, visible: &str, script: &str) -> Output {
-        self.make_config(visible, script, |_| {});
-        self.start(Command::new(env!("CARGO_BIN_EXE_gpu-container")).arg("runtime"))
-    }
-
-    /// The same through plain runc, with our hook where dockerd puts it for `--gpus`.
-    fn run_with_hook(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
-        // The name says which program of the many it is.
-        let hook = self.path("nvidia-container-runtime-hook");
-        symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
-        self.make_config("1", script, |config| {
-            config["hooks"] = json!({"prestart": [{
-                "path": hook,
-                "args": ["nvidia-container-runtime-hook", "-config", self.path("config.toml"), "prestart"],
-            }]});
-            edit(config);
-        });
-        self.start(&mut Command::new("runc"))
-    }
-
-    fn make_config(&self, visible: &str, script: &str, edit: impl FnOnce(&mut Value)) {
-        let bundle = self.path("bundle");
-        let made = Command::new("runc")
-            .arg("spec")
-            .arg("--bundle")
-            .arg(&bundle)
-            .status();
-        assert!(made.unwrap().success());
-        let mut config = self.config();
-        config["process"]["terminal"] = json!(false);
-        config["process"]["args"] = json!(["/bin/busybox", "sh", "-c", script]);
-        config["root"]["readonly"] = json!(false);
-        let env = config["process"]["env"].as_array_mut().unwrap();
-        env.push(json!(format!("NVIDIA_VISIBLE_DEVICES={visible}")));
-        for set in ["bounding", "effective", "permitted"] {
-            let set = &mut config["process"]["capabilities"][set];
-            set.as_array_mut().unwrap().push(json!("CAP_MKNOD"));
-        }
-        edit(&mut config);
-        fs::write(
-            bundle.join("config.json"),
-            serde_json::to_vec(&config).unwrap(),
-        )
-        .unwrap();
-    }
-
-    fn start(&self, runtime: &mut Command) -> Output {
-        runtime
-            .arg("--root")
-            .arg(self.path("state"))
-            .args(["run", "--bundle"])
-            .arg(self.path("bundle"))
-            .arg(&self.id)
-            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.path("config.toml"))
-            .output()
-            .unwrap()
-    }
-
-    fn canary_is_untouched(&self) {
-        let names: Vec<_> = fs::read_dir(self.path("canary")).unwrap().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        let song = fs::read_to_string(self.path("canary/ld.so.cache")).unwrap();
-        assert_eq!(song, "sings");
-    }
-}
-
-fn text(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
-}
+use bundle::{Place, can_run, make_nodes, text};
+use serde_json::json;
 
 /// Opens a GPU by a node of its own making: what the device cgroup says.
 const OPEN: &str = "open() { busybox mknod /tmp/n$1 c 195 $1; busybox cat /tmp/n$1; }; ";
@@ -221,30 +41,6 @@ fn exactly_the_gpu_asked_for() {
     assert!(!out.contains("\nnvidia0\n"), "{out}");
     let library = fs::read_to_string(place.path("host/libcuda.so.1.2.3")).unwrap();
     assert_eq!(library, "a library");
-}
-
-/// Nodes of the host, which live injection mounts.
-fn make_nodes(place: &Place) {
-    let stored = place.path("inventory.json");
-    let mut inventory: Value = serde_json::from_slice(&fs::read(&stored).unwrap()).unwrap();
-    let make = |node: &mut Value| {
-        let name = Path::new(node["path"].as_str().unwrap())
-            .file_name()
-            .unwrap();
-        let path = place.path("host").join(name);
-        let minor = node["minor"].as_u64().unwrap();
-        let mode = Mode::from_bits_truncate(0o666);
-        mknod(&path, SFlag::S_IFCHR, mode, makedev(195, minor)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        node["host_path"] = json!(path);
-    };
-    for gpu in inventory["gpus"].as_array_mut().unwrap() {
-        make(&mut gpu["node"]);
-    }
-    for control in inventory["control_nodes"].as_array_mut().unwrap() {
-        make(&mut control["node"]);
-    }
-    fs::write(&stored, serde_json::to_vec(&inventory).unwrap()).unwrap();
 }
 
 const SEEN_BY_HOOK: [&str; 5] = [
@@ -281,7 +77,7 @@ fn the_prestart_hook_works_in_a_user_namespace() {
     }
     let place = Place::new("userns");
     make_nodes(&place);
-    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let image = place.path("bundle/rootfs");
     for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
         chown(image.join(owned), Some(100_000), Some(100_000)).unwrap();
@@ -328,38 +124,127 @@ fn a_gpu_that_is_not_there_is_refused_by_name() {
     assert!(said.contains("no GPU \"7\""), "{said}");
 }
 
+/// Before Linux 5.12 mounts get their flags another way, before 5.6 the container's paths are
+/// walked by us.
 #[test]
-fn images_whose_links_lead_out_touch_nothing_outside() {
-    if !can_run() {
+fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
+    if !can_run()
+        || std::process::Command::new("strace")
+            .arg("-V")
+            .output()
+            .is_err()
+    {
+        println!("skip: needs strace");
         return;
     }
-    for (name, link) in [("etc", "etc"), ("usr", "usr"), ("lib", "usr/lib")] {
-        let place = Place::new(name);
-        let at = place.path("bundle/rootfs").join(link);
-        let _ = fs::remove_dir_all(&at);
-        fs::create_dir_all(at.parent().unwrap()).unwrap();
-        symlink(place.path("canary"), &at).unwrap();
-        // Started or refused, as the runtime likes; never written outside.
-        place.run("all", "true");
-        place.canary_is_untouched();
+    for lacks in ["mount_setattr", "openat2", "mount_setattr,openat2"] {
+        let place = Place::new("old-kernel");
+        make_nodes(&place);
+        place.lacks(lacks);
+        let script = format!("{LOOK} busybox cat /proc/self/mountinfo");
+        let out = text(&place.run_with_hook(&script, |_| {}));
+        let strace = fs::read_to_string(place.path("strace.log")).unwrap();
+        assert!(strace.contains("ENOSYS"), "{strace}");
+        for wanted in SEEN_BY_HOOK {
+            assert!(out.contains(wanted), "{wanted:?} without {lacks} in\n{out}");
+        }
+        let mount = |path: &str| {
+            let found = out.lines().find(|l| l.contains(&format!(" {path} ")));
+            found
+                .unwrap_or_else(|| panic!("no mount at {path}: {out}"))
+                .to_owned()
+        };
+        let flags = |path: &str| mount(path).split(' ').nth(5).unwrap().to_owned();
+        assert!(flags("/usr/lib/libcuda.so.1.2.3").starts_with("ro,nosuid,nodev"));
+        assert!(
+            flags("/dev/nvidia1").contains("nosuid,noexec"),
+            "{}",
+            mount("/dev/nvidia1")
+        );
+        // No propagation: neither shared nor a peer's slave.
+        assert!(
+            !mount("/dev/nvidia1").contains("shared:")
+                && !mount("/dev/nvidia1").contains("master:")
+        );
     }
 }
 
+/// Half-way through, the image has a directory where a library should go: nothing of what was
+/// done before that is left.
 #[test]
-fn a_cache_that_is_a_link_or_a_fifo_does_no_harm() {
+fn a_failed_injection_leaves_no_mount_and_no_mount_point() {
     if !can_run() {
         return;
     }
-    let place = Place::new("link");
-    let cache = place.path("bundle/rootfs/etc/ld.so.cache");
-    symlink(place.path("canary/ld.so.cache"), cache).unwrap();
-    let out = text(&place.run("all", "echo started"));
-    assert!(out.contains("started"), "{out}");
-    place.canary_is_untouched();
+    let place = Place::new("half-way");
+    make_nodes(&place);
+    let mut inventory = place.inventory();
+    let files = &mut inventory.driver.as_mut().unwrap().files;
+    let mut second = files[0].clone();
+    second.path = "/usr/lib64/libsecond.so.1.2.3".into();
+    second.links.clear();
+    files.push(second);
+    place.store(&inventory);
+    fs::create_dir_all(place.image("usr/lib64/libsecond.so.1.2.3")).unwrap();
+    // A process of somebody's in a mount namespace of its own, as `configure` gets one.
+    let program = env!("CARGO_BIN_EXE_gpu-container");
+    let state =
+        serde_json::json!({"ociVersion": "1.0.2", "bundle": place.path("bundle"), "pid": 0});
+    place.make_config("1", "true", |_| {});
+    let script = format!(
+        "mount --bind {rootfs} {rootfs}; cat /proc/self/mountinfo | wc -l >{dir}/before; \
+         echo '{state}' | sed \"s/\\\"pid\\\":0/\\\"pid\\\":$$/\" >{dir}/state.json; \
+         ln -s {program} {dir}/nvidia-container-runtime-hook; \
+         {dir}/nvidia-container-runtime-hook -config {dir}/config.toml prestart <{dir}/state.json; \
+         cat /proc/self/mountinfo | wc -l >{dir}/after",
+        rootfs = place.path("bundle/rootfs").display(),
+        dir = place.path("").display(),
+    );
+    place.write_policy("no-cgroups = true");
+    let out = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let said = text(&out);
+    assert!(
+        said.contains("libsecond.so.1.2.3: make a file to mount on: Is a directory"),
+        "{said}"
+    );
+    let count = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(count("before"), count("after"), "{said}");
+    assert!(!place.image("usr/lib").exists(), "{said}");
+    assert!(!place.image("dev").exists(), "{said}");
+}
 
-    let place = Place::new("fifo");
-    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
-    nix::unistd::mkfifo(&place.path("bundle/rootfs/etc/ld.so.cache"), mode).unwrap();
-    let out = text(&place.run("all", "echo started"));
-    assert!(out.contains("started"), "{out}");
+#[test]
+fn what_cannot_be_written_is_covered_or_noted() {
+    if !can_run() {
+        return;
+    }
+    for (name, has_cache) in [("covered", true), ("noted", false)] {
+        let place = Place::new(name);
+        make_nodes(&place);
+        if has_cache {
+            fs::write(place.image("etc/ld.so.cache"), "theirs").unwrap();
+        }
+        let script = "echo started; busybox grep -c libcuda.so.1 /etc/ld.so.cache; \
+            echo x >/etc/ld.so.cache; busybox grep ld.so.cache /proc/self/mountinfo";
+        let out = text(&place.run_with_hook(script, |config| {
+            config["mounts"].as_array_mut().unwrap().push(json!({
+                "type": "bind", "source": place.image("etc"), "destination": "/etc", "options": ["rbind", "ro"],
+            }));
+        }));
+        assert!(
+            out.contains("started\n") && out.contains("Read-only file system"),
+            "{out}"
+        );
+        assert_eq!(
+            out.contains("/etc/ld.so.cache ro,nosuid,nodev,noexec"),
+            has_cache,
+            "{out}"
+        );
+        // The image's own file, or none, is what is left behind.
+        let left = fs::read_to_string(place.image("etc/ld.so.cache")).ok();
+        assert_eq!(left, has_cache.then(|| "theirs".to_owned()));
+    }
 }

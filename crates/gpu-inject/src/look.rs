@@ -2,51 +2,49 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, SFlag, fchmod};
 
 use crate::error::Error;
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Rootfs, kind, open_no_follow};
 
 impl Rootfs {
     /// What the path leads to, links followed within the root.
     pub fn metadata(&self, path: &Path) -> Option<Metadata> {
-        let fd = self.resolve(path, OFlag::O_PATH).ok()?;
-        File::from(fd).metadata().ok()
+        File::from(self.resolve(path).ok()?).metadata().ok()
     }
 
     /// The same of a link itself.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let fd = self.resolve(path, flags).ok()?;
-        File::from(fd).metadata().ok()
+        let dir = self.resolve_dir(path.parent()?).ok()?;
+        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        File::from(found).metadata().ok()
     }
 
     /// The regular file at `path`, for reading parts of it: an image's files can be of any
     /// length. Neither a FIFO nor a device is opened.
     pub fn open_file(&self, path: &Path) -> Option<File> {
-        if !self.metadata(path)?.is_file() {
+        let found = File::from(self.resolve(path).ok()?);
+        if !found.metadata().ok()?.is_file() {
             return None;
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = File::from(self.resolve(path, flags).ok()?);
-        file.metadata().ok()?.is_file().then_some(file)
+        self.reopen(&found.into(), OFlag::O_RDONLY).ok()
     }
 
     /// Names in the directory at `path`, sorted, without `.` and `..`; none where there is
     /// no such directory. Of more than `most` names, that many: an image cannot make us
     /// read for ever.
     pub fn names(&self, path: &Path, most: usize) -> Vec<OsString> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let Some(mut dir) = self
-            .resolve(path, flags)
-            .ok()
-            .and_then(|fd| Dir::from_fd(fd).ok())
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut dir) = self
+            .resolve_dir(path)
+            .and_then(|fd| Dir::openat(fd, ".", flags, Mode::empty()))
         else {
             return Vec::new();
         };
@@ -69,12 +67,14 @@ impl Rootfs {
             what: "change the mode",
             source: errno.into(),
         };
-        let found = self.metadata(path).ok_or_else(|| failed(Errno::ENOENT))?;
-        if !found.is_file() && !found.is_dir() {
+        let found = self.resolve(path).map_err(failed)?;
+        if !matches!(
+            kind(&found).map_err(failed)?,
+            SFlag::S_IFREG | SFlag::S_IFDIR
+        ) {
             return Err(failed(Errno::EINVAL));
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let fd = self.resolve(path, flags).map_err(failed)?;
+        let fd = self.reopen(&found, OFlag::O_RDONLY).map_err(failed)?;
         fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(failed)
     }
 }

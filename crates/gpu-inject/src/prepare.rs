@@ -10,12 +10,14 @@ use crate::edits::{CudaCompat, Edits, Library};
 use crate::error::Error;
 use crate::folders;
 use crate::ldcache;
+use crate::live::cover;
 use crate::profile;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Ten times the cache of a desktop with everything installed.
-const CACHE_LIMIT: u64 = 16 << 20;
+/// Ten times the cache of a desktop with everything installed. Reading takes up to eight
+/// times as much memory.
+const CACHE_LIMIT: u64 = 4 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
 /// What one hook of the vendor's says to another: the directory of the compatibility
@@ -71,7 +73,7 @@ pub fn note_cuda_compat(rootfs: &Rootfs, wanted: &CudaCompat) -> Result<(), Erro
         None if rootfs.exists(Path::new(COMPAT_CONF)) => String::new(),
         None => return Ok(()),
     };
-    rootfs.write(Path::new(COMPAT_CONF), text.as_bytes(), 0o644)
+    cover::write(rootfs, Path::new(COMPAT_CONF), text.as_bytes())
 }
 
 /// The application profile for GPUs of these bits, or for those found in the container.
@@ -113,15 +115,12 @@ fn write_cache(
         .ok()
         .flatten()
         .unwrap_or_default();
-    rootfs.write(
-        Path::new(CACHE),
-        &ldcache::with_libraries(&image, &all),
-        0o644,
-    )?;
+    let cache = ldcache::with_libraries(&image, &all);
+    cover::write(rootfs, Path::new(CACHE), &cache)?;
     // A later ldconfig in the container finds our directories too.
     if rootfs.exists(Path::new(CONF_DIR)) {
         let text = directories(compat_dir.as_deref(), libraries);
-        rootfs.write(Path::new(CONF), text.as_bytes(), 0o644)?;
+        cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
     }
     Ok(())
 }

@@ -1,33 +1,69 @@
 //! A container's root file system, which is hostile.
 //!
-//! Every path of a container is resolved here and nowhere else: by `openat2(2)`
-//! with `RESOLVE_IN_ROOT` and `RESOLVE_NO_MAGICLINKS`, from a descriptor of the
-//! root. A link in the image, absolute or with any number of `..`, leads to a
-//! place in the image; what is opened is the descriptor, never the path again.
-//! openat2 came with Linux 5.6; an older kernel is refused, since a walk in
-//! user space could be raced by the image's own processes.
+//! Every path of a container is resolved here and nowhere else, from a descriptor of the
+//! root (`resolve`). A link in the image, absolute or with any number of `..`, leads to a
+//! place in the image; what is used is the descriptor, never the path again. A file is
+//! looked at before it is opened: an image may have a device node or a FIFO of any name.
+//! Nothing is made on file systems of the kernel's own, where a new directory can be a
+//! new cgroup and writing a file a command.
 
+mod resolve;
+
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fmt::Write as _;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::Error;
+use resolve::{MAX_LINKS, Resolver};
 
-/// Links in one path, as the kernel counts them (`MAXSYMLINKS`).
-const MAX_LINKS: u8 = 40;
+/// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
+const KERNELS: [i64; 14] = [
+    0x9fa0,      // PROC_SUPER_MAGIC
+    0x6265_6572, // SYSFS_MAGIC
+    0x0027_e0eb, // CGROUP_SUPER_MAGIC
+    0x6367_7270, // CGROUP2_SUPER_MAGIC
+    0x6462_6720, // DEBUGFS_MAGIC
+    0x7472_6163, // TRACEFS_MAGIC
+    0x7363_6673, // SECURITYFS_MAGIC
+    0x6265_6570, // CONFIGFS_MAGIC (fs/configfs)
+    0xcafe_4a11, // BPF_FS_MAGIC
+    0x4249_4e4d, // BINFMTFS_MAGIC
+    0x0765_5821, // RDTGROUP_SUPER_MAGIC
+    0x6165_676c, // PSTOREFS_MAGIC
+    0xde5e_81e4, // EFIVARFS_MAGIC
+    0xf97c_ff8c, // SELINUX_MAGIC
+];
+/// Names tried for a temporary file before an image that has them all is refused.
+const TEMPORARY_NAMES: u32 = 64;
 
 /// A root file system, entered by descriptor.
 #[derive(Debug)]
 pub struct Rootfs {
     fd: OwnedFd,
+    resolver: Resolver,
+    /// `/proc/self/fd` of a procfs we trust: the one way to open what a descriptor is of.
+    own: Option<OwnedFd>,
+    notes: RefCell<Vec<String>>,
+    made: RefCell<Vec<Made>>,
+}
+
+/// An entry that was made, to be taken away again by [`Rootfs::take_back`].
+#[derive(Debug)]
+struct Made {
+    dir: OwnedFd,
+    name: OsString,
+    is_dir: bool,
 }
 
 /// What a mount point must be.
@@ -46,41 +82,121 @@ pub enum Linked {
     Yes,
     /// The image has a file or directory of that name, which stays.
     Occupied,
+    /// Nothing can be made there; a note says why.
+    Unwritable,
+}
+
+/// `/proc/self/fd`. Opened while the host's procfs is what `/proc` names, it serves in any
+/// mount namespace that is entered later.
+pub fn own_descriptors() -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let dir = fcntl::open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    let kind = fstatfs(&dir).ok()?.filesystem_type();
+    (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }
 
 impl Rootfs {
     /// Opens the directory at `path`, a path of the runtime's, not of the image's.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_with(path, own_descriptors())
+    }
+
+    /// The same for whoever has [`own_descriptors`] from before another mount namespace was
+    /// entered.
+    pub fn open_with(path: &Path, own: Option<OwnedFd>) -> Result<Self, Error> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd =
             fcntl::open(path, flags, Mode::empty()).map_err(|e| Error::host(path)(e.into()))?;
-        Ok(Self { fd })
+        let resolver = Resolver::of(fd.as_fd());
+        Ok(Self {
+            fd,
+            resolver,
+            own,
+            notes: RefCell::default(),
+            made: RefCell::default(),
+        })
     }
 
-    pub(crate) fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let inner = path.strip_prefix("/").unwrap_or(path);
-        let inner = if inner.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            inner
-        };
-        let mut tries = 0;
-        loop {
-            match fcntl::openat2(self.fd.as_fd(), inner, how) {
-                // A rename elsewhere made the kernel unsure (openat2(2)); an image cannot keep
-                // us here for ever by renaming.
-                Err(Errno::EAGAIN) if tries < 64 => tries += 1,
-                other => return other,
-            }
+    /// What could not be done and is no reason to refuse the container, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+
+    pub(crate) fn note(&self, path: &Path, what: &str) {
+        // A name of the image's is not to write lines of its own into a log.
+        let path = path.display().to_string();
+        let mut line = String::new();
+        for c in path.chars() {
+            let _ = if c.is_control() {
+                write!(line, "{}", c.escape_default())
+            } else {
+                line.write_char(c)
+            };
         }
+        self.notes
+            .borrow_mut()
+            .push(format!("in the container: {line}: {what}"));
+    }
+
+    /// Takes away every entry made since the root was opened, last first; what is not empty
+    /// stays.
+    pub(crate) fn take_back(&self) {
+        for made in self.made.borrow_mut().drain(..).rev() {
+            let flag = if made.is_dir {
+                UnlinkatFlags::RemoveDir
+            } else {
+                UnlinkatFlags::NoRemoveDir
+            };
+            let _ = unistd::unlinkat(made.dir.as_fd(), made.name.as_os_str(), flag);
+        }
+    }
+
+    fn remember(&self, dir: BorrowedFd<'_>, name: &OsStr, is_dir: bool) {
+        if let Ok(dir) = dir.try_clone_to_owned() {
+            self.made.borrow_mut().push(Made {
+                dir,
+                name: name.to_owned(),
+                is_dir,
+            });
+        }
+    }
+
+    pub(crate) fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.resolver.resolve(self.fd.as_fd(), path)
+    }
+
+    /// A directory, for what is to be made in it.
+    pub(crate) fn resolve_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let found = self.resolve(path)?;
+        if is_dir(&found)? {
+            Ok(found)
+        } else {
+            Err(Errno::ENOTDIR)
+        }
+    }
+
+    /// Opens what an `O_PATH` descriptor is of.
+    pub(crate) fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
+        let own = self.own.as_ref().ok_or(Errno::ENOENT)?;
+        let name = found.as_raw_fd().to_string();
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        fcntl::openat(own, name.as_str(), flags, Mode::empty()).map(File::from)
+    }
+
+    /// Where `/proc/self/fd` is, for system calls that take no descriptor.
+    pub(crate) fn own(&self) -> Option<BorrowedFd<'_>> {
+        self.own.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What is at `path` and the directory it was reached in, links followed.
+    pub(crate) fn find(&self, path: &Path) -> nix::Result<(OwnedFd, OwnedFd)> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        Ok((self.resolve(path)?, self.resolve_dir(parent)?))
     }
 
     /// Whether the path leads to anything.
     pub fn exists(&self, path: &Path) -> bool {
-        self.resolve(path, OFlag::O_PATH).is_ok()
+        self.resolve(path).is_ok()
     }
 
     /// The directory at `path`, made with its parents where missing. A link of the image
@@ -91,28 +207,31 @@ impl Rootfs {
     }
 
     fn make_dir_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let mut done = PathBuf::from("/");
-        let mut at = self.resolve(&done, flags)?;
+        let mut at = self.resolve_dir(&done)?;
         for part in path.components() {
             let name = match part {
                 Component::Normal(name) => name,
-                // Of a link's target. All before it is there by now, so the kernel can say
+                // Of a link's target. All before it is there by now, so the resolver can say
                 // where it leads; above the root there is only the root.
                 Component::ParentDir => OsStr::new(".."),
                 _ => continue,
             };
             let before = done.clone();
             done.push(name);
-            let mut next = self.resolve(&done, flags);
+            let mut next = self.resolve_dir(&done);
             if next.as_ref().is_err_and(|e| *e == Errno::ENOENT) {
+                may_make_in(at.as_fd())?;
                 match mkdirat(at.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) => next = self.resolve(&done, flags),
+                    Ok(()) => {
+                        self.remember(at.as_fd(), name, true);
+                        next = self.resolve_dir(&done);
+                    }
                     Err(Errno::EEXIST) => {
                         let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
                         let target = fcntl::readlinkat(at.as_fd(), name)?;
                         self.make_dir_within(&before.join(target), links)?;
-                        next = self.resolve(&done, flags);
+                        next = self.resolve_dir(&done);
                     }
                     Err(e) => return Err(e),
                 }
@@ -123,13 +242,11 @@ impl Rootfs {
     }
 
     /// The directory a path's last name is in, made where missing, and that name.
-    fn parent<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a OsStr), Error> {
-        let name = path
-            .file_name()
-            .ok_or(Errno::EINVAL)
-            .map_err(failed(path, "name"))?;
+    fn parent<'a>(&self, path: &'a Path, links: u8) -> nix::Result<(OwnedFd, &'a OsStr)> {
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
         let parent = path.parent().unwrap_or(Path::new("/"));
-        Ok((self.make_dir(parent)?, name))
+        let dir = self.make_dir_within(parent, links)?;
+        Ok((dir, name))
     }
 
     /// A place to mount on, made where missing. What is there stays as it is.
@@ -137,95 +254,121 @@ impl Rootfs {
         if kind == Kind::Directory {
             return self.make_dir(path);
         }
-        match self.resolve(path, OFlag::O_PATH) {
-            Ok(found) => {
-                let found = File::from(found);
-                let is_dir = found.metadata().map_err(io_failed(path, "stat"))?.is_dir();
-                if is_dir {
-                    return Err(failed(path, "mount a file over a directory")(Errno::EISDIR));
-                }
-                Ok(found.into())
-            }
+        self.file_within(path, MAX_LINKS)
+            .map_err(failed(path, "make a file to mount on"))
+    }
+
+    fn file_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
+        match self.resolve(path) {
+            Ok(found) if is_dir(&found)? => Err(Errno::EISDIR),
             Err(Errno::ENOENT) => {
-                let (dir, name) = self.parent(path)?;
-                create(dir.as_fd(), name, 0o644).map_err(failed(path, "create"))?;
-                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                fcntl::openat(dir.as_fd(), name, flags, Mode::empty()).map_err(failed(path, "open"))
+                let (dir, name) = self.parent(path, links)?;
+                may_make_in(dir.as_fd())?;
+                match create(dir.as_fd(), name, 0o644) {
+                    Ok(_) => {
+                        self.remember(dir.as_fd(), name, false);
+                        let found = open_no_follow(dir.as_fd(), name)?;
+                        // Swapped since: nobody who is honest does that.
+                        if kind(&found)? != SFlag::S_IFREG {
+                            return Err(Errno::EAGAIN);
+                        }
+                        Ok(found)
+                    }
+                    // A link that leads nowhere: what it names, in the image, is made.
+                    Err(Errno::EEXIST) => {
+                        let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                        let target = fcntl::readlinkat(dir.as_fd(), name)?;
+                        let parent = path.parent().unwrap_or(Path::new("/"));
+                        self.file_within(&parent.join(target), links)
+                    }
+                    Err(e) => Err(e),
+                }
             }
-            Err(e) => Err(failed(path, "open")(e)),
+            other => other,
         }
     }
 
     /// Makes the link `path -> target`. A link that is there is replaced, and so is an
     /// empty file (what a committed container keeps of a mount point); anything else stays.
     pub fn symlink(&self, path: &Path, target: &Path) -> Result<Linked, Error> {
-        let (dir, name) = self.parent(path)?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        if let Ok(found) = fcntl::openat(dir.as_fd(), name, flags, Mode::empty()) {
-            let found = File::from(found)
-                .metadata()
-                .map_err(io_failed(path, "stat"))?;
-            let device = File::from(dir.try_clone().map_err(io_failed(path, "stat"))?)
-                .metadata()
-                .map_err(io_failed(path, "stat"))?
-                .dev();
-            let is_leftover = found.is_file() && found.size() == 0;
+        match self.symlink_within(path, target) {
+            Err(e) if is_unwritable(e) => {
+                self.note(path, &format!("the link is not made: {}", e.desc()));
+                Ok(Linked::Unwritable)
+            }
+            other => other.map_err(failed(path, "link")),
+        }
+    }
+
+    fn symlink_within(&self, path: &Path, target: &Path) -> nix::Result<Linked> {
+        let (dir, name) = self.parent(path, MAX_LINKS)?;
+        may_make_in(dir.as_fd())?;
+        if let Ok(found) = open_no_follow(dir.as_fd(), name) {
+            let is_link = kind(&found)? == SFlag::S_IFLNK;
+            let found = fstat(&found)?;
+            let is_leftover = found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_size == 0;
             // Of another device: something is mounted there, hence wanted there.
-            if found.dev() != device || !(found.is_symlink() || is_leftover) {
+            if found.st_dev != fstat(&dir)?.st_dev || !(is_link || is_leftover) {
                 return Ok(Linked::Occupied);
             }
-            if found.is_symlink()
+            if is_link
                 && fcntl::readlinkat(dir.as_fd(), name).is_ok_and(|t| t == target.as_os_str())
             {
                 return Ok(Linked::Yes);
             }
         }
-        let temporary = temporary(name);
-        unistd::symlinkat(target, dir.as_fd(), temporary.as_os_str())
-            .map_err(failed(path, "link"))?;
-        replace(dir.as_fd(), &temporary, name).map_err(failed(path, "link"))?;
+        let (temporary, ()) = with_temporary(name, |temporary| {
+            unistd::symlinkat(target, dir.as_fd(), temporary)
+        })?;
+        replace(dir.as_fd(), &temporary, name)?;
         Ok(Linked::Yes)
     }
 
-    /// Replaces the file at `path`, or makes it. A link of that name is replaced, not followed.
+    /// Replaces the file at `path`, or makes it. A link of that name is replaced, not
+    /// followed.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-        let (dir, name) = self.parent(path)?;
-        let temporary = temporary(name);
-        let fd = create(dir.as_fd(), &temporary, mode).map_err(failed(path, "create"))?;
-        let written = File::from(fd).write_all(content);
-        // The umask of whoever started us must not make the loader's cache unreadable.
-        let mode = Mode::from_bits_truncate(mode);
-        let done = written.map_err(io_failed(path, "write")).and_then(|()| {
-            fchmodat(
-                dir.as_fd(),
-                temporary.as_os_str(),
-                mode,
-                FchmodatFlags::FollowSymlink,
-            )
-            .and_then(|()| replace(dir.as_fd(), &temporary, name))
-            .map_err(failed(path, "write"))
-        });
+        let (dir, name) = self
+            .parent(path, MAX_LINKS)
+            .map_err(failed(path, "make directory"))?;
+        may_make_in(dir.as_fd()).map_err(failed(path, "create"))?;
+        let (temporary, fd) =
+            with_temporary(name, |temporary| create(dir.as_fd(), temporary, mode))
+                .map_err(failed(path, "create"))?;
+        let mut file = File::from(fd);
+        // By descriptor: the name may lead elsewhere by now. The umask of whoever started us
+        // must not make the loader's cache unreadable.
+        let done = file
+            .write_all(content)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+            .and_then(|()| {
+                Ok(fcntl::renameat(
+                    dir.as_fd(),
+                    temporary.as_os_str(),
+                    dir.as_fd(),
+                    name,
+                )?)
+            })
+            .map_err(io_failed(path, "write"));
         if done.is_err() {
-            let _ = unistd::unlinkat(
-                dir.as_fd(),
-                temporary.as_os_str(),
-                UnlinkatFlags::NoRemoveDir,
-            );
+            remove(dir.as_fd(), &temporary);
         }
         done
     }
 
     /// The regular file at `path`, `None` where there is none. At most `max` bytes: an
-    /// image cannot make us read for ever, nor wait on a FIFO.
+    /// image cannot make us read for ever, nor wait on a FIFO, nor open a device.
     pub fn read(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let file = match self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
-            Ok(fd) => File::from(fd),
+        let found = match self.resolve(path) {
+            Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(failed(path, "open")(e)),
         };
-        if !file.metadata().map_err(io_failed(path, "stat"))?.is_file() {
+        if kind(&found).map_err(failed(path, "stat"))? != SFlag::S_IFREG {
             return Ok(None);
         }
+        let file = self
+            .reopen(&found, OFlag::O_RDONLY)
+            .map_err(failed(path, "open"))?;
         let mut content = Vec::new();
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
@@ -237,6 +380,42 @@ impl Rootfs {
     }
 }
 
+/// Whether the error says that nothing can be made there, by us or by anybody: a read-only or
+/// full file system, an immutable file, one whose owner has no name in our user namespace.
+pub(crate) fn is_unwritable(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EROFS
+            | Errno::EPERM
+            | Errno::EACCES
+            | Errno::EOVERFLOW
+            | Errno::ENOSPC
+            | Errno::EDQUOT
+    )
+}
+
+pub(crate) fn kind(fd: &OwnedFd) -> nix::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT)
+}
+
+fn is_dir(fd: &OwnedFd) -> nix::Result<bool> {
+    Ok(kind(fd)? == SFlag::S_IFDIR)
+}
+
+/// `EROFS` on a file system of the kernel's own: for us it is read-only.
+fn may_make_in(dir: BorrowedFd<'_>) -> nix::Result<()> {
+    let FsType(kind) = fstatfs(dir)?.filesystem_type();
+    if KERNELS.contains(&kind) {
+        return Err(Errno::EROFS);
+    }
+    Ok(())
+}
+
+pub(crate) fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    fcntl::openat(dir, name, flags, Mode::empty())
+}
+
 fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> nix::Result<OwnedFd> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -244,16 +423,28 @@ fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> nix::Result<OwnedFd> 
 }
 
 fn replace(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> nix::Result<()> {
-    fcntl::renameat(dir, from, dir, to).inspect_err(|_| {
-        let _ = unistd::unlinkat(dir, from, UnlinkatFlags::NoRemoveDir);
-    })
+    fcntl::renameat(dir, from, dir, to).inspect_err(|_| remove(dir, from))
 }
 
-fn temporary(name: &OsStr) -> OsString {
-    let mut made = OsString::from(".");
-    made.push(name);
-    made.push(format!(".{}", std::process::id()));
-    made
+fn remove(dir: BorrowedFd<'_>, name: &OsStr) {
+    let _ = unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir);
+}
+
+/// Makes something under a name that nothing has yet. An image can have the first ones.
+fn with_temporary<T>(
+    name: &OsStr,
+    make: impl Fn(&OsStr) -> nix::Result<T>,
+) -> nix::Result<(OsString, T)> {
+    for n in 0..TEMPORARY_NAMES {
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}.{n}", std::process::id()));
+        match make(&temporary) {
+            Err(Errno::EEXIST) => {}
+            other => return other.map(|made| (temporary, made)),
+        }
+    }
+    Err(Errno::EEXIST)
 }
 
 fn failed(path: &Path, what: &'static str) -> impl FnOnce(Errno) -> Error {
@@ -271,126 +462,4 @@ fn io_failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Error
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    /// An image, and beside it what must never be touched.
-    fn image() -> (tempfile::TempDir, Rootfs, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let image = dir.path().join("image");
-        fs::create_dir_all(image.join("usr/lib")).unwrap();
-        let outside = dir.path().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("canary"), "sings").unwrap();
-        let rootfs = Rootfs::open(&image).unwrap();
-        (dir, rootfs, image)
-    }
-
-    fn outside_is_untouched(dir: &tempfile::TempDir) {
-        let outside = dir.path().join("outside");
-        let names: Vec<_> = fs::read_dir(&outside).unwrap().collect();
-        assert_eq!(names.len(), 1);
-        assert_eq!(fs::read_to_string(outside.join("canary")).unwrap(), "sings");
-    }
-
-    #[test]
-    fn links_that_lead_out_stay_in() {
-        let (dir, rootfs, image) = image();
-        let outside = dir.path().join("outside");
-        symlink(&outside, image.join("etc")).unwrap();
-        symlink("../../../../../..", image.join("usr/up")).unwrap();
-        symlink(outside.join("canary"), image.join("usr/lib/canary")).unwrap();
-        rootfs
-            .write(Path::new("/etc/ld.so.cache"), b"x", 0o644)
-            .unwrap();
-        let inner = outside.strip_prefix("/").unwrap();
-        assert!(image.join(inner).join("ld.so.cache").is_file());
-        rootfs
-            .write(Path::new("/usr/up/made"), b"x", 0o644)
-            .unwrap();
-        assert!(image.join("made").exists());
-        rootfs
-            .write(Path::new("/usr/lib/canary"), b"x", 0o644)
-            .unwrap();
-        assert!(
-            fs::symlink_metadata(image.join("usr/lib/canary"))
-                .unwrap()
-                .is_file()
-        );
-        rootfs
-            .mount_point(Path::new("/etc/canary"), Kind::File)
-            .unwrap();
-        rootfs.symlink(Path::new("/etc/x"), Path::new("y")).unwrap();
-        outside_is_untouched(&dir);
-    }
-
-    #[test]
-    fn a_link_of_the_image_is_followed_within_it() {
-        let (dir, rootfs, image) = image();
-        symlink("/usr/lib", image.join("lib64")).unwrap();
-        rootfs
-            .mount_point(Path::new("/lib64/libcuda.so.1"), Kind::File)
-            .unwrap();
-        assert!(image.join("usr/lib/libcuda.so.1").is_file());
-        outside_is_untouched(&dir);
-    }
-
-    #[test]
-    fn a_directory_link_that_leads_nowhere_is_followed_in_the_image() {
-        let (dir, rootfs, image) = image();
-        symlink("/not/yet/made", image.join("lib64")).unwrap();
-        symlink("../../../over/there", image.join("usr/share")).unwrap();
-        symlink(dir.path().join("outside/new"), image.join("opt")).unwrap();
-        for path in ["/lib64/x", "/usr/share/y", "/opt/z"] {
-            rootfs.mount_point(Path::new(path), Kind::File).unwrap();
-        }
-        assert!(image.join("not/yet/made/x").is_file());
-        assert!(image.join("over/there/y").is_file());
-        outside_is_untouched(&dir);
-        symlink("b", image.join("a")).unwrap();
-        symlink("a", image.join("b")).unwrap();
-        assert!(rootfs.make_dir(Path::new("/a/dir")).is_err());
-    }
-
-    #[test]
-    fn links_replace_links_and_leftovers_only() {
-        let (_dir, rootfs, image) = image();
-        fs::write(image.join("usr/lib/empty"), "").unwrap();
-        fs::write(image.join("usr/lib/full"), "full").unwrap();
-        symlink("old", image.join("usr/lib/link")).unwrap();
-        let link = |name: &str| {
-            rootfs
-                .symlink(&Path::new("/usr/lib").join(name), Path::new("new"))
-                .unwrap()
-        };
-        assert_eq!(
-            (link("empty"), link("link"), link("fresh")),
-            (Linked::Yes, Linked::Yes, Linked::Yes)
-        );
-        assert_eq!(link("full"), Linked::Occupied);
-        assert_eq!(
-            fs::read_link(image.join("usr/lib/empty")).unwrap(),
-            Path::new("new")
-        );
-        assert_eq!(fs::read(image.join("usr/lib/full")).unwrap(), b"full");
-    }
-
-    #[test]
-    fn reading_is_bounded_and_never_waits() {
-        let (_dir, rootfs, image) = image();
-        nix::unistd::mkfifo(&image.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
-        fs::write(image.join("long"), vec![0; 100]).unwrap();
-        symlink("loop", image.join("loop")).unwrap();
-        assert_eq!(rootfs.read(Path::new("/fifo"), 10).unwrap(), None);
-        assert_eq!(rootfs.read(Path::new("/none"), 10).unwrap(), None);
-        assert!(rootfs.read(Path::new("/long"), 10).is_err());
-        assert!(rootfs.read(Path::new("/loop"), 10).is_err());
-        assert_eq!(
-            rootfs.read(Path::new("/long"), 100).unwrap().unwrap().len(),
-            100
-        );
-    }
-}
+mod tests;

@@ -57,6 +57,7 @@ fn own(args: &[String]) -> Result<(), Error> {
     if edits.forbid_device_node_creation {
         live::forbid_device_nodes(&rootfs)?;
     }
+    log::notes(&rootfs.notes());
     Ok(())
 }
 

@@ -1,294 +1,26 @@
-//! A bundle, a host with two GPUs beside it, and a config.toml that points to both.
-#![allow(dead_code, reason = "each test file uses a part")]
+//! A bundle with a busybox image, a host with two GPUs beside it, and the ways in which a
+//! container gets to us. For the tests that start containers for real.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod canary;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
+use cdi::NodeStat;
 use gpu_host::{
-    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
-    FileKind, Gpu, ImexChannel, Inventory, MigControl, MigDevice,
+    Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
+    PciAddress,
 };
+use gpu_inject::generate::{GenerateOptions, cdi_spec};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
-pub(crate) const BUSYBOX: &str = "/bin/busybox";
+const BUSYBOX: &str = "/bin/busybox";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
-
-pub(crate) struct Place {
-    pub(crate) dir: tempfile::TempDir,
-}
-
-fn node(name: &str, major: u32, minor: u32) -> DeviceNode {
-    DeviceNode {
-        path: format!("/dev/{name}").into(),
-        host_path: format!("/dev/{name}").into(),
-        major,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    }
-}
-
-fn gpu(index: u32, slices: u32) -> Gpu {
-    Gpu {
-        index,
-        minor: index,
-        uuid: Some(format!("GPU-{index}")),
-        name: None,
-        brand: Some("Tesla".into()),
-        compute_capability: Some((9, 0)),
-        pci: format!("0000:3{index}:00.0").parse().unwrap(),
-        node: node(&format!("nvidia{index}"), 195, index),
-        drm: Vec::new(),
-        drm_links: Vec::new(),
-        mig_enabled: slices > 0,
-        mig: (0..slices)
-            .map(|n| MigDevice {
-                index: n,
-                uuid: Some(format!("MIG-{index}{n}")),
-                gpu_instance: n + 1,
-                compute_instance: 0,
-                profile: None,
-                nodes: vec![node(&format!("nvidia-caps/nvidia-cap{n}0"), 240, n + 10)],
-                access_files: Vec::new(),
-            })
-            .collect(),
-    }
-}
-
-impl Place {
-    /// GPU 0 whole, GPU 1 in two slices; driver 550.54.
-    pub(crate) fn new() -> Self {
-        let place = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        for dir in ["bundle/rootfs/etc", "bundle/rootfs/tmp", "host", "specs"] {
-            fs::create_dir_all(place.path(dir)).unwrap();
-        }
-        let library = place.path("host/libcuda.so.550.54");
-        fs::write(&library, "the driver's").unwrap();
-        let inventory = Inventory {
-            schema: gpu_host::inventory::SCHEMA,
-            driver: Some(Driver {
-                version: "550.54".into(),
-                cuda: Some((12, 4)),
-                files: vec![DriverFile {
-                    kind: FileKind::Library,
-                    path: "/usr/lib/libcuda.so.550.54".into(),
-                    host_path: library,
-                    capabilities: Capabilities::of(&[Capability::Compute]),
-                    soname: Some("libcuda.so.1".into()),
-                    links: Vec::new(),
-                }],
-            }),
-            gpus: vec![gpu(0, 0), gpu(1, 2)],
-            control_nodes: vec![ControlNode {
-                node: node("nvidiactl", 195, 255),
-                capabilities: Capabilities::ALL,
-            }],
-            mig_control: MigControl {
-                config: Some(node("nvidia-caps/nvidia-cap1", 240, 1)),
-                monitor: Some(node("nvidia-caps/nvidia-cap2", 240, 2)),
-            },
-            features: vec![FeatureFiles {
-                feature: Feature::Gds,
-                nodes: vec![node("nvidia-fs0", 250, 0)],
-                files: Vec::new(),
-            }],
-            imex_channels: vec![ImexChannel {
-                id: 3,
-                node: node("nvidia-caps-imex-channels/channel3", 241, 3),
-            }],
-            ..Inventory::default()
-        };
-        let inventory = serde_json::to_vec(&inventory).unwrap();
-        fs::write(place.path("inventory.json"), inventory).unwrap();
-        // A low-level runtime that says what it was called with and does nothing.
-        place.program("fakerunc", "#!/bin/sh\necho low-level \"$@\"\n");
-        place.policy("");
-        place
-    }
-
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
-    }
-
-    pub(crate) fn program(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// Writes config.toml with these keys at its top.
-    pub(crate) fn policy(&self, keys: &str) {
-        let runtime = self.path("fakerunc");
-        self.policy_of(keys, &format!("runtimes = [\"{}\"]", runtime.display()));
-    }
-
-    /// The same with other keys for the runtime.
-    pub(crate) fn policy_of(&self, keys: &str, runtime_keys: &str) {
-        let text = format!(
-            "{keys}\n[nvidia-container-runtime]\nmodes.cdi.spec-dirs = [\"{}\"]\n{runtime_keys}\n\
-             [gpu-container]\ninventory = \"{}\"\n",
-            self.path("specs").display(),
-            self.path("inventory.json").display()
-        );
-        fs::write(self.path("config.toml"), text).unwrap();
-    }
-
-    pub(crate) fn write_config(&self, config: &Value) {
-        let text = serde_json::to_vec(config).unwrap();
-        fs::write(self.path("bundle/config.json"), text).unwrap();
-    }
-
-    pub(crate) fn config(&self) -> Value {
-        let text = fs::read(self.path("bundle/config.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
-    }
-
-    /// Our program under that name.
-    pub(crate) fn named(&self, name: &str) -> Command {
-        let link = self.path(name);
-        if !link.exists() {
-            symlink(PROGRAM, &link).unwrap();
-        }
-        let mut command = Command::new(link);
-        command.env("NVIDIA_CTK_CONFIG_FILE_PATH", self.path("config.toml"));
-        command
-    }
-
-    /// `create` under that name, for a container with this environment.
-    pub(crate) fn create_as(
-        &self,
-        name: &str,
-        env: &[&str],
-        edit: impl FnOnce(&mut Value),
-    ) -> Output {
-        let mut config = json!({
-            "ociVersion": "1.0.2",
-            "process": {"args": ["sh"], "env": env, "cwd": "/"},
-            "root": {"path": "rootfs"},
-        });
-        edit(&mut config);
-        self.write_config(&config);
-        self.named(name)
-            .arg("--log")
-            .arg(self.path("log.json"))
-            .args(["create", "--bundle"])
-            .arg(self.path("bundle"))
-            .arg("id")
-            .output()
-            .unwrap()
-    }
-
-    pub(crate) fn create(&self, env: &[&str]) -> Output {
-        self.create_as("nvidia-container-runtime", env, |_| {})
-    }
-
-    /// Paths of the nodes in config.json, sorted.
-    pub(crate) fn nodes(&self) -> Vec<String> {
-        let config = self.config();
-        let devices = config.pointer("/linux/devices").and_then(Value::as_array);
-        let mut paths: Vec<String> = devices
-            .into_iter()
-            .flatten()
-            .map(|d| d["path"].as_str().unwrap().to_owned())
-            .collect();
-        paths.sort();
-        paths
-    }
-
-    /// Arguments of our hook in config.json.
-    pub(crate) fn hook(&self) -> Vec<String> {
-        let config = self.config();
-        let args = config.pointer("/hooks/createContainer/0/args");
-        let args = args.and_then(Value::as_array).into_iter().flatten();
-        args.map(|a| a.as_str().unwrap().to_owned()).collect()
-    }
-
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("log.json")).unwrap_or_default()
-    }
-
-    /// Runs the vendor's hook of that name on the bundle's root file system.
-    pub(crate) fn vendor_hook(&self, args: &[&str]) -> Output {
-        self.write_config(&json!({"root": {"path": "rootfs"}}));
-        let state = self.path("state.json");
-        let text = json!({"bundle": self.path("bundle"), "pid": 0});
-        fs::write(&state, serde_json::to_vec(&text).unwrap()).unwrap();
-        self.named("nvidia-cdi-hook")
-            .args(args)
-            .arg("--container-spec")
-            .arg(state)
-            .output()
-            .unwrap()
-    }
-
-    pub(crate) fn image(&self, path: &str) -> PathBuf {
-        self.path("bundle/rootfs").join(path)
-    }
-
-    /// Where the loader would find it, by the image's cache.
-    pub(crate) fn loads(&self, soname: &str) -> Option<PathBuf> {
-        let cache = fs::read(self.image("etc/ld.so.cache")).ok()?;
-        let entries = gpu_host::ldcache::parse(&cache).ok()?;
-        let found = entries.into_iter().find(|e| e.soname == soname)?;
-        Some(found.path)
-    }
-}
-
-pub(crate) fn text(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
-}
-
-/// The smallest 64-bit shared object that has a SONAME, and where given the note that a
-/// `libcuda` for forward compatibility has.
-pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
-    const SECTION: &str = ".note.cuda.fwd_compatibility";
-    let words = |list: &[u64]| -> Vec<u8> { list.iter().flat_map(|n| n.to_le_bytes()).collect() };
-    let mut file = vec![0u8; 64];
-    let mut put = |bytes: &[u8]| {
-        let at = file.len() as u64;
-        file.extend_from_slice(bytes);
-        file.resize(file.len().next_multiple_of(8), 0);
-        at
-    };
-    let strings = put(format!("\0{soname}\0").as_bytes());
-    let dynamic = put(&words(&[5, strings, 14, 1, 0, 0]));
-    let names = format!("\0{SECTION}\0");
-    let names_at = put(names.as_bytes());
-    let note = note.map(|text| {
-        let size = u32::try_from(text.len()).unwrap();
-        let mut made: Vec<u8> = [19, size, 1]
-            .iter()
-            .flat_map(|n: &u32| n.to_le_bytes())
-            .collect();
-        made.extend_from_slice(b"NVIDIA Corporation\0\0");
-        made.extend_from_slice(text.as_bytes());
-        (put(&made), made.len() as u64)
-    });
-    let section = |name: u64, kind: u64, at: u64, size: u64| {
-        words(&[kind << 32 | name, 0, 0, at, size, 0, 0, 0])
-    };
-    let mut table = section(0, 3, names_at, names.len() as u64);
-    let mut count = 1u16;
-    if let Some((at, size)) = note {
-        table.extend(section(1, 7, at, size));
-        count = 2;
-    }
-    let table = put(&table);
-    let segment = |kind: u64, at: u64, size: u64| words(&[kind, at, at, at, size, size, 0]);
-    let segments = put(&[segment(1, 0, table), segment(2, dynamic, 48)].concat());
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[32..40].copy_from_slice(&segments.to_le_bytes());
-    file[40..48].copy_from_slice(&table.to_le_bytes());
-    for (at, n) in [(54, 56), (56, 2), (58, 64), (60, count), (62, 0)] {
-        file[at..at + 2].copy_from_slice(&u16::to_le_bytes(n));
-    }
-    file
-}
 
 pub(crate) fn can_run() -> bool {
     let runc = Command::new("runc").arg("--version").output();
@@ -297,4 +29,383 @@ pub(crate) fn can_run() -> bool {
         println!("skip: needs root, runc and busybox-static");
     }
     can
+}
+
+/// How a container gets its GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Our OCI runtime.
+    Shim,
+    /// What our CDI spec says, applied as an engine would; one hook.
+    Cdi,
+    /// The hook of `docker run --gpus`.
+    Prestart,
+}
+
+pub(crate) const WAYS: [Way; 3] = [Way::Shim, Way::Cdi, Way::Prestart];
+
+/// The low-level runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    Runc,
+    Crun,
+}
+
+impl Below {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Those that run here. crun wants pure cgroups, v1 or v2, and gets a mount namespace
+    /// with v2 alone where the machine has both.
+    pub(crate) fn here() -> &'static [Self] {
+        static HERE: OnceLock<Vec<Below>> = OnceLock::new();
+        HERE.get_or_init(|| {
+            let place = Place::new("crun-here");
+            place.make_config("void", "echo started", |_| {});
+            let out = place.start(Self::Crun, &[]);
+            if text(&out).contains("started") {
+                return vec![Self::Runc, Self::Crun];
+            }
+            println!("skip crun: {}", text(&out).trim());
+            vec![Self::Runc]
+        })
+    }
+}
+
+fn node(name: &str, minor: u32) -> DeviceNode {
+    DeviceNode {
+        path: format!("/dev/{name}").into(),
+        host_path: format!("/dev/{name}").into(),
+        major: 195,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    }
+}
+
+fn gpu(index: u32) -> Gpu {
+    Gpu {
+        index,
+        minor: index,
+        uuid: Some(format!("GPU-{index}")),
+        name: None,
+        brand: None,
+        compute_capability: None,
+        pci: PciAddress::default(),
+        node: node(&format!("nvidia{index}"), index),
+        drm: Vec::new(),
+        drm_links: Vec::new(),
+        mig_enabled: false,
+        mig: Vec::new(),
+    }
+}
+
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    id: String,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Self {
+        let place = Self {
+            id: format!("gpu-container-{name}-{}", std::process::id()),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let image = place.path("bundle/rootfs");
+        for dir in ["bin", "etc", "tmp"] {
+            fs::create_dir_all(image.join(dir)).unwrap();
+        }
+        fs::copy(BUSYBOX, image.join("bin/busybox")).unwrap();
+        for dir in ["host", "canary"] {
+            fs::create_dir(place.path(dir)).unwrap();
+        }
+        let library = place.path("host/libcuda.so.1.2.3");
+        fs::write(&library, "a library").unwrap();
+        fs::write(place.path("canary/ld.so.cache"), "sings").unwrap();
+        let inventory = Inventory {
+            schema: gpu_host::inventory::SCHEMA,
+            driver: Some(Driver {
+                version: "1.2.3".into(),
+                cuda: None,
+                files: vec![DriverFile {
+                    kind: FileKind::Library,
+                    path: "/usr/lib/libcuda.so.1.2.3".into(),
+                    host_path: library,
+                    capabilities: Capabilities::ALL,
+                    soname: Some("libcuda.so.1".into()),
+                    links: vec![Link {
+                        path: "/usr/lib/libcuda.so".into(),
+                        target: "libcuda.so.1".into(),
+                    }],
+                }],
+            }),
+            gpus: vec![gpu(0), gpu(1)],
+            control_nodes: vec![ControlNode {
+                node: node("nvidiactl", 255),
+                capabilities: Capabilities::ALL,
+            }],
+            ..Inventory::default()
+        };
+        place.store(&inventory);
+        place.write_policy("");
+        place
+    }
+
+    pub(crate) fn store(&self, inventory: &Inventory) {
+        let bytes = serde_json::to_vec(inventory).unwrap();
+        fs::write(self.path("inventory.json"), bytes).unwrap();
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        serde_json::from_slice(&fs::read(self.path("inventory.json")).unwrap()).unwrap()
+    }
+
+    /// config.toml for each low-level runtime, with more in its `nvidia-container-cli`.
+    pub(crate) fn write_policy(&self, more: &str) {
+        for below in ["runc", "crun"] {
+            // crun runs without cgroups here.
+            let cli = if below == "crun" {
+                "no-cgroups = true"
+            } else {
+                ""
+            };
+            let config = format!(
+                "[nvidia-container-cli]\n{cli}\n{more}\n[nvidia-container-runtime]\nruntimes = [\"{below}\"]\n[gpu-container]\ninventory = \"{}\"\n",
+                self.path("inventory.json").display()
+            );
+            let name = match below {
+                "runc" => "config.toml",
+                _ => "config-crun.toml",
+            };
+            fs::write(self.path(name), config).unwrap();
+        }
+    }
+
+    fn policy(&self, below: Below) -> PathBuf {
+        self.path(match below {
+            Below::Runc => "config.toml",
+            Below::Crun => "config-crun.toml",
+        })
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Where the image has `path`.
+    pub(crate) fn image(&self, path: &str) -> PathBuf {
+        self.path("bundle/rootfs").join(path)
+    }
+
+    pub(crate) fn config(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("bundle/config.json")).unwrap()).unwrap()
+    }
+
+    /// Runs a script in a container with this request, through our runtime.
+    pub(crate) fn run(&self, visible: &str, script: &str) -> Output {
+        self.make_config(visible, script, |_| {});
+        self.start_by(Way::Shim, Below::Runc)
+    }
+
+    /// The same through plain runc, with our hook where dockerd puts it for `--gpus`.
+    pub(crate) fn run_with_hook(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
+        self.make_config("1", script, edit);
+        self.start_by(Way::Prestart, Below::Runc)
+    }
+
+    /// Starts the container that config.json describes, with its GPUs this way.
+    pub(crate) fn start_by(&self, way: Way, below: Below) -> Output {
+        match way {
+            Way::Shim => return self.start(below, &[PROGRAM, "runtime"]),
+            Way::Cdi => self.apply_cdi(),
+            Way::Prestart => self.add_prestart_hook(below),
+        }
+        self.start(below, &[])
+    }
+
+    /// Starts it by the low-level runtime alone.
+    pub(crate) fn start_plain(&self, below: Below) -> Output {
+        self.start(below, &[])
+    }
+
+    fn add_prestart_hook(&self, below: Below) {
+        let mut config = self.config();
+        let hook = self.hook("nvidia-container-runtime-hook");
+        config["hooks"] = json!({"prestart": [{
+            "path": hook,
+            "args": ["nvidia-container-runtime-hook", "-config", self.policy(below), "prestart"],
+        }]});
+        self.put_config(&config);
+    }
+
+    fn apply_cdi(&self) {
+        let options = GenerateOptions {
+            hook_path: self.hook("gpu-container-hook"),
+            ..GenerateOptions::default()
+        };
+        let spec = cdi_spec(&self.inventory(), &options).unwrap();
+        let mut config = self.config();
+        let wanted = config["process"]["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find_map(|v| v.as_str()?.strip_prefix("NVIDIA_VISIBLE_DEVICES="))
+            .unwrap()
+            .to_owned();
+        let device = spec.devices.iter().find(|d| d.name == wanted).unwrap();
+        for edits in [&device.container_edits, &spec.container_edits] {
+            cdi::apply(&mut config, edits, &|path| {
+                let found = nix::sys::stat::stat(path)?;
+                Ok(NodeStat {
+                    kind: 'c',
+                    major: nix::sys::stat::major(found.st_rdev).try_into().unwrap(),
+                    minor: nix::sys::stat::minor(found.st_rdev).try_into().unwrap(),
+                    mode: found.st_mode & 0o7777,
+                    uid: found.st_uid,
+                    gid: found.st_gid,
+                })
+            })
+            .unwrap();
+        }
+        self.put_config(&config);
+    }
+
+    /// Our program by a name that says which of the many it is; under strace where
+    /// [`Place::lacks`] or [`Place::slow_down`] was called.
+    fn hook(&self, name: &str) -> PathBuf {
+        let hook = self.path(name);
+        let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
+        let _ = fs::remove_file(&hook);
+        if injection.is_empty() {
+            symlink(PROGRAM, &hook).unwrap();
+        } else {
+            let inner = self.path(&format!("inner/{name}"));
+            fs::create_dir_all(inner.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&inner);
+            symlink(PROGRAM, &inner).unwrap();
+            let script = format!(
+                "#!/bin/sh\nexec strace -f -o {log} {injection} {inner} \"$@\"\n",
+                log = self.path("strace.log").display(),
+                inner = inner.display()
+            );
+            fs::write(&hook, script).unwrap();
+            fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        hook
+    }
+
+    /// From now on the hooks run as on a kernel without these system calls.
+    pub(crate) fn lacks(&self, calls: &str) {
+        self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
+    }
+
+    /// From now on the hooks wait for so many microseconds before each of these system calls.
+    pub(crate) fn slow_down(&self, calls: &str, by: u32) {
+        self.inject(&format!(
+            "-e trace={calls} -e inject={calls}:delay_enter={by}"
+        ));
+    }
+
+    fn inject(&self, options: &str) {
+        fs::write(self.path("injection"), options).unwrap();
+    }
+
+    pub(crate) fn make_config(&self, visible: &str, script: &str, edit: impl FnOnce(&mut Value)) {
+        let bundle = self.path("bundle");
+        let _ = fs::remove_file(bundle.join("config.json"));
+        let made = Command::new("runc")
+            .arg("spec")
+            .arg("--bundle")
+            .arg(&bundle)
+            .status();
+        assert!(made.unwrap().success());
+        let mut config = self.config();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["/bin/busybox", "sh", "-c", script]);
+        // Lowered limits may not be raised again, where the machine withholds that right.
+        config["process"]["rlimits"] = json!([]);
+        config["root"]["readonly"] = json!(false);
+        let env = config["process"]["env"].as_array_mut().unwrap();
+        env.push(json!(format!("NVIDIA_VISIBLE_DEVICES={visible}")));
+        for set in ["bounding", "effective", "permitted"] {
+            let set = &mut config["process"]["capabilities"][set];
+            set.as_array_mut().unwrap().push(json!("CAP_MKNOD"));
+        }
+        edit(&mut config);
+        self.put_config(&config);
+    }
+
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
+        let mut config = self.config();
+        edit(&mut config);
+        self.put_config(&config);
+    }
+
+    fn put_config(&self, config: &Value) {
+        let bytes = serde_json::to_vec(config).unwrap();
+        fs::write(self.path("bundle/config.json"), bytes).unwrap();
+    }
+
+    /// Through `before`, or by the low-level runtime itself.
+    fn start(&self, below: Below, before: &[&str]) -> Output {
+        let mut words: Vec<&str> = Vec::new();
+        if below == Below::Crun {
+            words.extend([
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"",
+                "sh",
+            ]);
+        }
+        words.extend(before);
+        if before.is_empty() {
+            words.push(below.name());
+        }
+        if below == Below::Crun {
+            words.push("--cgroup-manager=disabled");
+        }
+        Command::new(words[0])
+            .args(&words[1..])
+            .arg("--root")
+            .arg(self.path("state"))
+            .args(["run", "--bundle"])
+            .arg(self.path("bundle"))
+            .arg(&self.id)
+            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below))
+            .output()
+            .unwrap()
+    }
+}
+
+pub(crate) fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// Nodes of the host, which live injection mounts.
+pub(crate) fn make_nodes(place: &Place) {
+    let mut inventory = place.inventory();
+    let make = |node: &mut DeviceNode| {
+        let path = place.path("host").join(node.path.file_name().unwrap());
+        let mode = Mode::from_bits_truncate(0o666);
+        let number = makedev(195, node.minor.into());
+        mknod(&path, SFlag::S_IFCHR, mode, number).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        node.host_path = path;
+    };
+    for gpu in &mut inventory.gpus {
+        make(&mut gpu.node);
+    }
+    for control in &mut inventory.control_nodes {
+        make(&mut control.node);
+    }
+    place.store(&inventory);
 }

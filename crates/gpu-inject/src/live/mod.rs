@@ -3,49 +3,70 @@
 
 mod cgroup_v1;
 mod cgroup_v2;
+pub(crate) mod cover;
 mod mounts;
 mod process;
 mod sys;
 mod systemd;
 
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::prepare::prepare_rootfs;
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Rootfs, own_descriptors};
 
 pub use mounts::{PARAMS, PARAMS_MASK, masked_params};
 use process::Process;
 
 /// The container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// A process in its namespaces, as seen from ours.
     pub pid: i32,
+    /// The same process by a descriptor of `pidfd_open(2)`; then `pid` is not looked at, and no
+    /// other process that gets its number is taken for it.
+    pub pidfd: Option<Arc<OwnedFd>>,
     /// Its root file system, as its mount namespace names it before `pivot_root`.
     pub rootfs: PathBuf,
     /// Leave the device cgroup alone (`no-cgroups`).
     pub no_cgroups: bool,
+    /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
+    pub no_devbind: bool,
 }
 
 /// Gives the container its devices and files. Enters the container's mount and user
 /// namespaces and stays there: for a process of one thread that has nothing else to do.
-pub fn inject(target: &Target, edits: &Edits) -> Result<(), Error> {
-    let process = Process::open(target.pid)?;
+/// After an error no mount and no mount point of ours is left; a device that the cgroup was
+/// told to allow stays allowed. Returns what could not be done and is no reason to refuse
+/// the container, a line each.
+pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
+    let process = match &target.pidfd {
+        Some(pidfd) => Process::of_pidfd(pidfd.as_fd())?,
+        None => Process::open(target.pid)?,
+    };
+    let own = own_descriptors();
     if !target.no_cgroups {
         allow_devices(&process, edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
-    let taken = mounts::take(edits)?;
+    let taken = mounts::take(edits, !target.no_devbind)?;
     process.enter_mount_namespace()?;
-    let rootfs = Rootfs::open(&target.rootfs)?;
+    let rootfs = Rootfs::open_with(&target.rootfs, own)?;
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     process.enter_user_namespace()?;
-    mounts::place(&rootfs, taken)?;
-    prepare_rootfs(&rootfs, edits)
+    let mut placed = Vec::new();
+    mounts::place(&rootfs, taken, &mut placed)
+        .and_then(|()| prepare_rootfs(&rootfs, edits))
+        .inspect_err(|_| {
+            mounts::undo(&rootfs, &placed);
+            rootfs.take_back();
+        })?;
+    Ok(rootfs.notes())
 }
 
 /// Gives a `/proc/driver/nvidia/params` that forbids device nodes, where the container
@@ -54,7 +75,7 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
     let Some(mask) = mounts::params_mask()? else {
         return Ok(());
     };
-    mounts::place(rootfs, vec![mask])
+    mounts::place(rootfs, vec![mask], &mut Vec::new())
 }
 
 fn allow_devices(process: &Process, edits: &Edits) -> Result<(), Error> {

@@ -1,8 +1,13 @@
 //! Files and nodes of the host, taken here, placed there.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::sys;
 use crate::edits::{Edits, MountKind};
@@ -23,55 +28,115 @@ pub(super) struct Taken {
     is_dir: bool,
 }
 
-/// Detached mounts of everything the edits name, flags set.
-pub(super) fn take(edits: &Edits) -> Result<Vec<Taken>, Error> {
+/// Detached mounts of everything the edits name, flags set, cut off from all propagation.
+/// Device nodes are left out where they are not `wanted`.
+pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Error> {
     let mut taken = Vec::with_capacity(edits.mounts.len() + edits.devices.len() + 1);
+    let mut hand = Hand::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
             MountKind::File => sys::RDONLY | sys::NOSUID | sys::NODEV,
             MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
             MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
         };
-        taken.push(one(&mount.host_path, &mount.path, flags)?);
+        taken.push(hand.one(&mount.host_path, &mount.path, flags)?);
     }
-    for node in &edits.devices {
-        taken.push(one(&node.host_path, &node.path, sys::NOSUID | sys::NOEXEC)?);
+    for node in edits.devices.iter().filter(|_| nodes_wanted) {
+        let flags = sys::NOSUID | sys::NOEXEC;
+        taken.push(hand.one(&node.host_path, &node.path, flags)?);
     }
     if edits.forbid_device_node_creation {
-        taken.extend(params_mask()?);
+        taken.extend(hand.params_mask()?);
     }
+    hand.come_back()?;
     Ok(taken)
-}
-
-fn one(host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
-    let is_dir = fs::metadata(host).map_err(Error::host(host))?.is_dir();
-    let mount = sys::open_tree(host).map_err(Error::system(format!(
-        "{}: open_tree (Linux 5.2)",
-        host.display()
-    )))?;
-    sys::set_attributes(mount.as_fd(), flags).map_err(Error::system(format!(
-        "{}: mount_setattr (Linux 5.12)",
-        host.display()
-    )))?;
-    Ok(Taken {
-        mount,
-        path: path.to_owned(),
-        is_dir,
-    })
 }
 
 /// The mask for the driver's parameters, where the host has them and a mask.
 pub(super) fn params_mask() -> Result<Option<Taken>, Error> {
-    let mask = Path::new(PARAMS_MASK);
-    if !Path::new(PARAMS).exists() || !mask.exists() {
-        return Ok(None);
+    let mut hand = Hand::default();
+    let mask = hand.params_mask()?;
+    hand.come_back()?;
+    Ok(mask)
+}
+
+/// What takes mounts, and the mount namespace it left to do so.
+#[derive(Default)]
+struct Hand {
+    home: Option<fs::File>,
+}
+
+impl Hand {
+    fn one(&mut self, host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
+        let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
+        let is_dir = fs::metadata(host).map_err(Error::host(host))?.is_dir();
+        let mut mount = sys::open_tree(host).map_err(failed("open_tree (Linux 5.2)"))?;
+        if let Err(e) = sys::set_attributes(mount.as_fd(), flags) {
+            if e.raw_os_error() != Some(libc::ENOSYS) {
+                return Err(failed("mount_setattr")(e));
+            }
+            self.go_apart()?;
+            mount = by_remount(host, flags).map_err(|e| failed("mount")(e.into()))?;
+        }
+        Ok(Taken {
+            mount,
+            path: path.to_owned(),
+            is_dir,
+        })
     }
-    one(
-        mask,
-        Path::new(PARAMS),
-        sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
-    )
-    .map(Some)
+
+    fn params_mask(&mut self) -> Result<Option<Taken>, Error> {
+        let mask = Path::new(PARAMS_MASK);
+        if !Path::new(PARAMS).exists() || !mask.exists() {
+            return Ok(None);
+        }
+        let flags = sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC;
+        self.one(mask, Path::new(PARAMS), flags).map(Some)
+    }
+
+    /// Before Linux 5.12 only a mount that is attached can be given flags. In a namespace of
+    /// our own nobody sees it without them: neither the host nor the container.
+    fn go_apart(&mut self) -> Result<(), Error> {
+        if self.home.is_some() {
+            return Ok(());
+        }
+        let ours = Path::new("/proc/self/ns/mnt");
+        self.home = Some(fs::File::open(ours).map_err(Error::host(ours))?);
+        let none = None::<&Path>;
+        unshare(CloneFlags::CLONE_NEWNS)
+            .and_then(|()| {
+                let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                mount(none, Path::new("/"), none, flags, none)
+            })
+            .map_err(|e| Error::system("a mount namespace of our own")(e.into()))
+    }
+
+    fn come_back(self) -> Result<(), Error> {
+        let Some(home) = self.home else {
+            return Ok(());
+        };
+        setns(home, CloneFlags::CLONE_NEWNS)
+            .map_err(|e| Error::system("back to the mount namespace we came from")(e.into()))
+    }
+}
+
+/// A detached copy of a bind mount that has the flags, and those its file system has here.
+fn by_remount(host: &Path, flags: u64) -> nix::Result<OwnedFd> {
+    let none = None::<&Path>;
+    // Not what is mounted below: a remount gives flags to one mount.
+    mount(Some(host), host, none, MsFlags::MS_BIND, none)?;
+    let here = statvfs(host)?.flags();
+    let mut all = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    for (ours, theirs, flag) in [
+        (sys::RDONLY, FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (sys::NOSUID, FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (sys::NODEV, FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (sys::NOEXEC, FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ] {
+        all.set(flag, flags & ours != 0 || here.contains(theirs));
+    }
+    mount(none, host, none, all, none)?;
+    sys::open_tree(host).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 /// What the mask says, for parameters of this text.
@@ -85,8 +150,13 @@ pub fn masked_params(params: &str) -> String {
         .collect()
 }
 
-/// Attaches what was taken, parents first as given.
-pub(super) fn place(rootfs: &Rootfs, taken: Vec<Taken>) -> Result<(), Error> {
+/// Attaches what was taken, parents first as given; those attached are added to `placed`, so
+/// that they can be undone after a failure.
+pub(super) fn place(
+    rootfs: &Rootfs,
+    taken: Vec<Taken>,
+    placed: &mut Vec<OwnedFd>,
+) -> Result<(), Error> {
     for one in taken {
         let kind = if one.is_dir {
             Kind::Directory
@@ -100,8 +170,22 @@ pub(super) fn place(rootfs: &Rootfs, taken: Vec<Taken>) -> Result<(), Error> {
         let target = rootfs.mount_point(&one.path, kind)?;
         sys::attach(one.mount.as_fd(), target.as_fd())
             .map_err(Error::system(format!("{}: move_mount", one.path.display())))?;
+        placed.push(one.mount);
     }
     Ok(())
+}
+
+/// Takes mounts off again, last first. For after a failure, whose own error is what counts.
+pub(super) fn undo(rootfs: &Rootfs, placed: &[OwnedFd]) {
+    for mount in placed.iter().rev() {
+        let _ = detach(rootfs, mount.as_fd());
+    }
+}
+
+/// umount2(2) takes no descriptor. Changes the working directory.
+pub(super) fn detach(rootfs: &Rootfs, mount: BorrowedFd<'_>) -> nix::Result<()> {
+    nix::unistd::fchdir(rootfs.own().ok_or(Errno::ENOENT)?)?;
+    umount2(mount.as_raw_fd().to_string().as_str(), MntFlags::MNT_DETACH)
 }
 
 #[cfg(test)]

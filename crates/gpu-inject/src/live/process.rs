@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,14 @@ impl Process {
         let dir =
             fcntl::open(&path, flags, Mode::empty()).map_err(|e| Error::host(&path)(e.into()))?;
         Ok(Self { dir, path })
+    }
+
+    /// The process of a descriptor that `pidfd_open(2)` made.
+    pub(super) fn of_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, Error> {
+        let process = Self::open(pid_of(pidfd)?)?;
+        // Not collected by its parent until now, so the number was its own all the while.
+        pid_of(pidfd)?;
+        Ok(process)
     }
 
     fn file(&self, name: &str) -> io::Result<File> {
@@ -78,7 +86,44 @@ impl Process {
     }
 }
 
+/// The `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`); -1 once the process is gone.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32, Error> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+    let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
+    text.lines()
+        .find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::State("the container's process is gone, or this is no pidfd".into()))
+}
+
 fn entering(path: &Path) -> impl FnOnce(Errno) -> Error {
     let what = format!("enter {}", path.display());
     move |errno| Error::system(what)(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_pidfd_is_its_process_and_nobody_elses() {
+        let ours = i32::try_from(std::process::id()).unwrap();
+        if super::super::sys::pidfd_open(ours).is_err() {
+            println!("skip: no pidfd_open (Linux 5.3)");
+            return;
+        }
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let pidfd = super::super::sys::pidfd_open(pid).unwrap();
+        let process = Process::of_pidfd(pidfd.as_fd()).unwrap();
+        assert_eq!(process.read("comm").unwrap(), "sleep\n");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Process::of_pidfd(pidfd.as_fd()).is_err());
+        assert!(process.read("comm").is_err());
+        let other = fs::File::open("/").unwrap();
+        assert!(Process::of_pidfd(other.as_fd()).is_err());
+    }
 }

@@ -1,6 +1,8 @@
-//! The system calls that no safe crate has: the mount API of Linux 5.2 and bpf(2).
+//! The system calls that no safe crate has: the mount API of Linux 5.2, bpf(2), and what a
+//! process gives up for good.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -44,6 +46,52 @@ pub(super) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     })?
 }
 
+/// A detached mount of the file `name` in the directory `dir`, and of nothing else.
+pub(super) fn open_tree_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags =
+        libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW.unsigned_abs();
+    // SAFETY: open_tree(2) with a descriptor that lives and a NUL-ended name that does too.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), name.as_ptr(), flags) })
+}
+
+/// A detached tmpfs of at most `size` bytes, `nosuid,nodev,noexec`.
+pub(super) fn tmpfs(size: u64) -> io::Result<OwnedFd> {
+    const CLOEXEC: libc::c_uint = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+    const SET_STRING: libc::c_uint = 1; // FSCONFIG_SET_STRING
+    const CREATE: libc::c_uint = 6; // FSCONFIG_CMD_CREATE
+    // SAFETY: fsopen(2) reads a NUL-ended name.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), CLOEXEC) })?;
+    let size = CString::new(size.to_string())?;
+    for (key, value) in [(c"mode", c"0755"), (c"size", size.as_c_str())] {
+        // SAFETY: fsconfig(2) reads two NUL-ended texts, which live.
+        done(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                SET_STRING,
+                key.as_ptr(),
+                value.as_ptr(),
+                0,
+            )
+        })?;
+    }
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: this command of fsconfig(2) takes no key and no value.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            CREATE,
+            none,
+            none,
+            0,
+        )
+    })?;
+    let flags = NOSUID | NODEV | NOEXEC;
+    // SAFETY: fsmount(2) takes a descriptor, which lives, and two numbers.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, flags) })
+}
+
 /// Sets flags on a whole detached tree and cuts it off from all propagation.
 pub(super) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
     let attr = MountAttr {
@@ -82,6 +130,13 @@ pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Resul
         )
     })
     .map(drop)
+}
+
+/// A descriptor of a process.
+#[cfg(test)]
+pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes two numbers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// One instruction, `struct bpf_insn`.

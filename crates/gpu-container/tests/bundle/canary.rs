@@ -1,0 +1,132 @@
+//! What must not change: everything beside the image, to the last attribute, and the host's
+//! table of mounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::Place;
+
+/// In a file of the canary that no container may read.
+pub(crate) const SECRET: &str = "a-secret-of-the-host";
+
+/// Fills the directory with one of each kind of file.
+pub(crate) fn make(place: &Place) {
+    let dir = place.path("canary");
+    for below in ["deep/er", "lib", "sub"] {
+        fs::create_dir_all(dir.join(below)).unwrap();
+    }
+    for (name, mode) in [
+        ("secret", 0o600),
+        ("program", 0o4755),
+        ("lib/libcuda.so.1.2.3", 0o444),
+        ("lib/libcuda.so.1", 0o644),
+        ("deep/er/file", 0o640),
+        ("00-gpu-container.conf", 0o600),
+    ] {
+        fs::write(dir.join(name), SECRET).unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("secret", dir.join("link")).unwrap();
+    // Where the file system has no such attributes there are none to lose.
+    let _ = xattr::set(dir.join("secret"), "user.canary", b"sings");
+}
+
+/// A file: everything about it in one line, less its count of names and the time of that:
+/// an image that has a name for it may give that up.
+pub(crate) type Tree = BTreeMap<PathBuf, String>;
+
+/// Everything in the place but the image, the runtime's state and what the test writes itself.
+pub(crate) fn look(place: &Place) -> Tree {
+    let mut tree = Tree::new();
+    for part in ["host", "canary", "inventory.json", "config.toml"] {
+        walk(&place.path(part), &mut tree);
+    }
+    // New names beside them, other than those a run brings.
+    for entry in fs::read_dir(place.path("")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !["state", "inner", "injection", "overlay", "strace.log"].contains(&name)
+            && !name.ends_with("-hook")
+        {
+            tree.entry(path).or_default();
+        }
+    }
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let here = place.path("").to_string_lossy().into_owned();
+    let mounts = table.lines().filter(|l| l.contains(&here));
+    tree.insert("mounts".into(), mounts.collect::<Vec<_>>().join("\n"));
+    tree
+}
+
+fn walk(path: &Path, tree: &mut Tree) {
+    let found = fs::symlink_metadata(path).unwrap();
+    let attributes: Vec<_> = xattr::list(path)
+        .into_iter()
+        .flatten()
+        .map(|name| (name.clone(), xattr::get(path, &name).ok().flatten()))
+        .collect();
+    let content = if found.is_file() {
+        fs::read(path).unwrap()
+    } else if found.is_symlink() {
+        fs::read_link(path)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+            .into_bytes()
+    } else {
+        Vec::new()
+    };
+    tree.insert(
+        path.to_owned(),
+        format!(
+            "inode {} mode {:o} owner {}:{} device {} modified {}.{} attributes {:?} content {:?}",
+            found.ino(),
+            found.mode(),
+            found.uid(),
+            found.gid(),
+            found.rdev(),
+            found.mtime(),
+            found.mtime_nsec(),
+            attributes,
+            String::from_utf8_lossy(&content),
+        ),
+    );
+    if found.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            walk(&entry.unwrap().path(), tree);
+        }
+    }
+}
+
+/// The paths that differ, as seen from `below`.
+pub(crate) fn changed(before: &Tree, after: &Tree, below: &Path) -> Vec<String> {
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .map(|path| {
+            path.strip_prefix(below)
+                .unwrap_or(path)
+                .display()
+                .to_string()
+        })
+        .collect()
+}
+
+/// What differs, a line each.
+pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
+    let gone = before
+        .iter()
+        .filter(|(path, _)| !after.contains_key(*path))
+        .map(|(path, _)| format!("gone: {}", path.display()));
+    let other = after
+        .iter()
+        .filter(|(path, now)| before.get(*path) != Some(now))
+        .map(|(path, now)| {
+            let was = before.get(path).map_or("not there", String::as_str);
+            format!("{}: {was} -> {now}", path.display())
+        });
+    gone.chain(other).collect()
+}

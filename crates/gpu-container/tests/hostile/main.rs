@@ -1,0 +1,242 @@
+//! Images that are made to break out, in real containers: by each way in which a container
+//! gets GPUs, under each low-level runtime that runs here. Whatever becomes of the container,
+//! nothing beside its root file system may change.
+//!
+//! Each image runs under runc every way, under crun by one of the ways in turn, with
+//! `HOSTILE_IMAGES=all` by all of them; `HOSTILE_IMAGES=NAME` runs one image.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../bundle/mod.rs"]
+mod bundle;
+mod cves;
+mod image;
+mod images;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bundle::canary::{self, SECRET, Tree};
+use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use gpu_host::{Capabilities, DriverFile, FileKind};
+use image::{Image, Outcome, Scene};
+use serde_json::json;
+
+/// What a container of the image does: looks for the secret, and tries what it must not be
+/// able to do. `-type f`: an image is full of things that must not be opened.
+const SCRIPT: &str = "echo STARTED; \
+    busybox grep -q libcuda.so.1 /etc/ld.so.cache && echo CACHED; \
+    busybox timeout 20 busybox find / '(' -path /proc -o -path /sys ')' -prune -o -type f -size -64 \
+        -exec busybox grep -l SECRET {} + && echo LEAKED; \
+    echo x >/usr/lib/libcuda.so.1.2.3; \
+    busybox mknod /dev/n0 c 195 0; busybox cat /dev/n0";
+
+fn scene(place: &Place) -> Scene {
+    Scene {
+        rootfs: place.path("bundle/rootfs"),
+        canary: place.path("canary"),
+        libraries: "usr/lib".into(),
+        version: "1.2.3".into(),
+    }
+}
+
+struct Tried {
+    line: String,
+    failures: Vec<String>,
+}
+
+/// A place with the image in it, and what it looked like before any container was started.
+fn prepare(image: &Image, name: &str) -> (Place, Scene, Tree) {
+    let place = Place::new(&format!("{}-{name}", image.name));
+    // As a config.toml of the peer's may have it: a program of the image's.
+    place.write_policy("ldconfig = \"/sbin/ldconfig\"");
+    canary::make(&place);
+    make_nodes(&place);
+    add_socket(&place);
+    let scene = scene(&place);
+    (image.make)(&scene);
+    let before = canary::look(&place);
+    (place, scene, before)
+}
+
+fn configure(place: &Place, image: &Image, scene: &Scene, visible: &str) {
+    place.make_config(visible, &SCRIPT.replace("SECRET", SECRET), |config| {
+        let env = config["process"]["env"].as_array_mut().unwrap();
+        for (name, value) in image.env {
+            let value = value.replace("{canary}", &scene.canary.display().to_string());
+            // The first of a name would win in some runtimes, the last in others.
+            env.retain(|v| !v.as_str().unwrap().starts_with(&format!("{name}=")));
+            env.push(json!(format!("{name}={value}")));
+        }
+        if let Some(edit) = image.config {
+            edit(config, scene);
+        }
+    });
+}
+
+/// What the low-level runtime changes with that image where nobody asks for a GPU.
+fn without_us(image: &Image, below: Below) -> Vec<String> {
+    let (place, scene, before) = prepare(image, &format!("without-{below:?}"));
+    configure(&place, image, &scene, "void");
+    place.start_plain(below);
+    let changed = canary::changed(&before, &canary::look(&place), &place.path(""));
+    images::clean_up(&scene);
+    changed
+}
+
+fn try_one(image: &Image, way: Way, below: Below) -> Tried {
+    let (place, scene, before) = prepare(image, &format!("{way:?}-{below:?}"));
+    configure(&place, image, &scene, "1");
+    let out = text(&place.start_by(way, below));
+    let after = canary::look(&place);
+
+    let started = out.contains("STARTED\n");
+    let mut failures = canary::differences(&before, &after);
+    let mut note = "";
+    // runc 1.1 itself makes its links in /dev through a link of the image.
+    if !failures.is_empty()
+        && without_us(image, below) == canary::changed(&before, &after, &place.path(""))
+    {
+        failures.clear();
+        note = " (the runtime changes the same without us)";
+    }
+    if place.image("evil-program").exists() {
+        failures.push("a program of the image was run".into());
+    }
+    // A file of the host with a second name in the image is the image's to read.
+    let is_its_own = image.name.ends_with("second-name");
+    if out.contains("LEAKED") && !is_its_own {
+        failures.push("the container could read the host's secret".into());
+    }
+    // ENXIO: the device cgroup let it through to a driver that is not there.
+    if below == Below::Runc && out.contains("n0': No such device or address") {
+        failures.push("the container may open a GPU that it did not ask for".into());
+    }
+    let as_expected = match (image.outcome, below, way) {
+        (Outcome::StartsUnderRunc | Outcome::RefusedUnderRunc, Below::Crun, _)
+        | (Outcome::StartsByPrestart, _, Way::Shim | Way::Cdi)
+        | (Outcome::Either, ..) => true,
+        (Outcome::Starts | Outcome::StartsUnderRunc | Outcome::StartsByPrestart, ..) => {
+            started && out.contains("CACHED")
+        }
+        (Outcome::StartsSomehow, ..) => started,
+        (Outcome::Refused | Outcome::RefusedUnderRunc, ..) => !started,
+    };
+    if !as_expected {
+        failures.push(format!("expected: {:?}", image.outcome));
+    }
+    images::clean_up(&scene);
+    let mut line = if started {
+        "started".to_owned()
+    } else {
+        let why = out.lines().rev().find(|l| !l.trim().is_empty());
+        format!("refused: {}", why.unwrap_or("without a word"))
+    };
+    line.push_str(note);
+    if !failures.is_empty() {
+        let _ = write!(line, "\n{out}");
+    }
+    Tried { line, failures }
+}
+
+/// A socket below /var/run, where images have links.
+fn add_socket(place: &Place) {
+    let mut inventory = place.inventory();
+    let socket = place.path("host/socket");
+    fs::write(&socket, "").unwrap();
+    inventory.driver.as_mut().unwrap().files.push(DriverFile {
+        kind: FileKind::Socket,
+        path: "/var/run/nvidia-persistenced/socket".into(),
+        host_path: socket,
+        capabilities: Capabilities::ALL,
+        soname: None,
+        links: Vec::new(),
+    });
+    place.store(&inventory);
+}
+
+fn try_all(images: &[Image]) {
+    if !can_run() {
+        return;
+    }
+    let wanted = std::env::var("HOSTILE_IMAGES").unwrap_or_default();
+    let by_name = images.iter().any(|i| i.name == wanted);
+    let mut todo: Vec<(&Image, Below, Way)> = Vec::new();
+    for (n, image) in images.iter().enumerate() {
+        if by_name && image.name != wanted {
+            continue;
+        }
+        todo.extend(WAYS.map(|way| (image, Below::Runc, way)));
+        if Below::here().contains(&Below::Crun) {
+            let crun = WAYS.map(|way| (image, Below::Crun, way));
+            let is_whole = by_name || wanted == "all";
+            let some = if is_whole { 0..3 } else { n % 3..n % 3 + 1 };
+            todo.extend_from_slice(&crun[some]);
+        }
+    }
+    // Most of a start is waiting.
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((at, (image, below, way))) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, todo.get(n)?)))
+                {
+                    let tried = try_one(image, *way, *below);
+                    done.lock().unwrap().insert(at, tried);
+                }
+            });
+        }
+    });
+    let (mut escapes, mut failures) = (0, Vec::new());
+    for (at, tried) in done.into_inner().unwrap() {
+        let (image, below, way) = todo[at];
+        println!(
+            "{} {} by {way:?}, {below:?}: {}",
+            image.name, image.cve, tried.line
+        );
+        escapes += usize::from(tried.failures.iter().any(|f| !f.starts_with("expected")));
+        let about = |f: &String| format!("{} by {way:?}, {below:?}: {f}", image.name);
+        failures.extend(tried.failures.iter().map(about));
+    }
+    println!(
+        "images tried: {} in {} containers, escapes: {escapes}",
+        images.len(),
+        todo.len()
+    );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn images_of_the_peers_flaws_change_nothing_on_the_host() {
+    try_all(cves::CVES);
+}
+
+#[test]
+fn images_of_our_own_making_change_nothing_on_the_host() {
+    try_all(images::IMAGES);
+}
+
+/// That these images can do harm at all: a hook such as the peer's was, with no environment of
+/// its own and loaded dynamically, runs the image's library on the host.
+#[test]
+fn a_hook_that_takes_the_images_environment_falls_to_it() {
+    if !can_run() {
+        return;
+    }
+    let image = cves::CVES.iter().find(|i| i.name == "preload").unwrap();
+    let (place, scene, _) = prepare(image, "control");
+    configure(&place, image, &scene, "1");
+    place.edit_config(|config| {
+        config["hooks"] = json!({"createContainer": [{"path": "/bin/true", "args": ["true"]}]});
+    });
+    let out = text(&place.start_plain(Below::Runc));
+    if place.path("canary/evil-library").exists() {
+        println!("the control falls, as it should");
+    } else {
+        println!("skip: this runc gives hooks no environment of the image's: {out}");
+    }
+}

@@ -1,0 +1,300 @@
+//! A bundle, a host with two GPUs beside it, and a config.toml that points to both.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gpu_host::{
+    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
+    FileKind, Gpu, ImexChannel, Inventory, MigControl, MigDevice,
+};
+use serde_json::{Value, json};
+
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
+
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+fn node(name: &str, major: u32, minor: u32) -> DeviceNode {
+    DeviceNode {
+        path: format!("/dev/{name}").into(),
+        host_path: format!("/dev/{name}").into(),
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    }
+}
+
+fn gpu(index: u32, slices: u32) -> Gpu {
+    Gpu {
+        index,
+        minor: index,
+        uuid: Some(format!("GPU-{index}")),
+        name: None,
+        brand: Some("Tesla".into()),
+        compute_capability: Some((9, 0)),
+        pci: format!("0000:3{index}:00.0").parse().unwrap(),
+        node: node(&format!("nvidia{index}"), 195, index),
+        drm: Vec::new(),
+        drm_links: Vec::new(),
+        mig_enabled: slices > 0,
+        mig: (0..slices)
+            .map(|n| MigDevice {
+                index: n,
+                uuid: Some(format!("MIG-{index}{n}")),
+                gpu_instance: n + 1,
+                compute_instance: 0,
+                profile: None,
+                nodes: vec![node(&format!("nvidia-caps/nvidia-cap{n}0"), 240, n + 10)],
+                access_files: Vec::new(),
+            })
+            .collect(),
+    }
+}
+
+impl Place {
+    /// GPU 0 whole, GPU 1 in two slices; driver 550.54.
+    pub(crate) fn new() -> Self {
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for dir in ["bundle/rootfs/etc", "bundle/rootfs/tmp", "host", "specs"] {
+            fs::create_dir_all(place.path(dir)).unwrap();
+        }
+        let library = place.path("host/libcuda.so.550.54");
+        fs::write(&library, "the driver's").unwrap();
+        let inventory = Inventory {
+            schema: gpu_host::inventory::SCHEMA,
+            driver: Some(Driver {
+                version: "550.54".into(),
+                cuda: Some((12, 4)),
+                files: vec![DriverFile {
+                    kind: FileKind::Library,
+                    path: "/usr/lib/libcuda.so.550.54".into(),
+                    host_path: library,
+                    capabilities: Capabilities::of(&[Capability::Compute]),
+                    soname: Some("libcuda.so.1".into()),
+                    links: Vec::new(),
+                }],
+            }),
+            gpus: vec![gpu(0, 0), gpu(1, 2)],
+            control_nodes: vec![ControlNode {
+                node: node("nvidiactl", 195, 255),
+                capabilities: Capabilities::ALL,
+            }],
+            mig_control: MigControl {
+                config: Some(node("nvidia-caps/nvidia-cap1", 240, 1)),
+                monitor: Some(node("nvidia-caps/nvidia-cap2", 240, 2)),
+            },
+            features: vec![FeatureFiles {
+                feature: Feature::Gds,
+                nodes: vec![node("nvidia-fs0", 250, 0)],
+                files: Vec::new(),
+            }],
+            imex_channels: vec![ImexChannel {
+                id: 3,
+                node: node("nvidia-caps-imex-channels/channel3", 241, 3),
+            }],
+            ..Inventory::default()
+        };
+        let inventory = serde_json::to_vec(&inventory).unwrap();
+        fs::write(place.path("inventory.json"), inventory).unwrap();
+        // A low-level runtime that says what it was called with and does nothing.
+        place.program("fakerunc", "#!/bin/sh\necho low-level \"$@\"\n");
+        place.policy("");
+        place
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    pub(crate) fn program(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Writes config.toml with these keys at its top.
+    pub(crate) fn policy(&self, keys: &str) {
+        let runtime = self.path("fakerunc");
+        self.policy_of(keys, &format!("runtimes = [\"{}\"]", runtime.display()));
+    }
+
+    /// The same with other keys for the runtime.
+    pub(crate) fn policy_of(&self, keys: &str, runtime_keys: &str) {
+        let text = format!(
+            "{keys}\n[nvidia-container-runtime]\nmodes.cdi.spec-dirs = [\"{}\"]\n{runtime_keys}\n\
+             [gpu-container]\ninventory = \"{}\"\n",
+            self.path("specs").display(),
+            self.path("inventory.json").display()
+        );
+        fs::write(self.path("config.toml"), text).unwrap();
+    }
+
+    pub(crate) fn write_config(&self, config: &Value) {
+        let text = serde_json::to_vec(config).unwrap();
+        fs::write(self.path("bundle/config.json"), text).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> Value {
+        let text = fs::read(self.path("bundle/config.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Our program under that name.
+    pub(crate) fn named(&self, name: &str) -> Command {
+        let link = self.path(name);
+        if !link.exists() {
+            symlink(PROGRAM, &link).unwrap();
+        }
+        let mut command = Command::new(link);
+        command.env("NVIDIA_CTK_CONFIG_FILE_PATH", self.path("config.toml"));
+        command
+    }
+
+    /// `create` under that name, for a container with this environment.
+    pub(crate) fn create_as(
+        &self,
+        name: &str,
+        env: &[&str],
+        edit: impl FnOnce(&mut Value),
+    ) -> Output {
+        let mut config = json!({
+            "ociVersion": "1.0.2",
+            "process": {"args": ["sh"], "env": env, "cwd": "/"},
+            "root": {"path": "rootfs"},
+        });
+        edit(&mut config);
+        self.write_config(&config);
+        self.named(name)
+            .arg("--log")
+            .arg(self.path("log.json"))
+            .args(["create", "--bundle"])
+            .arg(self.path("bundle"))
+            .arg("id")
+            .output()
+            .unwrap()
+    }
+
+    pub(crate) fn create(&self, env: &[&str]) -> Output {
+        self.create_as("nvidia-container-runtime", env, |_| {})
+    }
+
+    /// Paths of the nodes in config.json, sorted.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        let config = self.config();
+        let devices = config.pointer("/linux/devices").and_then(Value::as_array);
+        let mut paths: Vec<String> = devices
+            .into_iter()
+            .flatten()
+            .map(|d| d["path"].as_str().unwrap().to_owned())
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// Arguments of our hook in config.json.
+    pub(crate) fn hook(&self) -> Vec<String> {
+        let config = self.config();
+        let args = config.pointer("/hooks/createContainer/0/args");
+        let args = args.and_then(Value::as_array).into_iter().flatten();
+        args.map(|a| a.as_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log.json")).unwrap_or_default()
+    }
+
+    /// Runs the vendor's hook of that name on the bundle's root file system.
+    pub(crate) fn vendor_hook(&self, args: &[&str]) -> Output {
+        self.write_config(&json!({"root": {"path": "rootfs"}}));
+        let state = self.path("state.json");
+        let text = json!({"bundle": self.path("bundle"), "pid": 0});
+        fs::write(&state, serde_json::to_vec(&text).unwrap()).unwrap();
+        self.named("nvidia-cdi-hook")
+            .args(args)
+            .arg("--container-spec")
+            .arg(state)
+            .output()
+            .unwrap()
+    }
+
+    pub(crate) fn image(&self, path: &str) -> PathBuf {
+        self.path("bundle/rootfs").join(path)
+    }
+
+    /// Where the loader would find it, by the image's cache.
+    pub(crate) fn loads(&self, soname: &str) -> Option<PathBuf> {
+        let cache = fs::read(self.image("etc/ld.so.cache")).ok()?;
+        let entries = gpu_host::ldcache::parse(&cache).ok()?;
+        let found = entries.into_iter().find(|e| e.soname == soname)?;
+        Some(found.path)
+    }
+}
+
+pub(crate) fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// The smallest 64-bit shared object that has a SONAME, and where given the note that a
+/// `libcuda` for forward compatibility has.
+pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
+    const SECTION: &str = ".note.cuda.fwd_compatibility";
+    let words = |list: &[u64]| -> Vec<u8> { list.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    let mut file = vec![0u8; 64];
+    let mut put = |bytes: &[u8]| {
+        let at = file.len() as u64;
+        file.extend_from_slice(bytes);
+        file.resize(file.len().next_multiple_of(8), 0);
+        at
+    };
+    let strings = put(format!("\0{soname}\0").as_bytes());
+    let dynamic = put(&words(&[5, strings, 14, 1, 0, 0]));
+    let names = format!("\0{SECTION}\0");
+    let names_at = put(names.as_bytes());
+    let note = note.map(|text| {
+        let size = u32::try_from(text.len()).unwrap();
+        let mut made: Vec<u8> = [19, size, 1]
+            .iter()
+            .flat_map(|n: &u32| n.to_le_bytes())
+            .collect();
+        made.extend_from_slice(b"NVIDIA Corporation\0\0");
+        made.extend_from_slice(text.as_bytes());
+        (put(&made), made.len() as u64)
+    });
+    let section = |name: u64, kind: u64, at: u64, size: u64| {
+        words(&[kind << 32 | name, 0, 0, at, size, 0, 0, 0])
+    };
+    let mut table = section(0, 3, names_at, names.len() as u64);
+    let mut count = 1u16;
+    if let Some((at, size)) = note {
+        table.extend(section(1, 7, at, size));
+        count = 2;
+    }
+    let table = put(&table);
+    let segment = |kind: u64, at: u64, size: u64| words(&[kind, at, at, at, size, size, 0]);
+    let segments = put(&[segment(1, 0, table), segment(2, dynamic, 48)].concat());
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[32..40].copy_from_slice(&segments.to_le_bytes());
+    file[40..48].copy_from_slice(&table.to_le_bytes());
+    for (at, n) in [(54, 56), (56, 2), (58, 64), (60, count), (62, 0)] {
+        file[at..at + 2].copy_from_slice(&u16::to_le_bytes(n));
+    }
+    file
+}
+
+pub(crate) fn can_run() -> bool {
+    let runc = Command::new("runc").arg("--version").output();
+    let can = nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && runc.is_ok();
+    if !can {
+        println!("skip: needs root, runc and busybox-static");
+    }
+    can
+}

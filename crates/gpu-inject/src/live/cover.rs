@@ -1,0 +1,68 @@
+//! A file that cannot be written, covered by one of ours: in a container whose root, or whose
+//! /etc, is read-only. The cover is a file of a tmpfs that nothing else can be reached in.
+
+use std::ffi::CStr;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::Mode;
+
+use super::{mounts, sys};
+use crate::error::Error;
+use crate::rootfs::{Rootfs, is_unwritable};
+
+const NAME: &CStr = c"cover";
+
+/// Writes the file at `path`, mode 0644. Where it cannot be written but is there, a mount
+/// covers it; where it is not even there, a note says so, and the container starts without.
+pub(crate) fn write(rootfs: &Rootfs, path: &Path, content: &[u8]) -> Result<(), Error> {
+    let refused = match rootfs.write(path, content, 0o644) {
+        Err(Error::Rootfs { source, .. }) if is(&source) => source,
+        other => return other,
+    };
+    let covered = cover(rootfs, path, content);
+    if let Err(e) = covered {
+        rootfs.note(path, &format!("not written: {refused}; not covered: {e}"));
+    }
+    Ok(())
+}
+
+fn is(error: &io::Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|e| is_unwritable(Errno::from_raw(e)))
+}
+
+fn cover(rootfs: &Rootfs, path: &Path, content: &[u8]) -> io::Result<()> {
+    let (target, dir) = rootfs.find(path)?;
+    let tmpfs = sys::tmpfs(content.len() as u64 + 4096)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = fcntl::openat(&tmpfs, NAME, flags, Mode::from_bits_truncate(0o644))?;
+    let mut file = File::from(file);
+    file.write_all(content)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    drop(file);
+    let cover = alone(rootfs, &tmpfs, &dir)?;
+    // Before Linux 5.12 it stays writable: for the container's root, and it alone has it.
+    match sys::set_attributes(cover.as_fd(), sys::RDONLY) {
+        Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
+        _ => sys::attach(cover.as_fd(), target.as_fd()),
+    }
+}
+
+/// A mount of the one file. Before Linux 6.15 there is none of what is not attached, so the
+/// tmpfs is attached for a moment, in a directory of a container that runs nothing yet.
+fn alone(rootfs: &Rootfs, tmpfs: &OwnedFd, dir: &OwnedFd) -> io::Result<OwnedFd> {
+    if let Ok(cover) = sys::open_tree_at(tmpfs.as_fd(), NAME) {
+        return Ok(cover);
+    }
+    sys::attach(tmpfs.as_fd(), dir.as_fd())?;
+    let cover = sys::open_tree_at(tmpfs.as_fd(), NAME);
+    mounts::detach(rootfs, tmpfs.as_fd())?;
+    cover
+}
