@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gpu_inject::policy::{self, Policy};
+use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
@@ -92,6 +92,12 @@ fn set(
         report::result(change.after.as_deref().unwrap_or_default());
         return Ok(if change.is_needed() { 2 } else { 0 });
     }
+    for setting in settings {
+        let key = setting.split('=').next().unwrap_or_default();
+        if let Some(why) = KEYS.iter().find(|k| k.name == key).and_then(|k| k.unused) {
+            report::say!("{key} has no effect: {why}");
+        }
+    }
     commands::need_root_itself(host)?;
     let _lock = lock::take(host)?;
     if change.is_needed() {
@@ -162,6 +168,13 @@ mod tests {
     fn the_default_file_says_the_defaults() {
         let read = Policy::from_toml(DEFAULT, Path::new(policy::PATH)).unwrap();
         assert_eq!(read, Policy::default());
+    }
+
+    #[test]
+    fn the_default_file_has_every_key_of_the_policy() {
+        for key in KEYS {
+            assert!(known(key.name).is_some(), "{}", key.name);
+        }
     }
 
     #[test]
