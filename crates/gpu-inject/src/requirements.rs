@@ -67,8 +67,6 @@ fn holds(condition: &str, inventory: &Inventory, gpus: &[&Gpu]) -> Result<bool, 
             None => Ok(true),
         },
         "driver" => match driver {
-            // Not told on some WSL and Tegra hosts.
-            Some(driver) if driver.version.is_empty() => Ok(true),
             Some(driver) => versions(&driver.version, operator, value).ok_or_else(bad),
             None => Ok(false),
         },
