@@ -96,6 +96,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Cdi(command) => commands::cdi::run(&host, common, command),
+        Command::System(command) => commands::system::run(&host, common, command),
     }
 }
 
