@@ -65,6 +65,9 @@ pub enum Command {
     /// The policy file of the start path, with its comments kept
     #[command(subcommand)]
     Config(Config),
+    /// Device nodes and the links by which systemd knows them
+    #[command(subcommand)]
+    System(System),
     /// Completions for a shell
     Completions {
         /// Which shell
@@ -139,12 +142,11 @@ pub struct UndoArgs {
 /// Commands on the CDI spec.
 #[derive(Subcommand, Debug)]
 pub enum Cdi {
-    /// Print the spec of this host, or write it to a file
-    Generate {
-        /// File; `-` is standard output
-        #[arg(long, short, default_value = "-")]
-        output: PathBuf,
-    },
+    /// Print a spec of this host, or write it to a file
+    Generate(Box<GenerateArgs>),
+    /// Change the paths of a spec
+    #[command(subcommand)]
+    Transform(Transform),
     /// Names that `--device` takes
     List,
     /// Whether the specs of this host are sound and fresh; exits 2 if not
@@ -171,6 +173,167 @@ pub enum Config {
         #[arg(value_name = "KEY=VALUE")]
         settings: Vec<String>,
         /// Print the file as it would be; exits 2 if it would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of cdi generate. Those that nvidia-ctk has too mean the same.
+#[derive(Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// What to describe, and where it comes from
+    #[arg(long, alias = "discovery-mode", value_enum, default_value = "auto")]
+    pub mode: DescribeMode,
+    /// How devices are named; repeatable, or a comma list
+    #[arg(
+        long = "device-name-strategy",
+        value_name = "STRATEGY",
+        value_enum,
+        value_delimiter = ',',
+        default_values = ["index", "uuid"]
+    )]
+    pub names: Vec<NameBy>,
+    /// Only these devices: index, UUID, `gpu:slice`, channel; repeatable, or a comma list
+    #[arg(
+        long = "device-id",
+        aliases = ["device-ids", "device", "devices"],
+        value_name = "ID",
+        value_delimiter = ','
+    )]
+    pub devices: Vec<String>,
+    /// No device `all` that is every device in one
+    #[arg(long)]
+    pub no_all_device: bool,
+    /// Vendor, the part before the slash; each mode has its own
+    #[arg(long, alias = "cdi-vendor", value_name = "NAME")]
+    pub vendor: Option<String>,
+    /// Class, the part between slash and `=`; each mode has its own
+    #[arg(long, alias = "cdi-class", value_name = "NAME")]
+    pub class: Option<String>,
+    /// Where /dev is; by default the driver root if that has GPU nodes, else /
+    #[arg(long, value_name = "DIR")]
+    pub dev_root: Option<PathBuf>,
+    /// Also look here for the driver's libraries, before the usual places; repeatable
+    #[arg(long = "library-search-path", value_name = "DIR")]
+    pub libraries: Vec<PathBuf>,
+    /// Also look here for the driver's data files (vulkan/, glvnd/, …); repeatable
+    #[arg(long = "config-search-path", value_name = "DIR")]
+    pub configs: Vec<PathBuf>,
+    /// On a Jetson, instead of the lists of the usual directory; repeatable
+    #[arg(long = "csv-file", alias = "csv.file", value_name = "FILE")]
+    pub csv_files: Vec<PathBuf>,
+    /// Our hook's program, as the host that gets the spec has it
+    #[arg(long, value_name = "FILE", default_value = gpu_inject::generate::HOOK_PATH)]
+    pub hook_path: PathBuf,
+    /// By default as the output's name ends, else YAML
+    #[arg(long, value_enum)]
+    pub format: Option<SpecFormat>,
+    /// File, which gets .yaml or .json as its ending; `-` is standard output
+    #[arg(long, short, default_value = "-")]
+    pub output: PathBuf,
+}
+
+/// What a spec describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DescribeMode {
+    /// GPUs: by WSL, by CSV lists on a Jetson, else by NVML and /proc
+    Auto,
+    /// GPUs, asked of NVML; of /proc where it does not answer
+    Nvml,
+    /// GPUs, as /proc and /sys list them; no library is loaded
+    Procfs,
+    /// The GPU of a Jetson, by its CSV lists
+    Csv,
+    /// The GPUs of a Windows host
+    Wsl,
+    /// Every node of the driver, for containers that manage GPUs
+    Management,
+    /// `GPUDirect` Storage: /dev/nvidia-fs*
+    Gds,
+    /// `InfiniBand`: /dev/infiniband
+    Mofed,
+    /// `NVSwitch`: /dev/nvidia-nvswitch*
+    Nvswitch,
+    /// `GDRCopy`: /dev/gdrdrv
+    Gdrcopy,
+    /// IMEX channels: /dev/nvidia-caps-imex-channels
+    Imex,
+    /// GPUs of AMD: /dev/kfd, /dev/dri
+    Amd,
+    /// GPUs of Intel: /dev/dri
+    Intel,
+}
+
+/// How devices are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NameBy {
+    /// 0, 0:1
+    Index,
+    /// GPU-…, MIG-…
+    Uuid,
+    /// gpu0, mig0:1
+    TypeIndex,
+}
+
+/// Of a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SpecFormat {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// What to change.
+#[derive(Subcommand, Debug)]
+pub enum Transform {
+    /// Move paths from one root to another
+    Root {
+        /// What they begin with
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// What they shall begin with
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// The spec; `-` is standard input
+        #[arg(long, default_value = "-", value_name = "FILE")]
+        input: PathBuf,
+        /// File, which can be the same; `-` is standard output
+        #[arg(long, short, default_value = "-", value_name = "FILE")]
+        output: PathBuf,
+        /// Paths by which the host has things, or by which a container sees them
+        #[arg(long, value_enum, default_value = "host")]
+        relative_to: PathsOf,
+    },
+}
+
+/// Whose paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PathsOf {
+    /// The host's
+    Host,
+    /// The container's
+    Container,
+}
+
+/// Commands on device nodes.
+#[derive(Subcommand, Debug)]
+pub enum System {
+    /// Make the driver's nodes that are not there yet, as nvidia-modprobe would
+    CreateDeviceNodes {
+        /// Only those of no single GPU: nvidiactl, modeset, uvm, uvm-tools
+        #[arg(long)]
+        control_devices: bool,
+        /// Where /dev is; by default the driver root if that has GPU nodes, else /
+        #[arg(long, value_name = "DIR")]
+        dev_root: Option<PathBuf>,
+        /// Only say which
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make the links /dev/char/MAJOR:MINOR, without which a daemon-reload can take GPUs away
+    CreateDevCharSymlinks {
+        /// Only say which
         #[arg(long)]
         dry_run: bool,
     },

@@ -40,8 +40,16 @@ pub fn links(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
     Ok(changes)
 }
 
-fn nodes(inventory: &Inventory) -> impl Iterator<Item = &DeviceNode> {
-    let control = inventory.control_nodes.iter().map(|c| &c.node);
+/// Each node once.
+pub fn nodes(inventory: &Inventory) -> impl Iterator<Item = &DeviceNode> {
+    let mig = &inventory.mig_control;
+    let control = inventory
+        .control_nodes
+        .iter()
+        .map(|c| &c.node)
+        .chain(mig.config.iter().chain(&mig.monitor))
+        .chain(inventory.features.iter().flat_map(|f| &f.nodes))
+        .chain(inventory.imex_channels.iter().map(|c| &c.node));
     let gpus = inventory.gpus.iter().flat_map(|gpu| {
         let slices = gpu.mig.iter().flat_map(|m| &m.nodes);
         std::iter::once(&gpu.node).chain(slices)

@@ -105,6 +105,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Cdi(command) => commands::cdi::run(&host, common, command),
         Command::Config(command) => commands::config::run(&host, common, command),
+        Command::System(command) => commands::system::run(&host, common, command),
     }
 }
 

@@ -37,6 +37,12 @@ fn is_ignored(status: &str, signal: i32) -> bool {
 }
 
 impl Held {
+    /// As if one had come, or none: a real one would reach every test of the process.
+    #[cfg(test)]
+    pub fn noted(came: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(came)))
+    }
+
     /// An error once one has come.
     pub fn check(&self) -> Result<(), Error> {
         if self.0.load(Ordering::Relaxed) {

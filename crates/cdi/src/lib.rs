@@ -12,6 +12,7 @@ mod error;
 mod name;
 mod registry;
 mod spec;
+mod transform;
 mod validate;
 mod version;
 
@@ -20,3 +21,4 @@ pub use error::Error;
 pub use name::QualifiedName;
 pub use registry::{Registry, SPEC_DIRS};
 pub use spec::{ContainerEdits, Device, DeviceNode, Hook, IntelRdt, Mount, Spec};
+pub use transform::{RelativeTo, Transform};

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::inventory::{Driver, Gpu, Inventory, SCHEMA};
-use crate::{Root, drm, files, freshness, nodes, procfs};
+use crate::files::UserSpace;
+use crate::inventory::{Driver, Gpu, Inventory, SCHEMA, Source};
+use crate::mig::Caps;
+use crate::nodes::Dev;
+use crate::{Root, drm, features, files, freshness, platform, procfs, tegra, wsl};
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -12,10 +15,19 @@ pub struct Options {
     pub root: Root,
     /// Where in that tree the driver's user space lives; `/` for most hosts.
     pub driver_root: PathBuf,
-    /// Where in that tree `/dev` lives; `/` for nearly all hosts.
-    pub dev_root: PathBuf,
+    /// Where in that tree `/dev` lives. Where it is not said: below the driver root, if that
+    /// has a `/dev/nvidiactl`, as a driver container's has; else below `/`.
+    pub dev_root: Option<PathBuf>,
     /// Ask NVML first. Only done on the running host, and only by a build that has it.
     pub nvml: bool,
+    /// Where the GPUs come from, if not from what is found.
+    pub source: Option<Source>,
+    /// Directories with the driver's libraries, before the usual ones.
+    pub library_search: Vec<PathBuf>,
+    /// Directories with the driver's data files, besides the usual ones.
+    pub config_search: Vec<PathBuf>,
+    /// On a Tegra: CSV files, instead of those of the usual directory.
+    pub csv_files: Vec<PathBuf>,
 }
 
 impl Options {
@@ -24,9 +36,18 @@ impl Options {
         Self {
             root,
             driver_root: "/".into(),
-            dev_root: "/".into(),
+            dev_root: None,
             nvml: true,
+            source: None,
+            library_search: Vec::new(),
+            config_search: Vec::new(),
+            csv_files: Vec::new(),
         }
+    }
+
+    fn dev_root(&self) -> PathBuf {
+        let usual = || dev_root(&self.root, &self.driver_root);
+        self.dev_root.clone().unwrap_or_else(usual)
     }
 }
 
@@ -47,6 +68,21 @@ pub enum Error {
     /// The driver's own tables could not be read although the driver is loaded.
     #[error("{0}; the driver is loaded but its /proc files cannot be read, run as root")]
     Procfs(std::io::Error),
+    /// A Tegra's CSV file that is no such file.
+    #[error(
+        "{path}:{line}: {text:?} is not `dev`, `lib`, `sym` or `dir`, a comma and an absolute path"
+    )]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// A CSV file that was asked for.
+    #[error("{0}; give an existing file to --csv-file")]
+    NoCsv(std::io::Error),
 }
 
 /// GPUs, and the highest CUDA version where the source tells it.
@@ -59,50 +95,97 @@ type Gpus = (Vec<Gpu>, Option<(u32, u32)>);
 pub fn discover(options: &Options) -> Result<Inventory, Error> {
     let root = &options.root;
     let driver_tree = driver_tree(root, &options.driver_root)?;
+    let dev_root = options.dev_root();
+    let dev = Dev::new(root, &dev_root);
     let mut inventory = Inventory {
         schema: SCHEMA,
+        source: options.source.unwrap_or_else(|| source(root)),
         driver_root: options.driver_root.clone(),
         freshness: freshness(root, &options.driver_root),
         ..Inventory::default()
     };
-    let Some(version) = loaded_version(root) else {
-        return Ok(inventory);
-    };
-    let files = files::find(&driver_tree, &options.driver_root, &version);
-    let mut driver = Driver {
-        version,
-        cuda: None,
-        files,
-    };
-    let (gpus, cuda) = gpus(options, &driver)?;
-    driver.cuda = cuda;
-    inventory.gpus = gpus;
-    for gpu in &mut inventory.gpus {
-        (gpu.drm, gpu.drm_links) = drm::of(root, &options.dev_root, gpu.pci);
+    match inventory.source {
+        Source::Nvidia => nvidia(&mut inventory, options, &driver_tree, &dev)?,
+        Source::Wsl => wsl::fill(&mut inventory, &dev),
+        Source::Tegra => tegra::fill(&mut inventory, options, &dev)?,
     }
-    inventory.control_nodes = nodes::control(root, &options.dev_root);
-    inventory.driver = Some(driver);
+    inventory.features = features::find(&dev, &options.driver_root);
+    inventory.imex_channels = features::imex_channels(&dev);
+    inventory.missing_nodes = dev.missing();
     Ok(inventory)
 }
 
+/// The kernel driver's GPUs.
+fn nvidia(
+    inventory: &mut Inventory,
+    options: &Options,
+    driver_tree: &Root,
+    dev: &Dev<'_>,
+) -> Result<(), Error> {
+    let Some(version) = loaded_version(dev.root) else {
+        return Ok(());
+    };
+    let space = UserSpace {
+        root: dev.root,
+        tree: driver_tree,
+        driver_root: &options.driver_root,
+        libraries: &options.library_search,
+        configs: &options.config_search,
+    };
+    let mut driver = Driver {
+        files: files::find(&space, &version),
+        version,
+        cuda: None,
+    };
+    (inventory.gpus, driver.cuda) = gpus(options, dev, &driver)?;
+    for gpu in &mut inventory.gpus {
+        (gpu.drm, gpu.drm_links) = drm::of(dev, gpu.pci);
+    }
+    inventory.control_nodes = dev.control();
+    inventory.mig_control = Caps::new(dev).control();
+    inventory.driver = Some(driver);
+    Ok(())
+}
+
+/// A Tegra that has CSV files is served by them; it may have the kernel driver too, for its
+/// display (L4T 36). WSL has no kernel driver.
+pub fn source(root: &Root) -> Source {
+    if platform::detect(root).jetson.is_some() && tegra::is_described(root) {
+        Source::Tegra
+    } else if loaded_version(root).is_none() && wsl::is_here(root) {
+        Source::Wsl
+    } else {
+        Source::Nvidia
+    }
+}
+
+/// Where `/dev` is, for who has not said it.
+pub(crate) fn dev_root(root: &Root, driver_root: &Path) -> PathBuf {
+    if root.exists(driver_root.join("dev/nvidiactl")) {
+        driver_root.to_owned()
+    } else {
+        "/".into()
+    }
+}
+
 #[cfg(feature = "nvml")]
-fn gpus(options: &Options, driver: &Driver) -> Result<Gpus, Error> {
+fn gpus(options: &Options, dev: &Dev<'_>, driver: &Driver) -> Result<Gpus, Error> {
     if options.nvml && options.root.is_host() {
         // An NVML that does not answer is for `gpusetup detect` to tell; procfs still knows the GPUs.
-        if let Ok(found) = crate::nvml::gpus(options, driver) {
+        if let Ok(found) = crate::nvml::gpus(dev, driver) {
             return Ok(found);
         }
     }
-    procfs_gpus(options)
+    procfs_gpus(dev)
 }
 
 #[cfg(not(feature = "nvml"))]
-fn gpus(options: &Options, _driver: &Driver) -> Result<Gpus, Error> {
-    procfs_gpus(options)
+fn gpus(_options: &Options, dev: &Dev<'_>, _driver: &Driver) -> Result<Gpus, Error> {
+    procfs_gpus(dev)
 }
 
-fn procfs_gpus(options: &Options) -> Result<Gpus, Error> {
-    let gpus = procfs::gpus(&options.root, &options.dev_root).map_err(Error::Procfs)?;
+fn procfs_gpus(dev: &Dev<'_>) -> Result<Gpus, Error> {
+    let gpus = procfs::gpus(dev).map_err(Error::Procfs)?;
     Ok((gpus, None))
 }
 

@@ -1,7 +1,6 @@
 //! The user-space files of the loaded driver, from the table `driver-files.toml`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use crate::discover::is_version;
 use crate::inventory::{Capabilities, Capability, DriverFile, FileKind, Link};
 use crate::root::Root;
-use crate::{elf, ldcache};
+use crate::{elf, firmware, glob, ldcache};
 
 const TABLE: &str = include_str!("../driver-files.toml");
 
@@ -27,14 +26,18 @@ struct Search {
     libraries: Vec<String>,
     below: Vec<String>,
     binaries: Vec<String>,
+    xorg: Vec<String>,
+    data: Vec<String>,
+    misplaced: Vec<String>,
+    roots: Vec<String>,
 }
 
 /// One row: names of files that go the same way.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
-    /// For libraries the part before `.so`; else a path, a program's name, or a
-    /// path whose last part has one `*`. `{version}` stands for the driver's.
+    /// For libraries the part before `.so`; else a path or a pattern, absolute, or relative
+    /// to the directories for its kind. `{version}` stands for the driver's.
     names: Vec<String>,
     #[serde(rename = "for")]
     capabilities: Vec<Capability>,
@@ -46,6 +49,9 @@ struct Row {
     /// Libraries with a version of their own instead of the driver's.
     #[serde(default)]
     own_version: bool,
+    /// Where programs look for it, if it is found where they do not; `/usr/share` else.
+    #[serde(default)]
+    place: Option<PathBuf>,
     /// Where the fact comes from; for readers of the table.
     #[allow(dead_code, reason = "a column for people; the table's test reads it")]
     source: String,
@@ -55,28 +61,54 @@ fn table() -> Table {
     toml::from_str(TABLE).expect("driver-files.toml is read whole by this module's test")
 }
 
-/// Every file of driver `version` below `tree`, sorted by path. `driver_root` is where
-/// the host has the tree.
-pub(crate) fn find(tree: &Root, driver_root: &Path, version: &str) -> Vec<DriverFile> {
+/// Where the driver's user space is, and where else to look.
+pub(crate) struct UserSpace<'a> {
+    /// The host's tree.
+    pub(crate) root: &'a Root,
+    /// The driver root, as a tree of its own.
+    pub(crate) tree: &'a Root,
+    /// Where the host has that tree.
+    pub(crate) driver_root: &'a Path,
+    /// Directories with libraries, before the usual ones.
+    pub(crate) libraries: &'a [PathBuf],
+    /// Directories with data files, besides the usual ones.
+    pub(crate) configs: &'a [PathBuf],
+}
+
+impl UserSpace<'_> {
+    /// A path as the driver's tree has it; given with the driver root or without.
+    fn inner(&self, path: &Path) -> PathBuf {
+        let inner = path.strip_prefix(self.driver_root).unwrap_or(path);
+        Path::new("/").join(inner)
+    }
+}
+
+/// Every file of driver `version`, sorted by path.
+pub(crate) fn find(space: &UserSpace<'_>, version: &str) -> Vec<DriverFile> {
     let table = table();
     let mut finder = Finder {
-        tree,
-        driver_root,
+        space,
         version,
         found: BTreeMap::new(),
     };
-    for dir in library_dirs(tree, &table.search) {
+    let asked = space.libraries.iter().map(|dir| space.inner(dir));
+    for dir in library_dirs(space.tree, &table.search, asked) {
         finder.libraries(&dir, &table.library);
     }
     for row in &table.file {
-        finder.files(row, &table.search.binaries);
+        finder.files(row, &table.search);
     }
     finder.found.into_values().collect()
 }
 
+/// Where a driver can be that is not below `/`.
+pub(crate) fn known_roots() -> Vec<PathBuf> {
+    table().search.roots.iter().map(PathBuf::from).collect()
+}
+
 /// Newest version suffix of `libcuda.so.*`.
 pub(crate) fn installed_version(tree: &Root) -> Option<String> {
-    let mut versions: Vec<String> = library_dirs(tree, &table().search)
+    let mut versions: Vec<String> = library_dirs(tree, &table().search, std::iter::empty())
         .iter()
         .flat_map(|dir| tree.read_dir(dir).unwrap_or_default())
         .filter_map(|name| Some(name.to_str()?.strip_prefix("libcuda.so.")?.to_owned()))
@@ -90,9 +122,13 @@ pub(crate) fn installed_version(tree: &Root) -> Option<String> {
     versions.pop()
 }
 
-/// Directories with libraries, links resolved, each once: those the loader cache
-/// names for driver libraries, then the usual ones.
-fn library_dirs(tree: &Root, search: &Search) -> Vec<PathBuf> {
+/// Directories with libraries, links resolved, each once: those asked for, those the loader
+/// cache names for driver libraries, then the usual ones.
+fn library_dirs(
+    tree: &Root,
+    search: &Search,
+    asked: impl Iterator<Item = PathBuf>,
+) -> Vec<PathBuf> {
     let cached = tree
         .read("/etc/ld.so.cache")
         .ok()
@@ -106,8 +142,13 @@ fn library_dirs(tree: &Root, search: &Search) -> Vec<PathBuf> {
         let below = search.below.iter().map(move |b| Path::new(dir).join(b));
         std::iter::once(PathBuf::from(dir)).chain(below)
     });
+    let asked = asked.flat_map(|dir| {
+        let below = search.below.iter().map(|b| dir.join(b)).collect::<Vec<_>>();
+        std::iter::once(dir).chain(below)
+    });
     let mut seen = HashSet::new();
-    cached
+    asked
+        .chain(cached)
         .chain(usual)
         .filter_map(|dir| tree.canonicalize(dir).ok())
         .filter(|dir| seen.insert(dir.clone()))
@@ -115,21 +156,23 @@ fn library_dirs(tree: &Root, search: &Search) -> Vec<PathBuf> {
 }
 
 struct Finder<'a> {
-    tree: &'a Root,
-    driver_root: &'a Path,
+    space: &'a UserSpace<'a>,
     version: &'a str,
     found: BTreeMap<PathBuf, DriverFile>,
 }
 
 impl Finder<'_> {
     fn libraries(&mut self, dir: &Path, rows: &[Row]) {
-        let names = self.tree.read_dir(dir).unwrap_or_default();
+        let names = self.space.tree.read_dir(dir).unwrap_or_default();
         let present: BTreeSet<&str> = names.iter().filter_map(|n| n.to_str()).collect();
         for name in &present {
             let Some((stem, suffix)) = name.split_once(".so") else {
                 continue;
             };
-            let Some(row) = rows.iter().find(|r| r.names.iter().any(|n| fits(n, stem))) else {
+            let Some(row) = rows
+                .iter()
+                .find(|r| r.names.iter().any(|n| glob::fits(n, stem)))
+            else {
                 continue;
             };
             let suffix = suffix.strip_prefix('.').unwrap_or(suffix);
@@ -146,13 +189,13 @@ impl Finder<'_> {
     }
 
     fn library(&mut self, dir: &Path, name: &str, row: &Row, present: &BTreeSet<&str>) {
-        let Ok(path) = self.tree.canonicalize(dir.join(name)) else {
+        let Ok(path) = self.space.tree.canonicalize(dir.join(name)) else {
             return;
         };
         if self.found.contains_key(&path) {
             return;
         }
-        let object = self.tree.open_file(&path).ok().and_then(elf::read);
+        let object = self.space.tree.open_file(&path).ok().and_then(elf::read);
         let Some(object) = object else { return };
         let mut capabilities = Capabilities::of(&row.capabilities);
         let kind = match row.kind {
@@ -178,73 +221,104 @@ impl Finder<'_> {
         }
         links.sort_by(|a, b| a.path.cmp(&b.path));
         links.dedup_by(|a, b| a.path == b.path);
-        self.add(path, kind, capabilities, object.soname, links);
+        self.add(
+            path.clone(),
+            &path,
+            kind,
+            capabilities,
+            object.soname,
+            links,
+        );
     }
 
-    fn files(&mut self, row: &Row, binaries: &[String]) {
+    fn files(&mut self, row: &Row, search: &Search) {
         let kind = row.kind.unwrap_or(FileKind::Config);
         for name in &row.names {
             let name = name.replace("{version}", self.version);
-            if kind == FileKind::Binary {
-                let found = binaries
-                    .iter()
-                    .find_map(|dir| self.tree.canonicalize(Path::new(dir).join(&name)).ok());
-                if let Some(path) = found {
-                    self.add(
-                        path,
-                        kind,
-                        Capabilities::of(&row.capabilities),
-                        None,
-                        Vec::new(),
-                    );
+            match kind {
+                FileKind::Binary => {
+                    let tree = self.space.tree;
+                    let found = search
+                        .binaries
+                        .iter()
+                        .find_map(|dir| tree.canonicalize(Path::new(dir).join(&name)).ok());
+                    if let Some(path) = found {
+                        self.data(row, kind, &path, &path);
+                    }
                 }
-                continue;
-            }
-            for path in self.matching(Path::new(&name)) {
-                let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
-                let links = links(&parent, row, self.version);
-                self.add(path, kind, Capabilities::of(&row.capabilities), None, links);
+                FileKind::Firmware => {
+                    for dir in firmware::dirs(self.space) {
+                        let found = glob::expand(self.space.tree, &dir.join(&name));
+                        for path in &found {
+                            self.data(row, kind, path, path);
+                        }
+                        // The kernel takes the first directory that has it.
+                        if !found.is_empty() {
+                            break;
+                        }
+                    }
+                }
+                FileKind::XModule => self.matching(row, kind, &search.xorg, &name),
+                _ => {
+                    self.matching(row, kind, &search.data, &name);
+                    if !name.starts_with('/') {
+                        self.misplaced(row, kind, &search.misplaced, &name);
+                    }
+                }
             }
         }
     }
 
-    /// Paths that fit a pattern whose last part may have one `*`.
-    fn matching(&self, pattern: &Path) -> Vec<PathBuf> {
-        let (Some(dir), Some(last)) = (
-            pattern.parent(),
-            pattern.file_name().and_then(OsStr::to_str),
-        ) else {
-            return Vec::new();
+    /// Files that a container has where the host has them.
+    fn matching(&mut self, row: &Row, kind: FileKind, dirs: &[String], name: &str) {
+        let patterns: Vec<PathBuf> = if name.starts_with('/') {
+            vec![name.into()]
+        } else {
+            dirs.iter().map(|dir| Path::new(dir).join(name)).collect()
         };
-        if !last.contains('*') {
-            return self
-                .tree
-                .exists(pattern)
-                .then(|| pattern.to_owned())
-                .into_iter()
-                .collect();
+        for pattern in patterns {
+            for path in glob::expand(self.space.tree, &pattern) {
+                self.data(row, kind, &path, &path);
+            }
         }
-        let names = self.tree.read_dir(dir).unwrap_or_default();
-        names
-            .iter()
-            .filter(|n| n.to_str().is_some_and(|n| fits(last, n)))
-            .map(|n| dir.join(n))
-            .collect()
+    }
+
+    /// Files that lie where no program looks for them: a container has them where one does.
+    fn misplaced(&mut self, row: &Row, kind: FileKind, dirs: &[String], name: &str) {
+        let place = row.place.as_deref().unwrap_or(Path::new("/usr/share"));
+        let dirs = dirs.iter().map(PathBuf::from);
+        let asked = self.space.configs.iter().map(|dir| self.space.inner(dir));
+        for dir in dirs.chain(asked).collect::<Vec<_>>() {
+            for path in glob::expand(self.space.tree, &dir.join(name)) {
+                if let Ok(inner) = path.strip_prefix(&dir) {
+                    self.data(row, kind, &place.join(inner), &path);
+                }
+            }
+        }
+    }
+
+    fn data(&mut self, row: &Row, kind: FileKind, path: &Path, found: &Path) {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let links = links(parent, row, self.version);
+        let capabilities = Capabilities::of(&row.capabilities);
+        self.add(path.to_owned(), found, kind, capabilities, None, links);
     }
 
     fn add(
         &mut self,
         path: PathBuf,
+        found: &Path,
         kind: FileKind,
         capabilities: Capabilities,
         soname: Option<String>,
         links: Vec<Link>,
     ) {
         // A data file is known by its own name in the container, not by where its link leads.
-        let Ok(real) = self.tree.canonicalize(&path) else {
+        let Ok(real) = self.space.tree.canonicalize(found) else {
             return;
         };
         let host_path = self
+            .space
             .driver_root
             .join(real.strip_prefix("/").unwrap_or(&real));
         let file = DriverFile {
@@ -270,16 +344,6 @@ fn links(parent: &Path, row: &Row, version: &str) -> Vec<Link> {
         .collect()
 }
 
-/// Whether `name` fits a pattern with at most one `*`.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, end)) => {
-            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,19 +357,21 @@ mod tests {
             assert!(!row.source.is_empty(), "{:?} has no source", row.names);
             for name in &row.names {
                 assert!(names.insert(name), "{name} twice");
-                assert!(name.matches('*').count() <= 1, "{name}");
             }
             for link in &row.links {
                 assert!(link.contains(" -> "), "{link}");
             }
         }
         for row in &table.file {
-            let binary = row.kind == Some(FileKind::Binary);
-            assert!(
-                row.names.iter().all(|n| n.starts_with('/') != binary),
-                "{:?}",
-                row.names
+            let is_searched = matches!(
+                row.kind,
+                Some(FileKind::Binary | FileKind::XModule | FileKind::Firmware)
             );
+            let is_socket = row.kind == Some(FileKind::Socket);
+            for name in &row.names {
+                assert!(!(is_searched && name.starts_with('/')), "{name}");
+                assert!(!is_socket || name.starts_with('/'), "{name}");
+            }
         }
     }
 }

@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::discover::loaded_version;
+use crate::discover::{dev_root, loaded_version};
 use crate::inventory::{Freshness, Inventory, SCHEMA};
 use crate::root::Root;
+use crate::{features, tegra, wsl};
 
 /// The key of the host as it is now. What cannot be read stays empty.
 pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
@@ -29,7 +30,7 @@ pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
             .unwrap_or_default(),
         driver_version: loaded_version(root).unwrap_or_default(),
         ld_cache,
-        devices: devices(root),
+        devices: devices(root, driver_root),
     }
 }
 
@@ -40,7 +41,7 @@ impl Inventory {
     }
 }
 
-fn devices(root: &Root) -> u64 {
+fn devices(root: &Root, driver_root: &Path) -> u64 {
     let mut hash = Fnv::new();
     for gpu in names(root, Path::new("/proc/driver/nvidia/gpus")) {
         hash.add(gpu.as_os_str());
@@ -51,6 +52,14 @@ fn devices(root: &Root) -> u64 {
             for compute in names(root, &instance) {
                 hash.add(compute.as_os_str());
             }
+        }
+    }
+    features::names(root, &dev_root(root, driver_root), |name| {
+        hash.add(name.as_os_str());
+    });
+    for dir in [wsl::STORES, tegra::CSV_DIR] {
+        for name in names(root, Path::new(dir)) {
+            hash.add(name.as_os_str());
         }
     }
     hash.0

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything of this host that a container can be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Inventory {
     /// Format of this document; readers refuse what they do not know. Now [`SCHEMA`].
     pub schema: u32,
@@ -35,6 +36,12 @@ pub struct Inventory {
     pub features: Vec<FeatureFiles>,
     /// IMEX channels in order.
     pub imex_channels: Vec<ImexChannel>,
+    /// Host paths of nodes above that the host does not have yet: their numbers are what
+    /// the driver would give them.
+    pub missing_nodes: Vec<PathBuf>,
+    /// On a Tegra: what the CSV files besides the three base ones list, for images that ask
+    /// for it (`NVIDIA_REQUIRE_JETPACK=csv-mounts=all`).
+    pub tegra_more: Vec<DriverFile>,
 }
 
 /// The format that is written and read.
@@ -121,14 +128,16 @@ pub struct Freshness {
     pub driver_version: String,
     /// Inode and modification time (ns) of `<driver root>/etc/ld.so.cache`.
     pub ld_cache: Option<(u64, i64)>,
-    /// Hash over the names of the GPUs and MIG instances that the driver's procfs lists.
+    /// Hash over the names of the GPUs and MIG instances that the driver's procfs lists, of the
+    /// nodes of features and IMEX channels, and of what WSL and Tegra have instead.
     pub devices: u64,
 }
 
 /// The loaded driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// For instance `580.65.06`.
+    /// For instance `580.65.06`; empty where the source does not tell it (some WSL and
+    /// Tegra hosts).
     pub version: String,
     /// Highest CUDA version the driver supports, where a source tells it (NVML).
     pub cuda: Option<(u32, u32)>,

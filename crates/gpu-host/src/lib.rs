@@ -12,23 +12,30 @@ pub mod discover;
 pub mod distro;
 mod drm;
 mod elf;
+mod features;
 mod files;
+mod firmware;
 pub mod freshness;
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 pub mod init;
 pub mod inventory;
 pub mod kernel;
 pub mod ldcache;
 mod mig;
+pub mod mismatch;
 mod nodes;
 #[cfg(feature = "nvml")]
 #[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
 mod nvml;
+pub mod other_vendors;
 pub mod packages;
 pub mod platform;
 mod procfs;
 pub mod root;
+mod tegra;
+mod wsl;
 
 pub use discover::{Options, discover};
 pub use freshness::freshness;
@@ -37,4 +44,5 @@ pub use inventory::{
     FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, PciAddress,
     Source,
 };
+pub use mismatch::{Mismatch, mismatch};
 pub use root::Root;

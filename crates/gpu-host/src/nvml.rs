@@ -6,13 +6,13 @@
 use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
-use crate::discover::Options;
 use crate::inventory::{Driver, FileKind, Gpu, MigDevice, PciAddress};
-use crate::{mig, nodes};
+use crate::mig::Caps;
+use crate::nodes::Dev;
 
 type Found = (Vec<Gpu>, Option<(u32, u32)>);
 
-pub(crate) fn gpus(options: &Options, driver: &Driver) -> Result<Found, NvmlError> {
+pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Found, NvmlError> {
     let library = driver
         .files
         .iter()
@@ -29,12 +29,12 @@ pub(crate) fn gpus(options: &Options, driver: &Driver) -> Result<Found, NvmlErro
     });
     let mut found = Vec::new();
     for index in 0..nvml.device_count()? {
-        found.push(gpu(options, &nvml, index)?);
+        found.push(gpu(dev, &nvml, index)?);
     }
     Ok((found, cuda))
 }
 
-fn gpu(options: &Options, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
+fn gpu(dev: &Dev<'_>, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let minor = device.minor_number()?;
     let bus_id = device.pci_info()?.bus_id;
@@ -50,7 +50,7 @@ fn gpu(options: &Options, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
             .ok()
             .and_then(|c| Some((u32::try_from(c.major).ok()?, u32::try_from(c.minor).ok()?))),
         pci,
-        node: nodes::gpu(&options.root, &options.dev_root, minor),
+        node: dev.gpu(minor),
         drm: Vec::new(),
         drm_links: Vec::new(),
         mig_enabled: false,
@@ -59,17 +59,18 @@ fn gpu(options: &Options, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
     // NOT_SUPPORTED on GPUs without MIG: then there are no slices.
     gpu.mig_enabled = device.mig_mode().is_ok_and(|m| m.current == 1);
     if gpu.mig_enabled {
-        gpu.mig = slices(options, nvml, &device, minor)?;
+        gpu.mig = slices(dev, nvml, &device, minor)?;
     }
     Ok(gpu)
 }
 
 fn slices(
-    options: &Options,
+    dev: &Dev<'_>,
     nvml: &Nvml,
     device: &Device<'_>,
     minor: u32,
 ) -> Result<Vec<MigDevice>, NvmlError> {
+    let caps = Caps::new(dev);
     let mut found = Vec::new();
     for index in 0..device.mig_device_count()? {
         // The count is the highest possible; unused places answer NOT_FOUND.
@@ -79,7 +80,7 @@ fn slices(
             Err(e) => return Err(e),
         };
         let ids = instance_ids(nvml, &slice)?;
-        let mut made = mig::device(&options.root, &options.dev_root, minor, index, ids);
+        let mut made = caps.device(minor, index, ids);
         made.uuid = Some(slice.uuid()?);
         // "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
         made.profile = slice

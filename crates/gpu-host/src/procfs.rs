@@ -4,13 +4,15 @@ use std::io;
 use std::path::Path;
 
 use crate::inventory::{Gpu, PciAddress};
-use crate::root::Root;
-use crate::{mig, nodes};
+use crate::mig::{self, Caps};
+use crate::nodes::Dev;
 
 const GPUS: &str = "/proc/driver/nvidia/gpus";
 
 /// GPUs in PCI order, which is NVML's index order.
-pub(crate) fn gpus(root: &Root, dev_root: &Path) -> io::Result<Vec<Gpu>> {
+pub(crate) fn gpus(dev: &Dev<'_>) -> io::Result<Vec<Gpu>> {
+    let root = dev.root;
+    let caps = Caps::new(dev);
     let names = match root.read_dir(GPUS) {
         Ok(names) => names,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -49,14 +51,14 @@ pub(crate) fn gpus(root: &Root, dev_root: &Path) -> io::Result<Vec<Gpu>> {
                 brand: None,
                 compute_capability: None,
                 pci,
-                node: nodes::gpu(root, dev_root, minor),
+                node: dev.gpu(minor),
                 drm: Vec::new(),
                 drm_links: Vec::new(),
                 mig_enabled: !slices.is_empty(),
                 mig: slices
                     .into_iter()
                     .zip(0..)
-                    .map(|(ids, n)| mig::device(root, dev_root, minor, n, ids))
+                    .map(|(ids, n)| caps.device(minor, n, ids))
                     .collect(),
             }
         })

@@ -83,6 +83,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A CDI spec of what the host does not have.
+    #[error(
+        "nothing to describe: this host has no device for mode {0}; `gpusetup cdi generate --help` tells which nodes each mode needs"
+    )]
+    NothingToDescribe(String),
+    /// No way of naming that was asked for has a name for it.
+    #[error("device {0} has no name: its UUID is not known here; add --device-name-strategy index")]
+    NameStrategy(String),
     /// Looking at the host failed.
     #[error(transparent)]
     Discover(#[from] gpu_host::discover::Error),

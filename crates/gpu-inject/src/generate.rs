@@ -1,14 +1,20 @@
-//! The CDI spec of a whole host.
+//! The CDI specs of a host.
+
+mod devices;
+mod other_vendors;
 
 use std::path::{Path, PathBuf};
 
-use cdi::{Device, Spec};
-use gpu_host::{Capabilities, Inventory};
+use cdi::{ContainerEdits, Device, Spec};
+use gpu_host::{Capabilities, Feature, Inventory, Source};
 
-use crate::edits::Edits;
+use crate::edits::{Edits, Mount, MountKind};
 use crate::error::Error;
-use crate::plan::{self, Picked};
+use crate::plan;
 use crate::spec::{Nodes, to_cdi};
+
+pub use devices::NameStrategy;
+pub use other_vendors::other_vendor_spec;
 
 /// Where engines find it. The vendor's tool writes the same file: two specs of one
 /// kind in one directory would cancel each other out.
@@ -18,6 +24,33 @@ pub const HOOK_PATH: &str = "/usr/bin/gpu-container-hook";
 /// Kind of our devices.
 pub const KIND: &str = "nvidia.com/gpu";
 
+/// What a spec describes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// GPUs and MIG slices, whatever they come from.
+    #[default]
+    Gpu,
+    /// For containers that manage the GPUs of a host: every node that the driver has,
+    /// those included by which MIG and `NVSwitch` are set up.
+    Management,
+    /// A feature beside GPUs.
+    Feature(Feature),
+    /// IMEX channels.
+    Imex,
+}
+
+impl Mode {
+    /// Vendor and class, as nvidia-container-toolkit 1.20 `pkg/nvcdi` names them.
+    fn kind(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gpu => ("nvidia.com", "gpu"),
+            Self::Management => ("management.nvidia.com", "gpu"),
+            Self::Feature(feature) => ("nvidia.com", feature.word()),
+            Self::Imex => ("nvidia.com", "imex-channel"),
+        }
+    }
+}
+
 /// How a spec is made.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
@@ -25,6 +58,18 @@ pub struct GenerateOptions {
     pub hook_path: PathBuf,
     /// Which parts of the driver; a CDI device cannot ask, so all of them.
     pub capabilities: Capabilities,
+    /// What to describe.
+    pub mode: Mode,
+    /// Instead of the mode's own.
+    pub vendor: Option<String>,
+    /// Instead of the mode's own.
+    pub class: Option<String>,
+    /// Names of GPUs and slices; each gives a device.
+    pub names: Vec<NameStrategy>,
+    /// Only these: index, UUID, `gpu:slice`.
+    pub devices: Option<Vec<String>>,
+    /// With `all`, which is every device in one.
+    pub all: bool,
 }
 
 impl Default for GenerateOptions {
@@ -32,51 +77,197 @@ impl Default for GenerateOptions {
         Self {
             hook_path: HOOK_PATH.into(),
             capabilities: Capabilities::ALL,
+            mode: Mode::Gpu,
+            vendor: None,
+            class: None,
+            names: vec![NameStrategy::Index, NameStrategy::Uuid],
+            devices: None,
+            all: true,
         }
     }
 }
 
-/// A spec with each GPU by index and UUID, each MIG slice by `gpu:slice` and UUID, and
-/// `all`. The same inventory gives the same text.
-pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {
-    if inventory.driver.is_none() {
-        return Err(Error::NoDriver);
+impl GenerateOptions {
+    fn kind(&self, (vendor, class): (&str, &str)) -> String {
+        let vendor = self.vendor.as_deref().unwrap_or(vendor);
+        let class = self.class.as_deref().unwrap_or(class);
+        format!("{vendor}/{class}")
     }
-    let mut devices = Vec::new();
-    let mut add = |names: Vec<String>, picked: &[Picked<'_>]| {
-        let edits = edits_of(picked, options);
-        devices.extend(names.into_iter().map(|name| Device {
-            name,
-            container_edits: to_cdi(&edits, &options.hook_path, Nodes::ByPath),
+}
+
+/// The spec of that mode. The same inventory gives the same text.
+pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {
+    let maker = Maker { inventory, options };
+    match options.mode {
+        Mode::Gpu => maker.gpus(),
+        Mode::Management => maker.management(),
+        Mode::Feature(feature) => maker.feature(feature),
+        Mode::Imex => maker.imex(),
+    }
+}
+
+struct Maker<'a> {
+    inventory: &'a Inventory,
+    options: &'a GenerateOptions,
+}
+
+impl Maker<'_> {
+    /// Each GPU, each slice, and `all`. A WSL host has `all` alone: Windows gives one node
+    /// for all its GPUs.
+    fn gpus(&self) -> Result<Spec, Error> {
+        let mut shared = self.driver()?;
+        let chosen = devices::chosen(self.inventory, self.options)?;
+        let mut made = Vec::new();
+        if self.inventory.source != Source::Wsl {
+            for one in &chosen {
+                let edits = self.edits_of(&one.parts);
+                // A partitioned GPU without slices. Engines refuse a spec with an empty device.
+                if edits == Edits::default() {
+                    continue;
+                }
+                made.extend(one.names.iter().map(|name| self.device(name, &edits)));
+            }
+        }
+        if self.options.all {
+            let parts: Vec<_> = chosen
+                .iter()
+                .filter(|one| !one.is_within_another)
+                .flat_map(|one| one.parts.iter().copied())
+                .collect();
+            let mut edits = self.edits_of(&parts);
+            if edits == Edits::default() {
+                // A host whose GPUs are still to come; not empty, for the same reason.
+                edits.env.push(void());
+            }
+            made.push(self.device("all", &edits));
+        }
+        shared.env.push(void());
+        self.spec(made, &shared)
+    }
+
+    fn management(&self) -> Result<Spec, Error> {
+        let mut shared = self.driver()?;
+        shared.env.push(void());
+        // Whoever sets up MIG needs the nodes of slices that are yet to be made.
+        shared.forbid_device_node_creation = false;
+        let host = self.inventory;
+        let mut nodes = Edits::default();
+        let mut add = |node: &gpu_host::DeviceNode| {
+            if !nodes.devices.contains(node) && !shared.devices.contains(node) {
+                nodes.devices.push(node.clone());
+            }
+        };
+        for gpu in &host.gpus {
+            add(&gpu.node);
+            gpu.mig.iter().flat_map(|s| &s.nodes).for_each(&mut add);
+        }
+        let control = &host.mig_control;
+        control.config.iter().for_each(&mut add);
+        control.monitor.iter().for_each(&mut add);
+        host.imex_channels.iter().for_each(|c| add(&c.node));
+        let switches = host
+            .features
+            .iter()
+            .filter(|f| f.feature == Feature::Nvswitch);
+        switches.flat_map(|f| &f.nodes).for_each(&mut add);
+        if nodes == Edits::default() {
+            nodes.env.push(void());
+        }
+        self.spec(vec![self.device("all", &nodes)], &shared)
+    }
+
+    fn feature(&self, feature: Feature) -> Result<Spec, Error> {
+        let found = self.inventory.features.iter();
+        let Some(found) = found.clone().find(|f| f.feature == feature) else {
+            return Err(nothing(feature.word()));
+        };
+        let edits = Edits {
+            devices: found.nodes.clone(),
+            mounts: found
+                .files
+                .iter()
+                .map(|file| Mount {
+                    kind: MountKind::File,
+                    host_path: file.host_path.clone(),
+                    path: file.path.clone(),
+                })
+                .collect(),
+            ..Edits::default()
+        };
+        self.spec(vec![self.device("all", &edits)], &Edits::default())
+    }
+
+    fn imex(&self) -> Result<Spec, Error> {
+        let channels = devices::chosen_channels(self.inventory, self.options)?;
+        if channels.is_empty() {
+            return Err(nothing("imex"));
+        }
+        let edits = |nodes: Vec<_>| Edits {
+            devices: nodes,
+            ..Edits::default()
+        };
+        let mut made: Vec<Device> = channels
+            .iter()
+            .map(|c| self.device(&c.id.to_string(), &edits(vec![c.node.clone()])))
+            .collect();
+        if self.options.all {
+            let nodes = channels.iter().map(|c| c.node.clone()).collect();
+            made.push(self.device("all", &edits(nodes)));
+        }
+        self.spec(made, &Edits::default())
+    }
+
+    fn driver(&self) -> Result<Edits, Error> {
+        if self.inventory.driver.is_none() {
+            return Err(Error::NoDriver);
+        }
+        Ok(plan::shared(self.inventory, self.options.capabilities))
+    }
+
+    fn edits_of(&self, picked: &[plan::Picked<'_>]) -> Edits {
+        let mut edits = Edits::default();
+        for one in picked {
+            plan::device(&mut edits, *one, self.options.capabilities);
+        }
+        edits
+    }
+
+    fn device(&self, name: &str, edits: &Edits) -> Device {
+        Device {
+            name: name.to_owned(),
+            container_edits: self.cdi(edits),
             ..Device::default()
-        }));
-    };
-    let mut all = Vec::new();
-    for gpu in &inventory.gpus {
-        let parts = plan::parts(gpu);
-        all.extend(parts.iter().copied());
-        let names = [Some(gpu.index.to_string()), gpu.uuid.clone()];
-        add(names.into_iter().flatten().collect(), &parts);
-        for slice in &gpu.mig {
-            let names = [
-                Some(format!("{}:{}", gpu.index, slice.index)),
-                slice.uuid.clone(),
-            ];
-            add(
-                names.into_iter().flatten().collect(),
-                &[Picked::Slice(gpu, slice)],
-            );
         }
     }
-    add(vec!["all".into()], &all);
-    let mut shared = plan::shared(inventory, options.capabilities);
-    shared
-        .env
-        .push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
+
+    /// By path, so that a spec outlives a reload of the modules; by number where the host
+    /// has no such node yet, because engines look at a path before they start a container.
+    fn cdi(&self, edits: &Edits) -> ContainerEdits {
+        let mut made = to_cdi(edits, &self.options.hook_path, Nodes::ByPath);
+        let missing = &self.inventory.missing_nodes;
+        if !missing.is_empty() {
+            let numbered = to_cdi(edits, &self.options.hook_path, Nodes::Numbered);
+            let nodes = made.device_nodes.iter_mut().zip(numbered.device_nodes);
+            for ((by_path, numbered), node) in nodes.zip(&edits.devices) {
+                if missing.contains(&node.host_path) {
+                    *by_path = numbered;
+                }
+            }
+        }
+        made
+    }
+
+    fn spec(&self, devices: Vec<Device>, shared: &Edits) -> Result<Spec, Error> {
+        let kind = self.options.kind(self.options.mode.kind());
+        finished(kind, devices, self.cdi(shared))
+    }
+}
+
+fn finished(kind: String, devices: Vec<Device>, shared: ContainerEdits) -> Result<Spec, Error> {
     let mut spec = Spec {
-        kind: KIND.into(),
+        kind,
         devices,
-        container_edits: to_cdi(&shared, &options.hook_path, Nodes::ByPath),
+        container_edits: shared,
         ..Spec::default()
     };
     spec.cdi_version = spec.minimum_version().to_owned();
@@ -84,12 +275,13 @@ pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec
     Ok(spec)
 }
 
-fn edits_of(picked: &[Picked<'_>], options: &GenerateOptions) -> Edits {
-    let mut edits = Edits::default();
-    for one in picked {
-        plan::device(&mut edits, *one, options.capabilities);
-    }
-    edits
+/// A hook or a runtime further down must not do it again.
+fn void() -> (String, String) {
+    ("NVIDIA_VISIBLE_DEVICES".into(), "void".into())
+}
+
+fn nothing(what: &str) -> Error {
+    Error::NothingToDescribe(what.to_owned())
 }
 
 /// Files of the host that a spec names and that are not there: the spec is stale.
@@ -100,6 +292,8 @@ pub fn missing(spec: &Spec, exists: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     };
     let nodes = edits()
         .flat_map(|e| &e.device_nodes)
+        // One with a number needs no node on the host.
+        .filter(|n| n.major.is_none())
         .map(|n| n.host_path.as_ref().unwrap_or(&n.path));
     let mounts = edits().flat_map(|e| &e.mounts).map(|m| &m.host_path);
     let hooks = edits().flat_map(|e| &e.hooks).map(|h| &h.path);

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
-use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
+use gpu_inject::generate;
 use serde_json::json;
 
+use super::{cdi_generate, cdi_transform};
 use crate::change::Change;
 use crate::cli::{Cdi, Common};
 use crate::error::Error;
@@ -16,7 +17,8 @@ use crate::{commands, foreign, lock, plan, write};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
-        Cdi::Generate { output } => generate(host, output),
+        Cdi::Generate(args) => cdi_generate::run(host, common, args),
+        Cdi::Transform(command) => cdi_transform::run(common, command),
         Cdi::List => {
             list(host, common);
             Ok(0)
@@ -24,20 +26,6 @@ pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
         Cdi::Check => check(host, common),
         Cdi::Refresh => refresh(host, common),
     }
-}
-
-fn generate(host: &Host, output: &Path) -> Result<u8, Error> {
-    let spec = cdi_spec(&plan::inventory(host)?, &GenerateOptions::default())?;
-    let text = spec.to_yaml().map_err(gpu_inject::Error::from)?;
-    if output == Path::new("-") {
-        report::result(&text);
-        return Ok(0);
-    }
-    // A path of the user's shell, not of the host that is looked at.
-    let output = std::path::absolute(output).map_err(Error::file(output, "name"))?;
-    let here = Host::open(Path::new("/"), Path::new("/"))?;
-    write::write(&here, &output, &text, 0o644)?;
-    Ok(0)
 }
 
 fn registry(host: &Host) -> Registry {
@@ -83,6 +71,11 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
     let inventory = plan::inventory(host)?;
+    let options = gpu_host::Options {
+        driver_root: host.driver_root.clone(),
+        ..gpu_host::Options::new(host.root().clone())
+    };
+    problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
     let is_left = foreign::spec_is_left(host)?;
     match (
         &inventory.driver,
@@ -141,7 +134,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 /// What was not there at install, the link of a GPU more, is undo's to remove too.
-fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
+pub(super) fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
     let Some(mut receipt) = Record::load(host)? else {
         return Ok(());
     };

@@ -1,10 +1,13 @@
 //! The commands, one file each.
 
 pub mod cdi;
+mod cdi_generate;
+mod cdi_transform;
 pub mod config;
 pub mod detect;
 pub mod install;
 pub mod recover;
+pub mod system;
 pub mod undo;
 pub mod verify;
 

@@ -224,11 +224,8 @@ fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
 mod tests {
     use std::path::Path;
 
-    use nix::sys::signal::{Signal, raise};
-
     use super::*;
     use crate::engines::argv;
-    use crate::signals;
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
@@ -280,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_container_looks_twice_and_is_gone() {
-        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let (engine, signals) = (Engine::new(), Held::noted(false));
         let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
         assert!(session.is_held());
@@ -295,7 +292,7 @@ mod tests {
 
     #[test]
     fn gpus_that_are_lost_in_between_are_told() {
-        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let (engine, signals) = (Engine::new(), Held::noted(false));
         let container = format!(
             "echo '{SEES}'; read x; echo '{}'",
             SEES.replace("ENXIO", "EPERM")
@@ -309,9 +306,9 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_told_and_removed() {
-        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let (engine, signals) = (Engine::new(), Held::noted(false));
         let started = Instant::now();
-        let session = engine.start("sleep 1000", 500, &signals).unwrap();
+        let session = engine.start("sleep 1000", 1500, &signals).unwrap();
         let (found, left) = session.close();
         assert!(started.elapsed() < Duration::from_secs(100));
         assert!(
@@ -324,20 +321,19 @@ mod tests {
 
     #[test]
     fn nothing_is_left_by_one_that_stops_in_between() {
-        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let (engine, signals) = (Engine::new(), Held::noted(false));
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
         assert!(engine.left().is_empty());
         // Ctrl-C, while it is waited for.
-        raise(Signal::SIGTERM).unwrap();
-        let stopped = engine.start("sleep 1000", 60_000, &signals);
+        let stopped = engine.start("sleep 1000", 60_000, &Held::noted(true));
         assert!(matches!(stopped.err(), Some(Error::Interrupted)));
         assert!(engine.left().is_empty());
     }
 
     #[test]
     fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
-        let (engine, signals) = (Engine::new(), signals::hold().unwrap());
+        let (engine, signals) = (Engine::new(), Held::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
         let session = Session::start(&engine.host, "files", probe, 1, true, patience).unwrap();

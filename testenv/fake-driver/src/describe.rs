@@ -12,9 +12,52 @@ pub struct Description {
     pub driver_version: String,
     /// As `cuDriverGetVersion` says it: 13000 is 13.0.
     pub cuda: i32,
+    /// What stands between the GPUs and this host.
+    #[serde(default)]
+    pub platform: Platform,
+    /// Version of the loaded kernel module, where it is not that of the files.
+    #[serde(default)]
+    pub loaded_version: Option<String>,
+    /// No `/dev/nvidia*` yet, as before somebody runs nvidia-modprobe.
+    #[serde(default)]
+    pub no_nodes: bool,
+    /// `gds`, `mofed`, `gdrcopy`, `nvswitch`: lays out their nodes and files.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// IMEX channels whose nodes are there.
+    #[serde(default)]
+    pub imex_channels: Vec<u32>,
     /// GPUs in PCI order.
     #[serde(default, rename = "gpu")]
     pub gpus: Vec<Gpu>,
+    /// GPUs of AMD and Intel.
+    #[serde(default, rename = "other")]
+    pub others: Vec<Other>,
+}
+
+/// What stands between GPUs and host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// The NVIDIA kernel driver.
+    #[default]
+    Nvidia,
+    /// Windows, through `/dev/dxg`.
+    Wsl,
+    /// A Tegra with its CSV files.
+    Tegra,
+}
+
+/// A GPU of another vendor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Other {
+    /// Its kernel driver: `amdgpu`, `i915`, `xe`.
+    pub driver: String,
+    /// `0000:3b:00.0`
+    pub pci: String,
+    /// N of `/dev/dri/cardN`; `renderD` is 128 more.
+    pub card: u32,
 }
 
 /// A GPU.
@@ -59,6 +102,12 @@ impl Description {
         Self {
             driver_version: driver_version.into(),
             cuda: 13_000,
+            platform: Platform::Nvidia,
+            loaded_version: None,
+            no_nodes: false,
+            features: Vec::new(),
+            imex_channels: Vec::new(),
+            others: Vec::new(),
             gpus: (0..gpus.min(MOST_GPUS))
                 .map(|n| Gpu {
                     name: "NVIDIA H100 80GB HBM3".into(),

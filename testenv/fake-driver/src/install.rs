@@ -8,12 +8,13 @@ use std::process::Command;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::describe::Description;
+use crate::describe::{Description, Platform};
 use crate::elf::shared_object;
 use crate::parts::{
     CAPS_MAJOR, DRM_MAJOR, FILES, LIBRARIES, LIBRARIES_32, MAJOR, OWN_VERSION, PROGRAMS, UVM_MAJOR,
 };
 use crate::wire::{MAGIC, SIZE};
+use crate::{extras, tegra, wsl};
 
 const MANIFEST: &str = "var/lib/fake-driver/manifest";
 const DESCRIPTION: &str = "var/lib/fake-driver/driver.toml";
@@ -29,13 +30,14 @@ pub struct Places {
     pub root: PathBuf,
     /// Where in it the user space goes; `/` for most.
     pub driver_root: PathBuf,
-    /// Where the built libraries and nvidia-smi are.
-    pub artifacts: PathBuf,
+    /// Where the built libraries and nvidia-smi are; without, those are empty too, which is
+    /// enough where nothing is run.
+    pub artifacts: Option<PathBuf>,
 }
 
 /// Everything made, in order, so that it can be taken out in the opposite one.
-struct Made<'a> {
-    root: &'a Path,
+pub(crate) struct Made<'a> {
+    pub(crate) root: &'a Path,
     paths: Vec<PathBuf>,
     /// Roots whose loader's cache was there already.
     caches: Vec<PathBuf>,
@@ -94,10 +96,21 @@ fn make(
     live: bool,
 ) -> io::Result<()> {
     let user_space = relative(&places.driver_root);
+    match description.platform {
+        Platform::Nvidia => {}
+        Platform::Wsl => return wsl::make(made, description),
+        Platform::Tegra => return tegra::make(made),
+    }
     libraries(made, places, description, user_space)?;
     programs(made, places, description, user_space)?;
     nodes(made, description)?;
+    extras::make(made, description)?;
     if !live {
+        let devices = format!(
+            "Character devices:\n  1 mem\n{}\nBlock devices:\n  8 sd\n",
+            device_lines()
+        );
+        made.file(Path::new("proc/devices"), devices.as_bytes(), 0o444)?;
         for (path, content) in proc_files(description) {
             made.file(
                 Path::new("proc").join(path).as_path(),
@@ -128,13 +141,10 @@ fn libraries(
         ("libfake_nvml.so", "libnvidia-ml"),
         ("libfake_cuda.so", "libcuda"),
     ] {
-        let mut library = fs::read(places.artifacts.join(artifact)).map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("{}: {e}", places.artifacts.join(artifact).display()),
-            )
-        })?;
-        patch(&mut library, &text)?;
+        let library = match &places.artifacts {
+            Some(dir) => built(&dir.join(artifact), &text)?,
+            None => shared_object(&format!("{name}.so.1"), false),
+        };
         made.library(&below.join(LIB), name, version, "1", &library)?;
         made.link(
             &below.join(LIB).join(format!("{name}.so")),
@@ -176,7 +186,10 @@ fn programs(
     description: &Description,
     below: &Path,
 ) -> io::Result<()> {
-    let smi = fs::read(places.artifacts.join("fake-nvidia-smi"))?;
+    let smi = match &places.artifacts {
+        Some(dir) => fs::read(dir.join("fake-nvidia-smi"))?,
+        None => b"#!/bin/sh\nexit 0\n".to_vec(),
+    };
     made.file(&below.join("usr/bin/nvidia-smi"), &smi, 0o755)?;
     for name in PROGRAMS {
         made.file(
@@ -190,6 +203,13 @@ fn programs(
         made.file(&below.join(path), content.as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+fn built(path: &Path, text: &str) -> io::Result<Vec<u8>> {
+    let mut library =
+        fs::read(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    patch(&mut library, text)?;
+    Ok(library)
 }
 
 /// Overwrites the marked buffer.
@@ -216,6 +236,17 @@ fn patch(library: &mut [u8], text: &str) -> io::Result<()> {
 }
 
 fn nodes(made: &mut Made<'_>, description: &Description) -> io::Result<()> {
+    if description.no_nodes {
+        return Ok(());
+    }
+    for (minor, mode) in [(1, 0o400), (2, 0o444)] {
+        made.node(
+            &format!("nvidia-caps/nvidia-cap{minor}"),
+            CAPS_MAJOR,
+            minor,
+            mode,
+        )?;
+    }
     made.node("nvidiactl", MAJOR, 255, 0o666)?;
     made.node("nvidia-modeset", MAJOR, 254, 0o666)?;
     made.node("nvidia-uvm", UVM_MAJOR, 0, 0o666)?;
@@ -257,7 +288,10 @@ fn nodes(made: &mut Made<'_>, description: &Description) -> io::Result<()> {
 
 /// Files below /proc, without /proc/devices, which a running host has.
 pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
-    let version = &description.driver_version;
+    let version = description
+        .loaded_version
+        .as_ref()
+        .unwrap_or(&description.driver_version);
     let mut files = vec![
         (
             PathBuf::from("driver/nvidia/version"),
@@ -273,6 +307,14 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
         ),
     ];
     let mut minors = String::from("config 1\nmonitor 2\n");
+    for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
+        let content =
+            format!("DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n");
+        files.push((
+            format!("driver/nvidia/capabilities/mig/{name}").into(),
+            content,
+        ));
+    }
     for gpu in &description.gpus {
         files.push((
             PathBuf::from(format!("driver/nvidia/gpus/{}/information", gpu.pci)),
@@ -379,13 +421,13 @@ impl Made<'_> {
         Ok(full)
     }
 
-    fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    pub(crate) fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let full = self.place(path)?;
         fs::write(&full, content)?;
         fs::set_permissions(&full, fs::Permissions::from_mode(mode))
     }
 
-    fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
+    pub(crate) fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
         if self.keeps && self.root.join(path).symlink_metadata().is_ok() {
             return Ok(());
         }
@@ -415,7 +457,7 @@ impl Made<'_> {
         )
     }
 
-    fn node(&mut self, name: &str, major: u64, minor: u64, mode: u32) -> io::Result<()> {
+    pub(crate) fn node(&mut self, name: &str, major: u64, minor: u64, mode: u32) -> io::Result<()> {
         let path = Path::new("dev").join(name);
         if self.keeps && self.root.join(&path).symlink_metadata().is_ok() {
             return Ok(());

@@ -4,9 +4,12 @@
 
 pub mod describe;
 pub mod elf;
+mod extras;
 pub mod install;
 pub mod live;
 pub mod parts;
+mod tegra;
 #[path = "../wire.rs"]
 #[allow(missing_docs, reason = "said once, at the top of the file")]
 pub mod wire;
+mod wsl;

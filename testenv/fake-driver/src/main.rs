@@ -125,8 +125,10 @@ fn run(action: Action) -> Result<(), String> {
             let places = Places {
                 root,
                 driver_root,
-                artifacts: artifacts
-                    .unwrap_or_else(|| own.parent().map(PathBuf::from).unwrap_or_default()),
+                artifacts: Some(
+                    artifacts
+                        .unwrap_or_else(|| own.parent().map(PathBuf::from).unwrap_or_default()),
+                ),
             };
             let description = what.description()?;
             install::install(&places, &description, live).map_err(text)?;

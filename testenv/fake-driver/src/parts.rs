@@ -60,7 +60,10 @@ pub const LIBRARIES_32: [(&str, &str); 6] = [
 ];
 
 /// Programs that no test runs, as scripts.
-pub const PROGRAMS: [&str; 6] = [
+pub const PROGRAMS: [&str; 9] = [
+    "nvidia-imex",
+    "nvidia-imex-ctl",
+    "nvidia-xconfig",
     "nvidia-debugdump",
     "nvidia-persistenced",
     "nvidia-cuda-mps-control",
@@ -105,5 +108,9 @@ pub const MAJOR: u64 = 195;
 pub const UVM_MAJOR: u64 = 389;
 /// `nvidia-caps`
 pub const CAPS_MAJOR: u64 = 388;
+/// Those of features, made up like the two above.
+pub const FEATURE_MAJOR: u64 = 390;
+/// `nvidia-caps-imex-channels`, made up as well.
+pub const IMEX_MAJOR: u64 = 391;
 /// DRM (Linux Documentation/admin-guide/devices.txt).
 pub const DRM_MAJOR: u64 = 226;

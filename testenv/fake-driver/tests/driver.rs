@@ -41,7 +41,7 @@ fn places(root: &Path) -> Places {
     Places {
         root: root.to_owned(),
         driver_root: "/".into(),
-        artifacts: artifacts(),
+        artifacts: Some(artifacts()),
     }
 }
 

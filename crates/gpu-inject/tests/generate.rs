@@ -1,0 +1,462 @@
+//! CDI specs of what the fake driver lays out. Needs root, for the nodes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use cdi::{Device, DeviceNode, Spec};
+use fake_driver::describe::{Description, Other, Platform};
+use fake_driver::install::{self, Places};
+use gpu_host::other_vendors::{self, Vendor};
+use gpu_host::{Feature, Inventory, Options, Root, discover};
+use gpu_inject::Error;
+use gpu_inject::generate::{
+    GenerateOptions, Mode, NameStrategy, cdi_spec, missing, other_vendor_spec,
+};
+
+fn host(description: &Description) -> Option<tempfile::TempDir> {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skip: not root, no device nodes");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places {
+        root: dir.path().to_owned(),
+        driver_root: "/".into(),
+        artifacts: None,
+    };
+    install::install(&places, description, false).unwrap();
+    Some(dir)
+}
+
+fn options(dir: &tempfile::TempDir) -> Options {
+    Options::new(Root::open(dir.path()).unwrap())
+}
+
+fn found(dir: &tempfile::TempDir) -> Inventory {
+    discover(&options(dir)).unwrap()
+}
+
+fn spec_of(dir: &tempfile::TempDir, options: &GenerateOptions) -> Spec {
+    let spec = cdi_spec(&found(dir), options).unwrap();
+    // What an engine reads is what we meant.
+    let text = spec.to_yaml().unwrap();
+    assert_eq!(Spec::parse(text.as_bytes()).unwrap(), spec);
+    for device in &spec.devices {
+        // Engines refuse a spec with an empty device (container-device-interface, device.go).
+        assert!(!device.container_edits.is_empty(), "{}", device.name);
+    }
+    spec
+}
+
+fn mode(mode: Mode) -> GenerateOptions {
+    GenerateOptions {
+        mode,
+        ..GenerateOptions::default()
+    }
+}
+
+fn names(spec: &Spec) -> Vec<&str> {
+    spec.devices.iter().map(|d| d.name.as_str()).collect()
+}
+
+fn nodes(device: &Device) -> Vec<&str> {
+    paths(&device.container_edits.device_nodes)
+}
+
+fn paths(nodes: &[DeviceNode]) -> Vec<&str> {
+    nodes.iter().map(|n| n.path.to_str().unwrap()).collect()
+}
+
+fn strategy(names: &[NameStrategy]) -> GenerateOptions {
+    GenerateOptions {
+        names: names.to_vec(),
+        ..GenerateOptions::default()
+    }
+}
+
+#[test]
+fn devices_are_named_by_each_strategy() {
+    let mut description = Description::of("580.65.06", 2, 0);
+    description.gpus[1].mig = Description::of("580.65.06", 1, 2).gpus[0].mig.clone();
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    let of = |list: &[NameStrategy]| -> Vec<String> {
+        let spec = spec_of(&dir, &strategy(list));
+        names(&spec).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(of(&[NameStrategy::Index]), ["0", "1", "1:0", "1:1", "all"]);
+    assert_eq!(
+        of(&[NameStrategy::TypeIndex]),
+        ["gpu0", "gpu1", "mig1:0", "mig1:1", "all"]
+    );
+    assert_eq!(of(&[NameStrategy::Index, NameStrategy::Index]).len(), 5);
+    let uuids = of(&[NameStrategy::Index, NameStrategy::Uuid]);
+    assert!(uuids.contains(&description.gpus[0].uuid));
+    // procfs tells no UUID of a slice: said, not left out without a word.
+    let e = cdi_spec(&found(&dir), &strategy(&[NameStrategy::Uuid])).unwrap_err();
+    assert!(e.to_string().contains("1:0"), "{e}");
+}
+
+#[test]
+fn only_the_devices_asked_for_are_in_the_spec_and_in_all() {
+    let Some(dir) = host(&Description::of("580.65.06", 3, 0)) else {
+        return;
+    };
+    let only = |ids: &[&str]| GenerateOptions {
+        devices: Some(ids.iter().map(|i| (*i).to_owned()).collect()),
+        ..strategy(&[NameStrategy::Index])
+    };
+    let spec = spec_of(&dir, &only(&["1"]));
+    assert_eq!(names(&spec), ["1", "all"]);
+    assert!(nodes(&spec.devices[1]).contains(&"/dev/nvidia1"));
+    assert!(!nodes(&spec.devices[1]).contains(&"/dev/nvidia0"));
+    let uuid = Description::of("580.65.06", 3, 0).gpus[2]
+        .uuid
+        .to_uppercase();
+    assert_eq!(
+        names(&spec_of(&dir, &only(&["0", &uuid]))),
+        ["0", "2", "all"]
+    );
+    assert_eq!(names(&spec_of(&dir, &only(&["all"]))).len(), 4);
+    let e = cdi_spec(&found(&dir), &only(&["0", "7"])).unwrap_err();
+    assert!(matches!(e, Error::NoSuchDevice { asked, .. } if asked == "7"));
+}
+
+#[test]
+fn a_slice_alone_can_be_asked_for() {
+    let Some(dir) = host(&Description::of("580.65.06", 1, 3)) else {
+        return;
+    };
+    let options = GenerateOptions {
+        devices: Some(vec!["0:1".into()]),
+        ..strategy(&[NameStrategy::Index])
+    };
+    let spec = spec_of(&dir, &options);
+    assert_eq!(names(&spec), ["0:1", "all"]);
+    assert_eq!(nodes(&spec.devices[1]), nodes(&spec.devices[0]));
+}
+
+#[test]
+fn all_can_be_left_out_and_vendor_and_class_chosen() {
+    let Some(dir) = host(&Description::of("580.65.06", 1, 0)) else {
+        return;
+    };
+    let options = GenerateOptions {
+        all: false,
+        vendor: Some("example.com".into()),
+        class: Some("accelerator".into()),
+        ..strategy(&[NameStrategy::Index])
+    };
+    let spec = spec_of(&dir, &options);
+    assert_eq!(
+        (spec.kind.as_str(), names(&spec)),
+        ("example.com/accelerator", vec!["0"])
+    );
+    let bad = GenerateOptions {
+        vendor: Some("no vendor".into()),
+        ..options
+    };
+    assert!(
+        cdi_spec(&found(&dir), &bad)
+            .unwrap_err()
+            .to_string()
+            .contains("kind")
+    );
+}
+
+#[test]
+fn a_spec_of_64_gpus_of_7_slices_each_is_valid_and_no_device_sees_another() {
+    let Some(dir) = host(&Description::of("580.65.06", 64, 7)) else {
+        return;
+    };
+    let spec = spec_of(&dir, &strategy(&[NameStrategy::Index]));
+    assert_eq!(spec.devices.len(), 64 + 64 * 7 + 1);
+    let is_slice = |d: &&Device| d.name.contains(':');
+    let mut seen = HashSet::new();
+    for device in spec.devices.iter().filter(is_slice) {
+        let caps: Vec<&str> = nodes(device)
+            .into_iter()
+            .filter(|n| n.contains("caps"))
+            .collect();
+        assert_eq!(caps.len(), 2, "{}", device.name);
+        for cap in caps {
+            assert!(seen.insert(cap.to_owned()), "{cap} is of two slices");
+        }
+    }
+    let all = spec.device("all").unwrap();
+    assert_eq!(
+        nodes(all).iter().filter(|n| n.contains("caps")).count(),
+        64 * 7 * 2
+    );
+}
+
+#[test]
+fn a_partitioned_gpu_without_slices_makes_no_empty_device() {
+    let Some(dir) = host(&Description::of("580.65.06", 2, 0)) else {
+        return;
+    };
+    let mut inventory = found(&dir);
+    inventory.gpus[0].mig_enabled = true;
+    let spec = cdi_spec(&inventory, &strategy(&[NameStrategy::Index])).unwrap();
+    assert_eq!(names(&spec), ["1", "all"]);
+    inventory.gpus.clear();
+    let spec = cdi_spec(&inventory, &strategy(&[NameStrategy::Index])).unwrap();
+    assert_eq!(names(&spec), ["all"]);
+    assert!(!spec.devices[0].container_edits.is_empty());
+}
+
+#[test]
+fn management_has_every_node_of_the_driver() {
+    let mut description = Description::of("580.65.06", 2, 1);
+    description.features = vec!["nvswitch".into(), "gds".into()];
+    description.imex_channels = vec![0];
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    let spec = spec_of(&dir, &mode(Mode::Management));
+    assert_eq!(
+        (spec.kind.as_str(), names(&spec)),
+        ("management.nvidia.com/gpu", vec!["all"])
+    );
+    let mut given: Vec<&str> = nodes(&spec.devices[0]);
+    given.extend(paths(&spec.container_edits.device_nodes));
+    for node in [
+        "/dev/nvidiactl",
+        "/dev/nvidia-uvm",
+        "/dev/nvidia-modeset",
+        "/dev/nvidia0",
+        "/dev/nvidia1",
+        "/dev/nvidia-caps/nvidia-cap1",
+        "/dev/nvidia-caps/nvidia-cap2",
+        "/dev/nvidia-caps-imex-channels/channel0",
+        "/dev/nvidia-nvswitchctl",
+        "/dev/nvidia-nvswitch0",
+    ] {
+        assert!(given.contains(&node), "{node}: {given:?}");
+    }
+    // The GPU instance's node and the compute instance's, of each GPU.
+    assert_eq!(
+        given.iter().filter(|n| n.contains("nvidia-caps/")).count(),
+        2 + 4
+    );
+    assert!(!given.iter().any(|n| n.contains("nvidia-fs")));
+    let mounts = &spec.container_edits.mounts;
+    assert!(
+        mounts
+            .iter()
+            .any(|m| m.container_path.ends_with("nvidia-smi"))
+    );
+    // It may make nodes: of slices, of channels.
+    let args = spec.container_edits.hooks.iter().flat_map(|h| &h.args);
+    assert!(!args.into_iter().any(|a| a == "--forbid-device-nodes"));
+}
+
+#[test]
+fn each_feature_has_a_kind_of_its_own() {
+    let mut description = Description::of("580.65.06", 1, 0);
+    description.features = ["gds", "mofed", "gdrcopy", "nvswitch"]
+        .map(Into::into)
+        .into();
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    for (feature, node) in [
+        (Feature::Gds, "/dev/nvidia-fs0"),
+        (Feature::Mofed, "/dev/infiniband/uverbs0"),
+        (Feature::Gdrcopy, "/dev/gdrdrv"),
+        (Feature::Nvswitch, "/dev/nvidia-nvswitchctl"),
+    ] {
+        let spec = spec_of(&dir, &mode(Mode::Feature(feature)));
+        assert_eq!(spec.kind, format!("nvidia.com/{}", feature.word()));
+        assert_eq!(names(&spec), ["all"]);
+        assert!(nodes(&spec.devices[0]).contains(&node));
+        assert!(spec.container_edits.is_empty());
+    }
+    let gds = spec_of(&dir, &mode(Mode::Feature(Feature::Gds)));
+    let mounts = &gds.devices[0].container_edits.mounts;
+    let given: Vec<&Path> = mounts.iter().map(|m| m.container_path.as_path()).collect();
+    assert_eq!(
+        given,
+        [Path::new("/etc/cufile.json"), Path::new("/run/udev")]
+    );
+}
+
+#[test]
+fn what_the_host_does_not_have_is_an_error_that_says_so() {
+    let Some(dir) = host(&Description::of("580.65.06", 1, 0)) else {
+        return;
+    };
+    for (of, word) in [
+        (Mode::Feature(Feature::Gds), "gds"),
+        (Mode::Feature(Feature::Mofed), "mofed"),
+        (Mode::Imex, "imex"),
+    ] {
+        let e = cdi_spec(&found(&dir), &mode(of)).unwrap_err();
+        assert!(e.to_string().contains(&format!("mode {word}")), "{e}");
+    }
+}
+
+#[test]
+fn imex_channels_are_devices_by_number() {
+    let mut description = Description::of("580.65.06", 1, 0);
+    description.imex_channels = vec![0, 3];
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    let spec = spec_of(&dir, &mode(Mode::Imex));
+    assert_eq!(spec.kind, "nvidia.com/imex-channel");
+    assert_eq!(names(&spec), ["0", "3", "all"]);
+    assert_eq!(
+        nodes(&spec.devices[1]),
+        ["/dev/nvidia-caps-imex-channels/channel3"]
+    );
+    let options = GenerateOptions {
+        devices: Some(vec!["channel3".into()]),
+        ..mode(Mode::Imex)
+    };
+    assert_eq!(names(&spec_of(&dir, &options)), ["3", "all"]);
+}
+
+#[test]
+fn nodes_that_the_host_lacks_are_given_by_number_and_do_not_make_the_spec_stale() {
+    let mut description = Description::of("580.65.06", 1, 1);
+    let Some(with) = host(&description) else {
+        return;
+    };
+    description.no_nodes = true;
+    let without = host(&description).unwrap();
+    let with = spec_of(&with, &GenerateOptions::default());
+    let spec = spec_of(&without, &GenerateOptions::default());
+    let all = |spec: &Spec| -> Vec<DeviceNode> {
+        let edits = spec.devices.iter().map(|d| &d.container_edits);
+        edits
+            .chain([&spec.container_edits])
+            .flat_map(|e| e.device_nodes.clone())
+            .filter(|n| !n.path.starts_with("/dev/dri"))
+            .collect()
+    };
+    assert!(all(&with).iter().all(|n| n.major.is_none()));
+    assert!(!all(&spec).is_empty());
+    for node in all(&spec) {
+        assert!(
+            node.major.is_some() && node.kind.as_deref() == Some("c"),
+            "{node:?}"
+        );
+    }
+    let gone = missing(&spec, &|path| !path.starts_with("/dev"));
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+#[test]
+fn wsl_has_all_and_nothing_else() {
+    let mut description = Description::of("551.76", 0, 0);
+    description.platform = Platform::Wsl;
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    let spec = spec_of(&dir, &GenerateOptions::default());
+    assert_eq!(names(&spec), ["all"]);
+    assert_eq!(nodes(&spec.devices[0]), ["/dev/dxg"]);
+    let mounts = &spec.container_edits.mounts;
+    assert!(
+        mounts
+            .iter()
+            .all(|m| m.container_path.starts_with("/usr/lib/wsl"))
+    );
+    let args: Vec<&String> = spec
+        .container_edits
+        .hooks
+        .iter()
+        .flat_map(|h| &h.args)
+        .collect();
+    assert!(
+        args.iter().any(|a| a.starts_with("/usr/bin/nvidia-smi=")),
+        "{args:?}"
+    );
+}
+
+#[test]
+fn a_tegra_is_device_0_with_the_files_of_its_lists() {
+    let mut description = Description::of("540.4.0", 0, 0);
+    description.platform = Platform::Tegra;
+    let Some(dir) = host(&description) else {
+        return;
+    };
+    let spec = spec_of(&dir, &GenerateOptions::default());
+    assert_eq!(names(&spec), ["0", "all"]);
+    let mounts = &spec.container_edits.mounts;
+    assert!(
+        mounts
+            .iter()
+            .any(|m| m.container_path.ends_with("libcuda.so.1.1"))
+    );
+    assert!(
+        !mounts
+            .iter()
+            .any(|m| m.container_path.ends_with("libextra.so.1"))
+    );
+}
+
+fn others() -> Option<tempfile::TempDir> {
+    let mut description = Description::of("580.65.06", 0, 0);
+    let gpu = |driver: &str, pci: &str, card: u32| Other {
+        driver: driver.into(),
+        pci: pci.into(),
+        card,
+    };
+    description.others = vec![
+        gpu("amdgpu", "0000:03:00.0", 8),
+        gpu("amdgpu", "0000:c3:00.0", 9),
+        gpu("i915", "0000:00:02.0", 10),
+    ];
+    let dir = host(&description)?;
+    for (node, gid) in [("kfd", 105), ("dri/card8", 44), ("dri/renderD136", 105)] {
+        std::os::unix::fs::chown(dir.path().join("dev").join(node), None, Some(gid)).unwrap();
+    }
+    Some(dir)
+}
+
+#[test]
+fn amd_gpus_are_amd_com_gpu_with_kfd_and_the_groups_of_their_nodes() {
+    let Some(dir) = others() else { return };
+    let options = options(&dir);
+    let found = other_vendors::find(&options, Vendor::Amd);
+    let spec = other_vendor_spec(&found, Vendor::Amd, &GenerateOptions::default()).unwrap();
+    assert_eq!(spec.kind, "amd.com/gpu");
+    assert_eq!(
+        names(&spec),
+        ["0", "0x00000000fa4e0008", "1", "0x00000000fa4e0009", "all"]
+    );
+    assert_eq!(
+        nodes(&spec.devices[0]),
+        ["/dev/kfd", "/dev/dri/card8", "/dev/dri/renderD136"]
+    );
+    assert_eq!(spec.devices[0].container_edits.additional_gids, [44, 105]);
+    assert_eq!(nodes(&spec.devices[4]).len(), 5);
+    assert_eq!(
+        Spec::parse(spec.to_yaml().unwrap().as_bytes()).unwrap(),
+        spec
+    );
+}
+
+#[test]
+fn intel_gpus_are_intel_com_gpu() {
+    let Some(dir) = others() else { return };
+    let found = other_vendors::find(&options(&dir), Vendor::Intel);
+    let spec = other_vendor_spec(&found, Vendor::Intel, &GenerateOptions::default()).unwrap();
+    assert_eq!(
+        (spec.kind.as_str(), names(&spec)),
+        ("intel.com/gpu", vec!["0", "all"])
+    );
+    assert_eq!(
+        nodes(&spec.devices[0]),
+        ["/dev/dri/card10", "/dev/dri/renderD138"]
+    );
+    fs::remove_dir_all(dir.path().join("sys")).unwrap();
+    let none = other_vendors::find(&options(&dir), Vendor::Intel);
+    let e = other_vendor_spec(&none, Vendor::Intel, &GenerateOptions::default()).unwrap_err();
+    assert!(e.to_string().contains("mode intel"), "{e}");
+}

@@ -1,0 +1,148 @@
+//! `gpusetup cdi generate`.
+
+use std::path::{Path, PathBuf};
+
+use cdi::Spec;
+use gpu_host::other_vendors::{self, Vendor};
+use gpu_host::{Feature, Options, Source, discover, mismatch};
+use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
+
+use crate::cli::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report::{self, say};
+use crate::write;
+
+pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
+    let spec = spec(host, common, args)?;
+    let format = args.format.unwrap_or_else(|| format_of(&args.output));
+    let text = match format {
+        SpecFormat::Yaml => spec.to_yaml(),
+        SpecFormat::Json => spec.to_json().map(|text| text + "\n"),
+    };
+    let text = text.map_err(gpu_inject::Error::from)?;
+    print_or_write(&named(&args.output, format), &text)?;
+    Ok(0)
+}
+
+fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error> {
+    let options = looking(host, args);
+    let wanted = described(common, args);
+    let vendor = match args.mode {
+        DescribeMode::Amd => Vendor::Amd,
+        DescribeMode::Intel => Vendor::Intel,
+        _ => {
+            let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
+            if matches!(wanted.mode, Mode::Gpu | Mode::Management)
+                && let Some(mismatch) = mismatch(&options, &inventory)
+            {
+                say!("gpusetup: warning: {mismatch}");
+            }
+            return Ok(cdi_spec(&inventory, &wanted)?);
+        }
+    };
+    let found = other_vendors::find(&options, vendor);
+    Ok(other_vendor_spec(&found, vendor, &wanted)?)
+}
+
+/// Where to look.
+fn looking(host: &Host, args: &GenerateArgs) -> Options {
+    let source = match args.mode {
+        DescribeMode::Csv => Some(Source::Tegra),
+        DescribeMode::Wsl => Some(Source::Wsl),
+        DescribeMode::Nvml | DescribeMode::Procfs => Some(Source::Nvidia),
+        // The lists of a Jetson were asked for.
+        DescribeMode::Auto if !args.csv_files.is_empty() => Some(Source::Tegra),
+        _ => None,
+    };
+    Options {
+        driver_root: host.driver_root.clone(),
+        dev_root: args.dev_root.clone(),
+        nvml: args.mode != DescribeMode::Procfs,
+        source,
+        library_search: args.libraries.clone(),
+        config_search: args.configs.clone(),
+        csv_files: args.csv_files.clone(),
+        ..Options::new(host.root().clone())
+    }
+}
+
+/// What the spec is to have.
+fn described(common: &Common, args: &GenerateArgs) -> GenerateOptions {
+    let mode = match args.mode {
+        DescribeMode::Management => Mode::Management,
+        DescribeMode::Gds => Mode::Feature(Feature::Gds),
+        DescribeMode::Mofed => Mode::Feature(Feature::Mofed),
+        DescribeMode::Nvswitch => Mode::Feature(Feature::Nvswitch),
+        DescribeMode::Gdrcopy => Mode::Feature(Feature::Gdrcopy),
+        DescribeMode::Imex => Mode::Imex,
+        _ => Mode::Gpu,
+    };
+    let is_none = |id: &&String| *id == "none";
+    let devices: Vec<String> = args
+        .devices
+        .iter()
+        .filter(|d| !is_none(d))
+        .cloned()
+        .collect();
+    let has_none = args.devices.iter().any(|d| is_none(&d));
+    if has_none && !common.quiet {
+        say!(
+            "gpusetup: warning: --device-id none leaves out the device `all`; --no-all-device says so"
+        );
+    }
+    GenerateOptions {
+        hook_path: args.hook_path.clone(),
+        mode,
+        vendor: args.vendor.clone(),
+        class: args.class.clone(),
+        names: args
+            .names
+            .iter()
+            .map(|by| match by {
+                NameBy::Index => NameStrategy::Index,
+                NameBy::Uuid => NameStrategy::Uuid,
+                NameBy::TypeIndex => NameStrategy::TypeIndex,
+            })
+            .collect(),
+        devices: Some(devices).filter(|d| !d.is_empty()),
+        all: !args.no_all_device && !has_none,
+        ..GenerateOptions::default()
+    }
+}
+
+fn format_of(output: &Path) -> SpecFormat {
+    if output.extension().is_some_and(|e| e == "json") {
+        SpecFormat::Json
+    } else {
+        SpecFormat::Yaml
+    }
+}
+
+/// Engines read no other endings.
+fn named(output: &Path, format: SpecFormat) -> PathBuf {
+    let has_one = output
+        .extension()
+        .is_some_and(|e| e == "yaml" || e == "json");
+    if has_one || output == Path::new("-") {
+        return output.to_owned();
+    }
+    let mut name = output.as_os_str().to_owned();
+    name.push(match format {
+        SpecFormat::Yaml => ".yaml",
+        SpecFormat::Json => ".json",
+    });
+    name.into()
+}
+
+/// `-` is standard output.
+pub(super) fn print_or_write(output: &Path, text: &str) -> Result<(), Error> {
+    if output == Path::new("-") {
+        report::result(text);
+        return Ok(());
+    }
+    // A path of the user's shell, not of the host that is looked at.
+    let output = std::path::absolute(output).map_err(Error::file(output, "name"))?;
+    let here = Host::open(Path::new("/"), Path::new("/"))?;
+    write::write(&here, &output, text, 0o644)
+}

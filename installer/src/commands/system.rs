@@ -1,0 +1,178 @@
+//! `gpusetup system`: what a host's /dev lacks for containers.
+
+use std::path::{Path, PathBuf};
+
+use gpu_host::{DeviceNode, Inventory, Options, discover};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat};
+use serde_json::json;
+
+use crate::cli::{Common, System};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report;
+use crate::{commands, dev_char, lock, plan, write};
+
+/// Modules whose nodes cannot be made before they are loaded, by such a node.
+const MODULES: [(&str, &str); 2] = [
+    ("/dev/nvidia-uvm", "nvidia-uvm"),
+    ("/dev/nvidia-modeset", "nvidia-modeset"),
+];
+
+pub fn run(host: &Host, common: &Common, command: &System) -> Result<u8, Error> {
+    match command {
+        System::CreateDeviceNodes {
+            control_devices,
+            dev_root,
+            dry_run,
+        } => nodes(host, common, *control_devices, dev_root.clone(), *dry_run),
+        System::CreateDevCharSymlinks { dry_run } => links(host, common, *dry_run),
+    }
+}
+
+fn nodes(
+    host: &Host,
+    common: &Common,
+    control_only: bool,
+    dev_root: Option<PathBuf>,
+    dry_run: bool,
+) -> Result<u8, Error> {
+    let options = Options {
+        driver_root: host.driver_root.clone(),
+        dev_root,
+        // NVML makes nodes of its own when it is asked.
+        nvml: false,
+        ..Options::new(host.root().clone())
+    };
+    let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
+    if inventory.driver.is_none() {
+        return Err(gpu_inject::Error::NoDriver.into());
+    }
+    let is_control = |n: &DeviceNode| inventory.control_nodes.iter().any(|c| c.node == *n);
+    let wanted: Vec<&DeviceNode> = dev_char::nodes(&inventory)
+        .filter(|n| inventory.missing_nodes.contains(&n.host_path))
+        .filter(|n| !control_only || is_control(n))
+        .collect();
+    if !dry_run && !wanted.is_empty() {
+        commands::need_root_itself(host)?;
+        let _lock = lock::take(host)?;
+        for node in &wanted {
+            make(host, node).map_err(Error::file(&node.host_path, "make device node"))?;
+        }
+    }
+    let not_loaded = not_loaded(&inventory);
+    if common.json {
+        let made: Vec<_> = wanted
+            .iter()
+            .map(|n| json!({"path": n.host_path, "major": n.major, "minor": n.minor, "mode": n.mode}))
+            .collect();
+        let changed = !dry_run && !wanted.is_empty();
+        let document = json!({"schema": 1, "changed": changed, "nodes": made, "modules_not_loaded": not_loaded});
+        report::result(&format!("{document}\n"));
+        return Ok(0);
+    }
+    let mut text = String::new();
+    for n in wanted {
+        text += &format!("{} c {}:{}\n", n.host_path.display(), n.major, n.minor);
+    }
+    for module in not_loaded {
+        text += &format!("no node of {module}: it is not loaded; `modprobe {module}` does that\n");
+    }
+    report::result(if text.is_empty() {
+        "Nothing to do.\n"
+    } else {
+        &text
+    });
+    Ok(0)
+}
+
+fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
+    let has = |path: &str| {
+        let mut nodes = inventory.control_nodes.iter();
+        nodes.any(|c| c.node.path == Path::new(path))
+    };
+    MODULES
+        .into_iter()
+        .filter(|(path, _)| !has(path))
+        .map(|(_, module)| module)
+        .collect()
+}
+
+/// In the host's own tree, by descriptor; one that is there meanwhile stays.
+fn make(host: &Host, node: &DeviceNode) -> std::io::Result<()> {
+    let no_name = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+    let dir = node.host_path.parent().ok_or_else(no_name)?;
+    let name = node.host_path.file_name().ok_or_else(no_name)?;
+    let opened = match host.root().open_dir(dir) {
+        // /dev/nvidia-caps.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let above = dir.parent().ok_or_else(no_name)?;
+            let above = host.root().open_dir(above)?;
+            match mkdirat(
+                above,
+                dir.file_name().ok_or_else(no_name)?,
+                Mode::from_bits_truncate(0o755),
+            ) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            host.root().open_dir(dir)?
+        }
+        other => other?,
+    };
+    log::debug!("make node {}", node.host_path.display());
+    let mode = Mode::from_bits_truncate(node.mode & 0o777);
+    let number = makedev(node.major.into(), node.minor.into());
+    match mknodat(&opened, name, SFlag::S_IFCHR, mode, number) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    }
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    fchownat(
+        &opened,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
+    // The umask took bits off.
+    fchmodat(&opened, name, mode, FchmodatFlags::FollowSymlink)?;
+    Ok(())
+}
+
+fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
+    let inventory = plan::inventory(host)?;
+    let changes = dev_char::links(host, &inventory)?;
+    if !dry_run && !changes.is_empty() {
+        commands::need_root_itself(host)?;
+        let _lock = lock::take(host)?;
+        for change in &changes {
+            write::put(host, change, change.after.as_deref(), None)?;
+        }
+        commands::cdi::known_to_undo(host, &changes)?;
+    }
+    let target = |text: &Option<String>| text.clone().unwrap_or_default();
+    if common.json {
+        let made: Vec<_> = changes
+            .iter()
+            .map(|c| json!({"path": c.path, "target": target(&c.after)}))
+            .collect();
+        let changed = !dry_run && !changes.is_empty();
+        let document = json!({"schema": 1, "changed": changed, "links": made});
+        report::result(&format!("{document}\n"));
+        return Ok(0);
+    }
+    let text: String = changes
+        .iter()
+        .map(|c| format!("{} -> {}\n", c.path.display(), target(&c.after)))
+        .collect();
+    report::result(if text.is_empty() {
+        "Nothing to do.\n"
+    } else {
+        &text
+    });
+    Ok(0)
+}
