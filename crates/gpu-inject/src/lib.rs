@@ -19,6 +19,7 @@ pub mod inventory_store;
 pub mod ldcache;
 pub mod live;
 mod look;
+mod musl;
 pub mod plan;
 pub mod policy;
 pub mod prepare;
