@@ -247,3 +247,82 @@ fn by_the_prestart_hook() {
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
     assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
 }
+
+/// A spec as nvidia-ctk makes it, with its six hooks, our binary under the hook's name and
+/// our runtime to resolve it.
+#[test]
+fn by_a_cdi_spec_of_the_vendors() {
+    if !can_run() {
+        return;
+    }
+    let place = place("vendor");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let driver = place.path("host/libcuda.so.550.54");
+    fs::write(&driver, shared_object("libcuda.so.1", None)).unwrap();
+    let hook = place.path("nvidia-cdi-hook");
+    let _ = place.named("nvidia-cdi-hook");
+    let hooks: Vec<Value> = [
+        &[
+            "create-symlinks",
+            "--link",
+            "libcuda.so.1::/usr/lib/libcuda.so",
+        ][..],
+        &["enable-cuda-compat", "--host-driver-version=550.54"],
+        &["update-ldcache", "--folder", "/usr/lib"],
+        &["disable-device-node-modification"],
+        &["update-application-profile"],
+        &["of-tomorrow"],
+    ]
+    .iter()
+    .map(|args| {
+        let args = [&["nvidia-cdi-hook"], *args].concat();
+        json!({
+            "hookName": "createContainer",
+            "path": hook,
+            "args": args,
+            "env": ["NVIDIA_CTK_DEBUG=false"],
+        })
+    })
+    .collect();
+    let spec = json!({
+        "cdiVersion": "0.5.0",
+        "kind": "nvidia.com/gpu",
+        "devices": [{"name": "0", "containerEdits": {"deviceNodes": [
+            {"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0},
+        ]}}],
+        "containerEdits": {
+            "env": ["NVIDIA_VISIBLE_DEVICES=void"],
+            "hooks": hooks,
+            "mounts": [{
+                "hostPath": driver,
+                "containerPath": "/usr/lib/libcuda.so.550.54",
+                "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
+            }],
+        },
+    });
+    fs::write(
+        place.path("specs/nvidia.json"),
+        serde_json::to_vec(&spec).unwrap(),
+    )
+    .unwrap();
+    let runtime = place.named("nvidia-container-runtime.cdi");
+    let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |config| {
+        config["process"]["args"] = json!(["/bin/busybox", "ls", "-l", "/usr/lib", "/dev"]);
+    });
+    let said = text(&out);
+    for wanted in [
+        "libcuda.so -> libcuda.so.1",
+        "libcuda.so.1 -> libcuda.so.550.54",
+        "nvidia0",
+    ] {
+        assert!(said.contains(wanted), "{wanted} in {said}");
+    }
+    let found = place.loads("libcuda.so.1").unwrap();
+    assert!(
+        found.starts_with("/usr/local/cuda/compat"),
+        "{}",
+        found.display()
+    );
+    let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
+    assert!(place.image(profile).exists());
+}
