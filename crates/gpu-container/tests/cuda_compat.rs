@@ -326,3 +326,24 @@ fn by_a_cdi_spec_of_the_vendors() {
     let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
     assert!(place.image(profile).exists());
 }
+
+/// crun tells its hooks where the root file system is.
+#[test]
+fn under_crun_by_the_programs_name() {
+    let crun = Command::new("crun").arg("--version").output();
+    if !can_run() || crun.is_err() {
+        println!("skip: needs crun besides");
+        return;
+    }
+    let place = place("crun");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let mut runtime = place.named("nvidia-container-runtime-crun");
+    runtime.arg("--cgroup-manager=disabled");
+    let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
+    if text(&out).contains("cgroups in hybrid mode") {
+        println!("skip: crun starts nothing on a host with both kinds of cgroups");
+        return;
+    }
+    assert!(text(&out).contains("the driver's"), "{}", text(&out));
+    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+}
