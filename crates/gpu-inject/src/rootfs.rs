@@ -7,6 +7,8 @@
 //! openat2 came with Linux 5.6; an older kernel is refused, since a walk in
 //! user space could be raced by the image's own processes.
 
+mod look;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -57,7 +59,7 @@ impl Rootfs {
         Ok(Self { fd })
     }
 
-    pub(crate) fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);

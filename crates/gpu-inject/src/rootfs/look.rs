@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod};
 
+use super::Rootfs;
 use crate::error::Error;
-use crate::rootfs::Rootfs;
 
 impl Rootfs {
     /// What the path leads to, links followed within the root.
