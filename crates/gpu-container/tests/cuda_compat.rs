@@ -3,22 +3,22 @@
 //! root, runc and a static busybox; says so and passes where one is missing.
 #![allow(clippy::unwrap_used)]
 
-mod bundle;
+mod place;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bundle::{BUSYBOX, Place, can_run, shared_object, text};
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
+use place::{BUSYBOX, Place, can_run, shared_object, text};
 use serde_json::{Value, json};
 
 const COMPAT: &str = "usr/local/cuda-12.9/compat";
 const OURS: &str = "/usr/lib/libcuda.so.550.54";
 
 /// An image with busybox and `/usr/local/cuda` as CUDA images have it: a chain of links.
-fn place(id: &str) -> Place {
+fn with_compat(id: &str) -> Place {
     let place = Place::new();
     for dir in ["bin", COMPAT, "etc/alternatives", "etc/ld.so.conf.d"] {
         fs::create_dir_all(place.image(dir)).unwrap();
@@ -90,7 +90,7 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
     if !can_run() {
         return;
     }
-    let place = place("newer");
+    let place = with_compat("newer");
     put_library(&place, "575.57.08", Some(&note("535,550,570")));
     assert_eq!(found(&place), THEIRS);
     let conf = "etc/ld.so.conf.d/00-gpu-container.conf";
@@ -119,7 +119,7 @@ fn policy_can_leave_the_images_libraries_out() {
     if !can_run() {
         return;
     }
-    let place = place("policy");
+    let place = with_compat("policy");
     put_library(&place, "575.57.08", Some(&note("550")));
     place.policy_of(
         "",
@@ -138,21 +138,21 @@ fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
     let library = outside.path().join("libcuda.so.999.1");
     fs::write(&library, shared_object("libcuda.so.1", None)).unwrap();
 
-    let link = place("link");
+    let link = with_compat("link");
     symlink(&library, link.image(COMPAT).join("libcuda.so.999.1")).unwrap();
     assert_eq!(found(&link), OURS);
 
-    let dir = place("dir");
+    let dir = with_compat("dir");
     fs::remove_dir(dir.image(COMPAT)).unwrap();
     symlink(outside.path(), dir.image(COMPAT)).unwrap();
     assert_eq!(found(&dir), OURS);
 
-    let fifo = place("fifo");
+    let fifo = with_compat("fifo");
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
     nix::unistd::mkfifo(&fifo.image(COMPAT).join("libcuda.so.999.1"), mode).unwrap();
     assert_eq!(found(&fifo), OURS);
 
-    let huge = place("huge");
+    let huge = with_compat("huge");
     let mut bytes = shared_object("libcuda.so.1", Some(&note("550")));
     // Its tables at the far end of four terabytes, as many as there can be.
     bytes[40..48].copy_from_slice(&(1u64 << 41).to_le_bytes());
@@ -175,7 +175,7 @@ fn by_a_cdi_spec() {
     if !can_run() {
         return;
     }
-    let place = place("cdi");
+    let place = with_compat("cdi");
     put_library(&place, "575.57.08", Some(&note("550")));
     let inventory = fs::read(place.path("inventory.json")).unwrap();
     let mut inventory: gpu_host::Inventory = serde_json::from_slice(&inventory).unwrap();
@@ -222,7 +222,7 @@ fn by_the_prestart_hook() {
     if !can_run() {
         return;
     }
-    let place = place("prestart");
+    let place = with_compat("prestart");
     put_library(&place, "575.57.08", Some(&note("550")));
     let stored = place.path("inventory.json");
     let mut inventory: Value = serde_json::from_slice(&fs::read(&stored).unwrap()).unwrap();
@@ -255,7 +255,7 @@ fn by_a_cdi_spec_of_the_vendors() {
     if !can_run() {
         return;
     }
-    let place = place("vendor");
+    let place = with_compat("vendor");
     put_library(&place, "575.57.08", Some(&note("550")));
     let driver = place.path("host/libcuda.so.550.54");
     fs::write(&driver, shared_object("libcuda.so.1", None)).unwrap();
@@ -335,7 +335,7 @@ fn under_crun_by_the_programs_name() {
         println!("skip: needs crun besides");
         return;
     }
-    let place = place("crun");
+    let place = with_compat("crun");
     put_library(&place, "575.57.08", Some(&note("550")));
     let mut runtime = place.named("nvidia-container-runtime-crun");
     runtime.arg("--cgroup-manager=disabled");

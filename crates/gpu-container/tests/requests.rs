@@ -2,11 +2,11 @@
 //! low-level runtime is a script that says how it was called.
 #![allow(clippy::unwrap_used)]
 
-mod bundle;
+mod place;
 
 use std::fs;
 
-use bundle::{Place, text};
+use place::{Place, text};
 use serde_json::json;
 
 const ALL_CONTROL: [&str; 1] = ["/dev/nvidiactl"];

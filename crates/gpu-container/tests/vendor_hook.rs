@@ -1,15 +1,15 @@
 //! The hooks of `nvidia-cdi-hook`, by our binary under that name, on images good and hostile.
 #![allow(clippy::unwrap_used)]
 
-mod bundle;
+mod place;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use bundle::{Place, shared_object, text};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use place::{Place, shared_object, text};
 
 fn good(place: &Place, args: &[&str]) -> String {
     let out = place.vendor_hook(args);
