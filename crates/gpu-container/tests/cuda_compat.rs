@@ -18,7 +18,7 @@ const COMPAT: &str = "usr/local/cuda-12.9/compat";
 const OURS: &str = "/usr/lib/libcuda.so.550.54";
 
 /// An image with busybox and `/usr/local/cuda` as CUDA images have it: a chain of links.
-fn place(id: &str) -> Place {
+fn with_compat(id: &str) -> Place {
     let place = Place::new();
     for dir in ["bin", COMPAT, "etc/alternatives", "etc/ld.so.conf.d"] {
         fs::create_dir_all(place.image(dir)).unwrap();
@@ -90,7 +90,7 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
     if !can_run() {
         return;
     }
-    let place = place("newer");
+    let place = with_compat("newer");
     put_library(&place, "575.57.08", Some(&note("535,550,570")));
     assert_eq!(found(&place), THEIRS);
     let conf = "etc/ld.so.conf.d/00-gpu-container.conf";
@@ -119,7 +119,7 @@ fn policy_can_leave_the_images_libraries_out() {
     if !can_run() {
         return;
     }
-    let place = place("policy");
+    let place = with_compat("policy");
     put_library(&place, "575.57.08", Some(&note("550")));
     place.policy_of(
         "",
@@ -138,21 +138,21 @@ fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
     let library = outside.path().join("libcuda.so.999.1");
     fs::write(&library, shared_object("libcuda.so.1", None)).unwrap();
 
-    let link = place("link");
+    let link = with_compat("link");
     symlink(&library, link.image(COMPAT).join("libcuda.so.999.1")).unwrap();
     assert_eq!(found(&link), OURS);
 
-    let dir = place("dir");
+    let dir = with_compat("dir");
     fs::remove_dir(dir.image(COMPAT)).unwrap();
     symlink(outside.path(), dir.image(COMPAT)).unwrap();
     assert_eq!(found(&dir), OURS);
 
-    let fifo = place("fifo");
+    let fifo = with_compat("fifo");
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
     nix::unistd::mkfifo(&fifo.image(COMPAT).join("libcuda.so.999.1"), mode).unwrap();
     assert_eq!(found(&fifo), OURS);
 
-    let huge = place("huge");
+    let huge = with_compat("huge");
     let mut bytes = shared_object("libcuda.so.1", Some(&note("550")));
     // Its tables at the far end of four terabytes, as many as there can be.
     bytes[40..48].copy_from_slice(&(1u64 << 41).to_le_bytes());
@@ -175,7 +175,7 @@ fn by_a_cdi_spec() {
     if !can_run() {
         return;
     }
-    let place = place("cdi");
+    let place = with_compat("cdi");
     put_library(&place, "575.57.08", Some(&note("550")));
     let inventory = fs::read(place.path("inventory.json")).unwrap();
     let mut inventory: gpu_host::Inventory = serde_json::from_slice(&inventory).unwrap();
@@ -222,7 +222,7 @@ fn by_the_prestart_hook() {
     if !can_run() {
         return;
     }
-    let place = place("prestart");
+    let place = with_compat("prestart");
     put_library(&place, "575.57.08", Some(&note("550")));
     let stored = place.path("inventory.json");
     let mut inventory: Value = serde_json::from_slice(&fs::read(&stored).unwrap()).unwrap();
@@ -244,6 +244,106 @@ fn by_the_prestart_hook() {
             }]});
         },
     );
+    assert!(text(&out).contains("the driver's"), "{}", text(&out));
+    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+}
+
+/// A spec as nvidia-ctk makes it, with its six hooks, our binary under the hook's name and
+/// our runtime to resolve it.
+#[test]
+fn by_a_cdi_spec_of_the_vendors() {
+    if !can_run() {
+        return;
+    }
+    let place = with_compat("vendor");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let driver = place.path("host/libcuda.so.550.54");
+    fs::write(&driver, shared_object("libcuda.so.1", None)).unwrap();
+    let hook = place.path("nvidia-cdi-hook");
+    let _ = place.named("nvidia-cdi-hook");
+    let hooks: Vec<Value> = [
+        &[
+            "create-symlinks",
+            "--link",
+            "libcuda.so.1::/usr/lib/libcuda.so",
+        ][..],
+        &["enable-cuda-compat", "--host-driver-version=550.54"],
+        &["update-ldcache", "--folder", "/usr/lib"],
+        &["disable-device-node-modification"],
+        &["update-application-profile"],
+        &["of-tomorrow"],
+    ]
+    .iter()
+    .map(|args| {
+        let args = [&["nvidia-cdi-hook"], *args].concat();
+        json!({
+            "hookName": "createContainer",
+            "path": hook,
+            "args": args,
+            "env": ["NVIDIA_CTK_DEBUG=false"],
+        })
+    })
+    .collect();
+    let spec = json!({
+        "cdiVersion": "0.5.0",
+        "kind": "nvidia.com/gpu",
+        "devices": [{"name": "0", "containerEdits": {"deviceNodes": [
+            {"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0},
+        ]}}],
+        "containerEdits": {
+            "env": ["NVIDIA_VISIBLE_DEVICES=void"],
+            "hooks": hooks,
+            "mounts": [{
+                "hostPath": driver,
+                "containerPath": "/usr/lib/libcuda.so.550.54",
+                "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
+            }],
+        },
+    });
+    fs::write(
+        place.path("specs/nvidia.json"),
+        serde_json::to_vec(&spec).unwrap(),
+    )
+    .unwrap();
+    let runtime = place.named("nvidia-container-runtime.cdi");
+    let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |config| {
+        config["process"]["args"] = json!(["/bin/busybox", "ls", "-l", "/usr/lib", "/dev"]);
+    });
+    let said = text(&out);
+    for wanted in [
+        "libcuda.so -> libcuda.so.1",
+        "libcuda.so.1 -> libcuda.so.550.54",
+        "nvidia0",
+    ] {
+        assert!(said.contains(wanted), "{wanted} in {said}");
+    }
+    let found = place.loads("libcuda.so.1").unwrap();
+    assert!(
+        found.starts_with("/usr/local/cuda/compat"),
+        "{}",
+        found.display()
+    );
+    let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
+    assert!(place.image(profile).exists());
+}
+
+/// crun tells its hooks where the root file system is.
+#[test]
+fn under_crun_by_the_programs_name() {
+    let crun = Command::new("crun").arg("--version").output();
+    if !can_run() || crun.is_err() {
+        println!("skip: needs crun besides");
+        return;
+    }
+    let place = with_compat("crun");
+    put_library(&place, "575.57.08", Some(&note("550")));
+    let mut runtime = place.named("nvidia-container-runtime-crun");
+    runtime.arg("--cgroup-manager=disabled");
+    let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
+    if text(&out).contains("cgroups in hybrid mode") {
+        println!("skip: crun starts nothing on a host with both kinds of cgroups");
+        return;
+    }
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
     assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
 }

@@ -101,6 +101,26 @@ fn update_ldcache_writes_the_cache_and_leaves_nothing_else() {
 }
 
 #[test]
+fn update_ldcache_adds_to_musls_search_path_once() {
+    let place = Place::new();
+    let arch = std::env::consts::ARCH;
+    fs::create_dir_all(place.image("lib")).unwrap();
+    fs::write(place.image(&format!("lib/ld-musl-{arch}.so.1")), "").unwrap();
+    let lib = place.image("usr/lib64");
+    fs::create_dir_all(&lib).unwrap();
+    fs::write(
+        lib.join("libcuda.so.550.54"),
+        shared_object("libcuda.so.1", None),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        good(&place, &["update-ldcache", "--folder", "/usr/lib64"]);
+    }
+    let path = fs::read_to_string(place.image(&format!("etc/ld-musl-{arch}.path"))).unwrap();
+    assert_eq!(path, "/lib:/usr/local/lib:/usr/lib\n/usr/lib64\n");
+}
+
+#[test]
 fn a_folder_that_leads_out_of_the_image_is_not_read() {
     let place = Place::new();
     let outside = place.path("outside");

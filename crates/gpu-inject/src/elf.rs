@@ -7,9 +7,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 /// Sections and segments of one file; libcuda has 40 and 10.
-const MOST_HEADERS: u64 = 256;
-/// Of one section's content, of the string table and of the dynamic segment.
+const MOST_HEADERS: u64 = 128;
+/// Of one section's content and of the string table.
 const MOST_BYTES: u64 = 1 << 16;
+/// Of the dynamic segment, which has 40 entries of 16 bytes: a hook may look at thousands
+/// of libraries.
+const MOST_DYNAMIC: u64 = 1 << 13;
 
 const SHT_NOTE: u64 = 7;
 const PT_LOAD: u64 = 1;
@@ -69,7 +72,10 @@ impl<'a> Object<'a> {
     pub(crate) fn soname(&self) -> Option<String> {
         let segments = self.segments();
         let dynamic = segments.iter().find(|s| s.kind == PT_DYNAMIC)?;
-        let content = self.read(dynamic.span)?;
+        let content = self.read(Span {
+            size: dynamic.span.size.min(MOST_DYNAMIC),
+            ..dynamic.span
+        })?;
         let width = if self.is_64 { 8 } else { 4 };
         let value = |wanted: u64| {
             content

@@ -1,9 +1,22 @@
 //! Ways in for testenv/fuzz, to parsers that are nobody else's business.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::edits::CudaCompat;
+use crate::rootfs::Rootfs;
 
 /// Where a container's device cgroup is, of either kind, from its cgroup(5) file and our
 /// mountinfo(5).
 pub fn cgroups(cgroup: &str, mountinfo: &str) -> [Option<PathBuf>; 2] {
     crate::live::cgroups(cgroup, mountinfo)
+}
+
+/// Whether the image at `root` has libraries in `/compat` that are newer than this driver.
+pub fn cuda_compat(root: &Path, driver: &str) -> bool {
+    let compat = CudaCompat {
+        driver: driver.to_owned(),
+        cuda: Some((12, 4)),
+        root: Some("/compat".into()),
+    };
+    Rootfs::open(root).is_ok_and(|rootfs| crate::compat::libraries(&rootfs, &compat).is_some())
 }

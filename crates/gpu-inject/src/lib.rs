@@ -18,7 +18,7 @@ pub mod generate;
 pub mod inventory_store;
 pub mod ldcache;
 pub mod live;
-mod look;
+mod musl;
 pub mod plan;
 pub mod policy;
 pub mod prepare;

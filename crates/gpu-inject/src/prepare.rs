@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::folders;
 use crate::ldcache;
 use crate::live::cover;
+use crate::musl;
 use crate::profile;
 use crate::rootfs::Rootfs;
 
@@ -117,12 +118,18 @@ fn write_cache(
         .unwrap_or_default();
     let cache = ldcache::with_libraries(&image, &all);
     cover::write(rootfs, Path::new(CACHE), &cache)?;
-    // A later ldconfig in the container finds our directories too.
+    let ours = directories(libraries);
+    // A later ldconfig in the container finds our directories too; where two have a library
+    // of one name, the first counts.
     if rootfs.exists(Path::new(CONF_DIR)) {
-        let text = directories(compat_dir.as_deref(), libraries);
+        let all = compat_dir
+            .as_deref()
+            .into_iter()
+            .chain(ours.iter().copied());
+        let text: String = all.map(|d| format!("{}\n", d.display())).collect();
         cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
     }
-    Ok(())
+    musl::add(rootfs, &ours)
 }
 
 /// The libraries, and the links beside them that programs load them by (`libcuda.so`):
@@ -145,16 +152,11 @@ fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
     libraries.iter().cloned().chain(by_links).collect()
 }
 
-/// A line for each; where two have a library of one name, ldconfig takes the first's.
-fn directories(first: Option<&Path>, libraries: &[Library]) -> String {
+fn directories(libraries: &[Library]) -> Vec<&Path> {
     let mut dirs: Vec<&Path> = libraries.iter().filter_map(|l| l.path.parent()).collect();
     dirs.sort();
     dirs.dedup();
-    first
-        .into_iter()
-        .chain(dirs)
-        .map(|d| format!("{}\n", d.display()))
-        .collect()
+    dirs
 }
 
 #[cfg(test)]

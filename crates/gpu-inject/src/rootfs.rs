@@ -7,6 +7,7 @@
 //! Nothing is made on file systems of the kernel's own, where a new directory can be a
 //! new cgroup and writing a file a command.
 
+mod look;
 mod resolve;
 
 use std::cell::RefCell;
@@ -161,12 +162,12 @@ impl Rootfs {
         }
     }
 
-    pub(crate) fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
+    fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
         self.resolver.resolve(self.fd.as_fd(), path)
     }
 
     /// A directory, for what is to be made in it.
-    pub(crate) fn resolve_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
+    fn resolve_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
         let found = self.resolve(path)?;
         if is_dir(&found)? {
             Ok(found)
@@ -176,7 +177,7 @@ impl Rootfs {
     }
 
     /// Opens what an `O_PATH` descriptor is of.
-    pub(crate) fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
+    fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
         let own = self.own.as_ref().ok_or(Errno::ENOENT)?;
         let name = found.as_raw_fd().to_string();
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
@@ -394,7 +395,7 @@ pub(crate) fn is_unwritable(errno: Errno) -> bool {
     )
 }
 
-pub(crate) fn kind(fd: &OwnedFd) -> nix::Result<SFlag> {
+fn kind(fd: &OwnedFd) -> nix::Result<SFlag> {
     Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT)
 }
 
@@ -411,7 +412,7 @@ fn may_make_in(dir: BorrowedFd<'_>) -> nix::Result<()> {
     Ok(())
 }
 
-pub(crate) fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     fcntl::openat(dir, name, flags, Mode::empty())
 }

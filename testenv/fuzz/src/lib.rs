@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     target("ld-cache-read", |b| drop(ldcache::parse(b))),
     target("ld-cache-write", ld_cache_write),
     target("elf", |b| _ = gpu_host::fuzzing::elf(b)),
+    target("cuda-compat", cuda_compat),
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
     target("request", request),
@@ -114,6 +115,12 @@ fn ld_cache_write(bytes: &[u8]) {
         read.is_ok_and(|all| all.iter().any(|e| e.path == library().path)),
         "what was written cannot be read"
     );
+}
+
+/// An image's own libcuda, whatever it is.
+fn cuda_compat(bytes: &[u8]) {
+    fuzzing::put(tree(), "compat/libcuda.so.575.57.08", bytes);
+    gpu_inject::fuzzing::cuda_compat(tree(), "550.54.15");
 }
 
 fn cdi_spec(bytes: &[u8]) {

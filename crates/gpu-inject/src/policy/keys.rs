@@ -47,7 +47,7 @@ pub const KEYS: [Key; 38] = [
     ),
     unused(
         "nvidia-container-cli.load-kmods",
-        "modules are loaded and nodes made when the host starts, by gpusetup's refresh unit",
+        "a container start loads no kernel modules; the host's own start does",
     ),
     unused("nvidia-container-cli.no-pivot", NO_LDCONFIG),
     used("nvidia-container-cli.no-cgroups"),

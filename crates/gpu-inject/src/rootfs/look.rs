@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fchmod};
 
+use super::{Rootfs, kind, open_no_follow};
 use crate::error::Error;
-use crate::rootfs::{Rootfs, kind, open_no_follow};
 
 impl Rootfs {
     /// What the path leads to, links followed within the root.
