@@ -10,10 +10,11 @@ use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, Library, live};
 
 use crate::bundle::State;
-use crate::log;
+use crate::{confine, log};
 
 /// `cdi --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET… --forbid-device-nodes`
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    confine::cdi_hook();
     let done = Wanted::read(args).and_then(|wanted| carry_out(&wanted));
     if let Err(e) = done {
         log::failure(&e, None);

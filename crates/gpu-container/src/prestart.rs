@@ -12,7 +12,7 @@ use gpu_inject::request::{ContainerView, Request};
 use gpu_inject::{Error, inventory_store, live, plan};
 
 use crate::bundle::State;
-use crate::log;
+use crate::{confine, log};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn prestart(config: Option<&Path>) -> Result<(), Error> {
+    confine::prestart_hook();
     let state = State::from_stdin()?;
     let spec = state.bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
