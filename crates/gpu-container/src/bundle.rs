@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use gpu_inject::Error;
+use gpu_inject::state::State;
 use serde_json::Value;
 
 /// A config.json or a state beyond this is a mistake or an attack.
@@ -60,30 +61,20 @@ impl Bundle {
     }
 }
 
-/// What a hook reads on standard input (OCI runtime specification, "State").
-pub(crate) struct State {
-    pub(crate) pid: i32,
-    pub(crate) bundle: Bundle,
-}
-
-impl State {
-    pub(crate) fn from_stdin() -> Result<Self, Error> {
-        let state = json(std::io::stdin())
-            .map_err(|why| Error::State(format!("container state on standard input: {why}")))?;
-        let missing = |key| Error::State(format!("container state on standard input: no {key}"));
-        let dir = state.get("bundle").and_then(Value::as_str);
-        Ok(Self {
-            pid: state
-                .get("pid")
-                .and_then(Value::as_i64)
-                .and_then(|p| i32::try_from(p).ok())
-                .unwrap_or(0),
-            bundle: Bundle::at(Path::new(dir.ok_or_else(|| missing("bundle"))?)),
-        })
-    }
+/// The state that a hook reads on standard input, and the bundle it names.
+pub(crate) fn state_from_stdin() -> Result<(State, Bundle), Error> {
+    let bytes = bounded(std::io::stdin())
+        .map_err(|why| Error::State(format!("container state on standard input: {why}")))?;
+    let state = State::parse(&bytes)?;
+    let bundle = Bundle::at(&state.bundle);
+    Ok((state, bundle))
 }
 
 fn json(from: impl Read) -> Result<Value, String> {
+    serde_json::from_slice(&bounded(from)?).map_err(|e| e.to_string())
+}
+
+fn bounded(from: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     from.take(LIMIT + 1)
         .read_to_end(&mut bytes)
@@ -91,7 +82,7 @@ fn json(from: impl Read) -> Result<Value, String> {
     if bytes.len() as u64 > LIMIT {
         return Err(format!("longer than {LIMIT} bytes"));
     }
-    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+    Ok(bytes)
 }
 
 fn host(path: &Path, source: std::io::Error) -> Error {

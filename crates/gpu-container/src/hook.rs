@@ -9,7 +9,7 @@ use gpu_inject::prepare::prepare_rootfs;
 use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, Library, live};
 
-use crate::bundle::State;
+use crate::bundle::state_from_stdin;
 use crate::{confine, log};
 
 /// `cdi --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET… --forbid-device-nodes`
@@ -70,10 +70,10 @@ impl Wanted {
 }
 
 fn carry_out(wanted: &Wanted) -> Result<(), Error> {
-    let state = State::from_stdin()?;
+    let (_, bundle) = state_from_stdin()?;
     // runc runs this hook in the container's mount namespace before pivot_root: the
     // root file system is still where config.json says.
-    let rootfs = Rootfs::open(&state.bundle.rootfs(&state.bundle.config()?)?)?;
+    let rootfs = Rootfs::open(&bundle.rootfs(&bundle.config()?)?)?;
     prepare_rootfs(&rootfs, &wanted.libraries, &wanted.links)?;
     if wanted.forbid_device_nodes {
         live::forbid_device_nodes(&rootfs)?;

@@ -11,7 +11,7 @@ use gpu_inject::policy::Policy;
 use gpu_inject::request::{ContainerView, Request};
 use gpu_inject::{Error, inventory_store, live, plan};
 
-use crate::bundle::State;
+use crate::bundle::state_from_stdin;
 use crate::{confine, log};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 fn prestart(config: Option<&Path>) -> Result<(), Error> {
     confine::prestart_hook();
-    let state = State::from_stdin()?;
-    let spec = state.bundle.config()?;
+    let (state, bundle) = state_from_stdin()?;
+    let spec = bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
         path: "/".into(),
         source,
@@ -77,7 +77,7 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
     let edits = plan::plan(&inventory, &request, &policy)?;
     let target = live::Target {
         pid: state.pid,
-        rootfs: state.bundle.rootfs(&spec)?,
+        rootfs: bundle.rootfs(&spec)?,
         no_cgroups: policy.no_cgroups,
         ..live::Target::default()
     };
