@@ -87,24 +87,12 @@ impl State {
 
     fn read(from: impl Read, name: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}"));
-        let state = json(from).map_err(wrong)?;
-        let text = |key| {
-            state
-                .get(key)
-                .and_then(Value::as_str)
-                .filter(|t| !t.is_empty())
-        };
-        // runc before 17.06 called it bundlePath.
-        let dir = text("bundle").or_else(|| text("bundlePath"));
-        let dir = dir.ok_or_else(|| wrong("no bundle".into()))?;
+        let bytes = bounded(from).map_err(wrong)?;
+        let told = gpu_inject::state::State::parse(&bytes)?;
         Ok(Self {
-            pid: state
-                .get("pid")
-                .and_then(Value::as_i64)
-                .and_then(|p| i32::try_from(p).ok())
-                .unwrap_or(0),
-            root: text("root").map(|root| Path::new(dir).join(root)),
-            bundle: Bundle::at(Path::new(dir)),
+            pid: told.pid,
+            bundle: Bundle::at(&told.bundle),
+            root: told.root,
         })
     }
 
@@ -118,6 +106,10 @@ impl State {
 }
 
 fn json(from: impl Read) -> Result<Value, String> {
+    serde_json::from_slice(&bounded(from)?).map_err(|e| e.to_string())
+}
+
+fn bounded(from: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     from.take(LIMIT + 1)
         .read_to_end(&mut bytes)
@@ -125,7 +117,7 @@ fn json(from: impl Read) -> Result<Value, String> {
     if bytes.len() as u64 > LIMIT {
         return Err(format!("longer than {LIMIT} bytes"));
     }
-    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+    Ok(bytes)
 }
 
 fn host(path: &Path, source: std::io::Error) -> Error {

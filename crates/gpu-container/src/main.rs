@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod confine;
 mod hook;
 mod log;
 mod prestart;

@@ -12,7 +12,7 @@ use gpu_inject::request::{ContainerView, Request};
 use gpu_inject::{Error, inventory_store, live, plan};
 
 use crate::bundle::State;
-use crate::log;
+use crate::{confine, log};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn prestart(config: Option<&Path>) -> Result<(), Error> {
+    confine::prestart_hook();
     let state = State::from_stdin()?;
     let spec = state.bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
@@ -76,7 +77,7 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
     let edits = plan::plan(&inventory, &request, &policy)?;
     let target = live::Target {
         pid: state.pid,
-        rootfs: state.bundle.rootfs(&spec)?,
+        rootfs: state.rootfs()?,
         no_cgroups: policy.no_cgroups,
         ..live::Target::default()
     };

@@ -80,7 +80,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     let swapped = AtomicUsize::new(0);
     for way in WAYS {
         let place = Place::new(&format!("race-{way:?}"));
-        canary::make(&place);
+        canary::make(&place.path("canary"));
         make_nodes(&place);
         make(&place);
         let before = canary::look(&place);

@@ -7,7 +7,7 @@ mod bundle;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use bundle::{Place, can_run, make_nodes, text};
+use bundle::{Below, Place, Way, can_run, make_nodes, text};
 use serde_json::json;
 
 /// Opens a GPU by a node of its own making: what the device cgroup says.
@@ -68,6 +68,29 @@ fn the_prestart_hook_injects_into_a_container_that_is_there() {
         assert!(out.contains(wanted), "{wanted:?} in\n{out}");
     }
     assert!(!out.contains("\nnvidia0\n"), "{out}");
+}
+
+/// The confined hook still may read, load and replace device programs.
+#[test]
+fn the_prestart_hook_allows_devices_in_the_unified_hierarchy() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("unified");
+    make_nodes(&place);
+    place.make_config("1", &format!("{LOOK} {OPEN} open 0; open 1"), |_| {});
+    let plain = text(&place.start_plain(Below::RuncUnified));
+    if !plain.contains("nvidiactl") && !plain.contains("can't open") {
+        println!("skip: runc does not run with cgroup v2 here: {plain}");
+        return;
+    }
+    let out = text(&place.start_by(Way::Prestart, Below::RuncUnified));
+    for wanted in SEEN_BY_HOOK.iter().chain(&[
+        "/tmp/n0': Operation not permitted",
+        "/tmp/n1': No such device or address",
+    ]) {
+        assert!(out.contains(wanted), "{wanted:?} in\n{out}");
+    }
 }
 
 #[test]

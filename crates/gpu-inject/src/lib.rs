@@ -27,6 +27,7 @@ pub mod request;
 pub mod requirements;
 pub mod rootfs;
 pub mod spec;
+pub mod state;
 
 pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind};
 pub use error::Error;

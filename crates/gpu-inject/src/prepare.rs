@@ -16,9 +16,9 @@ use crate::profile;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Ten times the cache of a desktop with everything installed. Reading takes up to eight
-/// times as much memory.
-const CACHE_LIMIT: u64 = 4 << 20;
+/// Five times the cache of a desktop with everything installed. What is made of one takes up
+/// to 64 MiB (testenv/fuzz/tests/memory.rs).
+pub(crate) const CACHE_LIMIT: u64 = 2 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
 /// What one hook of the vendor's says to another: the directory of the compatibility

@@ -96,6 +96,18 @@ pub fn own_descriptors() -> Option<OwnedFd> {
     (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }
 
+/// For testenv/fuzz: where both ways of resolving lead; `None` where one is not there.
+pub(crate) fn resolve_both(root: &Path, path: &Path) -> Option<[Option<(u64, u64)>; 2]> {
+    let rootfs = Rootfs::open(root).ok()?;
+    if rootfs.resolver == Resolver::Walk {
+        return None;
+    }
+    Some([Resolver::Kernel, Resolver::Walk].map(|resolver| {
+        let found = resolver.resolve(rootfs.fd.as_fd(), path).ok()?;
+        fstat(&found).ok().map(|f| (f.st_dev, f.st_ino))
+    }))
+}
+
 impl Rootfs {
     /// Opens the directory at `path`, a path of the runtime's, not of the image's.
     pub fn open(path: &Path) -> Result<Self, Error> {

@@ -32,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     target("cuda-compat", cuda_compat),
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
+    target("oci-state", |b| drop(gpu_inject::state::State::parse(b))),
+    target("container-path", container_path),
     target("request", request),
     target("requirements", requirement),
     target("policy", policy),
@@ -185,10 +187,47 @@ fn request(bytes: &[u8]) {
     }
 }
 
-/// A host with one GPU.
+/// A host with one GPU; what the document leaves out is as in an empty inventory.
 fn inventory() -> Inventory {
-    let document = include_str!("inventory.json");
-    serde_json::from_str(document).unwrap_or_else(|e| panic!("inventory.json: {e}"))
+    let whole = || -> serde_json::Result<Inventory> {
+        let mut whole = serde_json::to_value(Inventory::default())?;
+        let document: Value = serde_json::from_str(include_str!("inventory.json"))?;
+        for (key, value) in document.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        serde_json::from_value(whole)
+    };
+    whole().unwrap_or_else(|e| panic!("inventory.json: {e}"))
+}
+
+/// A root with links of every kind, and a path in it: the kernel's openat2 and our walk for
+/// kernels without it must lead to the same.
+fn container_path(bytes: &[u8]) {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        let root = tree().join("root");
+        let _ = std::fs::create_dir_all(root.join("a/b/c"));
+        let _ = std::fs::write(root.join("f"), "");
+        for (link, target) in [
+            ("u", ".."),
+            ("r", "/"),
+            ("l", "l"),
+            ("d", "none"),
+            ("a/p", "../../../a/b"),
+            ("a/b/q", "/a/p/c"),
+            ("t", "f"),
+            ("x", "y"),
+            ("y", "x/a"),
+        ] {
+            let _ = std::os::unix::fs::symlink(target, root.join(link));
+        }
+        root
+    });
+    let text = String::from_utf8_lossy(bytes);
+    // A name with NUL is no name; `Path` drops a `.` behind a file, the kernel does not.
+    if let Some([kernel, ours]) = gpu_inject::fuzzing::resolve(root, Path::new(&*text)) {
+        assert_eq!(kernel, ours, "{text:?}");
+    }
 }
 
 fn requirement(bytes: &[u8]) {

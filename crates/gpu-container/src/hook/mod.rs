@@ -15,13 +15,14 @@ use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, live, spec};
 
 use crate::bundle::State;
-use crate::log;
+use crate::{confine, log};
 use flags::Flags;
 
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
 /// container must not fail for it.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    confine::cdi_hook();
     let args = args.iter().map(|a| a.to_string_lossy().into_owned());
     // The vendor's global flags, without a value.
     let mut args = args.skip_while(|a| a.starts_with('-'));

@@ -12,8 +12,7 @@ use super::Place;
 pub(crate) const SECRET: &str = "a-secret-of-the-host";
 
 /// Fills the directory with one of each kind of file.
-pub(crate) fn make(place: &Place) {
-    let dir = place.path("canary");
+pub(crate) fn make(dir: &Path) {
     for below in ["deep/er", "lib", "sub"] {
         fs::create_dir_all(dir.join(below)).unwrap();
     }

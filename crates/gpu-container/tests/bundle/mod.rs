@@ -49,12 +49,14 @@ pub(crate) const WAYS: [Way; 3] = [Way::Shim, Way::Cdi, Way::Prestart];
 pub(crate) enum Below {
     Runc,
     Crun,
+    /// runc where only cgroup v2 is mounted.
+    RuncUnified,
 }
 
 impl Below {
     fn name(self) -> &'static str {
         match self {
-            Self::Runc => "runc",
+            Self::Runc | Self::RuncUnified => "runc",
             Self::Crun => "crun",
         }
     }
@@ -188,7 +190,7 @@ impl Place {
 
     fn policy(&self, below: Below) -> PathBuf {
         self.path(match below {
-            Below::Runc => "config.toml",
+            Below::Runc | Below::RuncUnified => "config.toml",
             Below::Crun => "config-crun.toml",
         })
     }
@@ -354,7 +356,7 @@ impl Place {
     /// Through `before`, or by the low-level runtime itself.
     fn start(&self, below: Below, before: &[&str]) -> Output {
         let mut words: Vec<&str> = Vec::new();
-        if below == Below::Crun {
+        if below != Below::Runc {
             words.extend([
                 "unshare",
                 "--mount",

@@ -15,6 +15,8 @@ mod images;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,7 +32,7 @@ const SCRIPT: &str = "echo STARTED; \
     busybox grep -q libcuda.so.1 /etc/ld.so.cache && echo CACHED; \
     busybox timeout 20 busybox find / '(' -path /proc -o -path /sys ')' -prune -o -type f -size -64 \
         -exec busybox grep -l SECRET {} + && echo LEAKED; \
-    echo x >/usr/lib/libcuda.so.1.2.3; \
+    echo x >/LIBRARIES/libcuda.so.VERSION; \
     busybox mknod /dev/n0 c 195 0; busybox cat /dev/n0";
 
 fn scene(place: &Place) -> Scene {
@@ -40,6 +42,13 @@ fn scene(place: &Place) -> Scene {
         libraries: "usr/lib".into(),
         version: "1.2.3".into(),
     }
+}
+
+fn script(scene: &Scene) -> String {
+    SCRIPT
+        .replace("SECRET", SECRET)
+        .replace("LIBRARIES", &scene.libraries)
+        .replace("VERSION", &scene.version)
 }
 
 struct Tried {
@@ -52,7 +61,7 @@ fn prepare(image: &Image, name: &str) -> (Place, Scene, Tree) {
     let place = Place::new(&format!("{}-{name}", image.name));
     // As a config.toml of the peer's may have it: a program of the image's.
     place.write_policy("ldconfig = \"/sbin/ldconfig\"");
-    canary::make(&place);
+    canary::make(&place.path("canary"));
     make_nodes(&place);
     add_socket(&place);
     let scene = scene(&place);
@@ -62,7 +71,7 @@ fn prepare(image: &Image, name: &str) -> (Place, Scene, Tree) {
 }
 
 fn configure(place: &Place, image: &Image, scene: &Scene, visible: &str) {
-    place.make_config(visible, &SCRIPT.replace("SECRET", SECRET), |config| {
+    place.make_config(visible, &script(scene), |config| {
         let env = config["process"]["env"].as_array_mut().unwrap();
         for (name, value) in image.env {
             let value = value.replace("{canary}", &scene.canary.display().to_string());
@@ -239,4 +248,61 @@ fn a_hook_that_takes_the_images_environment_falls_to_it() {
     } else {
         println!("skip: this runc gives hooks no environment of the image's: {out}");
     }
+}
+
+/// For `testenv/scenarios/hostile`: the images as an engine imports them, the canary, and a
+/// table of name, outcome, flaw and variables; below `HOSTILE_EXPORT`.
+#[test]
+#[ignore = "writes the images for other engines"]
+fn export() {
+    let out = PathBuf::from(std::env::var_os("HOSTILE_EXPORT").unwrap());
+    let of = |name: &str| std::env::var(name).unwrap();
+    fs::create_dir_all(&out).unwrap();
+    let tar = |dir: &Path, name: &str| {
+        let made = Command::new("tar")
+            .args(["--warning=no-file-ignored", "--numeric-owner", "-C"])
+            .arg(dir)
+            .arg("-cf")
+            .arg(out.join(name))
+            .arg(".")
+            .status();
+        assert!(made.unwrap().success());
+    };
+    let canary = tempfile::tempdir().unwrap();
+    fs::write(canary.path().join("ld.so.cache"), "sings").unwrap();
+    canary::make(canary.path());
+    tar(canary.path(), "canary.tar");
+    let mut table = String::new();
+    let mut scripts = String::new();
+    for image in cves::CVES.iter().chain(images::IMAGES) {
+        // What is not the image's alone, what has a second name of ours, and what a tar would
+        // write out in full.
+        let is_here_only = image.config.is_some()
+            || image.name.ends_with("second-name")
+            || image.name == "cache-huge";
+        if is_here_only {
+            continue;
+        }
+        let place = Place::new(image.name);
+        let scene = Scene {
+            rootfs: place.path("bundle/rootfs"),
+            canary: "/var/lib/canary".into(),
+            libraries: of("HOSTILE_LIBRARIES"),
+            version: of("HOSTILE_VERSION"),
+        };
+        (image.make)(&scene);
+        tar(&scene.rootfs, &format!("{}.tar", image.name));
+        let env: Vec<String> = image.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let _ = writeln!(
+            table,
+            "{}\t{:?}\t{}\t{}",
+            image.name,
+            image.outcome,
+            if image.cve.is_empty() { "-" } else { image.cve },
+            env.join(" ")
+        );
+        scripts = script(&scene);
+    }
+    fs::write(out.join("table"), table).unwrap();
+    fs::write(out.join("script"), scripts).unwrap();
 }

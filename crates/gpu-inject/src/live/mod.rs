@@ -3,6 +3,7 @@
 
 mod cgroup_v1;
 mod cgroup_v2;
+mod confinement;
 pub(crate) mod cover;
 mod mounts;
 mod process;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::prepare::prepare_rootfs;
 use crate::rootfs::{Rootfs, own_descriptors};
 
+pub use confinement::{Capability, confine};
 pub use mounts::{PARAMS, PARAMS_MASK, masked_params};
 use process::Process;
 

@@ -358,3 +358,139 @@ pub(super) fn replace(
     };
     bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
 }
+
+/// Closes every descriptor from 3 on. For the start of a program that has opened none yet.
+pub(super) fn close_inherited() {
+    // SAFETY: close_range(2) takes three numbers; nothing here owns a descriptor it closes.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    if done == 0 {
+        return;
+    }
+    // Before Linux 5.9. More than a thousand are nobody's mistake.
+    for fd in 3..1024 {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Empties the environment. For a process of one thread.
+pub(super) fn clear_environment() {
+    // SAFETY: no other thread reads it, and nobody has kept a pointer into it: the arguments
+    // are elsewhere.
+    unsafe { libc::clearenv() };
+}
+
+/// Sets both limits of a resource (`RLIMIT_*`).
+pub(super) fn limit(resource: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: to,
+        rlim_max: to,
+    };
+    // SAFETY: setrlimit(2) reads the structure, which lives.
+    done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+}
+
+/// `struct __user_cap_header_struct` and `__user_cap_data_struct`, of linux/capability.h.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Gives up every capability that is not in `keep` (a bit each), for good: in the bounding
+/// set too, where we may.
+pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
+    for capability in 0..64 {
+        if keep >> capability & 1 == 0 {
+            // SAFETY: prctl(2) with numbers alone. EINVAL beyond the kernel's last one.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        }
+    }
+    // SAFETY: prctl(2) with numbers alone.
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+    // _LINUX_CAPABILITY_VERSION_3
+    let header = CapHeader {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: capget(2) writes two structures for this version; both live.
+    done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    for (half, data) in data.iter_mut().enumerate() {
+        let keep = u32::try_from(keep >> (32 * half) & 0xffff_ffff).unwrap_or(0);
+        data.permitted &= keep;
+        data.effective = data.permitted;
+        data.inheritable = 0;
+    }
+    // SAFETY: capset(2) reads the same.
+    done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// From now on these system calls fail with `EPERM`, here and in whatever would be started.
+/// Needs `no_new_privs` or CAP_SYS_ADMIN.
+pub(super) fn deny(calls: &[libc::c_long]) -> io::Result<()> {
+    // Offsets in `struct seccomp_data`; codes of linux/bpf_common.h.
+    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+    const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+    const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const NR: u32 = 0;
+    const ARCH: u32 = 4;
+    let insn = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 of linux/audit.h.
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => 0xc000_003e,
+        "aarch64" => 0xc000_00b7,
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let refuse = insn(
+        RETURN,
+        0,
+        0,
+        libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(),
+    );
+    let mut code = vec![
+        insn(LOAD, 0, 0, ARCH),
+        insn(EQUAL, 1, 0, arch),
+        insn(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        insn(LOAD, 0, 0, NR),
+        // x32 has numbers of its own for the same calls.
+        insn(AT_LEAST, 0, 1, 0x4000_0000),
+        refuse,
+    ];
+    for call in calls {
+        let number = u32::try_from(*call).map_err(|_| io::ErrorKind::InvalidInput)?;
+        code.push(insn(EQUAL, 0, 1, number));
+        code.push(refuse);
+    }
+    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog {
+        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: code.as_mut_ptr(),
+    };
+    // SAFETY: seccomp(2) reads the program, which lives, and `len` instructions behind it.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+    .map(drop)
+}

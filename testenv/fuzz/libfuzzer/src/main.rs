@@ -1,10 +1,21 @@
 //! The one program of all targets: `GPUSETUP_FUZZ` names which. One build instead of twenty.
+//! A parser that wants more than 64 MiB for one input, above what there was before it, aborts:
+//! a crash like any other. (libFuzzer's own limits need the address sanitizer for that, or
+//! count what libFuzzer keeps of its corpus.)
 #![no_main]
 
+use std::alloc::System;
 use std::sync::OnceLock;
 
+use cap::Cap;
 use gpusetup_fuzz::{Target, find};
 use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What the parsers of the start path may take for one input.
+const LIMIT: usize = 64 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
     static TARGET: OnceLock<&Target> = OnceLock::new();
@@ -12,5 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         let name = std::env::var("GPUSETUP_FUZZ").unwrap_or_default();
         find(&name).unwrap_or_else(|| panic!("GPUSETUP_FUZZ={name} names no target"))
     });
+    let _ = ALLOCATOR.set_limit(ALLOCATOR.allocated() + LIMIT);
     (target.run)(bytes);
+    let _ = ALLOCATOR.set_limit(usize::MAX);
 });

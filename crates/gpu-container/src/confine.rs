@@ -1,0 +1,31 @@
+//! What each hook gives up before it reads a word about a container. The shim gives up
+//! nothing: it becomes the low-level runtime, which needs all it was started with.
+
+use gpu_inject::live::{Capability, confine};
+
+/// For the hook of our CDI spec, which the runtime starts in the container's namespaces:
+/// files of the image's, and mounts.
+pub(crate) fn cdi_hook() {
+    confine(&[
+        Capability::DacOverride,
+        Capability::Fowner,
+        Capability::SysChroot,
+        Capability::SysAdmin,
+    ]);
+}
+
+/// For the prestart hook, which comes from the host's namespaces into the container's.
+pub(crate) fn prestart_hook() {
+    confine(&[
+        Capability::DacOverride,
+        Capability::Fowner,
+        Capability::Setgid,
+        Capability::Setuid,
+        Capability::NetAdmin,
+        Capability::SysChroot,
+        Capability::SysPtrace,
+        Capability::SysAdmin,
+        Capability::Syslog,
+        Capability::Bpf,
+    ]);
+}

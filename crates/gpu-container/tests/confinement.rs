@@ -1,0 +1,140 @@
+//! What the hooks have given up by the time they read about a container.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+
+use gpu_inject::live::{Capability, confine};
+
+fn is_root() -> bool {
+    let is = nix::unistd::geteuid().is_root();
+    if !is {
+        println!("skip: needs root");
+    }
+    is
+}
+
+/// A hook that waits for its state on standard input, with a descriptor too many.
+fn waiting(dir: &std::path::Path, name: &str, word: &str) -> (Child, BTreeMap<String, String>) {
+    let hook = dir.join(name);
+    symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
+    let script = format!(
+        "exec 7</etc/passwd; umask 0; exec {} {word}",
+        hook.display()
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let path = format!("/proc/{}/status", child.id());
+    // The filter is the last of it; the hook then waits for us.
+    for _ in 0..3000 {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if text.contains("\nSeccomp:\t2\n") {
+            let pairs = text.lines().filter_map(|l| l.split_once(":\t"));
+            let status = pairs.map(|(k, v)| (k.to_owned(), v.trim().to_owned()));
+            return (child, status.collect());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("never confined");
+}
+
+#[test]
+fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
+    if !is_root() {
+        return;
+    }
+    let had = fs::read_to_string("/proc/self/status").unwrap();
+    let had = had
+        .lines()
+        .find_map(|l| l.strip_prefix("CapPrm:\t"))
+        .unwrap();
+    let had = u64::from_str_radix(had, 16).unwrap();
+    let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & had;
+    // DAC_OVERRIDE, FOWNER, SYS_CHROOT, SYS_ADMIN; and what leads to a container.
+    let cdi = [1, 3, 18, 21];
+    let prestart = [1, 3, 6, 7, 12, 18, 19, 21, 34, 39];
+    for (name, word, keeps) in [
+        ("gpu-container-hook", "cdi", bits(&cdi)),
+        ("nvidia-container-runtime-hook", "prestart", bits(&prestart)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, status) = waiting(dir.path(), name, word);
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            let has = u64::from_str_radix(&status[set], 16).unwrap();
+            assert_eq!(has, keeps, "{name} {set}");
+        }
+        assert_eq!(status["CapInh"], "0000000000000000");
+        assert_eq!(status["CapAmb"], "0000000000000000");
+        assert_eq!(status["NoNewPrivs"], "1");
+        assert_eq!(status["Umask"], "0022");
+        let proc = format!("/proc/{}", child.id());
+        let mut open: Vec<String> = fs::read_dir(format!("{proc}/fd"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        open.sort();
+        assert_eq!(open, ["0", "1", "2"], "{name}");
+        let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
+        for (what, limit) in [
+            ("Max core file size", "0"),
+            ("Max cpu time", "60"),
+            ("Max file size", "50331648"),
+            ("Max address space", "536870912"),
+        ] {
+            let line = limits.lines().find(|l| l.starts_with(what)).unwrap();
+            let has = line[what.len()..].split_whitespace().next().unwrap();
+            assert_eq!(has, limit, "{name}: {what}");
+        }
+        drop(child.stdin.take());
+        assert!(!child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_confined_process_starts_nothing_and_speaks_to_nobody() {
+    if !is_root() {
+        return;
+    }
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "inside", "--nocapture"])
+        .env("OF_THE_IMAGE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && said.contains("confined"), "{said}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn inside() {
+    let dir = tempfile::tempdir().unwrap();
+    confine(&[Capability::DacOverride]);
+    assert_eq!(std::env::vars().count(), 0);
+    let denied = |kind| assert_eq!(kind, ErrorKind::PermissionDenied);
+    denied(Command::new("/bin/true").status().unwrap_err().kind());
+    denied(TcpListener::bind("127.0.0.1:0").unwrap_err().kind());
+    let node = dir.path().join("node");
+    let made = nix::sys::stat::mknod(
+        &node,
+        nix::sys::stat::SFlag::S_IFCHR,
+        nix::sys::stat::Mode::empty(),
+        nix::sys::stat::makedev(1, 3),
+    );
+    assert_eq!(made, Err(nix::errno::Errno::EPERM));
+    // Not a right it kept.
+    assert!(nix::unistd::chown(dir.path(), Some(1.into()), None).is_err());
+    // What a hook does.
+    fs::write(dir.path().join("file"), "x").unwrap();
+    println!("confined");
+}

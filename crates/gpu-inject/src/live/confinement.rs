@@ -1,0 +1,127 @@
+//! What a process can give up before it touches a container, never to have it again.
+//!
+//! No landlock: it forbids every change to mounts (landlock(7)), which is what we are for.
+
+use nix::sys::prctl::set_no_new_privs;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::alarm;
+
+use super::sys;
+
+/// Capabilities by their numbers in linux/capability.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Capability {
+    /// Files of the container's that are somebody else's.
+    DacOverride = 1,
+    /// Files in sticky directories.
+    Fowner = 3,
+    /// To the container's root.
+    Setgid = 6,
+    /// To the container's root.
+    Setuid = 7,
+    /// `bpf(2)` on cgroups before Linux 5.8.
+    NetAdmin = 12,
+    /// Entering a mount namespace.
+    SysChroot = 18,
+    /// The namespaces of a process of another user.
+    SysPtrace = 19,
+    /// Mounts, namespaces, device cgroups.
+    SysAdmin = 21,
+    /// The runtime's device program where `kptr_restrict` is 1.
+    Syslog = 34,
+    /// Device programs.
+    Bpf = 39,
+}
+
+/// A process that touches a container needs no more than this.
+const LIMITS: [(libc::__rlimit_resource_t, u64); 5] = [
+    // A core of ours would hold what we know of the host, in a directory of the image's.
+    (libc::RLIMIT_CORE, 0),
+    (libc::RLIMIT_NOFILE, 4096),
+    // Twice the largest cache that we can come to write.
+    (libc::RLIMIT_FSIZE, 48 << 20),
+    (libc::RLIMIT_AS, 512 << 20),
+    (libc::RLIMIT_CPU, 60),
+];
+/// A start that takes longer hangs: on a file system that an image's own process serves.
+const SECONDS: u32 = 120;
+
+/// System calls that no hook of ours makes, and that somebody who took it over would: other
+/// programs, other processes, the network, the kernel itself, files by handle, device nodes.
+const DENIED: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_open_by_handle_at,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    libc::SYS_mknodat,
+    libc::SYS_chroot,
+    libc::SYS_pivot_root,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_io_uring_setup,
+    libc::SYS_memfd_create,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_personality,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+];
+
+/// Confines this process for good: no descriptors but the three, no environment, limits, an
+/// end after two minutes, these capabilities and no others, no program and no process started.
+/// At the start of a program of one thread that starts nothing.
+///
+/// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
+/// held by.
+pub fn confine(keep: &[Capability]) {
+    sys::close_inherited();
+    sys::clear_environment();
+    umask(Mode::from_bits_truncate(0o022));
+    for (resource, to) in LIMITS {
+        let _ = sys::limit(resource, to);
+    }
+    // Device programs are charged to it before Linux 5.11; 64 KiB is the usual limit.
+    let _ = sys::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
+    alarm::set(SECONDS);
+    let _ = set_no_new_privs();
+    let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);
+    let _ = sys::keep_capabilities(mask);
+    let _ = sys::deny(DENIED);
+}

@@ -1,0 +1,64 @@
+//! What the parsers of the start path take for the worst input that is let in: no more than
+//! 64 MiB. An allocator counts.
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::System;
+
+use cap::Cap;
+use gpu_inject::fuzzing::CACHE_LIMIT;
+use gpusetup_fuzz::{TARGETS, find};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+const LIMIT: usize = 64 << 20;
+
+/// The most that was taken at once, above what there was before.
+fn taken(run: impl FnOnce()) -> usize {
+    let before = ALLOCATOR.allocated();
+    // `max_allocated` is of all time: what is asked for beyond this limit aborts.
+    let most = ALLOCATOR.max_allocated();
+    ALLOCATOR.set_limit(before + LIMIT).unwrap();
+    run();
+    ALLOCATOR.set_limit(usize::MAX).unwrap();
+    ALLOCATOR.max_allocated().max(most) - before
+}
+
+/// A cache of that many bytes with as many entries as it can name, of texts of that length.
+fn cache(size: usize, text: usize) -> Vec<u8> {
+    let count = (size - 48 - text - 1) / 24;
+    // No more than the reader lets them say together: four times the size.
+    let count = count.min(size * 4 / (text * 2).max(1));
+    let at = u32::try_from(48 + count * 24).unwrap();
+    let mut bytes = b"glibc-ld.so.cache1.1".to_vec();
+    let length = u32::try_from(text + 1).unwrap();
+    for number in [u32::try_from(count).unwrap(), length, 2, 0, 0, 0, 0] {
+        bytes.extend(number.to_ne_bytes());
+    }
+    for _ in 0..count {
+        for number in [0x0303, at, at, 0, 0, 0] {
+            bytes.extend(number.to_ne_bytes());
+        }
+    }
+    bytes.extend(vec![b'a'; text]);
+    bytes.push(0);
+    bytes.resize(size, 0);
+    bytes
+}
+
+#[test]
+fn no_cache_of_an_image_takes_more_than_64_mib() {
+    let size = usize::try_from(CACHE_LIMIT).unwrap();
+    for text in [1, 8, 16, 24, 40, 100, 1000, 4000] {
+        let cache = cache(size, text);
+        let target = find("ld-cache-write").unwrap();
+        let taken = taken(|| (target.run)(&cache));
+        println!("texts of {text} bytes: {} KiB", taken >> 10);
+        assert!(taken <= LIMIT);
+    }
+    for target in TARGETS.iter().filter(|t| t.name == "elf") {
+        let mut elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        elf.truncate(4 << 20);
+        println!("ELF: {} KiB", taken(|| (target.run)(&elf)) >> 10);
+    }
+}
