@@ -8,12 +8,13 @@ lib=$dest/usr/lib/gpu-container
 
 install -D -m 755 "$bin/gpusetup" "$dest/usr/bin/gpusetup"
 install -D -m 755 "$bin/gpu-container" "$lib/gpu-container"
-for name in gpu-container-runtime gpu-container-hook; do
+for name in gpu-container-runtime gpu-container-hook gpu-container-cli; do
     ln -sfn ../lib/gpu-container/gpu-container "$dest/usr/bin/$name"
 done
-# The vendor's names, in a directory of their own: dockerd looks for the first by name.
+# The vendor's names, in a directory of their own: dockerd looks for hooks by name, ctr, LXC and
+# others for the CLI.
 install -d -m 755 "$lib/bin"
-for name in nvidia-container-runtime-hook nvidia-container-runtime; do
+for name in nvidia-container-runtime-hook nvidia-container-runtime nvidia-container-cli nvidia-cdi-hook; do
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
 install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
