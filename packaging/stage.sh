@@ -23,3 +23,7 @@ install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfi
 # Always wanted: it does nothing before `gpusetup install` has left a receipt.
 install -d -m 755 "$dest/usr/lib/systemd/system/multi-user.target.wants"
 ln -sfn ../gpusetup-cdi.service "$dest/usr/lib/systemd/system/multi-user.target.wants/gpusetup-cdi.service"
+# For C programs; the demo and the hosts of the tests do without.
+if [ -e "$bin/libgpucontainer.so.1.0.0" ]; then
+    "$top/packaging/stage-library.sh" "$dest" "$bin"
+fi

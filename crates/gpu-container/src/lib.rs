@@ -23,10 +23,14 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`capi`] is the same for C: `libgpucontainer.so.1` and `gpucontainer.h`.
 #![deny(unsafe_code)]
 
+pub mod capi;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub use cdi;
 pub use gpu_host::{Capabilities, Capability, Inventory};
@@ -119,6 +123,14 @@ impl Host {
         };
         generate::cdi_spec(&self.inventory, &options)
     }
+}
+
+/// Whether a container's root file system can be there: an absolute path that is not the
+/// host's own root by another spelling.
+pub fn can_be_rootfs(path: &Path) -> bool {
+    let leads_somewhere = path.components().any(|c| matches!(c, Component::Normal(_)));
+    let climbs = path.components().any(|c| c == Component::ParentDir);
+    path.is_absolute() && leads_somewhere && !climbs
 }
 
 /// The policy of that tree, from its usual file or this one.

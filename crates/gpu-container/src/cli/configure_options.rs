@@ -7,7 +7,7 @@
     reason = "a table of switches, one a line"
 )]
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use gpu_host::{Capabilities, Capability};
 
@@ -221,13 +221,12 @@ impl Configure {
 
 /// The root file system a caller names: absolute, and not the host's own by any spelling.
 pub(super) fn rootfs(word: &str) -> Result<PathBuf, String> {
-    let path = Path::new(word);
-    let leads_somewhere = path.components().any(|c| matches!(c, Component::Normal(_)));
-    let climbs = path.components().any(|c| c == Component::ParentDir);
-    if !path.is_absolute() || !leads_somewhere || climbs {
-        return Err("invalid rootfs directory".into());
+    let path = PathBuf::from(word);
+    if gpu_container::can_be_rootfs(&path) {
+        Ok(path)
+    } else {
+        Err("invalid rootfs directory".into())
     }
-    Ok(path.to_owned())
 }
 
 fn positive(value: &str, what: &str) -> Result<i32, String> {
