@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 out=$1
 target=$(rustc -vV | sed -n 's/^host: //p')
 # By name, so that the flags reach neither build scripts nor the other crates' cache.
-cargo rustc -q --locked -p gpu-container --profile hot --target "$target" -- -C target-feature=+crt-static
+cargo rustc -q --locked -p gpu-container --bin gpu-container --profile hot --target "$target" -- -C target-feature=+crt-static
 built=${CARGO_TARGET_DIR:-target}/$target/hot/gpu-container
 if readelf -lW "$built" | grep -q INTERP; then
     echo "$built is not static" >&2

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod cli;
 mod confine;
 mod hook;
 mod log;
@@ -20,6 +21,7 @@ gpu-container: GPUs for containers. Started by container engines, not by hand.
   gpu-container runtime ARGS…     OCI runtime: edits config.json, then runs runc or crun
   gpu-container hook cdi …        the hook of our CDI spec
   gpu-container prestart          the hook of `docker run --gpus`
+  gpu-container cli …             info, list and configure, as nvidia-container-cli has them
   gpu-container probe             what a container sees of GPUs, as JSON
 
 `gpusetup` sets engines up to start it.";
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
         "prestart" => prestart::run(&[OsString::from("prestart")]),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
+        "cli" => cli::run("gpu-container-cli", &args),
+        name @ ("gpu-container-cli" | "nvidia-container-cli") => cli::run(name, &args),
         "probe" | "gpu-container-probe" => probe::run(&args),
         // After the hook, whose name begins like one.
         name if runtime::is_name(name) => runtime::run(name, &args),

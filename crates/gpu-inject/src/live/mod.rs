@@ -40,6 +40,12 @@ pub struct Target {
     pub no_devbind: bool,
 }
 
+/// A pidfd that this program was started with, by its number, for [`Target::pidfd`].
+pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
+    let own = sys::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
+    Ok(Arc::new(own))
+}
+
 /// Gives the container its devices and files. Enters the container's mount and user
 /// namespaces and stays there: for a process of one thread that has nothing else to do.
 /// After an error no mount and no mount point of ours is left; a device that the cgroup was

@@ -37,6 +37,12 @@ fn done(result: libc::c_long) -> io::Result<i32> {
     i32::try_from(result).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// A descriptor of our own for the one of that number, which we were started with.
+pub(super) fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl(2) with F_DUPFD_CLOEXEC takes numbers only; it fails where `fd` is none.
+    owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }.into())
+}
+
 /// A detached bind mount of `path`, with everything mounted below it.
 pub(super) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE.unsigned_abs();

@@ -1,0 +1,121 @@
+//! `--debug FILE`: what is done, line by line, in the form that readers of the peer's logs
+//! know: `I1125 14:46:03.123456 PID file.rs:LINE] text`, in UTC.
+
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::panic::Location;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::failure::{Failure, Phase};
+
+/// Where lines go; nowhere without `--debug`.
+pub(super) struct Log(Option<Box<RefCell<dyn Write>>>);
+
+impl Log {
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let to: Box<RefCell<dyn Write>> = match path {
+            None => return Ok(Self(None)),
+            // By the descriptor: opening a pipe of another user's by name is not allowed.
+            Some(path) if path == Path::new("/dev/stderr") => Box::new(RefCell::new(io::stderr())),
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                let file = file.map_err(|e| {
+                    let why = format!("cannot write the log {}: {e}", path.display());
+                    Phase::Initialization.failure(why)
+                })?;
+                Box::new(RefCell::new(file))
+            }
+        };
+        Ok(Self(Some(to)))
+    }
+
+    #[track_caller]
+    pub(super) fn info(&self, text: impl AsRef<str>) {
+        self.line('I', text.as_ref(), Location::caller());
+    }
+
+    #[track_caller]
+    pub(super) fn warn(&self, text: impl AsRef<str>) {
+        self.line('W', text.as_ref(), Location::caller());
+    }
+
+    #[track_caller]
+    pub(super) fn error(&self, text: impl AsRef<str>) {
+        self.line('E', text.as_ref(), Location::caller());
+    }
+
+    fn line(&self, level: char, text: &str, at: &Location<'_>) {
+        let Some(to) = self.0.as_ref() else {
+            return;
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let file_name = Path::new(at.file()).file_name().unwrap_or_default();
+        // A log that can no longer be written is no reason to leave a container without GPUs.
+        let _ = writeln!(
+            to.borrow_mut(),
+            "{level}{}.{:06} {} {}:{}] {text}",
+            stamp(now.as_secs()),
+            now.subsec_micros(),
+            std::process::id(),
+            file_name.display(),
+            at.line(),
+        );
+    }
+}
+
+/// `MMDD hh:mm:ss` of that second since 1970. The date by Howard Hinnant's
+/// `civil_from_days`, which counts years from March so that leap days come last.
+fn stamp(seconds: u64) -> String {
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let since_era = (days + 719_468) % 146_097;
+    let year = (since_era - since_era / 1_460 + since_era / 36_524 - since_era / 146_096) / 365;
+    let of_year = since_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    format!(
+        "{month:02}{day:02} {:02}:{:02}:{:02}",
+        of_day / 3_600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_dates() {
+        for (seconds, wanted) in [
+            (0, "0101 00:00:00"),
+            (951_782_400, "0229 00:00:00"),
+            (1_735_689_599, "1231 23:59:59"),
+            (1_795_619_163, "1125 15:06:03"),
+        ] {
+            assert_eq!(stamp(seconds), wanted);
+        }
+    }
+
+    #[test]
+    fn lines_have_the_peers_form() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        Log::open(Some(file.path())).unwrap().warn("something");
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(
+            text.starts_with('W') && text.ends_with("] something\n"),
+            "{text}"
+        );
+        assert!(text.contains(" log.rs:"), "{text}");
+        let nowhere = Log::open(Some(Path::new("/nowhere/log"))).err().unwrap();
+        assert_eq!(nowhere.phase, Phase::Initialization);
+    }
+}

@@ -1,0 +1,347 @@
+//! `gpu-container-cli`, also by the name `nvidia-container-cli`: what this host has, and
+//! giving it to a container that exists and has not started.
+//!
+//! LXC, Incus, Enroot, Apptainer, gVisor, `ctr run --gpus` and NVIDIA's own hook run it and
+//! read its output and exit code, so commands, options, output and the first word of each
+//! failure are those of libnvidia-container 1.17 to 1.19. Its environment is not read:
+//! setuid callers pass on their user's (Apptainer `internal/pkg/util/gpu/nvidia.go`).
+
+mod argp;
+mod configure;
+mod configure_options;
+mod failure;
+mod info;
+mod kmods;
+mod list;
+mod log;
+mod options;
+mod select;
+mod target;
+#[cfg(test)]
+mod testing;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use gpu_container::{Host, Look};
+use gpu_host::Inventory;
+
+use argp::{Opt, Order, Stop};
+use configure_options::{CONFIGURE, Configure};
+use failure::{Failure, Phase};
+use log::Log;
+use options::{GLOBAL, Global, INFO, Info, LIST, LeftOut, List};
+
+const ABOUT: &str = "Command line utility for manipulating NVIDIA GPU containers.";
+const COMMANDS: &str = "
+  info                           Report information about the driver and devices
+  list                           List driver components
+  configure                      Configure a container with GPU support
+";
+
+/// Why a run ends early.
+#[derive(Debug)]
+enum End {
+    /// Asked for: printed to standard output.
+    Say(String),
+    /// Not understood: printed to standard error.
+    Misread(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Runs under that name.
+pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
+    let (text, is_good) = match carry_out(name, args) {
+        Ok(text) | Err(End::Say(text)) => (text, true),
+        Err(End::Misread(text)) => (text, false),
+        Err(End::Failed(failure)) => (format!("{name}: {failure}\n"), false),
+    };
+    // Nobody may be reading; `print` would panic.
+    if is_good {
+        let written = io::stdout().write_all(text.as_bytes());
+        return match written.and_then(|()| io::stdout().flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
+}
+
+fn carry_out(name: &str, args: &[OsString]) -> Result<String, End> {
+    let args = texts(args)?;
+    let mut global = Global::default();
+    let words = argp::parse(&GLOBAL, &args, Order::AtFirstWord, &mut global);
+    let words = words.map_err(|stop| end(name, "COMMAND [ARG...]", &GLOBAL, stop))?;
+    let Some((command, rest)) = words.split_first() else {
+        return Err(usage_error(name, "COMMAND [ARG...]", &GLOBAL));
+    };
+    let rest: Vec<String> = rest.iter().map(|&arg| arg.to_owned()).collect();
+    let inner = format!("{name} {command}");
+    match *command {
+        "info" => {
+            let mut options = Info::default();
+            read(&inner, "", &INFO, &rest, &mut options, 0..=0)?;
+            start(&global, |log| {
+                info::text(&inventory(&global, log)?, &options)
+            })
+        }
+        "list" => {
+            let mut options = List::default();
+            read(&inner, "", &LIST, &rest, &mut options, 0..=0)?;
+            if rest.is_empty() || rest.len() == 1 && options.devices.asks_for_imex() {
+                options.everything();
+            }
+            start(&global, |log| {
+                let mut inventory = inventory(&global, log)?;
+                options.devices.left_out.take_from(&mut inventory);
+                let paths = list::paths(&inventory, &options)?;
+                Ok(paths.iter().map(|p| format!("{}\n", p.display())).collect())
+            })
+        }
+        "configure" => {
+            let mut options = Configure::default();
+            // An OCI state names the root file system itself.
+            let words = read(&inner, "ROOTFS", &CONFIGURE, &rest, &mut options, 0..=1)?;
+            if words.is_empty() && !options.oci_state {
+                return Err(usage_error(&inner, "ROOTFS", &CONFIGURE));
+            }
+            let rootfs = words
+                .first()
+                .map(|w| configure_options::rootfs(w))
+                .transpose();
+            let rootfs = rootfs.map_err(|why| Phase::Input.failure(why))?;
+            start(&global, |log| {
+                configure::run(&global, &options, rootfs, log)?;
+                Ok(String::new())
+            })
+        }
+        _ => Err(usage_error(name, "COMMAND [ARG...]", &GLOBAL)),
+    }
+}
+
+fn texts(args: &[OsString]) -> Result<Vec<String>, Failure> {
+    let text = |arg: &OsString| {
+        let why = || format!("{}: not UTF-8", arg.display());
+        let text = arg.to_str().ok_or_else(|| Phase::Input.failure(why()));
+        text.map(str::to_owned)
+    };
+    args.iter().map(text).collect()
+}
+
+/// Reads a command's options; its words, as many as it may have.
+fn read<'a, T>(
+    name: &str,
+    words: &str,
+    options: &[Opt<T>],
+    args: &'a [String],
+    into: &mut T,
+    count: std::ops::RangeInclusive<usize>,
+) -> Result<Vec<&'a str>, End> {
+    let found = argp::parse(options, args, Order::Nowhere, into);
+    let found = found.map_err(|stop| end(name, words, options, stop))?;
+    if count.contains(&found.len()) {
+        Ok(found)
+    } else {
+        Err(usage_error(name, words, options))
+    }
+}
+
+fn end<T>(name: &str, words: &str, options: &[Opt<T>], stop: Stop) -> End {
+    match stop {
+        Stop::Help => {
+            let commands = if words.starts_with("COMMAND") {
+                COMMANDS
+            } else {
+                ""
+            };
+            let options = argp::help(options);
+            End::Say(format!(
+                "Usage: {name} [OPTION...] {words}\n{ABOUT}\n{commands}\n{options}"
+            ))
+        }
+        Stop::Usage => End::Say(usage(name, words, options)),
+        Stop::Version => End::Say(version()),
+        Stop::Misread(why) => End::Misread(format!("{name}: {why}\n{}", try_help(name))),
+        Stop::Value(why) => End::Failed(Phase::Input.failure(why)),
+    }
+}
+
+fn usage<T>(name: &str, words: &str, options: &[Opt<T>]) -> String {
+    format!("Usage: {name} {} {words}\n", argp::usage(options))
+}
+
+fn usage_error<T>(name: &str, words: &str, options: &[Opt<T>]) -> End {
+    End::Misread(usage(name, words, options) + &try_help(name))
+}
+
+fn try_help(name: &str) -> String {
+    format!("Try `{name} --help' or `{name} --usage' for more information.\n")
+}
+
+/// The peer's lines. The date and the flags of a build say nothing here: the same source
+/// gives the same bytes.
+fn version() -> String {
+    let line = |key: &str, value: &dyn Display| format!("{key}: {value}\n");
+    let version = env!("CARGO_PKG_VERSION");
+    [
+        line("cli-version", &version),
+        line("lib-version", &version),
+        line("build date", &"reproducible"),
+        line(
+            "build revision",
+            &option_env!("GPUSETUP_REVISION").unwrap_or("unknown"),
+        ),
+        line("build compiler", &"rustc"),
+        line("build platform", &std::env::consts::ARCH),
+        line("build flags", &""),
+    ]
+    .concat()
+}
+
+/// Runs a command with its log.
+fn start(
+    global: &Global,
+    command: impl FnOnce(&Log) -> Result<String, Failure>,
+) -> Result<String, End> {
+    let log = Log::open(global.debug.as_deref())?;
+    log.info(format!("gpu-container {}", env!("CARGO_PKG_VERSION")));
+    if global.load_kmods {
+        kmods::load(global, &log);
+    }
+    let done = command(&log);
+    if let Err(failure) = &done {
+        log.error(failure.to_string());
+    }
+    Ok(done?)
+}
+
+/// This host, as far as its driver can be used.
+fn inventory(global: &Global, log: &Log) -> Result<Inventory, Failure> {
+    let look = Look {
+        driver_root: global.root.clone(),
+        ld_cache: global.ld_cache.clone(),
+        config: global.config.clone(),
+        ..Look::default()
+    };
+    let host = Host::look(&look).map_err(|e| failure::of_plan(&e))?;
+    let inventory = host.inventory();
+    let Some(driver) = &inventory.driver else {
+        return Err(failure::of_plan(&gpu_inject::Error::NoDriver));
+    };
+    log.info(format!(
+        "driver {} with {} files below {}, {} GPUs",
+        driver.version,
+        driver.files.len(),
+        inventory.driver_root.display(),
+        inventory.gpus.len()
+    ));
+    Ok(inventory.clone())
+}
+
+impl LeftOut {
+    /// Takes what is left out from what the host has.
+    fn take_from(self, inventory: &mut Inventory) {
+        use gpu_host::FileKind::{Firmware, Socket};
+        let Some(driver) = &mut inventory.driver else {
+            return;
+        };
+        driver.files.retain(|file| {
+            let has = |part: &str| file.path.to_string_lossy().contains(part);
+            let persistenced = file.kind == Socket && has("nvidia-persistenced");
+            let fabricmanager = file.kind == Socket && has("nvidia-fabricmanager");
+            !(self.persistenced && persistenced
+                || self.fabricmanager && fabricmanager
+                || self.gsp_firmware && file.kind == Firmware)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Result<String, End> {
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        carry_out("nvidia-container-cli", &args)
+    }
+
+    #[test]
+    fn help_usage_and_version_are_no_failures() {
+        for (line, wanted) in [
+            (
+                "--help",
+                "Usage: nvidia-container-cli [OPTION...] COMMAND [ARG...]\n",
+            ),
+            (
+                "configure --help",
+                "Usage: nvidia-container-cli configure [OPTION...] ROOTFS\n",
+            ),
+            ("list --usage", "Usage: nvidia-container-cli list [-lbif?V]"),
+            ("-V", "cli-version: "),
+            ("-kV", "cli-version: "),
+        ] {
+            match said(line) {
+                Err(End::Say(text)) => assert!(text.starts_with(wanted), "{text}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_refused_before_anything_is_looked_at() {
+        for line in [
+            "",
+            "odd",
+            "info more",
+            "list more",
+            "configure",
+            "configure /a /b",
+        ] {
+            match said(line) {
+                Err(End::Misread(text)) => assert!(text.contains("--usage' for more"), "{text}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        for line in [
+            "configure /",
+            "configure rootfs",
+            "configure --pid=x /r",
+            "-r . info",
+        ] {
+            match said(line) {
+                Err(End::Failed(failure)) => assert_eq!(failure.phase, Phase::Input, "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out() {
+        let left = |left_out: LeftOut| {
+            let mut host = testing::host();
+            left_out.take_from(&mut host);
+            host.driver.unwrap().files.len()
+        };
+        let all = left(LeftOut::default());
+        let without = LeftOut {
+            persistenced: true,
+            ..LeftOut::default()
+        };
+        assert_eq!(left(without), all - 1);
+        let without = LeftOut {
+            persistenced: true,
+            fabricmanager: true,
+            gsp_firmware: true,
+        };
+        assert_eq!(left(without), all - 3);
+    }
+}

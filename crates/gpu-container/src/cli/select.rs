@@ -1,0 +1,257 @@
+//! `--device`: which devices a caller means.
+//!
+//! A comma list of `all`, an index, a GPU's or a slice's UUID, `GPU:SLICE` indices, or a
+//! PCI address, letters in either case (libnvidia-container `src/cli/common.c`). A UUID
+//! may be cut short where what is left fits one device, as in `NVIDIA_VISIBLE_DEVICES`.
+
+use gpu_host::{Gpu, Inventory, MigDevice, PciAddress};
+use gpu_inject::request::Visible;
+
+use super::failure::{Failure, Phase};
+
+/// What was chosen, each once, in the order of the list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Chosen<'a> {
+    pub(super) gpus: Vec<&'a Gpu>,
+    pub(super) slices: Vec<(&'a Gpu, &'a MigDevice)>,
+    /// Chosen by `all`.
+    pub(super) all: bool,
+    /// Slices were named one by one.
+    names_slices: bool,
+    names: Vec<String>,
+}
+
+impl<'a> Chosen<'a> {
+    /// A GPU that is partitioned stands for its slices.
+    fn add_gpu(&mut self, gpu: &'a Gpu) {
+        self.names.push(gpu.index.to_string());
+        self.see_gpu(gpu);
+        if gpu.mig_enabled {
+            gpu.mig.iter().for_each(|slice| self.see_slice(gpu, slice));
+        }
+    }
+
+    fn add_slice(&mut self, gpu: &'a Gpu, slice: &'a MigDevice) {
+        self.names.push(format!("{}:{}", gpu.index, slice.index));
+        self.names_slices = true;
+        self.see_gpu(gpu);
+        self.see_slice(gpu, slice);
+    }
+
+    fn see_gpu(&mut self, gpu: &'a Gpu) {
+        if !self.gpus.contains(&gpu) {
+            self.gpus.push(gpu);
+        }
+    }
+
+    fn see_slice(&mut self, gpu: &'a Gpu, slice: &'a MigDevice) {
+        if !self.slices.contains(&(gpu, slice)) {
+            self.slices.push((gpu, slice));
+        }
+    }
+
+    /// The same for the planner.
+    pub(super) fn visible(&self) -> Visible {
+        if self.all {
+            Visible::All
+        } else if self.names.is_empty() {
+            Visible::NoGpu
+        } else {
+            Visible::These(self.names.clone())
+        }
+    }
+
+    /// Whether `--mig-config` or `--mig-monitor` of that value asks for anything.
+    pub(super) fn mig_control(&self, list: &str, phase: Phase) -> Result<bool, Failure> {
+        let mut asks = false;
+        for asked in items(list) {
+            if !asked.eq_ignore_ascii_case("all") {
+                let why = format!("{asked}: only 'all' devices are currently supported");
+                return Err(phase.failure(why));
+            }
+            if !self.all && self.names_slices {
+                let why =
+                    format!("{asked}: cannot enable {phase} with specific MIG devices selected");
+                return Err(phase.failure(why));
+            }
+            asks = true;
+        }
+        Ok(asks)
+    }
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(|item| !item.is_empty())
+}
+
+/// The devices of `list` on this host.
+pub(super) fn select<'a>(inventory: &'a Inventory, list: &str) -> Result<Chosen<'a>, Failure> {
+    let mut chosen = Chosen::default();
+    for asked in items(list) {
+        if asked.eq_ignore_ascii_case("all") {
+            inventory.gpus.iter().for_each(|gpu| chosen.add_gpu(gpu));
+            chosen.all = true;
+            break;
+        }
+        match find(&inventory.gpus, asked)? {
+            (gpu, None) => chosen.add_gpu(gpu),
+            (gpu, Some(slice)) => chosen.add_slice(gpu, slice),
+        }
+    }
+    Ok(chosen)
+}
+
+type Device<'a> = (&'a Gpu, Option<&'a MigDevice>);
+
+fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
+    let by_index = |text: &str| {
+        let index: u32 = text.parse().ok()?;
+        gpus.iter().find(|g| g.index == index)
+    };
+    if let Some(gpu) = by_index(asked) {
+        return Ok((gpu, None));
+    }
+    if let Some((gpu, slice)) = asked.split_once(':')
+        && let (Some(gpu), Ok(index)) = (by_index(gpu), slice.parse::<u32>())
+        && let Some(slice) = gpu.mig.iter().find(|s| s.index == index)
+    {
+        return Ok((gpu, Some(slice)));
+    }
+    if asked.matches(':').count() == 2
+        && let Ok(address) = asked.parse::<PciAddress>()
+        && let Some(gpu) = gpus.iter().find(|g| g.pci == address)
+    {
+        return Ok((gpu, None));
+    }
+    by_uuid(gpus, asked)
+}
+
+fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
+    let wanted = asked.to_ascii_lowercase();
+    let is_uuid = ["gpu-", "mig-"]
+        .iter()
+        .any(|tag| wanted.len() > tag.len() && wanted.starts_with(tag));
+    let mut fitting: Vec<(&str, Device<'a>)> = Vec::new();
+    for gpu in gpus.iter().filter(|_| is_uuid) {
+        let slices = gpu.mig.iter().map(|s| (&s.uuid, Some(s)));
+        for (uuid, slice) in [(&gpu.uuid, None)].into_iter().chain(slices) {
+            if let Some(uuid) = uuid.as_deref()
+                && uuid.to_ascii_lowercase().starts_with(&wanted)
+            {
+                fitting.push((uuid, (gpu, slice)));
+            }
+        }
+    }
+    if let Some((_, exact)) = fitting.iter().find(|(u, _)| u.len() == wanted.len()) {
+        return Ok(*exact);
+    }
+    match fitting[..] {
+        [(_, one)] => Ok(one),
+        [] => Err(Phase::Device.failure(format!(
+            "{asked}: unknown device; there are {}",
+            there(gpus)
+        ))),
+        _ => {
+            let fitting: Vec<&str> = fitting.iter().map(|(uuid, _)| *uuid).collect();
+            let why = format!("{asked}: fits several devices: {}", fitting.join(", "));
+            Err(Phase::Device.failure(why))
+        }
+    }
+}
+
+fn there(gpus: &[Gpu]) -> String {
+    let names = gpus.iter().map(|gpu| match &gpu.uuid {
+        Some(uuid) => format!("{} ({uuid})", gpu.index),
+        None => gpu.index.to_string(),
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return "none".into();
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cli::testing;
+
+    /// Indices of GPUs, and of slices on their GPUs.
+    type Indices = (Vec<u32>, Vec<(u32, u32)>);
+
+    fn chosen(list: &str) -> Result<Indices, String> {
+        let host = testing::host();
+        let chosen = select(&host, list).map_err(|f| f.to_string())?;
+        Ok((
+            chosen.gpus.iter().map(|g| g.index).collect(),
+            chosen
+                .slices
+                .iter()
+                .map(|(g, s)| (g.index, s.index))
+                .collect(),
+        ))
+    }
+
+    #[test]
+    fn every_selector_of_the_peer() {
+        for (list, gpus, slices) in [
+            ("", vec![], vec![]),
+            ("0", vec![0], vec![]),
+            (",0,,0,", vec![0], vec![]),
+            ("ALL", vec![0, 1], vec![(1, 0), (1, 1)]),
+            ("gpu-0000AAAA", vec![0], vec![]),
+            ("GPU-0", vec![0], vec![]),
+            ("00000000:3B:00.0", vec![0], vec![]),
+            ("0:3b:00.0", vec![0], vec![]),
+            ("1", vec![1], vec![(1, 0), (1, 1)]),
+            ("1:1", vec![1], vec![(1, 1)]),
+            ("MIG-11,1:0", vec![1], vec![(1, 1), (1, 0)]),
+        ] {
+            assert_eq!(chosen(list), Ok((gpus, slices)), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_unknown_device() {
+        for list in [
+            "7", "none", "GPU-", "GPU-ffff", "1:7", "0:1", "3b:00.0", "-1",
+        ] {
+            let said = chosen(list).unwrap_err();
+            let wanted = format!("device error: {list}: unknown device");
+            assert!(said.starts_with(&wanted), "{said}");
+        }
+        assert!(chosen("MIG-1").unwrap_err().contains("fits several"));
+    }
+
+    #[test]
+    fn mig_control_is_all_or_nothing() {
+        let host = testing::host();
+        let of = |devices, list| {
+            let chosen = select(&host, devices).unwrap();
+            chosen
+                .mig_control(list, Phase::MigConfig)
+                .map_err(|f| f.to_string())
+        };
+        assert_eq!(of("all", "all"), Ok(true));
+        assert_eq!(of("1", "all"), Ok(true));
+        assert_eq!(of("all", ""), Ok(false));
+        assert_eq!(
+            of("all", "0").unwrap_err(),
+            "mig-config error: 0: only 'all' devices are currently supported"
+        );
+        assert!(
+            of("1:0", "all")
+                .unwrap_err()
+                .contains("specific MIG devices")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_panics(list: String) {
+            let _ = chosen(&list);
+        }
+    }
+}
