@@ -582,6 +582,7 @@ fn a_tegra_list_with_a_bad_line_is_named_with_its_number() {
         let said = discover(&options).unwrap_err().to_string();
         assert!(said.contains("/bad.csv:2") && said.contains(line), "{said}");
     }
+    assert!(discover(&Options::new(options.root.clone())).is_ok());
     options.csv_files = vec!["/none.csv".into()];
     assert!(
         discover(&options)
