@@ -8,7 +8,8 @@ use fake_driver::describe::{Description, Other, Platform};
 use fake_driver::install::{self, Places};
 use gpu_host::other_vendors::{self, Vendor};
 use gpu_host::{
-    Capabilities, Feature, FileKind, Inventory, Options, Root, Source, discover, mismatch,
+    Capabilities, Capability, Feature, FileKind, Inventory, Options, Root, Source, discover,
+    mismatch,
 };
 
 const VERSION: &str = "580.65.06";
@@ -648,4 +649,143 @@ fn a_gpu_held_for_a_virtual_machine_is_none() {
     let amd = other_vendors::find(&options(&dir), Vendor::Amd);
     assert_eq!(amd.gpus.len(), 1);
     assert_eq!(amd.gpus[0].index, 0);
+}
+
+#[test]
+fn thirty_two_bit_libraries_need_compat32_besides() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let inventory = found(&dir);
+    let library = file(&inventory, "/usr/lib/i386-linux-gnu/libcuda.so.580.65.06").unwrap();
+    assert_eq!(library.kind, FileKind::Library32);
+    assert_eq!(
+        library.capabilities,
+        Capabilities::of(&[Capability::Compute, Capability::Compat32])
+    );
+    let files = &inventory.driver.as_ref().unwrap().files;
+    assert_eq!(
+        files
+            .iter()
+            .filter(|f| f.kind == FileKind::Library32)
+            .count(),
+        6
+    );
+}
+
+#[test]
+fn opengl_of_drivers_before_glvnd_is_told_from_mesas_by_its_version() {
+    let Some(dir) = host(&Description::of("340.108", 1, 0), "/") else {
+        return;
+    };
+    let lib = dir.path().join("usr/lib/x86_64-linux-gnu");
+    for name in [
+        "libGL.so.340.108",
+        "libEGL.so.340.108",
+        "libGL.so.1.7.0",
+        "libEGL.so.1.1.0",
+    ] {
+        fs::write(lib.join(name), fake_driver::elf::shared_object(name, false)).unwrap();
+    }
+    let inventory = found(&dir);
+    let has = |name: &str| file(&inventory, &format!("/usr/lib/x86_64-linux-gnu/{name}")).is_some();
+    assert!(has("libGL.so.340.108") && has("libEGL.so.340.108"));
+    assert!(!has("libGL.so.1.7.0") && !has("libEGL.so.1.1.0"));
+}
+
+#[test]
+fn programs_come_with_what_they_are_for() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let inventory = found(&dir);
+    let of = |name: &str| {
+        file(&inventory, &format!("/usr/bin/{name}"))
+            .unwrap()
+            .capabilities
+    };
+    assert!(
+        of("nvidia-smi").has(Capability::Utility) && !of("nvidia-smi").has(Capability::Compute)
+    );
+    assert!(
+        of("nvidia-imex").has(Capability::Compute)
+            && of("nvidia-imex-ctl").has(Capability::Utility)
+    );
+    assert!(of("nvidia-cuda-mps-server").has(Capability::Compute));
+    assert!(
+        of("nvidia-xconfig").has(Capability::Display)
+            && !of("nvidia-xconfig").has(Capability::Utility)
+    );
+    // It makes device nodes as root.
+    fs::write(dir.path().join("usr/bin/nvidia-modprobe"), "").unwrap();
+    assert!(file(&found(&dir), "/usr/bin/nvidia-modprobe").is_none());
+}
+
+#[test]
+fn x_modules_are_found_where_distributions_put_them() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    for place in [
+        "usr/lib64/xorg/modules/updates/drivers",
+        "usr/lib/nvidia/xorg",
+        "usr/X11R6/lib64/modules/drivers",
+    ] {
+        let place = dir.path().join(place);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("nvidia_drv.so"), "x").unwrap();
+    }
+    let inventory = found(&dir);
+    let modules = inventory.driver.iter().flat_map(|d| &d.files);
+    let modules: Vec<&str> = modules
+        .filter(|f| f.kind == FileKind::XModule)
+        .map(|f| f.path.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        modules,
+        [
+            "/usr/X11R6/lib64/modules/drivers/nvidia_drv.so",
+            "/usr/lib/nvidia/xorg/nvidia_drv.so",
+            "/usr/lib/xorg/modules/drivers/nvidia_drv.so",
+            "/usr/lib/xorg/modules/extensions/libglxserver_nvidia.so.580.65.06",
+            "/usr/lib64/xorg/modules/updates/drivers/nvidia_drv.so",
+        ]
+    );
+}
+
+#[test]
+fn a_library_that_a_new_driver_brings_is_taken_by_its_version() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let name = format!("libnvidia-not-yet-known.so.{VERSION}");
+    let path = dir.path().join("usr/lib/x86_64-linux-gnu").join(&name);
+    fs::write(path, fake_driver::elf::shared_object(&name, false)).unwrap();
+    let found = found(&dir);
+    let library = file(&found, &format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
+    assert!(library.capabilities.has(Capability::Compute));
+}
+
+#[test]
+fn sockets_and_the_mps_directory_are_given_where_they_are() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    for socket in ["run/nvidia-persistenced", "run/nvidia-fabricmanager"] {
+        fs::create_dir_all(dir.path().join(socket)).unwrap();
+        std::os::unix::net::UnixListener::bind(dir.path().join(socket).join("socket")).unwrap();
+    }
+    fs::create_dir_all(dir.path().join("tmp/nvidia-mps")).unwrap();
+    let inventory = found(&dir);
+    for path in [
+        "/run/nvidia-persistenced/socket",
+        "/run/nvidia-fabricmanager/socket",
+        "/tmp/nvidia-mps",
+    ] {
+        assert_eq!(
+            file(&inventory, path).unwrap().kind,
+            FileKind::Socket,
+            "{path}"
+        );
+    }
 }
