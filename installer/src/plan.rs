@@ -1,6 +1,6 @@
 //! What `install` would do: changes with a reason each, restarts with what they stop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
@@ -313,8 +313,23 @@ fn no_driver(host: &Host) -> Error {
     }
 }
 
+/// A node that was missing, is in the spec by number, and came since makes nothing stale.
+fn with_nodes_as_stored(host: &Host, mut inventory: Inventory) -> Result<Inventory, Error> {
+    let text = host.text(Path::new(inventory_store::PATH))?;
+    let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
+    let stored = stored.filter(|s| s.freshness == inventory.freshness);
+    if let Some(stored) = stored {
+        let was_missing = |n: &PathBuf| stored.missing_nodes.contains(n);
+        if inventory.missing_nodes.iter().all(was_missing) {
+            inventory.missing_nodes = stored.missing_nodes;
+        }
+    }
+    Ok(inventory)
+}
+
 /// The CDI spec and the stored inventory, where they differ from what is there.
 pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
+    let inventory = &with_nodes_as_stored(host, inventory.clone())?;
     let spec = cdi_spec(inventory, &GenerateOptions::default())?;
     let stored = inventory_store::to_bytes(inventory)?;
     let gpus = match inventory.gpus.len() {

@@ -347,3 +347,27 @@ fn dev_char_links_are_made_for_every_node_that_is_there() {
     }
     assert_eq!(run(&[])["changed"], Value::Bool(false));
 }
+
+#[test]
+fn a_spec_is_not_stale_because_nodes_came_since() {
+    let Some(tree) = tree(&bare(), "/") else {
+        return;
+    };
+    let stale = || {
+        let out = tree.run(&["cdi", "check"]);
+        String::from_utf8(out.stdout).unwrap().contains("is stale")
+    };
+    assert_eq!(tree.code(&["cdi", "refresh"]), 0);
+    assert!(tree.read("var/run/cdi/nvidia.yaml").contains("major: 195"));
+    assert!(!stale());
+    assert_eq!(tree.code(&["system", "create-device-nodes"]), 0);
+    // What they lack is a link each, by which systemd knows them.
+    assert_eq!(tree.code(&["system", "create-dev-char-symlinks"]), 0);
+    assert!(!stale());
+    // The other way round it is: a path in the spec leads nowhere now.
+    fs::remove_dir_all(tree.path("run/gpusetup")).unwrap();
+    assert_eq!(tree.code(&["cdi", "refresh"]), 0);
+    assert!(!tree.read("var/run/cdi/nvidia.yaml").contains("major: 195"));
+    fs::remove_file(tree.path("dev/nvidia0")).unwrap();
+    assert!(stale());
+}

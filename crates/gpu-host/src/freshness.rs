@@ -57,10 +57,14 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
     features::names(root, &dev_root(root, driver_root), |name| {
         hash.add(name.as_os_str());
     });
-    for dir in [wsl::STORES, tegra::CSV_DIR] {
-        for name in names(root, Path::new(dir)) {
-            hash.add(name.as_os_str());
-        }
+    for store in names(root, Path::new(wsl::STORES)) {
+        hash.add(store.as_os_str());
+    }
+    // People edit these.
+    for list in names(root, Path::new(tegra::CSV_DIR)) {
+        hash.add(list.as_os_str());
+        let changed = root.metadata(&list).map(|m| (m.mtime(), m.mtime_nsec()));
+        hash.add(OsStr::new(&format!("{changed:?}")));
     }
     hash.0
 }

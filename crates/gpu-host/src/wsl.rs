@@ -184,7 +184,16 @@ fn driver_ver(inf: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_inf_panics(text in "(DriverVer ?= ?[0-9/]{0,4},? ?[0-9.,;]{0,30}\r?\n?){0,3}") {
+            let _ = driver_ver(&text);
+        }
+    }
 
     #[test]
     fn a_windows_version_is_the_drivers() {

@@ -3,6 +3,7 @@
 mod devices;
 mod other_vendors;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use cdi::{ContainerEdits, Device, Spec};
@@ -97,7 +98,11 @@ impl GenerateOptions {
 
 /// The spec of that mode. The same inventory gives the same text.
 pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {
-    let maker = Maker { inventory, options };
+    let maker = Maker {
+        inventory,
+        options,
+        missing: inventory.missing_nodes.iter().collect(),
+    };
     match options.mode {
         Mode::Gpu => maker.gpus(),
         Mode::Management => maker.management(),
@@ -109,6 +114,8 @@ pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec
 struct Maker<'a> {
     inventory: &'a Inventory,
     options: &'a GenerateOptions,
+    /// Host paths of nodes that are not there.
+    missing: HashSet<&'a PathBuf>,
 }
 
 impl Maker<'_> {
@@ -129,12 +136,21 @@ impl Maker<'_> {
             }
         }
         if self.options.all {
-            let parts: Vec<_> = chosen
-                .iter()
-                .filter(|one| !one.is_within_another)
-                .flat_map(|one| one.parts.iter().copied())
-                .collect();
-            let mut edits = self.edits_of(&parts);
+            let outermost = chosen.iter().filter(|one| !one.is_within_another);
+            let parts = outermost.flat_map(|one| &one.parts);
+            let mut edits = Edits::default();
+            let mut seen = HashSet::new();
+            // Each part by itself: what is looked up in all that is there already takes longer
+            // the more GPUs there are.
+            for part in parts.map(|part| self.edits_of(&[*part])) {
+                let is_new = |n: &gpu_host::DeviceNode| seen.insert(n.path.clone());
+                edits
+                    .devices
+                    .extend(part.devices.into_iter().filter(is_new));
+                edits.links.extend(part.links);
+            }
+            edits.links.sort_by(|a, b| a.path.cmp(&b.path));
+            edits.links.dedup();
             if edits == Edits::default() {
                 // A host whose GPUs are still to come; not empty, for the same reason.
                 edits.env.push(void());
@@ -152,8 +168,9 @@ impl Maker<'_> {
         shared.forbid_device_node_creation = false;
         let host = self.inventory;
         let mut nodes = Edits::default();
+        let mut seen: HashSet<_> = shared.devices.iter().map(|n| n.path.clone()).collect();
         let mut add = |node: &gpu_host::DeviceNode| {
-            if !nodes.devices.contains(node) && !shared.devices.contains(node) {
+            if seen.insert(node.path.clone()) {
                 nodes.devices.push(node.clone());
             }
         };
@@ -244,12 +261,11 @@ impl Maker<'_> {
     /// has no such node yet, because engines look at a path before they start a container.
     fn cdi(&self, edits: &Edits) -> ContainerEdits {
         let mut made = to_cdi(edits, &self.options.hook_path, Nodes::ByPath);
-        let missing = &self.inventory.missing_nodes;
-        if !missing.is_empty() {
+        if !self.missing.is_empty() {
             let numbered = to_cdi(edits, &self.options.hook_path, Nodes::Numbered);
             let nodes = made.device_nodes.iter_mut().zip(numbered.device_nodes);
             for ((by_path, numbered), node) in nodes.zip(&edits.devices) {
-                if missing.contains(&node.host_path) {
+                if self.missing.contains(&node.host_path) {
                     *by_path = numbered;
                 }
             }

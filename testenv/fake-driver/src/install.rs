@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::describe::{Description, Platform};
 use crate::elf::shared_object;
+use crate::kernel::{device_lines, pci_files, proc_files};
 use crate::parts::{
     CAPS_MAJOR, DRM_MAJOR, FILES, LIBRARIES, LIBRARIES_32, MAJOR, OWN_VERSION, PROGRAMS, UVM_MAJOR,
 };
@@ -284,97 +285,6 @@ fn nodes(made: &mut Made<'_>, description: &Description) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Files below /proc, without /proc/devices, which a running host has.
-pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
-    let version = description
-        .loaded_version
-        .as_ref()
-        .unwrap_or(&description.driver_version);
-    let mut files = vec![
-        (
-            PathBuf::from("driver/nvidia/version"),
-            format!(
-                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build  (fake-driver)\n\
-                 GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
-            ),
-        ),
-        (
-            PathBuf::from("driver/nvidia/params"),
-            "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n"
-                .into(),
-        ),
-    ];
-    let mut minors = String::from("config 1\nmonitor 2\n");
-    for (name, minor, mode) in [("config", 1, 0o400), ("monitor", 2, 0o444)] {
-        let content =
-            format!("DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n");
-        files.push((
-            format!("driver/nvidia/capabilities/mig/{name}").into(),
-            content,
-        ));
-    }
-    for gpu in &description.gpus {
-        files.push((
-            PathBuf::from(format!("driver/nvidia/gpus/{}/information", gpu.pci)),
-            format!(
-                "Model: \t\t {}\nIRQ:   \t\t 0\nGPU UUID: \t {}\nVideo BIOS: \t 96.00.74.00.01\nBus Type: \t PCIe\n\
-                 DMA Size: \t 52 bits\nDMA Mask: \t 0xfffffffffffff\nBus Location: \t {}\nDevice Minor: \t {}\n\
-                 GPU Excluded:\t No\n",
-                gpu.name, gpu.uuid, gpu.pci, gpu.minor
-            ),
-        ));
-        for slice in &gpu.mig {
-            let gi = format!("gpu{}/gi{}", gpu.minor, slice.gpu_instance);
-            let ci = format!("{gi}/ci{}", slice.compute_instance);
-            let dir = format!(
-                "driver/nvidia/capabilities/gpu{}/mig/gi{}",
-                gpu.minor, slice.gpu_instance
-            );
-            let access = [
-                (format!("{dir}/access"), gi),
-                (format!("{dir}/ci{}/access", slice.compute_instance), ci),
-            ];
-            for ((path, name), minor) in access.into_iter().zip(slice.caps(gpu.minor)) {
-                let line = format!("{name}/access {minor}\n");
-                minors.push_str(&line);
-                let content =
-                    format!("DeviceFileMinor: {minor}\nDeviceFileMode: 292\nDeviceFileModify: 1\n");
-                files.push((path.into(), content));
-            }
-        }
-    }
-    files.push(("driver/nvidia-caps/mig-minors".into(), minors));
-    files
-}
-
-/// Lines that the driver adds to /proc/devices, among the character devices.
-pub fn device_lines() -> String {
-    format!(
-        "{MAJOR} nvidia\n{MAJOR} nvidia-modeset\n{MAJOR} nvidiactl\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
-    )
-}
-
-/// Files below /sys/bus/pci/devices.
-pub fn pci_files(description: &Description) -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    for (gpu, n) in description.gpus.iter().zip(0..) {
-        let mut add =
-            |name: &str, content: String| files.push((Path::new(&gpu.pci).join(name), content));
-        add("vendor", "0x10de\n".into());
-        add("device", "0x2330\n".into());
-        add("class", "0x030200\n".into());
-        add(
-            &format!("drm/card{}/dev", n + 1),
-            format!("{DRM_MAJOR}:{}\n", n + 1),
-        );
-        add(
-            &format!("drm/renderD{}/dev", n + 129),
-            format!("{DRM_MAJOR}:{}\n", n + 129),
-        );
-    }
-    files
 }
 
 impl Made<'_> {

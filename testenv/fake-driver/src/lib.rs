@@ -6,6 +6,7 @@ pub mod describe;
 pub mod elf;
 mod extras;
 pub mod install;
+pub mod kernel;
 pub mod live;
 pub mod parts;
 mod tegra;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::describe::Description;
-use crate::install::{device_lines, pci_files, proc_files};
+use crate::kernel::{device_lines, pci_files, proc_files};
 
 const STATE: &str = "/run/fake-driver";
 const PROC_DRIVER: &str = "/proc/driver";

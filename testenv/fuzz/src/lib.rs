@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gpu_host::{Inventory, Options, PciAddress, Root, discover, distro, ldcache};
+use gpu_host::{Inventory, Options, PciAddress, Root, Source, discover, distro, ldcache};
 use gpu_inject::policy::Policy;
 use gpu_inject::request::{ContainerView, Request};
 use gpu_inject::{Edits, Library, requirements, spec};
@@ -252,6 +252,26 @@ fn proc(bytes: &[u8]) {
     at("capabilities/gpu0/mig/gi1/access", access);
     at("capabilities/gpu0/mig/gi1/ci0/access", access);
     let _ = discover(&Options::new(root()));
+    fuzzing::put(tree(), "proc/devices", params);
+    fuzzing::put(tree(), "proc/driver/nvidia-caps/mig-minors", information);
+    fuzzing::put(tree(), "list.csv", information);
+    fuzzing::put(
+        tree(),
+        "usr/lib/wsl/drivers/x.inf_amd64_0/x.inf",
+        information,
+    );
+    fuzzing::put(
+        tree(),
+        "usr/lib/wsl/drivers/x.inf_amd64_0/libcuda.so.1.1",
+        b"",
+    );
+    for source in [Source::Tegra, Source::Wsl] {
+        let _ = discover(&Options {
+            source: Some(source),
+            csv_files: vec!["/list.csv".into()],
+            ..Options::new(root())
+        });
+    }
     let params = String::from_utf8_lossy(params);
     let masked = gpu_inject::live::masked_params(&params);
     assert!(

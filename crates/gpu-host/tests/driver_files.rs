@@ -1,0 +1,347 @@
+//! Files of the driver, below any driver root. Needs root, for the nodes.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fake::{VERSION, file, found, host, options};
+use fake_driver::describe::Description;
+use gpu_host::{Capabilities, Capability, FileKind, Options, discover, mismatch};
+
+#[test]
+fn the_whole_driver_is_found_below_any_driver_root_with_the_same_container_paths() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let usual = found(&dir).driver.unwrap().files;
+    assert!(usual.len() > 50, "{}", usual.len());
+    for driver_root in ["/run/nvidia/driver", "/opt/nvidia/current", "/host"] {
+        let dir = host(&Description::of(VERSION, 1, 0), driver_root).unwrap();
+        let mut options = options(&dir);
+        options.driver_root = driver_root.into();
+        let files = discover(&options).unwrap().driver.unwrap().files;
+        let names =
+            |f: &[gpu_host::DriverFile]| f.iter().map(|f| f.path.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&files), names(&usual), "{driver_root}");
+        for file in files {
+            assert_eq!(
+                file.host_path,
+                Path::new(driver_root).join(file.path.strip_prefix("/").unwrap())
+            );
+        }
+    }
+}
+
+/// GKE's and COS's layout: bin, lib64, vulkan and firmware directly below the driver root.
+#[test]
+fn a_driver_root_with_lib64_directly_below_works() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/usr/local/nvidia") else {
+        return;
+    };
+    let root = dir.path().join("usr/local/nvidia");
+    for (from, to) in [
+        ("usr/lib/x86_64-linux-gnu", "lib64"),
+        ("usr/bin", "bin"),
+        ("usr/share/vulkan", "vulkan"),
+    ] {
+        fs::rename(root.join(from), root.join(to)).unwrap();
+    }
+    fs::remove_dir_all(root.join("usr")).unwrap();
+    fs::remove_file(root.join("etc/ld.so.cache")).unwrap();
+    let mut options = options(&dir);
+    options.driver_root = "/usr/local/nvidia".into();
+    let inventory = discover(&options).unwrap();
+    let cuda = file(&inventory, "/lib64/libcuda.so.580.65.06").unwrap();
+    assert_eq!(
+        cuda.host_path,
+        Path::new("/usr/local/nvidia/lib64/libcuda.so.580.65.06")
+    );
+    assert!(file(&inventory, "/bin/nvidia-smi").is_some());
+    // No Vulkan loader looks into /vulkan.
+    let icd = file(&inventory, "/etc/vulkan/icd.d/nvidia_icd.json").unwrap();
+    assert_eq!(
+        icd.host_path,
+        Path::new("/usr/local/nvidia/vulkan/icd.d/nvidia_icd.json")
+    );
+    assert!(mismatch(&options, &inventory).is_none());
+}
+
+#[test]
+fn libraries_of_another_version_than_the_kernel_module_are_named_with_both() {
+    let mut description = Description::of(VERSION, 1, 0);
+    description.loaded_version = Some("570.10.01".into());
+    let Some(dir) = host(&description, "/") else {
+        return;
+    };
+    let said = mismatch(&options(&dir), &found(&dir)).unwrap().to_string();
+    assert!(
+        said.contains("570.10.01") && said.contains(VERSION),
+        "{said}"
+    );
+}
+
+#[test]
+fn libraries_below_another_driver_root_are_pointed_at() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/run/nvidia/driver") else {
+        return;
+    };
+    let options = options(&dir);
+    let said = mismatch(&options, &discover(&options).unwrap())
+        .unwrap()
+        .to_string();
+    assert!(said.contains("--driver-root /run/nvidia/driver"), "{said}");
+    let right = Options {
+        driver_root: "/run/nvidia/driver".into(),
+        ..options
+    };
+    assert_eq!(mismatch(&right, &discover(&right).unwrap()), None);
+}
+
+#[test]
+fn firmware_is_taken_from_where_the_kernel_takes_it() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/run/nvidia/driver") else {
+        return;
+    };
+    let mut options = options(&dir);
+    options.driver_root = "/run/nvidia/driver".into();
+    let firmware = |options: &Options| -> Vec<PathBuf> {
+        let files = discover(options).unwrap().driver.unwrap().files;
+        let files = files.into_iter().filter(|f| f.kind == FileKind::Firmware);
+        files.map(|f| f.path).collect()
+    };
+    assert_eq!(
+        firmware(&options)[0],
+        Path::new("/lib/firmware/nvidia/580.65.06/gsp_ga10x.bin")
+    );
+    let root = dir.path().join("run/nvidia/driver");
+    let place = |path: &str| {
+        let dir = root.join(path).join("nvidia").join(VERSION);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("gsp_x.bin"), "x").unwrap();
+    };
+    place("lib/firmware/updates");
+    assert_eq!(
+        firmware(&options),
+        [Path::new(
+            "/lib/firmware/updates/nvidia/580.65.06/gsp_x.bin"
+        )]
+    );
+    place("var/firmware");
+    let parameter = dir.path().join("sys/module/firmware_class/parameters");
+    fs::create_dir_all(&parameter).unwrap();
+    fs::write(parameter.join("path"), "/run/nvidia/driver/var/firmware\n").unwrap();
+    assert_eq!(
+        firmware(&options),
+        [Path::new("/var/firmware/nvidia/580.65.06/gsp_x.bin")]
+    );
+}
+
+#[test]
+fn only_nvidias_own_egl_platforms_and_both_data_directories() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let share = dir.path().join("usr/share");
+    fs::write(share.join("egl/egl_external_platform.d/50_mesa.json"), "{}").unwrap();
+    let local = dir.path().join("usr/local/share/vulkan/icd.d");
+    fs::create_dir_all(&local).unwrap();
+    fs::write(local.join("nvidia_icd.x86_64.json"), "{}").unwrap();
+    let inventory = found(&dir);
+    assert!(
+        file(
+            &inventory,
+            "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json"
+        )
+        .is_some()
+    );
+    assert!(
+        file(
+            &inventory,
+            "/usr/share/egl/egl_external_platform.d/50_mesa.json"
+        )
+        .is_none()
+    );
+    assert!(
+        file(
+            &inventory,
+            "/usr/local/share/vulkan/icd.d/nvidia_icd.x86_64.json"
+        )
+        .is_some()
+    );
+}
+
+#[test]
+fn search_paths_are_looked_at_too() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let move_to = |from: &str, to: &str| {
+        let to = dir.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(dir.path().join(from), to).unwrap();
+    };
+    move_to("usr/lib/x86_64-linux-gnu", "srv/nvidia/libs");
+    move_to("usr/share/vulkan", "srv/nvidia/data/vulkan");
+    fs::remove_file(dir.path().join("etc/ld.so.cache")).unwrap();
+    let mut options = options(&dir);
+    assert!(
+        file(
+            &discover(&options).unwrap(),
+            "/srv/nvidia/libs/libcuda.so.580.65.06"
+        )
+        .is_none()
+    );
+    options.library_search = vec!["/srv/nvidia/libs".into()];
+    options.config_search = vec!["/srv/nvidia/data".into()];
+    let inventory = discover(&options).unwrap();
+    assert!(file(&inventory, "/srv/nvidia/libs/libcuda.so.580.65.06").is_some());
+    assert!(
+        file(
+            &inventory,
+            "/srv/nvidia/libs/vdpau/libvdpau_nvidia.so.580.65.06"
+        )
+        .is_some()
+    );
+    assert!(file(&inventory, "/etc/vulkan/icd.d/nvidia_icd.json").is_some());
+}
+
+#[test]
+fn thirty_two_bit_libraries_need_compat32_besides() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let inventory = found(&dir);
+    let library = file(&inventory, "/usr/lib/i386-linux-gnu/libcuda.so.580.65.06").unwrap();
+    assert_eq!(library.kind, FileKind::Library32);
+    assert_eq!(
+        library.capabilities,
+        Capabilities::of(&[Capability::Compute, Capability::Compat32])
+    );
+    let files = &inventory.driver.as_ref().unwrap().files;
+    assert_eq!(
+        files
+            .iter()
+            .filter(|f| f.kind == FileKind::Library32)
+            .count(),
+        6
+    );
+}
+
+#[test]
+fn opengl_of_drivers_before_glvnd_is_told_from_mesas_by_its_version() {
+    let Some(dir) = host(&Description::of("340.108", 1, 0), "/") else {
+        return;
+    };
+    let lib = dir.path().join("usr/lib/x86_64-linux-gnu");
+    for name in [
+        "libGL.so.340.108",
+        "libEGL.so.340.108",
+        "libGL.so.1.7.0",
+        "libEGL.so.1.1.0",
+    ] {
+        fs::write(lib.join(name), fake_driver::elf::shared_object(name, false)).unwrap();
+    }
+    let inventory = found(&dir);
+    let has = |name: &str| file(&inventory, &format!("/usr/lib/x86_64-linux-gnu/{name}")).is_some();
+    assert!(has("libGL.so.340.108") && has("libEGL.so.340.108"));
+    assert!(!has("libGL.so.1.7.0") && !has("libEGL.so.1.1.0"));
+}
+
+#[test]
+fn programs_come_with_what_they_are_for() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let inventory = found(&dir);
+    let of = |name: &str| {
+        file(&inventory, &format!("/usr/bin/{name}"))
+            .unwrap()
+            .capabilities
+    };
+    assert!(
+        of("nvidia-smi").has(Capability::Utility) && !of("nvidia-smi").has(Capability::Compute)
+    );
+    assert!(
+        of("nvidia-imex").has(Capability::Compute)
+            && of("nvidia-imex-ctl").has(Capability::Utility)
+    );
+    assert!(of("nvidia-cuda-mps-server").has(Capability::Compute));
+    assert!(
+        of("nvidia-xconfig").has(Capability::Display)
+            && !of("nvidia-xconfig").has(Capability::Utility)
+    );
+    // It makes device nodes as root.
+    fs::write(dir.path().join("usr/bin/nvidia-modprobe"), "").unwrap();
+    assert!(file(&found(&dir), "/usr/bin/nvidia-modprobe").is_none());
+}
+
+#[test]
+fn x_modules_are_found_where_distributions_put_them() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    for place in [
+        "usr/lib64/xorg/modules/updates/drivers",
+        "usr/lib/nvidia/xorg",
+        "usr/X11R6/lib64/modules/drivers",
+    ] {
+        let place = dir.path().join(place);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("nvidia_drv.so"), "x").unwrap();
+    }
+    let inventory = found(&dir);
+    let modules = inventory.driver.iter().flat_map(|d| &d.files);
+    let modules: Vec<&str> = modules
+        .filter(|f| f.kind == FileKind::XModule)
+        .map(|f| f.path.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        modules,
+        [
+            "/usr/X11R6/lib64/modules/drivers/nvidia_drv.so",
+            "/usr/lib/nvidia/xorg/nvidia_drv.so",
+            "/usr/lib/xorg/modules/drivers/nvidia_drv.so",
+            "/usr/lib/xorg/modules/extensions/libglxserver_nvidia.so.580.65.06",
+            "/usr/lib64/xorg/modules/updates/drivers/nvidia_drv.so",
+        ]
+    );
+}
+
+#[test]
+fn a_library_that_a_new_driver_brings_is_taken_by_its_version() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    let name = format!("libnvidia-not-yet-known.so.{VERSION}");
+    let path = dir.path().join("usr/lib/x86_64-linux-gnu").join(&name);
+    fs::write(path, fake_driver::elf::shared_object(&name, false)).unwrap();
+    let found = found(&dir);
+    let library = file(&found, &format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
+    assert!(library.capabilities.has(Capability::Compute));
+}
+
+#[test]
+fn sockets_and_the_mps_directory_are_given_where_they_are() {
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    for socket in ["run/nvidia-persistenced", "run/nvidia-fabricmanager"] {
+        fs::create_dir_all(dir.path().join(socket)).unwrap();
+        std::os::unix::net::UnixListener::bind(dir.path().join(socket).join("socket")).unwrap();
+    }
+    fs::create_dir_all(dir.path().join("tmp/nvidia-mps")).unwrap();
+    let inventory = found(&dir);
+    for path in [
+        "/run/nvidia-persistenced/socket",
+        "/run/nvidia-fabricmanager/socket",
+        "/tmp/nvidia-mps",
+    ] {
+        assert_eq!(
+            file(&inventory, path).unwrap().kind,
+            FileKind::Socket,
+            "{path}"
+        );
+    }
+}
