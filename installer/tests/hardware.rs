@@ -371,3 +371,23 @@ fn a_spec_is_not_stale_because_nodes_came_since() {
     fs::remove_file(tree.path("dev/nvidia0")).unwrap();
     assert!(stale());
 }
+
+#[test]
+fn detect_names_libraries_that_are_not_of_the_loaded_module() {
+    let description = Description {
+        loaded_version: Some("570.10.01".into()),
+        ..Description::of("580.65.06", 1, 0)
+    };
+    let Some(tree) = tree(&description, "/") else {
+        return;
+    };
+    let out = tree.run(&["detect"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        said.contains("570.10.01") && said.contains("580.65.06") && said.contains("reboot"),
+        "{said}"
+    );
+    let out = tree.run(&["detect", "--json"]);
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(document["driver_mismatch"].is_string(), "{document}");
+}

@@ -157,29 +157,36 @@ fn elsewhere(root: &Root, look: &Look, policy: &Policy) -> Result<Inventory, Err
     {
         return Ok(stored);
     }
-    if let Some(cache) = &look.ld_cache {
-        check_cache(
+    let library_search = match &look.ld_cache {
+        Some(cache) => directories_of(
             root,
             &driver_root.join(cache.strip_prefix("/").unwrap_or(cache)),
-        )?;
-    }
+        )?,
+        None => Vec::new(),
+    };
     let options = Options {
         driver_root: driver_root.clone(),
+        library_search,
         nvml: false,
         ..Options::new(root.clone())
     };
     Ok(discover(&options)?)
 }
 
-/// Discovery looks into the usual directories besides those the usual cache names; a cache
-/// that somebody names must at least be one.
-fn check_cache(root: &Root, path: &Path) -> Result<(), Error> {
+/// The directories that a loader cache names, which are looked at before the usual ones.
+fn directories_of(root: &Root, path: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::Host {
         path: path.to_owned(),
         source,
     };
     let bytes = root.read(path).map_err(failed)?;
-    ldcache::parse(&bytes)
-        .map(drop)
-        .map_err(|e| failed(io::Error::other(e)))
+    let entries = ldcache::parse(&bytes).map_err(|e| failed(io::Error::other(e)))?;
+    let parents = entries.iter().filter_map(|e| e.path.parent());
+    let mut found: Vec<PathBuf> = Vec::new();
+    for parent in parents {
+        if found.last().is_none_or(|last| last != parent) && !found.iter().any(|d| d == parent) {
+            found.push(parent.to_owned());
+        }
+    }
+    Ok(found)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gpu_host::Root;
-use gpu_inject::policy::Policy;
+use gpu_inject::policy::{Level, Policy};
 use gpu_inject::request::{ContainerView, Request};
 use gpu_inject::{Error, inventory_store, live, plan};
 
@@ -64,7 +64,12 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
         Some(path) => Policy::load_from(&root, path)?,
         None => Policy::load(&root)?,
     };
+    let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
     let request = Request::read(ContainerView::new(&spec), &policy)?;
+    for warning in &request.warnings {
+        log::warning(warning);
+        journal.note(Level::Warning, warning);
+    }
     if !request.is_some() {
         return Ok(());
     }
@@ -81,6 +86,16 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
         no_cgroups: policy.no_cgroups,
         ..live::Target::default()
     };
-    log::notes(&live::inject(&target, &edits)?);
-    Ok(())
+    let done = live::inject(&target, &edits);
+    match &done {
+        Ok(notes) => {
+            log::notes(notes);
+            journal.note(
+                Level::Info,
+                &format!("process {} has {:?}", target.pid, request.visible),
+            );
+        }
+        Err(e) => journal.note(Level::Error, &e.to_string()),
+    }
+    done.map(drop)
 }

@@ -1,9 +1,9 @@
 //! The stored inventory, so that a container start need not look at the host.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gpu_host::{Inventory, Options, Root, discover};
+use gpu_host::{Inventory, Options, Root, Source, discover, platform};
 
 use crate::error::Error;
 use crate::policy::Policy;
@@ -48,10 +48,57 @@ pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     if let Some(inventory) = load(root) {
         return Ok(inventory);
     }
+    let csv_files = csv_files(root, policy);
     let options = Options {
         driver_root: policy.driver_root.clone(),
         nvml: false,
+        source: (!csv_files.is_empty()).then_some(Source::Tegra),
+        csv_files,
         ..Options::new(root.clone())
     };
     Ok(discover(&options)?)
+}
+
+/// A Tegra's lists, where the policy has them elsewhere than discovery looks by itself.
+fn csv_files(root: &Root, policy: &Policy) -> Vec<PathBuf> {
+    if policy.csv_dir == Policy::default().csv_dir || platform::detect(root).jetson.is_none() {
+        return Vec::new();
+    }
+    let names = root.read_dir(&policy.csv_dir).unwrap_or_default();
+    let paths = names.iter().map(|name| policy.csv_dir.join(name));
+    paths
+        .filter(|p| p.extension().is_some_and(|e| e == "csv"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_tegras_lists_are_where_the_policy_says() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.7\n"),
+            ("lists/a.csv", "lib, /usr/lib/libtegra.so.1\n"),
+            ("usr/lib/libtegra.so.1", "a library"),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let mut policy = Policy::default();
+        let files = |policy: &Policy| {
+            let found = current(&root, policy).unwrap();
+            found.driver.map_or(0, |d| d.files.len())
+        };
+        assert_eq!(files(&policy), 0);
+        policy.csv_dir = "/lists".into();
+        assert!(files(&policy) > 0);
+        fs::remove_file(dir.path().join("etc/nv_tegra_release")).unwrap();
+        assert_eq!(files(&policy), 0);
+    }
 }

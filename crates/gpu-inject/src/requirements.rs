@@ -99,7 +99,11 @@ fn holds(condition: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bo
     let pair = |(major, minor): (u32, u32)| format!("{major}.{minor}");
     let holds = match name.to_ascii_lowercase().as_str() {
         "cuda" => compare_to(driver.and_then(|d| d.cuda).map(pair), operator, value),
-        "driver" => compare_to(driver.map(|d| d.version.clone()), operator, value),
+        "driver" => {
+            // Some hosts of WSL and some Tegras do not tell it.
+            let version = driver.map(|d| d.version.clone()).filter(|v| !v.is_empty());
+            compare_to(version, operator, value)
+        }
         "arch" => compare_to(
             gpu.and_then(|g| g.compute_capability).map(pair),
             operator,
@@ -304,6 +308,8 @@ mod tests {
             check(&list, &host, &[&host.gpus[0]]).unwrap();
             check(&list, &host, &[]).unwrap();
         }
+        host.driver = Some(gpu_host::Driver::default());
+        check(&["driver>=999".to_owned()], &host, &[]).unwrap();
     }
 
     #[test]

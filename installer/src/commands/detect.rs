@@ -77,6 +77,7 @@ fn document(
         "init": init::detect(root),
         "platform": platform::detect(root),
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
+        "driver_mismatch": mismatch(host, inventory),
         "gpus": inventory.gpus,
         "engines": facts,
         "foreign": foreign,
@@ -117,6 +118,9 @@ fn text(
         let _ = writeln!(out, "           {warning}");
     }
     let _ = writeln!(out, "  Driver   {}", driver(host, inventory));
+    if let Some(mismatch) = mismatch(host, inventory) {
+        let _ = writeln!(out, "           {mismatch}");
+    }
     let mut label = "Engines";
     for engine in engines {
         let f = engine.facts();
@@ -149,6 +153,15 @@ fn text(
     }
     out.push('\n');
     out
+}
+
+/// Libraries that are not of the loaded module, so that no container would get a working driver.
+fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
+    let options = gpu_host::Options {
+        driver_root: host.driver_root.clone(),
+        ..gpu_host::Options::new(host.root().clone())
+    };
+    gpu_host::mismatch(&options, inventory).map(|m| m.to_string())
 }
 
 fn driver(host: &Host, inventory: &Inventory) -> String {

@@ -1,11 +1,18 @@
-//! `--load-kmods`: the driver's kernel modules, where the host has not loaded them.
+//! `--load-kmods`: the driver's kernel modules, where the host has not loaded them, and their
+//! device nodes, where it has not made them.
 //!
 //! The one place of this program that starts another, and only where a module is missing:
 //! on a host whose driver is up nothing is run. What goes wrong is for the log, as with the
 //! peer: the driver's absence is told in the next step anyway.
 
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{fs, io};
+
+use gpu_host::{DeviceNode, Inventory};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::log::Log;
 use super::options::Global;
@@ -35,6 +42,45 @@ pub(super) fn load(global: &Global, log: &Log) {
     } else {
         log.info(format!("loaded kernel modules {}", missing.join(" ")));
     }
+}
+
+/// Makes the nodes that the driver's modules have and the host's /dev lacks, as
+/// nvidia-modprobe does.
+pub(super) fn make_nodes(inventory: &Inventory, log: &Log) {
+    let controls = inventory.control_nodes.iter().map(|c| &c.node);
+    let gpus = inventory.gpus.iter().flat_map(|gpu| {
+        let slices = gpu.mig.iter().flat_map(|slice| &slice.nodes);
+        std::iter::once(&gpu.node).chain(slices)
+    });
+    let missing = controls
+        .chain(gpus)
+        .filter(|n| inventory.missing_nodes.contains(&n.host_path));
+    for node in missing {
+        let path = &node.host_path;
+        match make(node) {
+            Ok(()) => log.info(format!("made {}", path.display())),
+            Err(e) => log.warn(format!("cannot make {}: {e}", path.display())),
+        }
+    }
+}
+
+fn make(node: &DeviceNode) -> io::Result<()> {
+    if let Some(dir) = node.host_path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mode = Mode::from_bits_truncate(node.mode & 0o777);
+    let number = makedev(node.major.into(), node.minor.into());
+    match mknod(&node.host_path, SFlag::S_IFCHR, mode, number) {
+        // Somebody else has made it meanwhile.
+        Err(Errno::EEXIST) => return Ok(()),
+        other => other?,
+    }
+    chown(&node.host_path, Some(node.uid), Some(node.gid))?;
+    // Whatever the umask has left of it.
+    fs::set_permissions(
+        &node.host_path,
+        fs::Permissions::from_mode(node.mode & 0o777),
+    )
 }
 
 fn modprobe(global: &Global, modules: &[&str]) -> Result<(), String> {

@@ -244,6 +244,9 @@ fn inventory(global: &Global, log: &Log) -> Result<Inventory, Failure> {
         inventory.driver_root.display(),
         inventory.gpus.len()
     ));
+    if global.load_kmods {
+        kmods::make_nodes(inventory, log);
+    }
     Ok(inventory.clone())
 }
 

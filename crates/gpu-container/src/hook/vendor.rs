@@ -34,7 +34,7 @@ fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
         return Ok(());
     }
     let rootfs = rootfs(&flags.state()?)?;
-    match name {
+    let done = match name {
         "create-symlinks" => flags
             .all("link")
             .try_for_each(|link| symlink(&rootfs, link)),
@@ -46,7 +46,9 @@ fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
         "update-application-profile" => prepare::write_profile(&rootfs, None, true),
         "disable-device-node-modification" => live::forbid_device_nodes(&rootfs),
         _ => chmod(&rootfs, flags),
-    }
+    };
+    log::notes(&rootfs.notes());
+    done
 }
 
 /// `target::link`. A file or directory that the image has there stays, with a warning;

@@ -48,6 +48,11 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     for one in &selection.picked {
         device(&mut edits, *one, capabilities);
     }
+    if request.all_lists {
+        for file in &inventory.tegra_more {
+            add_file(&mut edits, file);
+        }
+    }
     extras::mig_control(&mut edits, inventory, request, &selection)?;
     let features: BTreeSet<_> = request
         .features

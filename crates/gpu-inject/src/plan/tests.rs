@@ -390,6 +390,28 @@ fn cuda_compatibility_goes_with_compute_unless_policy_says_no() {
     );
 }
 
+#[test]
+fn a_jetpack_image_that_wants_all_lists_gets_the_files_beyond_the_base_ones() {
+    let mut host = host();
+    host.source = Source::Tegra;
+    host.tegra_more = vec![DriverFile {
+        kind: FileKind::Library,
+        path: "/usr/lib/libextra.so.1".into(),
+        host_path: "/usr/lib/libextra.so.1".into(),
+        capabilities: Capabilities::ALL,
+        soname: None,
+        links: Vec::new(),
+    }];
+    let mut request = Request {
+        visible: Visible::All,
+        ..Request::default()
+    };
+    let mounts = |r: &Request| plan(&host, r, &Policy::default()).unwrap().mounts.len();
+    assert_eq!(mounts(&request), 0);
+    request.all_lists = true;
+    assert_eq!(mounts(&request), 1);
+}
+
 proptest! {
     #[test]
     fn never_a_gpu_that_was_not_asked_for(asked in "([0-3](:[0-2])?|GPU-[0-3]abc|MIG-[01][01]|[a-z]{1,3})") {

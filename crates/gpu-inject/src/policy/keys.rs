@@ -47,7 +47,7 @@ pub const KEYS: [Key; 38] = [
     ),
     unused(
         "nvidia-container-cli.load-kmods",
-        "a container start loads no kernel modules; the host's own start does",
+        "the distribution loads the modules; gpusetup-cdi.service makes missing nodes when the host starts",
     ),
     unused("nvidia-container-cli.no-pivot", NO_LDCONFIG),
     used("nvidia-container-cli.no-cgroups"),

@@ -57,6 +57,9 @@ pub struct Request {
     pub mig_config: bool,
     /// `NVIDIA_MIG_MONITOR_DEVICES=all`: may watch all slices.
     pub mig_monitor: bool,
+    /// `NVIDIA_REQUIRE_JETPACK=csv-mounts=all`: of a Tegra, what all of its lists have and not
+    /// the base ones alone.
+    pub all_lists: bool,
     /// What is asked for and passed over, a sentence each, for a log.
     pub warnings: Vec<String>,
 }
@@ -99,6 +102,7 @@ impl Request {
             imex: channels(container, policy, &mounted, &mut warnings)?,
             mig_config: mig(container, "NVIDIA_MIG_CONFIG_DEVICES", &mut warnings)?,
             mig_monitor: mig(container, "NVIDIA_MIG_MONITOR_DEVICES", &mut warnings)?,
+            all_lists: container.env("NVIDIA_REQUIRE_JETPACK") == Some("csv-mounts=all"),
             warnings,
         })
     }
