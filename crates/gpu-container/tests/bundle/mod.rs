@@ -313,6 +313,13 @@ impl Place {
         ));
     }
 
+    /// From now on the `n`th of these system calls of a hook fails so.
+    pub(crate) fn fails(&self, call: &str, n: u32, error: &str) {
+        self.inject(&format!(
+            "-e trace={call} -e inject={call}:error={error}:when={n}"
+        ));
+    }
+
     fn inject(&self, options: &str) {
         fs::write(self.path("injection"), options).unwrap();
     }

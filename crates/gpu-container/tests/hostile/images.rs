@@ -378,6 +378,22 @@ pub(crate) const IMAGES: &[Image] = &[
         user_namespace,
     ),
     configured(
+        "libraries-in-an-idmapped-volume",
+        Either,
+        |s| {
+            for path in ["", "bin", "etc", "tmp", "bin/busybox"] {
+                chown(s.rootfs.join(path), Some(100_000), Some(100_000)).unwrap();
+            }
+            s.link(&s.libraries, "/volume");
+            fs::create_dir_all(s.at("the-volume")).unwrap();
+        },
+        |c, s| {
+            user_namespace(c, s);
+            let volume = s.rootfs.join("the-volume").display().to_string();
+            mount(c, &volume, "/volume", &["bind", "idmap"]);
+        },
+    ),
+    configured(
         "user-namespace-where-etc-is-nobodys",
         StartsByPrestart,
         |s| {

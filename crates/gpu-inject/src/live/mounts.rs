@@ -193,6 +193,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nodes_that_the_caller_has_made_are_not_taken() {
+        let node = gpu_host::DeviceNode {
+            path: "/dev/nvidia0".into(),
+            host_path: "/not/there".into(),
+            major: 195,
+            minor: 0,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        };
+        let edits = Edits {
+            devices: vec![node],
+            ..Edits::default()
+        };
+        assert!(take(&edits, false).unwrap().is_empty());
+        assert!(take(&edits, true).is_err());
+    }
+
+    #[test]
     fn only_the_one_parameter_changes() {
         let text = "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\n";
         assert_eq!(masked_params(text), text.replace("Files: 1", "Files: 0"));

@@ -10,7 +10,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
@@ -49,11 +50,11 @@ fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let inner = path.strip_prefix("/").unwrap_or(path);
-    let inner = if inner.as_os_str().is_empty() {
+    // An absolute path is one of the root's.
+    let inner = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {
-        inner
+        path
     };
     let mut tries = 0;
     loop {
@@ -73,6 +74,9 @@ fn by_walk(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
     push(&mut todo, path);
     let mut links = 0;
     while let Some(part) = todo.pop() {
+        if part == "." {
+            continue;
+        }
         if part == ".." {
             if way.len() > 1 {
                 way.pop();
@@ -113,14 +117,14 @@ fn at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     fcntl::openat(dir, name, flags, Mode::empty())
 }
 
+/// A slash at the end asks for a directory, as `/.` does. `Path` would drop both.
 fn push(todo: &mut Vec<OsString>, path: &Path) {
-    for part in path.components().rev() {
-        match part {
-            Component::Normal(name) => todo.push(name.to_owned()),
-            Component::ParentDir => todo.push("..".into()),
-            _ => {}
-        }
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.ends_with(b"/") {
+        todo.push(".".into());
     }
+    let parts = bytes.split(|b| *b == b'/').filter(|p| !p.is_empty());
+    todo.extend(parts.rev().map(|p| OsStr::from_bytes(p).to_owned()));
 }
 
 #[cfg(test)]
@@ -130,8 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// Where the tree says each path leads, by inode, or the error: the same by both ways. (A
-    /// `/.` behind a file is the one that differs: `Path` drops it.)
+    /// Where the tree says each path leads, by inode, or the error: the same by both ways.
     #[test]
     fn both_ways_lead_to_the_same_place() {
         let dir = tempfile::tempdir().unwrap();
@@ -150,6 +153,9 @@ mod tests {
             ("two", "one"),
             ("dangling", "/not/there"),
             ("to-file", "a/file"),
+            ("slash", "a/file/"),
+            ("dot", "a/file/."),
+            ("dir-slash", "a/b//"),
             ("self", "."),
             ("root", "/"),
             ("new\nline", "a"),
@@ -191,6 +197,15 @@ mod tests {
             "root/root/../a",
             "new\nline/b",
             "none",
+            "a/file/",
+            "a/file/.",
+            "to-file/",
+            "/to-file/.",
+            "a/",
+            "a/.",
+            "slash",
+            "dot",
+            "dir-slash",
             "none/..",
             "a/../a/../../a/b",
             "chain5",
