@@ -24,7 +24,7 @@ pub(crate) const CVES: &[Image] = &[
                 Scene::far_up(&scene.canary.join("secret")),
             );
         },
-        env: &[("CUDA_VERSION", "13.9")],
+        env: &[("CUDA_VERSION", "13.9"), ("NVIDIA_DISABLE_REQUIRE", "1")],
         config: None,
         outcome: Outcome::Starts,
     },
@@ -40,7 +40,7 @@ pub(crate) const CVES: &[Image] = &[
             );
             scene.link("usr/local/cuda-13.9", "/proc/self/root");
         },
-        env: &[("CUDA_VERSION", "13.9")],
+        env: &[("CUDA_VERSION", "13.9"), ("NVIDIA_DISABLE_REQUIRE", "1")],
         config: None,
         outcome: Outcome::Starts,
     },
