@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bundle::canary::{self, SECRET};
-use bundle::{Below, Place, WAYS, can_run, make_nodes, text};
+use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
 use nix::dir::Dir;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
@@ -76,14 +76,14 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     let script = format!(
         "echo STARTED; busybox timeout 20 busybox find /usr /etc -type f -size -64 -exec busybox grep -l {SECRET} {{}} + && echo LEAKED"
     );
-    let (mut total, mut started, mut failures) = (0, 0, Vec::new());
+    let (mut total, mut started, mut by_runc, mut failures) = (0, 0, 0, Vec::new());
     let swapped = AtomicUsize::new(0);
     for way in WAYS {
         let place = Place::new(&format!("race-{way:?}"));
         canary::make(&place.path("canary"));
         make_nodes(&place);
         make(&place);
-        let before = canary::look(&place);
+        let mut before = canary::look(&place);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for (dir, one, other) in SWAPS {
@@ -120,6 +120,10 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                         "{way:?}: the container could read the secret: {out}"
                     ));
                 }
+                // On this way the mounts are ours, and so is all that is made for them.
+                if way != Way::Prestart {
+                    by_runc += canary::forgive_runc(&place, &mut before);
+                }
                 failures.extend(canary::differences(&before, &canary::look(&place)));
                 if !failures.is_empty() {
                     failures.push(out);
@@ -128,6 +132,9 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
             }
             over.store(true, Ordering::Relaxed);
         });
+    }
+    if by_runc > 0 {
+        println!("empty files made by this runc itself (CVE-2024-45310): {by_runc}");
     }
     println!(
         "starts: {total}, started: {started}, changes meanwhile: {}, escapes: {}",
