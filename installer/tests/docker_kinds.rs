@@ -196,7 +196,7 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
     let open = || fs::Permissions::from_mode(0o755);
     fs::set_permissions(home.path(), open()).unwrap();
     let program = home.path().join("gpusetup");
-    fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
+    fixture::copy_program(env!("CARGO_BIN_EXE_gpusetup"), &program);
     fs::set_permissions(&program, open()).unwrap();
     let as_nobody = |args: &[&str]| {
         let out = Command::new(&program)

@@ -177,7 +177,7 @@ fn what_may_not_be_read_is_told() {
     let bin = tempfile::tempdir().unwrap();
     mode(bin.path(), 0o755);
     let program = bin.path().join("gpusetup");
-    fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
+    fixture::copy_program(env!("CARGO_BIN_EXE_gpusetup"), &program);
     let closed = [
         "etc/docker/daemon.json",
         "etc/docker",

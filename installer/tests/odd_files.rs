@@ -289,7 +289,7 @@ fn who_may_not_write_is_told_and_nothing_changes() {
     let bin = tempfile::tempdir().unwrap();
     fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
     let program = bin.path().join("gpusetup");
-    fs::copy(BIN, &program).unwrap();
+    fixture::copy_program(BIN, &program);
     fs::set_permissions(tree.path(""), Permissions::from_mode(0o755)).unwrap();
     let nobody = |args: &[&str]| {
         let mut command = Command::new(&program);

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -116,9 +116,18 @@ impl Place {
     }
 
     pub(crate) fn program(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a fork of a test beside this one would keep a descriptor that
+        // we write by, and then the program is busy (ETXTBSY).
+        let made = Command::new("sh")
+            .args([
+                "-c",
+                "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"",
+                "sh",
+                text,
+            ])
+            .arg(self.path(name))
+            .status();
+        assert!(made.unwrap().success());
     }
 
     /// Writes config.toml with these keys at its top.
