@@ -38,6 +38,9 @@ pub struct Docker {
     config: PathBuf,
     unit: Unit,
     client: Client,
+    /// What the daemon said when it was found; `None` where none runs. Plans are made of it, and
+    /// nothing else: whatever is asked after a change is asked anew.
+    info: Option<Info>,
     /// Whose it is, where it is rootless.
     user: Option<User>,
     /// It cannot see CDI specs, whatever its file says.
@@ -104,6 +107,7 @@ impl Docker {
         let client = Client::new(host, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
         let version = installed_version(host, program);
+        let info = host.is_live().then(|| client.info(host).ok()).flatten();
         let notes = file
             .map(|f| existing::dangling(host, &f))
             .unwrap_or_default();
@@ -114,7 +118,7 @@ impl Docker {
                     None => "docker".into(),
                 },
                 standing: Standing::Ours,
-                running: host.is_live().then(|| client.info(host).is_ok()),
+                running: host.is_live().then_some(info.is_some()),
                 config: Some(config.clone()),
                 configured: false,
                 notes,
@@ -124,6 +128,7 @@ impl Docker {
             config,
             unit,
             client,
+            info,
             user,
             is_blind,
         }
@@ -265,7 +270,7 @@ impl Engine for Docker {
         if !host.is_live() {
             return restart;
         }
-        let Ok(info) = self.client.info(host) else {
+        let Some(info) = &self.info else {
             return Activation {
                 effect: "it does not run now; this starts it".into(),
                 ..restart
@@ -274,7 +279,7 @@ impl Engine for Docker {
         let running = containers::running(host, &self.client).unwrap_or_default();
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
-            && reload::is_enough(changes, &self.unit, &info)
+            && reload::is_enough(changes, &self.unit, info)
             && drop_in::is_started_with(host, &self.unit, &self.pidfile(host))
         {
             return Activation {
