@@ -18,12 +18,17 @@ for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
 ln -sfn ../../../bin/gpusetup "$lib/bin/nvidia-ctk"
-install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
-    "$dest/usr/lib/systemd/system/gpusetup-cdi.service"
+units=$dest/usr/lib/systemd/system
+# Wanted by links of ours, not enabled: nothing is written to /etc, and `systemctl mask` is the
+# user's way to say no.
+install -d -m 755 "$units/multi-user.target.wants"
+for unit in gpusetup-cdi.service gpusetup-cdi.path; do
+    install -D -m 644 "$top/packaging/systemd/$unit" "$units/$unit"
+    ln -sfn "../$unit" "$units/multi-user.target.wants/$unit"
+done
+install -D -m 644 "$top/packaging/udev/60-gpusetup-cdi.rules" "$dest/usr/lib/udev/rules.d/60-gpusetup-cdi.rules"
 install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfiles.d/gpusetup.conf"
-# Always wanted: it does nothing before `gpusetup install` has left a receipt.
-install -d -m 755 "$dest/usr/lib/systemd/system/multi-user.target.wants"
-ln -sfn ../gpusetup-cdi.service "$dest/usr/lib/systemd/system/multi-user.target.wants/gpusetup-cdi.service"
+install -D -m 644 "$top/packaging/selinux/gpu-container.cil" "$dest/usr/share/selinux/packages/gpu-container.cil"
 # For C programs; the demo and the hosts of the tests do without.
 if [ -e "$bin/libgpucontainer.so.1.0.0" ]; then
     "$top/packaging/stage-library.sh" "$dest" "$bin"
