@@ -18,17 +18,27 @@ for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
 ln -sfn ../../../bin/gpusetup "$lib/bin/nvidia-ctk"
-units=$dest/usr/lib/systemd/system
+put() { # put DIRECTORY FILE…: those that are there
+    local directory=$1 file
+    shift
+    for file in "$@"; do
+        [ ! -e "$file" ] || install -D -m 644 "$file" "$dest$directory/$(basename "$file")"
+    done
+}
+from=$top/packaging
+units=/usr/lib/systemd/system
+put $units "$from"/systemd/*.service "$from"/systemd/*.path "$from"/systemd/*.timer
+put /usr/lib/systemd/system-preset "$from"/systemd/*.preset
+put /usr/lib/udev/rules.d "$from"/udev/*.rules
+put /usr/lib/tmpfiles.d "$from"/tmpfiles.d/*.conf
+put /usr/lib/sysusers.d "$from"/sysusers.d/*.conf
+put /usr/share/selinux/packages "$from"/selinux/*.cil
 # Wanted by links of ours, not enabled: nothing is written to /etc, and `systemctl mask` is the
 # user's way to say no.
-install -d -m 755 "$units/multi-user.target.wants"
+install -d -m 755 "$dest$units/multi-user.target.wants"
 for unit in gpusetup-cdi.service gpusetup-cdi.path; do
-    install -D -m 644 "$top/packaging/systemd/$unit" "$units/$unit"
-    ln -sfn "../$unit" "$units/multi-user.target.wants/$unit"
+    ln -sfn "../$unit" "$dest$units/multi-user.target.wants/$unit"
 done
-install -D -m 644 "$top/packaging/udev/60-gpusetup-cdi.rules" "$dest/usr/lib/udev/rules.d/60-gpusetup-cdi.rules"
-install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfiles.d/gpusetup.conf"
-install -D -m 644 "$top/packaging/selinux/gpu-container.cil" "$dest/usr/share/selinux/packages/gpu-container.cil"
 # For C programs; the demo and the hosts of the tests do without.
 if [ -e "$bin/libgpucontainer.so.1.0.0" ]; then
     "$top/packaging/stage-library.sh" "$dest" "$bin"
