@@ -28,6 +28,8 @@ const UNIT_DIRS: [&str; 3] = [
 const RUNTIME: &str = "nvidia-container-runtime";
 /// Ours of that name.
 const NAMES_DIR: &str = "/usr/lib/gpu-container/";
+/// Ours, which is `nvidia-ctk` too.
+const GPUSETUP: &str = "/usr/bin/gpusetup";
 
 /// A row of the table.
 #[derive(Debug, Deserialize)]
@@ -240,7 +242,7 @@ fn table() -> Vec<Trace> {
 /// Whether a program is there that does not lead to ours.
 fn is_theirs(host: &Host, path: &Path) -> bool {
     let real = host.root().canonicalize(path);
-    real.is_ok_and(|real| !real.starts_with(NAMES_DIR))
+    real.is_ok_and(|real| !real.starts_with(NAMES_DIR) && real != Path::new(GPUSETUP))
 }
 
 /// Whether something starts the unit, and it is neither masked nor held back by us.
@@ -317,12 +319,16 @@ fn runtime_in(host: &Host, path: &Path) -> Option<String> {
             && !v.starts_with(NAMES_DIR)
     };
     let program = values.find(theirs)?;
-    let is_there = if program.starts_with('/') {
-        host.root().exists(program)
+    let at = if program.starts_with('/') {
+        Some(PathBuf::from(program)).filter(|p| host.root().exists(p))
     } else {
-        host.has_program(program)
+        host.program(program)
     };
-    let gone = if is_there { "" } else { ", which is gone" };
+    // By gpusetup-nvidia-compat theirs by name alone.
+    if at.as_ref().is_some_and(|at| !is_theirs(host, at)) {
+        return None;
+    }
+    let gone = if at.is_some() { "" } else { ", which is gone" };
     Some(format!("has the runtime {program}{gone}"))
 }
 
