@@ -26,7 +26,7 @@ mkdir -p "$out"
 # Not taken out of memory by dlclose: Rust's thread-local values have destructors in it.
 "${linker[@]}" -shared -o "$out/libgpucontainer.so.1.0.0" \
     -Wl,-soname,libgpucontainer.so.1 -Wl,--version-script="$map" -Wl,--gc-sections \
-    -Wl,-z,relro -Wl,-z,now -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed \
+    -Wl,-z,relro -Wl,-z,now -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed -Wl,--hash-style=both \
     -Wl,--whole-archive "$archive" -Wl,--no-whole-archive "$unwinder" -lpthread -lm -ldl -lc
 [ "$profile" = dev ] || [ -n "${FLOOR:-}" ] || strip --strip-unneeded "$out/libgpucontainer.so.1.0.0"
 

@@ -35,8 +35,8 @@ class Builder:
             os.makedirs(f"{root}/DEBIAN", mode=0o755)
             self.add_library_files(package, root)
             depends = list(package.relations["depends"])
-            extra = self.scripts(package, root)
-            self.write_control(package, root, depends + self.library_depends(package, root, elf) + extra)
+            self.add_scripts(package, root)
+            self.write_control(package, root, depends + self.library_depends(package, root, elf))
             made = [self.pack(root, package.name, self.architecture(package))]
         if elf:
             made.append(self.debug_symbols(package, [symbols.build_id(self.stage + f) for f in elf]))
@@ -58,14 +58,13 @@ class Builder:
             shutil.copy(overrides, f"{root}/usr/share/lintian/overrides/{package.name}")
 
     def add_library_files(self, package, root):
-        """For a shared library: which package programs linked with it need, and the loader's cache."""
+        """For a shared library: which package programs linked with it need."""
         libraries = [f for f in package.files if f.startswith(self.build.libdir) and symbols.is_elf(self.stage + f)]
         if not libraries:
             return
         minimum = f"{package.name} (>= {self.build.upstream})"
         stem, major = os.path.basename(libraries[0]).split(".so.")
         write(f"{root}/DEBIAN/shlibs", f"{stem} {major.split('.')[0]} {minimum}\n")
-        write(f"{root}/DEBIAN/triggers", "activate-noawait ldconfig\n")
         with source_tree(self.build, package) as tree:
             subprocess.run(
                 ["dpkg-gensymbols", "-c4", f"-p{package.name}", f"-P{root}", f"-v{self.build.upstream}",
@@ -84,18 +83,13 @@ class Builder:
                 return [d.strip() for d in line.partition("=")[2].split(",")]
         return []
 
-    def scripts(self, package, root):
-        """Maintainer scripts and triggers, as they stand in packaging/scripts/PACKAGE. What they depend on."""
+    def add_scripts(self, package, root):
+        """Maintainer scripts and triggers, as they stand in packaging/scripts/PACKAGE."""
         source = f"{self.top}/packaging/scripts/{package.name}"
-        for name in SCRIPTS:
+        for name in SCRIPTS + ("triggers",):
             if os.path.exists(f"{source}/{name}"):
                 shutil.copy(f"{source}/{name}", f"{root}/DEBIAN/{name}")
-                os.chmod(f"{root}/DEBIAN/{name}", 0o755)
-        if os.path.exists(f"{source}/triggers"):
-            with open(f"{source}/triggers", encoding="utf-8") as file, \
-                    open(f"{root}/DEBIAN/triggers", "a", encoding="utf-8") as out:
-                out.write(file.read())
-        return []
+                os.chmod(f"{root}/DEBIAN/{name}", 0o644 if name == "triggers" else 0o755)
 
     def write_control(self, package, root, depends):
         conffiles = [f for f in package.files if f.startswith("/etc/")]

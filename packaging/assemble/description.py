@@ -42,6 +42,11 @@ class Build:
     def version(self):
         return f"{self.upstream}-{self.revision}"
 
+    @property
+    def same_version(self):
+        """What a relation to another package of this build names: rpm's meets every release of a version."""
+        return self.version if self.format == "deb" else self.upstream
+
 
 def load(path, build):
     with open(path, "rb") as file:
@@ -57,7 +62,7 @@ def package(key, table, build):
     relations = {}
     for kind in RELATIONS:
         entries = table.get(kind, []) + own.get(kind, [])
-        relations[kind] = [e.replace("@VERSION@", build.version) for e in entries]
+        relations[kind] = [e.replace("@VERSION@", build.same_version) for e in entries]
     return Package(
         key=key,
         name=own.get("name", key),

@@ -136,9 +136,10 @@ class Builder:
                     f"Summary: Debug symbols for {p.name}",
                     "Group: Development/Debug",
                     "AutoReqProv: no",
-                    f"Requires: {p.name} = {b.version}",
+                    f"License: {p.license}",
+                    f"Requires: {p.name} = {b.same_version}",
                     f"%description -n {p.name}-debuginfo",
-                    f"Debug symbols for the programs of {p.name}, found by their build ids.",
+                    f"Debug symbols for {p.name}, found by its programs' build ids.",
                     "",
                 ]
         out += ["%prep", "%build", "%install", "mkdir -p %{buildroot}", "cp -a %{staged}/. %{buildroot}/", ""]
@@ -180,10 +181,6 @@ class Builder:
                 on = " -- " + paths[0].removeprefix("# paths: ")
             body = "\n".join(lines).replace("%", "%%")
             out += [f"%{section} -n {p.name}{on}", body, ""]
-        has_library = any(f.startswith(self.build.libdir) and symbols.is_elf(self.stage + f) for f in p.files)
-        if has_library:
-            # By itself with glibc's file trigger; EL 7 and SUSE have none.
-            out += [f"%post -n {p.name} -p /sbin/ldconfig", f"%postun -n {p.name} -p /sbin/ldconfig", ""]
         return out
 
     def entries_of(self, files):
@@ -204,7 +201,10 @@ class Builder:
                 kind = "%doc "
             mode = ""
             if not os.path.islink(self.stage + file):
-                mode = f"%attr({'0755' if os.access(self.path_of(file), os.X_OK) else '0644'},root,root) "
+                path = self.path_of(file)
+                # Unlike Debian, rpm distributions have shared libraries executable.
+                runs = os.access(path, os.X_OK) or symbols.is_elf(path)
+                mode = f"%attr({'0755' if runs else '0644'},root,root) "
             out.append(f"{kind}{mode}{file}")
         return out + [""]
 
