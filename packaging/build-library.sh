@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build-library.sh OUTDIR: libgpucontainer.so.1.0.0 for C programs. PROFILE, release unless set, is
 # cargo's; it must unwind, since panics are caught at the border to C.
+# FLOOR is the oldest glibc it must run with, for TARGET; zig's linker knows what was there then.
 # rustc's own cdylib brings a version script of its own, so a static library is linked with ours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,17 +9,26 @@ out=$1
 profile=${PROFILE:-release}
 map=packaging/library/gpucontainer.map
 
-cargo rustc -q --locked -p gpu-container --lib --crate-type staticlib --profile "$profile"
 dir=$profile
 [ "$profile" = dev ] && dir=debug
+where=()
+linker=("${CC:-cc}")
+unwinder=-lgcc_s
+if [ -n "${FLOOR:-}" ]; then
+    where=(--target "$TARGET")
+    dir=$TARGET/$dir
+    linker=(python-zig cc -target "${TARGET%%-*}-linux-gnu.$FLOOR" "-Wl,--build-id=sha1")
+    unwinder=-lunwind
+fi
+cargo rustc -q --locked -p gpu-container --lib --crate-type staticlib --profile "$profile" "${where[@]}"
 archive=${CARGO_TARGET_DIR:-target}/$dir/libgpu_container.a
 mkdir -p "$out"
 # Not taken out of memory by dlclose: Rust's thread-local values have destructors in it.
-"${CC:-cc}" -shared -o "$out/libgpucontainer.so.1.0.0" \
+"${linker[@]}" -shared -o "$out/libgpucontainer.so.1.0.0" \
     -Wl,-soname,libgpucontainer.so.1 -Wl,--version-script="$map" -Wl,--gc-sections \
-    -Wl,-z,relro -Wl,-z,now -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed \
-    -Wl,--whole-archive "$archive" -Wl,--no-whole-archive -lgcc_s -lpthread -lm -ldl -lc
-[ "$profile" = dev ] || strip --strip-unneeded "$out/libgpucontainer.so.1.0.0"
+    -Wl,-z,relro -Wl,-z,now -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed -Wl,--hash-style=both \
+    -Wl,--whole-archive "$archive" -Wl,--no-whole-archive "$unwinder" -lpthread -lm -ldl -lc
+[ "$profile" = dev ] || [ -n "${FLOOR:-}" ] || strip --strip-unneeded "$out/libgpucontainer.so.1.0.0"
 
 # Ours with their version, and nothing else.
 if nm -D --defined-only "$out/libgpucontainer.so.1.0.0" | grep -vE ' T gpc_[a-z_]+@@GPUCONTAINER_1\.0$| A GPUCONTAINER_1\.0(@@GPUCONTAINER_1\.0)?$'; then

@@ -18,12 +18,27 @@ for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
 ln -sfn ../../../bin/gpusetup "$lib/bin/nvidia-ctk"
-install -D -m 644 "$top/packaging/systemd/gpusetup-cdi.service" \
-    "$dest/usr/lib/systemd/system/gpusetup-cdi.service"
-install -D -m 644 "$top/packaging/tmpfiles.d/gpusetup.conf" "$dest/usr/lib/tmpfiles.d/gpusetup.conf"
-# Always wanted: it does nothing before `gpusetup install` has left a receipt.
-install -d -m 755 "$dest/usr/lib/systemd/system/multi-user.target.wants"
-ln -sfn ../gpusetup-cdi.service "$dest/usr/lib/systemd/system/multi-user.target.wants/gpusetup-cdi.service"
+put() { # put DIRECTORY FILE…: those that are there
+    local directory=$1 file
+    shift
+    for file in "$@"; do
+        [ ! -e "$file" ] || install -D -m 644 "$file" "$dest$directory/$(basename "$file")"
+    done
+}
+from=$top/packaging
+units=/usr/lib/systemd/system
+put $units "$from"/systemd/*.service "$from"/systemd/*.path "$from"/systemd/*.timer
+put /usr/lib/systemd/system-preset "$from"/systemd/*.preset
+put /usr/lib/udev/rules.d "$from"/udev/*.rules
+put /usr/lib/tmpfiles.d "$from"/tmpfiles.d/*.conf
+put /usr/lib/sysusers.d "$from"/sysusers.d/*.conf
+put /usr/share/selinux/packages "$from"/selinux/*.cil
+# Wanted by links of ours, not enabled: nothing is written to /etc, and `systemctl mask` is the
+# user's way to say no.
+install -d -m 755 "$dest$units/multi-user.target.wants"
+for unit in gpusetup-cdi.service gpusetup-cdi.path; do
+    ln -sfn "../$unit" "$dest$units/multi-user.target.wants/$unit"
+done
 # For C programs; the demo and the hosts of the tests do without.
 if [ -e "$bin/libgpucontainer.so.1.0.0" ]; then
     "$top/packaging/stage-library.sh" "$dest" "$bin"

@@ -74,7 +74,11 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// The manual page, as roff
-    Man,
+    Man {
+        /// Write a page for each command into this directory instead
+        #[arg(long, value_name = "DIR")]
+        pages: Option<PathBuf>,
+    },
 }
 
 /// Flags of plan and install.

@@ -6,9 +6,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cdi::{SPEC_DIRS, Spec};
+use cdi::SPEC_DIRS;
 use gpu_host::init;
-use gpu_inject::generate::{HOOK_PATH, KIND, SPEC_PATH};
+use gpu_inject::describe::{is_of_our_kind, is_ours};
+use gpu_inject::generate::SPEC_PATH;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, FileKind};
@@ -27,6 +28,8 @@ const UNIT_DIRS: [&str; 3] = [
 const RUNTIME: &str = "nvidia-container-runtime";
 /// Ours of that name.
 const NAMES_DIR: &str = "/usr/lib/gpu-container/";
+/// Ours, which is `nvidia-ctk` too.
+const GPUSETUP: &str = "/usr/bin/gpusetup";
 
 /// A row of the table.
 #[derive(Debug, Deserialize)]
@@ -239,7 +242,7 @@ fn table() -> Vec<Trace> {
 /// Whether a program is there that does not lead to ours.
 fn is_theirs(host: &Host, path: &Path) -> bool {
     let real = host.root().canonicalize(path);
-    real.is_ok_and(|real| !real.starts_with(NAMES_DIR))
+    real.is_ok_and(|real| !real.starts_with(NAMES_DIR) && real != Path::new(GPUSETUP))
 }
 
 /// Whether something starts the unit, and it is neither masked nor held back by us.
@@ -316,12 +319,16 @@ fn runtime_in(host: &Host, path: &Path) -> Option<String> {
             && !v.starts_with(NAMES_DIR)
     };
     let program = values.find(theirs)?;
-    let is_there = if program.starts_with('/') {
-        host.root().exists(program)
+    let at = if program.starts_with('/') {
+        Some(PathBuf::from(program)).filter(|p| host.root().exists(p))
     } else {
-        host.has_program(program)
+        host.program(program)
     };
-    let gone = if is_there { "" } else { ", which is gone" };
+    // By gpusetup-nvidia-compat theirs by name alone.
+    if at.as_ref().is_some_and(|at| !is_theirs(host, at)) {
+        return None;
+    }
+    let gone = if at.is_some() { "" } else { ", which is gone" };
     Some(format!("has the runtime {program}{gone}"))
 }
 
@@ -363,23 +370,6 @@ fn what_it_does(path: &Path) -> &'static str {
     }
 }
 
-/// What is no spec for us may be one for an engine: then its text tells.
-fn is_of_our_kind(text: &str) -> bool {
-    if let Ok(spec) = Spec::parse(text.as_bytes()) {
-        return spec.kind == KIND;
-    }
-    let bare: String = text.chars().filter(|c| !"\"' \t".contains(*c)).collect();
-    let ours = format!("kind:{KIND}");
-    let mut ends = bare.split(&ours).skip(1);
-    ends.any(|rest| rest.is_empty() || rest.starts_with(['\n', '\r', ',', '}']))
-}
-
-/// Every spec of ours calls our hook.
-fn is_ours(text: &str) -> bool {
-    let hook = Path::new(HOOK_PATH).file_name().and_then(|n| n.to_str());
-    hook.is_some_and(|hook| text.contains(hook))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,24 +396,5 @@ mod tests {
             // Specs are found by what is in them.
             assert_ne!(trace.is, Kind::Spec);
         }
-    }
-
-    #[test]
-    fn specs_are_told_by_their_kind_and_hook() {
-        let spec = |kind: &str| format!("cdiVersion: 0.5.0\nkind: {kind}\ndevices: []\n");
-        assert!(is_of_our_kind(&spec("nvidia.com/gpu")));
-        assert!(!is_of_our_kind(&spec("management.nvidia.com/gpu")));
-        assert!(is_of_our_kind(
-            "{\n \"kind\": \"nvidia.com/gpu\",\n \"unheard\": 1"
-        ));
-        assert!(is_of_our_kind(
-            "{\"unheard\":1,\"kind\":\"nvidia.com/gpu\"}"
-        ));
-        assert!(!is_of_our_kind(
-            "{\"unheard\":1,\"kind\":\"nvidia.com/gpus\"}"
-        ));
-        assert!(!is_of_our_kind("a: b"));
-        assert!(is_ours("path: /usr/bin/gpu-container-hook\n"));
-        assert!(!is_ours("path: /usr/bin/nvidia-cdi-hook\n"));
     }
 }

@@ -83,7 +83,16 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             );
             return Ok(0);
         }
-        Command::Man => {
+        Command::Man { pages: Some(dir) } => {
+            clap_mangen::generate_to(Cli::command(), dir).map_err(|e| {
+                Error::failed(
+                    format!("{}: {e}", dir.display()),
+                    "give a directory that is there and can be written",
+                )
+            })?;
+            return Ok(0);
+        }
+        Command::Man { pages: None } => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut page)
@@ -95,7 +104,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     }
     let host = Host::open(&common.root, &common.driver_root)?;
     match command {
-        Command::Detect | Command::Completions { .. } | Command::Man => {
+        Command::Detect | Command::Completions { .. } | Command::Man { .. } => {
             commands::detect::run(&host, common)
         }
         Command::Plan(args) => commands::install::plan(&host, common, args),

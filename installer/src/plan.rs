@@ -1,10 +1,9 @@
 //! What `install` would do: changes with a reason each, restarts with what they stop.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
-use gpu_inject::generate::{self, GenerateOptions, cdi_spec};
-use gpu_inject::{inventory_store, live};
+use gpu_inject::{describe, generate, inventory_store};
 
 use crate::change::{Change, FileKind};
 use crate::dev_char;
@@ -313,50 +312,19 @@ fn no_driver(host: &Host) -> Error {
     }
 }
 
-/// A node that was missing, is in the spec by number, and came since makes nothing stale.
-fn with_nodes_as_stored(host: &Host, mut inventory: Inventory) -> Result<Inventory, Error> {
-    let text = host.text(Path::new(inventory_store::PATH))?;
-    let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
-    let stored = stored.filter(|s| s.freshness == inventory.freshness);
-    if let Some(stored) = stored {
-        let was_missing = |n: &PathBuf| stored.missing_nodes.contains(n);
-        if inventory.missing_nodes.iter().all(was_missing) {
-            inventory.missing_nodes = stored.missing_nodes;
-        }
-    }
-    Ok(inventory)
-}
-
 /// The CDI spec and the stored inventory, where they differ from what is there.
 pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
-    let inventory = &with_nodes_as_stored(host, inventory.clone())?;
-    let spec = cdi_spec(inventory, &GenerateOptions::default())?;
-    let stored = inventory_store::to_bytes(inventory)?;
     let gpus = match inventory.gpus.len() {
         1 => "1 GPU".to_owned(),
         n => format!("{n} GPUs"),
     };
-    let mut files = vec![
-        (
-            generate::SPEC_PATH,
-            spec.to_yaml().map_err(gpu_inject::Error::from)?,
-            format!("CDI: {gpus}, kept fresh by gpusetup-cdi.service"),
-        ),
-        (
-            inventory_store::PATH,
-            String::from_utf8_lossy(&stored).into_owned(),
-            "so that container starts need not look at the host".to_owned(),
-        ),
-    ];
-    if let Some(params) = host.text(Path::new(live::PARAMS))? {
-        files.push((
-            live::PARAMS_MASK,
-            live::masked_params(&params),
-            "so that containers make no device nodes on their own".to_owned(),
-        ));
-    }
     let mut changes = Vec::new();
-    for (path, after, why) in files {
+    for (path, after) in describe::files(host.root(), inventory)? {
+        let why = match path {
+            generate::SPEC_PATH => format!("CDI: {gpus}, kept fresh by gpusetup-cdi.service"),
+            inventory_store::PATH => "so that container starts need not look at the host".into(),
+            _ => "so that containers make no device nodes on their own".into(),
+        };
         let path = Path::new(path);
         changes.push(Change {
             path: path.to_owned(),

@@ -9,6 +9,7 @@ mod hook;
 mod log;
 mod prestart;
 mod probe;
+mod refresh;
 mod runtime;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ gpu-container: GPUs for containers. Started by container engines, not by hand.
   gpu-container hook cdi …        the hook of our CDI spec
   gpu-container prestart          the hook of `docker run --gpus`
   gpu-container cli …             info, list and configure, as nvidia-container-cli has them
+  gpu-container refresh           the CDI spec and device nodes, at boot and when GPUs change
   gpu-container probe             what a container sees of GPUs, as JSON
 
 `gpusetup` sets engines up to start it.";
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
         "cli" => cli::run("gpu-container-cli", &args),
         name @ ("gpu-container-cli" | "nvidia-container-cli") => cli::run(name, &args),
+        "refresh" => refresh::run(&args),
         "probe" | "gpu-container-probe" => probe::run(&args),
         // After the hook, whose name begins like one.
         name if runtime::is_name(name) => runtime::run(name, &args),

@@ -138,7 +138,8 @@ fn advice(condition: &str) -> &'static str {
 }
 
 impl Error {
-    pub(crate) fn host(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+    /// What failed, on a file of the host.
+    pub fn host(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Host {
             path: path.to_owned(),
             source,

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod compat;
+pub mod describe;
 pub mod edits;
 mod elf;
 pub mod error;

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::{DeviceNode, Inventory, Options, discover};
-use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat};
+use gpu_inject::describe;
 use serde_json::json;
 
 use crate::cli::{Common, System};
@@ -51,7 +48,7 @@ fn nodes(
         return Err(gpu_inject::Error::NoDriver.into());
     }
     let is_control = |n: &DeviceNode| inventory.control_nodes.iter().any(|c| c.node == *n);
-    let wanted: Vec<&DeviceNode> = dev_char::nodes(&inventory)
+    let wanted: Vec<&DeviceNode> = describe::nodes(&inventory)
         .filter(|n| inventory.missing_nodes.contains(&n.host_path))
         .filter(|n| !control_only || is_control(n))
         .collect();
@@ -59,7 +56,9 @@ fn nodes(
         commands::need_root_itself(host)?;
         let _lock = lock::take(host)?;
         for node in &wanted {
-            make(host, node).map_err(Error::file(&node.host_path, "make device node"))?;
+            log::debug!("make node {}", node.host_path.display());
+            describe::make_node(host.root(), node)
+                .map_err(Error::file(&node.host_path, "make device node"))?;
         }
     }
     let not_loaded = not_loaded(&inventory);
@@ -98,49 +97,6 @@ fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
         .filter(|(path, _)| !has(path))
         .map(|(_, module)| module)
         .collect()
-}
-
-/// In the host's own tree, by descriptor; one that is there meanwhile stays.
-fn make(host: &Host, node: &DeviceNode) -> std::io::Result<()> {
-    let no_name = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
-    let dir = node.host_path.parent().ok_or_else(no_name)?;
-    let name = node.host_path.file_name().ok_or_else(no_name)?;
-    let opened = match host.root().open_dir(dir) {
-        // /dev/nvidia-caps.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let above = dir.parent().ok_or_else(no_name)?;
-            let above = host.root().open_dir(above)?;
-            match mkdirat(
-                above,
-                dir.file_name().ok_or_else(no_name)?,
-                Mode::from_bits_truncate(0o755),
-            ) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            host.root().open_dir(dir)?
-        }
-        other => other?,
-    };
-    log::debug!("make node {}", node.host_path.display());
-    let mode = Mode::from_bits_truncate(node.mode & 0o777);
-    let number = makedev(node.major.into(), node.minor.into());
-    match mknodat(&opened, name, SFlag::S_IFCHR, mode, number) {
-        Ok(()) => {}
-        Err(Errno::EEXIST) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    }
-    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    fchownat(
-        &opened,
-        name,
-        Some(uid),
-        Some(gid),
-        AtFlags::AT_SYMLINK_NOFOLLOW,
-    )?;
-    // The umask took bits off.
-    fchmodat(&opened, name, mode, FchmodatFlags::FollowSymlink)?;
-    Ok(())
 }
 
 fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {

@@ -1,0 +1,148 @@
+//! `gpu-container refresh` on a directory tree: what it writes, and what it leaves.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SPEC: &str = "run/cdi/nvidia.yaml";
+const INVENTORY: &str = "run/gpusetup/inventory.json";
+const THEIRS: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ncontainerEdits:\n  hooks: [{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook}]\ndevices: []\n";
+
+fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn load_driver(root: &Path, version: &str) {
+    let text = format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Sun\n");
+    write(root, "proc/driver/nvidia/version", text);
+}
+
+fn add_gpu(root: &Path, minor: u8) {
+    write(
+        root,
+        &format!("proc/driver/nvidia/gpus/0000:{minor}b:00.0/information"),
+        format!("Model: \t NVIDIA H100\nGPU UUID: \t GPU-{minor}\nDevice Minor: \t {minor}\n"),
+    );
+}
+
+/// A host whose /var/run is a link, as everywhere; absolute, so that a path string would leave
+/// the tree.
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("var")).unwrap();
+    fs::create_dir_all(dir.path().join("run")).unwrap();
+    std::os::unix::fs::symlink("/run", dir.path().join("var/run")).unwrap();
+    dir
+}
+
+fn refresh(root: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-container"));
+    command.args(["refresh", "--root"]).arg(root);
+    command.output().unwrap()
+}
+
+fn text(root: &Path, path: &str) -> String {
+    fs::read_to_string(root.join(path)).unwrap()
+}
+
+#[test]
+fn a_host_without_a_driver_is_done_at_once_and_has_nothing_new() {
+    let tree = tree();
+    let done = refresh(tree.path());
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(fs::read_dir(tree.path().join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn spec_and_inventory_follow_the_host_and_are_written_only_then() {
+    let tree = tree();
+    let root = tree.path();
+    load_driver(root, "580.65.06");
+    add_gpu(root, 0);
+    assert!(refresh(root).status.success());
+    assert!(text(root, SPEC).contains("/dev/nvidia0"));
+    assert!(text(root, INVENTORY).contains("GPU-0"));
+    let mode = fs::metadata(root.join(SPEC)).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o644);
+
+    let inode = || fs::metadata(root.join(SPEC)).unwrap().ino();
+    let before = inode();
+    let again = refresh(root);
+    assert!(again.stdout.is_empty(), "{again:?}");
+    assert_eq!(inode(), before);
+
+    add_gpu(root, 1);
+    load_driver(root, "590.1.2");
+    assert!(refresh(root).status.success());
+    assert!(text(root, SPEC).contains("/dev/nvidia1"));
+    assert!(text(root, INVENTORY).contains("590.1.2"));
+    // No temporary is left.
+    assert_eq!(fs::read_dir(root.join("run/cdi")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_another_tool_describes_is_left_to_it() {
+    let tree = tree();
+    let root = tree.path();
+    load_driver(root, "580.65.06");
+    add_gpu(root, 0);
+    write(root, "etc/cdi/nvidia.yaml", THEIRS);
+    assert!(refresh(root).status.success());
+    assert!(!root.join(SPEC).exists());
+    // The shim's is ours alone.
+    assert!(root.join(INVENTORY).exists());
+
+    fs::remove_file(root.join("etc/cdi/nvidia.yaml")).unwrap();
+    let unit = "usr/lib/systemd/system/nvidia-cdi-refresh.service";
+    write(root, unit, "[Service]\n");
+    write(root, "usr/lib/udev/rules.d/99-nvidia-cdi-refresh.rules", "");
+    assert!(refresh(root).status.success());
+    assert!(!root.join(SPEC).exists(), "their unit writes it");
+
+    // gpusetup has taken over.
+    let drop_in = "etc/systemd/system/nvidia-cdi-refresh.service.d/50-gpusetup.conf";
+    write(root, drop_in, "[Unit]\n");
+    assert!(refresh(root).status.success());
+    assert!(root.join(SPEC).exists());
+
+    write(root, SPEC, THEIRS);
+    assert!(refresh(root).status.success());
+    assert_eq!(text(root, SPEC), THEIRS);
+}
+
+#[test]
+fn a_config_that_cannot_be_read_keeps_no_host_from_booting() {
+    let tree = tree();
+    let root = tree.path();
+    load_driver(root, "580.65.06");
+    add_gpu(root, 0);
+    write(
+        root,
+        "etc/nvidia-container-runtime/config.toml",
+        "not = [toml",
+    );
+    let done = refresh(root);
+    assert!(done.status.success());
+    assert!(String::from_utf8_lossy(&done.stderr).contains("config.toml"));
+    assert!(root.join(SPEC).exists());
+}
+
+#[test]
+fn a_driver_whose_files_went_is_looked_at_again() {
+    let tree = tree();
+    let root = tree.path();
+    load_driver(root, "580.65.06");
+    add_gpu(root, 0);
+    let library = "usr/lib64/libcuda.so.580.65.06";
+    let elf = fs::read(std::env::current_exe().unwrap()).unwrap();
+    write(root, library, elf);
+    assert!(refresh(root).status.success());
+    assert!(text(root, SPEC).contains("libcuda.so"));
+    fs::remove_file(root.join(library)).unwrap();
+    assert!(refresh(root).status.success());
+    assert!(!text(root, SPEC).contains("libcuda.so"));
+}

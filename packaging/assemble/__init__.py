@@ -1,0 +1,1 @@
+"""Packages from staged files and packaging/packages.toml; packaging/build calls it."""

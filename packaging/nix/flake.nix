@@ -1,0 +1,64 @@
+{
+  description = "Sets up GPU containers on a host, and undoes it";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+
+  outputs =
+    { nixpkgs, ... }:
+    let
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      each = f: nixpkgs.lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
+    in
+    {
+      packages = each (pkgs: rec {
+        # The program of a container's start: static, so of musl.
+        gpu-container-toolkit = pkgs.pkgsStatic.rustPlatform.buildRustPackage {
+          pname = "gpu-container-toolkit";
+          version = "0.1.0";
+          src = ../..;
+          cargoLock.lockFile = ../../Cargo.lock;
+          cargoBuildFlags = [ "-p" "gpu-container" "--bin" "gpu-container" ];
+          # They want root, containers and a fake driver.
+          doCheck = false;
+          postInstall = ''
+            install -d $out/lib/gpu-container/bin
+            mv $out/bin/gpu-container $out/lib/gpu-container/
+            for name in gpu-container-runtime gpu-container-hook gpu-container-cli; do
+              ln -s ../lib/gpu-container/gpu-container $out/bin/$name
+            done
+            for name in nvidia-container-runtime-hook nvidia-container-runtime nvidia-container-cli nvidia-cdi-hook; do
+              ln -s ../gpu-container $out/lib/gpu-container/bin/$name
+            done
+            install -Dm644 -t $out/share/man/man1 packaging/man/gpu-container-*.1
+          '';
+          meta.license = pkgs.lib.licenses.asl20;
+        };
+        gpusetup = pkgs.rustPlatform.buildRustPackage {
+          pname = "gpusetup";
+          version = "0.1.0";
+          src = ../..;
+          cargoLock.lockFile = ../../Cargo.lock;
+          cargoBuildFlags = [ "-p" "gpusetup" ];
+          doCheck = false;
+          nativeBuildInputs = [ pkgs.installShellFiles ];
+          postInstall = ''
+            install -d pages
+            $out/bin/gpusetup man --pages pages
+            installManPage pages/*.1 packaging/man/gpusetup-receipt.5
+            for shell in bash zsh fish; do
+              $out/bin/gpusetup completions $shell >gpusetup.$shell
+            done
+            installShellCompletion gpusetup.{bash,zsh,fish}
+          '';
+          meta = {
+            license = pkgs.lib.licenses.asl20;
+            mainProgram = "gpusetup";
+          };
+        };
+        default = gpusetup;
+      });
+    };
+}
