@@ -237,7 +237,11 @@ mod tests {
                 gpus: Gpus { count: 8, mig: 0 },
                 way,
             },
-            rounds: vec![Life { whole, create: 1.0 }],
+            rounds: vec![Life {
+                whole,
+                create: 1.0,
+                cpu: 1.0,
+            }],
         }
     }
 

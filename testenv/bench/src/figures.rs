@@ -94,6 +94,8 @@ pub(crate) struct Compared {
     pub added: Option<Spread>,
     /// The same for create alone.
     pub added_at_create: Option<Spread>,
+    /// The same in processor time, which says more on a machine that does other work too.
+    pub added_cpu: Option<Spread>,
     /// The median of the ratios to the plain life of the same round.
     pub ratio: f64,
 }
@@ -126,6 +128,7 @@ impl Figures {
             whole: Spread::of(lives.rounds.iter().map(|l| l.whole))?,
             added: added(|l| l.whole),
             added_at_create: added(|l| l.create),
+            added_cpu: added(|l| l.cpu),
             ratio: Spread::of(ratios.map(|(plain, life)| life.whole / plain.whole))?.median,
         })
     }
@@ -199,6 +202,7 @@ mod tests {
                 .map(|whole| Life {
                     whole,
                     create: whole / 2.0,
+                    cpu: whole,
                 })
                 .to_vec(),
         };

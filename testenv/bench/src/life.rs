@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -37,6 +39,7 @@ pub(crate) fn live_into(
         .arg(&pid_file);
     let mut start = command(ready, before, "start");
     let mut delete = command(ready, before, "delete");
+    let cpu = processor_time()?;
     let began = Instant::now();
     call(create.arg(ID), output)?;
     let created = began.elapsed();
@@ -45,11 +48,21 @@ pub(crate) fn live_into(
     let deleted = call(delete.arg("--force").arg(ID), output);
     let whole = began.elapsed();
     ended.and(deleted)?;
+    let cpu = processor_time()? - cpu;
     drop(rootfs);
     Ok(Life {
+        cpu,
         whole: whole.as_secs_f64() * 1000.0,
         create: created.as_secs_f64() * 1000.0,
     })
+}
+
+/// Milliseconds of all children that have ended.
+fn processor_time() -> Result<f64, String> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(said("processor time"))?;
+    let sum = usage.user_time() + usage.system_time();
+    #[allow(clippy::cast_precision_loss, reason = "microseconds of days")]
+    Ok(sum.num_microseconds() as f64 / 1000.0)
 }
 
 fn started(start: &mut Command, pid_file: &Path, output: &Path) -> Result<(), String> {

@@ -246,7 +246,11 @@ mod tests {
                 gpus: Gpus { count: 8, mig: 0 },
                 way,
             },
-            rounds: vec![Life { whole, create: 1.0 }],
+            rounds: vec![Life {
+                whole,
+                create: 1.0,
+                cpu: 1.0,
+            }],
         };
         let figures = Figures {
             rounds: 1,
@@ -273,8 +277,8 @@ mod tests {
 
     #[test]
     fn steps_are_round() {
-        assert_eq!(step(12.0), 2.0);
-        assert_eq!(step(100.0), 20.0);
-        assert_eq!(step(1.0), 0.5);
+        assert!((step(12.0) - 2.0).abs() < 1e-9);
+        assert!((step(100.0) - 20.0).abs() < 1e-9);
+        assert!((step(1.0) - 0.5).abs() < 1e-9);
     }
 }

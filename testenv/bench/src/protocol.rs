@@ -46,6 +46,8 @@ pub(crate) struct Life {
     pub whole: f64,
     /// create alone.
     pub create: f64,
+    /// Processor time of the whole life: of runtime, shim, hooks and container.
+    pub cpu: f64,
 }
 
 /// Of a whole life, without the low-level runtime and the container's own program.

@@ -42,6 +42,7 @@ pub(crate) fn lives(figures: &Figures) -> Vec<Vec<String>> {
         "added ms",
         "quartiles",
         "at create",
+        "added CPU",
         "x plain",
     ];
     let mut rows = vec![words(&head)];
@@ -52,6 +53,7 @@ pub(crate) fn lives(figures: &Figures) -> Vec<Vec<String>> {
             .floor()
             .map_or_else(String::new, |f| f.to_string());
         let added = c.added.unwrap_or_default();
+        let added_cpu = c.added_cpu.unwrap_or_default();
         let at_create = c.added_at_create.unwrap_or_default();
         let mut row = vec![
             c.case.image.to_string(),
@@ -66,6 +68,7 @@ pub(crate) fn lives(figures: &Figures) -> Vec<Vec<String>> {
                 signed(added.median),
                 format!("{} to {}", signed(added.low), signed(added.high)),
                 signed(at_create.median),
+                signed(added_cpu.median),
                 format!("{:.2}", c.ratio),
             ]);
         }

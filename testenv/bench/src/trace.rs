@@ -169,7 +169,7 @@ mod tests {
              14 write(1, \"\", 1) = 1\n",
         );
         // Of 12 its clone and vfork, of 13 the read, of 14 both calls of exec and the write.
-        assert_eq!((calls.added, calls.all, calls.programs), (6, 9, 2));
+        assert_eq!((calls.added, calls.all, calls.programs), (6, 10, 2));
         // The hook and its ldconfig.
         assert_eq!(calls.processes, 2);
     }
