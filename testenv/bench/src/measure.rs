@@ -13,6 +13,8 @@ use crate::protocol::{Answer, Ask, HostOptions};
 
 /// Runs of a part on its own, at most.
 const PARTS: u32 = 31;
+/// A part that takes long is run less often: milliseconds of all its runs.
+const ENOUGH: f64 = 20_000.0;
 
 struct Host {
     gpus: Gpus,
@@ -212,40 +214,44 @@ fn takes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
 }
 
 fn parts(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), String> {
-    let Some(host) = hosts.iter_mut().rev().find(|h| h.below == run.below[0]) else {
-        return Ok(());
-    };
     let mut asks = Vec::new();
-    for image in &run.image {
-        asks.push((
-            format!("hook alone, image {image}"),
-            Ask::CacheByHook(*image),
-        ));
-        if *image != Image::Tiny {
+    for (at, host) in hosts.iter().enumerate() {
+        let gpus = host.gpus;
+        if host.below != run.below[0] {
+            continue;
+        }
+        for image in run.image.iter().filter(|_| gpus == run.gpus[0]) {
             asks.push((
-                format!("ldconfig, image {image}"),
-                Ask::CacheByLdconfig(*image),
+                at,
+                format!("hook alone, image {image}"),
+                Ask::CacheByHook(*image),
             ));
+            if *image != Image::Tiny {
+                asks.push((
+                    at,
+                    format!("ldconfig, image {image}"),
+                    Ask::CacheByLdconfig(*image),
+                ));
+            }
+        }
+        for (nvml, how) in [(true, "fake NVML"), (false, "no NVML")] {
+            let name = format!("cdi generate, {how}, {gpus} GPUs");
+            asks.push((at, name, Ask::Generate { nvml }));
+        }
+        for other in run.others().iter().filter(|o| o.generator.is_some()) {
+            let name = &other.name;
+            let ask = Ask::OtherGenerate(name.clone());
+            asks.push((at, format!("{name} cdi generate, {gpus} GPUs"), ask));
         }
     }
-    let gpus = host.gpus;
-    for (nvml, how) in [(true, "fake NVML"), (false, "no NVML")] {
-        asks.push((
-            format!("cdi generate, {gpus} GPUs, {how}"),
-            Ask::Generate { nvml },
-        ));
-    }
-    for other in run.others().iter().filter(|o| o.generator.is_some()) {
-        let name = &other.name;
-        asks.push((
-            format!("{name} cdi generate, {gpus} GPUs"),
-            Ask::OtherGenerate(name.clone()),
-        ));
-    }
     for _ in 0..run.rounds.min(PARTS) {
-        for (name, ask) in &asks {
-            if let Answer::Milliseconds(ms) = host.ask(ask)? {
-                figures.parts.entry(name.clone()).or_default().push(ms);
+        for (at, name, ask) in &asks {
+            let runs = figures.parts.entry(name.clone()).or_default();
+            if runs.iter().sum::<f64>() > ENOUGH {
+                continue;
+            }
+            if let Answer::Milliseconds(ms) = hosts[*at].ask(ask)? {
+                runs.push(ms);
             }
         }
     }

@@ -196,7 +196,7 @@ fn draw(out: &mut String, row: &Row, y: f64, x: &dyn Fn(f64) -> f64) {
         "<text x=\"{0:.1}\" y=\"{1:.1}\" text-anchor=\"end\">{2}</text>\n\
          <rect class=\"{3}\" x=\"{4:.1}\" y=\"{y:.1}\" width=\"{5:.1}\" height=\"14\" rx=\"2\"/>\n\
          <line class=\"range\" x1=\"{6:.1}\" x2=\"{7:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\n",
-        LEFT - 10.0 - (x(0.0) - x(0.0).min(LEFT)),
+        LEFT - 10.0,
         middle + 4.5,
         escaped(&row.name),
         row.class,

@@ -65,7 +65,7 @@ pub(crate) fn count(text: &str) -> Calls {
         }
     }
     // A hook is a process that the low-level runtime starts.
-    calls.processes += hooks(text);
+    calls.processes += hooks(text, &children);
     calls
 }
 
@@ -108,16 +108,16 @@ fn children(text: &str) -> HashMap<u32, Whose> {
 
 /// Programs of ours that a process of the low-level runtime became, other than the shim: that
 /// is the first program of its trace.
-fn hooks(text: &str) -> u64 {
+fn hooks(text: &str, begun: &HashMap<u32, Whose>) -> u64 {
     let started = text.lines().filter_map(|line| {
         let (pid, rest) = line.split_once(' ')?;
-        Some((pid, executed(rest.trim_start())?))
+        Some((pid.parse().ok()?, executed(rest.trim_start())?))
     });
-    let mut known: HashMap<&str, Whose> = HashMap::new();
+    let mut known: HashMap<u32, Whose> = HashMap::new();
     let mut found = 0;
     for (at, (pid, path)) in started.enumerate() {
         let next = whose(path);
-        let before = known.insert(pid, next);
+        let before = known.insert(pid, next).or(begun.get(&pid).copied());
         if next == Whose::Added && at > 0 && before != Some(Whose::Added) {
             found += 1;
         }
