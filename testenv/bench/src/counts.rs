@@ -8,7 +8,7 @@ use nix::sys::wait::wait;
 use serde_json::{Value, json};
 
 use crate::bundle::{self, Maker, Ready, Rootfs};
-use crate::case::{Image, Way};
+use crate::case::{Gpus, Image, Way};
 use crate::host::{here, make_dir};
 use crate::life;
 use crate::program::{run, said};
@@ -219,22 +219,31 @@ pub(crate) fn hooks_of(config: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// Whether a container of that way sees its GPUs, and the libraries by their links.
-pub(crate) fn prove(maker: &Maker<'_>, image: Image, way: &Way, gpus: u32) -> Result<(), String> {
+/// Whether a container of that way sees its GPUs and slices, and the libraries by their links.
+pub(crate) fn prove(maker: &Maker<'_>, image: Image, way: &Way, gpus: Gpus) -> Result<(), String> {
     const SCRIPT: &str = "cd /dev; busybox ls | busybox grep -c '^nvidia[0-9]'; \
-        busybox find / -xdev -name libcuda.so.1 | busybox grep -c .; busybox grep -c libcuda.so.1 /etc/ld.so.cache; exit 0";
+        busybox ls nvidia-caps 2>/dev/null | busybox grep -c .; \
+        busybox find / -xdev -name libcuda.so.1 | busybox grep -c .; \
+        busybox grep -c libcuda.so.1 /etc/ld.so.cache; exit 0";
     let ready = maker.ready(image, way, &["/bin/busybox", "sh", "-c", SCRIPT])?;
     let output = here("proof");
     let _ = fs::remove_file(&output);
     life::live_into(&ready, &|_| Vec::new(), &output)?;
     let text = fs::read_to_string(&output).map_err(said("what the container said"))?;
     let mut numbers = text.lines().map(|l| l.parse::<u32>().unwrap_or(0));
-    let seen = numbers.next().unwrap_or(0);
-    let wanted = if way.has_gpus() { gpus } else { 0 };
+    let mut next = || numbers.next().unwrap_or(0);
+    let (seen, caps, links, cached) = (next(), next(), next(), next());
+    let wanted = if way.has_gpus() { gpus.count } else { 0 };
     if seen != wanted {
         return Err(format!("the container sees {seen} GPUs, not {wanted}"));
     }
-    let (links, cached) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    // Two capabilities a slice: of the GPU instance and of the compute instance.
+    let wanted = wanted * gpus.mig * 2;
+    if gpus.mig > 0 && caps != wanted {
+        return Err(format!(
+            "the container has {caps} capabilities, not {wanted}"
+        ));
+    }
     if way.is_complete() && (links == 0 || cached == 0) {
         return Err(format!(
             "libcuda.so.1 is there {links} times and {cached} times in ld.so.cache"

@@ -15,7 +15,10 @@ use crate::host::here;
 use crate::program::said;
 use crate::protocol::Life;
 
-const ID: &str = "bench";
+/// Of this host alone: two runs on a machine share its cgroups.
+fn id() -> String {
+    format!("bench-{}", std::process::id())
+}
 
 /// Lives it; `before` is what each call of the runtime is run by.
 pub(crate) fn live(ready: &Ready, before: &dyn Fn(&str) -> Vec<String>) -> Result<Life, String> {
@@ -41,11 +44,11 @@ pub(crate) fn live_into(
     let mut delete = command(ready, before, "delete");
     let cpu = processor_time()?;
     let began = Instant::now();
-    call(create.arg(ID), output)?;
+    call(create.arg(id()), output)?;
     let created = began.elapsed();
     let ended = started(&mut start, &pid_file, output);
     // Whatever happened, it does not stay.
-    let deleted = call(delete.arg("--force").arg(ID), output);
+    let deleted = call(delete.arg("--force").arg(id()), output);
     let whole = began.elapsed();
     ended.and(deleted)?;
     let cpu = processor_time()? - cpu;
@@ -68,7 +71,7 @@ fn processor_time() -> Result<f64, String> {
 fn started(start: &mut Command, pid_file: &Path, output: &Path) -> Result<(), String> {
     let pid = fs::read_to_string(pid_file).map_err(said("the pid file"))?;
     let pid = pid.trim().parse().map_err(said("the pid file"))?;
-    call(start.arg(ID), output)?;
+    call(start.arg(id()), output)?;
     // The runtime that made it is gone, so that it is a child of ours.
     match waitpid(Pid::from_raw(pid), None) {
         Ok(WaitStatus::Exited(_, 0)) => Ok(()),

@@ -21,8 +21,15 @@ pub(crate) enum Options {
     Host { options: String },
 }
 
+const AFTER: &str = "\
+Builds of ours, instead of those of this tree:
+      --gpu-container <FILE>         the static binary of shim and hooks
+      --gpusetup <FILE>              what describes the hosts
+
+On a machine that does other work, `nice -n -20` helps a little; `added CPU` says more there.";
+
 #[derive(Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, after_help = AFTER)]
 pub(crate) struct Run {
     /// Rounds; at least 31 for figures that are shown to anybody
     #[arg(long, default_value_t = 31)]
@@ -61,7 +68,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Rewrite the figures of performance.md and performance.svg in that directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs")]
     pub docs: Option<PathBuf>,
     /// Measure nothing: take the figures that --json wrote
     #[arg(long, value_name = "FILE")]

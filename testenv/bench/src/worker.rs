@@ -52,7 +52,7 @@ fn answer(
     };
     Ok(match ask {
         Ask::Prove(image, way) => {
-            counts::prove(maker, *image, way, options.gpus.count)?;
+            counts::prove(maker, *image, way, options.gpus)?;
             Answer::Done
         }
         Ask::Life(image, way) => Answer::Life(life::live(&ready(image, way)?, &|_| Vec::new())?),
