@@ -1,0 +1,269 @@
+//! What the start path is held to, and whether these figures hold it.
+
+use crate::case::{Below, Image, Way};
+use crate::figures::{Compared, Figures, Takes};
+
+/// One limit: what was measured, the worst of the cases it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Bar {
+    pub(crate) what: &'static str,
+    pub(crate) limit: f64,
+    pub(crate) unit: &'static str,
+    /// None where these figures have no such case.
+    pub(crate) found: Option<Found>,
+    /// What nvidia-container-toolkit 1.20.0 took, measured by the same method on the same kind
+    /// of machine (2 cores, Debian 12, runc 1.1.5).
+    pub(crate) peer: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) value: f64,
+    /// The case that is the worst.
+    pub(crate) of: String,
+}
+
+impl Bar {
+    pub(crate) fn is_met(&self) -> Option<bool> {
+        Some(self.found.as_ref()?.value <= self.limit)
+    }
+
+    fn verdict(&self) -> String {
+        match (&self.found, self.is_met()) {
+            (Some(found), Some(false)) => {
+                let over = found.value - self.limit;
+                format!("missed by {}", self.number(over))
+            }
+            (Some(_), _) => "met".to_owned(),
+            (None, _) => "not measured".to_owned(),
+        }
+    }
+
+    fn number(&self, value: f64) -> String {
+        match self.unit {
+            "calls" | "processes" => format!("{value:.0}"),
+            unit => format!("{value:.1} {unit}"),
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts and bytes of a size that a float holds"
+)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
+    let compared = figures.compared();
+    let life = |ways: &[Way], below: Option<Below>| {
+        worst(
+            compared
+                .iter()
+                .filter(|c| {
+                    ways.contains(&c.case.way)
+                && below.is_none_or(|b| c.case.below == b)
+                // That image has a bar of its own.
+                && c.case.image != Image::Many
+                })
+                .filter_map(|c: &Compared| {
+                    let case = &c.case;
+                    let of = match case.way {
+                        Way::NoGpu => format!("{}, {}", case.below, case.image),
+                        _ => format!("{} GPUs, {}, {}", case.gpus, case.below, case.image),
+                    };
+                    Some((c.added?.median, of))
+                }),
+        )
+    };
+    let takes = |ways: &[Way], of: &dyn Fn(&Takes) -> Option<u64>| {
+        let cases = figures.takes.iter().filter(|t| ways.contains(&t.case.way));
+        worst(cases.filter_map(|t| {
+            let name = format!("{}, {} GPUs, {}", t.case.way, t.case.gpus, t.case.below);
+            Some((float(of(t)?), name))
+        }))
+    };
+    let part = |prefix: &str| {
+        let names = figures.parts.keys().filter(|n| n.starts_with(prefix));
+        worst(names.filter_map(|n| Some((figures.part(n)?, n.clone()))))
+    };
+    let kb = |t: &Takes| t.peak.shim.max(t.peak.hooks);
+    let mib = |found: Option<Found>, by: f64| {
+        found.map(|f| Found {
+            value: f.value / by,
+            ..f
+        })
+    };
+    let size = figures.sizes.get("gpu-container").map(|size| Found {
+        value: float(*size) / 1_048_576.0,
+        of: "gpu-container".into(),
+    });
+    let bar = |what, limit, unit, found, peer| Bar {
+        what,
+        limit,
+        unit,
+        found,
+        peer,
+    };
+    vec![
+        bar(
+            "shim, no GPU",
+            1.0,
+            "ms",
+            life(&[Way::NoGpu], None),
+            "+13 ms",
+        ),
+        bar(
+            "shim, GPUs, on runc",
+            3.0,
+            "ms",
+            life(&[Way::Shim], Some(Below::Runc)),
+            "+66 to +107 ms",
+        ),
+        bar(
+            "shim, GPUs, on crun",
+            3.0,
+            "ms",
+            life(&[Way::Shim], Some(Below::Crun)),
+            "+90 ms",
+        ),
+        bar(
+            "CDI engine, hook",
+            6.0,
+            "ms",
+            life(&[Way::Cdi], None),
+            "+47 to +90 ms",
+        ),
+        bar(
+            "CDI engine, processes",
+            1.0,
+            "processes",
+            takes(&[Way::Cdi], &|t| Some(t.calls.processes)),
+            "7 to 14 hooks",
+        ),
+        bar(
+            "live path, `--gpus`",
+            10.0,
+            "ms",
+            life(&[Way::Live], None),
+            "not measured",
+        ),
+        bar(
+            "system calls, shim with GPUs",
+            500.0,
+            "calls",
+            takes(&[Way::Shim], &|t| Some(t.calls.added)),
+            "about 10,000",
+        ),
+        bar(
+            "peak memory of shim and hooks",
+            4.0,
+            "MiB",
+            mib(
+                takes(&[Way::NoGpu, Way::Shim, Way::Cdi, Way::Live], &kb),
+                1024.0,
+            ),
+            "11 to 14 MiB",
+        ),
+        bar(
+            "binary, one for all names",
+            2.5,
+            "MiB",
+            size,
+            "34 MiB, five files",
+        ),
+        bar(
+            "cache of an image with 20,000 libraries",
+            10.0,
+            "ms",
+            part("hook alone, image many"),
+            "ldconfig",
+        ),
+        bar(
+            "cdi generate, 64 GPUs, besides NVML",
+            20.0,
+            "ms",
+            part("cdi generate, no NVML, 64 GPUs"),
+            "69 ms with NVML",
+        ),
+    ]
+}
+
+/// The greatest, and of what.
+fn worst(values: impl Iterator<Item = (f64, String)>) -> Option<Found> {
+    values
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(value, of)| Found { value, of })
+}
+
+/// As a table: what, limit, measured, of which case, verdict, the peer's.
+pub(crate) fn rows(figures: &Figures) -> Vec<Vec<String>> {
+    let head = [
+        "bar",
+        "at most",
+        "measured",
+        "worst of",
+        "",
+        "nvidia-container-toolkit 1.20.0",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(bars(figures).iter().map(|bar| {
+        let found = bar.found.as_ref();
+        vec![
+            bar.what.to_owned(),
+            bar.number(bar.limit),
+            found.map_or_else(|| "-".to_owned(), |f| bar.number(f.value)),
+            found.map_or_else(String::new, |f| f.of.clone()),
+            bar.verdict(),
+            bar.peer.to_owned(),
+        ]
+    }));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Gpus;
+    use crate::figures::{Case, Lives};
+    use crate::protocol::Life;
+
+    fn lives(way: Way, whole: f64) -> Lives {
+        Lives {
+            case: Case {
+                image: Image::Debian,
+                below: Below::Runc,
+                gpus: Gpus { count: 8, mig: 0 },
+                way,
+            },
+            rounds: vec![Life {
+                whole,
+                create: 1.0,
+                cpu: 1.0,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_bar_is_met_missed_or_not_measured() {
+        let figures = Figures {
+            rounds: 1,
+            lives: vec![
+                lives(Way::Plain, 40.0),
+                lives(Way::Floor, 50.0),
+                lives(Way::Shim, 54.5),
+            ],
+            ..Figures::default()
+        };
+        let verdict = |what: &str| {
+            let row = rows(&figures).into_iter().find(|r| r[0] == what);
+            row.map(|r| r[4].clone()).unwrap_or_default()
+        };
+        assert_eq!(verdict("shim, GPUs, on runc"), "missed by 1.5 ms");
+        assert_eq!(verdict("shim, GPUs, on crun"), "not measured");
+        let mut fast = figures.clone();
+        fast.lives[2].rounds[0].whole = 52.0;
+        assert_eq!(bars(&fast)[1].is_met(), Some(true));
+    }
+}

@@ -1,0 +1,277 @@
+//! The bundle of a way: config.json as it is when the life begins, what is run on it, and a
+//! fresh layer over the image each time, as engines have it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, umount2};
+use serde_json::{Value, json};
+
+use crate::case::{Image, Way};
+use crate::host::{here, make_dir, mount_at, policy_text, write};
+use crate::program::{run, said};
+use crate::protocol::HostOptions;
+
+/// A runtime that does nothing, so that a shim's part ends with it.
+const NOTHING: &str = "/run/bench/true";
+/// A runtime that cannot be run: the shim is the last program.
+const NO_PROGRAM: &str = "/run/bench/no-program";
+/// The host's own policy for other people's runtimes is another file.
+const POLICY_OF_OURS: &str = "NVIDIA_CTK_CONFIG_FILE_PATH";
+
+/// A way made ready: config.json and the runtime to give it to.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub image: Image,
+    pub config: Value,
+    pub runtime: PathBuf,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, PathBuf)>,
+}
+
+/// Where the bundle is; one, since lives come one after the other.
+pub(crate) fn path() -> PathBuf {
+    here("bundle")
+}
+
+/// The place of the image with a layer over it. Gone with all that was written when dropped.
+pub(crate) struct Rootfs(PathBuf);
+
+impl Rootfs {
+    pub(crate) fn mount(image: Image) -> Result<Self, String> {
+        let layer = here("layer");
+        for dir in ["upper", "work"] {
+            make_dir(&layer.join(dir))?;
+        }
+        let at = path().join("rootfs");
+        make_dir(&at)?;
+        let options = format!(
+            "lowerdir=/run/bench/images/{image},upperdir={0}/upper,workdir={0}/work",
+            layer.display()
+        );
+        mount_at(
+            Some("overlay"),
+            &at,
+            Some("overlay"),
+            MsFlags::empty(),
+            &options,
+        )?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Rootfs {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir_all(here("layer"));
+    }
+}
+
+/// What never changes in a host.
+pub(crate) struct Maker<'a> {
+    options: &'a HostOptions,
+    has_cgroups: bool,
+    base: Value,
+}
+
+impl<'a> Maker<'a> {
+    pub(crate) fn new(options: &'a HostOptions, has_cgroups: bool) -> Result<Self, String> {
+        std::os::unix::fs::symlink("/bin/busybox", NOTHING).map_err(said(NOTHING))?;
+        write(Path::new(NO_PROGRAM), "")?;
+        for (name, low_level) in [("nothing", NOTHING), ("no-program", NO_PROGRAM)] {
+            write(
+                &here(&format!(
+                    "policy/{name}/nvidia-container-runtime/config.toml"
+                )),
+                &policy_text(low_level, has_cgroups, None),
+            )?;
+            write(
+                &policy_by_cdi("ours", name),
+                &by_cdi(low_level, has_cgroups, "/var/run/cdi"),
+            )?;
+        }
+        for other in &options.others {
+            let specs = here(&format!("cdi/{}", other.name));
+            if let Some(generator) = &other.generator {
+                let output = format!("--output={}/nvidia.yaml", specs.display());
+                make_dir(&specs)?;
+                let mut command = Command::new(generator);
+                command.args(["cdi", "generate", &output]);
+                let hook = other.hook.iter();
+                command.args(hook.map(|h| format!("--nvidia-cdi-hook-path={h}")));
+                run(&mut command)?;
+            }
+            let specs = specs.display().to_string();
+            let low_level = options.below.to_string();
+            for (name, low_level) in [
+                ("life", low_level.as_str()),
+                ("nothing", NOTHING),
+                ("no-program", NO_PROGRAM),
+            ] {
+                write(
+                    &policy_by_cdi(&other.name, name),
+                    &by_cdi(low_level, has_cgroups, &specs),
+                )?;
+            }
+        }
+        Ok(Self {
+            options,
+            has_cgroups,
+            base: base(options.config.as_deref())?,
+        })
+    }
+
+    /// The container of a way with this program in it.
+    pub(crate) fn ready(&self, image: Image, way: &Way, args: &[&str]) -> Result<Ready, String> {
+        let asks = self.base(args, true);
+        let none = self.base(args, false);
+        let floor = |config: Value| without_hooks(config);
+        let config = match way {
+            Way::Plain | Way::PlainAgain | Way::NoGpu | Way::OtherNoGpu(_) => none,
+            Way::Floor => floor(Self::edited(image, &asks, &policy_by_plan())?),
+            Way::Shim | Way::Other(_) => asks,
+            Way::CdiFloor => floor(Self::edited(
+                image,
+                &asks,
+                &policy_by_cdi("ours", "nothing"),
+            )?),
+            Way::Cdi => Self::edited(image, &asks, &policy_by_cdi("ours", "nothing"))?,
+            Way::OtherCdi(name) => Self::edited(image, &asks, &policy_by_cdi(name, "nothing"))?,
+            Way::Live => with_prestart(
+                asks,
+                "/usr/lib/gpu-container/bin/nvidia-container-runtime-hook",
+            ),
+            Way::OtherLive(name) => {
+                let hook = self.other(name)?.prestart.as_deref();
+                with_prestart(asks, hook.unwrap_or_default())
+            }
+        };
+        let mut environment = Vec::new();
+        let runtime = match way {
+            Way::NoGpu | Way::Shim => "/usr/bin/gpu-container-runtime".to_owned(),
+            Way::OtherNoGpu(name) | Way::Other(name) => {
+                let home = here(&format!("policy/{name}/life"));
+                environment.push(("XDG_CONFIG_HOME".to_owned(), home));
+                self.other(name)?.runtime.clone().unwrap_or_default()
+            }
+            _ => self.options.below.to_string(),
+        };
+        let mut arguments = Vec::new();
+        if !self.has_cgroups {
+            arguments.push("--cgroup-manager=disabled".to_owned());
+        }
+        arguments.extend(["--root".to_owned(), here("state").display().to_string()]);
+        Ok(Ready {
+            image,
+            config,
+            runtime: runtime.into(),
+            arguments,
+            environment,
+        })
+    }
+
+    /// The same, with a shim that ends in a runtime that does nothing or cannot be run.
+    pub(crate) fn ends_in(ready: &Ready, way: &Way, end: &str) -> Ready {
+        let (name, variable) = match way {
+            Way::OtherNoGpu(name) | Way::Other(name) => (name.as_str(), "XDG_CONFIG_HOME"),
+            _ => ("", POLICY_OF_OURS),
+        };
+        let policy = if name.is_empty() {
+            here(&format!(
+                "policy/{end}/nvidia-container-runtime/config.toml"
+            ))
+        } else {
+            here(&format!("policy/{name}/{end}"))
+        };
+        Ready {
+            environment: vec![(variable.to_owned(), policy)],
+            ..ready.clone()
+        }
+    }
+
+    fn other(&self, name: &str) -> Result<&crate::case::Other, String> {
+        let found = self.options.others.iter().find(|o| o.name == name);
+        found.ok_or_else(|| format!("no program was given for {name}"))
+    }
+
+    fn base(&self, args: &[&str], asks: bool) -> Value {
+        let mut config = self.base.clone();
+        config["process"]["args"] = json!(args);
+        if asks && let Some(env) = config["process"]["env"].as_array_mut() {
+            env.push(json!("NVIDIA_VISIBLE_DEVICES=all"));
+            env.push(json!("NVIDIA_DRIVER_CAPABILITIES=all"));
+        }
+        config
+    }
+
+    /// What our shim makes of a config.json by that policy.
+    fn edited(image: Image, config: &Value, policy: &Path) -> Result<Value, String> {
+        let rootfs = Rootfs::mount(image)?;
+        let file = put(config)?;
+        run(Command::new("/usr/bin/gpu-container-runtime")
+            .args(["create", "--bundle"])
+            .arg(path())
+            .arg("edited")
+            .env(POLICY_OF_OURS, policy))?;
+        drop(rootfs);
+        let text = fs::read(&file).map_err(said("config.json"))?;
+        serde_json::from_slice(&text).map_err(said("config.json"))
+    }
+}
+
+/// Writes it as the bundle's.
+pub(crate) fn put(config: &Value) -> Result<PathBuf, String> {
+    let file = path().join("config.json");
+    write(&file, &config.to_string())?;
+    Ok(file)
+}
+
+fn policy_by_plan() -> PathBuf {
+    here("policy/nothing/nvidia-container-runtime/config.toml")
+}
+
+fn policy_by_cdi(name: &str, end: &str) -> PathBuf {
+    here(&format!(
+        "policy/{name}/{end}/nvidia-container-runtime/config.toml"
+    ))
+}
+
+fn by_cdi(low_level: &str, has_cgroups: bool, specs: &str) -> String {
+    policy_text(low_level, has_cgroups, Some(Path::new(specs)))
+}
+
+/// What an engine would give, or what `runc spec` makes.
+fn base(given: Option<&Path>) -> Result<Value, String> {
+    let bundle = path();
+    make_dir(&bundle)?;
+    let file = bundle.join("config.json");
+    match given {
+        Some(from) => drop(fs::copy(from, &file).map_err(said("the config.json given"))?),
+        None => run(Command::new("runc").args(["spec", "--bundle"]).arg(&bundle))?,
+    }
+    let text = fs::read(&file).map_err(said("config.json"))?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(said("config.json"))?;
+    config["process"]["terminal"] = json!(false);
+    // Lowered limits may not be raised again, where the machine withholds that right.
+    config["process"]["rlimits"] = json!([]);
+    config["root"] = json!({"path": "rootfs", "readonly": false});
+    Ok(config)
+}
+
+fn without_hooks(mut config: Value) -> Value {
+    if let Some(config) = config.as_object_mut() {
+        config.shift_remove("hooks");
+    }
+    config
+}
+
+/// As dockerd adds it (moby `daemon/nvidia_linux.go`).
+fn with_prestart(mut config: Value, hook: &str) -> Value {
+    config["hooks"] = json!({"prestart": [{
+        "path": hook,
+        "args": ["nvidia-container-runtime-hook", "prestart"],
+        "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    }]});
+    config
+}

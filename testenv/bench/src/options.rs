@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::case::{Below, Gpus, Image, Other};
+
+#[derive(Parser)]
+#[command(name = "testenv/bench/start", disable_help_subcommand = true)]
+/// What a container start costs with GPUs, as root, on fake hosts that are gone afterwards
+///
+/// Whole lives (create, start, wait, delete), each case once a round in turn. What is printed are medians of
+/// differences within a round to the floor: the low-level runtime with the same edits in config.json already and no
+/// hook. docs/performance.md says more.
+pub(crate) enum Options {
+    /// Measure, or show what was measured
+    Run(Box<Run>),
+    /// One host; for start-bench itself
+    #[command(hide = true)]
+    Host { options: String },
+}
+
+const AFTER: &str = "\
+Builds of ours, instead of those of this tree:
+      --gpu-container <FILE>         the static binary of shim and hooks
+      --gpusetup <FILE>              what describes the hosts
+
+On a machine that does other work, `nice -n -20` helps a little; `added CPU` says more there.";
+
+#[derive(Args)]
+#[command(args_override_self = true, after_help = AFTER)]
+pub(crate) struct Run {
+    /// Rounds; at least 31 for figures that are shown to anybody
+    #[arg(long, default_value_t = 31)]
+    pub rounds: u32,
+    /// Hosts: number of GPUs, with MIG slices of each as in 64x7
+    #[arg(long, value_delimiter = ',', default_value = "1,8,64,64x7")]
+    pub gpus: Vec<Gpus>,
+    /// Images
+    #[arg(long, value_delimiter = ',', default_value = "tiny,debian,many")]
+    pub image: Vec<Image>,
+    /// Low-level runtimes
+    #[arg(long, value_delimiter = ',', default_value = "runc,crun")]
+    pub below: Vec<Below>,
+    /// Another runtime to measure; where the name was given before, of the same product
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
+    pub runtime: Vec<Named>,
+    /// Its program with `cdi generate`; the spec is what its runtime gets, and a case of its own
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
+    pub cdi_generate: Vec<Named>,
+    /// The hook program that its spec is to name
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
+    pub cdi_hook: Vec<Named>,
+    /// Its hook that takes `prestart`
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
+    pub prestart: Vec<Named>,
+    /// config.json to begin with, of an engine's [default: what `runc spec` makes]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only times
+    #[arg(long)]
+    pub no_counts: bool,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw them
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Rewrite the figures of performance.md and performance.svg in that directory
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs")]
+    pub docs: Option<PathBuf>,
+    /// Measure nothing: take the figures that --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Where images and programs are
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub work: PathBuf,
+    /// The root file system of Debian as tar archive
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub debian: PathBuf,
+}
+
+/// A path for a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    name: String,
+    path: String,
+}
+
+fn named(text: &str) -> Result<Named, String> {
+    let (name, path) = text.split_once('=').ok_or("NAME=PATH is what it takes")?;
+    let path = std::path::absolute(path).map_err(|e| e.to_string())?;
+    Ok(Named {
+        name: name.to_owned(),
+        path: path.display().to_string(),
+    })
+}
+
+impl Run {
+    /// Other people's programs, by name.
+    pub(crate) fn others(&self) -> Vec<Other> {
+        type Field = fn(&mut Other) -> &mut Option<String>;
+        let mut others: Vec<Other> = Vec::new();
+        let lists: [(&[Named], Field); 4] = [
+            (&self.runtime, |o| &mut o.runtime),
+            (&self.cdi_generate, |o| &mut o.generator),
+            (&self.cdi_hook, |o| &mut o.hook),
+            (&self.prestart, |o| &mut o.prestart),
+        ];
+        for (list, field) in lists {
+            for given in list {
+                let at = others.iter().position(|o| o.name == given.name);
+                let at = at.unwrap_or_else(|| {
+                    others.push(Other {
+                        name: given.name.clone(),
+                        ..Other::default()
+                    });
+                    others.len() - 1
+                });
+                *field(&mut others[at]) = Some(given.path.clone());
+            }
+        }
+        others
+    }
+}

@@ -1,0 +1,27 @@
+//! Running programs, with what they said where they fail.
+
+use std::fmt::Display;
+use std::process::{Command, Stdio};
+
+/// Runs it to its end; its standard error is part of the error.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    let out = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .output()
+        .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?}: {}: {}",
+        out.status,
+        String::from_utf8_lossy(&out.stderr).trim()
+    ))
+}
+
+/// An error with what was being done.
+pub(crate) fn said<E: Display>(what: &str) -> impl FnOnce(E) -> String {
+    let what = what.to_owned();
+    move |e| format!("{what}: {e}")
+}
