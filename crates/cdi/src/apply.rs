@@ -1,6 +1,7 @@
 //! Edits applied to an OCI config, on the JSON itself so that no key we do not
 //! know is lost.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -36,8 +37,8 @@ pub fn apply(
     for variable in &edits.env {
         set_env(config, variable)?;
     }
-    for node in &edits.device_nodes {
-        add_node(config, node, stat)?;
+    if !edits.device_nodes.is_empty() {
+        add_nodes(config, &edits.device_nodes, stat)?;
     }
     if !edits.mounts.is_empty() {
         add_mounts(config, edits)?;
@@ -72,11 +73,94 @@ fn set_env(config: &mut Value, variable: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn add_node(
+/// The process's own ids, but for root's: a process that is not root must be able to open
+/// the nodes, and the reference implementation takes these where the spec has none.
+struct Own {
+    uid: Option<u64>,
+    gid: Option<u64>,
+}
+
+/// All at once: a host of 64 partitioned GPUs has a thousand nodes, and a look through all
+/// that is there for each of them would take longer than the container's start.
+fn add_nodes(
     config: &mut Value,
-    node: &DeviceNode,
+    nodes: &[DeviceNode],
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
+    let own = |key: &str| {
+        let id = config.pointer(&format!("/process/user/{key}"))?.as_u64()?;
+        (id > 0).then_some(id)
+    };
+    let own = Own {
+        uid: own("uid"),
+        gid: own("gid"),
+    };
+    let mut devices = Vec::with_capacity(nodes.len());
+    let mut rules = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let (device, rule) = node_and_rule(node, &own, stat)?;
+        devices.push(device);
+        rules.extend(rule);
+    }
+    let there = list(config, &["linux", "devices"])?;
+    replace_by(there, devices, "path");
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let there = list(config, &["linux", "resources", "devices"])?;
+    let mut seen: HashSet<Rule> = there.iter().filter_map(Rule::of).collect();
+    let is_new = |rule: &Value| Rule::of(rule).is_none_or(|r| seen.insert(r));
+    there.extend(rules.into_iter().filter(is_new));
+    Ok(())
+}
+
+/// Puts these at the end, in place of those that say the same for `key`; of several of one,
+/// the last.
+fn replace_by(there: &mut Vec<Value>, made: Vec<Value>, key: &str) {
+    let of = |value: &Value| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut names = HashSet::new();
+    let mut last: Vec<Value> = made
+        .into_iter()
+        .rev()
+        .filter(|value| of(value).is_none_or(|name| names.insert(name)))
+        .collect();
+    last.reverse();
+    there.retain(|value| {
+        let name = value.get(key).and_then(Value::as_str);
+        name.is_none_or(|name| !names.contains(name))
+    });
+    there.extend(last);
+}
+
+/// A device rule that allows something, as far as two can be the same.
+#[derive(PartialEq, Eq, Hash)]
+struct Rule {
+    kind: String,
+    major: i64,
+    minor: i64,
+    access: String,
+}
+
+impl Rule {
+    fn of(value: &Value) -> Option<Self> {
+        let rule = value.as_object().filter(|r| r.len() == 5)?;
+        let text = |key| Some(rule.get(key)?.as_str()?.to_owned());
+        let number = |key| rule.get(key)?.as_i64();
+        rule.get("allow")?.as_bool().filter(|allow| *allow)?;
+        Some(Self {
+            kind: text("type")?,
+            major: number("major")?,
+            minor: number("minor")?,
+            access: text("access")?,
+        })
+    }
+}
+
+fn node_and_rule(
+    node: &DeviceNode,
+    own: &Own,
+    stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
+) -> Result<(Value, Option<Value>), Error> {
     let host = node.host_path.as_deref().unwrap_or(&node.path);
     let failed = |why: String| Error::Node {
         path: host.to_owned(),
@@ -94,40 +178,27 @@ fn add_node(
             (kind, found.major, found.minor, Some(found))
         }
     };
-    let path = node.path.to_string_lossy();
     let mut device = Map::new();
-    device.insert("path".into(), json!(path));
+    device.insert("path".into(), json!(node.path.to_string_lossy()));
     device.insert("type".into(), json!(kind));
     device.insert("major".into(), json!(major));
     device.insert("minor".into(), json!(minor));
     let mode = node.file_mode.or(found.as_ref().map(|f| f.mode));
-    let owner = |given: Option<u32>, found: Option<u32>, key: &str, config: &Value| {
-        // A process that is not root must be able to open it: the reference
-        // implementation takes the process's own ids where the spec has none.
-        let own = config
-            .pointer(&format!("/process/user/{key}"))
-            .and_then(Value::as_u64);
-        given
-            .map(u64::from)
-            .or(own.filter(|id| *id > 0))
-            .or(found.map(u64::from))
-    };
     if let Some(mode) = mode {
         device.insert("fileMode".into(), json!(mode));
     }
-    let uid = owner(node.uid, found.as_ref().map(|f| f.uid), "uid", config);
-    let gid = owner(node.gid, found.as_ref().map(|f| f.gid), "gid", config);
-    if let Some(uid) = uid {
+    let owner = |given: Option<u32>, own: Option<u64>, found: Option<u32>| {
+        given.map(u64::from).or(own).or(found.map(u64::from))
+    };
+    if let Some(uid) = owner(node.uid, own.uid, found.as_ref().map(|f| f.uid)) {
         device.insert("uid".into(), json!(uid));
     }
-    if let Some(gid) = gid {
+    if let Some(gid) = owner(node.gid, own.gid, found.as_ref().map(|f| f.gid)) {
         device.insert("gid".into(), json!(gid));
     }
-    let devices = list(config, &["linux", "devices"])?;
-    devices.retain(|d| d.get("path").and_then(Value::as_str) != Some(&path));
-    devices.push(Value::Object(device));
+    let device = Value::Object(device);
     if kind == "p" {
-        return Ok(());
+        return Ok((device, None));
     }
     let rule = json!({
         "allow": true,
@@ -136,36 +207,28 @@ fn add_node(
         "minor": minor,
         "access": node.permissions.as_deref().filter(|p| !p.is_empty()).unwrap_or("rwm"),
     });
-    let rules = list(config, &["linux", "resources", "devices"])?;
-    if !rules.contains(&rule) {
-        rules.push(rule);
-    }
-    Ok(())
+    Ok((device, Some(rule)))
 }
 
 fn add_mounts(config: &mut Value, edits: &ContainerEdits) -> Result<(), Error> {
     let mounts = list(config, &["mounts"])?;
-    for mount in &edits.mounts {
-        let target = mount.container_path.to_string_lossy();
-        mounts.retain(|m| m.get("destination").and_then(Value::as_str) != Some(&target));
+    let made = edits.mounts.iter().map(|mount| {
         let mut options = mount.options.clone();
         if !options.iter().any(|o| o == "bind" || o == "rbind") {
             options.push("bind".into());
         }
-        mounts.push(json!({
-            "destination": target,
+        json!({
+            "destination": mount.container_path.to_string_lossy(),
             "type": mount.kind.as_deref().unwrap_or("bind"),
             "source": mount.host_path.to_string_lossy(),
             "options": options,
-        }));
-    }
+        })
+    });
+    replace_by(mounts, made.collect(), "destination");
     // A mount must come after those it lies in; equal depths keep their order.
-    mounts.sort_by_key(|m| {
-        let target = m
-            .get("destination")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        Path::new(target).components().count()
+    mounts.sort_by_cached_key(|m| {
+        let target = m.get("destination").and_then(Value::as_str);
+        Path::new(target.unwrap_or_default()).components().count()
     });
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use gpu_inject::Error;
@@ -25,11 +25,26 @@ impl Bundle {
         self.dir.join("config.json")
     }
 
-    /// config.json.
-    pub(crate) fn config(&self) -> Result<Value, Error> {
+    /// The text of config.json.
+    pub(crate) fn text(&self) -> Result<Vec<u8>, Error> {
         let path = self.config_path();
         let file = File::open(&path).map_err(|e| host(&path, e))?;
-        json(file).map_err(|why| Error::State(format!("{}: {why}", path.display())))
+        let size = file.metadata().map_or(0, |m| m.len());
+        bounded(file, size).map_err(|why| self.wrong(&why))
+    }
+
+    /// config.json as [`Bundle::text`] has it.
+    pub(crate) fn parse(&self, text: &[u8]) -> Result<Value, Error> {
+        serde_json::from_slice(text).map_err(|e| self.wrong(&e.to_string()))
+    }
+
+    /// config.json.
+    pub(crate) fn config(&self) -> Result<Value, Error> {
+        self.parse(&self.text()?)
+    }
+
+    fn wrong(&self, why: &str) -> Error {
+        Error::State(format!("{}: {why}", self.config_path().display()))
     }
 
     /// Replaces config.json in one step; owner and mode stay.
@@ -42,7 +57,7 @@ impl Bundle {
             let old = fs::metadata(&path)?;
             let mut file = File::create_new(&temporary)?;
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
-            chown(&temporary, Some(old.uid()), Some(old.gid()))?;
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
             file.write_all(&serde_json::to_vec(config)?)?;
             fs::rename(&temporary, &path)
         };
@@ -87,7 +102,7 @@ impl State {
 
     fn read(from: impl Read, name: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}"));
-        let bytes = bounded(from).map_err(wrong)?;
+        let bytes = bounded(from, 4095).map_err(wrong)?;
         let told = gpu_inject::state::State::parse(&bytes)?;
         Ok(Self {
             pid: told.pid,
@@ -105,12 +120,11 @@ impl State {
     }
 }
 
-fn json(from: impl Read) -> Result<Value, String> {
-    serde_json::from_slice(&bounded(from)?).map_err(|e| e.to_string())
-}
-
-fn bounded(from: impl Read) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
+/// What there is, expected to be of that size.
+fn bounded(from: impl Read, size: u64) -> Result<Vec<u8>, String> {
+    // The read that finds nothing left needs room too.
+    let room = usize::try_from(size.min(LIMIT)).unwrap_or_default() + 1;
+    let mut bytes = Vec::with_capacity(room);
     from.take(LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| e.to_string())?;

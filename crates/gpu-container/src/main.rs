@@ -16,6 +16,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// musl's own asks the kernel for every larger piece and gives it back at once: half of the
+/// shim's system calls.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 const USAGE: &str = "\
 gpu-container: GPUs for containers. Started by container engines, not by hand.
 

@@ -13,6 +13,14 @@ const NEW_HEADER: usize = 48;
 const NEW_ENTRY: usize = 24;
 /// `struct file_entry`: flags, key, value.
 const OLD_ENTRY: usize = 12;
+/// `cache_extension_magic`.
+pub const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
+/// `cache_extension_tag_glibc_hwcaps`: offsets of names.
+pub const EXTENSION_HWCAPS: u32 = 1;
+/// glibc knows two kinds of sections.
+const MOST_SECTIONS: usize = 16;
+/// Directories below `glibc-hwcaps`; an architecture has four.
+const MOST_HWCAPS: usize = 64;
 
 /// One library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +50,48 @@ pub enum BadCache {
     Amplified,
 }
 
+/// One library, where the file's bytes have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw<'a> {
+    /// Name the loader looks up.
+    pub soname: &'a [u8],
+    /// Where it is.
+    pub path: &'a [u8],
+    /// As in [`Entry`].
+    pub flags: u32,
+    /// As in [`Entry`].
+    pub hwcap: u64,
+}
+
+/// A cache's bytes, taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cache<'a> {
+    /// In the file's order.
+    pub entries: Vec<Raw<'a>>,
+    /// Names of directories such as `x86-64-v3` below `glibc-hwcaps`, which the entries with
+    /// [`HWCAP_EXTENSION`] name by number (glibc 2.33).
+    pub hwcaps: Vec<&'a [u8]>,
+}
+
+/// `DL_CACHE_HWCAP_EXTENSION`: the low half of `hwcap` counts [`Cache::hwcaps`].
+pub const HWCAP_EXTENSION: u64 = 1 << 62;
+
 /// Every entry, in the file's order. Never panics; what is no UTF-8 is an error.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| BadCache::Damaged);
+    let entries = read(bytes)?.entries.into_iter().map(|raw| {
+        Ok(Entry {
+            soname: text(raw.soname)?,
+            path: text(raw.path)?.into(),
+            flags: raw.flags,
+            hwcap: raw.hwcap,
+        })
+    });
+    entries.collect()
+}
+
+/// The same without a copy of anything, and with names that are no UTF-8. Never panics.
+pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
     let cache = new_part(bytes)?;
     let count = number(cache, 20)? as usize;
     // An entry takes 24 bytes: a count beyond that is a lie, found before memory is asked for.
@@ -52,7 +100,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     }
     // glibc shares a name with the end of its path; no honest cache says more than twice its size.
     let mut left = cache.len().saturating_mul(4);
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(count);
     for n in 0..count {
         let at = NEW_HEADER + n * NEW_ENTRY;
         let low = u64::from(number(cache, at + 16)?);
@@ -62,10 +110,10 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
         left = left
             .checked_sub(soname.len() + path.len())
             .ok_or(BadCache::Amplified)?;
-        entries.push(Entry {
+        entries.push(Raw {
             flags: number(cache, at)?,
             soname,
-            path: path.into(),
+            path,
             hwcap: if cfg!(target_endian = "little") {
                 high << 32 | low
             } else {
@@ -73,7 +121,30 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
             },
         });
     }
-    Ok(entries)
+    // Behind an older part the offset would count from elsewhere; no ldconfig that knows the
+    // extension writes one.
+    let is_alone = cache.len() == bytes.len();
+    let hwcaps = is_alone.then(|| hwcaps(cache)).flatten();
+    Ok(Cache {
+        entries,
+        hwcaps: hwcaps.unwrap_or_default(),
+    })
+}
+
+/// `struct cache_extension`: magic, count, then sections of tag, flags, offset and size.
+fn hwcaps(cache: &[u8]) -> Option<Vec<&[u8]>> {
+    let word = |at: usize| number(cache, at).ok();
+    let directory = word(32)? as usize;
+    if directory == 0 || word(directory)? != EXTENSION_MAGIC {
+        return None;
+    }
+    let count = word(directory + 4)? as usize;
+    let mut sections = (0..count.min(MOST_SECTIONS)).map(|n| directory + 8 + n * 16);
+    let section = sections.find(|at| word(*at) == Some(EXTENSION_HWCAPS))?;
+    let (offset, size) = (word(section + 8)? as usize, word(section + 12)? as usize);
+    (0..(size / 4).min(MOST_HWCAPS))
+        .map(|n| text(cache, word(offset + n * 4)?).ok())
+        .collect()
 }
 
 /// String offsets count from the start of this part.
@@ -108,12 +179,12 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
         .ok_or(BadCache::Damaged)
 }
 
-fn text(bytes: &[u8], at: u32) -> Result<String, BadCache> {
+fn text(bytes: &[u8], at: u32) -> Result<&[u8], BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
     // PATH_MAX: nothing longer can be opened.
     let from = from.get(..4096).unwrap_or(from);
     let end = from.iter().position(|b| *b == 0).ok_or(BadCache::Damaged)?;
-    String::from_utf8(from[..end].to_vec()).map_err(|_| BadCache::Damaged)
+    from.get(..end).ok_or(BadCache::Damaged)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -117,7 +117,10 @@ impl Root {
     pub fn read_limited(&self, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
         let path = path.as_ref();
         let file = self.open_file(path)?;
-        let mut content = Vec::new();
+        // Files of procfs say they are empty. One byte more than there is: the read that finds
+        // nothing left needs room too.
+        let size = file.metadata().map_or(0, |m| m.len()).min(max).max(255);
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(|e| self.note_io(&e, path))?;
@@ -184,8 +187,17 @@ impl Root {
 
     /// The path with every link resolved, absolute within this tree.
     pub fn canonicalize(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
-        let (found, _) = self.walk(path.as_ref(), true)?;
-        self.symlink_metadata(&found)?;
+        let path = path.as_ref();
+        let fd = self.resolve(path, OFlag::O_PATH)?;
+        // The kernel has resolved every link by now, and procfs says where that has led.
+        let name = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        if let Ok(real) = std::fs::read_link(name)
+            && let Ok(inner) = real.strip_prefix(&self.path)
+            && !inner.as_os_str().as_bytes().ends_with(b" (deleted)")
+        {
+            return Ok(Path::new("/").join(inner));
+        }
+        let (found, _) = self.walk(path, true)?;
         Ok(found)
     }
 

@@ -303,7 +303,9 @@ pub(crate) mod tests {
         ]
         .concat();
         let program = put(&program);
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        // ET_DYN and EM_X86_64: what ldconfig looks at.
+        file[16..24].copy_from_slice(&[3, 0, 62, 0, 1, 0, 0, 0]);
         file[32..40].copy_from_slice(&program.to_le_bytes());
         file[40..48].copy_from_slice(&sections.to_le_bytes());
         for (at, n) in [(54, 56), (56, 2), (58, 64), (60, count), (62, count - 1)] {

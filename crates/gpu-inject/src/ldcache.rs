@@ -5,17 +5,17 @@
 //! [`gpu_host::ldcache`].
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 
-use gpu_host::ldcache::{Entry, parse};
+use gpu_host::ldcache::{Cache, EXTENSION_HWCAPS, EXTENSION_MAGIC, HWCAP_EXTENSION, Raw, read};
 
 use crate::edits::Library;
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
-/// `DL_CACHE_HWCAP_EXTENSION`: the entry points into a part we do not write.
-const HWCAP_EXTENSION: u64 = 1 << 62;
+/// `struct cache_extension` with one section.
+const EXTENSION: usize = 24;
 /// `FLAG_ELF_LIBC6`.
 const LIBC6: u32 = 3;
 
@@ -35,33 +35,46 @@ fn flags(compat32: bool) -> u32 {
 /// name. A cache that cannot be read counts as none: the loader then finds the
 /// image's own libraries in its built-in directories.
 pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
-    let ours = libraries.iter().map(|l| Entry {
-        soname: l.soname.clone(),
-        path: l.path.clone(),
+    let ours = libraries.iter().map(|l| Raw {
+        soname: l.soname.as_bytes(),
+        path: l.path.as_os_str().as_bytes(),
         flags: flags(l.compat32),
         hwcap: 0,
     });
-    let mut entries: Vec<Entry> = ours.collect();
-    entries.sort_by(order);
-    entries.dedup_by(|a, b| a.soname == b.soname && a.flags == b.flags);
-    let theirs: Vec<Entry> = parse(image)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|e| e.hwcap & HWCAP_EXTENSION == 0)
-        .filter(|e| {
-            !entries
-                .iter()
-                .any(|o| o.soname == e.soname && o.flags == e.flags)
-        })
-        .collect();
-    entries.extend(theirs);
-    // Stable: entries of one name keep the order their own ldconfig gave them.
-    entries.sort_by(order);
-    serialize(&entries)
+    let mut ours: Vec<Raw<'_>> = ours.collect();
+    ours.sort_by(order);
+    ours.dedup_by(|a, b| order(a, b).is_eq());
+    let Cache { entries, hwcaps } = read(image).unwrap_or_default();
+    serialize(&merged(ours, entries, hwcaps.len()), &hwcaps)
 }
 
-fn order(a: &Entry, b: &Entry) -> Ordering {
-    compare(b.soname.as_bytes(), a.soname.as_bytes()).then(b.flags.cmp(&a.flags))
+/// Stable: entries of one name keep the order their own ldconfig gave them.
+fn merged<'a>(ours: Vec<Raw<'a>>, mut theirs: Vec<Raw<'a>>, hwcaps: usize) -> Vec<Raw<'a>> {
+    // A name of a directory that is not there.
+    let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
+    theirs.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
+    // Nearly always: an image's cache was written by an ldconfig.
+    if !theirs.is_sorted_by(|a, b| order(a, b).is_le()) {
+        theirs.sort_by(order);
+    }
+    let mut all = Vec::with_capacity(ours.len() + theirs.len());
+    let mut ours = ours.into_iter().peekable();
+    let mut last: Option<Raw<'a>> = None;
+    for entry in theirs {
+        while let Some(own) = ours.next_if(|own| order(own, &entry).is_le()) {
+            all.push(own);
+            last = Some(own);
+        }
+        if last.is_none_or(|own| order(&own, &entry).is_ne()) {
+            all.push(entry);
+        }
+    }
+    all.extend(ours);
+    all
+}
+
+fn order(a: &Raw<'_>, b: &Raw<'_>) -> Ordering {
+    compare(b.soname, a.soname).then(b.flags.cmp(&a.flags))
 }
 
 /// `_dl_cache_libcmp`: runs of digits compare as numbers. The loader searches by it, so
@@ -102,45 +115,84 @@ fn number(text: &mut &[u8]) -> i32 {
     value
 }
 
-fn serialize(entries: &[Entry]) -> Vec<u8> {
+fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
     let start = HEADER + entries.len() * ENTRY;
-    let mut strings: Vec<u8> = Vec::new();
-    let mut put = |text: &[u8]| {
-        let at = start + strings.len();
-        strings.extend_from_slice(text);
-        strings.push(0);
-        // Entries came from a file of at most 16 MiB.
-        u32::try_from(at).unwrap_or(u32::MAX).to_ne_bytes()
-    };
+    let names = entries.iter().map(|e| e.path.len() + e.soname.len() + 2);
+    let mut bytes = Vec::with_capacity(start + names.sum::<usize>());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&word(entries.len()));
+    bytes.resize(start, 0);
     let mut table = Vec::with_capacity(entries.len() * ENTRY);
     for entry in entries {
-        let key = put(entry.soname.as_bytes());
-        let value = put(path_bytes(&entry.path));
+        let value = bytes.len();
+        bytes.extend_from_slice(entry.path);
+        bytes.push(0);
+        // A name is mostly the end of its path, and then the end of the path's text.
+        let key = if entry.path.ends_with(entry.soname) {
+            value + entry.path.len() - entry.soname.len()
+        } else {
+            bytes.extend_from_slice(entry.soname);
+            bytes.push(0);
+            bytes.len() - entry.soname.len() - 1
+        };
         table.extend_from_slice(&entry.flags.to_ne_bytes());
-        table.extend_from_slice(&key);
-        table.extend_from_slice(&value);
+        table.extend_from_slice(&word(key));
+        table.extend_from_slice(&word(value));
         table.extend_from_slice(&[0; 4]);
         table.extend_from_slice(&entry.hwcap.to_ne_bytes());
     }
-    let mut bytes = Vec::with_capacity(start + strings.len());
-    bytes.extend_from_slice(MAGIC);
-    for length in [entries.len(), strings.len()] {
-        bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    }
+    let mut put = |at: usize, part: &[u8]| {
+        if let Some(room) = bytes.get_mut(at..at + part.len()) {
+            room.copy_from_slice(part);
+        }
+    };
+    put(HEADER, &table);
     // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
-    bytes.push(if cfg!(target_endian = "little") { 2 } else { 3 });
-    bytes.resize(HEADER, 0);
-    bytes.extend(table);
-    bytes.extend(strings);
+    put(28, &[if cfg!(target_endian = "little") { 2 } else { 3 }]);
+    let names: Vec<usize> = hwcaps
+        .iter()
+        .map(|name| {
+            bytes.extend_from_slice(name);
+            bytes.push(0);
+            bytes.len() - name.len() - 1
+        })
+        .collect();
+    let strings = word(bytes.len() - start);
+    if let Some(room) = bytes.get_mut(24..28) {
+        room.copy_from_slice(&strings);
+    }
+    if !names.is_empty() {
+        extend(&mut bytes, &names);
+    }
     bytes
 }
 
-fn path_bytes(path: &Path) -> &[u8] {
-    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
+/// The names of directories below `glibc-hwcaps`, by where their texts are.
+fn extend(bytes: &mut Vec<u8>, names: &[usize]) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let at = bytes.len();
+    if let Some(room) = bytes.get_mut(32..36) {
+        room.copy_from_slice(&word(at));
+    }
+    for number in [EXTENSION_MAGIC, 1, EXTENSION_HWCAPS, 0] {
+        bytes.extend_from_slice(&number.to_ne_bytes());
+    }
+    for number in [at + EXTENSION, names.len() * 4].iter().chain(names) {
+        bytes.extend_from_slice(&word(*number));
+    }
+}
+
+/// Everything came from a file of a few MiB.
+fn word(number: usize) -> [u8; 4] {
+    u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes()
 }
 
 #[cfg(test)]
+mod against_ldconfig;
+
+#[cfg(test)]
 mod tests {
+    use gpu_host::ldcache::parse;
     use proptest::prelude::*;
 
     use super::*;

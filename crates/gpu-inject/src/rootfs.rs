@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
@@ -29,21 +30,21 @@ use crate::error::Error;
 use resolve::{MAX_LINKS, Resolver};
 
 /// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
-const KERNELS: [i64; 14] = [
-    0x9fa0,      // PROC_SUPER_MAGIC
-    0x6265_6572, // SYSFS_MAGIC
-    0x0027_e0eb, // CGROUP_SUPER_MAGIC
-    0x6367_7270, // CGROUP2_SUPER_MAGIC
-    0x6462_6720, // DEBUGFS_MAGIC
-    0x7472_6163, // TRACEFS_MAGIC
-    0x7363_6673, // SECURITYFS_MAGIC
-    0x6265_6570, // CONFIGFS_MAGIC (fs/configfs)
-    0xcafe_4a11, // BPF_FS_MAGIC
-    0x4249_4e4d, // BINFMTFS_MAGIC
-    0x0765_5821, // RDTGROUP_SUPER_MAGIC
-    0x6165_676c, // PSTOREFS_MAGIC
-    0xde5e_81e4, // EFIVARFS_MAGIC
-    0xf97c_ff8c, // SELINUX_MAGIC
+const KERNELS: [FsType; 14] = [
+    FsType(0x9fa0),      // PROC_SUPER_MAGIC
+    FsType(0x6265_6572), // SYSFS_MAGIC
+    FsType(0x0027_e0eb), // CGROUP_SUPER_MAGIC
+    FsType(0x6367_7270), // CGROUP2_SUPER_MAGIC
+    FsType(0x6462_6720), // DEBUGFS_MAGIC
+    FsType(0x7472_6163), // TRACEFS_MAGIC
+    FsType(0x7363_6673), // SECURITYFS_MAGIC
+    FsType(0x6265_6570), // CONFIGFS_MAGIC (fs/configfs)
+    FsType(0xcafe_4a11), // BPF_FS_MAGIC
+    FsType(0x4249_4e4d), // BINFMTFS_MAGIC
+    FsType(0x0765_5821), // RDTGROUP_SUPER_MAGIC
+    FsType(0x6165_676c), // PSTOREFS_MAGIC
+    FsType(0xde5e_81e4), // EFIVARFS_MAGIC
+    FsType(0xf97c_ff8c), // SELINUX_MAGIC
 ];
 /// Names tried for a temporary file before an image that has them all is refused.
 const TEMPORARY_NAMES: u32 = 64;
@@ -57,6 +58,9 @@ pub struct Rootfs {
     own: Option<OwnedFd>,
     notes: RefCell<Vec<String>>,
     made: RefCell<Vec<Made>>,
+    /// The directory that something was last written in: most of what we write goes into one.
+    /// Forgotten where a mount may come over it.
+    last: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
 }
 
 /// An entry that was made, to be taken away again by [`Rootfs::take_back`].
@@ -127,6 +131,7 @@ impl Rootfs {
             own,
             notes: RefCell::default(),
             made: RefCell::default(),
+            last: RefCell::default(),
         })
     }
 
@@ -203,6 +208,7 @@ impl Rootfs {
 
     /// What is at `path` and the directory it was reached in, links followed.
     pub(crate) fn find(&self, path: &Path) -> nix::Result<(OwnedFd, OwnedFd)> {
+        self.forget();
         let parent = path.parent().unwrap_or(Path::new("/"));
         Ok((self.resolve(path)?, self.resolve_dir(parent)?))
     }
@@ -220,6 +226,10 @@ impl Rootfs {
     }
 
     fn make_dir_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
+        // Mostly all of it is there.
+        if let Ok(found) = self.resolve_dir(path) {
+            return Ok(found);
+        }
         let mut done = PathBuf::from("/");
         let mut at = self.resolve_dir(&done)?;
         for part in path.components() {
@@ -262,8 +272,30 @@ impl Rootfs {
         Ok((dir, name))
     }
 
+    /// The same for a link or a file of ours, where things may be made.
+    fn place<'a>(&self, path: &'a Path) -> nix::Result<(Rc<OwnedFd>, &'a OsStr)> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        if let Some((known, dir)) = &*self.last.borrow()
+            && known == parent
+            && let Some(name) = path.file_name()
+        {
+            return Ok((Rc::clone(dir), name));
+        }
+        let (dir, name) = self.parent(path, MAX_LINKS)?;
+        may_make_in(dir.as_fd())?;
+        let dir = Rc::new(dir);
+        *self.last.borrow_mut() = Some((parent.to_owned(), Rc::clone(&dir)));
+        Ok((dir, name))
+    }
+
+    /// Before mounts: one may come over the directory that we know.
+    fn forget(&self) {
+        *self.last.borrow_mut() = None;
+    }
+
     /// A place to mount on, made where missing. What is there stays as it is.
     pub fn mount_point(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
+        self.forget();
         if kind == Kind::Directory {
             return self.make_dir(path);
         }
@@ -314,14 +346,17 @@ impl Rootfs {
     }
 
     fn symlink_within(&self, path: &Path, target: &Path) -> nix::Result<Linked> {
-        let (dir, name) = self.parent(path, MAX_LINKS)?;
-        may_make_in(dir.as_fd())?;
+        let (dir, name) = self.place(path)?;
+        match unistd::symlinkat(target, dir.as_fd(), name) {
+            Err(Errno::EEXIST) => {}
+            other => return other.map(|()| Linked::Yes),
+        }
         if let Ok(found) = open_no_follow(dir.as_fd(), name) {
             let is_link = kind(&found)? == SFlag::S_IFLNK;
             let found = fstat(&found)?;
             let is_leftover = found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_size == 0;
             // Of another device: something is mounted there, hence wanted there.
-            if found.st_dev != fstat(&dir)?.st_dev || !(is_link || is_leftover) {
+            if found.st_dev != fstat(dir.as_fd())?.st_dev || !(is_link || is_leftover) {
                 return Ok(Linked::Occupied);
             }
             if is_link
@@ -340,10 +375,7 @@ impl Rootfs {
     /// Replaces the file at `path`, or makes it. A link of that name is replaced, not
     /// followed.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-        let (dir, name) = self
-            .parent(path, MAX_LINKS)
-            .map_err(failed(path, "make directory"))?;
-        may_make_in(dir.as_fd()).map_err(failed(path, "create"))?;
+        let (dir, name) = self.place(path).map_err(failed(path, "create"))?;
         let (temporary, fd) =
             with_temporary(name, |temporary| create(dir.as_fd(), temporary, mode))
                 .map_err(failed(path, "create"))?;
@@ -376,13 +408,16 @@ impl Rootfs {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(failed(path, "open")(e)),
         };
-        if kind(&found).map_err(failed(path, "stat"))? != SFlag::S_IFREG {
+        let about = fstat(&found).map_err(failed(path, "stat"))?;
+        if SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Ok(None);
         }
         let file = self
             .reopen(&found, OFlag::O_RDONLY)
             .map_err(failed(path, "open"))?;
-        let mut content = Vec::new();
+        // One byte more than there is: the read that finds it full is the last.
+        let size = u64::try_from(about.st_size).unwrap_or_default().min(max);
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(io_failed(path, "read"))?;
@@ -417,8 +452,7 @@ fn is_dir(fd: &OwnedFd) -> nix::Result<bool> {
 
 /// `EROFS` on a file system of the kernel's own: for us it is read-only.
 fn may_make_in(dir: BorrowedFd<'_>) -> nix::Result<()> {
-    let FsType(kind) = fstatfs(dir)?.filesystem_type();
-    if KERNELS.contains(&kind) {
+    if KERNELS.contains(&fstatfs(dir)?.filesystem_type()) {
         return Err(Errno::EROFS);
     }
     Ok(())

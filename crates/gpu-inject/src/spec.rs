@@ -21,15 +21,13 @@ pub enum Nodes {
     ByPath,
 }
 
-/// Carries `edits` out in `config`; `hook` is our hook's program on the host.
+/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may
+/// be half edited where an error comes back.
 pub fn apply(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
     let edits = to_cdi(edits, hook, Nodes::Numbered);
-    let mut edited = config.clone();
-    cdi::apply(&mut edited, &edits, &|_| {
+    Ok(cdi::apply(config, &edits, &|_| {
         Err(std::io::ErrorKind::NotFound.into())
-    })?;
-    *config = edited;
-    Ok(())
+    })?)
 }
 
 /// The same edits as CDI says them.

@@ -5,14 +5,17 @@ mod by_cdi;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
 use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Mode, Policy};
-use gpu_inject::request::{ContainerView, Request};
+use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, generate, inventory_store, plan, spec};
 use serde_json::Value;
 
@@ -173,9 +176,12 @@ fn edit(
     journal: &mut Journal,
 ) -> Result<(), Error> {
     let bundle = Bundle::at(&call.bundle);
-    let mut config = bundle.config()?;
+    let text = bundle.text()?;
     let mode = called.mode.unwrap_or(policy.mode);
-    let request = Request::read_in(ContainerView::new(&config), policy, mode)?;
+    let request = match Scan::read(&text) {
+        Some(scan) => Request::read_in(ContainerView::of(&scan), policy, mode)?,
+        None => Request::read_in(ContainerView::new(&bundle.parse(&text)?), policy, mode)?,
+    };
     for text in &request.warnings {
         journal.note(Level::Warning, text);
         log::warning_in(call.log.as_deref(), text);
@@ -185,6 +191,8 @@ fn edit(
         return Ok(());
     }
     journal.note(Level::Debug, &format!("asked for: {request:?}"));
+    // Never dropped: this process is about to be another program.
+    let mut config = ManuallyDrop::new(bundle.parse(&text)?);
     let names = by_cdi::names(&request.visible, mode, policy)?;
     let is_done = match &names {
         Some(names) => by_cdi::apply(&mut config, names, mode, policy)?,
@@ -247,13 +255,14 @@ fn exec(policy: &Policy, called: &Called, args: &[OsString]) -> Result<ExitCode,
 
 /// A program by name or path, never ourselves: a shim that runs itself never ends.
 fn find(name: &str) -> Option<PathBuf> {
-    let own = env::current_exe().ok().and_then(|p| p.canonicalize().ok());
+    let own = fs::metadata("/proc/self/exe").map(|m| (m.dev(), m.ino()));
+    let is_own = |found: &Metadata| own.as_ref().is_ok_and(|o| *o == (found.dev(), found.ino()));
     let path = env::var_os("PATH").unwrap_or_default();
     let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
     // `join` with an absolute name is that name.
     dirs.filter(|d| d.is_absolute())
         .map(|d| d.join(name))
-        .find(|p| p.is_file() && p.canonicalize().ok() != own)
+        .find(|p| fs::metadata(p).is_ok_and(|found| found.is_file() && !is_own(&found)))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub enum Capability {
 }
 
 /// A process that touches a container needs no more than this.
-const LIMITS: [(libc::__rlimit_resource_t, u64); 5] = [
+const LIMITS: [(sys::Resource, u64); 5] = [
     // A core of ours would hold what we know of the host, in a directory of the image's.
     (libc::RLIMIT_CORE, 0),
     (libc::RLIMIT_NOFILE, 4096),

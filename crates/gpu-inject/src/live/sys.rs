@@ -386,8 +386,15 @@ pub(super) fn clear_environment() {
     unsafe { libc::clearenv() };
 }
 
+/// The C library's type of `RLIMIT_*`.
+#[cfg(target_env = "gnu")]
+pub(super) type Resource = libc::__rlimit_resource_t;
+/// The C library's type of `RLIMIT_*`.
+#[cfg(not(target_env = "gnu"))]
+pub(super) type Resource = libc::c_int;
+
 /// Sets both limits of a resource (`RLIMIT_*`).
-pub(super) fn limit(resource: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
+pub(super) fn limit(resource: Resource, to: u64) -> io::Result<()> {
     let limit = libc::rlimit {
         rlim_cur: to,
         rlim_max: to,

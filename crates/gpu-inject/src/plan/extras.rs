@@ -72,7 +72,9 @@ pub(super) fn features(
                 there: list(there.map(|f| f.feature.word().to_owned())),
             });
         };
-        here.nodes.iter().for_each(|node| add_node(edits, node));
+        for node in &here.nodes {
+            add_node(edits, node);
+        }
         for file in &here.files {
             if edits.mounts.iter().all(|m| m.path != file.path) {
                 add_file(edits, file);
@@ -91,7 +93,11 @@ pub(super) fn channels(
     let here = &inventory.imex_channels;
     match asked {
         Imex::None => {}
-        Imex::All => here.iter().for_each(|c| add_node(edits, &c.node)),
+        Imex::All => {
+            for channel in here {
+                add_node(edits, &channel.node);
+            }
+        }
         Imex::These(ids) => {
             for id in ids {
                 let node: &DeviceNode = here

@@ -29,6 +29,14 @@ impl<'a> Picked<'a> {
             Self::Whole(gpu) | Self::Slice(gpu, _) => gpu,
         }
     }
+
+    /// Which of the host's it is: the GPU's index and the slice's on it.
+    fn number(self) -> (u32, Option<u32>) {
+        match self {
+            Self::Whole(gpu) => (gpu.index, None),
+            Self::Slice(gpu, slice) => (gpu.index, Some(slice.index)),
+        }
+    }
 }
 
 /// The edits that give a container what it asks for and nothing else. No edits for a
@@ -178,26 +186,32 @@ fn add_file(edits: &mut Edits, file: &DriverFile) {
     }
 }
 
-fn add_node(edits: &mut Edits, node: &DeviceNode) {
-    if !edits.devices.contains(node) {
+/// False where it was there already.
+fn add_node(edits: &mut Edits, node: &DeviceNode) -> bool {
+    // By number first: paths take long to compare, and a host can have a thousand nodes.
+    let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
+    let is_new = !edits.devices.iter().any(is_it);
+    if is_new {
         edits.devices.push(node.clone());
     }
+    is_new
 }
 
 /// What this device adds.
 pub(crate) fn device(edits: &mut Edits, picked: Picked<'_>, capabilities: Capabilities) {
     let gpu = picked.gpu();
-    add_node(edits, &gpu.node);
+    let is_new = add_node(edits, &gpu.node);
     if let Picked::Slice(_, slice) = picked {
-        slice.nodes.iter().for_each(|node| add_node(edits, node));
-    }
-    if draws(capabilities) {
-        gpu.drm.iter().for_each(|node| add_node(edits, node));
-        for link in &gpu.drm_links {
-            if !edits.links.contains(link) {
-                edits.links.push(link.clone());
-            }
+        for node in &slice.nodes {
+            add_node(edits, node);
         }
+    }
+    // Another slice of the same GPU has brought them along.
+    if is_new && draws(capabilities) {
+        for node in &gpu.drm {
+            add_node(edits, node);
+        }
+        edits.links.extend(gpu.drm_links.iter().cloned());
     }
 }
 

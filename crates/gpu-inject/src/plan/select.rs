@@ -1,5 +1,7 @@
 //! From the names a container asks by to the host's devices.
 
+use std::collections::HashSet;
+
 use gpu_host::{Feature, Gpu, Inventory, PciAddress};
 
 use super::{Picked, parts};
@@ -17,6 +19,7 @@ const VENDOR: &str = "nvidia.com/";
 pub(super) struct Selection<'a> {
     /// GPUs and slices, each once, in order.
     pub(super) picked: Vec<Picked<'a>>,
+    seen: HashSet<(u32, Option<u32>)>,
     /// GPUs that were asked for as such, those included that are partitioned and have no
     /// slice yet.
     pub(super) whole: Vec<&'a Gpu>,
@@ -43,14 +46,11 @@ impl<'a> Selection<'a> {
 
     /// Every GPU the container has to do with, each once.
     pub(super) fn gpus(&self) -> Vec<&'a Gpu> {
-        let mut gpus: Vec<&Gpu> = Vec::new();
+        let mut seen = HashSet::new();
         let all = self.picked.iter().map(|p| p.gpu());
-        for gpu in all.chain(self.whole.iter().copied()) {
-            if gpus.iter().all(|g| g.index != gpu.index) {
-                gpus.push(gpu);
-            }
-        }
-        gpus
+        all.chain(self.whole.iter().copied())
+            .filter(|gpu| seen.insert(gpu.index))
+            .collect()
     }
 
     fn add_all(&mut self, inventory: &'a Inventory) {
@@ -67,7 +67,7 @@ impl<'a> Selection<'a> {
     }
 
     fn add_part(&mut self, part: Picked<'a>) {
-        if !self.picked.contains(&part) {
+        if self.seen.insert(part.number()) {
             self.picked.push(part);
         }
     }

@@ -1,15 +1,84 @@
 //! The parts of an OCI config that a request is read from.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::Value;
 
 /// A container's config.json, looked at for a request.
 #[derive(Clone, Copy, Debug)]
-pub struct ContainerView<'a>(&'a Value);
+pub struct ContainerView<'a>(Of<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Of<'a> {
+    Value(&'a Value),
+    Scan(&'a Scan<'a>),
+}
+
+/// Those parts by one pass over the text: the rest is skipped, not kept, and what is kept
+/// stays in the text. For the many containers that ask for nothing.
+#[derive(Debug, Default, Deserialize)]
+pub struct Scan<'a> {
+    #[serde(borrow, default)]
+    process: Option<Process<'a>>,
+    #[serde(borrow, default)]
+    annotations: Option<BTreeMap<Text<'a>, Text<'a>>>,
+    #[serde(borrow, default)]
+    mounts: Option<Vec<Mount<'a>>>,
+    #[serde(borrow, default)]
+    root: Option<Root<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Process<'a> {
+    #[serde(borrow, default)]
+    env: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default)]
+    capabilities: Option<Capabilities<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Capabilities<'a> {
+    #[serde(borrow, default)]
+    bounding: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mount<'a> {
+    #[serde(borrow, default)]
+    source: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    destination: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Root<'a> {
+    #[serde(borrow, default)]
+    path: Option<Text<'a>>,
+}
+
+/// A string where the text has it, or its own where it has escapes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Scan<'a> {
+    /// `None` where the text is no JSON, says a part twice or gives one another type than the
+    /// OCI specification does: such a text is for [`ContainerView::new`].
+    pub fn read(text: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+}
 
 impl<'a> ContainerView<'a> {
     /// Looks at `config`, the whole config.json.
     pub fn new(config: &'a Value) -> Self {
-        Self(config)
+        Self(Of::Value(config))
+    }
+
+    /// Looks at what a pass over config.json has found.
+    pub fn of(scan: &'a Scan<'a>) -> Self {
+        Self(Of::Scan(scan))
     }
 
     /// The value of an environment variable; the last one wins, as in execve(2)'s readers.
@@ -23,46 +92,162 @@ impl<'a> ContainerView<'a> {
     /// Environment variables in order. An entry without `=` is none, and no error: a
     /// container may have one, the kernel does not mind.
     pub fn variables(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0
-            .pointer("/process/env")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|v| v.as_str()?.split_once('='))
+        let scanned = |scan: &'a Scan<'a>| scan.process.as_ref()?.env.as_ref();
+        self.strings("/process/env", scanned)
+            .filter_map(|v| v.split_once('='))
     }
 
     /// `annotations`.
     pub fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0
-            .get("annotations")
-            .and_then(Value::as_object)
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.get("annotations")?.as_object())
             .into_iter()
             .flatten()
-            .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+            .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+        let scanned = scan
+            .and_then(|s| s.annotations.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (k.0.as_ref(), v.0.as_ref()));
+        values.chain(scanned)
     }
 
     /// Whether it may do everything on the host anyway: `CAP_SYS_ADMIN` in its bounding set.
     /// The set that a process of any user in it is limited by, so a container started with
     /// `--privileged --user 1000` counts (nvidia-container-toolkit `internal/config/image`).
     pub fn is_privileged(&self) -> bool {
-        self.0
-            .pointer("/process/capabilities/bounding")
-            .and_then(Value::as_array)
-            .is_some_and(|list| list.iter().any(|c| c == "CAP_SYS_ADMIN"))
+        let scanned = |scan: &'a Scan<'a>| {
+            let capabilities = scan.process.as_ref()?.capabilities.as_ref()?;
+            capabilities.bounding.as_ref()
+        };
+        self.strings("/process/capabilities/bounding", scanned)
+            .any(|c| c == "CAP_SYS_ADMIN")
     }
 
     /// `root.path` as written.
     pub fn root_path(&self) -> Option<&'a str> {
-        self.0.pointer("/root/path")?.as_str()
+        match self.0 {
+            Of::Value(config) => config.pointer("/root/path")?.as_str(),
+            Of::Scan(scan) => Some(&scan.root.as_ref()?.path.as_ref()?.0),
+        }
     }
 
     /// (source, destination) of each mount.
     pub(super) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0
-            .get("mounts")
-            .and_then(Value::as_array)
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.get("mounts")?.as_array())
             .into_iter()
             .flatten()
-            .filter_map(|m| Some((m.get("source")?.as_str()?, m.get("destination")?.as_str()?)))
+            .filter_map(|m| Some((m.get("source")?.as_str()?, m.get("destination")?.as_str()?)));
+        let scanned = scan
+            .and_then(|s| s.mounts.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|m| {
+                let (source, destination) = (m.source.as_ref()?, m.destination.as_ref()?);
+                Some((source.0.as_ref(), destination.0.as_ref()))
+            });
+        values.chain(scanned)
+    }
+
+    fn either(&self) -> (Option<&'a Value>, Option<&'a Scan<'a>>) {
+        match self.0 {
+            Of::Value(value) => (Some(value), None),
+            Of::Scan(scan) => (None, Some(scan)),
+        }
+    }
+
+    /// The strings of a list, by where it is in the one form and in the other.
+    fn strings(
+        &self,
+        pointer: &str,
+        scanned: impl Fn(&'a Scan<'a>) -> Option<&'a Vec<Text<'a>>>,
+    ) -> impl Iterator<Item = &'a str> {
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.pointer(pointer)?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let scanned = scan.and_then(scanned).into_iter().flatten();
+        values.chain(scanned.map(|text| text.0.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All that a view tells.
+    fn told<'a>(view: ContainerView<'a>) -> impl PartialEq + std::fmt::Debug + 'a {
+        let mut annotations: Vec<_> = view.annotations().collect();
+        annotations.sort_unstable();
+        (
+            view.variables().collect::<Vec<_>>(),
+            annotations,
+            view.mounts().collect::<Vec<_>>(),
+            view.is_privileged(),
+            view.root_path(),
+        )
+    }
+
+    fn same(text: &str) -> Result<bool, TestCaseError> {
+        let Some(scan) = Scan::read(text.as_bytes()) else {
+            return Ok(false);
+        };
+        // What is skipped is not looked at closely: half a surrogate pair, say.
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
+            prop_assert_eq!(format!("{:?}", told(one)), format!("{:?}", told(other)));
+        }
+        Ok(true)
+    }
+
+    #[test]
+    fn both_views_tell_the_same() {
+        let full = r#" {"ociVersion": "1.0", "process": {"args": ["NVIDIA_VISIBLE_DEVICES=all"],
+            "env": ["A=b=c", "none", "A=\"\u00e9\\", "A="], "odd": [{}, null, 1e400],
+            "capabilities": {"bounding": ["CAP_X", "CAP_SYS\u005fADMIN"], "x": 1}},
+            "mounts": [{"destination": "/d"}, {"source": "/s", "destination": "/d", "options": []}],
+            "annotations": {"b": "1", "a": "2", "b": "3"}, "root": {"path": "r", "readonly": true},
+            "hooks": {"process": {"env": ["NO=1"]}}, "unknown": "\ud800"} "#;
+        assert!(same(full).unwrap());
+        for odd in [
+            "{}",
+            r#"{"process": null, "mounts": null, "annotations": null, "root": null}"#,
+            r#"{"process": {"env": null, "capabilities": {"bounding": null}}, "mounts": [{"source": null}]}"#,
+        ] {
+            assert!(same(odd).unwrap(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_the_specification_has_it_is_left_to_the_other_view() {
+        for odd in [
+            "",
+            "{} x",
+            r#"{"process": {"env": ["A=1", 2]}}"#,
+            r#"{"process": {"env": ["A=1"]}, "process": {"env": ["A=2"]}}"#,
+            r#"{"annotations": {"a": 1}}"#,
+            r#"{"mounts": [{"source": 1}]}"#,
+            r#"{"process": {"env": ["A=\ud800"]}}"#,
+        ] {
+            assert!(Scan::read(odd.as_bytes()).is_none(), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_broken_text_is_never_another_request(at: prop::sample::Index, to in "[{}\\[\\]\",:a0\\\\ ]") {
+            let text = r#"{"a":[{"env":1}],"process":{"x":"\\","env":["A=1","B=\n"]},"mounts":[{"source":"/s","destination":"/d"}],"annotations":{"k":"v"}}"#;
+            let mut text = text.to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &to);
+            same(&text)?;
+        }
     }
 }
