@@ -160,6 +160,9 @@ pub struct UndoArgs {
     /// Change nothing where a restart would stop running containers
     #[arg(long, conflicts_with = "no_restart")]
     pub keep_containers: bool,
+    /// Change nothing; exits 2 if there is something to undo
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Commands on the CDI spec.

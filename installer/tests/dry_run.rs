@@ -32,6 +32,8 @@ const LOOKS: &[&[&str]] = &[
     &["plan", "--json"],
     &["install", "--dry-run"],
     &["install", "--dry-run", "--yes", "--json"],
+    &["undo", "--dry-run"],
+    &["undo", "--dry-run", "--json"],
     &["cdi", "list"],
     &["cdi", "check"],
     &["doctor"],

@@ -68,6 +68,27 @@ fn there_and_back() {
 }
 
 /// A table of runtimes replaces containerd's own: without runc in it CRI does not load.
+/// For whoever asks before acting: Ansible's check mode, a cautious administrator.
+#[test]
+fn undo_tells_before_it_acts() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    assert_eq!(tree.code(&["undo", "--dry-run"]), 0);
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let installed = tree.state();
+    let told = tree.run(&["undo", "--dry-run", "--json"]);
+    let said: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(
+        (told.status.code(), &said["changed"]),
+        (Some(2), &Value::Bool(true))
+    );
+    assert_eq!(tree.state(), installed);
+    let done = tree.run(&["undo", "--yes", "--json"]);
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(said["diff"], done["diff"]);
+    let diff = said["diff"].as_array().unwrap();
+    assert!(diff.iter().any(|d| d["after"] == DAEMON_JSON));
+}
+
 #[test]
 fn runc_stays_a_runtime_where_the_file_names_none() {
     for text in ["version = 2\n", CONFIG_TOML] {
@@ -172,6 +193,7 @@ fn an_interrupted_run_is_put_back_by_the_next() {
     // What a crash before the receipt leaves: the journal, and the files written.
     let receipt = tree.path("var/lib/gpusetup/receipt.json");
     fs::rename(receipt, tree.path("var/lib/gpusetup/journal.json")).unwrap();
+    assert_eq!(tree.code(&["undo", "--dry-run"]), 2);
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     let mut after = tree.state();
     after.retain(|path, _| before.contains_key(path));

@@ -4,11 +4,17 @@ use crate::apply::{self, How};
 use crate::cli::{Common, UndoArgs};
 use crate::error::Error;
 use crate::host::Host;
+use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::{self, Progress};
 use crate::{commands, lock, signals, undo};
 
+const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
+
 pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+    if args.dry_run {
+        return look(host, common, args);
+    }
     commands::need_root(host)?;
     let progress = Progress::new(common.quiet);
     let held = signals::hold()?;
@@ -18,7 +24,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         if common.json {
             report::result(&format!("{}\n", report::document(None, false, &[], true)));
         } else {
-            report::result("Nothing to undo: gpusetup has changed nothing here.\n");
+            report::result(NOTHING);
         }
         return Ok(0);
     };
@@ -26,12 +32,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if !common.json {
         report::result(&format!("\n{}\n", report::plan(&plan, "restore", restart)));
     }
-    if !args.force {
-        nobody_needs_it(host, &plan)?;
-    }
-    if args.keep_containers {
-        plan.stops_nothing("undo")?;
-    }
+    refuse(host, &plan, args)?;
     if !commands::confirmed(args.yes, "Go ahead?")? {
         report::result("Nothing was changed.\n");
         return Ok(0);
@@ -50,6 +51,41 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         report::result("Done: this host is as it was before gpusetup.\n");
     }
     Ok(0)
+}
+
+/// What undo would do, or why it would not; 2 where there is something to do.
+fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+    let restart = !args.no_restart && host.is_live();
+    let interrupted = Journal::load(host)?.is_some();
+    if interrupted {
+        let progress = Progress::new(common.quiet);
+        progress.warn("an earlier run did not end; it is put back first, or noted down as done");
+    }
+    let plan = undo::plan(host)?.map(|(plan, _)| plan);
+    let changes = interrupted || plan.is_some();
+    if let Some(plan) = &plan {
+        refuse(host, plan, args)?;
+    }
+    if common.json {
+        let document = report::document(plan.as_ref(), changes, &[], restart);
+        report::result(&format!("{document}\n"));
+    } else if let Some(plan) = &plan {
+        report::result(&format!("\n{}\n", report::plan(plan, "restore", restart)));
+    } else if !interrupted {
+        report::result(NOTHING);
+    }
+    Ok(if changes { 2 } else { 0 })
+}
+
+/// Refuses where a container would be hurt that shall not be.
+fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
+    if !args.force {
+        nobody_needs_it(host, plan)?;
+    }
+    if args.keep_containers {
+        plan.stops_nothing("undo")?;
+    }
+    Ok(())
 }
 
 /// Refuses where containers would not start again.
