@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
-use gpu_inject::generate;
+use gpu_inject::{describe, generate};
 
 use super::Finding;
 use super::look::Look;
@@ -86,7 +86,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {
-        let missing = dev_char::nodes(&inventory)
+        let missing = describe::nodes(&inventory)
             .filter(|n| inventory.missing_nodes.contains(&n.host_path))
             .filter(|n| host.root().symlink_metadata(&n.host_path).is_err());
         nodes.extend(missing.cloned());

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
+use gpu_inject::describe;
 use nix::sys::stat::major;
 
 use super::{Checks, told};
@@ -32,7 +33,7 @@ fn missing(look: &Look) -> Option<String> {
 /// problem.
 fn missing_nodes(look: &Look, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
     let root = look.host.root();
-    let is_wanted = |p: &&PathBuf| dev_char::nodes(inventory).any(|n| n.host_path == **p);
+    let is_wanted = |p: &&PathBuf| describe::nodes(inventory).any(|n| n.host_path == **p);
     let mut missing: Vec<PathBuf> = inventory
         .missing_nodes
         .iter()
@@ -77,7 +78,7 @@ fn stale(look: &Look) -> Option<String> {
 
 fn no_node(look: &Look) -> Option<String> {
     let inventory = look.loaded()?;
-    let seen = dev_char::nodes(inventory).filter_map(|node| {
+    let seen = describe::nodes(inventory).filter_map(|node| {
         let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
         let kind = found.file_type();
         let what = if kind.is_dir() {
