@@ -10,7 +10,7 @@ use crate::engines::{Existing, Mode};
 #[derive(Parser, Debug)]
 #[command(name = "gpusetup", version, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan),\n3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported."
+    after_help = "Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan) or problems (doctor),\n3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported."
 )]
 pub struct Cli {
     /// What to do; without it, the state of this host
@@ -54,6 +54,8 @@ pub enum Command {
     Install(InstallArgs),
     /// Run a container in each engine, from a built-in image
     Verify(VerifyArgs),
+    /// Known problems of this host, each with evidence and fix; exits 2 if there are any
+    Doctor(DoctorArgs),
     /// Back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
@@ -119,6 +121,23 @@ pub struct VerifyArgs {
     /// Do not try whether containers keep their GPUs over a systemctl daemon-reload
     #[arg(long)]
     pub no_daemon_reload: bool,
+}
+
+/// Flags of doctor.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Mend what is safe, through the same transaction as install; only these, where they are named
+    #[arg(long, value_name = "ID", num_args = 0..)]
+    pub fix: Option<Vec<String>>,
+    /// Do not ask
+    #[arg(long, short, requires = "fix")]
+    pub yes: bool,
+    /// Mend the files alone; leave the engines running as they are
+    #[arg(long, requires = "fix")]
+    pub no_restart: bool,
+    /// Read what a program says from standard input (a log, an error), and tell cause and fix
+    #[arg(long, conflicts_with = "fix")]
+    pub explain: bool,
 }
 
 /// Flags of undo.

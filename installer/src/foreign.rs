@@ -154,6 +154,18 @@ impl Foreign {
         self.0.iter().filter(move |f| is(f.is))
     }
 
+    /// Where things of one kind are.
+    pub fn names(&self, kind: Kind) -> Vec<String> {
+        self.of(|k| k == kind).map(|f| f.at.clone()).collect()
+    }
+
+    /// Whether another tool gives containers GPUs here: a runtime in an engine's file, a hook or
+    /// a CDI spec. A program alone does nothing.
+    pub fn serves(&self) -> bool {
+        let serves = |k| matches!(k, Kind::Runtime | Kind::Hook | Kind::Spec | Kind::Toolkit);
+        self.of(serves).next().is_some()
+    }
+
     /// What was found, a line for each thing; programs of packages are not told twice.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();

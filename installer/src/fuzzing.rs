@@ -114,6 +114,16 @@ pub fn state(text: &[u8], current: &str) {
     }
 }
 
+/// What somebody pastes into `doctor --explain`.
+pub fn explain(text: &[u8]) {
+    let found = crate::doctor::explain::explain(text);
+    let sure = |c: &crate::doctor::explain::Candidate| c.letters;
+    assert!(
+        found.is_sorted_by(|a, b| sure(a) >= sure(b)),
+        "not the surest first"
+    );
+}
+
 fn host(tree: &Path) -> Host {
     Host::open(tree, Path::new("/")).unwrap_or_else(|e| panic!("no tree to fuzz in: {e}"))
 }

@@ -13,6 +13,7 @@ mod change;
 mod cli;
 mod commands;
 mod dev_char;
+mod doctor;
 mod edit;
 mod engines;
 mod error;
@@ -103,6 +104,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Verify(args) => commands::verify::run(&host, common, args),
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
+        Command::Doctor(args) => commands::doctor::run(&host, common, args),
         Command::Cdi(command) => commands::cdi::run(&host, common, command),
         Command::Config(command) => commands::config::run(&host, common, command),
         Command::System(command) => commands::system::run(&host, common, command),

@@ -34,6 +34,8 @@ const LOOKS: &[&[&str]] = &[
     &["install", "--dry-run", "--yes", "--json"],
     &["cdi", "list"],
     &["cdi", "check"],
+    &["doctor"],
+    &["doctor", "--json"],
 ];
 
 /// A host with a driver and GPUs, so that there is much to look at.

@@ -5,6 +5,7 @@ mod cdi_generate;
 mod cdi_transform;
 pub mod config;
 pub mod detect;
+pub mod doctor;
 pub mod install;
 pub mod recover;
 pub mod system;

@@ -58,9 +58,7 @@ fn nodes(
     if !dry_run && !wanted.is_empty() {
         commands::need_root_itself(host)?;
         let _lock = lock::take(host)?;
-        for node in &wanted {
-            make(host, node).map_err(Error::file(&node.host_path, "make device node"))?;
-        }
+        make_all(host, wanted.iter().copied())?;
     }
     let not_loaded = not_loaded(&inventory);
     if common.json {
@@ -86,6 +84,14 @@ fn nodes(
         &text
     });
     Ok(0)
+}
+
+/// Makes these nodes; one that is there meanwhile stays.
+pub fn make_all<'a>(host: &Host, nodes: impl Iterator<Item = &'a DeviceNode>) -> Result<(), Error> {
+    for node in nodes {
+        make(host, node).map_err(Error::file(&node.host_path, "make device node"))?;
+    }
+    Ok(())
 }
 
 fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {

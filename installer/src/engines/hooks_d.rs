@@ -1,7 +1,7 @@
 //! Hooks of the vendor's old set-up that engines still run: in a container that CDI or the shim
 //! serves, they serve it once more and fail it (toolkit #1246).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 
@@ -14,7 +14,18 @@ const DIRS: [&str; 2] = [
 
 /// A remark for each such file.
 pub fn leftovers(host: &Host) -> Vec<String> {
-    let mut said = Vec::new();
+    let remark = |path: &PathBuf| {
+        format!(
+            "{} makes podman and CRI-O run a hook of the NVIDIA toolkit, which clashes with CDI and with our runtime: remove that file",
+            path.display()
+        )
+    };
+    files(host).iter().map(remark).collect()
+}
+
+/// Such files.
+pub fn files(host: &Host) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for dir in DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
@@ -26,12 +37,9 @@ pub fn leftovers(host: &Host) -> Vec<String> {
                 .iter()
                 .any(|program| text.contains(program))
             {
-                said.push(format!(
-                    "{} makes podman and CRI-O run a hook of the NVIDIA toolkit, which clashes with CDI and with our runtime: remove that file",
-                    path.display()
-                ));
+                found.push(path);
             }
         }
     }
-    said
+    found
 }

@@ -4,16 +4,16 @@
 //! anything on its own. `apply` does that, with the engine's [`Change`]s.
 
 mod clients;
-mod containerd;
-mod crio;
+pub(crate) mod containerd;
+pub(crate) mod crio;
 pub mod docker;
-mod hooks_d;
+pub(crate) mod hooks_d;
 mod k0s;
 mod k3s;
 mod microk8s;
-mod podman;
-mod selinux;
-mod spec_read;
+pub(crate) mod podman;
+pub(crate) mod selinux;
+pub(crate) mod spec_read;
 pub(crate) mod unit;
 
 use std::path::{Path, PathBuf};
@@ -280,7 +280,7 @@ pub fn detect(host: &Host) -> Engines {
 }
 
 /// `26.1.5+dfsg1` is (26, 1); what cannot be read is (0, 0), as old as can be.
-fn major_minor(version: &str) -> (u32, u32) {
+pub(crate) fn major_minor(version: &str) -> (u32, u32) {
     // Debian's epoch: `5:26.1.5`.
     let version = version.rsplit_once(':').map_or(version, |(_, v)| v);
     let mut numbers = version

@@ -15,7 +15,7 @@ use crate::image;
 
 /// `--device` takes CDI names (podman 4.1, its CDI library the first that reads a released
 /// version of the specification).
-const CDI: (u32, u32) = (4, 1);
+pub const CDI: (u32, u32) = (4, 1);
 /// containers.conf has `cdi_spec_dirs` (podman 5.1, containers/common 0.59).
 const SPEC_DIRS: (u32, u32) = (5, 1);
 /// The later wins (containers.conf(5)); those of a user come after them.

@@ -62,6 +62,9 @@ fn spec_version(host: &Host) -> String {
         .to_owned()
 }
 
+/// What every such remark says.
+pub const LEAVES_OUT: &str = "does not find the GPUs' CDI spec";
+
 /// A remark where the directories that a file names leave ours out.
 pub fn leaves_out(path: &Path, key: &str, dirs: &[&str], engine: &str) -> Option<String> {
     let ours = Path::new(SPEC_PATH).parent()?;
@@ -74,7 +77,7 @@ pub fn leaves_out(path: &Path, key: &str, dirs: &[&str], engine: &str) -> Option
         return None;
     }
     Some(format!(
-        "{}: {key} leaves out {}, so {engine} does not find the GPUs' CDI spec: add it there",
+        "{}: {key} leaves out {}, so {engine} {LEAVES_OUT}: add it there",
         path.display(),
         ours.display()
     ))

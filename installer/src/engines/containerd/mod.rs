@@ -231,7 +231,8 @@ impl Layout for EtcContainerd {
     }
 }
 
-fn has_kubelet(host: &Host) -> bool {
+/// Whether pods are to run here.
+pub fn has_kubelet(host: &Host) -> bool {
     host.has_program("kubelet") || host.root().exists("/var/lib/kubelet/config.yaml")
 }
 

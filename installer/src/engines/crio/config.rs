@@ -64,6 +64,27 @@ impl Merged {
         item.as_table_like().map(|table| (path, table))
     }
 
+    /// Runtimes with the file that has each and its program; one without a program is the
+    /// engine's to find.
+    pub fn programs(&self) -> Vec<(String, &Path, String)> {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, document) in &self.files {
+            let table = toml::get(document, &["crio", "runtime", "runtimes"]);
+            let table = table.and_then(Item::as_table_like);
+            for (name, _) in table.into_iter().flat_map(TableLike::iter) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let found = names.into_iter().filter_map(|name| {
+            let (path, table) = self.runtime(name)?;
+            let program = table.get("runtime_path")?.as_str()?;
+            Some((name.to_owned(), path, program.to_owned()))
+        });
+        found.collect()
+    }
+
     /// The last file that is read after `ours` and has one of these keys.
     pub fn hides(&self, ours: &Path, keys: &[&[&str]]) -> Option<&Path> {
         let mut after = self.files.iter().rev().filter(|(path, _)| {

@@ -5,7 +5,7 @@
 //! the shim or CDI serves. The runtime serves every CRI-O; one before 1.18 reads no drop-ins
 //! and gets it in crio.conf.
 
-mod config;
+pub(crate) mod config;
 mod runtime;
 mod sandboxes;
 
@@ -26,7 +26,8 @@ use config::Merged;
 use runtime::{POLICY, program};
 
 const CONFIG: &str = "/etc/crio/crio.conf";
-const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// Where drop-ins are, unless a flag says otherwise.
+pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
 /// After `99-nvidia.toml`, the name that others give theirs: of two tables of one runtime the
 /// later counts.
 const DROP_IN: &str = "99-zz-gpusetup.conf";
@@ -52,6 +53,16 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .map(|e| Box::new(e) as Box<dyn Engine>)
         .into_iter()
         .collect()
+}
+
+/// What the CRI-O of this host reads, without our drop-in; `None` where there is no CRI-O.
+pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
+    Crio::find(host).map(|crio| crio.merged(host))
+}
+
+/// Whether our drop-in is there.
+pub fn has_drop_in(host: &Host) -> bool {
+    Crio::find(host).is_some_and(|crio| host.root().exists(crio.drop_in()))
 }
 
 impl Crio {

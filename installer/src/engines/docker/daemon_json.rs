@@ -14,7 +14,7 @@ use crate::host::Host;
 
 /// Versions in which `features.cdi` must be set: there from 25.0, on by itself from 28.2
 /// (docs.docker.com, "Engine release notes").
-const CDI_BY_FEATURE: std::ops::Range<(u32, u32)> = (25, 0)..(28, 2);
+pub const CDI_BY_FEATURE: std::ops::Range<(u32, u32)> = (25, 0)..(28, 2);
 /// Flags with the keys that dockerd refuses beside them. Runtimes it merges (moby daemon/config,
 /// findConfigurationConflicts and skipDuplicates; seen on 20.10).
 const CLASHES: [(&str, &str); 2] = [

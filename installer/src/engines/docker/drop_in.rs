@@ -15,7 +15,8 @@ const HOOK: &str = "nvidia-container-runtime-hook";
 /// What systemd gives a service that says nothing (systemd.exec(5), "Environment").
 const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-fn search_path(unit: &Unit) -> String {
+/// Where a dockerd of that unit looks for programs.
+pub fn search_path(unit: &Unit) -> String {
     unit.environment("PATH").unwrap_or_else(|| USUAL.into())
 }
 

@@ -1,12 +1,12 @@
 //! Docker: the system's, a user's rootless one, and those that are not ours to set up.
 
-mod client;
+pub(crate) mod client;
 mod containers;
-mod context;
-mod daemon_json;
+pub(crate) mod context;
+pub(crate) mod daemon_json;
 mod desktop;
-mod drop_in;
-mod existing;
+pub(crate) mod drop_in;
+pub(crate) mod existing;
 mod not_ours;
 mod reload;
 mod rootless;
@@ -29,7 +29,7 @@ const CONFIG: &str = "/etc/docker/daemon.json";
 /// What our containers are called, with a number each.
 const CONTAINER: &str = "gpusetup-probe";
 /// dockerd(8), `--pidfile`.
-const PIDFILE: &str = "/var/run/docker.pid";
+pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// A Docker that is ours to set up.
 pub struct Docker {

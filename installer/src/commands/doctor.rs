@@ -1,0 +1,172 @@
+//! `gpusetup doctor`.
+
+use std::io::{IsTerminal, Read};
+
+use crate::apply::{self, How};
+use crate::cli::{Common, DoctorArgs};
+use crate::doctor::explain::{self, Candidate};
+use crate::doctor::fix::{self, Mending};
+use crate::doctor::show::{self, Style};
+use crate::doctor::{self, Examined, Finding, Here};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report::{self, Progress};
+use crate::{commands, lock, signals};
+
+/// More than these nobody reads.
+const CANDIDATES: usize = 3;
+/// What is read of standard input at most: of more, the end counts.
+const INPUT: u64 = 64 << 20;
+
+pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error> {
+    if args.explain {
+        return explained(host, common);
+    }
+    if let Some(ids) = &args.fix {
+        return mend(host, common, args, ids);
+    }
+    let examined = doctor::examine(host);
+    tell(host, &examined, common);
+    Ok(code(&examined))
+}
+
+/// 2 where there is a problem.
+fn code(examined: &Examined) -> u8 {
+    if examined.findings.is_empty() { 0 } else { 2 }
+}
+
+/// Whether whoever runs this may not read all of the host.
+fn sees_part(host: &Host) -> bool {
+    host.user().is_some()
+}
+
+fn tell(host: &Host, examined: &Examined, common: &Common) {
+    if common.json {
+        report::result(&format!("{}\n", show::document(examined, false, &[])));
+        return;
+    }
+    report::result(&show::findings(examined, Style::of_output(), common.quiet));
+    if sees_part(host) && !common.quiet {
+        report::say!("Run it with sudo to look at all of this host.");
+    }
+}
+
+/// The host with nothing noted of earlier reads: what a check could not read in passing is no
+/// reason to refuse a plan, and what the plan itself reads counts anew.
+fn anew(common: &Common) -> Result<Host, Error> {
+    Host::open(&common.root, &common.driver_root)
+}
+
+fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
+    fix::are_safe(ids)?;
+    commands::need_root(host)?;
+    let progress = Progress::new(common.quiet);
+    let held = signals::hold()?;
+    let _lock = lock::take(host)?;
+    apply::recover(host, &progress)?;
+    let before = doctor::examine(&anew(common)?);
+    let host = &anew(common)?;
+    let mending = fix::plan(host, &before.findings, ids)?;
+    host.was_seen_whole()?;
+    for left in &mending.left {
+        progress.warn(left);
+    }
+    if mending.is_empty() {
+        tell(host, &before, common);
+        return Ok(code(&before));
+    }
+    let restart = !args.no_restart && host.is_live();
+    if !common.json {
+        report::result(&format!("\n{}\n", shown(&mending, restart)));
+    }
+    if !commands::confirmed(args.yes, "Go ahead?")? {
+        report::result("Nothing was changed.\n");
+        return Ok(code(&before));
+    }
+    let again;
+    let mending = if mending.make_nodes(host)? {
+        // The links and the spec of nodes that were not there.
+        progress.done(&format!("made {} device nodes", mending.nodes.len()));
+        let after = doctor::examine(&anew(common)?);
+        let is_meant = |f: &Finding| before.findings.iter().any(|b| b.problem.id == f.problem.id);
+        let meant: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
+        again = fix::plan(host, &meant, ids)?;
+        &again
+    } else {
+        &mending
+    };
+    if !mending.plan.is_empty() {
+        let how = How {
+            restart,
+            verify: false,
+        };
+        apply::apply(host, &mending.plan, how, &held, &progress)?;
+    }
+    let after = doctor::examine(&anew(common)?);
+    let fixed: Vec<String> = before
+        .findings
+        .iter()
+        .filter(|b| after.findings.iter().all(|a| a.problem.id != b.problem.id))
+        .map(|b| b.problem.id.clone())
+        .collect();
+    if common.json {
+        report::result(&format!("{}\n", show::document(&after, true, &fixed)));
+    } else {
+        for id in &fixed {
+            progress.done(&format!("mended: {id}"));
+        }
+        report::result(&show::left(&after, Style::of_output()));
+    }
+    Ok(code(&after))
+}
+
+/// The plan as install shows it, device nodes above it.
+fn shown(mending: &Mending, restart: bool) -> String {
+    let mut text = String::new();
+    for node in &mending.nodes {
+        text.push_str(&format!(
+            "  -  make    {}   c {}:{}\n",
+            node.host_path.display(),
+            node.major,
+            node.minor
+        ));
+    }
+    text + &report::plan(&mending.plan, "create", restart)
+}
+
+fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
+    let mut input = std::io::stdin().lock();
+    if std::io::stdin().is_terminal() && !common.quiet {
+        report::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
+    }
+    let mut text = Vec::new();
+    let read = (&mut input).take(INPUT).read_to_end(&mut text);
+    read.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
+    let mut found: Vec<(Candidate, Here)> = explain::explain(&text)
+        .into_iter()
+        .take(CANDIDATES)
+        .map(|c| (c, doctor::confirm(host, c.problem)))
+        .collect();
+    // Stable: what this host has comes before what it has not.
+    found.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed(_)));
+    let is_confirmed = found.iter().any(|(_, h)| matches!(h, Here::Confirmed(_)));
+    let others = if is_confirmed {
+        Vec::new()
+    } else {
+        let mut others = doctor::examine(host).findings;
+        others.truncate(CANDIDATES);
+        others
+    };
+    if common.json {
+        let document = show::explained_document(&found, &others);
+        report::result(&format!("{document}\n"));
+    } else if found.is_empty() {
+        report::result(&show::unknown(Style::of_output()));
+        if !others.is_empty() {
+            report::result(&show::explained(&[], &others, Style::of_output()));
+        }
+    } else {
+        report::result(&show::explained(&found, &others, Style::of_output()));
+    }
+    Ok(u8::from(found.is_empty()))
+}

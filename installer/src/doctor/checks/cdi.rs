@@ -1,0 +1,232 @@
+//! CDI specs: there, fresh, readable, found by the engines.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use cdi::{SPEC_DIRS, Spec};
+use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::spec_read;
+use crate::foreign::Kind;
+
+pub const CHECKS: Checks = &[
+    ("cdi-missing", missing),
+    ("cdi-stale", stale),
+    ("cdi-paths-gone", paths_gone),
+    ("cdi-conflict", conflict),
+    ("cdi-shadowed", shadowed),
+    ("cdi-broken", broken),
+    ("cdi-closed", closed),
+    ("cdi-name", name),
+    ("cdi-too-new", too_new),
+    ("cdi-dirs", dirs),
+    ("cdi-two-writers", two_writers),
+    ("refresh-off", refresh_off),
+];
+
+const UNIT: &str = "gpusetup-cdi.service";
+
+fn missing(look: &Look) -> Option<String> {
+    let wanted = look.has_written(Path::new(SPEC_PATH)) && look.loaded().is_some();
+    (wanted && !look.exists(SPEC_PATH)).then(|| format!("{SPEC_PATH} is not there"))
+}
+
+fn stale(look: &Look) -> Option<String> {
+    let spec = Path::new(SPEC_PATH);
+    let change = look.described().iter().find(|c| c.path == spec)?;
+    let before = change.before.as_deref()?;
+    let loaded = look.loaded()?.driver.as_ref()?.version.clone();
+    let of = |text: &str| version_in(text).unwrap_or_default();
+    let said = of(before);
+    Some(if said.is_empty() || said == loaded {
+        let count = |text: &str| {
+            text.matches("\n- name:")
+                .count()
+                .max(text.matches("- name: ").count())
+        };
+        match (
+            count(before),
+            count(change.after.as_deref().unwrap_or_default()),
+        ) {
+            (had, has) if had != has => format!("it lists {had} devices, this host has {has}"),
+            _ => "it is not what this host would get now".into(),
+        }
+    } else {
+        format!("spec is for driver {said}, the loaded driver is {loaded}")
+    })
+}
+
+/// The driver's version, as the spec's libraries have it.
+fn version_in(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("libcuda.so.")?;
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(rest.len());
+    let version = rest[..end].trim_end_matches('.');
+    if version.contains('.') {
+        return Some(version.to_owned());
+    }
+    version_in(&rest[end..])
+}
+
+/// Specs of `nvidia.com/*`, with their texts.
+fn specs(look: &Look) -> Vec<(std::path::PathBuf, String)> {
+    let all = SPEC_DIRS.iter().flat_map(|dir| look.entries(dir));
+    let read = all.filter_map(|path| Some((path.clone(), look.text(&path)?)));
+    read.filter(|(_, text)| text.contains("nvidia.com/"))
+        .collect()
+}
+
+fn is_read(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "json" || e == "yaml")
+}
+
+fn paths_gone(look: &Look) -> Option<String> {
+    let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
+    let mut seen = Vec::new();
+    for (path, text) in specs(look) {
+        // Of ours `cdi-stale` tells.
+        if text.contains(hook) || !is_read(&path) {
+            continue;
+        }
+        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+            continue;
+        };
+        let edits = spec.devices.iter().map(|d| &d.container_edits);
+        let mounts = edits.chain([&spec.container_edits]).flat_map(|e| &e.mounts);
+        let gone = mounts
+            .map(|m| &m.host_path)
+            .find(|p| !look.exists(p.as_path()));
+        seen.extend(gone.map(|gone| format!("{}: {} is gone", path.display(), gone.display())));
+    }
+    told(seen)
+}
+
+fn conflict(look: &Look) -> Option<String> {
+    let registry = look.registry();
+    let devices = registry.devices().into_iter();
+    let ours = devices.filter(|(name, _)| name.kind.starts_with("nvidia.com/"));
+    let seen: Vec<String> = ours
+        .filter_map(|(_, file)| Some(file.err()?.to_string()))
+        .collect();
+    let first = seen.first()?;
+    Some(match seen.len() {
+        1 => first.clone(),
+        n => format!("{first}; and {} more", n - 1),
+    })
+}
+
+fn shadowed(look: &Look) -> Option<String> {
+    let registry = look.registry();
+    let mut seen = Vec::new();
+    for (path, text) in specs(look) {
+        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+            continue;
+        };
+        if !is_read(&path) || spec.devices.is_empty() {
+            continue;
+        }
+        let used = registry.devices();
+        let is_hidden = spec.devices.iter().all(|d| {
+            let mut all = used.iter();
+            let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
+            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != path.as_path()))
+        });
+        if is_hidden {
+            seen.push(format!(
+                "{} is hidden by a later directory's",
+                path.display()
+            ));
+        }
+    }
+    told(seen)
+}
+
+fn broken(look: &Look) -> Option<String> {
+    let registry = look.registry();
+    let errors = registry.errors().iter();
+    told(
+        errors
+            .map(|(path, e)| format!("{}: {e}", path.display()))
+            .collect(),
+    )
+}
+
+fn closed(look: &Look) -> Option<String> {
+    let seen = specs(look).into_iter().filter_map(|(path, _)| {
+        let mode = look.host.root().metadata(&path).ok()?.mode();
+        (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
+    });
+    told(seen.collect())
+}
+
+fn name(look: &Look) -> Option<String> {
+    let is_spec = |text: &str| text.contains("cdiVersion");
+    let seen = specs(look).into_iter();
+    let seen = seen.filter(|(path, text)| is_spec(text) && !is_read(path));
+    // An editor's copy beside one that is read is no mistake of the name.
+    let seen = seen.filter(|(path, _)| {
+        !is_read(&path.with_extension("")) && !path.to_string_lossy().ends_with('~')
+    });
+    told(seen.map(|(path, _)| path.display().to_string()).collect())
+}
+
+fn too_new(look: &Look) -> Option<String> {
+    look.loaded()?;
+    let engines = ["podman", "crio"].into_iter();
+    let seen = engines.filter_map(|name| {
+        look.engine(name)?;
+        spec_read::too_new(look.host, name, look.engine_version(name))
+    });
+    told(seen.collect())
+}
+
+/// The engines say it of themselves, each of its own file.
+fn dirs(look: &Look) -> Option<String> {
+    let mut seen = Vec::new();
+    for engine in look.engines() {
+        let said = engine.warnings(look.host).into_iter();
+        seen.extend(said.filter(|w| w.contains(spec_read::LEAVES_OUT)));
+    }
+    told(seen)
+}
+
+fn two_writers(look: &Look) -> Option<String> {
+    if !look.has_written(Path::new(SPEC_PATH)) {
+        return None;
+    }
+    told(look.foreign().names(Kind::Unit)).map(|units| format!("{units} is started at boot too"))
+}
+
+fn refresh_off(look: &Look) -> Option<String> {
+    if !look.has_written(Path::new(SPEC_PATH)) || !gpu_host::init::has_systemd(look.host.root()) {
+        return None;
+    }
+    let masked = Path::new("/etc/systemd/system").join(UNIT);
+    let is_masked = look
+        .host
+        .root()
+        .read_link(&masked)
+        .is_ok_and(|to| to == Path::new("/dev/null"));
+    if is_masked {
+        return Some(format!("{UNIT} is masked"));
+    }
+    let dirs = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let is_there = dirs.iter().any(|d| look.exists(Path::new(d).join(UNIT)));
+    if !is_there {
+        return Some(format!("{UNIT} is not installed"));
+    }
+    let wants = |dir: &&str| {
+        look.host
+            .root()
+            .symlink_metadata(Path::new(dir).join("multi-user.target.wants").join(UNIT))
+            .is_ok()
+    };
+    (!dirs.iter().any(wants)).then(|| format!("no target wants {UNIT}"))
+}

@@ -1,0 +1,54 @@
+//! Control groups: mounted, and open to those who must change device rules.
+
+use gpu_host::{cgroup, kernel};
+
+use super::Checks;
+use crate::doctor::look::Look;
+
+pub const CHECKS: Checks = &[
+    ("no-cgroups", no_cgroups),
+    ("cgroups-missing", missing),
+    ("toolkit-cgroup2", toolkit),
+    ("nested", nested),
+];
+
+/// libnvidia-container 1.8.0 brought cgroup v2 (its CHANGELOG).
+const CGROUP2: (u32, u32) = (1, 8);
+
+fn no_cgroups(look: &Look) -> Option<String> {
+    let policy = look.policy().ok()?;
+    let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
+        .iter()
+        .find(|e| look.engine(e).is_some())?;
+    // Where nobody may change them it is right.
+    (policy.no_cgroups && look.platform().container.is_none()).then(|| {
+        format!(
+            "no-cgroups = true in {}, and {engine} is here",
+            policy.path.display()
+        )
+    })
+}
+
+fn missing(look: &Look) -> Option<String> {
+    let root = look.host.root();
+    kernel::release(root)?;
+    let is_seen = cgroup::version(root) != cgroup::Version::Unknown;
+    let needs = look.engines().first()?.facts().name.clone();
+    (!is_seen).then(|| format!("/sys/fs/cgroup has no hierarchy, and {needs} needs one"))
+}
+
+fn toolkit(look: &Look) -> Option<String> {
+    let version = look.package("libnvidia-container1")?;
+    let is_old = crate::engines::major_minor(&version) < CGROUP2;
+    let is_v2 = cgroup::version(look.host.root()) == cgroup::Version::V2;
+    (is_old && is_v2)
+        .then(|| format!("libnvidia-container1 is {version}, and cgroup v2 is mounted"))
+}
+
+fn nested(look: &Look) -> Option<String> {
+    let kind = look.platform().container.as_deref()?;
+    let policy = look.policy().ok()?;
+    look.engine("docker")?;
+    (kind.starts_with("lxc") && !policy.no_cgroups)
+        .then(|| format!("systemd says that this is a container of {kind}"))
+}

@@ -1,0 +1,182 @@
+//! containerd as an engine of its own: its files, its schema, its runtimes.
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::containerd::edits::Place;
+use crate::engines::containerd::files::Files;
+use crate::engines::containerd::schema::{self, Schema};
+use crate::engines::containerd::settings;
+use crate::engines::containerd::view::View;
+use crate::engines::{Wanted, containerd};
+
+pub const CHECKS: Checks = &[
+    ("containerd-toml", toml),
+    ("containerd-versions", versions),
+    ("containerd-unread", unread),
+    ("containerd-cri-off", cri_off),
+    ("containerd-hidden", hidden),
+    ("containerd-runtime-gone", runtime_gone),
+    ("containerd-runtime-type", runtime_type),
+    ("containerd-cgroup-driver", cgroup_driver),
+    ("containerd-not-imported", not_imported),
+    ("containerd-default-unknown", default_unknown),
+];
+
+/// Where people and tools put drop-ins, whether or not they are imported (toolkit #1404).
+const DROP_INS: [&str; 2] = ["/etc/containerd/conf.d", "/etc/containerd/config.d"];
+
+/// Runs over files that can be read and are of one schema.
+fn viewed<T>(
+    look: &Look,
+    then: impl FnOnce(&Place, &Files, &Schema, &View) -> Option<T>,
+) -> Option<T> {
+    let (place, files) = look.containerd()?;
+    let files = files.ok()?;
+    let schema = Schema::of(&files, place.version).ok()?;
+    let view = View::new(&files, &schema, place.merges);
+    then(&place, &files, &schema, &view)
+}
+
+fn toml(look: &Look) -> Option<String> {
+    match look.containerd()?.1 {
+        Ok(_) => None,
+        Err(e) => Some(e.to_string()),
+    }
+}
+
+fn versions(look: &Look) -> Option<String> {
+    let (place, files) = look.containerd()?;
+    Schema::of(&files.ok()?, place.version)
+        .err()
+        .map(|e| e.to_string())
+}
+
+fn unread(look: &Look) -> Option<String> {
+    let (place, files) = look.containerd()?;
+    schema::is_unread(&files.ok()?, place.version).then(|| {
+        format!(
+            "{} has no version, and containerd is {}.{}",
+            place.root.display(),
+            place.version.0,
+            place.version.1
+        )
+    })
+}
+
+fn cri_off(look: &Look) -> Option<String> {
+    let (place, files) = look.containerd()?;
+    let is_off = schema::is_off(&files.ok()?) && containerd::has_kubelet(look.host);
+    is_off.then(|| {
+        format!(
+            "disabled_plugins in {} names cri, and a kubelet is here",
+            place.root.display()
+        )
+    })
+}
+
+fn hidden(look: &Look) -> Option<String> {
+    viewed(look, |place, files, schema, view| {
+        let last = view.last_file()?;
+        let has = files.root().is_some_and(|r| schema::has_cri(r, schema));
+        (!place.merges && has && last.path != files.root).then(|| {
+            format!(
+                "{} hides what {} says of CRI",
+                last.path.display(),
+                files.root.display()
+            )
+        })
+    })
+}
+
+fn runtime_gone(look: &Look) -> Option<String> {
+    let ours = Wanted::default().runtime_path.display().to_string();
+    let seen = viewed(look, |_, _, _, view| {
+        Some(settings::dangling(look.host, view))
+    })?;
+    // Our program's absence is a matter of our package.
+    told(seen.into_iter().filter(|s| !s.contains(&ours)).collect())
+}
+
+fn runtime_type(look: &Look) -> Option<String> {
+    viewed(look, |_, _, _, view| {
+        let lacks = view.runtimes().into_iter().filter(|name| {
+            // The built-in one has its type from containerd where files are merged.
+            *name != "runc"
+                && view
+                    .get(&["containerd", "runtimes", name, "runtime_type"])
+                    .is_none()
+        });
+        told(
+            lacks
+                .map(|name| format!("runtime {name:?} has no runtime_type"))
+                .collect(),
+        )
+    })
+}
+
+/// What a runtime says of systemd's cgroups; `None` where there is no such runtime.
+fn systemd_cgroup(view: &View, name: &str) -> Option<bool> {
+    view.get(&["containerd", "runtimes", name])?;
+    let value = view.get(&["containerd", "runtimes", name, "options", "SystemdCgroup"]);
+    Some(value.and_then(|v| v.item.as_bool()).unwrap_or(false))
+}
+
+fn cgroup_driver(look: &Look) -> Option<String> {
+    viewed(look, |_, _, _, view| {
+        let runc = systemd_cgroup(view, "runc")?;
+        let is_for_gpus = |name: &&str| name.starts_with("nvidia");
+        let differs = |name: &&str| systemd_cgroup(view, name).is_some_and(|v| v != runc);
+        let seen = view
+            .runtimes()
+            .into_iter()
+            .filter(is_for_gpus)
+            .filter(differs);
+        told(
+            seen.map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
+                .collect(),
+        )
+    })
+}
+
+fn not_imported(look: &Look) -> Option<String> {
+    let (place, _) = look.containerd()?;
+    // As the daemon reads them, ours too.
+    let read = Files::after(look.host, &place.root, None, &[]).ok()?;
+    let mut seen = Vec::new();
+    for path in DROP_INS.iter().flat_map(|d| look.entries(d)) {
+        let is_toml = path.extension().is_some_and(|e| e == "toml");
+        let text = look.text(&path).unwrap_or_default();
+        let defines = text.contains("runtimes.nvidia") || text.contains("nvidia-container-runtime");
+        if is_toml && defines && !read.read.iter().any(|f| f.path == path) {
+            seen.push(format!("{} is imported by nothing", path.display()));
+        }
+    }
+    told(seen)
+}
+
+fn default_unknown(look: &Look) -> Option<String> {
+    viewed(look, |_, files, _, view| {
+        let name = view.text(&["containerd", "default_runtime_name"])?;
+        let is_known = name == "runc" || view.runtimes().contains(&name);
+        // Ours as a whole is not among the files that are viewed.
+        let in_ours = files
+            .drop_in(containerd::edits::DROP_IN)
+            .is_some_and(|path| {
+                look.text(path)
+                    .is_some_and(|t| t.contains(&format!("runtimes.{name}]")))
+            });
+        (!is_known && !in_ours).then(|| {
+            format!("default_runtime_name is {name:?}, and no runtime of that name is there")
+        })
+    })
+}
+
+/// SystemdCgroup of the runtime that pods get by default, for kubelet's check.
+pub fn default_systemd_cgroup(look: &Look) -> Option<(String, bool)> {
+    viewed(look, |_, _, _, view| {
+        let name = view
+            .text(&["containerd", "default_runtime_name"])
+            .unwrap_or("runc");
+        Some((name.to_owned(), systemd_cgroup(view, name)?))
+    })
+}

@@ -1,0 +1,77 @@
+//! CRI-O: its files and its runtimes.
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::crio::{self, config::Merged};
+
+pub const CHECKS: Checks = &[
+    ("crio-toml", toml),
+    ("crio-stray-file", stray),
+    ("crio-runtime-gone", runtime_gone),
+    ("crio-default-unknown", default_unknown),
+];
+
+/// Runtimes that CRI-O brings by itself (pkg/config, `DefaultConfig`).
+const BUILT_IN: [&str; 3] = ["runc", "crun", ""];
+/// How editors and package managers call their copies.
+const COPIES: [&str; 10] = [
+    "~",
+    ".swp",
+    ".bak",
+    ".orig",
+    ".old",
+    ".save",
+    ".dpkg-old",
+    ".dpkg-dist",
+    ".rpmsave",
+    ".rpmnew",
+];
+
+fn merged(look: &Look) -> Option<Result<Merged, crate::error::Error>> {
+    look.engine("crio")?;
+    crio::merged(look.host)
+}
+
+fn toml(look: &Look) -> Option<String> {
+    merged(look)?.err().map(|e| e.to_string())
+}
+
+fn stray(look: &Look) -> Option<String> {
+    look.engine("crio")?;
+    let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
+    let files = look.entries(crio::DROP_IN_DIR).into_iter();
+    let seen = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
+    told(
+        seen.map(|p| format!("{} is read as a drop-in", p.display()))
+            .collect(),
+    )
+}
+
+fn runtime_gone(look: &Look) -> Option<String> {
+    let merged = merged(look)?.ok()?;
+    let mut seen = Vec::new();
+    for (name, path, program) in merged.programs() {
+        if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
+            seen.push(format!(
+                "runtime {name:?} in {} starts {program}, which is not there",
+                path.display()
+            ));
+        }
+    }
+    told(seen)
+}
+
+/// Our program's absence is a matter of our package.
+fn is_ours(program: &str) -> bool {
+    crate::engines::Wanted::default().runtime_path == std::path::Path::new(program)
+}
+
+fn default_unknown(look: &Look) -> Option<String> {
+    let merged = merged(look)?.ok()?;
+    let name = merged.text(&["crio", "runtime", "default_runtime"])?;
+    let is_known = BUILT_IN.contains(&name)
+        || merged.runtime(name).is_some()
+        || (name == crate::engines::Wanted::default().runtime_name && crio::has_drop_in(look.host));
+    (!is_known)
+        .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
+}

@@ -1,0 +1,123 @@
+//! Device nodes: are they there, are they right, does systemd know them.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+use nix::sys::stat::major;
+
+use super::{Checks, told};
+use crate::dev_char;
+use crate::doctor::look::Look;
+use crate::scopes;
+
+pub const CHECKS: Checks = &[
+    ("devices-missing", missing),
+    ("uvm-not-loaded", uvm),
+    ("device-stale", stale),
+    ("device-no-node", no_node),
+    ("device-mode", mode),
+    ("dev-char", links),
+];
+
+const UVM: &str = "/dev/nvidia-uvm";
+
+fn missing(look: &Look) -> Option<String> {
+    let inventory = look.loaded()?;
+    let missing = missing_nodes(look, inventory);
+    let names: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
+    told(names)
+}
+
+/// Nodes that containers would get and that are not there; what else stands there is another
+/// problem.
+fn missing_nodes(look: &Look, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
+    let root = look.host.root();
+    let is_wanted = |p: &&PathBuf| dev_char::nodes(inventory).any(|n| n.host_path == **p);
+    let mut missing: Vec<PathBuf> = inventory
+        .missing_nodes
+        .iter()
+        .filter(is_wanted)
+        .cloned()
+        .collect();
+    missing.retain(|p| root.symlink_metadata(p).is_err());
+    missing
+}
+
+fn uvm(look: &Look) -> Option<String> {
+    look.loaded()?;
+    let knows = devices(look).iter().any(|(_, name)| name == "nvidia-uvm");
+    if !look.is_plain() || knows || look.exists("/sys/module/nvidia_uvm") {
+        return None;
+    }
+    Some("/proc/devices has no nvidia-uvm".into())
+}
+
+/// Majors of character devices with their names (proc(5), /proc/devices).
+fn devices(look: &Look) -> Vec<(u64, String)> {
+    let text = look.text("/proc/devices").unwrap_or_default();
+    let characters = text.split("Block devices").next().unwrap_or_default();
+    let pairs = characters.lines().filter_map(|l| {
+        let (number, name) = l.trim().split_once(' ')?;
+        Some((number.parse().ok()?, name.trim().to_owned()))
+    });
+    pairs.collect()
+}
+
+fn stale(look: &Look) -> Option<String> {
+    look.loaded()?;
+    let node = look.host.root().symlink_metadata(UVM).ok()?;
+    let wanted = devices(look)
+        .into_iter()
+        .find(|(_, name)| name == "nvidia-uvm")?
+        .0;
+    let is = major(node.rdev());
+    (node.file_type().is_char_device() && is != wanted)
+        .then(|| format!("{UVM} has major {is}, the driver has {wanted}"))
+}
+
+fn no_node(look: &Look) -> Option<String> {
+    let inventory = look.loaded()?;
+    let seen = dev_char::nodes(inventory).filter_map(|node| {
+        let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
+        let kind = found.file_type();
+        let what = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_file() {
+            "a plain file"
+        } else {
+            return None;
+        };
+        Some(format!("{} is {what}", node.host_path.display()))
+    });
+    told(seen.collect())
+}
+
+fn mode(look: &Look) -> Option<String> {
+    look.loaded()?;
+    let nodes = ["/dev/nvidiactl", "/dev/nvidia0", UVM];
+    let seen = nodes.iter().filter_map(|path| {
+        let found = look.host.root().metadata(path).ok()?;
+        let is_closed = found.file_type().is_char_device() && found.mode() & 0o006 != 0o006;
+        is_closed.then(|| format!("{path} has mode {:04o}", found.mode() & 0o7777))
+    });
+    told(seen.collect())
+}
+
+fn links(look: &Look) -> Option<String> {
+    let inventory = look.loaded().filter(|_| look.has_systemd())?;
+    look.engines().first()?;
+    let links = dev_char::links(look.host, inventory).ok()?;
+    let first = links.first()?;
+    let mut text = match links.len() {
+        1 => format!("no link {}", first.path.display()),
+        n => format!("{n} links are missing, {} the first", first.path.display()),
+    };
+    // Looks into running containers, which a tree has none of.
+    if look.host.is_live() {
+        let losers = scopes::losers(look.host);
+        if !losers.is_empty() {
+            text.push_str(&format!("; it would take them from {}", losers.join(", ")));
+        }
+    }
+    Some(text)
+}

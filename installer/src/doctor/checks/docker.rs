@@ -1,0 +1,177 @@
+//! Docker: its file, its unit, its runtimes.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::docker::{self, drop_in, existing};
+use crate::engines::{Mode, Wanted};
+use crate::foreign::Kind;
+
+pub const CHECKS: Checks = &[
+    ("docker-json", json),
+    ("docker-flag-and-file", flag_and_file),
+    ("docker-runtime-gone", runtime_gone),
+    ("docker-default-unknown", default_unknown),
+    ("docker-no-hook", no_hook),
+    ("docker-not-restarted", not_restarted),
+    ("docker-cdi-off", cdi_off),
+    ("docker-too-old", too_old),
+    ("docker-runtime-unknown", runtime_unknown),
+    ("hook-direct", hook_direct),
+];
+
+const HOOK: &str = "nvidia-container-runtime-hook";
+/// Runtimes that are there without an entry (moby daemon/config, `StockRuntimeName`, and
+/// containerd's shims by their type).
+const STOCK: [&str; 2] = ["runc", "io.containerd.runc.v2"];
+/// Flags and the keys that dockerd refuses beside them (moby daemon/config,
+/// `findConfigurationConflicts`). Runtimes are merged.
+const CLASHES: [(&str, &str); 14] = [
+    ("-H", "hosts"),
+    ("--host", "hosts"),
+    ("--default-runtime", "default-runtime"),
+    ("--data-root", "data-root"),
+    ("--exec-root", "exec-root"),
+    ("--storage-driver", "storage-driver"),
+    ("--log-driver", "log-driver"),
+    ("--log-level", "log-level"),
+    ("--exec-opt", "exec-opts"),
+    ("--dns", "dns"),
+    ("--bip", "bip"),
+    ("--cgroup-parent", "cgroup-parent"),
+    ("--insecure-registry", "insecure-registries"),
+    ("--registry-mirror", "registry-mirrors"),
+];
+
+fn json(look: &Look) -> Option<String> {
+    match look.daemon_json()? {
+        Ok(_) => None,
+        Err(e) => Some(e.to_string()),
+    }
+}
+
+fn flag_and_file(look: &Look) -> Option<String> {
+    let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
+    let clashing = CLASHES.iter().filter(|(_, key)| file.get(&[key]).is_some());
+    let seen = clashing.filter_map(|(flag, key)| {
+        let place = unit.where_is(flag)?.display();
+        Some(format!(
+            "{flag} in {place}, and {key:?} in {}",
+            file.path.display()
+        ))
+    });
+    told(seen.collect())
+}
+
+fn runtime_gone(look: &Look) -> Option<String> {
+    let file = look.daemon_json()?.ok()?;
+    // Our program's absence is a matter of our package.
+    let ours = Wanted::default().runtime_path.display().to_string();
+    let seen = existing::dangling(look.host, &file).into_iter();
+    told(seen.filter(|s| !s.contains(&ours)).collect())
+}
+
+fn default_unknown(look: &Look) -> Option<String> {
+    let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
+    let by_flag = unit.flag("--default-runtime");
+    let by_file = file.get(&["default-runtime"]).and_then(Value::as_str);
+    let name = by_file.or(by_flag.as_deref())?;
+    let is_flagged = |f: &&str| f.split('=').next() == Some(name);
+    let is_known = STOCK.contains(&name)
+        || name.starts_with("io.containerd.")
+        || file.get(&["runtimes", name]).is_some()
+        || unit.flags("--add-runtime").iter().any(is_flagged);
+    (!is_known)
+        .then(|| format!("default-runtime is {name:?}, and no runtime of that name is there"))
+}
+
+/// Whether gpusetup has set Docker up here.
+fn is_ours(look: &Look) -> bool {
+    let docker = look.engine("docker");
+    docker.is_some_and(|d| look.was_wanted(d).is_some())
+}
+
+fn no_hook(look: &Look) -> Option<String> {
+    let unit = look.docker_unit()?;
+    look.was_wanted(look.engine("docker")?)
+        .filter(|w| w.mode != Mode::Cdi)?;
+    let path = drop_in::search_path(&unit);
+    let has = |dir: &str| look.exists(Path::new(dir).join(HOOK));
+    (!path.split(':').any(has)).then(|| format!("no {HOOK} in {path}"))
+}
+
+fn not_restarted(look: &Look) -> Option<String> {
+    let unit = look.docker_unit().filter(|_| is_ours(look))?;
+    let pid = look.text(docker::PIDFILE)?;
+    let pid: u32 = pid.trim().parse().ok()?;
+    // What cannot be read tells nothing.
+    look.host
+        .root()
+        .read(format!("/proc/{pid}/environ"))
+        .ok()
+        .filter(|e| !e.is_empty())?;
+    let is_same = drop_in::is_started_with(look.host, &unit, Path::new(docker::PIDFILE));
+    (!is_same).then(|| format!("dockerd ({pid}) runs with another PATH than docker.service says"))
+}
+
+fn cdi_off(look: &Look) -> Option<String> {
+    let file = look.daemon_json()?.ok()?;
+    let value = file.get(&["features", "cdi"]).and_then(Value::as_bool);
+    if value == Some(false) {
+        return Some(format!("features.cdi is false in {}", file.path.display()));
+    }
+    let version = look.engine_version("docker")?;
+    let mode = look.was_wanted(look.engine("docker")?).map(|w| w.mode);
+    let wanted = mode.is_some_and(|m| m != Mode::Runtime);
+    let needs = wanted && docker::daemon_json::CDI_BY_FEATURE.contains(&version);
+    (needs && value.is_none()).then(|| {
+        format!(
+            "Docker {}.{} needs features.cdi true in {}",
+            version.0,
+            version.1,
+            file.path.display()
+        )
+    })
+}
+
+fn too_old(look: &Look) -> Option<String> {
+    let version = look.engine_version("docker").filter(|v| *v > (0, 0))?;
+    (version < (19, 3)).then(|| format!("version {}.{:02}", version.0, version.1))
+}
+
+fn runtime_unknown(look: &Look) -> Option<String> {
+    let file = look.daemon_json()?.ok()?;
+    let name = Wanted::default().runtime_name;
+    let is_gone = file.get(&["runtimes", &name]).is_none();
+    let mode = look.was_wanted(look.engine("docker")?)?.mode;
+    let wrote = look.has_written(&file.path) && mode != Mode::Cdi;
+    (wrote && is_gone).then(|| format!("{} has no runtime {name:?} any more", file.path.display()))
+}
+
+fn hook_direct(look: &Look) -> Option<String> {
+    let unit = look.docker_unit()?;
+    let theirs = look.foreign().names(Kind::Program);
+    let is_hook = |dir: &str| {
+        let path = Path::new(dir).join(HOOK).display().to_string();
+        theirs.contains(&path).then_some(path)
+    };
+    // The first one that dockerd finds.
+    let path = drop_in::search_path(&unit);
+    let first = path
+        .split(':')
+        .find(|d| look.exists(Path::new(d).join(HOOK)))?;
+    let hook = is_hook(first)?;
+    let mode = look.policy().ok()?.mode;
+    let why = match mode {
+        gpu_inject::policy::Mode::Cdi => "mode is \"cdi\"",
+        gpu_inject::policy::Mode::Csv => "mode is \"csv\"",
+        _ if look.platform().jetson.is_some() => "this is a Jetson",
+        _ => return None,
+    };
+    Some(format!(
+        "dockerd finds the NVIDIA toolkit's {hook}, and {why}"
+    ))
+}

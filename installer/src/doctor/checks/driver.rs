@@ -1,0 +1,208 @@
+//! The driver: is it here, is it loaded, is it whole.
+
+use std::path::Path;
+
+use gpu_host::Mismatch;
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+
+pub const CHECKS: Checks = &[
+    ("driver-missing", missing),
+    ("driver-not-loaded", not_loaded),
+    ("driver-not-built", not_built),
+    ("secure-boot", secure_boot),
+    ("nouveau-bound", nouveau),
+    ("vfio-bound", vfio),
+    ("driver-mismatch", mismatch),
+    ("driver-no-libraries", no_libraries),
+    ("driver-root-elsewhere", elsewhere),
+    ("driver-twice", twice),
+    ("gpu-lost", lost),
+    ("persistence-off", persistence),
+];
+
+/// UEFI specification 2.10, "Globally Defined Variables".
+const SECURE_BOOT: &str =
+    "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Where libraries of a driver stand; its version follows the name.
+const DIRS: [&str; 5] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/lib/x86_64-linux-gnu/nvidia/current",
+];
+const LIBRARIES: [&str; 2] = ["libcuda.so.", "libnvidia-ml.so."];
+
+fn missing(look: &Look) -> Option<String> {
+    if !look.is_plain() || look.loaded_version().is_some() || look.installed_version().is_some() {
+        return None;
+    }
+    let gpu = look.pci_gpus().next()?;
+    Some(format!(
+        "{} NVIDIA GPU on PCI ({}), no driver below {}",
+        look.pci_gpus().count(),
+        gpu.address,
+        look.host.driver_root.display()
+    ))
+}
+
+/// Installed, and not loaded: by its version.
+fn idle(look: &Look) -> Option<String> {
+    // A tree that is not running has nothing loaded.
+    gpu_host::kernel::release(look.host.root())?;
+    if !look.is_plain() || look.loaded_version().is_some() {
+        return None;
+    }
+    look.installed_version()
+}
+
+fn not_loaded(look: &Look) -> Option<String> {
+    let version = idle(look)?;
+    // Why it is not is said by the others.
+    if not_built(look).is_some() || secure_boot(look).is_some() || nouveau(look).is_some() {
+        return None;
+    }
+    Some(format!(
+        "driver {version} is installed, no module nvidia is loaded"
+    ))
+}
+
+fn not_built(look: &Look) -> Option<String> {
+    let version = idle(look)?;
+    let release = gpu_host::kernel::release(look.host.root())?;
+    (look.has_module() == Some(false))
+        .then(|| format!("driver {version} is installed, kernel {release} has no nvidia.ko"))
+}
+
+fn secure_boot(look: &Look) -> Option<String> {
+    let version = idle(look)?;
+    // Four bytes of attributes, then the value.
+    let variable = look.host.root().read(SECURE_BOOT).ok()?;
+    if variable.get(4) != Some(&1) || look.has_module() != Some(true) {
+        return None;
+    }
+    Some(format!(
+        "Secure Boot is on, the module of driver {version} is there and is not loaded"
+    ))
+}
+
+fn nouveau(look: &Look) -> Option<String> {
+    let bound = look
+        .pci_gpus()
+        .filter(|g| g.driver.as_deref() == Some("nouveau"));
+    told(
+        bound
+            .map(|g| format!("{} is bound to nouveau", g.address))
+            .collect(),
+    )
+}
+
+fn vfio(look: &Look) -> Option<String> {
+    let is_vfio = |driver: &Option<String>| driver.as_deref() == Some("vfio-pci");
+    let all = look.pci_gpus().count();
+    let bound = look.pci_gpus().filter(|g| is_vfio(&g.driver)).count();
+    (all > 0 && bound == all).then(|| match all {
+        1 => "the one GPU is bound to vfio-pci".to_owned(),
+        _ => format!("all {all} GPUs are bound to vfio-pci"),
+    })
+}
+
+fn mismatch(look: &Look) -> Option<String> {
+    match look.mismatch()? {
+        Mismatch::Versions {
+            loaded, installed, ..
+        } => Some(format!(
+            "module {loaded} is loaded, the libraries are {installed}"
+        )),
+        Mismatch::NoLibraries { .. } => None,
+    }
+}
+
+fn no_libraries(look: &Look) -> Option<String> {
+    match look.mismatch()? {
+        Mismatch::NoLibraries {
+            loaded,
+            driver_root,
+            elsewhere: None,
+        } => Some(format!(
+            "module {loaded} is loaded, below {} is no library of it",
+            driver_root.display()
+        )),
+        _ => None,
+    }
+}
+
+fn elsewhere(look: &Look) -> Option<String> {
+    let Mismatch::NoLibraries {
+        loaded,
+        driver_root,
+        elsewhere: Some(root),
+    } = look.mismatch()?
+    else {
+        return None;
+    };
+    Some(format!(
+        "libraries of {loaded} are below {}, not below {}",
+        root.display(),
+        driver_root.display()
+    ))
+}
+
+fn twice(look: &Look) -> Option<String> {
+    let loaded = look.loaded_version().filter(|_| look.is_plain())?;
+    // Those of the loaded one must be there, or `mismatch` tells it better.
+    if look.mismatch().is_some() {
+        return None;
+    }
+    let mut others = Vec::new();
+    for dir in DIRS {
+        for path in look.entries(dir) {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let version = LIBRARIES.iter().find_map(|l| name.strip_prefix(l));
+            // libcuda.so.1 is a link.
+            let is_other = version.is_some_and(|v| v.contains('.') && v != loaded);
+            if is_other && !others.contains(&name) {
+                others.push(name);
+            }
+        }
+    }
+    let others = told(others)?;
+    Some(format!("{others} beside those of the loaded {loaded}"))
+}
+
+fn lost(look: &Look) -> Option<String> {
+    look.loaded_version()?;
+    let listed: Vec<String> = look
+        .entries("/proc/driver/nvidia/gpus")
+        .iter()
+        .filter_map(|p| Some(p.file_name()?.to_string_lossy().to_lowercase()))
+        .collect();
+    let is_lost = |g: &&super::super::look::Pci| {
+        g.driver.as_deref() == Some("nvidia") && !listed.contains(&g.address.to_lowercase())
+    };
+    let gpus = look.pci_gpus().filter(is_lost);
+    told(
+        gpus.map(|g| format!("{} is on PCI, the driver does not list it", g.address))
+            .collect(),
+    )
+}
+
+fn persistence(look: &Look) -> Option<String> {
+    const PROGRAM: &str = "nvidia-persistenced";
+    look.loaded_version().filter(|_| look.is_plain())?;
+    let has_display = !look.entries("/tmp/.X11-unix").is_empty();
+    if !look.host.has_program(PROGRAM) || has_display || look.runs(PROGRAM) {
+        return None;
+    }
+    // In a tree nothing runs; a running host has at least the first process.
+    Path::new("/proc/1/comm")
+        .to_str()
+        .filter(|p| look.exists(p))?;
+    Some(format!("/usr/bin/{PROGRAM} is here, no such process runs"))
+}

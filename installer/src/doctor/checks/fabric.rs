@@ -1,0 +1,50 @@
+//! `NVSwitch` and the fabric manager that CUDA waits for on such machines.
+
+use super::Checks;
+use crate::doctor::look::Look;
+
+pub const CHECKS: Checks = &[
+    ("fabricmanager-stopped", stopped),
+    ("fabricmanager-version", version),
+];
+
+const PROGRAM: &str = "nv-fabricmanager";
+
+fn has_switch(look: &Look) -> bool {
+    let is_switch = |p: &std::path::PathBuf| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy();
+        let number = name.strip_prefix("nvidia-nvswitch");
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    look.pci().iter().any(|p| p.is_switch) || look.entries("/dev").iter().any(is_switch)
+}
+
+fn stopped(look: &Look) -> Option<String> {
+    look.loaded_version()?;
+    if !has_switch(look) || look.runs(PROGRAM) || !look.exists("/proc/1/comm") {
+        return None;
+    }
+    let installed = if look.host.has_program(PROGRAM) {
+        "is installed and does not run"
+    } else {
+        "is not installed"
+    };
+    Some(format!(
+        "this machine has NVSwitches, {PROGRAM} {installed}"
+    ))
+}
+
+fn version(look: &Look) -> Option<String> {
+    let loaded = look.loaded_version()?;
+    // `nvidia-fabricmanager` or, with its branch, `nvidia-fabricmanager-580`.
+    let (name, _, version) = look.dpkg().iter().find(|(name, status, _)| {
+        name.starts_with("nvidia-fabricmanager")
+            && !name.contains("dev")
+            && status.ends_with(" installed")
+    })?;
+    let version = version
+        .rsplit_once(':')
+        .map_or(version.as_str(), |(_, v)| v);
+    let upstream = version.split(['-', '+', '~']).next()?;
+    (upstream != loaded).then(|| format!("{name} is {upstream}, the loaded driver {loaded}"))
+}

@@ -1,0 +1,22 @@
+//! Jetson: lists say what containers get.
+
+use super::Checks;
+use crate::doctor::look::Look;
+
+pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", bad_list)];
+
+fn no_lists(look: &Look) -> Option<String> {
+    let release = look.platform().jetson.as_deref()?;
+    let dir = look.policy().ok()?.csv_dir;
+    let is_list = |p: &std::path::PathBuf| p.extension().is_some_and(|e| e == "csv");
+    (!look.entries(&dir).iter().any(is_list))
+        .then(|| format!("L4T {release}, and no list in {}", dir.display()))
+}
+
+fn bad_list(look: &Look) -> Option<String> {
+    look.platform().jetson.as_ref()?;
+    look.inventory()
+        .err()
+        .filter(|e| e.contains(".csv"))
+        .map(str::to_owned)
+}

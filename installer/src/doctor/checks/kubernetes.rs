@@ -1,0 +1,89 @@
+//! Nodes of Kubernetes: kubelet against its engine, k3s' templates, who owns the files.
+
+use std::path::Path;
+
+use super::containerd::default_systemd_cgroup;
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::foreign::Kind;
+
+pub const CHECKS: Checks = &[
+    ("kubelet-cgroup-driver", cgroup_driver),
+    ("k3s-template", template),
+    ("two-owners", two_owners),
+    ("cri-runtime-unknown", runtime_unknown),
+];
+
+/// kubeadm(1) writes it.
+const KUBELET: &str = "/var/lib/kubelet/config.yaml";
+/// Their usual data directories.
+const RANCHER: [&str; 2] = ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2"];
+const TEMPLATES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
+
+fn cgroup_driver(look: &Look) -> Option<String> {
+    let text = look.text(KUBELET)?;
+    let mut lines = text.lines();
+    let said = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;
+    let by_systemd = said.trim().trim_matches(['"', '\'']) == "systemd";
+    let (name, is) = default_systemd_cgroup(look)?;
+    (is != by_systemd).then(|| {
+        format!(
+            "kubelet has cgroupDriver {}, containerd's {name} has SystemdCgroup {is}",
+            said.trim()
+        )
+    })
+}
+
+fn template(look: &Look) -> Option<String> {
+    let dirs = RANCHER
+        .iter()
+        .map(|d| Path::new(d).join("agent/etc/containerd"));
+    let files = dirs.flat_map(|d| TEMPLATES.map(|t| d.join(t)));
+    let seen = files.filter(|path| {
+        let text = look.text(path).unwrap_or_default();
+        let extends = text.contains("template \"base\"") || text.contains("runtimes.\"nvidia\"");
+        !text.trim().is_empty() && !extends && !text.contains("runtimes.nvidia")
+    });
+    told(
+        seen.map(|p| {
+            format!(
+                "{} neither extends the base template nor has a runtime nvidia",
+                p.display()
+            )
+        })
+        .collect(),
+    )
+}
+
+fn two_owners(look: &Look) -> Option<String> {
+    look.receipt()?;
+    told(look.foreign().names(Kind::Toolkit))
+        .map(|dir| format!("{dir} has programs of the GPU operator"))
+}
+
+/// Engines of Kubernetes whose files lost what gpusetup wrote.
+fn runtime_unknown(look: &Look) -> Option<String> {
+    let mut seen = Vec::new();
+    for (engine, changes) in look.lost() {
+        let name = &engine.facts().name;
+        if name.starts_with("docker") {
+            continue;
+        }
+        match changes {
+            Ok(changes) => {
+                let paths: Vec<String> = changes
+                    .iter()
+                    .map(|c| c.path.display().to_string())
+                    .collect();
+                seen.push(format!(
+                    "{name}: {} lacks what gpusetup wrote",
+                    paths.join(" and ")
+                ));
+            }
+            // What keeps the file from being read is told by the engine's own checks.
+            Err(e) if e.to_string().contains("has a runtime") => seen.push(format!("{name}: {e}")),
+            Err(_) => {}
+        }
+    }
+    told(seen)
+}

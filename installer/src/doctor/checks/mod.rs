@@ -1,0 +1,74 @@
+//! The checks, a file a topic. Each looks for one problem of the table and tells what it saw.
+
+mod cdi;
+mod cgroups;
+mod containerd;
+mod crio;
+mod devices;
+mod docker;
+mod docker_kinds;
+mod driver;
+mod fabric;
+mod jetson;
+mod kubernetes;
+mod packages;
+mod podman;
+mod policy;
+mod repositories;
+mod security;
+mod setup;
+mod wsl;
+
+use super::look::Look;
+
+/// What was seen of a problem; `None` where the host has not got it.
+pub type Check = fn(&Look) -> Option<String>;
+
+/// Checks by the ids of the table.
+type Checks = &'static [(&'static str, Check)];
+
+const TOPICS: [Checks; 18] = [
+    driver::CHECKS,
+    fabric::CHECKS,
+    devices::CHECKS,
+    cdi::CHECKS,
+    docker::CHECKS,
+    docker_kinds::CHECKS,
+    containerd::CHECKS,
+    crio::CHECKS,
+    podman::CHECKS,
+    kubernetes::CHECKS,
+    cgroups::CHECKS,
+    security::CHECKS,
+    wsl::CHECKS,
+    jetson::CHECKS,
+    repositories::CHECKS,
+    packages::CHECKS,
+    policy::CHECKS,
+    setup::CHECKS,
+];
+
+/// Every check with its id.
+pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
+    TOPICS.iter().flat_map(|t| t.iter().copied())
+}
+
+/// The check for that id.
+pub fn of(id: &str) -> Option<Check> {
+    all().find(|(name, _)| *name == id).map(|(_, check)| check)
+}
+
+/// Several sightings as one text.
+fn told(mut seen: Vec<String>) -> Option<String> {
+    seen.dedup();
+    let more = seen.len().saturating_sub(4);
+    seen.truncate(4);
+    if seen.is_empty() {
+        return None;
+    }
+    let mut text = seen.join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    Some(text)
+}

@@ -1,0 +1,73 @@
+//! Packages of the NVIDIA toolkit and of engines, where dpkg has them.
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+
+pub const CHECKS: Checks = &[
+    ("packages-skew", skew),
+    ("packages-half", half),
+    ("toolkit-vulnerable", vulnerable),
+];
+
+/// They have one version (nvidia-container-toolkit, packaging/debian/control).
+const TOGETHER: [&str; 4] = [
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container1",
+    "libnvidia-container-tools",
+];
+/// Names of packages that containers with GPUs depend on begin so.
+const OURS: [&str; 9] = [
+    "nvidia",
+    "libnvidia",
+    "docker",
+    "containerd",
+    "podman",
+    "cri-o",
+    "runc",
+    "crun",
+    "cuda-drivers",
+];
+/// CVE-2025-23266 is mended in it.
+const MENDED: [u32; 3] = [1, 17, 8];
+
+fn skew(look: &Look) -> Option<String> {
+    let found: Vec<(&str, String)> = TOGETHER
+        .iter()
+        .filter_map(|name| Some((*name, look.package(name)?)))
+        .collect();
+    let (_, first) = found.first()?;
+    let differs = found.iter().any(|(_, v)| v != first);
+    differs.then(|| {
+        let all: Vec<String> = found.iter().map(|(n, v)| format!("{n} {v}")).collect();
+        all.join(", ")
+    })
+}
+
+fn half(look: &Look) -> Option<String> {
+    let bad = [
+        "half-configured",
+        "half-installed",
+        "unpacked",
+        "triggers-awaited",
+    ];
+    let seen = look.dpkg().iter().filter(|(name, status, _)| {
+        OURS.iter().any(|o| name.starts_with(o)) && bad.iter().any(|b| status.ends_with(b))
+    });
+    told(
+        seen.map(|(name, status, _)| {
+            format!(
+                "{name} is {}",
+                status.rsplit(' ').next().unwrap_or_default()
+            )
+        })
+        .collect(),
+    )
+}
+
+fn vulnerable(look: &Look) -> Option<String> {
+    let version = look.package("nvidia-container-toolkit")?;
+    let numbers: Vec<u32> = version.split('.').map(|n| n.parse().unwrap_or(0)).collect();
+    (numbers.as_slice() < MENDED.as_slice())
+        .then(|| format!("nvidia-container-toolkit is {version}"))
+}

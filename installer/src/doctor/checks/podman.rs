@@ -1,0 +1,23 @@
+//! Podman, and the hooks that it shares with CRI-O.
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::{hooks_d, podman};
+
+pub const CHECKS: Checks = &[("podman-too-old", too_old), ("hooks-leftover", hooks)];
+
+fn too_old(look: &Look) -> Option<String> {
+    let version = look.engine_version("podman").filter(|v| *v > (0, 0))?;
+    (version < podman::CDI).then(|| format!("version {}.{}", version.0, version.1))
+}
+
+fn hooks(look: &Look) -> Option<String> {
+    let reads = |e: &&str| look.engine(e).is_some();
+    ["podman", "crio"].iter().find(|e| reads(e))?;
+    told(
+        hooks_d::files(look.host)
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect(),
+    )
+}

@@ -1,0 +1,73 @@
+//! /etc/nvidia-container-runtime/config.toml.
+
+use gpu_inject::policy::Mode;
+
+use super::Checks;
+use crate::doctor::look::Look;
+use crate::edit::toml::{get, parse};
+
+pub const CHECKS: Checks = &[
+    ("policy-invalid", invalid),
+    ("policy-root", root),
+    ("policy-csv", csv),
+    ("no-low-level-runtime", low_level),
+    ("ldconfig-path", ldconfig),
+];
+
+/// Where packages of CRI-O and of Kubernetes' distributions keep runtimes.
+const MORE_DIRS: [&str; 5] = [
+    "/usr/libexec/crio",
+    "/var/lib/rancher/k3s/data/current/bin",
+    "/var/lib/rancher/rke2/bin",
+    "/var/lib/k0s/bin",
+    "/snap/microk8s/current/bin",
+];
+
+fn invalid(look: &Look) -> Option<String> {
+    look.policy().err()
+}
+
+fn root(look: &Look) -> Option<String> {
+    let policy = look.policy().ok()?;
+    let is_dir = look
+        .host
+        .root()
+        .metadata(&policy.driver_root)
+        .is_ok_and(|m| m.is_dir());
+    (!is_dir).then(|| format!("{} is no directory", policy.driver_root.display()))
+}
+
+fn csv(look: &Look) -> Option<String> {
+    let policy = look.policy().ok()?;
+    (policy.mode == Mode::Csv && look.platform().jetson.is_none())
+        .then(|| format!("mode is \"csv\" in {}", policy.path.display()))
+}
+
+fn low_level(look: &Look) -> Option<String> {
+    // Who has nothing of ours set up asks for none.
+    look.receipt()?;
+    look.engines()
+        .iter()
+        .find(|e| e.facts().name != "podman" && e.is_ours())?;
+    let policy = look.policy().ok()?;
+    let is_there = |name: &String| {
+        if name.starts_with('/') {
+            return look.exists(name);
+        }
+        look.host.has_program(name) || MORE_DIRS.iter().any(|d| look.exists(format!("{d}/{name}")))
+    };
+    (!policy.runtimes.iter().any(is_there))
+        .then(|| format!("not found: {}", policy.runtimes.join(", ")))
+}
+
+fn ldconfig(look: &Look) -> Option<String> {
+    let policy = look.policy().ok()?;
+    let text = look.text(&policy.path)?;
+    let document = parse(&text).ok()?;
+    let value = get(&document, &["nvidia-container-cli", "ldconfig"])?
+        .as_str()?
+        .to_owned();
+    // `@`: the host's, the only one that can be looked for here.
+    let path = value.strip_prefix('@')?;
+    (!look.exists(path)).then(|| format!("ldconfig is {value:?}, and {path} is not there"))
+}

@@ -1,0 +1,116 @@
+//! gpusetup itself: is anything set up, does all of it still stand.
+
+use std::path::Path;
+
+use gpu_host::distro;
+use gpu_inject::generate::SPEC_PATH;
+use gpu_inject::inventory_store;
+use gpu_inject::live::PARAMS_MASK;
+
+use super::{Checks, told};
+use crate::doctor::look::Look;
+use crate::engines::Wanted;
+use crate::engines::docker::drop_in;
+use crate::receipt::{JOURNAL, Record};
+
+pub const CHECKS: Checks = &[
+    ("not-set-up", not_set_up),
+    ("interrupted", interrupted),
+    ("programs-gone", programs_gone),
+    ("drop-in-leftover", leftover),
+    ("inventory-stale", inventory),
+    ("receipt-broken", receipt),
+    ("distro-unsupported", unsupported),
+];
+
+const HOOK: &str = "/usr/bin/gpu-container-hook";
+
+fn not_set_up(look: &Look) -> Option<String> {
+    look.loaded()?;
+    let engines: Vec<String> = look
+        .engines()
+        .iter()
+        .filter(|e| e.is_ours() && e.facts().config.is_some() || e.facts().name == "podman")
+        .map(|e| e.facts().name.clone())
+        .collect();
+    if engines.is_empty()
+        || look
+            .host
+            .root()
+            .symlink_metadata(look.host.state("receipt.json"))
+            .is_ok()
+    {
+        return None;
+    }
+    // A spec of ours without a receipt: the receipt was lost.
+    if look.exists(SPEC_PATH) {
+        return None;
+    }
+    // Another tool's way is a way.
+    let foreign = look.foreign();
+    (!foreign.serves()).then(|| {
+        let engines = engines.join(" and ");
+        format!("a driver is loaded; {engines}: without a runtime, and no CDI spec is there")
+    })
+}
+
+fn interrupted(look: &Look) -> Option<String> {
+    let journal = look.host.state(JOURNAL);
+    look.exists(&journal)
+        .then(|| format!("{} is there", journal.display()))
+}
+
+fn programs_gone(look: &Look) -> Option<String> {
+    let receipt = look.receipt()?;
+    let wanted = Wanted::default();
+    let names = |text: &str| {
+        receipt
+            .changes
+            .iter()
+            .any(|c| c.after.as_ref().is_some_and(|a| a.contains(text)))
+    };
+    let programs = [wanted.runtime_path.display().to_string(), HOOK.to_owned()];
+    let gone = programs.into_iter().filter(|p| names(p) && !look.exists(p));
+    let mut seen: Vec<String> = gone.collect();
+    let dir = wanted.names_dir;
+    if names(&dir.display().to_string()) && !look.exists(&dir) {
+        seen.push(dir.display().to_string());
+    }
+    told(seen)
+}
+
+fn leftover(look: &Look) -> Option<String> {
+    let text = look.text(drop_in::PATH)?;
+    let is_ours = text.starts_with("# Written by gpusetup");
+    let is_used = look.receipt().is_some() || look.exists(Wanted::default().names_dir);
+    (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))
+}
+
+fn inventory(look: &Look) -> Option<String> {
+    look.receipt()?;
+    let stored = [inventory_store::PATH, PARAMS_MASK];
+    let stale = look
+        .described()
+        .iter()
+        .filter(|c| stored.iter().any(|s| c.path == Path::new(s)));
+    told(
+        stale
+            .map(|c| {
+                let how = if c.before.is_none() {
+                    "is not there"
+                } else {
+                    "is not of this driver"
+                };
+                format!("{} {how}", c.path.display())
+            })
+            .collect(),
+    )
+}
+
+fn receipt(look: &Look) -> Option<String> {
+    Record::load(look.host).err().map(|e| e.to_string())
+}
+
+fn unsupported(look: &Look) -> Option<String> {
+    distro::detect(look.host.root()).unsupported
+}

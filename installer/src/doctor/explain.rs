@@ -1,0 +1,237 @@
+//! What a program said: which problem it tells of.
+//!
+//! A message comes wrapped: with timestamps, quotes escaped once for each layer that passed it
+//! on, broken over lines by a terminal, coloured. So neither spaces nor quotes nor case count,
+//! on either side. Nothing of the text is ever shown again: it may hold passwords.
+
+use std::sync::LazyLock;
+
+use super::table::{self, Problem};
+
+/// What is read at most; of more the end, where a log has what happened last.
+pub const LIMIT: usize = 1 << 20;
+/// How far the parts of a message can be from each other, in letters that count.
+const GAP: usize = 300;
+/// Starts of a message that are tried at most.
+const TRIES: usize = 50;
+
+/// A problem that the text may tell of.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub problem: &'static Problem,
+    /// The fragment of the table that fits.
+    pub matched: &'static str,
+    /// Letters of the fragment: the longer, the surer.
+    pub letters: usize,
+}
+
+/// A fragment without what does not count, split at its `*`.
+struct Pattern {
+    problem: &'static Problem,
+    text: &'static str,
+    parts: Vec<String>,
+    letters: usize,
+}
+
+static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+    let of = |problem: &'static Problem| problem.errors.iter().map(move |text| (problem, text));
+    let all = table::problems().iter().flat_map(of);
+    all.map(|(problem, text)| {
+        let parts: Vec<String> = text
+            .split('*')
+            .map(bare)
+            .filter(|p| !p.is_empty())
+            .collect();
+        let letters = parts.iter().map(String::len).sum();
+        Pattern {
+            problem,
+            text,
+            parts,
+            letters,
+        }
+    })
+    .collect()
+});
+
+/// Problems that a text may tell of, the likeliest first, each once.
+pub fn explain(text: &[u8]) -> Vec<Candidate> {
+    let end = &text[text.len().saturating_sub(LIMIT)..];
+    let text = bare(&String::from_utf8_lossy(end));
+    let mut found: Vec<Candidate> = Vec::new();
+    for pattern in PATTERNS.iter().filter(|p| fits(&text, &p.parts)) {
+        let candidate = Candidate {
+            problem: pattern.problem,
+            matched: pattern.text,
+            letters: pattern.letters,
+        };
+        match found
+            .iter_mut()
+            .find(|c| c.problem.id == pattern.problem.id)
+        {
+            Some(known) if known.letters < candidate.letters => *known = candidate,
+            Some(_) => {}
+            None => found.push(candidate),
+        }
+    }
+    // Stable: of two that are as sure the table's order decides.
+    found.sort_by_key(|c| std::cmp::Reverse(c.letters));
+    found
+}
+
+/// A text without terminal escapes, spaces, quotes and backslashes, in lower case.
+fn bare(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(c) = letters.next() {
+        match c {
+            // ECMA-48: a control sequence ends with a letter or one of a few signs.
+            '\x1b' if letters.peek() == Some(&'[') => {
+                letters.next();
+                for c in letters.by_ref() {
+                    if ('@'..='~').contains(&c) {
+                        break;
+                    }
+                }
+            }
+            '\\' => {
+                // `\n` in a log is an end of line; `\"` a quote, as often escaped as it was passed on.
+                while letters.peek() == Some(&'\\') {
+                    letters.next();
+                }
+                if matches!(letters.peek(), Some('n' | 't' | 'r')) {
+                    letters.next();
+                }
+            }
+            '"' | '\'' | '`' | '“' | '”' | '‘' | '’' => {}
+            c if c.is_whitespace() || c.is_control() => {}
+            c => out.extend(c.to_lowercase()),
+        }
+    }
+    out
+}
+
+/// Whether the parts stand in a text one after the other, none far from the one before.
+fn fits(text: &str, parts: &[String]) -> bool {
+    let Some((first, rest)) = parts.split_first() else {
+        return false;
+    };
+    let starts = text.match_indices(first.as_str()).take(TRIES);
+    starts.map(|(at, _)| at + first.len()).any(|mut at| {
+        rest.iter().all(|part| {
+            let mut end = (at + GAP + part.len()).min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            match text[at..end].find(part.as_str()) {
+                Some(found) => {
+                    at += found + part.len();
+                    true
+                }
+                None => false,
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn first(text: &str) -> Option<&'static str> {
+        explain(text.as_bytes())
+            .first()
+            .map(|c| c.problem.id.as_str())
+    }
+
+    #[test]
+    fn every_fragment_finds_its_own_row_first() {
+        for pattern in PATTERNS.iter() {
+            assert!(
+                pattern.letters >= 12,
+                "too short to mean anything: {}",
+                pattern.text
+            );
+            let text = pattern.text.replace('*', " something in between ");
+            let found = explain(text.as_bytes());
+            let own = found.iter().find(|c| c.problem.id == pattern.problem.id);
+            let own = own.unwrap_or_else(|| panic!("{text} is not found"));
+            // Another row may say more of it; the same is said by one alone.
+            let rivals = found.iter().filter(|c| c.letters == own.letters).count();
+            assert_eq!(rivals, 1, "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn layers_and_line_breaks_do_not_matter() {
+        let plain = "could not select device driver \"\" with capabilities: [[gpu]]";
+        assert_eq!(first(plain), Some("docker-no-hook"));
+        let escaped = "msg=\"Handler returned error: could not select device driver \\\\\\\"\\\\\\\" with capabilities: [[gpu]]\"";
+        assert_eq!(first(escaped), Some("docker-no-hook"));
+        let wrapped = "\x1b[31mcould not select dev\r\nice driver \"\" with capabi\r\n  lities: [[gpu]]\x1b[0m";
+        assert_eq!(first(wrapped), Some("docker-no-hook"));
+        assert_eq!(
+            first("Could Not Select Device Driver “” with capabilities: [[gpu, compute]]"),
+            Some("docker-no-hook")
+        );
+    }
+
+    #[test]
+    fn parts_far_from_each_other_are_two_messages() {
+        let far = format!(
+            "drop-in config version {} higher than root config version",
+            "x".repeat(400)
+        );
+        assert_eq!(first(&far), None);
+        assert_eq!(
+            first("drop-in config version 4 higher than root config version 2"),
+            Some("containerd-versions")
+        );
+        // The first start of a message need not be the one that goes on.
+        let twice = format!(
+            "drop-in config version {}; drop-in config version 4 higher than root config version 2",
+            "x".repeat(400)
+        );
+        assert_eq!(first(&twice), Some("containerd-versions"));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_nothing() {
+        for text in [
+            "",
+            "hello",
+            "Error response from daemon: No such container: web",
+            "\\",
+            "\x1b[",
+            "\u{0}",
+        ] {
+            assert_eq!(first(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_counts() {
+        let mut log = "INFO all is well\n".repeat(LIMIT / 8);
+        log.push_str("Failed to initialize NVML: Driver/library version mismatch\n");
+        assert_eq!(first(&log), Some("driver-mismatch"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = explain(&text);
+        }
+
+        #[test]
+        fn a_message_is_found_in_any_noise(before in "[^*]{0,200}", after in "\\PC{0,200}", n in 0usize..1000) {
+            let pattern = &PATTERNS[n % PATTERNS.len()];
+            // A backslash or an escape at the very end would take the first letter with it.
+            let text = format!("{before} . {}{after}", pattern.text.replace('*', " "));
+            prop_assume!(!before.contains('\x1b'));
+            let found = explain(text.as_bytes());
+            prop_assert!(found.iter().any(|c| c.problem.id == pattern.problem.id));
+        }
+    }
+}

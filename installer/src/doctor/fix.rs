@@ -1,0 +1,176 @@
+//! Mending what is safe: a plan as install makes one, carried out in the same way.
+
+use std::path::{Path, PathBuf};
+
+use gpu_host::DeviceNode;
+use gpu_inject::generate;
+
+use super::Finding;
+use super::look::Look;
+use super::table;
+use crate::change::{Change, FileKind};
+use crate::commands::system;
+use crate::dev_char;
+use crate::engines::docker::drop_in;
+use crate::engines::{self, Activation, Engines};
+use crate::error::Error;
+use crate::foreign;
+use crate::host::Host;
+use crate::plan::{self, Plan};
+
+/// Ids that the description of the GPUs mends.
+const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
+/// Ids that the engines' own files mend.
+const ENGINES: [&str; 3] = [
+    "docker-no-hook",
+    "docker-runtime-unknown",
+    "cri-runtime-unknown",
+];
+
+/// What is to be done.
+pub struct Mending {
+    /// Files and restarts.
+    pub plan: Plan,
+    /// Device nodes to make, before the files.
+    pub nodes: Vec<DeviceNode>,
+    /// What cannot be mended though it is safe, with the reason.
+    pub left: Vec<String>,
+}
+
+impl Mending {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.plan.is_empty()
+    }
+
+    /// Makes the nodes; true where there were any, so that the plan is to be made again.
+    pub fn make_nodes(&self, host: &Host) -> Result<bool, Error> {
+        system::make_all(host, self.nodes.iter())?;
+        Ok(!self.nodes.is_empty())
+    }
+}
+
+/// Refuses ids that are none, or that `--fix` may not mend.
+pub fn are_safe(ids: &[String]) -> Result<(), Error> {
+    for id in ids {
+        match table::problem(id) {
+            Some(p) if p.safe => {}
+            Some(p) => {
+                return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
+            }
+            None => {
+                let safe = table::problems().iter().filter(|p| p.safe);
+                let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
+                return Err(Error::Usage(format!(
+                    "no problem is called {id:?}; --fix mends {}",
+                    safe.join(", ")
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The plan for those of the findings that are safe, or only for `ids`.
+pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending, Error> {
+    let is_wanted =
+        |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
+    let wanted: Vec<&str> = findings
+        .iter()
+        .filter(is_wanted)
+        .map(|f| f.problem.id.as_str())
+        .collect();
+    let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
+    let look = Look::new(host);
+    let inventory = plan::inventory(host)?;
+    let mut changes = Vec::new();
+    let mut nodes = Vec::new();
+    if has(&["devices-missing"]) {
+        let missing = dev_char::nodes(&inventory)
+            .filter(|n| inventory.missing_nodes.contains(&n.host_path))
+            .filter(|n| host.root().symlink_metadata(&n.host_path).is_err());
+        nodes.extend(missing.cloned());
+    }
+    if has(&DESCRIBED) {
+        let mut described = plan::described(host, &inventory)?;
+        described.retain(|c| c.kind != FileKind::Link);
+        if foreign::spec_is_left(host)? {
+            described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
+        }
+        changes.extend(described);
+    }
+    if has(&["dev-char"]) {
+        changes.extend(dev_char::links(host, &inventory)?);
+    }
+    if has(&["drop-in-leftover"]) {
+        changes.extend(without_drop_in(host)?);
+    }
+    let mut engines: Vec<(String, Vec<Change>)> = Vec::new();
+    let mut left = Vec::new();
+    if has(&ENGINES) {
+        for (engine, wanted) in look.lost() {
+            let name = engine.facts().name.clone();
+            match wanted {
+                Ok(wanted) => engines.push((name, wanted)),
+                Err(e) => left.push(format!(
+                    "{name}: {e}{}",
+                    e.fix().map_or(String::new(), |f| format!("; {f}"))
+                )),
+            }
+        }
+    }
+    Ok(Mending {
+        plan: with_engines(host, &look, changes, &engines, inventory.gpus.len()),
+        nodes,
+        left,
+    })
+}
+
+/// Engines as values of their own: those of the look are lent.
+fn with_engines(
+    host: &Host,
+    look: &Look,
+    mut changes: Vec<Change>,
+    lost: &[(String, Vec<Change>)],
+    gpus: usize,
+) -> Plan {
+    let mut warnings = Vec::new();
+    let mut with: Vec<(Box<dyn engines::Engine>, Activation)> = Vec::new();
+    let found: Engines = if lost.is_empty() {
+        Vec::new()
+    } else {
+        engines::detect(host)
+    };
+    for engine in found {
+        let Some((_, its)) = lost.iter().find(|(name, _)| *name == engine.facts().name) else {
+            continue;
+        };
+        let activation = engine.activation(host, its);
+        if let Some(wanted) = look.was_wanted(&*engine) {
+            warnings.extend(engine.consequences(host, &wanted));
+        }
+        changes.extend(its.iter().cloned());
+        with.push((engine, activation));
+    }
+    changes.retain(Change::is_needed);
+    Plan {
+        changes,
+        engines: with,
+        gpus,
+        warnings,
+        foreign: foreign::Foreign::default(),
+    }
+}
+
+fn without_drop_in(host: &Host) -> Result<Option<Change>, Error> {
+    let path = PathBuf::from(drop_in::PATH);
+    let before = host.text(&path)?;
+    Ok(before.is_some().then(|| Change {
+        path,
+        before,
+        after: None,
+        mode: 0o644,
+        why: "it puts a directory that is not there on dockerd's PATH".into(),
+        kind: FileKind::Own,
+    }))
+}

@@ -1,0 +1,103 @@
+//! `gpusetup doctor`: known problems, found on the host or in what a program says.
+//!
+//! problems.toml says what they are; `checks` looks for them, a file a topic; `explain` knows
+//! them by their messages; `fix` mends the safe ones through the transaction of install.
+
+pub mod checks;
+pub mod explain;
+pub mod fix;
+pub mod look;
+#[cfg(test)]
+mod page;
+pub mod show;
+pub mod table;
+
+use crate::host::Host;
+use look::Look;
+use table::Problem;
+
+/// A problem that this host has.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Which.
+    pub problem: &'static Problem,
+    /// What was seen of it here.
+    pub evidence: String,
+}
+
+/// What the checks say of a host.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// Problems, the worst first, else in the table's order.
+    pub findings: Vec<Finding>,
+    /// Ids of checks that found nothing.
+    pub passed: Vec<&'static str>,
+    /// What could not be read, so that checks may have missed something.
+    pub unread: Option<String>,
+    /// A few words on the host: `driver 580.65.06, 2 GPUs; docker, podman set up`.
+    pub summary: String,
+}
+
+/// Looks for every problem.
+pub fn examine(host: &Host) -> Examined {
+    let look = Look::new(host);
+    let mut findings = Vec::new();
+    let mut passed = Vec::new();
+    for problem in table::problems().iter().filter(|p| p.checked) {
+        match checks::of(&problem.id).and_then(|check| check(&look)) {
+            Some(evidence) => findings.push(Finding { problem, evidence }),
+            None => passed.push(problem.id.as_str()),
+        }
+    }
+    findings.sort_by_key(|f| f.problem.severity);
+    Examined {
+        findings,
+        passed,
+        unread: host.root().trouble().map(str::to_owned),
+        summary: summary(&look),
+    }
+}
+
+/// What the check for a problem says of this host.
+pub enum Here {
+    /// It is so, with what was seen.
+    Confirmed(String),
+    /// The check finds nothing.
+    NotSeen,
+    /// There is no check.
+    NoCheck,
+}
+
+/// Looks for one.
+pub fn confirm(host: &Host, problem: &Problem) -> Here {
+    match checks::of(&problem.id).map(|check| check(&Look::new(host))) {
+        Some(Some(evidence)) => Here::Confirmed(evidence),
+        Some(None) => Here::NotSeen,
+        None => Here::NoCheck,
+    }
+}
+
+fn summary(look: &Look) -> String {
+    let driver = match look.inventory() {
+        Ok(inventory) => match (&inventory.driver, inventory.gpus.len()) {
+            (Some(driver), gpus) => {
+                let version = match driver.version.as_str() {
+                    "" => "driver".to_owned(),
+                    version => format!("driver {version}"),
+                };
+                format!("{version}, {gpus} GPU{}", if gpus == 1 { "" } else { "s" })
+            }
+            (None, _) => "no driver loaded".into(),
+        },
+        Err(_) => "the driver cannot be looked at".into(),
+    };
+    let names: Vec<&str> = look
+        .engines()
+        .iter()
+        .map(|e| e.facts().name.as_str())
+        .collect();
+    match names.as_slice() {
+        [] => format!("{driver}; no engine"),
+        names => format!("{driver}; {}", names.join(", ")),
+    }
+}

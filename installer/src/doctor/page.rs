@@ -1,0 +1,105 @@
+//! docs/troubleshooting.md, made of the table. Written by its test, where `UPDATE_DOCS` is set.
+
+use super::table::{self, Problem, Severity};
+
+const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo test -p gpusetup troubleshooting -->
+
+# Troubleshooting
+
+`gpusetup doctor` looks for the problems below that have a check, the worst first, each with what it saw
+and what to do. It writes nothing. `gpusetup doctor --fix` mends those that are safe, shows first what it
+would do and asks; `gpusetup undo` takes it back. With `--json` the same is one document. Exit code: 0
+nothing found, 2 problems found.
+
+A message of docker, kubelet, containerd, Podman, CRI-O or nvidia-container-cli is explained by
+
+```
+journalctl -u docker -n 50 | gpusetup doctor --explain
+```
+
+or by pasting it. It answers with cause and fix, and says whether this host has the problem. Nothing of
+the text is shown again. Exit code: 0 explained, 1 unknown.
+
+";
+
+fn page() -> String {
+    let mut out = HEAD.to_owned();
+    for (title, rows) in table::parts() {
+        out.push_str(&format!(
+            "## {}{}\n\n",
+            title[..1].to_uppercase(),
+            &title[1..]
+        ));
+        for row in rows {
+            out.push_str(&section(row));
+        }
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+fn section(p: &Problem) -> String {
+    let severity = match p.severity {
+        Severity::Broken => "broken",
+        Severity::Warning => "warning",
+    };
+    let kind = match (p.checked, p.safe) {
+        (true, true) => "`doctor` finds it, `--fix` mends it",
+        (true, false) => "`doctor` finds it",
+        (false, _) => "known by its message alone",
+    };
+    let mut out = format!("### {}\n\n`{}` · {severity} · {kind}\n\n", p.title, p.id);
+    out.push_str(&format!("- **Seen as**: {}\n", plain(&p.symptom)));
+    if p.checked {
+        out.push_str(&format!("- **Looked at**: {}\n", plain(&p.evidence)));
+    }
+    out.push_str(&format!(
+        "- **Cause**: {}\n- **Fix**: {}\n",
+        plain(&p.cause),
+        plain(&p.fix)
+    ));
+    if let Some(command) = &p.command {
+        out.push_str(&format!("\n  ```\n  {command}\n  ```\n"));
+    }
+    let source = match p.source.strip_prefix("docs/") {
+        Some(page) => format!("[{page}]({page})"),
+        None => format!("<{}>", p.source),
+    };
+    out.push_str(&format!("- **Source**: {source}\n\n"));
+    out
+}
+
+/// A text in which nothing is taken for a mark.
+fn plain(text: &str) -> String {
+    // What is in backquotes already is code.
+    let mut parts = text.split('`');
+    let mut out = String::new();
+    let mut is_code = false;
+    for part in parts.by_ref() {
+        if is_code {
+            out.push_str(&format!("`{part}`"));
+        } else {
+            out.push_str(
+                &part
+                    .replace('*', "\\*")
+                    .replace('_', "\\_")
+                    .replace('<', "&lt;")
+                    .replace('[', "\\["),
+            );
+        }
+        is_code = !is_code;
+    }
+    out
+}
+
+#[test]
+fn troubleshooting_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        there == page(),
+        "run: UPDATE_DOCS=1 cargo test -p gpusetup troubleshooting"
+    );
+}

@@ -1,0 +1,198 @@
+//! `doctor --fix`: what is safe is mended, by a transaction that undo takes back, and nothing else.
+#![allow(clippy::unwrap_used)]
+
+mod doctor_host;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use doctor_host::breaks::BREAKS;
+use doctor_host::{Base, DAEMON_JSON, DROP_IN, Host, POLICY, SPEC, STATUS};
+
+fn safe() -> Vec<String> {
+    let table: toml::Table = include_str!("../problems.toml").parse().unwrap();
+    let rows = table["problem"].as_array().unwrap().iter();
+    let safe = rows.filter(|r| r["safe"].as_bool() == Some(true));
+    safe.map(|r| r["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn ids(host: &Host) -> Vec<String> {
+    host.problems().into_iter().map(|(id, _)| id).collect()
+}
+
+/// A healthy host of that kind with the problem.
+fn broken(id: &str) -> Option<Host> {
+    let (_, base, broken) = BREAKS.iter().find(|(name, _, _)| *name == id).unwrap();
+    let host = Host::new(*base)?;
+    broken(&host);
+    Some(host)
+}
+
+/// Everything but /run, where the lock is, with what each file holds.
+fn state(host: &Host) -> BTreeMap<PathBuf, String> {
+    fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            let metadata = path.symlink_metadata().unwrap();
+            let text = if metadata.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else if metadata.is_file() {
+                String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned()
+            } else if metadata.is_dir() {
+                walk(&path, found);
+                "directory".into()
+            } else {
+                format!("node {}", metadata.rdev())
+            };
+            found.insert(path, text);
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(host.tree(), &mut found);
+    found.retain(|p, _| !p.starts_with(host.path("run")));
+    found
+}
+
+#[test]
+fn every_safe_problem_is_mended_and_found_no_more() {
+    for id in safe() {
+        let Some(host) = broken(&id) else { return };
+        assert!(ids(&host).contains(&id), "{id}");
+        let (said, code) = host.doctor(&["--fix", "--yes"]);
+        assert_eq!(
+            (code, &said["problems"]),
+            (0, &serde_json::json!([])),
+            "{id}"
+        );
+        assert_eq!(said["changed"], true, "{id}");
+        assert!(said["fixed"].to_string().contains(&id), "{id}: {said}");
+        // Nothing is left to mend, and nothing for install to do.
+        let (again, code) = host.doctor(&["--fix", "--yes"]);
+        assert_eq!((code, &again["changed"]), (0, &false.into()), "{id}");
+        if id != "drop-in-leftover" {
+            assert_eq!(host.run(&["plan"]).status.code(), Some(0), "{id}");
+        }
+    }
+}
+
+#[test]
+fn undo_takes_a_mended_set_up_back() {
+    for id in [
+        "docker-runtime-unknown",
+        "docker-no-hook",
+        "cdi-missing",
+        "dev-char",
+    ] {
+        let Some(host) = broken(id) else { return };
+        host.doctor(&["--fix", "--yes"]);
+        let out = host.run(&["undo", "--yes"]);
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{id}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        for gone in [SPEC, DROP_IN, "dev/char", "var/lib/gpusetup/receipt.json"] {
+            let is_there = host.path(gone).symlink_metadata().is_ok();
+            let is_empty = fs::read_dir(host.path(gone)).is_ok_and(|mut d| d.next().is_none());
+            assert!(!is_there || is_empty, "{id}: {gone}");
+        }
+        // As the user has it, who wrote it anew in one of the cases.
+        let users = match id {
+            "docker-runtime-unknown" => "{\"log-driver\": \"journald\"}\n",
+            _ => "{\n  \"log-driver\": \"journald\"\n}\n",
+        };
+        assert_eq!(host.read(DAEMON_JSON), users, "{id}");
+    }
+}
+
+#[test]
+fn only_what_is_named_and_asked_for_is_mended() {
+    let Some(host) = broken("dev-char") else {
+        return;
+    };
+    host.remove(SPEC);
+    host.package("nvidia-container-toolkit", "1.17.4-1");
+    let before = state(&host);
+    // Nobody to ask.
+    let out = host.run(&["doctor", "--fix"]);
+    assert_eq!(out.status.code(), Some(4));
+    assert_eq!(state(&host), before);
+    // The plan comes first, on standard output.
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        said.contains("/dev/char/") && said.contains("/var/run/cdi/nvidia.yaml"),
+        "{said}"
+    );
+    let (said, code) = host.doctor(&["--fix", "cdi-missing", "--yes"]);
+    assert_eq!(code, 2);
+    assert!(said["fixed"].to_string().contains("cdi-missing"), "{said}");
+    let mut left = ids(&host);
+    left.sort_unstable();
+    assert_eq!(left, ["dev-char", "toolkit-vulnerable"]);
+    // What is not safe stays, and is said.
+    let (_, code) = host.doctor(&["--fix", "--yes"]);
+    assert_eq!(
+        (code, ids(&host)),
+        (2, vec!["toolkit-vulnerable".to_owned()])
+    );
+    for id in ["toolkit-vulnerable", "no-such-problem"] {
+        let out = host.run(&["doctor", "--fix", id, "--yes"]);
+        assert_eq!(out.status.code(), Some(4), "{id}");
+    }
+    assert!(host.read(STATUS).contains("nvidia-container-toolkit"));
+}
+
+/// What somebody put in our place meanwhile is theirs, and is told.
+#[test]
+fn a_runtime_of_another_tool_is_not_overwritten() {
+    let Some(host) = Host::new(Base::Node) else {
+        return;
+    };
+    host.remove("etc/containerd/conf.d/50-gpusetup.toml");
+    let theirs = doctor_host::runtime(doctor_host::CRI3, "nvidia", "/usr/bin/runc");
+    host.write(
+        "etc/containerd/conf.d/99-nvidia.toml",
+        &format!("version = 3\n{theirs}"),
+    );
+    assert_eq!(ids(&host), ["cri-runtime-unknown"]);
+    let before = state(&host);
+    let out = host.run(&["doctor", "--fix", "--yes"]);
+    assert_eq!(out.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        said.contains("has a runtime \"nvidia\" that is not ours"),
+        "{said}"
+    );
+    assert_eq!(state(&host), before);
+}
+
+/// A run that died is ended first, as install does.
+#[test]
+fn an_interrupted_run_is_ended_first() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    let journal = serde_json::json!({
+        "schema": 1, "changes": [], "directories": [], "commit": null,
+    });
+    host.write("var/lib/gpusetup/journal.json", &journal.to_string());
+    assert_eq!(ids(&host), ["interrupted"]);
+    assert_eq!(host.doctor(&["--fix", "--yes"]).1, 0);
+    assert!(!host.path("var/lib/gpusetup/journal.json").exists());
+}
+
+/// A check that stumbles over a file is no reason to do nothing at all.
+#[test]
+fn a_broken_policy_stops_nothing_else() {
+    let Some(host) = broken("dev-char") else {
+        return;
+    };
+    host.write(POLICY, "[broken\n");
+    let (said, code) = host.doctor(&["--fix", "--yes"]);
+    assert_eq!(code, 2);
+    assert!(said["fixed"].to_string().contains("dev-char"), "{said}");
+    assert_eq!(ids(&host), ["policy-invalid"]);
+}
