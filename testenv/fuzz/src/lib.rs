@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
         with_two(b, |a, b| drop(gpu_inject::fuzzing::cgroups(a, b)));
     }),
     target("pci-address", pci_address),
+    target("doctor-explain", fuzzing::explain),
     target("plan", |b| {
         let (json, rest) = halves(b);
         let (toml, unit) = halves(rest);
