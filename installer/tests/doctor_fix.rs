@@ -169,6 +169,21 @@ fn a_runtime_of_another_tool_is_not_overwritten() {
     assert_eq!(state(&host), before);
 }
 
+/// What was mended is no set-up: nothing more is asked of the host for it.
+#[test]
+fn a_mended_leftover_asks_for_nothing_more() {
+    let Some(host) = Host::new(Base::Bare) else {
+        return;
+    };
+    host.write("usr/sbin/dockerd", "");
+    host.write(DROP_IN, "# Written by gpusetup.\n[Service]\nEnvironment=\"PATH=/usr/lib/gpu-container/bin:/usr/bin\"\n");
+    host.remove("usr/lib/gpu-container");
+    host.remove("usr/bin/runc");
+    assert_eq!(ids(&host), ["drop-in-leftover"]);
+    assert_eq!(host.doctor(&["--fix", "--yes"]).1, 0);
+    assert!(!host.path(DROP_IN).exists());
+}
+
 /// A run that died is ended first, as install does.
 #[test]
 fn an_interrupted_run_is_ended_first() {

@@ -26,7 +26,7 @@ pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error>
         return mend(host, common, args, ids);
     }
     let examined = doctor::examine(host);
-    tell(host, &examined, common);
+    tell(&examined, common);
     Ok(code(&examined))
 }
 
@@ -35,20 +35,12 @@ fn code(examined: &Examined) -> u8 {
     if examined.findings.is_empty() { 0 } else { 2 }
 }
 
-/// Whether whoever runs this may not read all of the host.
-fn sees_part(host: &Host) -> bool {
-    host.user().is_some()
-}
-
-fn tell(host: &Host, examined: &Examined, common: &Common) {
+fn tell(examined: &Examined, common: &Common) {
     if common.json {
         report::result(&format!("{}\n", show::document(examined, false, &[])));
         return;
     }
     report::result(&show::findings(examined, Style::of_output(), common.quiet));
-    if sees_part(host) && !common.quiet {
-        report::say!("Run it with sudo to look at all of this host.");
-    }
 }
 
 /// The host with nothing noted of earlier reads: what a check could not read in passing is no
@@ -59,7 +51,8 @@ fn anew(common: &Common) -> Result<Host, Error> {
 
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
-    commands::need_root(host)?;
+    // All that is safe is the system's, not a user's.
+    commands::need_root_itself(host)?;
     let progress = Progress::new(common.quiet);
     let held = signals::hold()?;
     let _lock = lock::take(host)?;
@@ -72,7 +65,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         progress.warn(left);
     }
     if mending.is_empty() {
-        tell(host, &before, common);
+        tell(&before, common);
         return Ok(code(&before));
     }
     let restart = !args.no_restart && host.is_live();

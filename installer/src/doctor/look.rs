@@ -50,6 +50,8 @@ pub struct Look<'a> {
     packages: OnceCell<Vec<(String, String, String)>>,
     platform: OnceCell<platform::Platform>,
     receipt: OnceCell<Option<Record>>,
+    installed: OnceCell<Option<String>>,
+    policy: OnceCell<Result<Policy, String>>,
     described: OnceCell<Vec<Change>>,
 }
 
@@ -66,6 +68,8 @@ impl<'a> Look<'a> {
             packages: OnceCell::new(),
             platform: OnceCell::new(),
             receipt: OnceCell::new(),
+            installed: OnceCell::new(),
+            policy: OnceCell::new(),
             described: OnceCell::new(),
         }
     }
@@ -107,7 +111,9 @@ impl<'a> Look<'a> {
 
     /// Version of the driver's user space.
     pub fn installed_version(&self) -> Option<String> {
-        gpu_host::discover::installed_version(self.host.root(), &self.host.driver_root)
+        let look =
+            || gpu_host::discover::installed_version(self.host.root(), &self.host.driver_root);
+        self.installed.get_or_init(look).clone()
     }
 
     /// Whether libraries and module of the driver fit.
@@ -335,7 +341,8 @@ impl<'a> Look<'a> {
 
     /// The policy of the start of containers, or why it cannot be read.
     pub fn policy(&self) -> Result<Policy, String> {
-        Policy::load(self.host.root()).map_err(|e| e.to_string())
+        let load = || Policy::load(self.host.root()).map_err(|e| e.to_string());
+        self.policy.get_or_init(load).clone()
     }
 
     /// Whether the running kernel has a module of the driver, loaded or not.

@@ -53,7 +53,10 @@ pub fn examine(host: &Host) -> Examined {
     Examined {
         findings,
         passed,
-        unread: host.root().trouble().map(str::to_owned),
+        unread: match host.user() {
+            Some(_) => Some("run it with sudo, for what only root may read".into()),
+            None => host.root().trouble().map(str::to_owned),
+        },
         summary: summary(&look),
     }
 }

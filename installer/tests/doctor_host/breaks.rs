@@ -291,8 +291,8 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("hook-direct", Base::Toolkit, |h| {
         h.append(POLICY, "[nvidia-container-runtime]\nmode = \"cdi\"\n");
     }),
-    ("kubelet-cgroup-driver", Base::Node, |h| {
-        h.edit("var/lib/kubelet/config.yaml", "systemd", "cgroupfs");
+    ("kubelet-cgroup-driver", Base::Debian, |h| {
+        h.write("var/lib/kubelet/config.yaml", "cgroupDriver: cgroupfs\n");
     }),
     ("k3s-template", Base::K3s, |h| {
         h.write(

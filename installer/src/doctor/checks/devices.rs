@@ -9,6 +9,7 @@ use nix::sys::stat::major;
 use super::{Checks, told};
 use crate::dev_char;
 use crate::doctor::look::Look;
+use crate::engines;
 use crate::scopes;
 
 pub const CHECKS: Checks = &[
@@ -107,6 +108,12 @@ fn mode(look: &Look) -> Option<String> {
 fn links(look: &Look) -> Option<String> {
     let inventory = look.loaded().filter(|_| look.has_systemd())?;
     look.engines().first()?;
+    // From 1.2 on runc names devices by their numbers; one that nobody tells the version of may
+    // be older.
+    let runc = look.package("runc").map(|v| engines::major_minor(&v));
+    if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
+        return None;
+    }
     let links = dev_char::links(look.host, inventory).ok()?;
     let first = links.first()?;
     let mut text = match links.len() {

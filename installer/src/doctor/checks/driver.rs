@@ -5,7 +5,7 @@ use std::path::Path;
 use gpu_host::Mismatch;
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::look::{Look, Pci};
 
 pub const CHECKS: Checks = &[
     ("driver-missing", missing),
@@ -39,10 +39,11 @@ fn missing(look: &Look) -> Option<String> {
     if !look.is_plain() || look.loaded_version().is_some() || look.installed_version().is_some() {
         return None;
     }
-    let gpu = look.pci_gpus().next()?;
+    // One that is kept for virtual machines needs none.
+    let free = |g: &&Pci| g.driver.as_deref() != Some("vfio-pci");
+    let gpu = look.pci_gpus().find(free)?;
     Some(format!(
-        "{} NVIDIA GPU on PCI ({}), no driver below {}",
-        look.pci_gpus().count(),
+        "{} is a GPU of NVIDIA, no driver is below {}",
         gpu.address,
         look.host.driver_root.display()
     ))
@@ -89,6 +90,8 @@ fn secure_boot(look: &Look) -> Option<String> {
 }
 
 fn nouveau(look: &Look) -> Option<String> {
+    // Without a driver that one would keep out, the driver is what is missing.
+    look.installed_version()?;
     let bound = look
         .pci_gpus()
         .filter(|g| g.driver.as_deref() == Some("nouveau"));
@@ -183,7 +186,7 @@ fn lost(look: &Look) -> Option<String> {
         .iter()
         .filter_map(|p| Some(p.file_name()?.to_string_lossy().to_lowercase()))
         .collect();
-    let is_lost = |g: &&super::super::look::Pci| {
+    let is_lost = |g: &&Pci| {
         g.driver.as_deref() == Some("nvidia") && !listed.contains(&g.address.to_lowercase())
     };
     let gpus = look.pci_gpus().filter(is_lost);

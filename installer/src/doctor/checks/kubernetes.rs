@@ -21,6 +21,8 @@ const RANCHER: [&str; 2] = ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2"];
 const TEMPLATES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
 
 fn cgroup_driver(look: &Look) -> Option<String> {
+    // From 2.0 on containerd tells kubelet its own (KubeletCgroupDriverFromCRI, Kubernetes 1.28).
+    look.engine_version("containerd").filter(|v| *v < (2, 0))?;
     let text = look.text(KUBELET)?;
     let mut lines = text.lines();
     let said = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;

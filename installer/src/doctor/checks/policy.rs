@@ -5,6 +5,7 @@ use gpu_inject::policy::Mode;
 use super::Checks;
 use crate::doctor::look::Look;
 use crate::edit::toml::{get, parse};
+use crate::engines;
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
@@ -44,11 +45,9 @@ fn csv(look: &Look) -> Option<String> {
 }
 
 fn low_level(look: &Look) -> Option<String> {
-    // Who has nothing of ours set up asks for none.
-    look.receipt()?;
-    look.engines()
-        .iter()
-        .find(|e| e.facts().name != "podman" && e.is_ours())?;
+    // Only our runtime asks for one.
+    let mut set_up = look.engines().iter().filter_map(|e| look.was_wanted(&**e));
+    set_up.find(|w| w.mode != engines::Mode::Cdi)?;
     let policy = look.policy().ok()?;
     let is_there = |name: &String| {
         if name.starts_with('/') {
