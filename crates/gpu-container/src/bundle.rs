@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use gpu_inject::Error;
+use gpu_inject::request::{ContainerView, Scan};
 use serde_json::Value;
 
 /// A config.json or a state beyond this is a mistake or an attack.
@@ -38,11 +39,6 @@ impl Bundle {
         serde_json::from_slice(text).map_err(|e| self.wrong(&e.to_string()))
     }
 
-    /// config.json.
-    pub(crate) fn config(&self) -> Result<Value, Error> {
-        self.parse(&self.text()?)
-    }
-
     fn wrong(&self, why: &str) -> Error {
         Error::State(format!("{}: {why}", self.config_path().display()))
     }
@@ -68,10 +64,17 @@ impl Bundle {
     }
 
     /// Where the root file system is, as the runtime sees it.
-    pub(crate) fn rootfs(&self, config: &Value) -> Result<PathBuf, Error> {
-        let path = config.pointer("/root/path").and_then(Value::as_str);
-        let path = path.ok_or_else(|| Error::State("config.json has no root.path".into()))?;
-        Ok(self.dir.join(path))
+    pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
+        let text = self.text()?;
+        let below = |view: ContainerView<'_>| {
+            let path = view.root_path();
+            path.map(|path| self.dir.join(path))
+                .ok_or_else(|| Error::State("config.json has no root.path".into()))
+        };
+        if let Some(scan) = Scan::read(&text) {
+            return below(ContainerView::of(&scan));
+        }
+        below(ContainerView::new(&self.parse(&text)?))
     }
 }
 
@@ -115,7 +118,7 @@ impl State {
     pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
         match &self.root {
             Some(root) => Ok(root.clone()),
-            None => self.bundle.rootfs(&self.bundle.config()?),
+            None => self.bundle.rootfs(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Policy};
-use gpu_inject::request::{ContainerView, Request};
+use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, inventory_store, live, plan};
 
 use crate::bundle::State;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 fn prestart(config: Option<&Path>) -> Result<(), Error> {
     confine::prestart_hook();
     let state = State::from_stdin()?;
-    let spec = state.bundle.config()?;
+    let text = state.bundle.text()?;
     let root = Root::host().map_err(|source| Error::Host {
         path: "/".into(),
         source,
@@ -65,7 +65,10 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
         None => Policy::load(&root)?,
     };
     let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
-    let request = Request::read(ContainerView::new(&spec), &policy)?;
+    let request = match Scan::read(&text) {
+        Some(scan) => Request::read(ContainerView::of(&scan), &policy)?,
+        None => Request::read(ContainerView::new(&state.bundle.parse(&text)?), &policy)?,
+    };
     for warning in &request.warnings {
         log::warning(warning);
         journal.note(Level::Warning, warning);

@@ -45,11 +45,11 @@ pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
     ours.sort_by(order);
     ours.dedup_by(|a, b| order(a, b).is_eq());
     let Cache { entries, hwcaps } = read(image).unwrap_or_default();
-    serialize(&merged(ours, entries, hwcaps.len()), &hwcaps)
+    serialize(&merged(&ours, entries, hwcaps.len()), &hwcaps)
 }
 
 /// Stable: entries of one name keep the order their own ldconfig gave them.
-fn merged<'a>(ours: Vec<Raw<'a>>, mut theirs: Vec<Raw<'a>>, hwcaps: usize) -> Vec<Raw<'a>> {
+fn merged<'a>(ours: &[Raw<'a>], mut theirs: Vec<Raw<'a>>, hwcaps: usize) -> Vec<Raw<'a>> {
     // A name of a directory that is not there.
     let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
     theirs.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
@@ -57,20 +57,24 @@ fn merged<'a>(ours: Vec<Raw<'a>>, mut theirs: Vec<Raw<'a>>, hwcaps: usize) -> Ve
     if !theirs.is_sorted_by(|a, b| order(a, b).is_le()) {
         theirs.sort_by(order);
     }
-    let mut all = Vec::with_capacity(ours.len() + theirs.len());
-    let mut ours = ours.into_iter().peekable();
-    let mut last: Option<Raw<'a>> = None;
-    for entry in theirs {
-        while let Some(own) = ours.next_if(|own| order(own, &entry).is_le()) {
-            all.push(own);
-            last = Some(own);
+    let mut own = ours.iter().copied().peekable();
+    theirs.retain(|entry| {
+        while own.next_if(|o| order(o, entry).is_lt()).is_some() {}
+        own.peek().is_none_or(|o| order(o, entry).is_ne())
+    });
+    // From the end, so that all stays where it is: a cache can have tens of thousands.
+    let mut left = theirs.len();
+    theirs.extend_from_slice(ours);
+    let mut at = theirs.len();
+    for own in ours.iter().rev() {
+        while left > 0 && order(&theirs[left - 1], own).is_gt() {
+            (left, at) = (left - 1, at - 1);
+            theirs[at] = theirs[left];
         }
-        if last.is_none_or(|own| order(&own, &entry).is_ne()) {
-            all.push(entry);
-        }
+        at -= 1;
+        theirs[at] = *own;
     }
-    all.extend(ours);
-    all
+    theirs
 }
 
 fn order(a: &Raw<'_>, b: &Raw<'_>) -> Ordering {
@@ -122,8 +126,7 @@ fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&word(entries.len()));
     bytes.resize(start, 0);
-    let mut table = Vec::with_capacity(entries.len() * ENTRY);
-    for entry in entries {
+    for (n, entry) in entries.iter().enumerate() {
         let value = bytes.len();
         bytes.extend_from_slice(entry.path);
         bytes.push(0);
@@ -135,20 +138,15 @@ fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
             bytes.push(0);
             bytes.len() - entry.soname.len() - 1
         };
-        table.extend_from_slice(&entry.flags.to_ne_bytes());
-        table.extend_from_slice(&word(key));
-        table.extend_from_slice(&word(value));
-        table.extend_from_slice(&[0; 4]);
-        table.extend_from_slice(&entry.hwcap.to_ne_bytes());
+        let at = HEADER + n * ENTRY;
+        put(&mut bytes, at, &entry.flags.to_ne_bytes());
+        put(&mut bytes, at + 4, &word(key));
+        put(&mut bytes, at + 8, &word(value));
+        put(&mut bytes, at + 16, &entry.hwcap.to_ne_bytes());
     }
-    let mut put = |at: usize, part: &[u8]| {
-        if let Some(room) = bytes.get_mut(at..at + part.len()) {
-            room.copy_from_slice(part);
-        }
-    };
-    put(HEADER, &table);
     // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
-    put(28, &[if cfg!(target_endian = "little") { 2 } else { 3 }]);
+    let order = if cfg!(target_endian = "little") { 2 } else { 3 };
+    put(&mut bytes, 28, &[order]);
     let names: Vec<usize> = hwcaps
         .iter()
         .map(|name| {
@@ -158,9 +156,7 @@ fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
         })
         .collect();
     let strings = word(bytes.len() - start);
-    if let Some(room) = bytes.get_mut(24..28) {
-        room.copy_from_slice(&strings);
-    }
+    put(&mut bytes, 24, &strings);
     if !names.is_empty() {
         extend(&mut bytes, &names);
     }
@@ -171,14 +167,19 @@ fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
 fn extend(bytes: &mut Vec<u8>, names: &[usize]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     let at = bytes.len();
-    if let Some(room) = bytes.get_mut(32..36) {
-        room.copy_from_slice(&word(at));
-    }
+    put(bytes, 32, &word(at));
     for number in [EXTENSION_MAGIC, 1, EXTENSION_HWCAPS, 0] {
         bytes.extend_from_slice(&number.to_ne_bytes());
     }
     for number in [at + EXTENSION, names.len() * 4].iter().chain(names) {
         bytes.extend_from_slice(&word(*number));
+    }
+}
+
+/// In place of what is there.
+fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
+    if let Some(room) = bytes.get_mut(at..at + part.len()) {
+        room.copy_from_slice(part);
     }
 }
 

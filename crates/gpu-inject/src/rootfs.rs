@@ -46,6 +46,8 @@ const KERNELS: [FsType; 14] = [
     FsType(0xde5e_81e4), // EFIVARFS_MAGIC
     FsType(0xf97c_ff8c), // SELINUX_MAGIC
 ];
+/// Directories that are kept open; a driver's files are in a dozen.
+const MOST_KNOWN: usize = 32;
 /// Names tried for a temporary file before an image that has them all is refused.
 const TEMPORARY_NAMES: u32 = 64;
 
@@ -58,9 +60,9 @@ pub struct Rootfs {
     own: Option<OwnedFd>,
     notes: RefCell<Vec<String>>,
     made: RefCell<Vec<Made>>,
-    /// The directory that something was last written in: most of what we write goes into one.
-    /// Forgotten where a mount may come over it.
-    last: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
+    /// Directories that something was written in: most of what we write goes into a few.
+    /// Forgotten before mounts, which may come over one.
+    known: RefCell<Vec<(PathBuf, Rc<OwnedFd>)>>,
 }
 
 /// An entry that was made, to be taken away again by [`Rootfs::take_back`].
@@ -131,7 +133,7 @@ impl Rootfs {
             own,
             notes: RefCell::default(),
             made: RefCell::default(),
-            last: RefCell::default(),
+            known: RefCell::default(),
         })
     }
 
@@ -275,22 +277,26 @@ impl Rootfs {
     /// The same for a link or a file of ours, where things may be made.
     fn place<'a>(&self, path: &'a Path) -> nix::Result<(Rc<OwnedFd>, &'a OsStr)> {
         let parent = path.parent().unwrap_or(Path::new("/"));
-        if let Some((known, dir)) = &*self.last.borrow()
-            && known == parent
-            && let Some(name) = path.file_name()
-        {
-            return Ok((Rc::clone(dir), name));
+        let known = self.known.borrow().iter().find_map(|(path, dir)| {
+            let is_it = path.as_os_str() == parent.as_os_str();
+            is_it.then(|| Rc::clone(dir))
+        });
+        if let (Some(dir), Some(name)) = (known, path.file_name()) {
+            return Ok((dir, name));
         }
         let (dir, name) = self.parent(path, MAX_LINKS)?;
         may_make_in(dir.as_fd())?;
         let dir = Rc::new(dir);
-        *self.last.borrow_mut() = Some((parent.to_owned(), Rc::clone(&dir)));
+        let mut known = self.known.borrow_mut();
+        if known.len() < MOST_KNOWN {
+            known.push((parent.to_owned(), Rc::clone(&dir)));
+        }
         Ok((dir, name))
     }
 
-    /// Before mounts: one may come over the directory that we know.
+    /// Before mounts: one may come over a directory that we know.
     fn forget(&self) {
-        *self.last.borrow_mut() = None;
+        self.known.borrow_mut().clear();
     }
 
     /// A place to mount on, made where missing. What is there stays as it is.

@@ -58,11 +58,9 @@ fn of_state(rootfs: Option<PathBuf>) -> Result<(i32, PathBuf), Failure> {
         let why = "container state on standard input: no pid";
         return Err(Phase::Container.failure(why));
     }
-    let rootfs = if let Some(rootfs) = rootfs {
-        rootfs
-    } else {
-        let config = state.bundle.config().map_err(failed)?;
-        state.bundle.rootfs(&config).map_err(failed)?
+    let rootfs = match rootfs {
+        Some(rootfs) => rootfs,
+        None => state.bundle.rootfs().map_err(failed)?,
     };
     if !rootfs.is_absolute() {
         return Err(Phase::Input.failure("invalid rootfs directory"));

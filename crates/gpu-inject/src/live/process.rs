@@ -118,7 +118,12 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let pidfd = super::super::sys::pidfd_open(pid).unwrap();
         let process = Process::of_pidfd(pidfd.as_fd()).unwrap();
-        assert_eq!(process.read("comm").unwrap(), "sleep\n");
+        // spawn() comes back a moment before the kernel gives the program its name.
+        let is_named = (0..5000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            process.read("comm").unwrap() == "sleep\n"
+        });
+        assert!(is_named);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(Process::of_pidfd(pidfd.as_fd()).is_err());
