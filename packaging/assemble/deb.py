@@ -154,8 +154,10 @@ class Builder:
         settle(root, self.build.epoch)
         path = f"{self.out}/{name}_{self.build.version}_{arch}.deb"
         # xz: older releases cannot read zstd, which is what Ubuntu's dpkg-deb makes unless told.
+        # One thread: with more, what xz writes depends on how many.
+        env = dict(os.environ, SOURCE_DATE_EPOCH=str(self.build.epoch), DPKG_DEB_THREADS_MAX="1")
         subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, path], check=True,
-                       stdout=subprocess.DEVNULL, env=dict(os.environ, SOURCE_DATE_EPOCH=str(self.build.epoch)))
+                       stdout=subprocess.DEVNULL, env=env)
         return path
 
 
