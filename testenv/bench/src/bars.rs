@@ -88,17 +88,21 @@ pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
         let names = figures.parts.keys().filter(|n| n.starts_with(prefix));
         worst(names.filter_map(|n| Some((figures.part(n)?, n.clone()))))
     };
-    let kb = |t: &Takes| t.peak.shim.max(t.peak.hooks);
-    let mib = |found: Option<Found>, by: f64| {
-        found.map(|f| Found {
-            value: f.value / by,
-            ..f
-        })
+    let mib = |name: &String, bytes: u64| (float(bytes) / 1_048_576.0, name.clone());
+    let size = |prefix: &str| {
+        let sizes = figures.sizes.iter();
+        worst(
+            sizes
+                .filter(|(n, _)| n.starts_with(prefix))
+                .map(|(n, size)| mib(n, *size)),
+        )
     };
-    let size = figures.sizes.get("gpu-container").map(|size| Found {
-        value: float(*size) / 1_048_576.0,
-        of: "gpu-container".into(),
+    let peaks = takes(&[Way::NoGpu, Way::Shim, Way::Cdi, Way::Live], &|t| {
+        t.peak.shim.max(t.peak.hooks)
     });
+    let peaks = peaks.map(|f| (f.value / 1024.0, f.of));
+    let of_hook = size("peak memory").map(|f| (f.value, f.of));
+    let peak = worst(peaks.into_iter().chain(of_hook));
     let bar = |what, limit, unit, found, peer| Bar {
         what,
         limit,
@@ -160,17 +164,14 @@ pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
             "peak memory of shim and hooks",
             4.0,
             "MiB",
-            mib(
-                takes(&[Way::NoGpu, Way::Shim, Way::Cdi, Way::Live], &kb),
-                1024.0,
-            ),
+            peak,
             "11 to 14 MiB",
         ),
         bar(
             "binary, one for all names",
             2.5,
             "MiB",
-            size,
+            size("size of"),
             "34 MiB, five files",
         ),
         bar(

@@ -51,13 +51,19 @@ fn taken_on(machine: &Machine, rounds: u32) -> String {
         crun,
         load,
     } = machine;
-    format!(
+    let mut text = format!(
         "{date}, {distribution}, Linux {kernel}, {cpus} CPUs ({}), {runc}, {crun}. {rounds} rounds; load average \
-         {} at the begin, {} at the end (of which the run itself makes about 1).",
+         {} at the begin, {} at the end, of which the run itself makes about 1.",
         cpu.trim(),
         load[0],
         load[1]
-    )
+    );
+    let most = load.iter().filter_map(|l| l.parse::<f64>().ok());
+    if most.fold(0.0, f64::max) > 2.0 {
+        text += "\n\n**The machine did other work meanwhile**: times in milliseconds are too high and say little, \
+                 the counts are right. Take them again on a quiet one.";
+    }
+    text
 }
 
 /// A table of Markdown; columns from that one on are numbers.

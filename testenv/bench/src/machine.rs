@@ -15,7 +15,13 @@ pub(crate) fn look() -> Machine {
     let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     Machine {
         date: first_line(Command::new("date").args(["-u", "+%F"])),
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        // Its number; what follows is the builder's.
+        kernel: read("/proc/sys/kernel/osrelease")
+            .trim()
+            .split('-')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         distribution: name.unwrap_or_default().trim_matches('"').to_owned(),
         cpu: cpu.map(|(_, name)| name.to_owned()).unwrap_or_default(),
         cpus: std::thread::available_parallelism().map_or(1, Into::into),

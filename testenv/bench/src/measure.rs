@@ -103,7 +103,7 @@ pub(crate) fn all(run: &Run) -> Result<Figures, String> {
     if !run.no_counts {
         takes(run, &mut hosts, &mut figures)?;
         parts(run, &mut hosts, &mut figures)?;
-        sizes(&run.work, &mut figures)?;
+        sizes(run, &mut hosts, &mut figures)?;
     }
     figures.machine.load[1] = machine::load();
     Ok(figures)
@@ -258,12 +258,24 @@ fn parts(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
     Ok(())
 }
 
-fn sizes(work: &Path, figures: &mut Figures) -> Result<(), String> {
-    let path = work.join("bin/tree/usr/lib/gpu-container/gpu-container");
-    let size = path
+/// Of the file, and of the hook's memory where an image's cache is large.
+fn sizes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), String> {
+    let path = run
+        .work
+        .join("bin/tree/usr/lib/gpu-container/gpu-container");
+    let found = path
         .metadata()
-        .map_err(|e| format!("{}: {e}", path.display()))?
-        .len();
-    figures.sizes.insert("gpu-container".into(), size);
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    figures
+        .sizes
+        .insert("size of gpu-container".into(), found.len());
+    for image in &run.image {
+        if let Answer::ShimAndHooks(peak) = hosts[0].ask(&Ask::Peak(*image, Way::Cdi))?
+            && let Some(kb) = peak.hooks
+        {
+            let name = format!("peak memory of the hook, image {image}");
+            figures.sizes.insert(name, kb * 1024);
+        }
+    }
     Ok(())
 }

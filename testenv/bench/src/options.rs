@@ -43,7 +43,7 @@ pub(crate) struct Run {
     /// Low-level runtimes
     #[arg(long, value_delimiter = ',', default_value = "runc,crun")]
     pub below: Vec<Below>,
-    /// Another runtime to measure; where the name was given before, of the same product
+    /// Another runtime to measure; not below /tmp, /run or /dev, which hosts have their own of
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pub runtime: Vec<Named>,
     /// Its program with `cdi generate`; the spec is what its runtime gets, and a case of its own

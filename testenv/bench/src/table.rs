@@ -129,7 +129,7 @@ pub(crate) fn parts(figures: &Figures) -> Vec<Vec<String>> {
     #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
     rows.extend(sizes.map(|(name, size)| {
         vec![
-            format!("size of {name}"),
+            name.clone(),
             format!("{:.2} MiB", *size as f64 / 1_048_576.0),
         ]
     }));
