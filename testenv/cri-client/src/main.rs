@@ -11,10 +11,10 @@ use hyper_util::rt::TokioIo;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     CdiDevice, ContainerConfig, ContainerMetadata, ContainerState, ContainerStatusRequest,
-    CreateContainerRequest, ImageSpec, KeyValue, LinuxPodSandboxConfig,
-    LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
-    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
-    StopPodSandboxRequest,
+    CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest,
+    RunPodSandboxRequest, StartContainerRequest, StopPodSandboxRequest,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -41,6 +41,12 @@ struct Cli {
     /// The pod's cgroup; a slice such as `pods.slice` where the runtime uses systemd's
     #[arg(long, default_value = "")]
     cgroup_parent: String,
+    /// As a pod that manages its node: all rights, and the node's processes
+    #[arg(long)]
+    privileged: bool,
+    /// A directory of the node in the container, NODE:CONTAINER
+    #[arg(long = "mount")]
+    mounts: Vec<String>,
     /// Seconds until the container is given up
     #[arg(long, default_value_t = 60)]
     timeout: u64,
@@ -86,7 +92,7 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
     let mut client = connect(&cli.socket).await?;
     let logs = std::env::temp_dir().join(format!("cri-client-{}", std::process::id()));
     std::fs::create_dir_all(&logs)?;
-    let sandbox_config = sandbox(&logs, &cli.cgroup_parent);
+    let sandbox_config = sandbox(&logs, &cli.cgroup_parent, cli.privileged);
     let sandbox = client
         .run_pod_sandbox(RunPodSandboxRequest {
             config: Some(sandbox_config.clone()),
@@ -110,8 +116,20 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
     code
 }
 
-/// On the host's network, so that no CNI is needed.
-fn sandbox(logs: &Path, cgroup_parent: &str) -> PodSandboxConfig {
+fn namespaces(privileged: bool) -> NamespaceOption {
+    NamespaceOption {
+        // The host's network, so that no CNI is needed.
+        network: NamespaceMode::Node.into(),
+        pid: if privileged {
+            NamespaceMode::Node.into()
+        } else {
+            NamespaceMode::Pod.into()
+        },
+        ..NamespaceOption::default()
+    }
+}
+
+fn sandbox(logs: &Path, cgroup_parent: &str, privileged: bool) -> PodSandboxConfig {
     let name = format!("cri-client-{}", std::process::id());
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -124,10 +142,8 @@ fn sandbox(logs: &Path, cgroup_parent: &str) -> PodSandboxConfig {
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent.into(),
             security_context: Some(LinuxSandboxSecurityContext {
-                namespace_options: Some(NamespaceOption {
-                    network: NamespaceMode::Node.into(),
-                    ..NamespaceOption::default()
-                }),
+                namespace_options: Some(namespaces(privileged)),
+                privileged,
                 ..LinuxSandboxSecurityContext::default()
             }),
             ..LinuxPodSandboxConfig::default()
@@ -165,6 +181,24 @@ async fn container(
             .iter()
             .map(|name| CdiDevice { name: name.clone() })
             .collect(),
+        mounts: cli
+            .mounts
+            .iter()
+            .filter_map(|m| m.split_once(':'))
+            .map(|(node, container)| Mount {
+                host_path: node.into(),
+                container_path: container.into(),
+                ..Mount::default()
+            })
+            .collect(),
+        linux: cli.privileged.then(|| LinuxContainerConfig {
+            security_context: Some(LinuxContainerSecurityContext {
+                privileged: true,
+                namespace_options: Some(namespaces(true)),
+                ..LinuxContainerSecurityContext::default()
+            }),
+            ..LinuxContainerConfig::default()
+        }),
         log_path: "container.log".into(),
         ..ContainerConfig::default()
     };
@@ -183,17 +217,19 @@ async fn container(
         })
         .await?;
     for _ in 0..cli.timeout * 10 {
-        let status = client
+        let asked = client
             .container_status(ContainerStatusRequest {
                 container_id: container_id.clone(),
                 verbose: false,
             })
-            .await?
-            .into_inner()
-            .status
-            .ok_or("the engine tells no status")?;
-        if status.state() == ContainerState::ContainerExited {
-            return Ok(status.exit_code);
+            .await;
+        // An engine that restarts is asked again, as a kubelet does.
+        if let Ok(answer) = asked {
+            let status = answer.into_inner().status;
+            let status = status.ok_or("the engine tells no status")?;
+            if status.state() == ContainerState::ContainerExited {
+                return Ok(status.exit_code);
+            }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
