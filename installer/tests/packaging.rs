@@ -223,7 +223,7 @@ fn said(command: &mut Command) -> Option<Output> {
 }
 
 /// What `systemd-analyze security` says of the unit, ten times over (docs/security.md).
-const EXPOSURE: &str = "15";
+const EXPOSURE: &str = "20";
 
 #[test]
 fn the_units_rights_get_no_more() {
