@@ -440,3 +440,34 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
         assert_eq!(tree.state(), before, "{way}");
     }
 }
+
+/// gpusetup-nvidia-compat: engines that were set up for NVIDIA's programs start ours by their names.
+#[test]
+fn our_own_programs_by_their_names_are_no_other_tools() {
+    let tree = plain();
+    tree.write("usr/lib/gpu-container/gpu-container", "");
+    for (link, target) in [
+        (
+            "usr/bin/gpu-container-runtime",
+            "../lib/gpu-container/gpu-container",
+        ),
+        (
+            "usr/bin/nvidia-container-runtime",
+            "../lib/gpu-container/gpu-container",
+        ),
+    ] {
+        let _ = fs::remove_file(tree.path(link));
+        symlink(target, tree.path(link)).unwrap();
+    }
+    let daemon = "{\n    \"runtimes\": {\n        \"nvidia\": {\n            \"path\": \"nvidia-container-runtime\"\n        }\n    }\n}\n";
+    tree.write("etc/docker/daemon.json", daemon);
+    let out = tree.run(&["install", "--yes", "--mode=runtime"]);
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(tree.read("etc/docker/daemon.json"), daemon);
+    // Without the links it is somebody else's.
+    fs::remove_file(tree.path("usr/bin/nvidia-container-runtime")).unwrap();
+    tree.write("usr/bin/nvidia-container-runtime", "");
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    let out = tree.run(&["install", "--yes", "--mode=runtime"]);
+    assert!(!out.status.success(), "{out:?}");
+}

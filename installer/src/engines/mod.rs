@@ -55,6 +55,21 @@ impl Default for Wanted {
     }
 }
 
+impl Wanted {
+    /// Whether a program that an engine's configuration names is our shim, by whatever name:
+    /// gpusetup-nvidia-compat has it under NVIDIA's.
+    pub fn is_our_shim(&self, host: &Host, program: &str) -> bool {
+        let named = Path::new(program);
+        let found = (!named.is_absolute()).then(|| host.program(program));
+        let path = found.flatten().unwrap_or_else(|| named.to_owned());
+        if path == self.runtime_path || path.starts_with(&self.names_dir) {
+            return true;
+        }
+        let real = |p: &Path| host.root().canonicalize(p).ok();
+        path.is_absolute() && real(&path).is_some() && real(&path) == real(&self.runtime_path)
+    }
+}
+
 /// How containers get GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -126,16 +126,6 @@ pub fn dangling(host: &Host, view: &View) -> Vec<String> {
     view.runtimes().iter().filter_map(program).collect()
 }
 
-/// Whether a program is our shim, by whatever name.
-pub fn is_ours(host: &Host, binary: &str, wanted: &Wanted) -> bool {
-    let path = Path::new(binary);
-    if path == wanted.runtime_path || path.starts_with(&wanted.names_dir) {
-        return true;
-    }
-    let real = |p: &Path| host.root().canonicalize(p).ok();
-    path.is_absolute() && real(path).is_some() && real(path) == real(&wanted.runtime_path)
-}
-
 /// Whose runtime is in the way, and what can be done about it.
 pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
     let whose = match binary {
@@ -164,7 +154,7 @@ fn find<'a>(host: &Host, view: &View<'a>, wanted: &Wanted) -> Runtime<'a> {
     };
     let binary = view.get(&["containerd", "runtimes", name, "options", "BinaryName"]);
     let text = binary.as_ref().and_then(|b| b.item.as_str());
-    if text.is_some_and(|b| is_ours(host, b, wanted)) {
+    if text.is_some_and(|b| wanted.is_our_shim(host, b)) {
         return Runtime::Ours;
     }
     let place = binary.unwrap_or(runtime);

@@ -94,7 +94,7 @@ pub fn judge(host: &Host, config: &DaemonJson, wanted: &Wanted) -> Result<Verdic
         return Ok(Verdict::None);
     };
     let path = entry.get("path").and_then(Value::as_str);
-    if path.is_some_and(|p| Path::new(p) == wanted.runtime_path) {
+    if path.is_some_and(|p| wanted.is_our_shim(host, p)) {
         return Ok(Verdict::Ours);
     }
     let owner = Owner::of(config, name, entry);

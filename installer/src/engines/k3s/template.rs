@@ -133,7 +133,7 @@ impl Template<'_> {
         let Some(binary) = there_anyway(host, view, &wanted.runtime_name) else {
             return Ok(wanted);
         };
-        if !settings::is_ours(host, &binary, &wanted) {
+        if !wanted.is_our_shim(host, &binary) {
             match wanted.existing {
                 Existing::Leave => {}
                 Existing::Refuse => {
