@@ -9,6 +9,7 @@ use crate::{bars, table};
 
 const BEGIN: &str = "<!-- figures: written by testenv/bench/start --docs -->";
 const END: &str = "<!-- end of figures -->";
+const PLOT: &str = "![What each way to GPUs adds to a container's life](performance.svg)";
 
 /// The page with new figures between its marks.
 pub(crate) fn rewritten(page: &str, figures: &Figures) -> Result<String, String> {
@@ -22,7 +23,10 @@ pub(crate) fn rewritten(page: &str, figures: &Figures) -> Result<String, String>
 }
 
 fn block(figures: &Figures) -> String {
-    let mut text = format!("\n{}\n", taken_on(&figures.machine, figures.rounds));
+    let mut text = format!(
+        "\n{PLOT}\n\n{}\n",
+        taken_on(&figures.machine, figures.rounds)
+    );
     for (title, rows, numbers_from) in [
         ("Bars", bars::rows(figures), 6),
         ("Whole lives", table::lives(figures), 4),
