@@ -1,13 +1,15 @@
-//! Edits applied to an OCI config, on the JSON itself so that no key we do not
-//! know is lost.
+//! Edits applied to an OCI config, on its text, so that no key we do not know is lost.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Error;
+use crate::document::Document;
 use crate::spec::{ContainerEdits, DeviceNode, Hook, IntelRdt};
 
 /// What a stat of a host's device node tells.
@@ -30,7 +32,7 @@ pub struct NodeStat {
 /// Applies `edits` to `config`. `stat` answers for device nodes of the host. The
 /// config may be half edited where an error comes back.
 pub fn apply(
-    config: &mut Value,
+    config: &mut Document<'_>,
     edits: &ContainerEdits,
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
@@ -50,25 +52,42 @@ pub fn apply(
         set_rdt(config, rdt)?;
     }
     for gid in edits.additional_gids.iter().filter(|g| **g != 0) {
-        let gids = list(config, &["process", "user", "additionalGids"])?;
-        if !gids.contains(&json!(gid)) {
-            gids.push(json!(gid));
+        let gids = config.list(&["process", "user", "additionalGids"])?;
+        if !gids.iter().any(|g| g.get(&[]) == Some(*gid)) {
+            gids.push(Document::made(gid)?);
         }
     }
     Ok(())
 }
 
-fn set_env(config: &mut Value, variable: &str) -> Result<(), Error> {
+/// The same for a config that was taken apart already; on an error it is as before.
+pub fn apply_to_value(
+    config: &mut Value,
+    edits: &[&ContainerEdits],
+    stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
+) -> Result<(), Error> {
+    let text = config.to_string();
+    let odd = |_| Error::Config("a value");
+    let mut document = Document::parse(text.as_bytes()).map_err(odd)?;
+    for edits in edits {
+        apply(&mut document, edits, stat)?;
+    }
+    *config = serde_json::from_str(&document.text()).map_err(odd)?;
+    Ok(())
+}
+
+fn set_env(config: &mut Document<'_>, variable: &str) -> Result<(), Error> {
     let name = variable.split('=').next().unwrap_or(variable);
-    let env = list(config, &["process", "env"])?;
-    let same = |v: &Value| {
-        v.as_str()
+    let env = config.list(&["process", "env"])?;
+    let same = |v: &Document<'_>| {
+        v.get::<String>(&[])
             .is_some_and(|v| v.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
     };
+    let variable = Document::made(&variable)?;
     if let Some(old) = env.iter_mut().find(|v| same(v)) {
-        *old = json!(variable);
+        *old = variable;
     } else {
-        env.push(json!(variable));
+        env.push(variable);
     }
     Ok(())
 }
@@ -83,12 +102,12 @@ struct Own {
 /// All at once: a host of 64 partitioned GPUs has a thousand nodes, and a look through all
 /// that is there for each of them would take longer than the container's start.
 fn add_nodes(
-    config: &mut Value,
+    config: &mut Document<'_>,
     nodes: &[DeviceNode],
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
     let own = |key: &str| {
-        let id = config.pointer(&format!("/process/user/{key}"))?.as_u64()?;
+        let id = config.get::<u64>(&["process", "user", key])?;
         (id > 0).then_some(id)
     };
     let own = Own {
@@ -99,162 +118,197 @@ fn add_nodes(
     let mut rules = Vec::with_capacity(nodes.len());
     for node in nodes {
         let (device, rule) = node_and_rule(node, &own, stat)?;
-        devices.push(device);
+        devices.push((node.path.to_string_lossy(), Document::made(&device)?));
         rules.extend(rule);
     }
-    let there = list(config, &["linux", "devices"])?;
-    replace_by(there, devices, "path");
+    let there = config.list(&["linux", "devices"])?;
+    replace_by(there, devices, |device| device.get::<At>(&[])?.path);
     if rules.is_empty() {
         return Ok(());
     }
-    let there = list(config, &["linux", "resources", "devices"])?;
-    let mut seen: HashSet<Rule> = there.iter().filter_map(Rule::of).collect();
-    let is_new = |rule: &Value| Rule::of(rule).is_none_or(|r| seen.insert(r));
-    there.extend(rules.into_iter().filter(is_new));
+    let there = config.list(&["linux", "resources", "devices"])?;
+    let allowed = |rule: &Document<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
+    let mut seen: HashSet<Rule<'_>> = there.iter().filter_map(allowed).collect();
+    for rule in rules {
+        if !seen.contains(&rule) {
+            there.push(Document::made(&rule)?);
+            seen.insert(rule);
+        }
+    }
     Ok(())
 }
 
-/// Puts these at the end, in place of those that say the same for `key`; of several of one,
-/// the last.
-fn replace_by(there: &mut Vec<Value>, made: Vec<Value>, key: &str) {
-    let of = |value: &Value| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let mut names = HashSet::new();
-    let mut last: Vec<Value> = made
-        .into_iter()
-        .rev()
-        .filter(|value| of(value).is_none_or(|name| names.insert(name)))
-        .collect();
-    last.reverse();
-    there.retain(|value| {
-        let name = value.get(key).and_then(Value::as_str);
-        name.is_none_or(|name| !names.contains(name))
-    });
-    there.extend(last);
+/// Where a device or a mount is in the container.
+#[derive(Deserialize)]
+struct At {
+    path: Option<String>,
+    destination: Option<String>,
 }
 
-/// A device rule that allows something, as far as two can be the same.
-#[derive(PartialEq, Eq, Hash)]
-struct Rule {
-    kind: String,
+/// Puts these at the end, in place of those that are in the same place; of several in one,
+/// the last.
+fn replace_by<'a>(
+    there: &mut Vec<Document<'a>>,
+    made: Vec<(Cow<'_, str>, Document<'a>)>,
+    place: impl Fn(&Document<'a>) -> Option<String>,
+) {
+    let mut names = HashSet::with_capacity(made.len());
+    let mut last = Vec::with_capacity(made.len());
+    for (name, item) in made.into_iter().rev() {
+        if names.insert(name) {
+            last.push(item);
+        }
+    }
+    there.retain(|item| place(item).is_none_or(|name| !names.contains(name.as_str())));
+    there.extend(last.into_iter().rev());
+}
+
+/// A device of `linux.devices`.
+#[derive(Serialize)]
+struct Device<'a> {
+    path: Cow<'a, str>,
+    #[serde(rename = "type")]
+    kind: Cow<'a, str>,
     major: i64,
     minor: i64,
-    access: String,
+    #[serde(rename = "fileMode", skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gid: Option<u64>,
 }
 
-impl Rule {
-    fn of(value: &Value) -> Option<Self> {
-        let rule = value.as_object().filter(|r| r.len() == 5)?;
-        let text = |key| Some(rule.get(key)?.as_str()?.to_owned());
-        let number = |key| rule.get(key)?.as_i64();
-        rule.get("allow")?.as_bool().filter(|allow| *allow)?;
-        Some(Self {
-            kind: text("type")?,
-            major: number("major")?,
-            minor: number("minor")?,
-            access: text("access")?,
-        })
-    }
+/// One of `linux.resources.devices`, as far as two can be the same.
+#[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule<'a> {
+    allow: bool,
+    #[serde(rename = "type")]
+    kind: Cow<'a, str>,
+    major: i64,
+    minor: i64,
+    access: Cow<'a, str>,
 }
 
-fn node_and_rule(
-    node: &DeviceNode,
+fn node_and_rule<'a>(
+    node: &'a DeviceNode,
     own: &Own,
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
-) -> Result<(Value, Option<Value>), Error> {
+) -> Result<(Device<'a>, Option<Rule<'a>>), Error> {
     let host = node.host_path.as_deref().unwrap_or(&node.path);
     let failed = |why: String| Error::Node {
         path: host.to_owned(),
         why,
     };
     let (kind, major, minor, found) = match (&node.kind, node.major, node.minor) {
-        (Some(kind), _, _) if kind == "p" => (kind.clone(), 0, 0, None),
-        (Some(kind), Some(major), Some(minor)) => (kind.clone(), major, minor, None),
+        (Some(kind), _, _) if kind == "p" => (Cow::from(kind), 0, 0, None),
+        (Some(kind), Some(major), Some(minor)) => (kind.into(), major, minor, None),
         _ => {
             let found = stat(host).map_err(|e| failed(e.to_string()))?;
-            let kind = node.kind.clone().unwrap_or(found.kind.to_string());
+            let kind = match &node.kind {
+                Some(kind) => Cow::from(kind),
+                None => found.kind.to_string().into(),
+            };
             if !(kind.starts_with(found.kind) || kind == "u" && found.kind == 'c') {
                 return Err(failed(format!("is of type {}, not {kind}", found.kind)));
             }
             (kind, found.major, found.minor, Some(found))
         }
     };
-    let mut device = Map::new();
-    device.insert("path".into(), json!(node.path.to_string_lossy()));
-    device.insert("type".into(), json!(kind));
-    device.insert("major".into(), json!(major));
-    device.insert("minor".into(), json!(minor));
-    let mode = node.file_mode.or(found.as_ref().map(|f| f.mode));
-    if let Some(mode) = mode {
-        device.insert("fileMode".into(), json!(mode));
-    }
     let owner = |given: Option<u32>, own: Option<u64>, found: Option<u32>| {
         given.map(u64::from).or(own).or(found.map(u64::from))
     };
-    if let Some(uid) = owner(node.uid, own.uid, found.as_ref().map(|f| f.uid)) {
-        device.insert("uid".into(), json!(uid));
-    }
-    if let Some(gid) = owner(node.gid, own.gid, found.as_ref().map(|f| f.gid)) {
-        device.insert("gid".into(), json!(gid));
-    }
-    let device = Value::Object(device);
-    if kind == "p" {
-        return Ok((device, None));
-    }
-    let rule = json!({
-        "allow": true,
-        "type": if kind == "u" { "c" } else { kind.as_str() },
-        "major": major,
-        "minor": minor,
-        "access": node.permissions.as_deref().filter(|p| !p.is_empty()).unwrap_or("rwm"),
+    let rule = (kind != "p").then(|| Rule {
+        allow: true,
+        kind: if kind == "u" {
+            "c".into()
+        } else {
+            kind.clone()
+        },
+        major,
+        minor,
+        access: match node.permissions.as_deref() {
+            None | Some("") => "rwm".into(),
+            Some(given) => given.into(),
+        },
     });
-    Ok((device, Some(rule)))
+    let device = Device {
+        path: node.path.to_string_lossy(),
+        kind,
+        major,
+        minor,
+        mode: node.file_mode.or(found.as_ref().map(|f| f.mode)),
+        uid: owner(node.uid, own.uid, found.as_ref().map(|f| f.uid)),
+        gid: owner(node.gid, own.gid, found.as_ref().map(|f| f.gid)),
+    };
+    Ok((device, rule))
 }
 
-fn add_mounts(config: &mut Value, edits: &ContainerEdits) -> Result<(), Error> {
-    let mounts = list(config, &["mounts"])?;
-    let made = edits.mounts.iter().map(|mount| {
-        let mut options = mount.options.clone();
-        if !options.iter().any(|o| o == "bind" || o == "rbind") {
-            options.push("bind".into());
+/// One of `mounts`.
+#[derive(Serialize)]
+struct Mount<'a> {
+    destination: Cow<'a, str>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    source: Cow<'a, str>,
+    options: Vec<&'a str>,
+}
+
+fn add_mounts(config: &mut Document<'_>, edits: &ContainerEdits) -> Result<(), Error> {
+    let mounts = config.list(&["mounts"])?;
+    let mut made = Vec::with_capacity(edits.mounts.len());
+    for mount in &edits.mounts {
+        let mut options: Vec<&str> = mount.options.iter().map(String::as_str).collect();
+        if !options.iter().any(|o| *o == "bind" || *o == "rbind") {
+            options.push("bind");
         }
-        json!({
-            "destination": mount.container_path.to_string_lossy(),
-            "type": mount.kind.as_deref().unwrap_or("bind"),
-            "source": mount.host_path.to_string_lossy(),
-            "options": options,
-        })
-    });
-    replace_by(mounts, made.collect(), "destination");
+        let entry = Mount {
+            destination: mount.container_path.to_string_lossy(),
+            kind: mount.kind.as_deref().unwrap_or("bind"),
+            source: mount.host_path.to_string_lossy(),
+            options,
+        };
+        made.push((entry.destination.clone(), Document::made(&entry)?));
+    }
+    let place = |mount: &Document<'_>| mount.get::<At>(&[])?.destination;
+    replace_by(mounts, made, place);
     // A mount must come after those it lies in; equal depths keep their order.
     mounts.sort_by_cached_key(|m| {
-        let target = m.get("destination").and_then(Value::as_str);
-        Path::new(target.unwrap_or_default()).components().count()
+        let target = place(m).unwrap_or_default();
+        Path::new(&target).components().count()
     });
     Ok(())
 }
 
-fn add_hook(config: &mut Value, hook: &Hook) -> Result<(), Error> {
-    let mut entry = Map::new();
-    entry.insert("path".into(), json!(hook.path.to_string_lossy()));
-    if !hook.args.is_empty() {
-        entry.insert("args".into(), json!(hook.args));
-    }
-    if !hook.env.is_empty() {
-        entry.insert("env".into(), json!(hook.env));
-    }
-    if let Some(timeout) = hook.timeout {
-        entry.insert("timeout".into(), json!(timeout));
-    }
-    let entry = Value::Object(entry);
-    let hooks = list(config, &["hooks", &hook.hook_name])?;
-    if !hooks.contains(&entry) {
+/// One of a list of `hooks`.
+#[derive(Serialize)]
+struct HookEntry<'a> {
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    args: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    env: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<i64>,
+}
+
+fn add_hook(config: &mut Document<'_>, hook: &Hook) -> Result<(), Error> {
+    let entry = Document::made(&HookEntry {
+        path: hook.path.to_string_lossy(),
+        args: &hook.args,
+        env: &hook.env,
+        timeout: hook.timeout,
+    })?;
+    let hooks = config.list(&["hooks", &hook.hook_name])?;
+    let value = |document: &Document<'_>| document.get::<Value>(&[]);
+    if hooks.is_empty() || !hooks.iter().any(|h| value(h) == value(&entry)) {
         hooks.push(entry);
     }
     Ok(())
 }
 
-fn set_rdt(config: &mut Value, rdt: &IntelRdt) -> Result<(), Error> {
-    let target = object(config, &["linux", "intelRdt"])?;
+fn set_rdt(config: &mut Document<'_>, rdt: &IntelRdt) -> Result<(), Error> {
     let text = [
         ("closID", &rdt.clos_id),
         ("l3CacheSchema", &rdt.l3_cache_schema),
@@ -262,37 +316,13 @@ fn set_rdt(config: &mut Value, rdt: &IntelRdt) -> Result<(), Error> {
     ];
     for (key, value) in text {
         if let Some(value) = value {
-            target.insert(key.into(), json!(value));
+            config.set(&["linux", "intelRdt", key], value)?;
         }
     }
     for (key, value) in [("enableCMT", rdt.enable_cmt), ("enableMBM", rdt.enable_mbm)] {
         if let Some(value) = value {
-            target.insert(key.into(), json!(value));
+            config.set(&["linux", "intelRdt", key], &value)?;
         }
     }
     Ok(())
-}
-
-fn object<'a>(config: &'a mut Value, keys: &[&str]) -> Result<&'a mut Map<String, Value>, Error> {
-    let mut at = config;
-    for key in keys {
-        at = at
-            .as_object_mut()
-            .ok_or(Error::Config("an object"))?
-            .entry(*key)
-            .or_insert(Value::Null);
-        if at.is_null() {
-            *at = Value::Object(Map::new());
-        }
-    }
-    at.as_object_mut().ok_or(Error::Config("an object"))
-}
-
-fn list<'a>(config: &'a mut Value, keys: &[&str]) -> Result<&'a mut Vec<Value>, Error> {
-    let (last, parents) = keys.split_last().ok_or(Error::Config("a list"))?;
-    let value = object(config, parents)?.entry(*last).or_insert(Value::Null);
-    if value.is_null() {
-        *value = Value::Array(Vec::new());
-    }
-    value.as_array_mut().ok_or(Error::Config("a list"))
 }

@@ -8,6 +8,7 @@
 
 pub mod annotations;
 mod apply;
+mod document;
 mod error;
 mod name;
 mod registry;
@@ -16,7 +17,8 @@ mod transform;
 mod validate;
 mod version;
 
-pub use apply::{NodeStat, apply};
+pub use apply::{NodeStat, apply, apply_to_value};
+pub use document::Document;
 pub use error::Error;
 pub use name::QualifiedName;
 pub use registry::{Registry, SPEC_DIRS};

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::apply::{NodeStat, apply};
-use crate::{ContainerEdits, Device, Error, QualifiedName, Spec};
+use crate::{ContainerEdits, Device, Document, Error, QualifiedName, Spec};
 
 /// Where engines look, later ones winning (SPEC.md, "Location").
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -138,7 +136,7 @@ impl Registry {
     /// Applies these devices to an OCI config; on an error the config is as before.
     pub fn inject(
         &self,
-        config: &mut Value,
+        config: &mut Document<'_>,
         names: &[QualifiedName],
         stat: &dyn Fn(&Path) -> std::io::Result<NodeStat>,
     ) -> Result<(), Error> {

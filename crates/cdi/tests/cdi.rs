@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cdi::{Error, NodeStat, QualifiedName, Registry, Spec};
+use cdi::{Document, Error, NodeStat, QualifiedName, Registry, Spec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -60,6 +60,19 @@ fn names(list: &[&str]) -> Vec<QualifiedName> {
     list.iter().map(|n| n.parse().unwrap()).collect()
 }
 
+fn inject(
+    registry: &Registry,
+    config: &mut Value,
+    names: &[QualifiedName],
+    stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
+) -> Result<(), Error> {
+    let text = config.to_string();
+    let mut document = Document::parse(text.as_bytes()).unwrap();
+    let done = registry.inject(&mut document, names, stat);
+    *config = document.get(&[]).unwrap();
+    done
+}
+
 #[test]
 fn a_device_and_its_specs_edits_are_applied_once() {
     let registry = registry(&[("/etc/cdi/n.yaml", 0, SPEC)]);
@@ -68,13 +81,8 @@ fn a_device_and_its_specs_edits_are_applied_once() {
         "mounts": [{"destination": "/proc", "type": "proc"}],
         "vendor": {"kept": 12_345_678_901_234_567_890_u64},
     });
-    registry
-        .inject(
-            &mut config,
-            &names(&["nvidia.com/gpu=0", "nvidia.com/gpu=all"]),
-            &stat,
-        )
-        .unwrap();
+    let both = names(&["nvidia.com/gpu=0", "nvidia.com/gpu=all"]);
+    inject(&registry, &mut config, &both, &stat).unwrap();
     assert_eq!(
         config["process"]["env"],
         json!(["A=1", "NVIDIA_VISIBLE_DEVICES=void"])
@@ -110,17 +118,14 @@ fn an_error_leaves_the_config_alone() {
     let mut config = json!({"process": {"env": []}});
     let before = config.clone();
     let missing = |_: &Path| Err(io::ErrorKind::NotFound.into());
-    assert!(
-        registry
-            .inject(&mut config, &names(&["nvidia.com/gpu=0"]), &missing)
-            .is_err()
-    );
-    let unknown = registry.inject(&mut config, &names(&["nvidia.com/gpu=7"]), &stat);
+    let one = names(&["nvidia.com/gpu=0"]);
+    assert!(inject(&registry, &mut config, &one, &missing).is_err());
+    let unknown = inject(&registry, &mut config, &names(&["nvidia.com/gpu=7"]), &stat);
     assert!(matches!(unknown, Err(Error::Unknown { .. })));
     assert_eq!(config, before);
     let mut odd = json!({"linux": 3});
     assert!(matches!(
-        registry.inject(&mut odd, &names(&["nvidia.com/gpu=0"]), &stat),
+        inject(&registry, &mut odd, &one, &stat),
         Err(Error::Config(_))
     ));
 }
@@ -137,7 +142,7 @@ fn later_directories_win_and_equals_conflict() {
         Path::new("/var/run/cdi/n.yaml")
     );
     let same = registry(&[("/etc/cdi/a.yaml", 0, SPEC), ("/etc/cdi/b.yaml", 0, SPEC)]);
-    let conflict = same.inject(&mut json!({}), &names(&["nvidia.com/gpu=0"]), &stat);
+    let conflict = inject(&same, &mut json!({}), &names(&["nvidia.com/gpu=0"]), &stat);
     assert!(matches!(conflict, Err(Error::Conflict { .. })));
     let broken = registry(&[
         ("/etc/cdi/a.yaml", 0, SPEC),
@@ -219,7 +224,7 @@ proptest! {
         let registry = registry(&[("/etc/cdi/n.yaml", 0, SPEC)]);
         for key in ["process", "linux", "mounts", "hooks"] {
             let mut config = json!({ key: inner });
-            let _ = registry.inject(&mut config, &names(&["nvidia.com/gpu=all"]), &stat);
+            let _ = inject(&registry, &mut config, &names(&["nvidia.com/gpu=all"]), &stat);
         }
     }
 }

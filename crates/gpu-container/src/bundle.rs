@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use cdi::Document;
 use gpu_inject::Error;
 use gpu_inject::request::{ContainerView, Scan};
 use serde_json::Value;
@@ -35,8 +36,13 @@ impl Bundle {
     }
 
     /// config.json as [`Bundle::text`] has it.
-    pub(crate) fn parse(&self, text: &[u8]) -> Result<Value, Error> {
+    pub(crate) fn value(&self, text: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(text).map_err(|e| self.wrong(&e.to_string()))
+    }
+
+    /// The same to be edited.
+    pub(crate) fn document<'a>(&self, text: &'a [u8]) -> Result<Document<'a>, Error> {
+        Document::parse(text).map_err(|e| self.wrong(&e.to_string()))
     }
 
     fn wrong(&self, why: &str) -> Error {
@@ -44,7 +50,7 @@ impl Bundle {
     }
 
     /// Replaces config.json in one step; owner and mode stay.
-    pub(crate) fn write_config(&self, config: &Value) -> Result<(), Error> {
+    pub(crate) fn write_config(&self, config: &Document<'_>) -> Result<(), Error> {
         let path = self.config_path();
         let temporary = self
             .dir
@@ -54,7 +60,7 @@ impl Bundle {
             let mut file = File::create_new(&temporary)?;
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            file.write_all(&serde_json::to_vec(config)?)?;
+            file.write_all(config.text().as_bytes())?;
             fs::rename(&temporary, &path)
         };
         write().map_err(|e| {
@@ -74,7 +80,7 @@ impl Bundle {
         if let Some(scan) = Scan::read(&text) {
             return below(ContainerView::of(&scan));
         }
-        below(ContainerView::new(&self.parse(&text)?))
+        below(ContainerView::new(&self.value(&text)?))
     }
 }
 

@@ -16,7 +16,7 @@
 //! let mut config = json!({"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all"]}});
 //! let request = host.request_of(&config)?;
 //! let edits = host.plan(&request)?;
-//! gpu_container::spec::apply(&mut config, &edits, "/usr/bin/gpu-container-hook".as_ref())?;
+//! gpu_container::spec::apply_to_value(&mut config, &edits, "/usr/bin/gpu-container-hook".as_ref())?;
 //!
 //! // A hook or an engine further down does not do it again.
 //! assert_eq!(config["process"]["env"][0], "NVIDIA_VISIBLE_DEVICES=void");

@@ -67,7 +67,7 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
     let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
     let request = match Scan::read(&text) {
         Some(scan) => Request::read(ContainerView::of(&scan), &policy)?,
-        None => Request::read(ContainerView::new(&state.bundle.parse(&text)?), &policy)?,
+        None => Request::read(ContainerView::new(&state.bundle.value(&text)?), &policy)?,
     };
     for warning in &request.warnings {
         log::warning(warning);

@@ -205,8 +205,8 @@ fn by_a_cdi_spec() {
         })
     };
     let out = run(&place, Command::new("runc"), &["PATH=/bin"], |config| {
-        cdi::apply(config, &spec.container_edits, &stat).unwrap();
-        cdi::apply(config, &device.container_edits, &stat).unwrap();
+        let edits = [&spec.container_edits, &device.container_edits];
+        cdi::apply_to_value(config, &edits, &stat).unwrap();
     });
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
     assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));

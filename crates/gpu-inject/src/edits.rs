@@ -21,6 +21,9 @@ pub struct Edits {
     pub mounts: Vec<Mount>,
     /// Symbolic links, beyond the SONAME links of `libraries`.
     pub links: Vec<Link>,
+    /// Links that are made where their target is a device node in the container, for edits
+    /// that are made before it is known which GPUs a container gets: those of a CDI spec.
+    pub links_by_nodes: Vec<Link>,
     /// Libraries among `mounts`: each gets its SONAME link and its entry in ld.so.cache.
     pub libraries: Vec<Library>,
     /// Give the container a `/proc/driver/nvidia/params` with `ModifyDeviceFiles: 0`,

@@ -125,9 +125,17 @@ impl Maker<'_> {
         let mut shared = self.driver()?;
         let chosen = devices::chosen(self.inventory, self.options)?;
         let mut made = Vec::new();
+        // One hook for the container, however many devices it has: an engine runs that of the
+        // spec and that of each device.
+        for part in chosen.iter().flat_map(|one| &one.parts) {
+            shared.links_by_nodes.extend(self.edits_of(&[*part]).links);
+        }
+        shared.links_by_nodes.sort_by(|a, b| a.path.cmp(&b.path));
+        shared.links_by_nodes.dedup();
         if self.inventory.source != Source::Wsl {
             for one in &chosen {
-                let edits = self.edits_of(&one.parts);
+                let mut edits = self.edits_of(&one.parts);
+                edits.links.clear();
                 // A partitioned GPU without slices. Engines refuse a spec with an empty device.
                 if edits == Edits::default() {
                     continue;
@@ -147,10 +155,7 @@ impl Maker<'_> {
                 edits
                     .devices
                     .extend(part.devices.into_iter().filter(is_new));
-                edits.links.extend(part.links);
             }
-            edits.links.sort_by(|a, b| a.path.cmp(&b.path));
-            edits.links.dedup();
             if edits == Edits::default() {
                 // A host whose GPUs are still to come; not empty, for the same reason.
                 edits.env.push(void());

@@ -1,7 +1,10 @@
 //! What a container needs besides mounts and nodes: links, the loader's cache, and the
 //! driver's application profile.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
 
@@ -24,6 +27,8 @@ const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
 /// What one hook of the vendor's says to another: the directory of the compatibility
 /// libraries that were found right.
 const COMPAT_CONF: &str = "/etc/ld.so.conf.d/00-compat-gpu-container.conf";
+/// Names looked at in a directory of nodes.
+const MOST_NODES: usize = 4096;
 /// A path, a line.
 const COMPAT_CONF_LIMIT: u64 = 8192;
 
@@ -38,6 +43,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     for link in links {
         rootfs.symlink(&link.path, &link.target)?;
     }
+    link_nodes(rootfs, &edits.links_by_nodes)?;
     let compat = edits
         .cuda_compat
         .as_ref()
@@ -98,6 +104,43 @@ fn name_libraries(rootfs: &Rootfs, libraries: &[Library]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A host of 64 GPUs has a hundred of them, a container a few nodes: the directory is read once.
+fn link_nodes(rootfs: &Rootfs, links: &[Link]) -> Result<(), Error> {
+    let mut there: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
+    for link in links {
+        let Some(node) = led_to(link) else {
+            continue;
+        };
+        let dir = node.parent().unwrap_or(Path::new("/"));
+        let at = there.iter().position(|(known, _)| *known == dir);
+        let at = at.unwrap_or_else(|| {
+            there.push((dir.to_owned(), rootfs.names(dir, MOST_NODES)));
+            there.len() - 1
+        });
+        let is_there = there[at]
+            .1
+            .iter()
+            .any(|n| Some(n.as_os_str()) == node.file_name());
+        let is_node = |f: Metadata| f.file_type().is_char_device();
+        if is_there && rootfs.metadata(&node).is_some_and(is_node) {
+            rootfs.symlink(&link.path, &link.target)?;
+        }
+    }
+    Ok(())
+}
+
+/// By name alone, since the directory of the link is yet to be made.
+fn led_to(link: &Link) -> Option<PathBuf> {
+    let mut at = link.path.parent()?.to_owned();
+    for part in link.target.components() {
+        match part {
+            Component::ParentDir => drop(at.pop()),
+            part => at.push(part),
+        }
+    }
+    Some(at)
+}
+
 /// The image's own compatibility libraries first, then ours, then the rest of the image's.
 fn write_cache(
     rootfs: &Rootfs,
@@ -135,14 +178,15 @@ fn write_cache(
 /// The libraries, and the links beside them that programs load them by (`libcuda.so`):
 /// the loader looks for either in its cache only, unless it knows the directory.
 fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
+    // By bytes: paths take long to compare part by part, and there are thousands of pairs.
+    let beside = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
+    let dirs: Vec<_> = libraries.iter().map(|l| beside(&l.path)).collect();
     let by_links = links.iter().filter_map(|link| {
         let name = link.path.file_name()?.to_str()?;
-        let is_beside = |l: &&Library| {
-            l.path.parent() == link.path.parent()
-                && (link.target == Path::new(&l.soname)
-                    || l.path.file_name() == Some(link.target.as_os_str()))
-        };
-        let library = libraries.iter().find(is_beside)?;
+        let (dir, target) = (beside(&link.path), link.target.as_os_str());
+        let is_it = |l: &Library| target == l.soname.as_str() || l.path.file_name() == Some(target);
+        let mut pairs = libraries.iter().zip(&dirs);
+        let (library, _) = pairs.find(|(l, of)| **of == dir && is_it(l))?;
         Some(Library {
             path: link.path.clone(),
             soname: name.to_owned(),
@@ -183,6 +227,33 @@ mod tests {
         ];
         let found = named(std::slice::from_ref(&cuda), &links);
         assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+    }
+
+    #[test]
+    fn a_link_to_a_node_is_made_where_the_node_is() {
+        use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+        let image = tempfile::tempdir().unwrap();
+        let dri = image.path().join("dev/dri");
+        std::fs::create_dir_all(&dri).unwrap();
+        let mode = Mode::from_bits_truncate(0o666);
+        if mknod(&dri.join("card1"), SFlag::S_IFCHR, mode, makedev(226, 1)).is_err() {
+            println!("skip: no device nodes can be made here");
+            return;
+        }
+        std::fs::write(dri.join("card2"), "no node").unwrap();
+        let links = ["card0", "card1", "card2"].map(|name| Link {
+            path: format!("/dev/dri/by-path/pci-{name}").into(),
+            target: Path::new("..").join(name),
+        });
+        let edits = Edits {
+            links_by_nodes: links.into(),
+            ..Edits::default()
+        };
+        let rootfs = Rootfs::open(image.path()).unwrap();
+        prepare_rootfs(&rootfs, &edits).unwrap();
+        let made = std::fs::read_dir(dri.join("by-path")).unwrap();
+        let made: Vec<_> = made.map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(made, ["pci-card1"]);
     }
 
     const LIB: &str = "usr/lib";

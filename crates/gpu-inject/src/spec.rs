@@ -1,8 +1,9 @@
 //! Edits carried out in an OCI config, and written down as CDI edits.
 
+use std::io;
 use std::path::Path;
 
-use cdi::{ContainerEdits, DeviceNode, Hook, Mount as CdiMount};
+use cdi::{ContainerEdits, DeviceNode, Document, Hook, Mount as CdiMount, NodeStat};
 use gpu_host::Link;
 use serde_json::Value;
 
@@ -23,11 +24,20 @@ pub enum Nodes {
 
 /// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may
 /// be half edited where an error comes back.
-pub fn apply(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
+pub fn apply(config: &mut Document<'_>, edits: &Edits, hook: &Path) -> Result<(), Error> {
     let edits = to_cdi(edits, hook, Nodes::Numbered);
-    Ok(cdi::apply(config, &edits, &|_| {
-        Err(std::io::ErrorKind::NotFound.into())
-    })?)
+    Ok(cdi::apply(config, &edits, &no_look)?)
+}
+
+/// The same for a config that was taken apart already; on an error it is as before.
+pub fn apply_to_value(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
+    let edits = to_cdi(edits, hook, Nodes::Numbered);
+    Ok(cdi::apply_to_value(config, &[&edits], &no_look)?)
+}
+
+/// All nodes have numbers.
+fn no_look(_: &Path) -> io::Result<NodeStat> {
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// The same edits as CDI says them.
@@ -106,11 +116,14 @@ fn arguments(edits: &Edits) -> Vec<String> {
             format!("{}={}", library.path.display(), library.soname),
         );
     }
-    for link in &edits.links {
-        add(
-            "--link",
-            format!("{}={}", link.path.display(), link.target.display()),
-        );
+    for (flag, links) in [
+        ("--link", &edits.links),
+        ("--link-by-node", &edits.links_by_nodes),
+    ] {
+        for link in links {
+            let pair = format!("{}={}", link.path.display(), link.target.display());
+            add(flag, pair);
+        }
     }
     // Both are nothing by themselves: they go with libraries and with GPUs.
     if let Some(compat) = &edits.cuda_compat {
@@ -165,9 +178,14 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                     compat32: flag == "--library32",
                 });
             }
-            "--link" => {
+            "--link" | "--link-by-node" => {
                 let (path, target) = pair()?;
-                edits.links.push(Link {
+                let links = if flag == "--link" {
+                    &mut edits.links
+                } else {
+                    &mut edits.links_by_nodes
+                };
+                links.push(Link {
                     path: path.into(),
                     target: target.into(),
                 });
@@ -229,6 +247,10 @@ mod tests {
             links: vec![Link {
                 path: "/l/b".into(),
                 target: "c=d".into(),
+            }],
+            links_by_nodes: vec![Link {
+                path: "/dev/dri/by-path/pci-0".into(),
+                target: "../card0".into(),
             }],
             forbid_device_node_creation: true,
             cuda_compat: Some(CudaCompat {

@@ -125,6 +125,28 @@ fn only_the_devices_asked_for_are_in_the_spec_and_in_all() {
     assert!(matches!(e, Error::NoSuchDevice { asked, .. } if asked == "7"));
 }
 
+/// An engine starts a process for each: that of the spec and that of each device.
+#[test]
+fn there_is_one_hook_however_many_devices_a_container_has() {
+    let Some(dir) = host(&Description::of("580.65.06", 3, 0)) else {
+        return;
+    };
+    let spec = spec_of(&dir, &GenerateOptions::default());
+    assert!(
+        spec.devices
+            .iter()
+            .all(|d| d.container_edits.hooks.is_empty())
+    );
+    let [hook] = spec.container_edits.hooks.as_slice() else {
+        panic!("{:?}", spec.container_edits.hooks);
+    };
+    let links = hook
+        .args
+        .iter()
+        .filter(|a| a.starts_with("/dev/dri/by-path/"));
+    assert_eq!(links.count(), 6);
+}
+
 #[test]
 fn a_slice_alone_can_be_asked_for() {
     let Some(dir) = host(&Description::of("580.65.06", 1, 3)) else {

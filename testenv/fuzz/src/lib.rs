@@ -118,7 +118,10 @@ fn ld_cache_write(bytes: &[u8]) {
     let read = ldcache::read(&made);
     let ours = library().path;
     assert!(
-        read.is_ok_and(|all| all.entries.iter().any(|e| e.path == ours.as_os_str().as_bytes())),
+        read.is_ok_and(|all| all
+            .entries
+            .iter()
+            .any(|e| e.path == ours.as_os_str().as_bytes())),
         "what was written cannot be read"
     );
 }
@@ -164,12 +167,12 @@ fn oci_config(bytes: &[u8]) {
         ..Edits::default()
     };
     let mut edited = config.clone();
-    if spec::apply(&mut edited, &edits, Path::new("/usr/bin/gpu-container")).is_err() {
+    if spec::apply_to_value(&mut edited, &edits, Path::new("/usr/bin/gpu-container")).is_err() {
         assert_eq!(edited, config, "an error, yet something was changed");
         return;
     }
     let mut again = edited.clone();
-    let done = spec::apply(&mut again, &edits, Path::new("/usr/bin/gpu-container"));
+    let done = spec::apply_to_value(&mut again, &edits, Path::new("/usr/bin/gpu-container"));
     assert!(done.is_ok() && again == edited, "a second edit changes it");
 }
 

@@ -86,7 +86,7 @@ pub unsafe extern "C" fn gpc_edits_apply(
         let config = unsafe { text(config, "config")? };
         let mut config: Value =
             serde_json::from_str(config).map_err(|e| format!("not a config: {e}"))?;
-        spec::apply(&mut config, &edits.edits, &context.hook).map_err(why)?;
+        spec::apply_to_value(&mut config, &edits.edits, &context.hook).map_err(why)?;
         owned(config.to_string())
     })
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 }
 
 /// `--library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
-/// --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
+/// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--container-spec FILE]`
 fn own(args: &[String]) -> Result<(), Error> {
     let (state, args) = Flags::without_state(args)?;

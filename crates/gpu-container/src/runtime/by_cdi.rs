@@ -3,12 +3,11 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use cdi::{NodeStat, QualifiedName, Registry};
+use cdi::{Document, NodeStat, QualifiedName, Registry};
 use gpu_inject::Error;
 use gpu_inject::policy::{Mode, Policy};
 use gpu_inject::request::Visible;
 use nix::sys::stat::{major, minor};
-use serde_json::Value;
 
 /// The kind by which our own plan is asked for, whatever the mode
 /// (nvidia-container-toolkit `internal/modifier/cdi.go`).
@@ -58,7 +57,7 @@ pub(super) fn names(
 /// Applies them. False where no spec has them and our own plan can be tried: in `auto` mode,
 /// for devices of ours on a host whose spec has not been written.
 pub(super) fn apply(
-    config: &mut Value,
+    config: &mut Document<'_>,
     names: &[QualifiedName],
     mode: Mode,
     policy: &Policy,

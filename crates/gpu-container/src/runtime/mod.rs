@@ -13,11 +13,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use cdi::Document;
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Mode, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, generate, inventory_store, plan, spec};
-use serde_json::Value;
 
 use crate::bundle::Bundle;
 use crate::log::{self, Journal};
@@ -180,7 +180,7 @@ fn edit(
     let mode = called.mode.unwrap_or(policy.mode);
     let request = match Scan::read(&text) {
         Some(scan) => Request::read_in(ContainerView::of(&scan), policy, mode)?,
-        None => Request::read_in(ContainerView::new(&bundle.parse(&text)?), policy, mode)?,
+        None => Request::read_in(ContainerView::new(&bundle.value(&text)?), policy, mode)?,
     };
     for text in &request.warnings {
         journal.note(Level::Warning, text);
@@ -192,7 +192,7 @@ fn edit(
     }
     journal.note(Level::Debug, &format!("asked for: {request:?}"));
     // Never dropped: this process is about to be another program.
-    let mut config = ManuallyDrop::new(bundle.parse(&text)?);
+    let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = by_cdi::names(&request.visible, mode, policy)?;
     let is_done = match &names {
         Some(names) => by_cdi::apply(&mut config, names, mode, policy)?,
@@ -212,15 +212,14 @@ fn edit(
 }
 
 /// Hooks by which an engine, or a hooks.d file, would have it done a second time.
-fn remove_hooks(config: &mut Value) {
-    let is_ours = |hook: &Value| {
-        let path = hook.get("path").and_then(Value::as_str).unwrap_or_default();
-        let name = Path::new(path).file_name().unwrap_or_default();
+fn remove_hooks(config: &mut Document<'_>) {
+    let is_ours = |hook: &Document<'_>| {
+        let path: String = hook.get(&["path"]).unwrap_or_default();
+        let name = Path::new(&path).file_name().unwrap_or_default();
         name == "nvidia-container-runtime-hook" || name == "nvidia-container-toolkit"
     };
-    for stage in ["/hooks/prestart", "/hooks/createRuntime"] {
-        let hooks = config.pointer_mut(stage).and_then(Value::as_array_mut);
-        if let Some(hooks) = hooks {
+    for stage in ["prestart", "createRuntime"] {
+        if let Some(hooks) = config.list_at(&["hooks", stage]) {
             hooks.retain(|hook| !is_ours(hook));
         }
     }
@@ -331,15 +330,20 @@ mod tests {
     #[test]
     fn hooks_that_would_do_it_again_go_and_others_stay() {
         let hook = |path: &str| serde_json::json!({ "path": path });
-        let mut config = serde_json::json!({"hooks": {
+        let removed = |config: &serde_json::Value| -> serde_json::Value {
+            let text = config.to_string();
+            let mut config = Document::parse(text.as_bytes()).unwrap();
+            remove_hooks(&mut config);
+            config.get(&[]).unwrap()
+        };
+        let config = removed(&serde_json::json!({"hooks": {
             "prestart": [
                 hook("/usr/bin/nvidia-container-runtime-hook"),
                 hook("/opt/mine"),
                 hook("nvidia-container-toolkit"),
             ],
             "poststop": [hook("/usr/bin/nvidia-container-runtime-hook")],
-        }});
-        remove_hooks(&mut config);
+        }}));
         assert_eq!(
             config["hooks"]["prestart"],
             serde_json::json!([hook("/opt/mine")])
@@ -348,6 +352,7 @@ mod tests {
             config["hooks"]["poststop"].as_array().map(Vec::len),
             Some(1)
         );
-        remove_hooks(&mut serde_json::json!({"hooks": {"prestart": 1}}));
+        let odd = serde_json::json!({"hooks": {"prestart": 1}});
+        assert_eq!(removed(&odd), odd);
     }
 }

@@ -260,20 +260,19 @@ impl Place {
             .unwrap()
             .to_owned();
         let device = spec.devices.iter().find(|d| d.name == wanted).unwrap();
-        for edits in [&device.container_edits, &spec.container_edits] {
-            cdi::apply(&mut config, edits, &|path| {
-                let found = nix::sys::stat::stat(path)?;
-                Ok(NodeStat {
-                    kind: 'c',
-                    major: nix::sys::stat::major(found.st_rdev).try_into().unwrap(),
-                    minor: nix::sys::stat::minor(found.st_rdev).try_into().unwrap(),
-                    mode: found.st_mode & 0o7777,
-                    uid: found.st_uid,
-                    gid: found.st_gid,
-                })
+        let edits = [&device.container_edits, &spec.container_edits];
+        cdi::apply_to_value(&mut config, &edits, &|path| {
+            let found = nix::sys::stat::stat(path)?;
+            Ok(NodeStat {
+                kind: 'c',
+                major: nix::sys::stat::major(found.st_rdev).try_into().unwrap(),
+                minor: nix::sys::stat::minor(found.st_rdev).try_into().unwrap(),
+                mode: found.st_mode & 0o7777,
+                uid: found.st_uid,
+                gid: found.st_gid,
             })
-            .unwrap();
-        }
+        })
+        .unwrap();
         self.put_config(&config);
     }
 

@@ -44,7 +44,12 @@ pub fn other_vendor_spec(
     if options.all {
         devices.push(device("all", found, &chosen, options));
     }
-    let shared = to_cdi(&Edits::default(), &options.hook_path, Nodes::ByPath);
+    let links = chosen.iter().flat_map(|gpu| &gpu.links).cloned();
+    let shared = Edits {
+        links_by_nodes: links.collect(),
+        ..Edits::default()
+    };
+    let shared = to_cdi(&shared, &options.hook_path, Nodes::ByPath);
     finished(options.kind((name, "gpu")), devices, shared)
 }
 
@@ -63,7 +68,6 @@ fn device(name: &str, found: &Found, gpus: &[&OtherGpu], options: &GenerateOptio
     };
     for gpu in gpus {
         edits.devices.extend(gpu.nodes.iter().cloned());
-        edits.links.extend(gpu.links.iter().cloned());
     }
     edits.additional_gids = plan::gids(&edits.devices);
     Device {

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::NixPath;
+use nix::errno::Errno;
 
 /// `MOUNT_ATTR_*` of linux/mount.h.
 pub(super) const RDONLY: u64 = 0x1;
@@ -422,8 +423,12 @@ struct CapData {
 pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
     for capability in 0..64 {
         if keep >> capability & 1 == 0 {
-            // SAFETY: prctl(2) with numbers alone. EINVAL beyond the kernel's last one.
-            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            // SAFETY: prctl(2) with numbers alone.
+            let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            if done == -1 && Errno::last() == Errno::EINVAL {
+                // Beyond the kernel's last one.
+                break;
+            }
         }
     }
     // SAFETY: prctl(2) with numbers alone.
