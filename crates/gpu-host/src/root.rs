@@ -143,9 +143,9 @@ impl Root {
     /// Names in a directory, sorted, without `.` and `..`.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
         let path = path.as_ref();
-        let mut dir = Dir::from_fd(self.open_dir(path)?).map_err(|e| self.note(e, path))?;
+        let dir = Dir::from_fd(self.open_dir(path)?).map_err(|e| self.note(e, path))?;
         let mut names = Vec::new();
-        for entry in dir.iter() {
+        for entry in dir {
             let entry = entry.map_err(|e| self.note(e, path))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {

@@ -17,7 +17,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -229,41 +229,28 @@ impl Rootfs {
 
     fn make_dir_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
         // Mostly all of it is there.
-        if let Ok(found) = self.resolve_dir(path) {
-            return Ok(found);
+        match self.resolve_dir(path) {
+            Err(Errno::ENOENT) => {}
+            other => return other,
         }
-        let mut done = PathBuf::from("/");
-        let mut at = self.resolve_dir(&done)?;
-        for part in path.components() {
-            let name = match part {
-                Component::Normal(name) => name,
-                // Of a link's target. All before it is there by now, so the resolver can say
-                // where it leads; above the root there is only the root.
-                Component::ParentDir => OsStr::new(".."),
-                _ => continue,
-            };
-            let before = done.clone();
-            done.push(name);
-            let mut next = self.resolve_dir(&done);
-            if next.as_ref().is_err_and(|e| *e == Errno::ENOENT) {
-                may_make_in(at.as_fd())?;
-                match mkdirat(at.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) => {
-                        self.remember(at.as_fd(), name, true);
-                        next = self.resolve_dir(&done);
-                    }
-                    Err(Errno::EEXIST) => {
-                        let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
-                        let target = fcntl::readlinkat(at.as_fd(), name)?;
-                        self.make_dir_within(&before.join(target), links)?;
-                        next = self.resolve_dir(&done);
-                    }
-                    Err(e) => return Err(e),
-                }
+        let parent = path.parent().ok_or(Errno::ENOENT)?;
+        let dir = self.make_dir_within(parent, links)?;
+        let Some(name) = path.file_name() else {
+            // `..` of a link's target. All before it is there now, so the resolver can say where
+            // it leads; above the root there is only the root.
+            return self.resolve_dir(path);
+        };
+        may_make_in(dir.as_fd())?;
+        match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => self.remember(dir.as_fd(), name, true),
+            Err(Errno::EEXIST) => {
+                let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                let target = fcntl::readlinkat(dir.as_fd(), name)?;
+                self.make_dir_within(&parent.join(target), links)?;
             }
-            at = next?;
+            Err(e) => return Err(e),
         }
-        Ok(at)
+        self.resolve_dir(path)
     }
 
     /// The directory a path's last name is in, made where missing, and that name.
