@@ -244,6 +244,11 @@ impl Rootfs {
         match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => self.remember(dir.as_fd(), name, true),
             Err(Errno::EEXIST) => {
+                // It was there, and only the way to it was not: a missing directory and `..`.
+                match self.resolve_dir(path) {
+                    Err(Errno::ENOENT) => {}
+                    other => return other,
+                }
                 let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
                 let target = fcntl::readlinkat(dir.as_fd(), name)?;
                 self.make_dir_within(&parent.join(target), links)?;
