@@ -90,13 +90,18 @@ def commands(block):
         command = ""
 
 
+def quoted(command):
+    """For a shell."""
+    return "'" + command.replace("'", "'\\''") + "'"
+
+
 def script(page):
     """The page as a script, or None where nothing of it is run."""
     name = page.relative_to(TOP)
     lines, any_run = [], False
     for number, kind, argument, text in parts(page):
         if kind == "before":
-            lines.append(text)
+            lines.append(f"page_runs {name}:{number} 0 {quoted(text)}")
         elif kind == "run":
             any_run, codes = True, {}
             for clause in filter(None, (c.strip() for c in argument.split(", "))):
@@ -113,8 +118,7 @@ def script(page):
                     raise Trouble(f"{name}:{number}: no command begins with {beginning!r}")
             for command in said:
                 code = next((n for beginning, n in codes.items() if command.startswith(beginning)), "0")
-                quoted = "'" + command.replace("'", "'\\''") + "'"
-                lines.append(f"page_runs {name}:{number} {code} {quoted}")
+                lines.append(f"page_runs {name}:{number} {code} {quoted(command)}")
     return "\n".join(lines) + "\n" if any_run else None
 
 
