@@ -111,6 +111,9 @@ pub struct InstallArgs {
     /// Do not run a container at the end
     #[arg(long)]
     pub no_verify: bool,
+    /// This is an image that is being built: nothing is started, and no GPU looked for; its first boot does the rest
+    #[arg(long)]
+    pub image: bool,
     /// Change nothing; exits 2 if there is something to do
     #[arg(long)]
     pub dry_run: bool,

@@ -25,6 +25,7 @@ pub struct Host {
     /// Where in it the driver's user space lives.
     pub driver_root: PathBuf,
     user: Option<User>,
+    is_image: bool,
 }
 
 /// Whoever runs gpusetup on this host, where that is not root: what is set up then is theirs
@@ -123,8 +124,24 @@ impl Host {
         Ok(Self {
             user: User::running(&root),
             driver_root: driver_root.to_owned(),
+            is_image: false,
             root,
         })
+    }
+
+    /// The same as an image that is being built from within: its own engines do not run, and
+    /// the GPUs that may be seen are those of the machine that builds.
+    pub fn as_image(self) -> Self {
+        Self {
+            user: None,
+            is_image: true,
+            ..self
+        }
+    }
+
+    /// Whether its GPUs are another machine's.
+    pub fn is_image(&self) -> bool {
+        self.is_image
     }
 
     /// The same as that user sees it.
@@ -178,7 +195,7 @@ impl Host {
 
     /// Whether programs can be run: the root is this running host's own.
     pub fn is_live(&self) -> bool {
-        self.root.is_host()
+        self.root.is_host() && !self.is_image
     }
 
     /// A file's text; `None` where there is none.

@@ -103,7 +103,12 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         }
         _ => {}
     }
-    let host = Host::open(&common.root, &common.driver_root)?;
+    let mut host = Host::open(&common.root, &common.driver_root)?;
+    if let Command::Plan(args) | Command::Install(args) = command
+        && args.image
+    {
+        host = host.as_image();
+    }
     match command {
         Command::Detect | Command::Completions { .. } | Command::Man { .. } => {
             commands::detect::run(&host, common)

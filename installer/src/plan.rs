@@ -91,7 +91,7 @@ impl Plan {
             plan.changes.extend(described);
         } else {
             plan.warnings.push(
-                "no driver in this tree; the CDI spec is made at the first boot with one".into(),
+                "no driver is loaded here; the CDI spec is made at the first boot with one".into(),
             );
         }
         for engine in engines {
@@ -291,6 +291,9 @@ fn listed(names: &[String]) -> String {
 
 /// What the host has, through NVML where it runs here.
 pub fn inventory(host: &Host) -> Result<Inventory, Error> {
+    if host.is_image() {
+        return Ok(Inventory::default());
+    }
     let options = Options {
         driver_root: host.driver_root.clone(),
         ..Options::new(host.root().clone())

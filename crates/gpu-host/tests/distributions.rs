@@ -196,7 +196,7 @@ fn section(out: &mut String, row: &Row, instead: &str) {
     if row.configs != "/etc" {
         let _ = writeln!(out, "Configuration lives in {}.\n", row.configs);
     }
-    let _ = writeln!(out, "```\n{instead}```");
+    let _ = writeln!(out, "```text\n{instead}```");
 }
 
 fn tested(tested: Tested) -> &'static str {

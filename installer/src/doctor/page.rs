@@ -13,7 +13,8 @@ nothing found, 2 problems found.
 
 A message of docker, kubelet, containerd, Podman, CRI-O or nvidia-container-cli is explained by
 
-```
+<!-- run, journalctl -u docker -n 50 is echo 'could not select device driver \"\" with capabilities: [[gpu]]' -->
+```sh
 journalctl -u docker -n 50 | gpusetup doctor --explain
 ```
 
@@ -58,7 +59,7 @@ fn section(p: &Problem) -> String {
         plain(&p.fix)
     ));
     if let Some(command) = &p.command {
-        out.push_str(&format!("\n  ```\n  {command}\n  ```\n"));
+        out.push_str(&format!("\n  <!-- not run: it mends a host that has this problem -->\n  ```sh\n  {command}\n  ```\n"));
     }
     let source = match p.source.strip_prefix("docs/") {
         Some(page) => format!("[{page}]({page})"),
