@@ -1,6 +1,6 @@
 """What cargo-deb 3.8 has no words for, put into the control archive of a package that it made: fields of
 libraries and debug symbols, `shlibs` and `symbols` for who links with a library, md5sums. The files of the package
-stay as cargo-deb packed them."""
+stay as cargo-deb packed them, but for the copyright that it gives each: debug symbols have that of their package."""
 
 import hashlib
 import io
@@ -12,9 +12,12 @@ import tarfile
 MAGIC = b"!<arch>\n"
 
 
-def complete(path, fields, extra):
+def complete(path, fields, extra, documents_of=None):
     """`fields` replace those of that name; an empty one is left out. `extra` are control files and their text."""
     members = read(path)
+    if documents_of:
+        header, data = members["data.tar.xz"]
+        members["data.tar.xz"] = (header, with_documents_of(documents_of, os.path.basename(path).partition("_")[0], data))
     files = {}
     with tarfile.open(fileobj=io.BytesIO(members["control.tar.xz"][1])) as archive:
         for entry in archive:
@@ -39,6 +42,20 @@ def complete(path, fields, extra):
     header = members["control.tar.xz"][0]
     members["control.tar.xz"] = (header, lzma.compress(packed.getvalue()))
     write(path, members)
+
+
+def with_documents_of(package, name, data):
+    """A link in the place of the documents."""
+    place = f"./usr/share/doc/{name}"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as old, tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as new:
+        for entry in old:
+            if not f"{entry.name}/".startswith(f"{place}/"):
+                new.addfile(entry, old.extractfile(entry) if entry.isreg() else None)
+        link = tarfile.TarInfo(place)
+        link.type, link.linkname, link.mode, link.mtime = tarfile.SYMTYPE, package, 0o777, entry.mtime
+        new.addfile(link)
+    return lzma.compress(out.getvalue())
 
 
 def sums(data):

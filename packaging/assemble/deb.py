@@ -56,9 +56,9 @@ class Builder:
             "Build-Ids": " ".join(sorted(identities)),
         }
         return self.pack(f"{package.name}-dbgsym", f"debug symbols for {package.name}", manifest,
-                         [(self.debug_tree + f, f) for f in files], fields, {})
+                         [(self.debug_tree + f, f) for f in files], fields, {}, documents_of=package.name)
 
-    def pack(self, name, summary, manifest, assets, fields, extra):
+    def pack(self, name, summary, manifest, assets, fields, extra, documents_of=None):
         """Runs cargo-deb, and completes what it made. Returns its path."""
         crate = f"{self.stage}/../crates/{name}"
         os.makedirs(crate, exist_ok=True)
@@ -80,7 +80,7 @@ class Builder:
                         f"--manifest-path={crate}/Cargo.toml", f"--target={self.build.triple}",
                         f"--deb-version={self.build.version}", f"--output={path}"], check=True, env=env,
                        stdout=subprocess.DEVNULL)
-        control.complete(path, fields, extra)
+        control.complete(path, fields, extra, documents_of)
         return path
 
     def for_linking(self, package, libraries):
