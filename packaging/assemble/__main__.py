@@ -1,7 +1,5 @@
-"""assemble deb|rpm STAGE OUT VERSION EPOCH MACHINE [DEBUG]: the packages of one format.
-
-Without DEBUG the programs are first stripped, and their symbols go to STAGE.debug.
-"""
+"""assemble deb|rpm STAGE OUT VERSION EPOCH MACHINE: the packages of one format. Programs are stripped, and their
+symbols go to STAGE.debug."""
 
 import os
 import sys
@@ -19,6 +17,7 @@ def main(format, stage, out, version, epoch, machine):
     arch, triplet = MACHINES[machine][format]
     build = description.Build(
         format=format, upstream=version, revision="", epoch=int(epoch), arch=arch,
+        triple=f"{machine}-unknown-linux-gnu",
         libdir=f"/usr/lib/{triplet}" if triplet else "/usr/lib64",
         maintainer="", homepage="", license="",
     )

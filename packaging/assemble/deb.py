@@ -1,24 +1,14 @@
-"""Debian packages, from the staged files: a tree for dpkg-deb, with control files that dpkg-dev makes."""
+"""Debian packages by cargo-deb: for each of them a crate is generated, whose manifest names the staged files."""
 
-import gzip
-import hashlib
+import json
 import os
-import shutil
 import subprocess
 import tempfile
 
-from . import changelog, symbols
+from . import changelog, control, symbols
 from .description import relation
 
-FIELDS = {
-    "depends": "Depends",
-    "recommends": "Recommends",
-    "suggests": "Suggests",
-    "conflicts": "Conflicts",
-    "provides": "Provides",
-    "replaces": "Replaces",
-}
-SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+RELATIONS = ("depends", "recommends", "suggests", "conflicts", "provides", "replaces")
 
 
 class Builder:
@@ -28,137 +18,101 @@ class Builder:
 
     def make(self, package):
         """The package, and its debug symbols where it has programs. Returns their paths."""
-        with tempfile.TemporaryDirectory() as root:
-            copy(self.stage, root, package.files)
-            self.add_documents(package, root)
-            elf = [f for f in package.files if symbols.is_elf(self.stage + f)]
-            os.makedirs(f"{root}/DEBIAN", mode=0o755)
-            self.add_library_files(package, root)
-            depends = list(package.relations["depends"])
-            self.add_scripts(package, root)
-            self.write_control(package, root, depends + self.library_depends(package, root, elf))
-            made = [self.pack(root, package.name, self.architecture(package))]
+        elf = [f for f in package.files if symbols.is_elf(self.stage + f)]
+        libraries = [f for f in elf if f.startswith(self.build.libdir)]
+        manifest = {
+            "section": package.section,
+            "extended-description": package.description,
+            **{kind: ", ".join(debian_relation(r) for r in package.relations[kind]) for kind in RELATIONS},
+        }
+        manifest["depends"] = ", ".join(filter(None, [manifest["depends"], self.linked_with(package, elf)]))
+        scripts = f"{self.top}/packaging/scripts/{package.name}"
+        if os.path.exists(scripts):
+            manifest["maintainer-scripts"] = scripts
+        if os.path.exists(f"{scripts}/triggers"):
+            manifest["triggers-file"] = f"{scripts}/triggers"
+        assets = [(self.stage + f, f) for f in package.files]
+        overrides = f"{self.top}/packaging/lint/{package.name}.lintian-overrides"
+        if os.path.exists(overrides):
+            assets.append((overrides, f"/usr/share/lintian/overrides/{package.name}"))
+        fields = {
+            "Source": "" if package.name == "gpusetup" else "gpusetup",
+            "Multi-Arch": package.multi_arch or "",
+        }
+        if package.arch == "all":
+            fields["Architecture"] = "all"
+        made = [self.pack(package.name, package.summary, manifest, assets, fields, self.for_linking(package, libraries))]
         if elf:
             made.append(self.debug_symbols(package, [symbols.build_id(self.stage + f) for f in elf]))
         return made
 
-    def architecture(self, package):
-        return "all" if package.arch == "all" else self.build.arch
+    def debug_symbols(self, package, identities):
+        manifest = {"section": "debug", "depends": f"{package.name} (= {self.build.version})"}
+        files = ["/" + symbols.debug_file(i) for i in identities]
+        fields = {
+            "Source": "gpusetup",
+            "Multi-Arch": package.multi_arch or "",
+            "Auto-Built-Package": "debug-symbols",
+            "Build-Ids": " ".join(sorted(identities)),
+        }
+        return self.pack(f"{package.name}-dbgsym", f"debug symbols for {package.name}", manifest,
+                         [(self.debug_tree + f, f) for f in files], fields, {}, documents_of=package.name)
 
-    def add_documents(self, package, root):
-        doc = f"{root}/usr/share/doc/{package.name}"
-        os.makedirs(doc, exist_ok=True)
-        shutil.copy(f"{self.stage}/../documents/copyright", f"{doc}/copyright")
-        with open(f"{doc}/changelog.Debian.gz", "wb") as file:
-            text = changelog.debian(self.entries).encode()
-            file.write(gzip.compress(text, 9, mtime=0))
-        overrides = f"{self.top}/packaging/lint/{package.name}.lintian-overrides"
-        if os.path.exists(overrides):
-            os.makedirs(f"{root}/usr/share/lintian/overrides", exist_ok=True)
-            shutil.copy(overrides, f"{root}/usr/share/lintian/overrides/{package.name}")
+    def pack(self, name, summary, manifest, assets, fields, extra, documents_of=None):
+        """Runs cargo-deb, and completes what it made. Returns its path."""
+        crate = f"{self.stage}/../crates/{name}"
+        os.makedirs(crate, exist_ok=True)
+        write(f"{crate}/lib.rs", "")
+        write(f"{crate}/changelog", changelog.debian(self.entries))
+        assets = assets + [(os.path.abspath(f"{self.stage}/../documents/copyright"), f"/usr/share/doc/{name}/copyright")]
+        package = {"name": name, "version": "0.0.0", "edition": "2021", "description": summary, "homepage": self.build.homepage}
+        table = {"maintainer": self.build.maintainer, "changelog": "changelog", **manifest}
+        lines = ["# Made by packaging/build from packaging/packages.toml.", "[package]", *keys(package),
+                 "[lib]", 'path = "lib.rs"', "[workspace]", "[package.metadata.deb]", *keys(table),
+                 "preserve-symlinks = true", "assets = ["]
+        lines += [f"    [{json.dumps(source)}, {json.dumps(to[1:])}, \"{os.stat(source).st_mode & 0o777:o}\"],"
+                  for source, to in assets]
+        write(f"{crate}/Cargo.toml", "\n".join(lines + ["]", ""]))
+        path = f"{self.out}/{name}_{self.build.version}_{fields.get('Architecture', self.build.arch)}.deb"
+        # One thread: with more, what xz writes depends on how many.
+        env = dict(os.environ, SOURCE_DATE_EPOCH=str(self.build.epoch), XZ_OPT="--threads=1")
+        subprocess.run(["cargo", "deb", "--quiet", "--no-build", "--no-strip", "--offline", "--compress-system",
+                        f"--manifest-path={crate}/Cargo.toml", f"--target={self.build.triple}",
+                        f"--deb-version={self.build.version}", f"--output={path}"], check=True, env=env,
+                       stdout=subprocess.DEVNULL)
+        control.complete(path, fields, extra, documents_of)
+        return path
 
-    def add_library_files(self, package, root):
-        """For a shared library: which package programs linked with it need."""
-        libraries = [f for f in package.files if f.startswith(self.build.libdir) and symbols.is_elf(self.stage + f)]
+    def for_linking(self, package, libraries):
+        """Control files of a shared library: which package programs linked with it need."""
         if not libraries:
-            return
-        minimum = f"{package.name} (>= {self.build.upstream})"
+            return {}
         stem, major = os.path.basename(libraries[0]).split(".so.")
-        write(f"{root}/DEBIAN/shlibs", f"{stem} {major.split('.')[0]} {minimum}\n")
-        with source_tree(self.build, package) as tree:
-            subprocess.run(
-                ["dpkg-gensymbols", "-c4", f"-p{package.name}", f"-P{root}", f"-v{self.build.upstream}",
-                 f"-I{self.top}/packaging/library/{package.name}.symbols", f"-O{root}/DEBIAN/symbols"],
-                cwd=tree, check=True, stdout=subprocess.DEVNULL)
+        table = dpkg_dev("dpkg-gensymbols", "-c4", f"-p{package.name}", f"-v{self.build.upstream}", "-O",
+                         f"-I{self.top}/packaging/library/{package.name}.symbols",
+                         *[f"-e{self.stage}{f}" for f in libraries], build=self.build, package=package)
+        return {
+            "shlibs": f"{stem} {major.split('.')[0]} {package.name} (>= {self.build.upstream})\n",
+            "symbols": table,
+        }
 
-    def library_depends(self, package, root, elf):
+    def linked_with(self, package, elf):
+        """The packages of the libraries that the programs need."""
         dynamic = [f for f in elf if "INTERP" in symbols.run("readelf", "-lW", self.stage + f) or ".so" in f]
         if not dynamic:
-            return []
-        with source_tree(self.build, package) as tree:
-            found = symbols.run("env", "-C", tree, "dpkg-shlibdeps", "--warnings=0", "-O", f"-S{root}",
-                                *[f"-e{root}{f}" for f in dynamic])
-        for line in found.splitlines():
-            if line.startswith("shlibs:Depends="):
-                return [d.strip() for d in line.partition("=")[2].split(",")]
-        return []
+            return ""
+        found = dpkg_dev("dpkg-shlibdeps", "--warnings=0", "-O", *[f"-e{self.stage}{f}" for f in dynamic],
+                         build=self.build, package=package)
+        return "".join(line.partition("=")[2] for line in found.splitlines() if line.startswith("shlibs:Depends="))
 
-    def add_scripts(self, package, root):
-        """Maintainer scripts and triggers, as they stand in packaging/scripts/PACKAGE."""
-        source = f"{self.top}/packaging/scripts/{package.name}"
-        for name in SCRIPTS + ("triggers",):
-            if os.path.exists(f"{source}/{name}"):
-                shutil.copy(f"{source}/{name}", f"{root}/DEBIAN/{name}")
-                os.chmod(f"{root}/DEBIAN/{name}", 0o644 if name == "triggers" else 0o755)
 
-    def write_control(self, package, root, depends):
-        conffiles = [f for f in package.files if f.startswith("/etc/")]
-        if conffiles:
-            write(f"{root}/DEBIAN/conffiles", "".join(f + "\n" for f in conffiles))
-        fields = {
-            "Package": package.name,
-            "Source": "gpusetup",
-            "Version": self.build.version,
-            "Architecture": self.architecture(package),
-            "Multi-Arch": package.multi_arch,
-            "Maintainer": self.build.maintainer,
-            "Installed-Size": str(size(root)),
-            "Section": package.section,
-            "Priority": "optional",
-            "Homepage": self.build.homepage,
-        }
-        relations = dict(package.relations, depends=depends)
-        for kind, name in FIELDS.items():
-            fields[name] = ", ".join(debian_relation(r) for r in relations[kind])
-        if package.name == "gpusetup":
-            del fields["Source"]
-        body = [f" {line}" if line else " ." for line in package.description.splitlines()]
-        fields["Description"] = "\n".join([package.summary] + body)
-        write_fields(root, fields)
-
-    def debug_symbols(self, package, identities):
-        with tempfile.TemporaryDirectory() as root:
-            copy(self.debug_tree, root, ["/" + symbols.debug_file(i) for i in identities])
-            name = f"{package.name}-dbgsym"
-            os.makedirs(f"{root}/usr/share/doc")
-            os.symlink(package.name, f"{root}/usr/share/doc/{name}")
-            os.makedirs(f"{root}/DEBIAN", mode=0o755)
-            write_fields(root, {
-                "Package": name,
-                "Source": "gpusetup",
-                "Version": self.build.version,
-                "Auto-Built-Package": "debug-symbols",
-                "Architecture": self.build.arch,
-                "Multi-Arch": package.multi_arch,
-                "Maintainer": self.build.maintainer,
-                "Installed-Size": str(size(root)),
-                "Depends": f"{package.name} (= {self.build.version})",
-                "Section": "debug",
-                "Priority": "optional",
-                "Description": f"debug symbols for {package.name}",
-                "Build-Ids": " ".join(sorted(identities)),
-            })
-            return self.pack(root, name, self.build.arch)
-
-    def pack(self, root, name, arch):
-        sums = []
-        for directory, names, files in os.walk(root):
-            names.sort()
-            if directory.startswith(f"{root}/DEBIAN"):
-                continue
-            for file in files:
-                path = os.path.join(directory, file)
-                if not os.path.islink(path):
-                    sums.append((os.path.relpath(path, root), hashlib.md5(read(path)).hexdigest()))
-        write(f"{root}/DEBIAN/md5sums", "".join(f"{s}  {p}\n" for p, s in sorted(sums)))
-        settle(root, self.build.epoch)
-        path = f"{self.out}/{name}_{self.build.version}_{arch}.deb"
-        # xz: older releases cannot read zstd, which is what Ubuntu's dpkg-deb makes unless told.
-        # One thread: with more, what xz writes depends on how many.
-        env = dict(os.environ, SOURCE_DATE_EPOCH=str(self.build.epoch), DPKG_DEB_THREADS_MAX="1")
-        subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, path], check=True,
-                       stdout=subprocess.DEVNULL, env=env)
-        return path
+def dpkg_dev(*command, build, package):
+    """Its output, run beside a debian/control that it wants to see."""
+    with tempfile.TemporaryDirectory() as tree:
+        os.mkdir(f"{tree}/debian")
+        write(f"{tree}/debian/control",
+              f"Source: gpusetup\nMaintainer: {build.maintainer}\n\nPackage: {package.name}\nArchitecture: any\n")
+        return symbols.run("env", "-C", tree, *command)
 
 
 def debian_relation(text):
@@ -169,51 +123,11 @@ def debian_relation(text):
     return f"{name} ({ {'<': '<<', '>': '>>'}.get(operator, operator) } {version})"
 
 
-def copy(source, root, files):
-    for file in files:
-        os.makedirs(os.path.dirname(root + file), exist_ok=True)
-        shutil.copy2(source + file, root + file, follow_symlinks=False)
-
-
-def settle(root, epoch):
-    """Modes and times as if made by nobody in particular."""
-    for directory, names, files in os.walk(root, topdown=False):
-        for name in files + names:
-            path = os.path.join(directory, name)
-            os.utime(path, (epoch, epoch), follow_symlinks=False)
-        os.chmod(directory, 0o755)
-    os.utime(root, (epoch, epoch))
-
-
-def size(root):
-    """Installed-Size as Debian policy 5.6.20 counts it: KiB, a directory or a link is one."""
-    total = 0
-    for directory, names, files in os.walk(root):
-        total += len(names)
-        for name in files:
-            status = os.lstat(os.path.join(directory, name))
-            total += 1 if os.path.islink(os.path.join(directory, name)) else -(-status.st_size // 1024)
-    return total
-
-
-def source_tree(build, package):
-    """What dpkg-dev's tools want to stand in."""
-    tree = tempfile.TemporaryDirectory()
-    os.mkdir(f"{tree.name}/debian")
-    write(f"{tree.name}/debian/control",
-          f"Source: gpusetup\nMaintainer: {build.maintainer}\n\nPackage: {package.name}\nArchitecture: any\n")
-    return tree
-
-
-def write_fields(root, fields):
-    write(f"{root}/DEBIAN/control", "".join(f"{k}: {v}\n" for k, v in fields.items() if v))
+def keys(table):
+    """As TOML, whose strings are JSON's."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if value]
 
 
 def write(path, text):
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def read(path):
-    with open(path, "rb") as file:
-        return file.read()

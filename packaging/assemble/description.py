@@ -33,6 +33,7 @@ class Build:
     revision: str
     epoch: int
     arch: str
+    triple: str
     libdir: str
     maintainer: str
     homepage: str

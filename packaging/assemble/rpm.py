@@ -29,8 +29,6 @@ SCRIPTS = {
 TRIGGERS = {
     "rpm-filetriggerin": "filetriggerin",
     "rpm-filetriggerpostun": "filetriggerpostun",
-    "rpm-transfiletriggerin": "transfiletriggerin",
-    "rpm-transfiletriggerpostun": "transfiletriggerpostun",
 }
 # Directories that the distributions' own packages have; any other is ours too, and goes with us.
 NOT_OURS = {
