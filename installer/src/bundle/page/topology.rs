@@ -1,0 +1,230 @@
+//! The drawing: a NUMA node a box, in it the tree of PCI; `NVLink`s at the right.
+//!
+//! It goes downwards, so that a telephone shows it as well as a desk does.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+
+use crate::bundle::topology::{Device, Kind, Link, Topology};
+
+const WIDTH: usize = 360;
+const ROW: usize = 34;
+const PORT: usize = 20;
+const HEAD: usize = 26;
+const GAP: usize = 10;
+/// Where the links stand.
+const RIGHT: usize = 286;
+/// Between two of them.
+const LANE: usize = 9;
+const LANES: usize = 7;
+
+/// One line of the drawing.
+struct Row<'a> {
+    y: usize,
+    depth: usize,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    /// A host bridge or a port.
+    Port(&'a str),
+    Device(&'a Device),
+}
+
+/// A box.
+struct Node {
+    title: String,
+    y: usize,
+    height: usize,
+}
+
+struct Drawing<'a> {
+    nodes: Vec<Node>,
+    rows: Vec<Row<'a>>,
+    height: usize,
+}
+
+pub(super) fn section(topology: &Topology) -> Markup {
+    html! {
+        section #topology aria-labelledby="topology-title" {
+            h2 #topology-title { "Topology" }
+            @if topology.devices.is_empty() {
+                p { "No GPU of NVIDIA is on PCI here." }
+            } @else {
+                (svg(topology))
+                (words(topology))
+            }
+        }
+    }
+}
+
+fn svg(topology: &Topology) -> Markup {
+    let drawing = layout(&topology.devices);
+    let view = format!("0 0 {WIDTH} {}", drawing.height);
+    html! {
+        svg viewBox=(view) role="img" aria-labelledby="drawing-title" {
+            title #drawing-title { "NUMA nodes, PCI ports, and what is below them; the list after it says the same" }
+            @for node in &drawing.nodes {
+                rect.node x="1" y=(node.y) width=(WIDTH - 2) height=(node.height) rx="6" {}
+                text.small x="12" y=(node.y + 17) { (node.title) }
+            }
+            @for row in &drawing.rows { (line(row)) }
+            (links(&drawing, &topology.links))
+        }
+    }
+}
+
+fn layout(devices: &[Device]) -> Drawing<'_> {
+    let mut drawing = Drawing {
+        nodes: Vec::new(),
+        rows: Vec::new(),
+        height: 1,
+    };
+    let mut y = 1;
+    for same in devices.chunk_by(|a, b| a.numa == b.numa) {
+        let top = y;
+        y += HEAD;
+        let mut above: &[String] = &[];
+        for device in same {
+            let shared = above
+                .iter()
+                .zip(&device.above)
+                .take_while(|(a, b)| a == b)
+                .count();
+            for (depth, port) in device.above.iter().enumerate().skip(shared) {
+                drawing.rows.push(Row {
+                    y,
+                    depth,
+                    what: What::Port(port),
+                });
+                y += PORT;
+            }
+            above = &device.above;
+            let depth = above.len();
+            drawing.rows.push(Row {
+                y,
+                depth,
+                what: What::Device(device),
+            });
+            y += ROW;
+        }
+        let title = match same[0].numa {
+            Some(n) => format!("NUMA node {n}"),
+            None => "PCI, no NUMA node named".into(),
+        };
+        y += 6;
+        drawing.nodes.push(Node {
+            title,
+            y: top,
+            height: y - top,
+        });
+        y += GAP;
+    }
+    drawing.height = y - GAP + 1;
+    drawing
+}
+
+fn line(row: &Row<'_>) -> Markup {
+    // Deep trees stay within the drawing.
+    let x = 18 + row.depth.min(5) * 14;
+    let y = row.y;
+    match row.what {
+        What::Port(name) => html! {
+            @if row.depth > 0 { path.wire d=(format!("M{} {y}v10h8", x - 10)) {} }
+            text.small x=(x) y=(y + 14) { (name) }
+        },
+        What::Device(device) => html! {
+            path.wire d=(format!("M{} {y}v14h8", x - 10)) {}
+            rect class=(class(device.kind)) x=(x) y=(y + 4) width="4" height=(ROW - 8) rx="2" {}
+            text x=(x + 10) y=(y + 15) { (title(device)) }
+            text.small x=(x + 10) y=(y + 28) {
+                (device.address) @if let Some(speed) = &device.speed { " · " (speed) }
+            }
+        },
+    }
+}
+
+fn class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Gpu => "gpu",
+        Kind::Switch => "switch",
+        Kind::Network => "network",
+    }
+}
+
+fn title(device: &Device) -> String {
+    match (device.kind, device.index) {
+        (Kind::Gpu, Some(index)) => {
+            format!("GPU {index} {}", device.name.as_deref().unwrap_or_default())
+        }
+        (Kind::Gpu, None) => "GPU without NVIDIA's driver".into(),
+        (Kind::Switch, _) => "NVSwitch".into(),
+        (Kind::Network, _) => {
+            format!(
+                "Network, {}",
+                device.driver.as_deref().unwrap_or("no driver")
+            )
+        }
+    }
+}
+
+/// A lane for each pair of ends; past the last lane the list below has them.
+fn links(drawing: &Drawing<'_>, links: &[Link]) -> Markup {
+    let place = |address: &str| {
+        drawing.rows.iter().find_map(|row| match row.what {
+            What::Device(d) if d.address == address => Some(row.y + 15),
+            _ => None,
+        })
+    };
+    let mut drawn: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for link in links {
+        let ends = place(&link.from).zip(link.to.as_deref().and_then(place));
+        drawn.extend(ends.map(|(a, b)| (a.min(b), a.max(b))));
+    }
+    // All that only lead to a switch which is not drawn meet in one bar.
+    let apart: Vec<usize> = links
+        .iter()
+        .filter(|l| l.to.as_deref().and_then(place).is_none())
+        .filter_map(|l| place(&l.from))
+        .collect();
+    let bar = apart.iter().min().zip(apart.iter().max());
+    html! {
+        @for (lane, (from, to)) in drawn.iter().take(LANES).enumerate() {
+            path.nvlink d=(format!("M{RIGHT} {from}h{w}V{to}h-{w}", w = 6 + lane * LANE)) {}
+        }
+        @if let Some((from, to)) = bar {
+            path.nvlink d=(format!("M{x} {from}V{to}", x = RIGHT + 20)) {}
+            @for y in &apart { path.nvlink d=(format!("M{RIGHT} {y}h20")) {} }
+            text.small x=(RIGHT + 26) y=((from + to) / 2 + 4) { "NVSwitch" }
+        }
+    }
+}
+
+/// The same for whoever sees no drawing, and the numbers of links.
+fn words(topology: &Topology) -> Markup {
+    html! {
+        details {
+            summary { "The same in words" }
+            ul {
+                @for device in &topology.devices {
+                    li {
+                        (title(device)) " at " (device.address)
+                        @if let Some(numa) = device.numa { ", NUMA node " (numa) }
+                        @if let Some(speed) = &device.speed { ", PCIe " (speed) }
+                        @if !device.above.is_empty() { ", below " (device.above.join(" › ")) }
+                    }
+                }
+                @for link in &topology.links {
+                    li {
+                        (link.count) " NVLinks from " (link.from) " to "
+                        (link.to.as_deref().unwrap_or("a switch"))
+                    }
+                }
+            }
+        }
+        @if topology.links.is_empty() {
+            p.quiet { "NVML tells of no NVLink that is up, or could not be asked." }
+        }
+    }
+}
