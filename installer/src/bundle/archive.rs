@@ -39,10 +39,13 @@ pub fn pack(bundle: &Masked<Bundle>, directory: &str) -> io::Result<Vec<u8>> {
         add(name.into(), &pretty(&value)?)?;
     }
     for file in &bundle.files {
-        add(format!("files/{}", plain(&file.name)), file.text.as_bytes())?;
+        add(
+            format!("files/{}", plain(&file.name)),
+            file.content.as_bytes(),
+        )?;
     }
     for log in &bundle.logs {
-        add(format!("logs/{}", plain(&log.name)), log.text.as_bytes())?;
+        add(format!("logs/{}", plain(&log.name)), log.content.as_bytes())?;
     }
     let mut packed = tar.into_inner()?;
     packed.flush()?;

@@ -204,7 +204,7 @@ fn end(name: &str, mut text: String) -> Text {
     }
     Text {
         name: name.to_owned(),
-        text,
+        content: text,
         cut,
     }
 }
@@ -225,7 +225,7 @@ fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Optio
     match read() {
         Ok((bytes, cut)) => Some(Text {
             name: path.to_string_lossy().into_owned(),
-            text: whole_lines(&String::from_utf8_lossy(&bytes), cut, tail),
+            content: whole_lines(&String::from_utf8_lossy(&bytes), cut, tail),
             cut,
         }),
         Err(e) if e.kind() == ErrorKind::NotFound => None,

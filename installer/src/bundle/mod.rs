@@ -78,7 +78,7 @@ pub struct Text {
     /// Path on the host, or the name of a log.
     pub name: String,
     /// What it says.
-    pub text: String,
+    pub content: String,
     /// Where it is not all of it.
     pub cut: bool,
 }

@@ -193,7 +193,7 @@ fn lines(text: &str) -> String {
         continued = is_environment && trimmed.ends_with('\\');
         if trimmed.starts_with('[') {
             let name = trimmed.trim_matches(['[', ']']);
-            in_headers = name.ends_with(".header") || name.ends_with(".auth");
+            in_headers = matches!(name.rsplit('.').next(), Some("header" | "auth"));
         }
         let end = if line.ends_with('\n') { "\n" } else { "" };
         match trimmed.split_once(['=', ':']) {

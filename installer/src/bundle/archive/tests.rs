@@ -254,6 +254,6 @@ fn of_a_long_log_the_end_is_there() {
     let host = Host::open(dir.path(), Path::new("/")).unwrap();
     let bundle = Masked::of(&collect::collect(&host)).unwrap();
     let log = &bundle.logs[0];
-    assert!(log.cut && log.text.ends_with("line 39999\n") && !log.text.contains("first"));
-    assert!(log.text.starts_with("line "), "{}", &log.text[..20]);
+    assert!(log.cut && log.content.ends_with("line 39999\n") && !log.content.contains("first"));
+    assert!(log.content.starts_with("line "), "{}", &log.content[..20]);
 }

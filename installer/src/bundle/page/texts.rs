@@ -17,9 +17,9 @@ pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
                 details {
                     summary {
                         code { (text.name) } " "
-                        span.quiet { (text.text.lines().count()) " lines" @if text.cut { ", not all" } }
+                        span.quiet { (text.content.lines().count()) " lines" @if text.cut { ", not all" } }
                     }
-                    pre tabindex="0" { (part(&text.text, is_log)) }
+                    pre tabindex="0" { (part(&text.content, is_log)) }
                 }
             }
         }
