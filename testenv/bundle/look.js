@@ -31,6 +31,10 @@ const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
       const url = "file://" + path.resolve(page_file);
       await page.goto(url, { waitUntil: "networkidle0" });
       await page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
+      if (name === "light-1280") {
+        const clip = { x: 140, y: 0, width: 1000, height: 1250 };
+        await page.screenshot({ path: path.join(pictures, "docs.png"), clip });
+      }
       check(`${name}: nothing asked for but the page`, asked.filter((u) => u !== url && !u.startsWith("data:")));
 
       await page.setJavaScriptEnabled(true);

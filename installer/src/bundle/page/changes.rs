@@ -18,15 +18,23 @@ pub(super) fn section(changes: &[Done]) -> Markup {
                 p.quiet { "By the time each file was last written, the latest last." }
             }
             ol.timeline {
-                @for change in changes {
-                    li { (entry(change)) }
+                // A host has hundreds of device nodes, and a link for each.
+                @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
+                    li { (entry(same)) }
                 }
             }
         }
     }
 }
 
-fn entry(change: &Done) -> Markup {
+fn state(change: &Done) -> (Option<&str>, Now, bool) {
+    (change.written.as_deref(), change.now, change.unfinished)
+}
+
+/// One change, or some of one kind.
+fn entry(same: &[Done]) -> Markup {
+    let change = &same[0];
+    let more = same.len() - 1;
     html! {
         p {
             @if let Some(written) = &change.written {
@@ -40,11 +48,12 @@ fn entry(change: &Done) -> Markup {
             }
             @if change.unfinished { " " span.warn { "of a run that has not ended" } }
         }
-        h3 { code { (change.path) } }
+        h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
         p { (change.why) }
-        details {
+        // What somebody had before is what a reader looks for; what is ours as a whole is long.
+        details open[change.before.is_some()] {
             summary { "What changed" span.sr { " in " (change.path) } }
-            (diff(change))
+            @for change in same { (diff(change)) }
         }
     }
 }

@@ -15,8 +15,8 @@ pub(super) fn section(bundle: &Bundle) -> Markup {
                 p { "It could not be looked at; see what was not read, below." }
             } @else {
                 dl {
-                    @for (label, value) in facts(host) {
-                        div { dt { (label) } dd { (value) } }
+                    @for same in facts(host).chunk_by(|_, b| b.0.is_empty()) {
+                        div { dt { (same[0].0) } @for (_, value) in same { dd { (value) } } }
                     }
                 }
                 (engines(host))

@@ -36,8 +36,8 @@ pub fn html(bundle: &Bundle) -> String {
                     }
                     nav aria-label="Sections" {
                         a href="#host" { "Host" }
-                        a href="#topology" { "Topology" }
                         a href="#doctor" { "Problems " span.count { (problems) } }
+                        a href="#topology" { "Topology" }
                         a href="#changes" { "Changes " span.count { (bundle.changes.len()) } }
                         a href="#files" { "Files " span.count { (bundle.files.len()) } }
                         a href="#logs" { "Logs " span.count { (bundle.logs.len()) } }
@@ -45,8 +45,8 @@ pub fn html(bundle: &Bundle) -> String {
                 }
                 main {
                     (host::section(bundle))
-                    (topology::section(&bundle.topology))
                     (doctor::section(&bundle.doctor))
+                    (topology::section(&bundle.topology))
                     (changes::section(&bundle.changes))
                     (texts::section("files", "Files", &bundle.files))
                     (texts::section("logs", "Logs", &bundle.logs))

@@ -228,3 +228,52 @@ fn words(topology: &Topology) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu(n: u32) -> Device {
+        Device {
+            address: format!("0000:{n:02x}:00.0"),
+            kind: Kind::Gpu,
+            index: Some(n),
+            name: Some("NVIDIA H100 80GB HBM3".into()),
+            numa: Some(n / 4),
+            above: vec![format!("pci0000:{n:02x}"), format!("0000:{n:02x}:01.0")],
+            driver: Some("nvidia".into()),
+            speed: Some("32.0 GT/s × 16".into()),
+        }
+    }
+
+    fn link(from: u32, to: Option<u32>) -> Link {
+        Link {
+            from: gpu(from).address,
+            to: to.map(|n| gpu(n).address),
+            count: 4,
+        }
+    }
+
+    #[test]
+    fn eight_gpus_on_switches_of_their_own_meet_in_one_bar() {
+        let topology = Topology {
+            devices: (0..8).map(gpu).collect(),
+            links: (0..8).map(|n| link(n, None)).collect(),
+        };
+        let page = section(&topology).into_string();
+        // One for each GPU, and the bar.
+        assert_eq!(page.matches("class=\"nvlink\"").count(), 9);
+        assert_eq!(page.matches("class=\"node\"").count(), 2);
+        assert!(page.contains("4 NVLinks from 0000:03:00.0 to a switch"));
+    }
+
+    #[test]
+    fn a_pair_is_drawn_once_though_both_ends_tell_of_it() {
+        let topology = Topology {
+            devices: (0..2).map(gpu).collect(),
+            links: vec![link(0, Some(1)), link(1, Some(0))],
+        };
+        let page = section(&topology).into_string();
+        assert_eq!(page.matches("class=\"nvlink\"").count(), 1);
+    }
+}
