@@ -55,15 +55,12 @@ fn facts(host: &Value) -> Vec<(&'static str, String)> {
         ),
     }
     add("Mismatch", text(host, "driver_mismatch"));
-    let gpus: Vec<String> = list(host, "gpus").iter().map(gpu).collect();
-    add(
-        "GPUs",
-        &if gpus.is_empty() {
-            "none".into()
-        } else {
-            gpus.join("; ")
-        },
-    );
+    if list(host, "gpus").is_empty() {
+        add("GPUs", "none");
+    }
+    for (n, found) in list(host, "gpus").iter().enumerate() {
+        add(if n == 0 { "GPUs" } else { "" }, &gpu(found));
+    }
     facts
 }
 

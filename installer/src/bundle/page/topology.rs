@@ -14,14 +14,16 @@ const PORT: usize = 20;
 const HEAD: usize = 26;
 const GAP: usize = 10;
 /// Where the links stand.
-const RIGHT: usize = 286;
+const RIGHT: usize = 272;
 /// Between two of them.
 const LANE: usize = 9;
-const LANES: usize = 7;
+const LANES: usize = 8;
 
 /// One line of the drawing.
 struct Row<'a> {
     y: usize,
+    /// Where its wire begins: at the port above, or at the device before it.
+    from: usize,
     depth: usize,
     what: What<'a>,
 }
@@ -87,24 +89,24 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
         y += HEAD;
         let mut above: &[String] = &[];
         for device in same {
-            let shared = above
-                .iter()
-                .zip(&device.above)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let pairs = above.iter().zip(&device.above);
+            let shared = pairs.take_while(|(a, b)| a == b).count();
+            let is_beside = y > top + HEAD && above == device.above;
             for (depth, port) in device.above.iter().enumerate().skip(shared) {
+                let what = What::Port(port);
                 drawing.rows.push(Row {
                     y,
+                    from: y,
                     depth,
-                    what: What::Port(port),
+                    what,
                 });
                 y += PORT;
             }
             above = &device.above;
-            let depth = above.len();
             drawing.rows.push(Row {
                 y,
-                depth,
+                from: if is_beside { y - ROW + 14 } else { y },
+                depth: above.len(),
                 what: What::Device(device),
             });
             y += ROW;
@@ -135,7 +137,7 @@ fn line(row: &Row<'_>) -> Markup {
             text.small x=(x) y=(y + 14) { (name) }
         },
         What::Device(device) => html! {
-            path.wire d=(format!("M{} {y}v14h8", x - 10)) {}
+            path.wire d=(format!("M{} {}V{}h8", x - 10, row.from, y + 14)) {}
             rect class=(class(device.kind)) x=(x) y=(y + 4) width="4" height=(ROW - 8) rx="2" {}
             text x=(x + 10) y=(y + 15) { (title(device)) }
             text.small x=(x + 10) y=(y + 28) {
