@@ -353,4 +353,32 @@ mod tests {
             assert_eq!(mask(text), text);
         }
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Half a file, a binary, whatever: no panic, and a second mask finds nothing more.
+        #[test]
+        fn any_text_can_be_masked(text in r#"([a-z]{0,6}|password|token|Environment=|://|@|"|'|\[|\]|\{|=|: |\n|\\\\|-----BEGIN PRIVATE KEY-----|«|\PC){0,40}"#) {
+            let masked = mask(&text);
+            prop_assert_eq!(mask(&masked), masked);
+        }
+
+        /// Whatever a password is made of, it goes from where passwords usually stand.
+        #[test]
+        fn any_password_goes(secret in "[A-Za-z0-9!#$%*+,.:;=?^_~/-]{8,24}") {
+            for text in [
+                format!("{{\"password\": \"{secret}\"}}"),
+                format!("password = '{secret}'\n"),
+                format!("  password: {secret}\n"),
+                format!("http://user:{secret}@proxy:3128/"),
+                format!("Environment=\"X={secret}\"\n"),
+                format!("Environment=X={secret}\n"),
+            ] {
+                prop_assert!(!mask(&text).contains(&secret), "{} of {}", mask(&text), text);
+            }
+        }
+    }
 }
