@@ -61,6 +61,8 @@ pub enum Command {
     Undo(UndoArgs),
     /// End a run that died: put back what it did; install and undo do this by themselves
     Recover,
+    /// A support archive: facts, configuration with secrets masked, logs, one readable HTML page
+    Bundle(BundleArgs),
     /// The CDI spec
     #[command(subcommand)]
     Cdi(Cdi),
@@ -145,6 +147,14 @@ pub struct DoctorArgs {
     /// Read what a program says from standard input (a log, an error), and tell cause and fix
     #[arg(long, conflicts_with = "fix")]
     pub explain: bool,
+}
+
+/// Flags of bundle.
+#[derive(Args, Clone, Debug)]
+pub struct BundleArgs {
+    /// File to write; `-` is standard output. By default gpusetup-bundle-TIME.tar.gz, here
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Flags of undo.

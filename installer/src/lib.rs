@@ -9,6 +9,7 @@
 
 mod apply;
 mod attributes;
+mod bundle;
 mod change;
 mod cli;
 mod commands;
@@ -119,6 +120,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Doctor(args) => commands::doctor::run(&host, common, args),
+        Command::Bundle(args) => commands::bundle::run(&host, common, args),
         Command::Cdi(command) => commands::cdi::run(&host, common, command),
         Command::Config(command) => commands::config::run(&host, common, command),
         Command::System(command) => commands::system::run(&host, common, command),

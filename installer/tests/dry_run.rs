@@ -38,6 +38,7 @@ const LOOKS: &[&[&str]] = &[
     &["cdi", "check"],
     &["doctor"],
     &["doctor", "--json"],
+    &["bundle", "--output", "-"],
 ];
 
 /// A host with a driver and GPUs, so that there is much to look at.

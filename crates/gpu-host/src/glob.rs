@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::root::Root;
 
 /// Paths that fit, in order of names. A path without a pattern is itself if it is there.
-pub(crate) fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
+pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.components() {
         let Component::Normal(part) = part else {

@@ -18,7 +18,7 @@ mod firmware;
 pub mod freshness;
 #[doc(hidden)]
 pub mod fuzzing;
-mod glob;
+pub mod glob;
 pub mod init;
 pub mod inventory;
 pub mod kernel;
@@ -26,6 +26,8 @@ pub mod ldcache;
 mod mig;
 pub mod mismatch;
 mod nodes;
+#[cfg(feature = "nvml")]
+pub mod nvlink;
 #[cfg(feature = "nvml")]
 #[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
 mod nvml;

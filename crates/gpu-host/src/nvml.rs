@@ -3,24 +3,19 @@
 //! The one module of this crate with unsafe: nvml-wrapper 0.13 has no call for the
 //! instance ids of a MIG device, so two functions of NVML are called by hand.
 
+use std::ffi::OsStr;
+
 use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
-use crate::inventory::{Driver, FileKind, Gpu, MigDevice, PciAddress};
+use crate::inventory::{Driver, DriverFile, FileKind, Gpu, MigDevice, PciAddress};
 use crate::mig::Caps;
 use crate::nodes::Dev;
 
 type Found = (Vec<Gpu>, Option<(u32, u32)>);
 
 pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Found, NvmlError> {
-    let library = driver
-        .files
-        .iter()
-        .find(|f| f.kind == FileKind::Library && f.soname.as_deref() == Some("libnvidia-ml.so.1"))
-        .ok_or(NvmlError::NotFound)?;
-    let nvml = Nvml::builder()
-        .lib_path(library.host_path.as_os_str())
-        .init()?;
+    let nvml = Nvml::builder().lib_path(library(driver)?).init()?;
     let cuda = nvml.sys_cuda_driver_version().ok().and_then(|v| {
         Some((
             u32::try_from(v / 1000).ok()?,
@@ -32,6 +27,15 @@ pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Found, NvmlError> {
         found.push(gpu(dev, &nvml, index)?);
     }
     Ok((found, cuda))
+}
+
+/// NVML of that driver.
+pub(crate) fn library(driver: &Driver) -> Result<&OsStr, NvmlError> {
+    let is_nvml = |f: &&DriverFile| {
+        f.kind == FileKind::Library && f.soname.as_deref() == Some("libnvidia-ml.so.1")
+    };
+    let found = driver.files.iter().find(is_nvml);
+    Ok(found.ok_or(NvmlError::NotFound)?.host_path.as_os_str())
 }
 
 fn gpu(dev: &Dev<'_>, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {

@@ -8,7 +8,7 @@ use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::cli::Common;
-use crate::engines::{self, Engine, NEEDS_SPEC, Wanted};
+use crate::engines::{self, Engine, Engines, NEEDS_SPEC, Wanted};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
@@ -16,6 +16,25 @@ use crate::plan;
 use crate::report;
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+    let (inventory, engines, foreign) = found(host)?;
+    if common.json {
+        report::result(&format!(
+            "{}\n",
+            document(host, &inventory, &engines, &foreign)
+        ));
+    } else {
+        report::result(&text(host, &inventory, &engines, &foreign));
+    }
+    Ok(0)
+}
+
+/// What `--json` prints, for a support bundle.
+pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
+    let (inventory, engines, foreign) = found(host)?;
+    Ok(document(host, &inventory, &engines, &foreign))
+}
+
+fn found(host: &Host) -> Result<(Inventory, Engines, Foreign), Error> {
     let inventory = plan::inventory(host)?;
     let mut engines = engines::detect(host);
     let foreign = Foreign::find(host);
@@ -41,15 +60,7 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
             .notes
             .retain(|note| !(facts.configured && note == NEEDS_SPEC));
     }
-    if common.json {
-        report::result(&format!(
-            "{}\n",
-            document(host, &inventory, &engines, &foreign)
-        ));
-    } else {
-        report::result(&text(host, &inventory, &engines, &foreign));
-    }
-    Ok(0)
+    Ok((inventory, engines, foreign))
 }
 
 /// Whether what describes the GPUs stands: ours, or what was left to another tool.

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bundle;
 pub mod cdi;
 mod cdi_generate;
 mod cdi_transform;

@@ -1,0 +1,249 @@
+//! Reads what goes into a bundle. Writes nothing; what cannot be read is noted, and no failure.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use gpu_host::glob;
+use serde::Deserialize;
+
+use super::{Bundle, Done, Now, Text, topology};
+use crate::change::Change;
+use crate::commands::detect;
+use crate::doctor::{self, show};
+use crate::host::Host;
+use crate::journal::Journal;
+use crate::plan;
+use crate::receipt::Record;
+
+/// Of a file or a log that much at most: of a log the end, of a file the beginning.
+const LIMIT: u64 = 128 << 10;
+/// Lines of a unit's journal.
+const LINES: &str = "300";
+/// A journal on a slow disk answers late.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What of the kernel's log is of interest.
+const KERNEL: &str = "NVRM|nvidia|Xid|nouveau|IOMMU|AER|out of memory";
+
+/// The table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Sources {
+    unit_dirs: Vec<PathBuf>,
+    units: Vec<String>,
+    files: Vec<PathBuf>,
+    logs: Vec<PathBuf>,
+}
+
+/// Looks at the host. Not masked yet.
+pub fn collect(host: &Host) -> Bundle {
+    let sources: Sources =
+        toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole");
+    let mut unread = Vec::new();
+    let inventory = plan::inventory(host)
+        .map_err(|e| unread.push(format!("GPUs: {e}")))
+        .ok();
+    let detected = detect::document_of(host)
+        .map_err(|e| unread.push(format!("engines: {e}")))
+        .unwrap_or_default();
+    let topology = if host.is_live() {
+        topology::find_live(host.root(), inventory.as_ref())
+    } else {
+        topology::find(host.root(), inventory.as_ref())
+    };
+    let mut bundle = Bundle {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION").into(),
+        made: time(SystemTime::now()),
+        host: detected,
+        topology,
+        changes: changes(host, &mut unread),
+        doctor: show::document(&doctor::examine(host), false, &[]),
+        files: files(host, &sources, &mut unread),
+        logs: logs(host, &sources, &mut unread),
+        unread,
+    };
+    bundle
+        .unread
+        .extend(host.root().trouble().map(str::to_owned));
+    bundle.unread.sort();
+    bundle.unread.dedup();
+    bundle
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
+    let mut done = Vec::new();
+    let mut add = |changes: Vec<Change>, unfinished: bool| {
+        for change in changes {
+            done.push(Done {
+                now: now(host, &change.path, change.after.as_deref()),
+                written: written(host, &change.path),
+                path: change.path.display().to_string(),
+                why: change.why,
+                before: change.before,
+                after: change.after,
+                unfinished,
+            });
+        }
+    };
+    match Record::load(host) {
+        Ok(record) => add(record.unwrap_or_default().changes, false),
+        Err(e) => unread.push(e.to_string()),
+    }
+    match Journal::load(host) {
+        Ok(None) => {}
+        Ok(Some(journal)) => add(journal.changes, true),
+        Err(e) => unread.push(e.to_string()),
+    }
+    // Texts of that form sort by time; what is not there any more has none, and comes first.
+    done.sort_by(|a, b| a.written.cmp(&b.written));
+    done
+}
+
+fn written(host: &Host, path: &Path) -> Option<String> {
+    let meta = host.root().symlink_metadata(path).ok()?;
+    meta.modified().ok().map(time)
+}
+
+fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {
+    let link = host.root().read_link(path).ok();
+    let there = match link {
+        Some(target) if Some(&*target.to_string_lossy()) == after => return Now::Ours,
+        _ => host.text(path),
+    };
+    match (there, after) {
+        (Err(_), _) => Now::Unread,
+        (Ok(None), None) => Now::Ours,
+        (Ok(None), Some(_)) => Now::Gone,
+        (Ok(there), after) if there.as_deref() == after => Now::Ours,
+        (Ok(_), _) => Now::Changed,
+    }
+}
+
+fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
+    let mut patterns: Vec<PathBuf> = sources.files.clone();
+    for unit in &sources.units {
+        for dir in &sources.unit_dirs {
+            patterns.push(dir.join(unit));
+            patterns.push(dir.join(format!("{unit}.d/*")));
+        }
+    }
+    if let Some(user) = host.user() {
+        patterns.push(user.config.join("docker/daemon.json"));
+        patterns.push(user.home.join(".docker/config.json"));
+        patterns.push(user.config.join("cdi/*"));
+        patterns.push(user.config.join("systemd/user/docker.service.d/*"));
+    }
+    // /lib is /usr/lib on most hosts: a file is told once.
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for path in patterns.iter().flat_map(|p| glob::expand(host.root(), p)) {
+        let real = host
+            .root()
+            .canonicalize(&path)
+            .unwrap_or_else(|_| path.clone());
+        if seen.insert(real) {
+            found.extend(part(host, &path, false, unread));
+        }
+    }
+    found
+}
+
+fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
+    let patterns = sources.logs.iter();
+    let mut found: Vec<Text> = patterns
+        .flat_map(|p| glob::expand(host.root(), p))
+        .filter_map(|path| part(host, &path, true, unread))
+        .collect();
+    if !host.is_live() || !host.has_program("journalctl") {
+        return found;
+    }
+    let plain = [
+        "--no-pager",
+        "--no-hostname",
+        "-q",
+        "-o",
+        "short-iso",
+        "-n",
+        LINES,
+    ];
+    let kernel = ["journalctl", "-k", "-g", KERNEL];
+    let mut ask = |name: &str, which: &[&str]| {
+        match host.run(&[which, &plain].concat(), PATIENCE) {
+            // Nothing found with -g is exit 1, without a word.
+            Ok(out) if out.ok() || out.stderr.trim().is_empty() => {
+                if !out.stdout.trim().is_empty() {
+                    found.push(end(name, out.stdout));
+                }
+            }
+            Ok(out) => unread.push(format!("journal of {name}: {}", out.last_line())),
+            Err(e) => unread.push(format!("journal of {name}: {e}")),
+        }
+    };
+    ask("kernel", &kernel);
+    for unit in &sources.units {
+        ask(unit, &["journalctl", "-u", unit]);
+    }
+    found
+}
+
+/// What a program said, its end where it is long.
+fn end(name: &str, mut text: String) -> Text {
+    let over = text
+        .len()
+        .saturating_sub(usize::try_from(LIMIT).unwrap_or(usize::MAX));
+    let start = text.as_bytes()[over..].iter().position(|b| *b == b'\n');
+    let cut = over > 0;
+    if cut {
+        text = text.split_off(over + start.map_or(0, |s| s + 1));
+    }
+    Text {
+        name: name.to_owned(),
+        content: text,
+        cut,
+    }
+}
+
+/// A file's beginning or end; none where there is no plain file.
+fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Option<Text> {
+    let read = || -> std::io::Result<(Vec<u8>, bool)> {
+        let mut file = host.root().open_file(path)?;
+        let length = file.metadata()?.len();
+        let cut = length > LIMIT;
+        if cut && tail {
+            file.seek(SeekFrom::Start(length - LIMIT))?;
+        }
+        let mut bytes = Vec::new();
+        file.take(LIMIT).read_to_end(&mut bytes)?;
+        Ok((bytes, cut))
+    };
+    match read() {
+        Ok((bytes, cut)) => Some(Text {
+            name: path.to_string_lossy().into_owned(),
+            content: whole_lines(&String::from_utf8_lossy(&bytes), cut, tail),
+            cut,
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        // A directory, a link that leads in a circle.
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => None,
+        Err(e) => {
+            unread.push(e.to_string());
+            None
+        }
+    }
+}
+
+/// A line that is cut in two may hide from the mask what its beginning would tell.
+fn whole_lines(text: &str, cut: bool, tail: bool) -> String {
+    match (cut, tail) {
+        (false, _) => text,
+        (true, true) => text.split_once('\n').map_or("", |(_, rest)| rest),
+        (true, false) => text.rsplit_once('\n').map_or("", |(rest, _)| rest),
+    }
+    .to_owned()
+}

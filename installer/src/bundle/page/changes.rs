@@ -1,0 +1,85 @@
+//! What gpusetup has changed, as a timeline.
+
+use maud::{Markup, html};
+use similar::{ChangeTag, TextDiff};
+
+use crate::bundle::{Done, Now};
+
+/// Of a text that is ours as a whole, more lines than that say nothing to a reader.
+const LINES: usize = 60;
+
+pub(super) fn section(changes: &[Done]) -> Markup {
+    html! {
+        section #changes aria-labelledby="changes-title" {
+            h2 #changes-title { "Changes" }
+            @if changes.is_empty() {
+                p { "gpusetup has changed nothing on this host." }
+            } @else {
+                p.quiet { "By the time each file was last written, the latest last." }
+            }
+            ol.timeline {
+                // A host has hundreds of device nodes, and a link for each.
+                @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
+                    li { (entry(same)) }
+                }
+            }
+        }
+    }
+}
+
+fn state(change: &Done) -> (Option<&str>, Now, bool) {
+    (change.written.as_deref(), change.now, change.unfinished)
+}
+
+/// One change, or some of one kind.
+fn entry(same: &[Done]) -> Markup {
+    let change = &same[0];
+    let more = same.len() - 1;
+    html! {
+        p {
+            @if let Some(written) = &change.written {
+                time datetime=(written) { (written) } " "
+            }
+            @match change.now {
+                Now::Ours => { span.good { "as written" } }
+                Now::Changed => { span.warn { "changed since" } }
+                Now::Gone => { span.warn { "gone since" } }
+                Now::Unread => { span.warn { "cannot be read" } }
+            }
+            @if change.unfinished { " " span.warn { "of a run that has not ended" } }
+        }
+        h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
+        p { (change.why) }
+        // What somebody had before is what a reader looks for; what is ours as a whole is long.
+        details open[change.before.is_some()] {
+            summary { "What changed" span.sr { " in " (change.path) } }
+            @for change in same { (diff(change)) }
+        }
+    }
+}
+
+fn diff(change: &Done) -> Markup {
+    let before = change.before.as_deref().unwrap_or_default();
+    let after = change.after.as_deref().unwrap_or_default();
+    let diff = TextDiff::from_lines(before, after);
+    let groups = diff.grouped_ops(3);
+    let lines: Vec<_> = groups
+        .iter()
+        .flat_map(|group| group.iter().flat_map(|op| diff.iter_changes(op)))
+        .collect();
+    html! {
+        pre.diff tabindex="0" {
+            @for line in lines.iter().take(LINES) {
+                @match line.tag() {
+                    ChangeTag::Delete => { del { "- " (line.value().trim_end_matches('\n')) } }
+                    ChangeTag::Insert => { ins { "+ " (line.value().trim_end_matches('\n')) } }
+                    ChangeTag::Equal => { "  " (line.value().trim_end_matches('\n')) }
+                }
+                "\n"
+            }
+            @if lines.len() > LINES {
+                "… and " (lines.len() - LINES) " lines more, in changes.json\n"
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Files and logs, as they are.
+
+use maud::{Markup, html};
+
+use crate::bundle::Text;
+
+/// The page stays readable; the archive has the rest.
+const LINES: usize = 200;
+
+pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
+    let is_log = id == "logs";
+    html! {
+        section id=(id) aria-labelledby={ (id) "-title" } {
+            h2 id={ (id) "-title" } { (title) }
+            @if texts.is_empty() { p { "None that could be read." } }
+            @for text in texts {
+                details {
+                    summary {
+                        code { (text.name) } " "
+                        span.quiet { (text.content.lines().count()) " lines" @if text.cut { ", not all" } }
+                    }
+                    pre tabindex="0" { (part(&text.content, is_log)) }
+                }
+            }
+        }
+    }
+}
+
+/// Of a log the end, of a file the beginning.
+fn part(text: &str, is_log: bool) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let more = lines.len().saturating_sub(LINES);
+    if more == 0 {
+        return text.to_owned();
+    }
+    if is_log {
+        format!(
+            "… {more} lines before, in the archive\n{}",
+            lines[more..].join("\n")
+        )
+    } else {
+        format!(
+            "{}\n… {more} lines more, in the archive",
+            lines[..LINES].join("\n")
+        )
+    }
+}

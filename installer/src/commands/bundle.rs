@@ -1,0 +1,107 @@
+//! `gpusetup bundle`.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::bundle::secrets::Masked;
+use crate::bundle::{Bundle, archive, collect};
+use crate::cli::{BundleArgs, Common};
+use crate::error::Error;
+use crate::host::Host;
+use crate::report::{self, Progress};
+
+/// More of what could not be read is in the archive alone.
+const SHOWN: usize = 5;
+
+pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error> {
+    let progress = Progress::new(common.quiet);
+    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    if to_stdout && std::io::stdout().is_terminal() {
+        return Err(Error::Usage(
+            "an archive is nothing for a terminal: redirect it, or name a file".into(),
+        ));
+    }
+    if to_stdout && common.json {
+        return Err(Error::Usage(
+            "--json and the archive cannot both go to standard output: name a file".into(),
+        ));
+    }
+    progress.doing("looking at the host");
+    let failed = |e: &dyn std::fmt::Display| Error::failed(format!("the archive: {e}"), "");
+    let collected = collect::collect(host);
+    let name = format!("gpusetup-bundle-{}", collected.made.replace([':', '-'], ""));
+    let bundle = Masked::of(&collected).map_err(|e| failed(&e))?;
+    let bytes = archive::pack(&bundle, &name).map_err(|e| failed(&e))?;
+    let output = match &args.output {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("{name}.tar.gz")),
+    };
+    if to_stdout {
+        let mut out = std::io::stdout();
+        // A reader that has had enough is no failure of ours.
+        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    } else {
+        write(&output, &bytes)?;
+    }
+    told(&bundle, &output, &bytes, common, &progress, to_stdout);
+    Ok(0)
+}
+
+/// Readable for its owner alone: masked, but still how a host is made. The archive is the user's
+/// own file and no part of the host, so it is written where their shell would.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file(path, "create"))?;
+    file.write_all(bytes).map_err(Error::file(path, "write"))?;
+    file.as_file()
+        .sync_all()
+        .map_err(Error::file(path, "write"))?;
+    let kept = file.persist(path);
+    kept.map_err(|e| Error::file(path, "write")(e.error))?;
+    Ok(())
+}
+
+fn told(
+    bundle: &Bundle,
+    output: &Path,
+    bytes: &[u8],
+    common: &Common,
+    progress: &Progress,
+    to_stdout: bool,
+) {
+    for missing in bundle.unread.iter().take(SHOWN) {
+        progress.warn(&format!("not read: {missing}"));
+    }
+    if bundle.unread.len() > SHOWN {
+        let more = bundle.unread.len() - SHOWN;
+        progress.warn(&format!("and {more} more; the page lists them"));
+    }
+    if common.json {
+        let document = json!({
+            "schema": 1,
+            "changed": false,
+            "bundle": output,
+            "bytes": bytes.len(),
+            "files": bundle.files.len(),
+            "logs": bundle.logs.len(),
+            "unread": bundle.unread,
+        });
+        report::result(&format!("{document}\n"));
+    } else if !to_stdout {
+        let size = bytes.len().div_ceil(1024);
+        progress.done(&format!(
+            "{} files and {} logs, passwords, tokens and keys masked, {size} kB",
+            bundle.files.len(),
+            bundle.logs.len()
+        ));
+        report::result(&format!("{}\n", output.display()));
+        progress.done(
+            "look at its index.html before you send it: what is secret to you, only you know",
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! `gpusetup bundle` as a program: what it exits with, what it writes, what it leaves.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// In a directory of its own, on a tree with nothing in it unless it is given one.
+fn bundle(dir: &Path, args: &[&str]) -> Output {
+    fs::create_dir_all(dir.join("host")).unwrap();
+    command(dir, args).output().unwrap()
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
+    command
+        .current_dir(dir)
+        .args(["--root", "host", "bundle"])
+        .args(args);
+    command
+}
+
+#[test]
+fn a_host_with_neither_gpu_nor_engine_has_a_bundle_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = bundle(dir.path(), &[]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let said = String::from_utf8(out.stdout).unwrap();
+    let name = said.trim();
+    assert!(
+        name.starts_with("gpusetup-bundle-") && name.ends_with("Z.tar.gz"),
+        "{said}"
+    );
+    let made = fs::metadata(dir.path().join(name)).unwrap();
+    assert_eq!(made.permissions().mode() & 0o777, 0o600);
+    // Nothing beside it, nothing in the tree.
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(dir.path().join("host")).unwrap().count(), 0);
+}
+
+#[test]
+fn with_json_one_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = bundle(dir.path(), &["--json", "-o", "x.tar.gz"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (out.status.code(), &said["changed"]),
+        (Some(0), &false.into())
+    );
+    let length = fs::metadata(dir.path().join("x.tar.gz")).unwrap().len();
+    assert_eq!(said["bytes"], length);
+}
+
+#[test]
+fn standard_output_has_the_archive_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = bundle(dir.path(), &["--output", "-"]);
+    assert_eq!(
+        (out.status.code(), &out.stdout[..2]),
+        (Some(0), &[0x1f, 0x8b][..])
+    );
+    assert_eq!(
+        bundle(dir.path(), &["--output", "-", "--json"])
+            .status
+            .code(),
+        Some(4)
+    );
+}
+
+#[test]
+fn where_it_cannot_be_written_it_says_so_and_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = bundle(dir.path(), &["-o", "no/such/x.tar.gz"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no/such/x.tar.gz"));
+    fs::create_dir(dir.path().join("d")).unwrap();
+    assert_eq!(bundle(dir.path(), &["-o", "d"]).status.code(), Some(1));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+/// Files of root's alone are named, and no reason to fail.
+#[test]
+fn without_root_it_says_what_it_could_not_read() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skip: not root, cannot become another user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let etc = dir.path().join("host/etc/docker");
+    fs::create_dir_all(&etc).unwrap();
+    fs::write(etc.join("daemon.json"), "{}").unwrap();
+    fs::set_permissions(etc.join("daemon.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Where the program is another user may have no business.
+    let program = dir.path().join("gpusetup");
+    fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(dir.path()).uid(65534).gid(65534);
+    let out = command.args(["--root", "host", "bundle", "--json", "-o", "x.tar.gz"]);
+    let out = out.output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["unread"].to_string().contains("daemon.json"), "{said}");
+}

@@ -1,0 +1,193 @@
+//! The pages of the manual: their links lead somewhere, the book has all of them, and the part of
+//! install.md that is made from the table of distributions is what the table says.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gpu_host::distro::{self, Row, Usr};
+
+const BEGIN: &str = "<!-- begin: made from crates/gpu-host/distros.toml, UPDATE_DOCS=1 cargo test -p gpusetup --test docs -->\n";
+const END: &str = "<!-- end -->\n";
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![top().join("README.md"), top().join("packaging/README.md")];
+    let docs = fs::read_dir(top().join("docs")).unwrap();
+    pages.extend(
+        docs.map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "md")),
+    );
+    pages
+}
+
+/// Without what stands in code, where a bracket is no link.
+fn prose(text: &str) -> String {
+    let mut in_block = false;
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if !in_block {
+            let outside = line.split('`').step_by(2).collect::<Vec<_>>().join("code");
+            out.push_str(&outside);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn links(text: &str) -> Vec<String> {
+    let prose = prose(text);
+    let parts = prose.split("](").skip(1);
+    parts
+        .filter_map(|p| Some(p.split_once(')')?.0.to_owned()))
+        .collect()
+}
+
+/// As GitHub and mdBook make them of titles.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut in_block = false;
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        in_block ^= line.trim_start().starts_with("```");
+        let title = line.trim_start_matches('#');
+        if in_block || title.len() == line.len() || !title.starts_with(' ') {
+            continue;
+        }
+        let kept = title.trim().chars().filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
+            _ => None,
+        });
+        found.insert(kept.collect());
+    }
+    found
+}
+
+/// Links of a page that lead nowhere.
+fn broken(page: &Path, text: &str) -> Vec<String> {
+    let mut broken = Vec::new();
+    for link in links(text) {
+        if link.contains("://") || link.starts_with("mailto:") {
+            continue;
+        }
+        let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+        let to = match file {
+            "" => page.to_owned(),
+            file => page.parent().unwrap().join(file),
+        };
+        let leads = match anchor {
+            "" => to.exists(),
+            anchor => fs::read_to_string(&to).is_ok_and(|t| anchors(&t).contains(anchor)),
+        };
+        if !leads {
+            broken.push(format!("{}: {link}", page.display()));
+        }
+    }
+    broken
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        seen += links(&text).len();
+        wrong.extend(broken(&page, &text));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(seen > 50, "only {seen} links were seen");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let page = top().join("docs/engines.md");
+    for link in [
+        "no-such.md",
+        "security.md#no-such",
+        "#no-such",
+        "../no/such",
+    ] {
+        assert_eq!(broken(&page, &format!("[x]({link})")).len(), 1, "{link}");
+    }
+    assert!(broken(&page, "[x](security.md) `[x](y)`\n```\n[x](y)\n```\n").is_empty());
+}
+
+#[test]
+fn the_book_has_every_page() {
+    let docs = top().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let named: BTreeSet<String> = links(&summary).into_iter().collect();
+    for page in pages().iter().filter(|p| p.starts_with(&docs)) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(name == "SUMMARY.md" || named.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn install_is_what_the_table_says() {
+    let path = top().join("docs/install.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).unwrap();
+    let (_, tail) = rest.split_once(END).unwrap();
+    let wanted = format!("{head}{BEGIN}{}{END}{tail}", table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    let said = fs::read_to_string(&path).unwrap();
+    assert!(
+        said == wanted,
+        "run: UPDATE_DOCS=1 cargo test -p gpusetup --test docs"
+    );
+}
+
+fn table() -> String {
+    let mut out = String::from(
+        "| distribution | an engine, if none is there | gpusetup by |\n|---|---|---|\n",
+    );
+    for row in distro::table() {
+        let engine = row
+            .engine
+            .as_deref()
+            .map(|e| format!("`{}`", e.replace('|', "\\|")));
+        let by = match &row.reason {
+            Some(_) => format!(
+                "not run there: [what to do instead](distributions.md#{})",
+                anchor(row)
+            ),
+            None => by(row).to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {by} |",
+            row.name,
+            engine.unwrap_or_default()
+        );
+    }
+    out
+}
+
+fn anchor(row: &Row) -> String {
+    anchors(&format!("# {}", row.name)).pop_first().unwrap()
+}
+
+fn by(row: &Row) -> &'static str {
+    match (row.usr, row.package_manager.as_str()) {
+        (Usr::Ostree, _) => "rpm-ostree, then a reboot",
+        (Usr::Transactional, _) => "transactional-update, then a reboot",
+        (Usr::Sysext | Usr::Sealed, _) => "the systemd-sysext image",
+        (_, "apt") => "apt",
+        (_, "dnf") => "dnf",
+        (_, "yum") => "yum",
+        (_, "tdnf") => "tdnf",
+        (_, "zypper") => "zypper",
+        _ => "a recipe, or from the sources",
+    }
+}
