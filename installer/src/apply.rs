@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::journal::{self, Begun, Commit, Journal};
 use crate::plan::Plan;
 use crate::receipt::{JOURNAL, Record};
-use crate::report::Progress;
+use crate::progress::{self, Progress};
 use crate::service::daemon_reload;
 use crate::signals::Held;
 use crate::{place, verify, write};
@@ -108,9 +108,12 @@ fn carry_out(
         },
         Err(cause) if !begun => Err(cause),
         Err(cause) => {
-            progress.failed(&cause.to_string());
+            match cause {
+                Error::Interrupted => progress.warn("interrupted: putting everything back"),
+                _ => progress.failed(&cause.to_string()),
+            }
             match put_back(host, plan, &journal, progress) {
-                left if left.is_empty() => Err(cause),
+                left if left.is_empty() => Err(Error::PutBack(Box::new(cause))),
                 left => Err(Error::NotPutBack {
                     cause: Box::new(cause),
                     left,
@@ -143,7 +146,10 @@ fn steps(
         still_as_planned(host, change)?;
         journal.make(host, change)?;
     }
-    progress.done(&format!("wrote {} files", plan.changes.len()));
+    progress.done(&match plan.changes.len() {
+        1 => "wrote 1 file".to_owned(),
+        n => format!("wrote {n} files"),
+    });
     for (engine, activation) in &plan.engines {
         if activation.service.is_some() && engine.check(host)? {
             progress.done(&format!(
@@ -212,8 +218,7 @@ fn restart(
         } else {
             "restarted"
         };
-        let seconds = started.elapsed().as_secs_f32();
-        progress.done(&format!("{name} {what} in {seconds:.1} s"));
+        progress.done(&format!("{name} {what}{}", progress::taken(started)));
     }
     Ok(())
 }
@@ -290,10 +295,10 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
                 }
             }
             Ok(()) if activation.stops.is_empty() => progress.back(&format!("restarted {name}")),
-            Ok(()) => progress.back(&format!(
-                "restarted {name}: running, {} containers up",
-                activation.stops.len()
-            )),
+            Ok(()) => progress.back(&match activation.stops.len() {
+                1 => format!("restarted {name}: running, 1 container up"),
+                n => format!("restarted {name}: running, {n} containers up"),
+            }),
             Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
         }
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::engines::{Case, Engine};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::Progress;
+use crate::progress::Progress;
 use crate::signals::Held;
 use crate::{image, scopes};
 use program::{Patience, Program};
