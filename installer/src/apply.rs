@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use crate::change::Change;
+use crate::change::{Change, FileKind};
 use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
 use crate::journal::{self, Begun, Commit, Journal};
 use crate::plan::Plan;
-use crate::receipt::{JOURNAL, Record};
 use crate::progress::{self, Progress};
+use crate::receipt::{JOURNAL, Record};
 use crate::service::daemon_reload;
 use crate::signals::Held;
 use crate::{place, verify, write};
@@ -261,11 +261,25 @@ fn verify_all(
     Ok(verified)
 }
 
+/// A line for each file; one for all links, of which there are hundreds where there are many GPUs.
+fn put_files_back(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut links = 0;
+    let left = journal.put_back(host, |change| {
+        if change.kind == FileKind::Link {
+            links += 1;
+        } else {
+            progress.back(&format!("put back {}", change.path.display()));
+        }
+    });
+    if links > 0 {
+        progress.back(&format!("took back {links} links in /dev/char"));
+    }
+    left
+}
+
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
 fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
-    let mut left = journal.put_back(host, |change| {
-        progress.back(&format!("put back {}", change.path.display()));
-    });
+    let mut left = put_files_back(host, journal, progress);
     if let Err(e) = daemon_reload(host, journal.units.iter()) {
         left.push(format!("systemctl daemon-reload: {e}"));
     }
@@ -334,9 +348,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<bool, Error>
         return Ok(true);
     }
     progress.back("an earlier run did not end; putting back what it did");
-    let mut left = journal.put_back(host, |change| {
-        progress.back(&format!("put back {}", change.path.display()));
-    });
+    let mut left = put_files_back(host, &journal, progress);
     if host.is_live() {
         if let Err(e) = daemon_reload(host, journal.units.iter()) {
             left.push(format!("systemctl daemon-reload: {e}"));

@@ -21,8 +21,16 @@ pub fn plan(plan: &Plan, restart: bool) {
         let name = &engine.facts().name;
         match &activation.service {
             Some(service) if restart => {
-                let verb = if activation.reload { "reload" } else { "restart" };
-                log::info!("plan: {verb} {} for {name}: {}", service.name, activation.effect);
+                let verb = if activation.reload {
+                    "reload"
+                } else {
+                    "restart"
+                };
+                log::info!(
+                    "plan: {verb} {} for {name}: {}",
+                    service.name,
+                    activation.effect
+                );
             }
             Some(service) => log::info!("plan: leave {} running as it is", service.name),
             None => log::info!("plan: {name} needs no restart"),

@@ -81,7 +81,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Error> {
     let common = &cli.common;
-    let is_run = common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
+    let is_run =
+        common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;
     let Some(command) = &cli.command else {
         return commands::status::run(&Host::open(&common.root, &common.driver_root)?, common);
@@ -146,7 +147,10 @@ fn tell(error: &Error, common: &Common) {
         // What failed was said when it did.
         Error::PutBack(_) => {
             let fix = error.fix().unwrap_or_default();
-            paragraph("", format!("Nothing was changed. {}", sentence(&fix)).trim_end());
+            paragraph(
+                "",
+                format!("Nothing was changed. {}", sentence(&fix)).trim_end(),
+            );
         }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
         Error::NotPutBack { cause, left } => {

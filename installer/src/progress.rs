@@ -59,7 +59,8 @@ impl Progress {
     pub fn doing(&self, text: &str) {
         self.doing.replace(None);
         if !self.quiet && self.screen.terminal {
-            self.doing.replace(Doing::start(self.screen, text, self.held.clone()));
+            self.doing
+                .replace(Doing::start(self.screen, text, self.held.clone()));
         }
     }
 

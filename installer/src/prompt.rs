@@ -29,12 +29,7 @@ pub fn is_possible() -> bool {
 }
 
 /// Asks; without a terminal at both ends there is nobody to ask.
-pub fn confirmed(
-    yes: bool,
-    question: &str,
-    screen: Screen,
-    signals: &Held,
-) -> Result<bool, Error> {
+pub fn confirmed(yes: bool, question: &str, screen: Screen, signals: &Held) -> Result<bool, Error> {
     if yes {
         log::info!("{question} yes, by --yes");
         return Ok(true);
@@ -106,10 +101,7 @@ pub fn chosen(
 }
 
 /// A question that is answered by keys.
-fn keys<T>(
-    signals: &Held,
-    ask: impl FnOnce() -> Result<T, dialoguer::Error>,
-) -> Result<T, Error> {
+fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) -> Result<T, Error> {
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
         _ => Error::failed(e.to_string(), "give --yes"),

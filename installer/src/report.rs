@@ -108,7 +108,11 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         }
         let hurts = !activation.stops.is_empty();
         items.push(Item {
-            verb: if activation.reload { "reload" } else { "restart" },
+            verb: if activation.reload {
+                "reload"
+            } else {
+                "restart"
+            },
             colour: if hurts { YELLOW } else { BOLD },
             what: engine.facts().name.clone(),
             why: activation.effect.clone(),
@@ -157,12 +161,24 @@ fn diff(change: &Change, screen: Screen) -> String {
 /// what editors of such files make of it.
 fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
     let line = screen.text(&line.trim_end().replace('\t', "    "));
-    let letters: Vec<char> = line.chars().collect();
-    let (first, rest) = letters.split_at(letters.len().min(screen.room(7)));
-    let mut rows = vec![format!("     {sign} {}", String::from_iter(first)).trim_end().to_owned()];
-    let more = rest.chunks(screen.room(11)).map(String::from_iter);
-    rows.extend(more.map(|row: String| format!("           {row}")));
+    let (first, mut rest) = broken(&line, screen.room(7));
+    let mut rows = vec![format!("     {sign} {first}").trim_end().to_owned()];
+    while !rest.is_empty() {
+        let (row, more) = broken(rest, screen.room(11));
+        rows.push(format!("           {row}"));
+        rest = more;
+    }
     rows
+}
+
+/// What fits into that many columns, and the rest; between words or parts of a path list where
+/// there is such a place in the second half.
+fn broken(line: &str, room: usize) -> (&str, &str) {
+    let Some((end, _)) = line.char_indices().nth(room) else {
+        return (line, "");
+    };
+    let place = line[..end].rfind([' ', ':', ',']).map(|at| at + 1);
+    line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
 /// Passwords stand in URLs: `http://user:password@proxy`.

@@ -26,7 +26,11 @@ pub struct Seen {
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let seen = Seen::of(host)?;
     if common.json {
-        let Seen { inventory, engines, foreign } = &seen;
+        let Seen {
+            inventory,
+            engines,
+            foreign,
+        } = &seen;
         let document = document(host, inventory, engines, foreign);
         report::result(&format!("{document}\n"));
     } else {
@@ -84,7 +88,11 @@ impl Seen {
 
     /// As people read it.
     pub fn text(&self, host: &Host, screen: Screen) -> String {
-        let Self { inventory, engines, foreign } = self;
+        let Self {
+            inventory,
+            engines,
+            foreign,
+        } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
         if let Some(mismatch) = mismatch(host, inventory) {
@@ -197,7 +205,11 @@ fn engine_lines(engines: &[Box<dyn Engine>], screen: Screen) -> String {
         let indent = first.chars().count();
         out.push_str(&screen.paragraph(&first, indent, state));
         // Below the name where little room is left beside it.
-        let indent = if screen.room(indent) < 40 { INDENT + 2 } else { indent };
+        let indent = if screen.room(indent) < 40 {
+            INDENT + 2
+        } else {
+            indent
+        };
         for note in more {
             out.push_str(&screen.paragraph(&" ".repeat(indent), indent, note));
         }

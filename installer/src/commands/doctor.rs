@@ -42,7 +42,11 @@ fn tell(examined: &Examined, common: &Common) {
         report::result(&format!("{}\n", show::document(examined, false, &[])));
         return;
     }
-    report::result(&show::findings(examined, Screen::output(common.plain), common.quiet));
+    report::result(&show::findings(
+        examined,
+        Screen::output(common.plain),
+        common.quiet,
+    ));
 }
 
 /// The host with nothing noted of earlier reads: what a check could not read in passing is no
@@ -72,7 +76,10 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!("\n{}\n", shown(&mending, restart, Screen::output(common.plain))));
+        report::result(&format!(
+            "\n{}\n",
+            shown(&mending, restart, Screen::output(common.plain))
+        ));
     }
     decision::plan(&mending.plan, restart);
     let asks = Screen::error(common.plain);
@@ -163,7 +170,11 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
             report::result(&show::explained(&[], &others, Screen::output(common.plain)));
         }
     } else {
-        report::result(&show::explained(&found, &others, Screen::output(common.plain)));
+        report::result(&show::explained(
+            &found,
+            &others,
+            Screen::output(common.plain),
+        ));
     }
     Ok(u8::from(found.is_empty()))
 }

@@ -42,7 +42,10 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
         report::result("Nothing to do: everything is set up.\n");
     } else {
         let screen = Screen::output(common.plain);
-        report::result(&format!("\n{}\n", report::plan(plan, "create", restart, screen)));
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(plan, "create", restart, screen)
+        ));
     }
 }
 

@@ -32,7 +32,10 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     };
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!("\n{}\n", report::plan(&plan, "restore", restart, Screen::output(common.plain))));
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(&plan, "restore", restart, Screen::output(common.plain))
+        ));
     }
     decision::plan(&plan, restart);
     refuse(host, &plan, args)?;
@@ -74,7 +77,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         let document = report::document(plan.as_ref(), changes, &[], restart);
         report::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
-        report::result(&format!("\n{}\n", report::plan(plan, "restore", restart, Screen::output(common.plain))));
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(plan, "restore", restart, Screen::output(common.plain))
+        ));
     } else if !interrupted {
         report::result(NOTHING);
     }
