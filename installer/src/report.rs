@@ -42,7 +42,16 @@ pub fn plan(plan: &Plan, verb_create: &'static str, restart: bool, screen: Scree
     for (n, item) in items.iter().enumerate() {
         let verb = screen.coloured(&format!("{:<VERB$}", item.verb), item.colour);
         let what = screen.text(&item.what);
-        let line = format!("  {}  {verb}{what}", n + 1);
+        // A path that is longer than the screen goes on in the next row.
+        let mut rows = Vec::new();
+        let mut rest = what.as_str();
+        while !rest.is_empty() {
+            let (row, more) = broken(rest, screen.room(indent), &['/']);
+            rows.push(row);
+            rest = more;
+        }
+        let what_rows = rows.join(&format!("\n{}", " ".repeat(indent)));
+        let line = format!("  {}  {verb}{what_rows}", n + 1);
         if below || item.why.is_empty() {
             text.push_str(&format!("{line}\n"));
             if !item.why.is_empty() {
@@ -161,23 +170,26 @@ fn diff(change: &Change, screen: Screen) -> String {
 /// what editors of such files make of it.
 fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
     let line = screen.text(&line.trim_end().replace('\t', "    "));
-    let (first, mut rest) = broken(&line, screen.room(7));
+    let (first, mut rest) = broken(&line, screen.room(7), &PLACES);
     let mut rows = vec![format!("     {sign} {first}").trim_end().to_owned()];
     while !rest.is_empty() {
-        let (row, more) = broken(rest, screen.room(11));
+        let (row, more) = broken(rest, screen.room(11), &PLACES);
         rows.push(format!("           {row}"));
         rest = more;
     }
     rows
 }
 
-/// What fits into that many columns, and the rest; between words or parts of a path list where
-/// there is such a place in the second half.
-fn broken(line: &str, room: usize) -> (&str, &str) {
+/// Where a line of a file is best broken: between words and parts of a list.
+const PLACES: [char; 3] = [' ', ':', ','];
+
+/// What fits into that many columns, and the rest; behind one of these where there is such a place
+/// in the second half.
+fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str) {
     let Some((end, _)) = line.char_indices().nth(room) else {
         return (line, "");
     };
-    let place = line[..end].rfind([' ', ':', ',']).map(|at| at + 1);
+    let place = line[..end].rfind(places).map(|at| at + 1);
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
