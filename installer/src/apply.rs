@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use crate::change::Change;
+use crate::change::{Change, FileKind};
 use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
 use crate::journal::{self, Begun, Commit, Journal};
 use crate::plan::Plan;
+use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
-use crate::report::Progress;
 use crate::service::daemon_reload;
 use crate::signals::Held;
 use crate::{place, verify, write};
@@ -108,9 +108,12 @@ fn carry_out(
         },
         Err(cause) if !begun => Err(cause),
         Err(cause) => {
-            progress.failed(&cause.to_string());
+            match cause {
+                Error::Interrupted => progress.warn("interrupted: putting everything back"),
+                _ => progress.failed(&cause.to_string()),
+            }
             match put_back(host, plan, &journal, progress) {
-                left if left.is_empty() => Err(cause),
+                left if left.is_empty() => Err(Error::PutBack(Box::new(cause))),
                 left => Err(Error::NotPutBack {
                     cause: Box::new(cause),
                     left,
@@ -143,7 +146,10 @@ fn steps(
         still_as_planned(host, change)?;
         journal.make(host, change)?;
     }
-    progress.done(&format!("wrote {} files", plan.changes.len()));
+    progress.done(&match plan.changes.len() {
+        1 => "wrote 1 file".to_owned(),
+        n => format!("wrote {n} files"),
+    });
     for (engine, activation) in &plan.engines {
         if activation.service.is_some() && engine.check(host)? {
             progress.done(&format!(
@@ -212,8 +218,7 @@ fn restart(
         } else {
             "restarted"
         };
-        let seconds = started.elapsed().as_secs_f32();
-        progress.done(&format!("{name} {what} in {seconds:.1} s"));
+        progress.done(&format!("{name} {what}{}", progress::taken(started)));
     }
     Ok(())
 }
@@ -256,11 +261,25 @@ fn verify_all(
     Ok(verified)
 }
 
+/// A line for each file; one for all links, of which there are hundreds where there are many GPUs.
+fn put_files_back(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut links = 0;
+    let left = journal.put_back(host, |change| {
+        if change.kind == FileKind::Link {
+            links += 1;
+        } else {
+            progress.back(&format!("put back {}", change.path.display()));
+        }
+    });
+    if links > 0 {
+        progress.back(&format!("took back {links} links in /dev/char"));
+    }
+    left
+}
+
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
 fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
-    let mut left = journal.put_back(host, |change| {
-        progress.back(&format!("put back {}", change.path.display()));
-    });
+    let mut left = put_files_back(host, journal, progress);
     if let Err(e) = daemon_reload(host, journal.units.iter()) {
         left.push(format!("systemctl daemon-reload: {e}"));
     }
@@ -290,10 +309,10 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
                 }
             }
             Ok(()) if activation.stops.is_empty() => progress.back(&format!("restarted {name}")),
-            Ok(()) => progress.back(&format!(
-                "restarted {name}: running, {} containers up",
-                activation.stops.len()
-            )),
+            Ok(()) => progress.back(&match activation.stops.len() {
+                1 => format!("restarted {name}: running, 1 container up"),
+                n => format!("restarted {name}: running, {n} containers up"),
+            }),
             Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
         }
     }
@@ -329,9 +348,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<bool, Error>
         return Ok(true);
     }
     progress.back("an earlier run did not end; putting back what it did");
-    let mut left = journal.put_back(host, |change| {
-        progress.back(&format!("put back {}", change.path.display()));
-    });
+    let mut left = put_files_back(host, &journal, progress);
     if host.is_live() {
         if let Err(e) = daemon_reload(host, journal.units.iter()) {
             left.push(format!("systemctl daemon-reload: {e}"));

@@ -6,12 +6,20 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::engines::{Existing, Mode};
 
+const AFTER: &str = "\
+Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan) or problems (doctor),
+3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported, 130 interrupted
+and put back.
+
+Environment: GPUSETUP_LOG says what is logged and where to: a level (off, error, warn, info, debug) and places
+(journal, stderr, file=/PATH), with commas. Without it a command that changes this host tells the journal each
+of its decisions: journalctl -t gpusetup. A file of --log-file gets everything, with times. NO_COLOR, TERM=dumb
+and --plain leave colour out, the latter two also whatever is drawn over; without UTF-8 in LANG marks are ASCII.";
+
 /// Sets up GPU containers: detects, plans, applies, verifies and undoes
 #[derive(Parser, Debug)]
 #[command(name = "gpusetup", version, disable_help_subcommand = true)]
-#[command(
-    after_help = "Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan) or problems (doctor),\n3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported."
-)]
+#[command(after_help = AFTER)]
 pub struct Cli {
     /// What to do; without it, the state of this host
     #[command(subcommand)]
@@ -21,6 +29,7 @@ pub struct Cli {
 }
 
 /// Flags of every command.
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Act on a directory tree instead of this host; nothing is started or restarted
@@ -41,6 +50,9 @@ pub struct Common {
     /// Append all that, with times, to a file
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+    /// No colour, nothing drawn over, questions as lines: for screen readers and logs
+    #[arg(long, global = true)]
+    pub plain: bool,
 }
 
 /// Commands.
@@ -83,6 +95,25 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         pages: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// Whether it changes the host, or runs something on it.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Install(args) => !args.dry_run,
+            Self::Undo(args) => !args.dry_run,
+            Self::Doctor(args) => args.fix.is_some(),
+            Self::Cdi(command) => matches!(command, Cdi::Refresh),
+            Self::Config(command) => matches!(command, Config::Set { dry_run: false, .. }),
+            Self::Verify(_) | Self::Recover | Self::System(_) => true,
+            Self::Detect
+            | Self::Plan(_)
+            | Self::Bundle(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => false,
+        }
+    }
 }
 
 /// Flags of plan and install.

@@ -60,8 +60,11 @@ pub enum Error {
         /// What is left to do by hand.
         left: Vec<String>,
     },
+    /// A step failed, and everything was put back.
+    #[error("{0}")]
+    PutBack(Box<Error>),
     /// The user, or whoever stops this process, wanted it to end.
-    #[error("interrupted; everything was put back")]
+    #[error("interrupted; nothing was changed")]
     Interrupted,
     /// The core says so.
     #[error(transparent)]
@@ -110,6 +113,7 @@ impl Error {
                 _ => None,
             },
             Self::NotPutBack { left, .. } => Some(format!("by hand: {}", left.join("; "))),
+            Self::PutBack(cause) => cause.fix(),
             Self::Usage(_) | Self::Interrupted | Self::Inject(_) => None,
         }
         .filter(|f| !f.is_empty())
@@ -123,6 +127,7 @@ impl Error {
             Self::Unsupported { .. } => 6,
             Self::NotPutBack { .. } => 3,
             Self::Interrupted => 130,
+            Self::PutBack(cause) => cause.exit_code(),
             Self::Config { .. } | Self::File { .. } | Self::Failed { .. } | Self::Inject(_) => 1,
         }
     }

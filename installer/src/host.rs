@@ -131,7 +131,7 @@ impl Host {
 
     /// The same as an image that is being built from within: its own engines do not run, and
     /// the GPUs that may be seen are those of the machine that builds.
-    pub fn as_image(self) -> Self {
+    pub fn into_image(self) -> Self {
         Self {
             user: None,
             is_image: true,

@@ -13,6 +13,7 @@ mod bundle;
 mod change;
 mod cli;
 mod commands;
+mod decision;
 mod dev_char;
 mod doctor;
 mod edit;
@@ -25,19 +26,23 @@ mod host;
 mod image;
 mod journal;
 mod lock;
-mod log_file;
+mod logging;
 mod nvidia_ctk;
 mod place;
 mod plan;
+mod progress;
+mod prompt;
 mod receipt;
 mod report;
 mod scopes;
+mod screen;
 mod service;
 mod signals;
 mod undo;
 mod verify;
 mod write;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -45,6 +50,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Common};
 use error::Error;
 use host::Host;
+use screen::Screen;
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
@@ -63,7 +69,10 @@ pub fn main() -> ExitCode {
         }
     };
     match run(&cli) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => {
+            log::info!("exit {code}");
+            ExitCode::from(code)
+        }
         Err(e) => {
             tell(&e, &cli.common);
             ExitCode::from(e.exit_code())
@@ -73,8 +82,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Error> {
     let common = &cli.common;
-    log_file::start(common.verbose, common.log_file.as_deref())?;
-    let command = cli.command.as_ref().unwrap_or(&Command::Detect);
+    let is_run =
+        common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
+    logging::start(is_run, common.verbose, common.log_file.as_deref())?;
+    let Some(command) = &cli.command else {
+        return commands::status::run(&Host::open(&common.root, &common.driver_root)?, common);
+    };
     match command {
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -108,7 +121,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     if let Command::Plan(args) | Command::Install(args) = command
         && args.image
     {
-        host = host.as_image();
+        host = host.into_image();
     }
     match command {
         Command::Detect | Command::Completions { .. } | Command::Man { .. } => {
@@ -129,12 +142,50 @@ fn run(cli: &Cli) -> Result<u8, Error> {
 
 /// Cause and fix, no backtrace; with `--json` the same as a document.
 fn tell(error: &Error, common: &Common) {
-    log::error!("{error}");
-    report::say!("gpusetup: {error}");
-    if let Some(fix) = error.fix() {
-        report::say!("  fix: {fix}");
+    match error.fix() {
+        Some(fix) => log::error!("exit {}: {error}; fix: {fix}", error.exit_code()),
+        None => log::error!("exit {}: {error}", error.exit_code()),
+    }
+    let screen = Screen::error(common.plain);
+    let paragraph = |first: &str, text: &str| {
+        report::say!(@ "{}", screen.paragraph(first, first.len(), text));
+    };
+    match error {
+        // What failed was said when it did.
+        Error::PutBack(_) => {
+            let fix = error.fix().unwrap_or_default();
+            paragraph(
+                "",
+                format!("Nothing was changed. {}", sentence(&fix)).trim_end(),
+            );
+        }
+        Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
+        Error::NotPutBack { cause, left } => {
+            paragraph("gpusetup: ", &cause.to_string());
+            paragraph("", "Not everything could be put back. By hand:");
+            for one in left {
+                paragraph("  - ", one);
+            }
+        }
+        _ => {
+            paragraph("gpusetup: ", &error.to_string());
+            if let Some(fix) = error.fix() {
+                for (n, line) in fix.lines().enumerate() {
+                    paragraph(if n == 0 { "  fix: " } else { "" }, line);
+                }
+            }
+        }
     }
     if common.json {
         report::result(&format!("{}\n", report::failure(error)));
+    }
+}
+
+/// With a capital and a full stop, unless it begins with a command.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).chain(['.']).collect(),
+        None => String::new(),
     }
 }

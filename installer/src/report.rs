@@ -1,6 +1,6 @@
 //! What the user reads: progress on standard error, the result on standard output.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -8,6 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::change::{Change, FileKind};
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::screen::Screen;
 use crate::verify::Verified;
 
 /// Writes to standard error. Nobody may be reading there any more, which is no reason to
@@ -24,89 +25,63 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Lines while a run goes on.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each its own property of the terminal"
-)]
-pub struct Progress {
-    quiet: bool,
-    utf8: bool,
-    terminal: bool,
-    colour: bool,
-}
-
-impl Progress {
-    /// Marks in UTF-8 where the locale has it, colour on a terminal without `NO_COLOR`.
-    pub fn new(quiet: bool) -> Self {
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .iter()
-            .find_map(|v| std::env::var(v).ok().filter(|v| !v.is_empty()))
-            .unwrap_or_default()
-            .to_lowercase();
-        let terminal = std::io::stderr().is_terminal();
-        Self {
-            quiet,
-            utf8: locale.contains("utf-8") || locale.contains("utf8"),
-            terminal,
-            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
-        }
-    }
-
-    fn line(&self, mark: (&str, &str), colour: &str, text: &str) {
-        log::info!("{} {text}", mark.1);
-        if self.terminal {
-            // Over what `doing` said.
-            say!(@ "\r\x1b[K");
-        }
-        let mark = if self.utf8 { mark.0 } else { mark.1 };
-        if self.colour {
-            say!("  \x1b[{colour}m{mark}\x1b[0m {text}");
-        } else {
-            say!("  {mark} {text}");
-        }
-    }
-
-    /// A step that takes a while begins; shown on a terminal until the next line.
-    pub fn doing(&self, text: &str) {
-        if self.terminal && !self.quiet {
-            say!(@ "\r\x1b[K  {} {text}", if self.utf8 { "…" } else { "..." });
-        }
-    }
-
-    /// A step done.
-    pub fn done(&self, text: &str) {
-        if !self.quiet {
-            self.line(("✓", "ok"), "32", text);
-        }
-    }
-
-    /// A step failed; shown however quiet.
-    pub fn failed(&self, text: &str) {
-        self.line(("✗", "FAILED"), "31", text);
-    }
-
-    /// A step taken back; shown however quiet.
-    pub fn back(&self, text: &str) {
-        self.line(("↩", "<-"), "33", text);
-    }
-
-    /// A remark.
-    pub fn warn(&self, text: &str) {
-        self.line(("!", "!"), "33", text);
-    }
-}
-
 /// The plan as people read it.
-pub fn plan(plan: &Plan, verb_create: &str, restart: bool) -> String {
-    let mut text = String::new();
-    let mut number = 0;
-    let mut item = |text: &mut String, verb: &str, what: &str, why: &str| {
-        number += 1;
-        let line = format!("  {number}  {verb:<8}{what:<44}  {why}");
-        text.push_str(line.trim_end());
-        text.push('\n');
+pub fn plan(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
+    let items = items(plan, verb_create, restart);
+    let paths = items.iter().map(|i| i.what.chars().count());
+    let column = paths.max().unwrap_or_default();
+    // The number, the verb, and two spaces behind each.
+    let indent = 5 + VERB;
+    let is_long = |i: &Item| {
+        let why = i.why.chars().count();
+        why > 0 && why > screen.room(indent + column + 2)
     };
+    // All of one shape: the eye goes down a column.
+    let below = items.iter().any(is_long);
+    let mut text = String::new();
+    for (n, item) in items.iter().enumerate() {
+        let verb = screen.coloured(&format!("{:<VERB$}", item.verb), item.colour);
+        let what = screen.text(&item.what);
+        // A path that is longer than the screen goes on in the next row.
+        let mut rows = Vec::new();
+        let mut rest = what.as_str();
+        while !rest.is_empty() {
+            let (row, more) = broken(rest, screen.room(indent), &['/']);
+            rows.push(row);
+            rest = more;
+        }
+        let what_rows = rows.join(&format!("\n{}", " ".repeat(indent)));
+        let line = format!("  {}  {verb}{what_rows}", n + 1);
+        if below || item.why.is_empty() {
+            text.push_str(&format!("{line}\n"));
+            if !item.why.is_empty() {
+                let space = " ".repeat(indent);
+                text.push_str(&screen.paragraph(&space, indent, &item.why));
+            }
+        } else {
+            let space = " ".repeat(column - what.chars().count() + 2);
+            text.push_str(&format!("{line}{space}{}\n", screen.text(&item.why)));
+        }
+        text.push_str(&item.change.map(|c| diff(c, screen)).unwrap_or_default());
+    }
+    text
+}
+
+/// As wide as the longest verb, and a space.
+const VERB: usize = 8;
+
+/// A line of the plan.
+struct Item<'a> {
+    verb: &'static str,
+    colour: &'static str,
+    what: String,
+    why: String,
+    /// Where its text is to be seen.
+    change: Option<&'a Change>,
+}
+
+fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<Item<'a>> {
+    let mut items = Vec::new();
     for (n, change) in plan.changes.iter().enumerate() {
         // A host has hundreds of device nodes; one line tells of all their links.
         let is_link = |c: &Change| c.kind == FileKind::Link;
@@ -127,30 +102,43 @@ pub fn plan(plan: &Plan, verb_create: &str, restart: bool) -> String {
             }
             _ => change.path.display().to_string(),
         };
-        item(&mut text, verb, &what, &change.why);
-        if !matches!(change.kind, FileKind::Generated | FileKind::Link) && change.after.is_some() {
-            text.push_str(&diff(change));
-        }
+        let is_made = matches!(change.kind, FileKind::Generated | FileKind::Link);
+        items.push(Item {
+            verb,
+            colour: BOLD,
+            what,
+            why: change.why.clone(),
+            change: (!is_made && change.after.is_some()).then_some(change),
+        });
     }
     for (engine, activation) in &plan.engines {
-        if restart && activation.service.is_some() {
-            item(
-                &mut text,
-                if activation.reload {
-                    "reload"
-                } else {
-                    "restart"
-                },
-                &engine.facts().name,
-                &activation.effect,
-            );
+        if !restart || activation.service.is_none() {
+            continue;
         }
+        let hurts = !activation.stops.is_empty();
+        items.push(Item {
+            verb: if activation.reload {
+                "reload"
+            } else {
+                "restart"
+            },
+            colour: if hurts { YELLOW } else { BOLD },
+            what: engine.facts().name.clone(),
+            why: activation.effect.clone(),
+            change: None,
+        });
     }
-    text
+    items
 }
 
+const BOLD: &str = "1";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const FAINT: &str = "2";
+
 /// Changed lines with two around them, secrets masked.
-fn diff(change: &Change) -> String {
+fn diff(change: &Change, screen: Screen) -> String {
     let (before, after) = (
         mask(change.before.as_deref()),
         mask(change.after.as_deref()),
@@ -159,21 +147,50 @@ fn diff(change: &Change) -> String {
     let mut text = String::new();
     for (n, group) in diff.grouped_ops(2).iter().enumerate() {
         if n > 0 {
-            text.push_str("       …\n");
+            let gap = screen.coloured(&screen.text("       …"), FAINT);
+            text.push_str(&format!("{gap}\n"));
         }
         for op in group {
             for line in diff.iter_changes(op) {
-                let sign = match line.tag() {
-                    ChangeTag::Delete => '-',
-                    ChangeTag::Insert => '+',
-                    ChangeTag::Equal => ' ',
+                let (sign, colour) = match line.tag() {
+                    ChangeTag::Delete => ('-', RED),
+                    ChangeTag::Insert => ('+', GREEN),
+                    ChangeTag::Equal => (' ', FAINT),
                 };
-                text.push_str(format!("     {sign} {}", line.value()).trim_end());
-                text.push('\n');
+                for row in rows(sign, line.value(), screen) {
+                    text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
+                }
             }
         }
     }
     text
+}
+
+/// A line of a file as rows of the screen, those after the first further in. A tab is as wide as
+/// what editors of such files make of it.
+fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
+    let line = screen.text(&line.trim_end().replace('\t', "    "));
+    let (first, mut rest) = broken(&line, screen.room(7), &PLACES);
+    let mut rows = vec![format!("     {sign} {first}").trim_end().to_owned()];
+    while !rest.is_empty() {
+        let (row, more) = broken(rest, screen.room(11), &PLACES);
+        rows.push(format!("           {row}"));
+        rest = more;
+    }
+    rows
+}
+
+/// Where a line of a file is best broken: between words and parts of a list.
+const PLACES: [char; 3] = [' ', ':', ','];
+
+/// What fits into that many columns, and the rest; behind one of these where there is such a place
+/// in the second half.
+fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str) {
+    let Some((end, _)) = line.char_indices().nth(room) else {
+        return (line, "");
+    };
+    let place = line[..end].rfind(places).map(|at| at + 1);
+    line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
 /// Passwords stand in URLs: `http://user:password@proxy`.

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use crate::error::Error;
 
 /// Whether one has come since.
+#[derive(Clone)]
 pub struct Held(Arc<AtomicBool>);
 
 /// From here on SIGINT, SIGTERM and SIGHUP are noted.

@@ -10,6 +10,8 @@ use gpu_inject::Error;
 use gpu_inject::request::{ContainerView, Scan};
 use serde_json::Value;
 
+use crate::log;
+
 /// A config.json or a state beyond this is a mistake or an attack.
 const LIMIT: u64 = 16 << 20;
 
@@ -113,6 +115,9 @@ impl State {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}"));
         let bytes = bounded(from, 4095).map_err(wrong)?;
         let told = gpu_inject::state::State::parse(&bytes)?;
+        if let Some(id) = &told.id {
+            log::about(id);
+        }
         Ok(Self {
             pid: told.pid,
             bundle: Bundle::at(&told.bundle),

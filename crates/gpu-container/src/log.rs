@@ -2,44 +2,132 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gpu_inject::Error;
 use gpu_inject::policy::Level;
 
-/// What was left undone in a container that starts all the same; engines keep what a hook
-/// says with the runtime's messages.
+/// systemd's journal, by its native protocol (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); nothing where
+/// none listens. A hook opens it before it gives up making sockets.
+struct Syslog(Option<UnixDatagram>);
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+impl Syslog {
+    fn open() -> Self {
+        Self::at(JOURNAL)
+    }
+
+    fn at(path: &str) -> Self {
+        let socket = UnixDatagram::unbound().and_then(|socket| {
+            // A journal that is busy must not keep a container from starting.
+            socket.set_nonblocking(true)?;
+            socket.connect(path)?;
+            Ok(socket)
+        });
+        Self(socket.ok())
+    }
+
+    /// A field has no line break in this form; none of ours needs one.
+    fn send(&self, level: Level, container: Option<&str>, text: &str) {
+        let Some(socket) = &self.0 else { return };
+        let priority = match level {
+            Level::Error => 3,
+            Level::Warning => 4,
+            Level::Info => 6,
+            Level::Debug => 7,
+        };
+        let plain = |text: &str| text.replace('\n', " ");
+        let mut message = format!(
+            "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY={priority}\nMESSAGE={}\n",
+            plain(text)
+        );
+        if let Some(id) = container {
+            message.push_str(&format!("CONTAINER_ID_FULL={}\n", plain(id)));
+        }
+        let _ = socket.send(message.as_bytes());
+    }
+
+    /// One line on standard error, and one in the runtime's log: engines show the last
+    /// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`). It says which
+    /// container, and where there is more.
+    fn failure(&self, error: &Error, container: Option<&str>, log: Option<&Path>) {
+        let text = self.told(&error.to_string(), container);
+        // Nobody may be reading; `eprintln` would panic.
+        let _ = writeln!(std::io::stderr(), "gpu-container: {text}");
+        self.send(Level::Error, container, &text);
+        if let Some(mut file) = log.and_then(append) {
+            // Where the log cannot be written, standard error has it.
+            let _ = writeln!(file, "{}", line(Level::Error, &text));
+        }
+    }
+
+    /// Behind what went wrong: other programs look for how that begins.
+    fn told(&self, why: &str, container: Option<&str>) -> String {
+        let more = match &self.0 {
+            Some(_) => "more: journalctl -t gpu-container; gpusetup doctor",
+            None => "more: gpusetup doctor",
+        };
+        match container {
+            Some(id) => format!("{why} [container {}; {more}]", short(id)),
+            None => format!("{why} [{more}]"),
+        }
+    }
+}
+
+/// As docker and crictl show an id; a name stays whole.
+fn short(id: &str) -> &str {
+    let is_long = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_long { &id[..12] } else { id }
+}
+
+/// The journal of this process, and the container that it is about.
+static SYSLOG: OnceLock<Syslog> = OnceLock::new();
+static CONTAINER: OnceLock<String> = OnceLock::new();
+
+/// Before a hook gives up making sockets.
+pub(crate) fn open() {
+    let _ = SYSLOG.set(Syslog::open());
+}
+
+/// From here on it is about that container.
+pub(crate) fn about(container: &str) {
+    let _ = CONTAINER.set(container.to_owned());
+}
+
+fn container() -> Option<&'static str> {
+    CONTAINER.get().map(String::as_str)
+}
+
+/// What was left undone in a container that starts all the same.
 pub(crate) fn notes(notes: &[String]) {
     for note in notes {
-        let _ = writeln!(std::io::stderr(), "gpu-container: warning: {note}");
+        warning(note);
     }
 }
 
-/// One line on standard error, and one in the runtime's log: engines show the last
-/// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`).
-pub(crate) fn failure(error: &Error, log: Option<&Path>) {
-    // Nobody may be reading; `eprintln` would panic.
-    let _ = writeln!(std::io::stderr(), "gpu-container: {error}");
-    let Some(log) = log else { return };
-    if let Some(mut file) = append(log) {
-        // Where the log cannot be written, standard error has it.
-        let _ = writeln!(file, "{}", line(Level::Error, &error.to_string()));
-    }
-}
-
-/// What is no reason to stop, in the runtime's log or, where there is none, on standard
-/// error: an engine takes a runtime's standard error for a failure's text.
-pub(crate) fn warning_in(log: Option<&Path>, text: &str) {
-    match log.and_then(append) {
-        Some(mut file) => drop(writeln!(file, "{}", line(Level::Warning, text))),
-        None => warning(text),
-    }
-}
-
-/// The same of a hook, on standard error.
+/// What is no reason to stop: for the journal. Standard error is for what fails.
 pub(crate) fn warning(text: &str) {
-    let _ = writeln!(std::io::stderr(), "gpu-container: warning: {text}");
+    SYSLOG
+        .get_or_init(Syslog::open)
+        .send(Level::Warning, container(), text);
+}
+
+/// The same, in the runtime's log too.
+pub(crate) fn warning_in(log: Option<&Path>, text: &str) {
+    warning(text);
+    if let Some(mut file) = log.and_then(append) {
+        let _ = writeln!(file, "{}", line(Level::Warning, text));
+    }
+}
+
+/// What ends this program, on standard error, in the journal and in the runtime's log.
+pub(crate) fn failure(error: &Error, log: Option<&Path>) {
+    let syslog = SYSLOG.get_or_init(Syslog::open);
+    syslog.failure(error, container(), log);
 }
 
 /// The runtime's own log, of `nvidia-container-runtime.debug`.
@@ -114,6 +202,33 @@ fn rfc3339(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_journal_hears_what_and_of_which_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let id = "0123456789ab".to_owned() + &"c".repeat(52);
+        let syslog = Syslog::at(path.to_str().unwrap());
+        let failed = Error::State("no\nGPU".into());
+        syslog.failure(&failed, Some(&id), None);
+        let mut heard = [0; 4096];
+        let length = journal.recv(&mut heard).unwrap();
+        let heard = String::from_utf8_lossy(&heard[..length]);
+        let wanted = format!(
+            "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY=3\nMESSAGE=no GPU [container 0123456789ab; \
+             more: journalctl -t gpu-container; gpusetup doctor]\nCONTAINER_ID_FULL={id}\n"
+        );
+        assert_eq!(heard, wanted);
+    }
+
+    #[test]
+    fn without_a_journal_the_line_names_none() {
+        let nowhere = Syslog::at("/nowhere/socket");
+        nowhere.send(Level::Warning, None, "nobody hears it");
+        let told = nowhere.told("no GPU", Some("web"));
+        assert_eq!(told, "no GPU [container web; more: gpusetup doctor]");
+    }
 
     #[test]
     fn times_are_as_containerd_reads_them() {

@@ -9,6 +9,8 @@ use crate::error::Error;
 /// A container's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// What its engine calls it.
+    pub id: Option<String>,
     /// Its process as the hook sees it; 0 where the state names none.
     pub pid: i32,
     /// Its bundle's directory.
@@ -32,6 +34,7 @@ impl State {
         let bundle = Path::new(bundle.ok_or_else(|| bad("no bundle"))?);
         let pid = state.get("pid").and_then(Value::as_i64);
         Ok(Self {
+            id: text("id").map(str::to_owned),
             pid: pid.and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
             root: text("root").map(|root| bundle.join(root)),
             bundle: bundle.to_owned(),
@@ -46,9 +49,15 @@ mod tests {
     #[test]
     fn a_state_needs_a_bundle_and_may_have_no_process() {
         let read = |text: &str| State::parse(text.as_bytes());
-        let state = read(r#"{"bundle": "/b", "pid": 7, "status": "creating", "other": {}}"#);
-        let (pid, bundle, root) = (7, "/b".into(), None);
-        assert_eq!(state.unwrap(), State { pid, bundle, root });
+        let state =
+            read(r#"{"id": "web", "bundle": "/b", "pid": 7, "status": "creating", "other": {}}"#);
+        let wanted = State {
+            id: Some("web".into()),
+            pid: 7,
+            bundle: "/b".into(),
+            root: None,
+        };
+        assert_eq!(state.unwrap(), wanted);
         let crun = read(r#"{"bundlePath": "/b", "root": "rootfs"}"#).unwrap();
         assert_eq!(crun.root, Some("/b/rootfs".into()));
         assert_eq!(read(r#"{"bundle": "/b", "pid": 1e99}"#).unwrap().pid, 0);

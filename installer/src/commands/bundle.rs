@@ -10,13 +10,14 @@ use crate::bundle::{Bundle, archive, collect};
 use crate::cli::{BundleArgs, Common};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::{self, Progress};
+use crate::progress::Progress;
+use crate::report;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;
 
 pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error> {
-    let progress = Progress::new(common.quiet);
+    let progress = Progress::new(common);
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     if to_stdout && std::io::stdout().is_terminal() {
         return Err(Error::Usage(

@@ -8,59 +8,107 @@ use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::cli::Common;
-use crate::engines::{self, Engine, Engines, NEEDS_SPEC, Wanted};
+use crate::engines::{self, Engine, Engines, Facts, NEEDS_SPEC, Wanted};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::plan;
 use crate::report;
+use crate::screen::Screen;
+
+/// What is here.
+pub struct Seen {
+    inventory: Inventory,
+    engines: Engines,
+    foreign: Foreign,
+}
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    let (inventory, engines, foreign) = found(host)?;
+    let seen = Seen::of(host)?;
     if common.json {
-        report::result(&format!(
-            "{}\n",
-            document(host, &inventory, &engines, &foreign)
-        ));
+        report::result(&format!("{}\n", seen.document(host)));
     } else {
-        report::result(&text(host, &inventory, &engines, &foreign));
+        report::result(&seen.text(host, Screen::output(common.plain)));
     }
     Ok(0)
 }
 
 /// What `--json` prints, for a support bundle.
 pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
-    let (inventory, engines, foreign) = found(host)?;
-    Ok(document(host, &inventory, &engines, &foreign))
+    Ok(Seen::of(host)?.document(host))
 }
 
-fn found(host: &Host) -> Result<(Inventory, Engines, Foreign), Error> {
-    let inventory = plan::inventory(host)?;
-    let mut engines = engines::detect(host);
-    let foreign = Foreign::find(host);
-    let has_spec = inventory.driver.is_some() && has_spec(host, &inventory)?;
-    for engine in &mut engines {
-        match engine.changes(host, &Wanted::default()) {
-            Ok(changes) => {
-                let set_up = engine.is_ours() && engine.is_reached();
-                engine.facts_mut().configured = set_up && changes.is_empty() && has_spec;
-            }
-            Err(e) => engine.facts_mut().notes.push(e.to_string()),
-        }
-        let warnings = engine.warnings(host);
-        let facts = engine.facts_mut();
-        // A warning can be an error that was told already, with the engine's name before it.
-        facts.notes.extend(
-            warnings
-                .into_iter()
-                .filter(|w| !facts.notes.iter().any(|n| w.ends_with(n.as_str())))
-                .collect::<Vec<_>>(),
-        );
-        facts
-            .notes
-            .retain(|note| !(facts.configured && note == NEEDS_SPEC));
+impl Seen {
+    fn document(&self, host: &Host) -> serde_json::Value {
+        document(host, &self.inventory, &self.engines, &self.foreign)
     }
-    Ok((inventory, engines, foreign))
+
+    /// Looks.
+    pub fn of(host: &Host) -> Result<Self, Error> {
+        let inventory = plan::inventory(host)?;
+        let mut engines = engines::detect(host);
+        let foreign = Foreign::find(host);
+        let has_spec = inventory.driver.is_some() && has_spec(host, &inventory)?;
+        for engine in &mut engines {
+            match engine.changes(host, &Wanted::default()) {
+                Ok(changes) => {
+                    let set_up = engine.is_ours() && engine.is_reached();
+                    engine.facts_mut().configured = set_up && changes.is_empty() && has_spec;
+                }
+                Err(e) => engine.facts_mut().notes.push(e.to_string()),
+            }
+            let warnings = engine.warnings(host);
+            let facts = engine.facts_mut();
+            // A warning can be an error that was told already, with the engine's name before it.
+            facts.notes.extend(
+                warnings
+                    .into_iter()
+                    .filter(|w| !facts.notes.iter().any(|n| w.ends_with(n.as_str())))
+                    .collect::<Vec<_>>(),
+            );
+            facts
+                .notes
+                .retain(|note| !(facts.configured && note == NEEDS_SPEC));
+        }
+        Ok(Self {
+            inventory,
+            engines,
+            foreign,
+        })
+    }
+
+    /// What to do next, in a line; `None` where nothing can be done from here.
+    pub fn next(&self) -> Option<&'static str> {
+        self.inventory.driver.as_ref()?;
+        let mut ours = self.engines.iter().filter(|e| e.is_ours()).peekable();
+        ours.peek()?;
+        Some(if ours.all(|e| e.facts().configured || !e.is_reached()) {
+            "All set up. If something is wrong: gpusetup doctor. Back to before: sudo gpusetup undo."
+        } else {
+            "Next: gpusetup plan shows what would change, sudo gpusetup install does it."
+        })
+    }
+
+    /// As people read it.
+    pub fn text(&self, host: &Host, screen: Screen) -> String {
+        let Self {
+            inventory,
+            engines,
+            foreign,
+        } = self;
+        let mut out = format!("\n{}", host_lines(host, screen));
+        out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
+        if let Some(mismatch) = mismatch(host, inventory) {
+            out.push_str(&labelled(screen, "", &mismatch));
+        }
+        out.push_str(&engine_lines(engines, screen));
+        for (n, line) in foreign.lines().iter().enumerate() {
+            let label = if n == 0 { "Others" } else { "" };
+            out.push_str(&labelled(screen, label, line));
+        }
+        out.push('\n');
+        out
+    }
 }
 
 /// Whether what describes the GPUs stands: ours, or what was left to another tool.
@@ -95,47 +143,55 @@ fn document(
     })
 }
 
-fn text(
-    host: &Host,
-    inventory: &Inventory,
-    engines: &[Box<dyn Engine>],
-    foreign: &Foreign,
-) -> String {
+/// Where what stands behind a label begins.
+const INDENT: usize = 11;
+
+fn labelled(screen: Screen, label: &str, text: &str) -> String {
+    screen.paragraph(&format!("  {label:<8} "), INDENT, text)
+}
+
+fn host_lines(host: &Host, screen: Screen) -> String {
     let root = host.root();
     let distro = distro::detect(root);
-    let mut host_line = vec![distro.pretty_name.clone()];
-    host_line.extend(kernel::release(root).map(|k| format!("kernel {k}")));
-    host_line.push(match cgroup::version(root) {
+    let mut words = vec![distro.pretty_name.clone()];
+    words.extend(kernel::release(root).map(|k| format!("kernel {k}")));
+    words.push(match cgroup::version(root) {
         cgroup::Version::V1 => "cgroup v1".into(),
         cgroup::Version::Hybrid => "cgroup v1 (hybrid)".into(),
         cgroup::Version::V2 => "cgroup v2".into(),
         cgroup::Version::Unknown => "no cgroups".into(),
     });
     match init::detect(root) {
-        init::Init::Systemd => host_line.push("systemd".into()),
-        init::Init::OpenRc => host_line.push("OpenRC".into()),
+        init::Init::Systemd => words.push("systemd".into()),
+        init::Init::OpenRc => words.push("OpenRC".into()),
         init::Init::Other => {}
     }
-    host_line.extend(platform::detect(root).words());
-    let mut out = format!("\n  Host     {}\n", host_line.join(", "));
-    // Writing to a String cannot fail.
+    words.extend(platform::detect(root).words());
+    let mut out = labelled(screen, "Host", &words.join(", "));
     if let Some(why) = &distro.unsupported {
-        let _ = writeln!(out, "           not supported: {why}");
+        out.push_str(&labelled(screen, "", &format!("not supported: {why}")));
         for line in distro.instead.iter().flat_map(|i| i.lines()) {
-            let _ = writeln!(out, "             {line}");
+            // To be copied, so as it is.
+            out.push_str(&format!("{:INDENT$}  {line}\n", ""));
         }
     }
     if let Some(warning) = &distro.warning {
-        let _ = writeln!(out, "           {warning}");
+        out.push_str(&labelled(screen, "", warning));
     }
-    let _ = writeln!(out, "  Driver   {}", driver(host, inventory));
-    if let Some(mismatch) = mismatch(host, inventory) {
-        let _ = writeln!(out, "           {mismatch}");
-    }
+    out
+}
+
+fn engine_lines(engines: &[Box<dyn Engine>], screen: Screen) -> String {
+    let name = |f: &Facts| {
+        let version = f.version.as_deref().unwrap_or_default();
+        format!("{} {version}", f.name).trim_end().to_owned()
+    };
+    let widths = engines.iter().map(|e| name(e.facts()).chars().count());
+    let column = widths.max().unwrap_or_default();
+    let mut out = String::new();
     let mut label = "Engines";
     for engine in engines {
         let f = engine.facts();
-        let name = format!("{} {}", f.name, f.version.as_deref().unwrap_or(""));
         let running = match f.running {
             Some(true) => "running",
             Some(false) => "stopped",
@@ -148,21 +204,23 @@ fn text(
             Some((note, more)) if f.config.is_none() => (note.as_str(), more),
             _ => ("not configured", f.notes.as_slice()),
         };
-        let _ = writeln!(out, "  {label:<8} {name:<26} {running:<8} {state}");
+        let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
+        let indent = first.chars().count();
+        out.push_str(&screen.paragraph(&first, indent, state));
+        // Below the name where little room is left beside it.
+        let indent = if screen.room(indent) < 40 {
+            INDENT + 2
+        } else {
+            indent
+        };
         for note in more {
-            let _ = writeln!(out, "  {:<8} {:<26} {:<8} {note}", "", "", "");
+            out.push_str(&screen.paragraph(&" ".repeat(indent), indent, note));
         }
         label = "";
     }
     if engines.is_empty() {
-        let _ = writeln!(out, "  Engines  none");
+        out.push_str(&labelled(screen, "Engines", "none"));
     }
-    let mut label = "Others";
-    for line in foreign.lines() {
-        let _ = writeln!(out, "  {label:<8} {line}");
-        label = "";
-    }
-    out.push('\n');
     out
 }
 

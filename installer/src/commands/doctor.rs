@@ -6,12 +6,14 @@ use crate::apply::{self, How};
 use crate::cli::{Common, DoctorArgs};
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
-use crate::doctor::show::{self, Style};
+use crate::doctor::show;
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::{self, Progress};
-use crate::{commands, lock, signals};
+use crate::progress::Progress;
+use crate::report;
+use crate::screen::Screen;
+use crate::{commands, decision, lock, prompt, signals};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -40,7 +42,11 @@ fn tell(examined: &Examined, common: &Common) {
         report::result(&format!("{}\n", show::document(examined, false, &[])));
         return;
     }
-    report::result(&show::findings(examined, Style::of_output(), common.quiet));
+    report::result(&show::findings(
+        examined,
+        Screen::output(common.plain),
+        common.quiet,
+    ));
 }
 
 /// The host with nothing noted of earlier reads: what a check could not read in passing is no
@@ -53,8 +59,8 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     fix::are_safe(ids)?;
     // All that is safe is the system's, not a user's.
     commands::need_root_itself(host)?;
-    let progress = Progress::new(common.quiet);
     let held = signals::hold()?;
+    let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
     apply::recover(host, &progress)?;
     let before = doctor::examine(&anew(common)?);
@@ -70,9 +76,14 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!("\n{}\n", shown(&mending, restart)));
+        report::result(&format!(
+            "\n{}\n",
+            shown(&mending, restart, Screen::output(common.plain))
+        ));
     }
-    if !commands::confirmed(args.yes, "Go ahead?")? {
+    decision::plan(&mending.plan, restart);
+    let asks = Screen::error(common.plain);
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
         report::result("Nothing was changed.\n");
         return Ok(code(&before));
     }
@@ -108,13 +119,13 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         for id in &fixed {
             progress.done(&format!("mended: {id}"));
         }
-        report::result(&show::left(&after, Style::of_output()));
+        report::result(&show::left(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
 
 /// The plan as install shows it, device nodes above it.
-fn shown(mending: &Mending, restart: bool) -> String {
+fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
     let mut text = String::new();
     for node in &mending.nodes {
         text.push_str(&format!(
@@ -124,7 +135,7 @@ fn shown(mending: &Mending, restart: bool) -> String {
             node.minor
         ));
     }
-    text + &report::plan(&mending.plan, "create", restart)
+    text + &report::plan(&mending.plan, "create", restart, screen)
 }
 
 fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
@@ -154,12 +165,16 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
         let document = show::explained_document(&found, &others);
         report::result(&format!("{document}\n"));
     } else if found.is_empty() {
-        report::result(&show::unknown(Style::of_output()));
+        report::result(&show::unknown(Screen::output(common.plain)));
         if !others.is_empty() {
-            report::result(&show::explained(&[], &others, Style::of_output()));
+            report::result(&show::explained(&[], &others, Screen::output(common.plain)));
         }
     } else {
-        report::result(&show::explained(&found, &others, Style::of_output()));
+        report::result(&show::explained(
+            &found,
+            &others,
+            Screen::output(common.plain),
+        ));
     }
     Ok(u8::from(found.is_empty()))
 }

@@ -1,13 +1,20 @@
 //! `gpusetup plan` and `gpusetup install`.
 
+use std::time::Instant;
+
+use super::detect;
 use crate::apply::{self, How};
 use crate::cli::{Common, InstallArgs};
-use crate::engines::Wanted;
+use crate::engines::{Activation, Engine, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::plan::{Asked, Plan};
-use crate::report::{self, Progress};
-use crate::{commands, lock, signals};
+use crate::progress::{self, Progress};
+use crate::prompt::{self, Choice};
+use crate::report;
+use crate::screen::Screen;
+use crate::signals::{self, Held};
+use crate::{commands, decision, lock};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {
@@ -24,6 +31,8 @@ fn asked(host: &Host, args: &InstallArgs) -> Asked {
 
 fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
+        // The document has them; the log shall, too.
+        plan.warnings.iter().for_each(|w| log::warn!("{w}"));
         return;
     }
     for warning in &plan.warnings {
@@ -32,13 +41,17 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if plan.is_empty() {
         report::result("Nothing to do: everything is set up.\n");
     } else {
-        report::result(&format!("\n{}\n", report::plan(plan, "create", restart)));
+        let screen = Screen::output(common.plain);
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(plan, "create", restart, screen)
+        ));
     }
 }
 
 /// Tells, changes nothing; 2 where there is something to do.
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
-    let progress = Progress::new(common.quiet);
+    let progress = Progress::new(common);
     let asked = asked(host, args);
     let plan = Plan::make(host, &asked)?;
     show(&plan, common, &progress, asked.restart);
@@ -56,14 +69,30 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         return self::plan(host, common, args);
     }
     commands::need_root(host)?;
-    let progress = Progress::new(common.quiet);
-    let asked = asked(host, args);
+    let mut asked = asked(host, args);
     let held = signals::hold()?;
+    let progress = Progress::new(common).until(&held);
+    let asks = Screen::error(common.plain);
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
     let recovered = apply::recover(host, &progress)?;
-    let plan = Plan::make(host, &asked)?;
+    let mut plan = Plan::make(host, &asked)?;
+    if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
+        let seen = detect::Seen::of(host)?;
+        report::say!(@ "{}", seen.text(host, asks));
+        if asked.only.is_empty()
+            && let Some(only) = picked(&plan, asked.restart, asks, &held)?
+        {
+            if only.is_empty() {
+                report::result("Nothing was changed.\n");
+                return Ok(0);
+            }
+            asked.only = only;
+            plan = Plan::make(host, &asked)?;
+        }
+    }
     show(&plan, common, &progress, asked.restart);
+    decision::plan(&plan, asked.restart);
     if plan.is_empty() {
         if common.json {
             let document = report::document(Some(&plan), recovered, &[], true);
@@ -74,7 +103,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.keep_containers {
         plan.stops_nothing("install")?;
     }
-    if !commands::confirmed(args.yes, "Go ahead?")? {
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
         report::result("Nothing was changed.\n");
         return Ok(0);
     }
@@ -82,6 +111,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         restart: asked.restart,
         verify: !args.no_verify && asked.restart,
     };
+    let started = Instant::now();
     let verified = apply::apply(host, &plan, how, &held, &progress)?;
     if common.json {
         report::result(&format!(
@@ -89,39 +119,91 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
             report::document(Some(&plan), true, &verified, asked.restart)
         ));
     } else {
-        report::result(&last_words(&plan, asked.restart, host.is_live()));
+        let screen = Screen::output(common.plain);
+        let words = last_words(&plan, asked.restart, host.is_live());
+        let done = format!("Done{}.", progress::taken(started));
+        report::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        report::result(&next_steps(&plan, screen));
     }
     Ok(0)
 }
 
-fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
-    let mut text = String::from("Done.");
-    if !restarted && live && !plan.services().is_empty() {
-        let mut commands: Vec<String> = plan
-            .services()
-            .iter()
-            .map(|s| s.restart_command().join(" "))
-            .collect();
-        // A restart alone would be of the unit as it was read before.
-        if !plan.reloads().is_empty() {
-            commands.insert(0, "systemctl daemon-reload".into());
-        }
-        text.push_str(&format!(
-            " For it to take effect: {}.",
-            commands.join(" && ")
-        ));
+/// Which engines the user wants, where there are several to choose from; `None`: whatever the
+/// plan has.
+fn picked(
+    plan: &Plan,
+    restart: bool,
+    screen: Screen,
+    signals: &Held,
+) -> Result<Option<Vec<String>>, Error> {
+    // What only reads the CDI spec has no file of its own, and nothing to be left out.
+    let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));
+    let (edited, others): (Vec<_>, Vec<_>) =
+        plan.engines.iter().partition(|(e, _)| is_edited(&**e));
+    if edited.len() < 2 {
+        return Ok(None);
     }
-    let names: Vec<&str> = plan
-        .engines
+    let choices: Vec<Choice> = edited
         .iter()
-        .map(|(e, _)| e.facts().name.as_str())
+        .map(|(engine, activation)| Choice {
+            name: engine.facts().name.clone(),
+            about: about(&**engine, activation, restart),
+        })
         .collect();
-    if names.contains(&"docker") {
-        text.push_str(" Try: docker run --rm --gpus all ubuntu nvidia-smi");
-    } else if names.contains(&"docker-rootless") {
-        text.push_str(" Try: docker run --rm --runtime nvidia -e NVIDIA_VISIBLE_DEVICES=all ubuntu nvidia-smi");
-    } else if names.contains(&"podman") {
-        text.push_str(" Try: podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi");
+    let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
+    if chosen.is_empty() {
+        return Ok(Some(Vec::new()));
     }
-    text + "   Undo: gpusetup undo\n"
+    let names = chosen.into_iter().map(|n| choices[n].name.clone());
+    let others = others.iter().map(|(e, _)| e.facts().name.clone());
+    Ok(Some(names.chain(others).collect()))
+}
+
+/// An engine in a line: its version, and what comes of setting it up.
+fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String {
+    let version = engine.facts().version.as_deref().unwrap_or_default();
+    let what = match &activation.service {
+        Some(_) if restart && activation.reload => "is reloaded; nothing stops".to_owned(),
+        Some(_) if restart => format!("is restarted; {}", activation.effect),
+        _ => "no restart".to_owned(),
+    };
+    format!("{version:<10}  {what}")
+}
+
+/// What is left to do for it to take effect.
+fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
+    if restarted || !live || plan.services().is_empty() {
+        return String::new();
+    }
+    let services = plan.services();
+    let commands = services.iter().map(|s| s.restart_command().join(" "));
+    let mut commands: Vec<String> = commands.collect();
+    // A restart alone would be of the unit as it was read before.
+    if !plan.reloads().is_empty() {
+        commands.insert(0, "systemctl daemon-reload".into());
+    }
+    format!(" For it to take effect: {}.", commands.join(" && "))
+}
+
+/// Commands to go on with, each on a line of its own so that it can be copied.
+fn next_steps(plan: &Plan, screen: Screen) -> String {
+    let engines = plan.engines.iter().map(|(e, _)| e.facts().name.as_str());
+    let engines: Vec<&str> = engines.collect();
+    let tries = [
+        ("docker", "docker run --rm --gpus all ubuntu nvidia-smi"),
+        (
+            "docker-rootless",
+            "docker run --rm --runtime nvidia -e NVIDIA_VISIBLE_DEVICES=all ubuntu nvidia-smi",
+        ),
+        (
+            "podman",
+            "podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi",
+        ),
+    ];
+    let command = tries.iter().find(|(name, _)| engines.contains(name));
+    let lines = command.map(|(_, command)| ("Try:  ", *command));
+    let lines = lines.into_iter().chain([("Undo: ", "gpusetup undo")]);
+    lines
+        .map(|(first, command)| screen.paragraph(first, first.len(), command))
+        .collect()
 }

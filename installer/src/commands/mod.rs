@@ -9,11 +9,10 @@ pub mod detect;
 pub mod doctor;
 pub mod install;
 pub mod recover;
+pub mod status;
 pub mod system;
 pub mod undo;
 pub mod verify;
-
-use std::io::IsTerminal;
 
 use crate::engines::docker;
 use crate::error::Error;
@@ -35,24 +34,4 @@ pub fn need_root_itself(host: &Host) -> Result<(), Error> {
     Err(Error::Usage(
         "this changes the host: run it as root, with sudo".into(),
     ))
-}
-
-/// Asks; without a terminal at both ends there is nobody to ask.
-pub fn confirmed(yes: bool, question: &str) -> Result<bool, Error> {
-    if yes {
-        return Ok(true);
-    }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Err(Error::Usage(
-            "there is no terminal to ask on: give --yes".into(),
-        ));
-    }
-    dialoguer::Confirm::new()
-        .with_prompt(question)
-        .default(false)
-        .interact()
-        .map_err(|dialoguer::Error::IO(e)| match e.kind() {
-            std::io::ErrorKind::Interrupted => Error::Interrupted,
-            _ => Error::failed(e.to_string(), "give --yes"),
-        })
 }

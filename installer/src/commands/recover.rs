@@ -5,12 +5,13 @@ use serde_json::json;
 use crate::cli::Common;
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::{self, Progress};
+use crate::progress::Progress;
+use crate::report;
 use crate::{apply, commands, lock, signals};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     commands::need_root(host)?;
-    let progress = Progress::new(common.quiet);
+    let progress = Progress::new(common);
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;
     let _lock = lock::take(host)?;

@@ -6,8 +6,10 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::Plan;
-use crate::report::{self, Progress};
-use crate::{commands, lock, signals, undo};
+use crate::progress::Progress;
+use crate::report;
+use crate::screen::Screen;
+use crate::{commands, decision, lock, prompt, signals, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -16,8 +18,8 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         return look(host, common, args);
     }
     commands::need_root(host)?;
-    let progress = Progress::new(common.quiet);
     let held = signals::hold()?;
+    let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
     apply::recover(host, &progress)?;
     let Some((plan, receipt)) = undo::plan(host)? else {
@@ -30,10 +32,15 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     };
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!("\n{}\n", report::plan(&plan, "restore", restart)));
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(&plan, "restore", restart, Screen::output(common.plain))
+        ));
     }
+    decision::plan(&plan, restart);
     refuse(host, &plan, args)?;
-    if !commands::confirmed(args.yes, "Go ahead?")? {
+    let asks = Screen::error(common.plain);
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
         report::result("Nothing was changed.\n");
         return Ok(0);
     }
@@ -58,7 +65,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let restart = !args.no_restart && host.is_live();
     let interrupted = Journal::load(host)?.is_some();
     if interrupted {
-        let progress = Progress::new(common.quiet);
+        let progress = Progress::new(common);
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
     let plan = undo::plan(host)?.map(|(plan, _)| plan);
@@ -70,7 +77,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         let document = report::document(plan.as_ref(), changes, &[], restart);
         report::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
-        report::result(&format!("\n{}\n", report::plan(plan, "restore", restart)));
+        report::result(&format!(
+            "\n{}\n",
+            report::plan(plan, "restore", restart, Screen::output(common.plain))
+        ));
     } else if !interrupted {
         report::result(NOTHING);
     }

@@ -5,13 +5,14 @@ use serde_json::json;
 use crate::cli::{Common, VerifyArgs};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::{self, Progress};
+use crate::progress::Progress;
+use crate::report;
 use crate::verify::{Reload, Verified};
 use crate::{commands, lock, plan, signals, verify};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     commands::need_root(host)?;
-    let progress = Progress::new(common.quiet);
+    let progress = Progress::new(common);
     let gpus = plan::inventory(host)?.gpus.len();
     let (chosen, remarks) = plan::chosen(host, &args.engines)?;
     for remark in &remarks {
@@ -22,6 +23,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
     let _lock = lock::take(host)?;
     let engines = chosen.iter().map(|e| &**e);
     let reload = !args.no_daemon_reload;
+    let progress = progress.until(&held);
     let verified = verify::run(host, engines, gpus, reload, &held, &progress)?;
     let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
     // Not the same as well: nobody has seen a container of theirs.

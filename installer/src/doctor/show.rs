@@ -1,127 +1,21 @@
 //! Findings and explanations as people read them, and as a document.
 
-use std::io::IsTerminal;
-
 use serde_json::{Value, json};
 
 use super::explain::Candidate;
 use super::table::{self, Problem, Severity};
 use super::{Examined, Finding, Here};
+use crate::screen::{Mark, Screen};
 
-/// Narrower than this nothing can be read.
-const NARROWEST: usize = 30;
-
-/// How this output is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Style {
-    /// Marks in UTF-8.
-    pub utf8: bool,
-    /// Colour.
-    pub colour: bool,
-    /// Columns; `None`: lines are as long as they are.
-    pub width: Option<usize>,
+/// As wide as a mark between two spaces.
+fn indent(screen: Screen) -> usize {
+    screen.mark_width() + 1
 }
 
-impl Style {
-    /// Of standard output: wrapped and coloured on a terminal alone.
-    pub fn of_output() -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .into_iter()
-            .find_map(set)
-            .unwrap_or_default();
-        let locale = locale.to_lowercase();
-        let terminal = std::io::stdout().is_terminal();
-        let dumb = set("TERM").is_none_or(|t| t == "dumb");
-        let columns = set("COLUMNS").and_then(|c| c.parse().ok());
-        let asked = || {
-            rustix::termios::tcgetwinsize(std::io::stdout())
-                .ok()
-                .map(|w| w.ws_col.into())
-        };
-        Self {
-            utf8: locale.contains("utf-8") || locale.contains("utf8"),
-            colour: terminal && !dumb && std::env::var_os("NO_COLOR").is_none(),
-            width: columns
-                .or_else(|| asked().filter(|_| terminal))
-                .filter(|w| *w > 0)
-                .map(|w: usize| w.max(NARROWEST)),
-        }
-    }
-
-    fn mark(self, severity: Severity) -> String {
-        let (utf8, plain, colour) = match severity {
-            Severity::Broken => ("✗", "xx", "31"),
-            Severity::Warning => ("!", "!!", "33"),
-        };
-        self.coloured(if self.utf8 { utf8 } else { plain }, colour)
-    }
-
-    fn tick(self) -> String {
-        self.coloured(if self.utf8 { "✓" } else { "ok" }, "32")
-    }
-
-    fn coloured(self, text: &str, colour: &str) -> String {
-        if self.colour {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// What the terminal can show of a text of ours.
-    fn text(self, text: &str) -> String {
-        if self.utf8 {
-            return text.to_owned();
-        }
-        let plain = text
-            .replace('…', "...")
-            .replace('×', "x")
-            .replace(['“', '”'], "\"");
-        plain
-            .chars()
-            .map(|c| if c.is_ascii() { c } else { '?' })
-            .collect()
-    }
-
-    /// A paragraph: the first line begins with `first`, the others with as much space. `mark` is
-    /// how wide `first` is on the screen.
-    fn paragraph(self, first: &str, indent: usize, text: &str) -> String {
-        let text = self.text(text);
-        let room = self
-            .width
-            .map_or(usize::MAX, |w| w.saturating_sub(indent).max(10));
-        let mut lines = vec![String::new()];
-        for word in text.split(' ') {
-            let line = lines.last_mut().map_or(0, |l| l.chars().count());
-            if line > 0 && line + 1 + word.chars().count() > room {
-                lines.push(String::new());
-            } else if line > 0 {
-                push(&mut lines, " ");
-            }
-            push(&mut lines, word);
-        }
-        let mut out = String::new();
-        for (n, line) in lines.iter().enumerate() {
-            if n == 0 {
-                out.push_str(first);
-            } else {
-                out.push_str(&" ".repeat(indent));
-            }
-            out.push_str(line);
-            out.push('\n');
-        }
-        out
-    }
-
-    fn indent(self) -> usize {
-        if self.utf8 { 3 } else { 4 }
-    }
-}
-
-fn push(lines: &mut [String], text: &str) {
-    if let Some(last) = lines.last_mut() {
-        last.push_str(text);
+fn mark(severity: Severity) -> Mark {
+    match severity {
+        Severity::Broken => Mark::Bad,
+        Severity::Warning => Mark::Warning,
     }
 }
 
@@ -139,16 +33,16 @@ fn fix(problem: &Problem) -> String {
 }
 
 /// The findings, the worst first; a healthy host in two lines.
-pub fn findings(examined: &Examined, style: Style, quiet: bool) -> String {
-    let indent = style.indent();
+pub fn findings(examined: &Examined, screen: Screen, quiet: bool) -> String {
+    let indent = indent(screen);
     let space = " ".repeat(indent);
     let mut out = String::new();
     for Finding { problem, evidence } in &examined.findings {
-        let first = format!(" {} ", style.mark(problem.severity));
-        out.push_str(&style.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
+        let first = format!(" {} ", screen.mark(mark(problem.severity)));
+        out.push_str(&screen.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
         if !quiet {
             let lead = format!("{space}fix: ");
-            out.push_str(&style.paragraph(&lead, indent + 5, &fix(problem)));
+            out.push_str(&screen.paragraph(&lead, indent + 5, &fix(problem)));
         }
     }
     let passed = examined.passed.len();
@@ -156,17 +50,17 @@ pub fn findings(examined: &Examined, style: Style, quiet: bool) -> String {
         0 => format!("{passed} checks, no problem found"),
         _ => format!("{passed} other checks"),
     };
-    out.push_str(&style.paragraph(&format!(" {} ", style.tick()), indent, &said));
+    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &said));
     if examined.findings.is_empty() {
-        out.push_str(&style.paragraph(&space, indent, &examined.summary));
+        out.push_str(&screen.paragraph(&space, indent, &examined.summary));
     } else if !quiet {
         out.push('\n');
-        out.push_str(&style.paragraph("", 0, &next(examined)));
+        out.push_str(&screen.paragraph("", 0, &next(examined)));
     }
     if let Some(trouble) = &examined.unread {
-        let first = format!(" {} ", style.mark(Severity::Warning));
+        let first = format!(" {} ", screen.mark(Mark::Warning));
         let text = format!("not everything could be looked at: {trouble}");
-        out.push_str(&style.paragraph(&first, indent, &text));
+        out.push_str(&screen.paragraph(&first, indent, &text));
     }
     out
 }
@@ -182,12 +76,12 @@ fn next(examined: &Examined) -> String {
 }
 
 /// What is not mended after `--fix`.
-pub fn left(examined: &Examined, style: Style) -> String {
+pub fn left(examined: &Examined, screen: Screen) -> String {
     if examined.findings.is_empty() {
-        return findings(examined, style, false);
+        return findings(examined, screen, false);
     }
-    let mut out = style.paragraph("", 0, "Left to do:");
-    out.push_str(&findings(examined, style, false));
+    let mut out = screen.paragraph("", 0, "Left to do:");
+    out.push_str(&findings(examined, screen, false));
     out
 }
 
@@ -231,7 +125,7 @@ pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
 }
 
 /// An explanation, the likeliest first.
-pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], style: Style) -> String {
+pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: Screen) -> String {
     let mut out = String::new();
     for (n, (candidate, here)) in candidates.iter().enumerate() {
         let p = candidate.problem;
@@ -241,9 +135,9 @@ pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], style: St
             format!("{}. ", n + 1)
         };
         let title = format!("{} ({})", p.title, p.id);
-        out.push_str(&style.paragraph(&first, first.len(), &capital(&title)));
+        out.push_str(&screen.paragraph(&first, first.len(), &capital(&title)));
         let mut line = |label: &str, text: &str| {
-            out.push_str(&style.paragraph(&format!("   {label:<7}"), 10, text));
+            out.push_str(&screen.paragraph(&format!("   {label:<7}"), 10, text));
         };
         line("cause", &p.cause);
         line("fix", &p.fix);
@@ -259,11 +153,11 @@ pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], style: St
     }
     if !others.is_empty() {
         out.push('\n');
-        out.push_str(&style.paragraph("", 0, "Found on this host:"));
+        out.push_str(&screen.paragraph("", 0, "Found on this host:"));
         for f in others {
-            let first = format!(" {} ", style.mark(f.problem.severity));
+            let first = format!(" {} ", screen.mark(mark(f.problem.severity)));
             let text = format!("{}: {} ({})", f.problem.title, f.evidence, f.problem.id);
-            out.push_str(&style.paragraph(&first, style.indent(), &text));
+            out.push_str(&screen.paragraph(&first, indent(screen), &text));
         }
     }
     out
@@ -278,9 +172,9 @@ fn capital(text: &str) -> String {
 }
 
 /// What to say of a text that nobody knows.
-pub fn unknown(style: Style) -> String {
+pub fn unknown(screen: Screen) -> String {
     let count = table::problems().len();
-    style.paragraph(
+    screen.paragraph(
         "",
         0,
         &format!(
@@ -321,8 +215,10 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
 mod tests {
     use super::*;
 
-    fn style(width: usize, utf8: bool) -> Style {
-        Style {
+    fn screen(width: usize, utf8: bool) -> Screen {
+        Screen {
+            terminal: false,
+            redraws: false,
             utf8,
             colour: false,
             width: Some(width),
@@ -352,7 +248,7 @@ mod tests {
     fn lines_keep_to_the_terminal() {
         for width in [30, 60, 80, 200] {
             for utf8 in [true, false] {
-                let text = findings(&examined(), style(width, utf8), false);
+                let text = findings(&examined(), screen(width, utf8), false);
                 for line in text.lines() {
                     let long = line.chars().count() > width;
                     // A word that is longer than a line stays whole, so that it can be copied.
@@ -366,7 +262,7 @@ mod tests {
     #[test]
     fn the_screen_at_80_columns() {
         assert_eq!(
-            findings(&examined(), style(80, true), false),
+            findings(&examined(), screen(80, true), false),
             " ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
              580.65.06\n   fix: gpusetup cdi refresh   (safe: --fix cdi-stale)\n \
              ! plain docker talks to another daemon: a “quoted” × sign…\n   \
@@ -383,7 +279,7 @@ mod tests {
             ..examined()
         };
         assert_eq!(
-            findings(&healthy, style(80, false), false),
+            findings(&healthy, screen(80, false), false),
             " ok 70 checks, no problem found\n    driver 580.65.06, 2 GPUs; docker, podman\n"
         );
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::engines::{Case, Engine};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report::Progress;
+use crate::progress::Progress;
 use crate::signals::Held;
 use crate::{image, scopes};
 use program::{Patience, Program};
@@ -253,12 +253,12 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
     if good {
         let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
         let kept = if kept {
-            ", also after systemctl daemon-reload"
+            ", also after a daemon-reload"
         } else {
             ""
         };
         progress.done(&format!(
-            "{name}: a container sees {gpus} of {gpus} GPUs{kept}; one that asks for nothing sees none"
+            "{name}: a container sees {gpus} of {gpus} GPUs{kept}"
         ));
     }
 }

@@ -88,6 +88,18 @@ pub struct Host(tempfile::TempDir);
 impl Host {
     /// Such a host; `None` where nodes cannot be made.
     pub fn new(base: Base) -> Option<Self> {
+        let host = Self::untouched(base)?;
+        match base {
+            Base::Bare => {}
+            Base::Toolkit => host.toolkit(),
+            Base::CdiOnly => host.must(&["install", "--yes", "--mode", "cdi"]),
+            _ => host.must(&["install", "--yes"]),
+        }
+        Some(host)
+    }
+
+    /// The same before gpusetup has done anything.
+    pub fn untouched(base: Base) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             println!("skip: not root, no device nodes");
             return None;
@@ -99,11 +111,6 @@ impl Host {
         }
         host.driver(base);
         host.engines(base);
-        match base {
-            Base::Toolkit => host.toolkit(),
-            Base::CdiOnly => host.must(&["install", "--yes", "--mode", "cdi"]),
-            _ => host.must(&["install", "--yes"]),
-        }
         Some(host)
     }
 

@@ -49,6 +49,10 @@ const DIRS: [&str; 6] = [
 /// Runs as an OCI runtime of that name.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     let call = Call::read(args);
+    // The command's last word (runc-create(8)).
+    if let Some(id) = args.last().filter(|_| call.makes_container) {
+        log::about(&id.to_string_lossy());
+    }
     let called = Called::by(name);
     if call.asks_version {
         // The low-level runtime's own lines follow, as with nvidia-container-runtime.

@@ -1,0 +1,21 @@
+//! `gpusetup` alone: what is here, and what to do next.
+
+use super::detect::Seen;
+use crate::cli::Common;
+use crate::error::Error;
+use crate::host::Host;
+use crate::report;
+use crate::screen::Screen;
+
+pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+    if common.json {
+        return super::detect::run(host, common);
+    }
+    let seen = Seen::of(host)?;
+    let screen = Screen::output(common.plain);
+    report::result(&seen.text(host, screen));
+    if let Some(next) = seen.next() {
+        report::result(&screen.paragraph("  ", 2, next));
+    }
+    Ok(0)
+}

@@ -1,0 +1,430 @@
+//! What stands on the screen, in a terminal, on a host that gpusetup takes for running: a
+//! directory tree it is confined to, with stand-ins for engines and systemctl. Needs root, busybox
+//! and chroot; says so and passes where one is missing.
+//!
+//! `GPUSETUP_SCREENS=write cargo test -p gpusetup --test screens` writes the golden screens anew.
+#![allow(clippy::unwrap_used)]
+
+mod doctor_host;
+mod terminal;
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+use doctor_host::{Base, DAEMON_JSON, Host};
+use terminal::{CTRL_C, Kind, Terminal, WIDE};
+
+const GPUSETUP: &str = "/usr/local/bin/gpusetup";
+
+/// The tree; containerd's socket listens as long as it is there.
+struct Running {
+    host: Host,
+    _containerd: UnixListener,
+}
+
+impl Running {
+    fn new() -> Option<Self> {
+        let busybox = Path::new("/usr/bin/busybox");
+        if !busybox.exists() {
+            println!("skip: no {}", busybox.display());
+            return None;
+        }
+        let host = Host::untouched(Base::Debian)?;
+        let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in");
+        install(busybox, &host.path("bin/busybox"));
+        for applet in ["sh", "cat", "grep", "mv", "sleep"] {
+            host.link(&format!("bin/{applet}"), "busybox");
+        }
+        for name in [
+            "sbin/dockerd",
+            "bin/docker",
+            "bin/containerd",
+            "bin/ctr",
+            "bin/podman",
+        ] {
+            install(&stand_in.join("engine"), &host.path(&format!("usr/{name}")));
+        }
+        for name in ["systemctl", "journalctl"] {
+            install(
+                &stand_in.join("systemctl"),
+                &host.path(&format!("usr/bin/{name}")),
+            );
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
+        install(program, &host.path(&GPUSETUP[1..]));
+        for library in libraries(program) {
+            install(
+                &library,
+                &host.path(library.strip_prefix("/").unwrap().to_str().unwrap()),
+            );
+        }
+        for (name, minor) in [("null", 3), ("urandom", 9)] {
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(
+                &host.path("dev").join(name),
+                SFlag::S_IFCHR,
+                mode,
+                makedev(1, minor),
+            )
+            .unwrap();
+        }
+        fs::create_dir_all(host.path("tmp")).unwrap();
+        // The image that is run is made of it.
+        host.write("usr/lib/gpu-container/gpu-container", "a program");
+        host.write("state/slow", "0");
+        host.write("state/slow-restart", "0");
+        host.write("state/containers", "web\ndb\ncache\n");
+        host.write("state/log", "");
+        let socket = host.path("run/containerd/containerd.sock");
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let listener = UnixListener::bind(socket).unwrap();
+        let running = Self {
+            host,
+            _containerd: listener,
+        };
+        let first = running.chroot(&["/usr/bin/systemctl", "start-first", "-"]);
+        let started = Command::new(&first[0]).args(&first[1..]).status();
+        assert!(started.unwrap().success());
+        Some(running)
+    }
+
+    fn chroot(&self, argv: &[&str]) -> Vec<String> {
+        let tree = self.host.tree().to_str().unwrap();
+        let words = ["chroot", tree].into_iter().chain(argv.iter().copied());
+        words.map(str::to_owned).collect()
+    }
+
+    /// gpusetup on that terminal.
+    fn on(&self, kind: Kind, args: &[&str]) -> Terminal {
+        let argv = self.chroot(&[&[GPUSETUP], args].concat());
+        Terminal::start(kind, &argv.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// One that has been set up.
+    fn set_up() -> Option<Self> {
+        let running = Self::new()?;
+        assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
+        Some(running)
+    }
+}
+
+/// By another process: see `fixture::copy_program`.
+fn install(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let _ = fs::remove_file(to);
+    let copied = Command::new("install")
+        .args(["-m", "755"])
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(copied.unwrap().success());
+}
+
+/// What a program is linked with.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let out = Command::new("ldd").arg(program).output().unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    let words = said.split_whitespace().filter(|w| w.starts_with('/'));
+    words.map(PathBuf::from).collect()
+}
+
+/// Wide and narrow, with and without colour and UTF-8, and one that can do nothing.
+const KINDS: [(&str, Kind); 5] = [
+    ("80", WIDE),
+    (
+        "60",
+        Kind {
+            columns: 60,
+            ..WIDE
+        },
+    ),
+    (
+        "80-no-color",
+        Kind {
+            no_color: true,
+            ..WIDE
+        },
+    ),
+    (
+        "60-ascii",
+        Kind {
+            columns: 60,
+            locale: "C",
+            ..WIDE
+        },
+    ),
+    (
+        "80-dumb",
+        Kind {
+            term: "dumb",
+            locale: "C",
+            ..WIDE
+        },
+    ),
+];
+
+/// Compares with the golden screen, or writes it. Times are not the same twice.
+fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/screens")
+        .join(format!("{what}-{kind}.txt"));
+    let screen = terminal.coloured();
+    // Rows that the terminal broke are one line there.
+    for line in terminal.text().lines() {
+        let width = line.chars().count();
+        assert!(width <= usize::from(terminal.columns()), "{kind}: {line}");
+    }
+    let text = format!("{}[exit {code}]\n", masked(&screen));
+    if std::env::var_os("GPUSETUP_SCREENS").is_some() {
+        fs::write(path, text).unwrap();
+        return;
+    }
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
+    assert!(wanted == text, "{}\nis now\n{text}", path.display());
+}
+
+/// `in 1.2 s` as `in N s`.
+fn masked(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once(" in ") {
+        Some((before, time)) if time.starts_with(|c: char| c.is_ascii_digit()) => {
+            let after = time.split_once(" s").map_or("", |(_, after)| after);
+            format!("{before} in N s{after}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+/// All engines of the picker, then yes.
+fn go_ahead(terminal: &Terminal, kind: Kind) {
+    terminal.wait_for(if kind.term == "dumb" {
+        "Leave out"
+    } else {
+        "Set up"
+    });
+    terminal.send("\r");
+    say_yes(terminal, kind);
+}
+
+fn say_yes(terminal: &Terminal, kind: Kind) {
+    terminal.wait_for("Go ahead?");
+    terminal.send(if kind.term == "dumb" { "yes\r" } else { "y" });
+}
+
+#[test]
+fn an_install() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        // Long enough for its time to be told, and for a step to be shown that goes on.
+        running.host.write("state/slow-restart", "1.1");
+        let mut terminal = running.on(kind, &["install"]);
+        go_ahead(&terminal, kind);
+        let code = terminal.end().unwrap();
+        assert!(terminal.raw().contains("restarting docker"), "{name}");
+        golden("install", name, &terminal, code);
+        assert_eq!(code, 0, "{name}");
+    }
+}
+
+const REFUSAL: &str = "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are specified both as a flag and in the configuration file: runtimes";
+
+#[test]
+fn a_failure_and_the_way_back() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let before = running.host.read(DAEMON_JSON);
+        running.host.write("state/refuses", REFUSAL);
+        let mut terminal = running.on(kind, &["install"]);
+        go_ahead(&terminal, kind);
+        let code = terminal.end().unwrap();
+        golden("failure", name, &terminal, code);
+        assert_eq!(code, 1, "{name}");
+        assert_eq!(running.host.read(DAEMON_JSON), before);
+    }
+}
+
+#[test]
+fn an_undo() {
+    for (name, kind) in KINDS {
+        let Some(running) = Running::set_up() else {
+            return;
+        };
+        let mut terminal = running.on(kind, &["undo"]);
+        say_yes(&terminal, kind);
+        let code = terminal.end().unwrap();
+        golden("undo", name, &terminal, code);
+        assert_eq!(code, 0, "{name}");
+    }
+}
+
+#[test]
+fn doctor_and_status() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    for (name, kind) in KINDS {
+        let mut terminal = running.on(kind, &[]);
+        let code = terminal.end().unwrap();
+        golden("status-before", name, &terminal, code);
+    }
+    assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
+    // Another driver came, and systemd's links went.
+    running
+        .host
+        .edit(doctor_host::SPEC, doctor_host::VERSION, doctor_host::OTHER);
+    running.host.remove("dev/char");
+    for (name, kind) in KINDS {
+        for (what, args) in [("status-after", &[][..]), ("doctor", &["doctor"])] {
+            let mut terminal = running.on(kind, args);
+            let code = terminal.end().unwrap();
+            golden(what, name, &terminal, code);
+        }
+    }
+}
+
+/// Each question of each command: how it is reached, and what is left alone if it is not
+/// answered with yes.
+fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
+    let dumb = KINDS[4].1;
+    for kind in [WIDE, dumb] {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let pick = if kind.term == "dumb" {
+            "Leave out"
+        } else {
+            "Set up"
+        };
+        let before = running.host.read(DAEMON_JSON);
+        for questions in [&[pick][..], &[pick, "Go ahead?"]] {
+            let mut terminal = running.on(kind, &["install"]);
+            for question in &questions[..questions.len() - 1] {
+                terminal.wait_for(question);
+                terminal.send("\r");
+            }
+            terminal.wait_for(questions[questions.len() - 1]);
+            answer(&terminal, kind);
+            assert_eq!(terminal.end(), Some(wanted), "{}", terminal.text());
+            terminal.must_say(said);
+            assert_eq!(running.host.read(DAEMON_JSON), before);
+        }
+        assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
+        let installed = running.host.read(DAEMON_JSON);
+        running.host.remove("dev/char");
+        for command in [&["undo"][..], &["doctor", "--fix"]] {
+            let mut terminal = running.on(kind, command);
+            terminal.wait_for("Go ahead?");
+            answer(&terminal, kind);
+            let code = terminal.end();
+            // doctor goes by what it found.
+            let expected = if command[0] == "doctor" && wanted == 0 {
+                2
+            } else {
+                wanted
+            };
+            assert_eq!(code, Some(expected), "{}", terminal.text());
+            terminal.must_say(said);
+            assert_eq!(running.host.read(DAEMON_JSON), installed);
+        }
+    }
+}
+
+#[test]
+fn no_changes_nothing() {
+    let no = |t: &Terminal, kind: Kind| {
+        let is_last = t.text().contains("Go ahead?");
+        t.send(match (is_last, kind.term) {
+            (true, "dumb") => "no\r",
+            (true, _) => "n",
+            // Nothing to be set up.
+            (false, "dumb") => "docker containerd\r",
+            (false, _) => "a\r",
+        });
+    };
+    at_each_question(no, "Nothing was changed.", 0);
+}
+
+#[test]
+fn ctrl_c_at_a_question_changes_nothing() {
+    let interrupt = |t: &Terminal, _: Kind| t.send(CTRL_C);
+    at_each_question(interrupt, "Interrupted: nothing was changed.", 130);
+}
+
+#[test]
+fn ctrl_c_while_it_works_puts_all_back() {
+    for (_, kind) in [KINDS[0], KINDS[4]] {
+        let Some(running) = Running::new() else {
+            return;
+        };
+        let before = running.host.read(DAEMON_JSON);
+        running.host.write("state/slow-restart", "1");
+        running.host.write("state/slow", "1");
+        for step in ["restarting docker", "running containers in docker"] {
+            let mut terminal = running.on(kind, &["install"]);
+            go_ahead(&terminal, kind);
+            terminal.wait_for_raw(step);
+            terminal.send(CTRL_C);
+            assert_eq!(terminal.end(), Some(130), "{}", terminal.text());
+            for said in [
+                "interrupted: putting everything back",
+                "put back /etc/docker/daemon.json",
+                "restarted docker: running, 3 containers up",
+                "Nothing was changed.",
+            ] {
+                terminal.must_say(said);
+            }
+            assert_eq!(running.host.read(DAEMON_JSON), before);
+            assert!(!running.host.path("var/lib/gpusetup/journal.json").exists());
+        }
+        assert_eq!(running.on(kind, &["recover"]).end(), Some(0));
+    }
+}
+
+#[test]
+fn an_engine_that_is_not_chosen_is_left_alone() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    let before = running.host.read(DAEMON_JSON);
+    let mut terminal = running.on(WIDE, &["install", "--no-verify"]);
+    terminal.wait_for("Set up");
+    terminal.must_say("is restarted; 3 running containers stop");
+    terminal.send(" \r");
+    terminal.wait_for("Set up  containerd");
+    say_yes(&terminal, WIDE);
+    assert_eq!(terminal.end(), Some(0));
+    assert_eq!(running.host.read(DAEMON_JSON), before);
+    assert!(
+        running
+            .host
+            .read(doctor_host::CONFIG_TOML)
+            .contains("gpu-container")
+    );
+}
+
+#[test]
+fn nothing_is_drawn_over_for_a_screen_reader() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    running.host.write("state/slow-restart", "1.5");
+    let mut terminal = running.on(WIDE, &["install", "--plain"]);
+    let typed = Kind {
+        term: "dumb",
+        ..WIDE
+    };
+    go_ahead(&terminal, typed);
+    assert_eq!(terminal.end(), Some(0));
+    let raw = terminal.raw();
+    assert!(!raw.contains('\x1b'), "{raw:?}");
+    assert!(!raw.replace("\r\n", "").contains('\r'), "{raw:?}");
+    terminal.must_say("restarting docker");
+}

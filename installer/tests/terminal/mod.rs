@@ -1,0 +1,227 @@
+//! gpusetup on a terminal of its own: what is typed, and what stands on the screen.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "shared by test programs that use parts of it"
+)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::num::NonZero;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty, open};
+
+/// Longer than any step takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Whatever is shown fits.
+const ROWS: u16 = 200;
+
+/// Ctrl-C, as the keyboard sends it.
+pub const CTRL_C: &str = "\x03";
+
+/// What a terminal is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub columns: u16,
+    pub term: &'static str,
+    pub locale: &'static str,
+    pub no_color: bool,
+}
+
+pub const WIDE: Kind = Kind {
+    columns: 80,
+    term: "xterm-256color",
+    locale: "C.UTF-8",
+    no_color: false,
+};
+
+pub struct Terminal {
+    pty: Arc<Pty>,
+    child: Child,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+    kind: Kind,
+}
+
+impl Terminal {
+    /// Starts the program there; nothing of our own environment goes with it.
+    pub fn start(kind: Kind, argv: &[&str]) -> Self {
+        let (pty, pts) = open().unwrap();
+        pty.resize(Size::new(ROWS, kind.columns)).unwrap();
+        let mut command = Command::new(argv[0])
+            .args(&argv[1..])
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("TERM", kind.term)
+            .env("LANG", kind.locale);
+        if kind.no_color {
+            command = command.env("NO_COLOR", "1");
+        }
+        let child = command.spawn(pts).unwrap();
+        let pty = Arc::new(pty);
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let reader = std::thread::spawn({
+            let (pty, bytes) = (Arc::clone(&pty), Arc::clone(&bytes));
+            move || {
+                let mut part = [0; 4096];
+                loop {
+                    match (&*pty).read(&mut part) {
+                        Ok(0) => return,
+                        Ok(n) => bytes.lock().unwrap().extend_from_slice(&part[..n]),
+                        Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                        // EIO: nobody has the other end any more.
+                        Err(_) => return,
+                    }
+                }
+            }
+        });
+        Self {
+            pty,
+            child,
+            bytes,
+            reader: Some(reader),
+            kind,
+        }
+    }
+
+    pub fn send(&self, keys: &str) {
+        (&*self.pty).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All that came, as it came.
+    pub fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn parsed(&self) -> vt100::Parser {
+        let size = |n| NonZero::new(n).unwrap();
+        let (rows, columns) = (size(ROWS), size(self.kind.columns));
+        let mut parser = vt100::Parser::new(rows, columns, 0);
+        parser.process(&self.bytes.lock().unwrap());
+        parser
+    }
+
+    /// What stands on the screen.
+    pub fn text(&self) -> String {
+        self.parsed().screen().contents()
+    }
+
+    /// That stands there, however its lines are broken.
+    pub fn must_say(&self, what: &str) {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = self.text();
+        assert!(
+            words(&text).contains(&words(what)),
+            "no {what:?} in\n{text}"
+        );
+        assert!(!self.cursor_is_hidden() || !self.is_over());
+    }
+
+    fn is_over(&self) -> bool {
+        self.reader.is_none()
+    }
+
+    pub fn columns(&self) -> u16 {
+        self.kind.columns
+    }
+
+    pub fn cursor_is_hidden(&self) -> bool {
+        self.parsed().screen().hide_cursor()
+    }
+
+    /// What stands on the screen, with `{red:…}` for what is coloured.
+    pub fn coloured(&self) -> String {
+        let parser = self.parsed();
+        let mut out = String::new();
+        for row in 0..ROWS {
+            let mut line = String::new();
+            let mut style = String::new();
+            for column in 0..self.kind.columns {
+                let Some(cell) = parser.screen().cell(row, column) else {
+                    continue;
+                };
+                let now = style_of(cell);
+                if now != style {
+                    line.push_str(if style.is_empty() { "" } else { "}" });
+                    if !now.is_empty() {
+                        line.push_str(&format!("{{{now}:"));
+                    }
+                    style = now;
+                }
+                line.push_str(if cell.has_contents() {
+                    cell.contents()
+                } else {
+                    " "
+                });
+            }
+            line.push_str(if style.is_empty() { "" } else { "}" });
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out.trim_end().to_owned() + "\n"
+    }
+
+    /// Waits until that stands there.
+    pub fn wait_for(&self, what: &str) {
+        self.wait_until(what, || self.text().contains(what));
+    }
+
+    /// Waits until that came, whether or not it was drawn over since.
+    pub fn wait_for_raw(&self, what: &str) {
+        self.wait_until(what, || self.raw().contains(what));
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !is_so() {
+            assert!(Instant::now() < end, "no {what:?} in\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the program's end; its exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        let end = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "does not end:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status.code()
+    }
+}
+
+fn style_of(cell: &vt100::Cell) -> String {
+    let mut words = Vec::new();
+    words.extend(cell.bold().then_some("bold"));
+    words.extend(cell.dim().then_some("dim"));
+    match cell.fgcolor() {
+        vt100::Color::Idx(1) => words.push("red"),
+        vt100::Color::Idx(2) => words.push("green"),
+        vt100::Color::Idx(3) => words.push("yellow"),
+        vt100::Color::Idx(6) => words.push("cyan"),
+        vt100::Color::Default => {}
+        other => panic!("a colour that is not of the eight: {other:?}"),
+    }
+    words.join(" ")
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
