@@ -109,11 +109,14 @@ pub(crate) fn notes(notes: &[String]) {
     }
 }
 
-/// What is no reason to stop: for the journal. Standard error is for what fails.
+/// What is no reason to stop: for the journal. Standard error is for what fails, and for all
+/// where there is no journal.
 pub(crate) fn warning(text: &str) {
-    SYSLOG
-        .get_or_init(Syslog::open)
-        .send(Level::Warning, container(), text);
+    let syslog = SYSLOG.get_or_init(Syslog::open);
+    if syslog.0.is_none() {
+        let _ = writeln!(std::io::stderr(), "gpu-container: {text}");
+    }
+    syslog.send(Level::Warning, container(), text);
 }
 
 /// The same, in the runtime's log too.
