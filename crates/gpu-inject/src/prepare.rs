@@ -2,8 +2,6 @@
 //! driver's application profile.
 
 use std::ffi::OsString;
-use std::fs::Metadata;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
@@ -114,15 +112,14 @@ fn link_nodes(rootfs: &Rootfs, links: &[Link]) -> Result<(), Error> {
         let dir = node.parent().unwrap_or(Path::new("/"));
         let at = there.iter().position(|(known, _)| *known == dir);
         let at = at.unwrap_or_else(|| {
-            there.push((dir.to_owned(), rootfs.names(dir, MOST_NODES)));
+            there.push((dir.to_owned(), rootfs.nodes(dir, MOST_NODES)));
             there.len() - 1
         });
-        let is_there = there[at]
-            .1
+        let nodes = &there[at].1;
+        if nodes
             .iter()
-            .any(|n| Some(n.as_os_str()) == node.file_name());
-        let is_node = |f: Metadata| f.file_type().is_char_device();
-        if is_there && rootfs.metadata(&node).is_some_and(is_node) {
+            .any(|n| Some(n.as_os_str()) == node.file_name())
+        {
             rootfs.symlink(&link.path, &link.target)?;
         }
     }

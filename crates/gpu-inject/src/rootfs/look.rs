@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::dir::Dir;
+use nix::dir::{Dir, Entry, Type};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, fchmod};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat};
 
 use super::{Rootfs, kind, open_no_follow};
 use crate::error::Error;
@@ -57,6 +57,31 @@ impl Rootfs {
             .collect();
         names.sort();
         names
+    }
+
+    /// Names of the device nodes in the directory at `path`, of at most `most` names there.
+    pub(crate) fn nodes(&self, path: &Path, most: usize) -> Vec<OsString> {
+        let Ok(dir) = self.resolve_dir(path) else {
+            return Vec::new();
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut entries) = Dir::openat(&dir, ".", flags, Mode::empty()) else {
+            return Vec::new();
+        };
+        let entries = entries.iter().map_while(Result::ok).take(most);
+        let is_node = |entry: &Entry| match entry.file_type() {
+            Some(Type::CharacterDevice) => true,
+            // A node that is mounted upon a file, as rootless engines give them.
+            Some(Type::File) | None => {
+                let found = fstatat(&dir, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW);
+                found.is_ok_and(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+            }
+            Some(_) => false,
+        };
+        entries
+            .filter(is_node)
+            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+            .collect()
     }
 
     /// Sets the permission bits of a file or directory, links followed within the root. Never
