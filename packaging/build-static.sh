@@ -13,9 +13,9 @@ flags=(-C target-feature=+crt-static)
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; then
     target=$musl
     # A tenth of the room. musl knows them since 1.2.4, a static glibc only since 2.36.
-    flags+=(-C link-arg=-Wl,-z,pack-relative-relocs)
+    flags+=(-C "link-arg=-Wl,-z,pack-relative-relocs")
     # Nothing unwinds.
-    flags+=(-C link-arg=-Wl,--no-eh-frame-hdr)
+    flags+=(-C "link-arg=-Wl,--no-eh-frame-hdr")
 else
     echo "build-static.sh: by glibc, which starts slower: no target $musl; rustup target add $musl" >&2
 fi
