@@ -107,6 +107,8 @@ pub(crate) enum Way {
     Shim,
     /// The edits of our CDI spec are in config.json already, without its hook.
     CdiFloor,
+    /// The same with a hook that does nothing: what the low-level runtime takes for any.
+    EmptyHook,
     /// The same with the hook: what a CDI engine has the low-level runtime do.
     Cdi,
     /// Our prestart hook, as `docker run --gpus` adds it.
@@ -132,7 +134,7 @@ impl Way {
             Self::Shim | Self::Live | Self::Other(_) | Self::OtherCdi(_) | Self::OtherLive(_) => {
                 Some(Self::Floor)
             }
-            Self::Cdi => Some(Self::CdiFloor),
+            Self::EmptyHook | Self::Cdi => Some(Self::CdiFloor),
         }
     }
 
@@ -145,7 +147,7 @@ impl Way {
 
     /// Whether the driver's links and the loader's cache are made: not by edits alone.
     pub(crate) fn is_complete(&self) -> bool {
-        self.has_gpus() && !matches!(self, Self::Floor | Self::CdiFloor)
+        self.has_gpus() && !matches!(self, Self::Floor | Self::CdiFloor | Self::EmptyHook)
     }
 
     /// Whether anything of ours or of another's runs besides the low-level runtime.
@@ -163,6 +165,7 @@ impl fmt::Display for Way {
             Self::Floor => f.write_str("floor"),
             Self::Shim => f.write_str("shim"),
             Self::CdiFloor => f.write_str("CDI floor"),
+            Self::EmptyHook => f.write_str("empty hook"),
             Self::Cdi => f.write_str("CDI hook"),
             Self::Live => f.write_str("live hook"),
             Self::OtherNoGpu(name) => write!(f, "{name} shim, no GPU"),
@@ -196,7 +199,8 @@ pub(crate) fn ways(is_first: bool, others: &[Other]) -> Vec<Way> {
         let runtimes = others.iter().filter(|o| o.runtime.is_some());
         ways.extend(runtimes.map(|o| Way::OtherNoGpu(o.name.clone())));
     }
-    ways.extend([Way::Floor, Way::Shim, Way::CdiFloor, Way::Cdi, Way::Live]);
+    ways.extend([Way::Floor, Way::Shim, Way::CdiFloor]);
+    ways.extend([Way::EmptyHook, Way::Cdi, Way::Live]);
     for other in others {
         let name = || other.name.clone();
         ways.extend(other.runtime.as_ref().map(|_| Way::Other(name())));

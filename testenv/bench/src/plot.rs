@@ -60,7 +60,7 @@ fn row(compared: &Compared) -> Option<Row> {
     let class = match case.way {
         Way::PlainAgain => "noise",
         Way::OtherNoGpu(_) | Way::Other(_) | Way::OtherCdi(_) | Way::OtherLive(_) => "other",
-        Way::Floor | Way::CdiFloor => return None,
+        Way::Floor | Way::CdiFloor | Way::EmptyHook => return None,
         _ => "ours",
     };
     let name = match (&case.way, case.gpus.mig) {
