@@ -1,7 +1,7 @@
 //! The host: its files through one rooted handle, its programs through one door.
 
 use std::io::Read;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -245,6 +245,21 @@ impl Host {
         limit: Duration,
         input: Option<&Path>,
     ) -> Result<Output, Error> {
+        let (output, is_interrupted) = self.run_once(argv, limit, input)?;
+        if !is_interrupted {
+            return Ok(output);
+        }
+        // Ctrl-C reached it before it had a group of its own, and so before it was the program.
+        Ok(self.run_once(argv, limit, input)?.0)
+    }
+
+    /// And whether a SIGINT ended it.
+    fn run_once(
+        &self,
+        argv: &[&str],
+        limit: Duration,
+        input: Option<&Path>,
+    ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
         let Some((program, args)) = argv.split_first().filter(|_| self.is_live()) else {
@@ -279,9 +294,9 @@ impl Host {
         let end = started + limit;
         // Most are done in a moment; a restart is not waited for at that rate.
         let mut nap = Duration::from_millis(1);
-        let code = loop {
+        let status = loop {
             match child.try_wait().map_err(broken)? {
-                Some(status) => break status.code(),
+                Some(status) => break status,
                 None if Instant::now() >= end => {
                     kill(&child);
                     let _ = child.wait();
@@ -294,16 +309,18 @@ impl Host {
                 }
             }
         };
+        let code = status.code();
         log::debug!(
             "{line}: {} after {:.1} s",
             code.map_or("killed".to_owned(), |c| format!("exit {c}")),
             started.elapsed().as_secs_f32()
         );
-        Ok(Output {
+        let output = Output {
             code,
             stdout: stdout.map(Reader::text).unwrap_or_default(),
             stderr: stderr.map(Reader::text).unwrap_or_default(),
-        })
+        };
+        Ok((output, status.signal() == Some(Signal::SIGINT as i32)))
     }
 }
 
