@@ -68,7 +68,7 @@ pub struct Rootfs {
 /// An entry that was made, to be taken away again by [`Rootfs::take_back`].
 #[derive(Debug)]
 struct Made {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
     name: OsString,
     is_dir: bool,
 }
@@ -171,14 +171,12 @@ impl Rootfs {
         }
     }
 
-    fn remember(&self, dir: BorrowedFd<'_>, name: &OsStr, is_dir: bool) {
-        if let Ok(dir) = dir.try_clone_to_owned() {
-            self.made.borrow_mut().push(Made {
-                dir,
-                name: name.to_owned(),
-                is_dir,
-            });
-        }
+    fn remember(&self, dir: Rc<OwnedFd>, name: &OsStr, is_dir: bool) {
+        self.made.borrow_mut().push(Made {
+            dir,
+            name: name.to_owned(),
+            is_dir,
+        });
     }
 
     fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
@@ -210,7 +208,6 @@ impl Rootfs {
 
     /// What is at `path` and the directory it was reached in, links followed.
     pub(crate) fn find(&self, path: &Path) -> nix::Result<(OwnedFd, OwnedFd)> {
-        self.forget();
         let parent = path.parent().unwrap_or(Path::new("/"));
         Ok((self.resolve(path)?, self.resolve_dir(parent)?))
     }
@@ -242,7 +239,7 @@ impl Rootfs {
         };
         may_make_in(dir.as_fd())?;
         match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => self.remember(dir.as_fd(), name, true),
+            Ok(()) => self.remember(Rc::new(dir), name, true),
             Err(Errno::EEXIST) => {
                 // It was there, and only the way to it was not: a missing directory and `..`.
                 match self.resolve_dir(path) {
@@ -286,19 +283,29 @@ impl Rootfs {
         Ok((dir, name))
     }
 
-    /// Before mounts: one may come over a directory that we know.
-    fn forget(&self) {
+    /// After a mount on a directory: it may be over one that we know.
+    pub(crate) fn forget(&self) {
         self.known.borrow_mut().clear();
     }
 
     /// A place to mount on, made where missing. What is there stays as it is.
     pub fn mount_point(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Error> {
-        self.forget();
         if kind == Kind::Directory {
             return self.make_dir(path);
         }
+        // Mostly nothing is there.
+        if let Ok(made) = self.new_file(path) {
+            return Ok(made);
+        }
         self.file_within(path, MAX_LINKS)
             .map_err(failed(path, "make a file to mount on"))
+    }
+
+    fn new_file(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let (dir, name) = self.place(path)?;
+        let made = create(dir.as_fd(), name, 0o644)?;
+        self.remember(dir, name, false);
+        Ok(made)
     }
 
     fn file_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
@@ -308,14 +315,9 @@ impl Rootfs {
                 let (dir, name) = self.parent(path, links)?;
                 may_make_in(dir.as_fd())?;
                 match create(dir.as_fd(), name, 0o644) {
-                    Ok(_) => {
-                        self.remember(dir.as_fd(), name, false);
-                        let found = open_no_follow(dir.as_fd(), name)?;
-                        // Swapped since: nobody who is honest does that.
-                        if kind(&found)? != SFlag::S_IFREG {
-                            return Err(Errno::EAGAIN);
-                        }
-                        Ok(found)
+                    Ok(made) => {
+                        self.remember(Rc::new(dir), name, false);
+                        Ok(made)
                     }
                     // A link that leads nowhere: what it names, in the image, is made.
                     Err(Errno::EEXIST) => {

@@ -22,11 +22,30 @@ pub enum Nodes {
     ByPath,
 }
 
+/// Who mounts the driver's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounter {
+    /// The low-level runtime, as config.json says.
+    Runtime,
+    /// Our hook, all of them in one process: `live::mount_here`.
+    Hook,
+}
+
 /// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may
 /// be half edited where an error comes back.
-pub fn apply(config: &mut Document<'_>, edits: &Edits, hook: &Path) -> Result<(), Error> {
-    let edits = to_cdi(edits, hook, Nodes::Numbered);
-    Ok(cdi::apply(config, &edits, &no_look)?)
+pub fn apply(
+    config: &mut Document<'_>,
+    edits: &Edits,
+    hook: &Path,
+    mounter: Mounter,
+) -> Result<(), Error> {
+    let mut edits_of_config = to_cdi(edits, hook, Nodes::Numbered);
+    if mounter == Mounter::Hook {
+        edits_of_config.mounts.clear();
+        let told = edits.mounts.iter().flat_map(mount_arguments).collect();
+        edits_of_config.hooks = hooks(hook, [told, arguments(edits)].concat());
+    }
+    Ok(cdi::apply(config, &edits_of_config, &no_look)?)
 }
 
 /// The same for a config that was taken apart already; on an error it is as before.
@@ -45,7 +64,7 @@ pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
     ContainerEdits {
         env: edits.env.iter().map(|(k, v)| format!("{k}={v}")).collect(),
         device_nodes: edits.devices.iter().map(|d| node(d, nodes)).collect(),
-        hooks: hooks(edits, hook),
+        hooks: hooks(hook, arguments(edits)),
         mounts: edits.mounts.iter().map(mount).collect(),
         intel_rdt: None,
         additional_gids: edits.additional_gids.clone(),
@@ -86,8 +105,7 @@ fn mount(mount: &Mount) -> CdiMount {
 }
 
 /// One hook for everything that mounts and nodes cannot say; none where that is nothing.
-fn hooks(edits: &Edits, hook: &Path) -> Vec<Hook> {
-    let args = arguments(edits);
+fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
     if args.is_empty() {
         return Vec::new();
     }
@@ -101,7 +119,26 @@ fn hooks(edits: &Edits, hook: &Path) -> Vec<Hook> {
     }]
 }
 
-/// What our hook is told, in the words that [`read_arguments`] reads.
+/// A mount as our hook is told of it.
+fn mount_arguments(mount: &Mount) -> [String; 4] {
+    let (host, path) = (mount.host_path.display(), mount.path.display());
+    [
+        "--mount".to_owned(),
+        word(mount.kind).to_owned(),
+        host.to_string(),
+        path.to_string(),
+    ]
+}
+
+fn word(kind: MountKind) -> &'static str {
+    match kind {
+        MountKind::File => "file",
+        MountKind::Socket => "socket",
+        MountKind::Proc => "proc",
+    }
+}
+
+/// What our hook is told of the rest, in the words that [`read_arguments`] reads.
 fn arguments(edits: &Edits) -> Vec<String> {
     let mut args = Vec::new();
     let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
@@ -162,6 +199,13 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             continue;
         }
         let bad = |wanted: &str| Error::State(format!("gpu-container-hook: {flag} needs {wanted}"));
+        if flag == "--mount" {
+            let told = [args.next(), args.next(), args.next()];
+            edits
+                .mounts
+                .push(read_mount(told).ok_or_else(|| bad("KIND /HOST /PATH"))?);
+            continue;
+        }
         let value = args.next().filter(|v| !v.is_empty());
         let pair = || {
             value
@@ -226,6 +270,17 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
+fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
+    let [kind, host, path] = told;
+    let kinds = [MountKind::File, MountKind::Socket, MountKind::Proc];
+    let is_path = |path: &&str| path.starts_with('/');
+    Some(Mount {
+        kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
+        host_path: host.filter(is_path)?.into(),
+        path: path.filter(is_path)?.into(),
+    })
+}
+
 /// `12.4` as numbers.
 pub fn version_pair(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
@@ -277,11 +332,44 @@ mod tests {
         for edits in [full(), by_nodes, Edits::default()] {
             assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
         }
-        let made = hooks(&full(), Path::new("/hook"));
+        let made = hooks(Path::new("/hook"), arguments(&full()));
         assert_eq!(made[0].args[..2], ["gpu-container-hook", "cdi"]);
         assert!(made[0].args.iter().any(|a| a == "580.65.06,13.0"));
         assert!(made[0].args.iter().any(|a| a == "0x5"));
-        assert!(hooks(&Edits::default(), Path::new("/hook")).is_empty());
+        assert!(hooks(Path::new("/hook"), Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn mounts_are_the_runtimes_or_the_hooks() {
+        let mount = |kind, host: &str| Mount {
+            kind,
+            host_path: host.into(),
+            path: Path::new("/in").join(&host[1..]),
+        };
+        let edits = Edits {
+            mounts: vec![
+                mount(MountKind::File, "/driver/l/a=b.so"),
+                mount(MountKind::Socket, "/run/a"),
+                mount(MountKind::Proc, "/proc/a"),
+            ],
+            ..full()
+        };
+        let applied = |mounter| -> Value {
+            let mut config = Document::parse(b"{}").unwrap();
+            apply(&mut config, &edits, Path::new("/hook"), mounter).unwrap();
+            config.get(&[]).unwrap()
+        };
+        let told = |config: &Value| {
+            let args = config["hooks"]["createContainer"][0]["args"].clone();
+            let args: Vec<String> = serde_json::from_value(args).unwrap();
+            read_arguments(&args[2..]).unwrap()
+        };
+        let by_runtime = applied(Mounter::Runtime);
+        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 3);
+        assert_eq!(told(&by_runtime), full());
+        let by_hook = applied(Mounter::Hook);
+        assert!(by_hook.get("mounts").is_none());
+        assert_eq!(told(&by_hook), edits);
     }
 
     #[test]
@@ -291,6 +379,10 @@ mod tests {
             "--library a=b",
             "--link /a",
             "--odd /a=b",
+            "--mount",
+            "--mount file /a",
+            "--mount file /a b",
+            "--mount device /a /b",
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",

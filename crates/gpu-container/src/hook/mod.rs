@@ -8,9 +8,9 @@ mod flags;
 mod vendor;
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use gpu_inject::prepare::prepare_rootfs;
 use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, live, spec};
 
@@ -48,17 +48,15 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `--library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
+/// `--mount file|socket|proc HOST PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--container-spec FILE]`
 fn own(args: &[String]) -> Result<(), Error> {
     let (state, args) = Flags::without_state(args)?;
     let edits = spec::read_arguments(&args)?;
-    let rootfs = rootfs(&state)?;
-    prepare_rootfs(&rootfs, &edits)?;
-    if edits.forbid_device_node_creation {
-        live::forbid_device_nodes(&rootfs)?;
-    }
+    // Never dropped: this process ends, and has a descriptor for each mount.
+    let rootfs = ManuallyDrop::new(rootfs(&state)?);
+    let _mounts = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! for GPUs; everything else goes to the low-level runtime untouched.
 
 mod by_cdi;
+mod mounter;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -64,7 +65,7 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
         );
         let _ = out.flush();
     }
-    match prepare(&call, &called).and_then(|policy| exec(&policy, &called, args)) {
+    match prepare(&call, &called).and_then(|low_level| exec(low_level, args)) {
         Ok(never) => never,
         Err(e) => {
             log::failure(&e, call.log.as_deref());
@@ -150,7 +151,8 @@ impl Call {
     }
 }
 
-fn prepare(call: &Call, called: &Called) -> Result<Policy, Error> {
+/// What is to be done before the low-level runtime, which is returned.
+fn prepare(call: &Call, called: &Called) -> Result<PathBuf, Error> {
     let host = |source| Error::Host {
         path: "/".into(),
         source,
@@ -160,15 +162,16 @@ fn prepare(call: &Call, called: &Called) -> Result<Policy, Error> {
     let policy = Policy::from_environment(&root, |name| env::var_os(name));
     if !call.makes_container {
         // A policy that cannot be read lets nothing start, but what runs can be stopped.
-        return Ok(policy.unwrap_or_default());
+        return low_level(&policy.unwrap_or_default(), called);
     }
     let policy = policy?;
+    let low_level = low_level(&policy, called)?;
     let mut journal = Journal::open(policy.debug.as_deref(), policy.log_level);
-    let done = edit(call, called, &root, &policy, &mut journal);
+    let done = edit(call, called, &root, &policy, &low_level, &mut journal);
     if let Err(e) = &done {
         journal.note(Level::Error, &e.to_string());
     }
-    done.map(|()| policy)
+    done.map(|()| low_level)
 }
 
 /// Edits config.json of a container that asks for GPUs.
@@ -177,15 +180,21 @@ fn edit(
     called: &Called,
     root: &Root,
     policy: &Policy,
+    low_level: &Path,
     journal: &mut Journal,
 ) -> Result<(), Error> {
     let bundle = Bundle::at(&call.bundle);
     let text = bundle.text()?;
     let mode = called.mode.unwrap_or(policy.mode);
-    let request = match Scan::read(&text) {
-        Some(scan) => Request::read_in(ContainerView::of(&scan), policy, mode)?,
-        None => Request::read_in(ContainerView::new(&bundle.value(&text)?), policy, mode)?,
+    let (scan, value);
+    let container = if let Some(found) = Scan::read(&text) {
+        scan = found;
+        ContainerView::of(&scan)
+    } else {
+        value = bundle.value(&text)?;
+        ContainerView::new(&value)
     };
+    let request = Request::read_in(container, policy, mode)?;
     for text in &request.warnings {
         journal.note(Level::Warning, text);
         log::warning_in(call.log.as_deref(), text);
@@ -205,7 +214,8 @@ fn edit(
     if !is_done {
         let inventory = inventory_store::current(root, policy)?;
         let edits = plan::plan(&inventory, &request, policy)?;
-        spec::apply(&mut config, &edits, &hook_path())?;
+        let mounter = mounter::choose(container, &edits, policy, low_level);
+        spec::apply(&mut config, &edits, &hook_path(), mounter)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
@@ -238,17 +248,21 @@ fn hook_path() -> PathBuf {
     env::current_exe().unwrap_or_else(|_| packaged.to_owned())
 }
 
-/// Becomes the low-level runtime; returns only with an error.
-fn exec(policy: &Policy, called: &Called, args: &[OsString]) -> Result<ExitCode, Error> {
+/// The first that is installed.
+fn low_level(policy: &Policy, called: &Called) -> Result<PathBuf, Error> {
     let wanted: Vec<&String> = called.low_level.iter().chain(&policy.runtimes).collect();
-    let program = wanted.iter().find_map(|r| find(r)).ok_or_else(|| {
+    wanted.iter().find_map(|r| find(r)).ok_or_else(|| {
         let tried: Vec<&str> = wanted.iter().map(|r| r.as_str()).collect();
         let tried = tried.join(", ");
         Error::State(format!(
             "none of the low-level runtimes {tried} is installed; install runc, or name one in {} (nvidia-container-runtime.runtimes)",
             policy.path.display()
         ))
-    })?;
+    })
+}
+
+/// Becomes the low-level runtime; returns only with an error.
+fn exec(program: PathBuf, args: &[OsString]) -> Result<ExitCode, Error> {
     let source = Command::new(&program).args(args).exec();
     Err(Error::Host {
         path: program,

@@ -21,6 +21,7 @@ use crate::prepare::prepare_rootfs;
 use crate::rootfs::{Rootfs, own_descriptors};
 
 pub use confinement::{Capability, confine};
+use mounts::Taken;
 pub use mounts::{PARAMS, PARAMS_MASK, masked_params};
 use process::Process;
 
@@ -67,14 +68,34 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     process.enter_user_namespace()?;
-    let mut placed = Vec::new();
-    mounts::place(&rootfs, taken, &mut placed)
-        .and_then(|()| prepare_rootfs(&rootfs, edits))
+    place(&rootfs, taken, edits)?;
+    Ok(rootfs.notes())
+}
+
+/// The same, but for device nodes and their cgroup, by a createContainer hook: it is in the
+/// container's mount namespace and still sees the host's files (OCI runtime specification,
+/// "POSIX-platform Hooks"). Returns the mounts, so that a process that ends now need not let go
+/// of each.
+pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<Vec<OwnedFd>, Error> {
+    place(rootfs, mounts::take(edits, false)?, edits)
+}
+
+/// Whether this process could do what [`mount_here`] does; a kernel before Linux 5.12 cannot.
+#[must_use]
+pub fn can_mount_here() -> bool {
+    sys::has_mount_api()
+}
+
+/// All of it or nothing.
+fn place(rootfs: &Rootfs, taken: Vec<Taken>, edits: &Edits) -> Result<Vec<OwnedFd>, Error> {
+    let mut placed = Vec::with_capacity(taken.len());
+    mounts::place(rootfs, taken, &mut placed)
+        .and_then(|()| prepare_rootfs(rootfs, edits))
         .inspect_err(|_| {
-            mounts::undo(&rootfs, &placed);
+            mounts::undo(rootfs, &placed);
             rootfs.take_back();
         })?;
-    Ok(rootfs.notes())
+    Ok(placed)
 }
 
 /// Gives a `/proc/driver/nvidia/params` that forbids device nodes, where the container

@@ -169,7 +169,10 @@ pub(super) fn place(
         }
         let target = rootfs.mount_point(&one.path, kind)?;
         sys::attach(one.mount.as_fd(), target.as_fd())
-            .map_err(Error::system(format!("{}: move_mount", one.path.display())))?;
+            .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
+        if one.is_dir {
+            rootfs.forget();
+        }
         placed.push(one.mount);
     }
     Ok(())

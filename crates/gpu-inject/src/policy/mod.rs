@@ -82,6 +82,9 @@ pub struct Policy {
     /// Neither `features.no-additional-gids-for-device-nodes` nor the flag of that name in
     /// `modes.jit-cdi.nvcdi-feature-flags`.
     pub additional_gids: bool,
+    /// `gpu-container.mounts` is `hook`: our hook mounts the driver's files where it can. With
+    /// `runtime` they are in config.json, where a checkpoint (CRIU) finds them.
+    pub hook_mounts: bool,
     /// `gpu-container.inventory`: a stored inventory to use instead of the host's own.
     pub inventory: Option<PathBuf>,
     /// Keys that nobody knows, for a warning.
@@ -116,6 +119,7 @@ impl Default for Policy {
             application_profile: true,
             ignore_imex: false,
             additional_gids: true,
+            hook_mounts: true,
             inventory: None,
             unknown: Vec::new(),
             without_effect: Vec::new(),
@@ -259,6 +263,17 @@ impl Policy {
                 && !file
                     .flag(&format!("features.{no_gids}"))?
                     .unwrap_or_default(),
+            hook_mounts: file
+                .word(
+                    "gpu-container.mounts",
+                    |w| match w {
+                        "hook" => Some(true),
+                        "runtime" => Some(false),
+                        _ => None,
+                    },
+                    "hook, runtime",
+                )?
+                .unwrap_or(usual.hook_mounts),
             inventory: file.path("gpu-container.inventory")?,
             unknown,
             without_effect,

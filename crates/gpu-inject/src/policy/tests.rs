@@ -46,6 +46,7 @@ no-additional-gids-for-device-nodes = false
 
 [gpu-container]
 inventory = "/inventory.json"
+mounts = "runtime"
 "#;
 
 #[test]
@@ -74,6 +75,7 @@ fn every_key_that_has_an_effect_is_read() {
         application_profile: false,
         ignore_imex: true,
         additional_gids: false,
+        hook_mounts: false,
         inventory: Some("/inventory.json".into()),
         unknown: Vec::new(),
         without_effect: Vec::new(),

@@ -28,6 +28,8 @@ pub struct Scan<'a> {
     mounts: Option<Vec<Mount<'a>>>,
     #[serde(borrow, default)]
     root: Option<Root<'a>>,
+    #[serde(borrow, default)]
+    linux: Option<Linux<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,12 +52,28 @@ struct Mount<'a> {
     source: Option<Text<'a>>,
     #[serde(borrow, default)]
     destination: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    options: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Root<'a> {
     #[serde(borrow, default)]
     path: Option<Text<'a>>,
+    #[serde(default)]
+    readonly: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Linux<'a> {
+    #[serde(borrow, default)]
+    namespaces: Option<Vec<Namespace<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
 }
 
 /// A string where the text has it, or its own where it has escapes.
@@ -133,6 +151,69 @@ impl<'a> ContainerView<'a> {
         }
     }
 
+    /// Whether it has a user namespace that is not the engine's own.
+    pub fn has_user_namespace(&self) -> bool {
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.pointer("/linux/namespaces")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|n| n.get("type")?.as_str());
+        let scanned = scan
+            .and_then(|s| s.linux.as_ref()?.namespaces.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()));
+        values.chain(scanned).any(|kind| kind == "user")
+    }
+
+    /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
+    pub fn read_only(&self) -> impl Iterator<Item = &'a str> {
+        const RO: &str = "ro";
+        let (value, scan) = self.either();
+        let is_root = |readonly: Option<bool>| readonly.unwrap_or_default().then_some("/");
+        let root = value.and_then(|v| is_root(v.pointer("/root/readonly")?.as_bool()));
+        let scanned_root = scan.and_then(|s| is_root(s.root.as_ref()?.readonly));
+        let values = value
+            .and_then(|v| v.get("mounts")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter(|m| {
+                let options = m.get("options").and_then(Value::as_array);
+                options.is_some_and(|list| list.iter().any(|o| o == RO))
+            })
+            .filter_map(|m| m.get("destination")?.as_str());
+        let scanned = scan
+            .and_then(|s| s.mounts.as_ref())
+            .into_iter()
+            .flatten()
+            .filter(|m| {
+                let options = m.options.as_ref();
+                options.is_some_and(|list| list.iter().any(|o| o.0 == RO))
+            })
+            .filter_map(|m| Some(m.destination.as_ref()?.0.as_ref()));
+        root.into_iter()
+            .chain(scanned_root)
+            .chain(values)
+            .chain(scanned)
+    }
+
+    /// Where each mount goes.
+    pub fn destinations(&self) -> impl Iterator<Item = &'a str> {
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.get("mounts")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|m| m.get("destination")?.as_str());
+        let scanned = scan
+            .and_then(|s| s.mounts.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|m| Some(m.destination.as_ref()?.0.as_ref()));
+        values.chain(scanned)
+    }
+
     /// (source, destination) of each mount.
     pub(super) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let (value, scan) = self.either();
@@ -189,7 +270,12 @@ mod tests {
         let variables: Vec<_> = view.variables().collect();
         let mounts: Vec<_> = view.mounts().collect();
         let (root, privileged) = (view.root_path(), view.is_privileged());
-        format!("{variables:?} {annotations:?} {mounts:?} {privileged} {root:?}")
+        let destinations: Vec<_> = view.destinations().collect();
+        let read_only: Vec<_> = view.read_only().collect();
+        let apart = view.has_user_namespace();
+        format!(
+            "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart} {read_only:?}"
+        )
     }
 
     fn same(text: &str) -> Result<bool, TestCaseError> {
@@ -209,13 +295,16 @@ mod tests {
         let full = r#" {"ociVersion": "1.0", "process": {"args": ["NVIDIA_VISIBLE_DEVICES=all"],
             "env": ["A=b=c", "none", "A=\"\u00e9\\", "A="], "odd": [{}, null, 1e400],
             "capabilities": {"bounding": ["CAP_X", "CAP_SYS\u005fADMIN"], "x": 1}},
-            "mounts": [{"destination": "/d"}, {"source": "/s", "destination": "/d", "options": []}],
+            "mounts": [{"destination": "/d"}, {"source": "/s", "destination": "/d", "options": []},
+            {"destination": "/e", "options": ["rbind", "r\u006f"]}],
             "annotations": {"b": "1", "a": "2", "b": "3"}, "root": {"path": "r", "readonly": true},
+            "linux": {"namespaces": [{"type": "pid", "path": "/p"}, {}, {"type": "\u0075ser"}], "seccomp": {}},
             "hooks": {"process": {"env": ["NO=1"]}}, "unknown": "\ud800"} "#;
         assert!(same(full).unwrap());
         for odd in [
             "{}",
-            r#"{"process": null, "mounts": null, "annotations": null, "root": null}"#,
+            r#"{"process": null, "mounts": null, "annotations": null, "root": null, "linux": null}"#,
+            r#"{"linux": {"namespaces": null}, "mounts": [{"destination": null}]}"#,
             r#"{"process": {"env": null, "capabilities": {"bounding": null}}, "mounts": [{"source": null}]}"#,
         ] {
             assert!(same(odd).unwrap(), "{odd}");
@@ -231,6 +320,9 @@ mod tests {
             r#"{"process": {"env": ["A=1"]}, "process": {"env": ["A=2"]}}"#,
             r#"{"annotations": {"a": 1}}"#,
             r#"{"mounts": [{"source": 1}]}"#,
+            r#"{"linux": {"namespaces": [{"type": 1}]}}"#,
+            r#"{"mounts": [{"options": "ro"}]}"#,
+            r#"{"root": {"readonly": "true"}}"#,
             r#"{"process": {"env": ["A=\ud800"]}}"#,
         ] {
             assert!(Scan::read(odd.as_bytes()).is_none(), "{odd}");
