@@ -1,7 +1,7 @@
 //! OCI bundles and the state that hooks get on standard input.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,15 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn from_stdin() -> Result<Self, Error> {
         Self::read(std::io::stdin(), "standard input")
+    }
+
+    /// For a hook that has nothing to do: crun takes one that ends before it is told everything
+    /// for one that failed (1.8.1, the exit code is -33).
+    pub(crate) fn pass_over() {
+        let input = std::io::stdin();
+        if !input.is_terminal() {
+            let _ = std::io::copy(&mut input.take(LIMIT), &mut std::io::sink());
+        }
     }
 
     /// From that file; from standard input where there is none, or `-`.

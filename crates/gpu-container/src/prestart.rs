@@ -30,7 +30,10 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             // Nothing is left to do at these points.
-            "poststart" | "poststop" => return ExitCode::SUCCESS,
+            "poststart" | "poststop" => {
+                State::pass_over();
+                return ExitCode::SUCCESS;
+            }
             "prestart" => {
                 return match prestart(config.as_deref()) {
                     Ok(()) => ExitCode::SUCCESS,

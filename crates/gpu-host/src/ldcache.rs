@@ -3,6 +3,7 @@
 //! Format: glibc `sysdeps/generic/dl-cache.h`, `glibc-ld.so.cache1.1`, alone or
 //! behind the older `ld.so-1.7.0` part. Numbers are of the host's byte order.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
@@ -19,6 +20,8 @@ pub const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
 pub const EXTENSION_HWCAPS: u32 = 1;
 /// glibc knows two kinds of sections.
 const MOST_SECTIONS: usize = 16;
+/// `PATH_MAX`: nothing longer can be opened.
+const LONGEST: usize = 4096;
 /// Directories below `glibc-hwcaps`; an architecture has four.
 const MOST_HWCAPS: usize = 64;
 
@@ -64,13 +67,81 @@ pub struct Raw<'a> {
 }
 
 /// A cache's bytes, taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Cache<'a> {
+    bytes: &'a [u8],
     /// In the file's order.
-    pub entries: Vec<Raw<'a>>,
+    places: Vec<Place>,
     /// Names of directories such as `x86-64-v3` below `glibc-hwcaps`, which the entries with
     /// [`HWCAP_EXTENSION`] name by number (glibc 2.33).
     pub hwcaps: Vec<&'a [u8]>,
+}
+
+/// A [`Raw`] in half its room: an image can have tens of thousands, and a start waits for them.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    soname: Text,
+    path: Text,
+    flags: u32,
+    hwcap: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    at: u32,
+    /// Less than `LONGEST`.
+    length: u16,
+}
+
+impl<'a> Cache<'a> {
+    /// Every entry, in the file's order unless it was sorted.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Raw<'a>> {
+        self.places.iter().map(|place| place.of(self.bytes))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Drops those that are not wanted.
+    pub fn retain(&mut self, mut is_wanted: impl FnMut(&Raw<'a>) -> bool) {
+        self.places.retain(|place| is_wanted(&place.of(self.bytes)));
+    }
+
+    /// Sorts them; those that are equal stay in their order.
+    pub fn sort_by(&mut self, order: impl Fn(&Raw<'a>, &Raw<'a>) -> Ordering) {
+        let bytes = self.bytes;
+        self.places
+            .sort_by(|a, b| order(&a.of(bytes), &b.of(bytes)));
+    }
+}
+
+impl Place {
+    fn of(self, bytes: &[u8]) -> Raw<'_> {
+        Raw {
+            soname: self.soname.of(bytes),
+            path: self.path.of(bytes),
+            flags: self.flags,
+            hwcap: self.hwcap,
+        }
+    }
+}
+
+impl Text {
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        let from = self.at as usize;
+        bytes
+            .get(from..from + usize::from(self.length))
+            .unwrap_or_default()
+    }
 }
 
 /// `DL_CACHE_HWCAP_EXTENSION`: the low half of `hwcap` counts [`Cache::hwcaps`].
@@ -79,7 +150,8 @@ pub const HWCAP_EXTENSION: u64 = 1 << 62;
 /// Every entry, in the file's order. Never panics; what is no UTF-8 is an error.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| BadCache::Damaged);
-    let entries = read(bytes)?.entries.into_iter().map(|raw| {
+    let cache = read(bytes)?;
+    let entries = cache.entries().map(|raw| {
         Ok(Entry {
             soname: text(raw.soname)?,
             path: text(raw.path)?.into(),
@@ -100,7 +172,7 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
     }
     // glibc shares a name with the end of its path; no honest cache says more than twice its size.
     let mut left = cache.len().saturating_mul(4);
-    let mut entries = Vec::with_capacity(count);
+    let mut places = Vec::with_capacity(count);
     for n in 0..count {
         let at = NEW_HEADER + n * NEW_ENTRY;
         let low = u64::from(number(cache, at + 16)?);
@@ -108,9 +180,9 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
         let soname = text(cache, number(cache, at + 4)?)?;
         let path = text(cache, number(cache, at + 8)?)?;
         left = left
-            .checked_sub(soname.len() + path.len())
+            .checked_sub(usize::from(soname.length) + usize::from(path.length))
             .ok_or(BadCache::Amplified)?;
-        entries.push(Raw {
+        places.push(Place {
             flags: number(cache, at)?,
             soname,
             path,
@@ -126,7 +198,8 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
     let is_alone = cache.len() == bytes.len();
     let hwcaps = is_alone.then(|| hwcaps(cache)).flatten();
     Ok(Cache {
-        entries,
+        bytes: cache,
+        places,
         hwcaps: hwcaps.unwrap_or_default(),
     })
 }
@@ -143,7 +216,7 @@ fn hwcaps(cache: &[u8]) -> Option<Vec<&[u8]>> {
     let section = sections.find(|at| word(*at) == Some(EXTENSION_HWCAPS))?;
     let (offset, size) = (word(section + 8)? as usize, word(section + 12)? as usize);
     (0..(size / 4).min(MOST_HWCAPS))
-        .map(|n| text(cache, word(offset + n * 4)?).ok())
+        .map(|n| Some(text(cache, word(offset + n * 4)?).ok()?.of(cache)))
         .collect()
 }
 
@@ -179,12 +252,12 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
         .ok_or(BadCache::Damaged)
 }
 
-fn text(bytes: &[u8], at: u32) -> Result<&[u8], BadCache> {
+fn text(bytes: &[u8], at: u32) -> Result<Text, BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
-    // PATH_MAX: nothing longer can be opened.
-    let from = from.get(..4096).unwrap_or(from);
-    let end = from.iter().position(|b| *b == 0).ok_or(BadCache::Damaged)?;
-    from.get(..end).ok_or(BadCache::Damaged)
+    let from = from.get(..LONGEST).unwrap_or(from);
+    let end = memchr::memchr(0, from).ok_or(BadCache::Damaged)?;
+    let length = u16::try_from(end).map_err(|_| BadCache::Damaged)?;
+    Ok(Text { at, length })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`gpu_host::ldcache`].
 
 use std::cmp::Ordering;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use gpu_host::ldcache::{Cache, EXTENSION_HWCAPS, EXTENSION_MAGIC, HWCAP_EXTENSION, Raw, read};
@@ -31,50 +32,148 @@ fn flags(compat32: bool) -> u32 {
     }
 }
 
+/// The image's cache with our libraries in it, as bytes.
+pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Memory takes everything.
+    let _ = Merged::new(image, libraries).write(&mut bytes);
+    bytes
+}
+
 /// The image's cache with our libraries in it; ours win over the image's of the same
 /// name. A cache that cannot be read counts as none: the loader then finds the
 /// image's own libraries in its built-in directories.
-pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
-    let ours = libraries.iter().map(|l| Raw {
-        soname: l.soname.as_bytes(),
-        path: l.path.as_os_str().as_bytes(),
-        flags: flags(l.compat32),
-        hwcap: 0,
-    });
-    let mut ours: Vec<Raw<'_>> = ours.collect();
-    ours.sort_by(order);
-    ours.dedup_by(|a, b| order(a, b).is_eq());
-    let Cache { entries, hwcaps } = read(image).unwrap_or_default();
-    serialize(&merged(&ours, entries, hwcaps.len()), &hwcaps)
+///
+/// Nothing of it is in memory twice: an image can have tens of thousands of libraries.
+#[derive(Debug)]
+pub struct Merged<'a> {
+    /// Sorted, without a name twice.
+    ours: Vec<Raw<'a>>,
+    /// Sorted, without a name of ours.
+    theirs: Cache<'a>,
 }
 
-/// Stable: entries of one name keep the order their own ldconfig gave them.
-fn merged<'a>(ours: &[Raw<'a>], mut theirs: Vec<Raw<'a>>, hwcaps: usize) -> Vec<Raw<'a>> {
-    // A name of a directory that is not there.
-    let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
-    theirs.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
-    // Nearly always: an image's cache was written by an ldconfig.
-    if !theirs.is_sorted_by(|a, b| order(a, b).is_le()) {
-        theirs.sort_by(order);
-    }
-    let mut own = ours.iter().copied().peekable();
-    theirs.retain(|entry| {
-        while own.next_if(|o| order(o, entry).is_lt()).is_some() {}
-        own.peek().is_none_or(|o| order(o, entry).is_ne())
-    });
-    // From the end, so that all stays where it is: a cache can have tens of thousands.
-    let mut left = theirs.len();
-    theirs.extend_from_slice(ours);
-    let mut at = theirs.len();
-    for own in ours.iter().rev() {
-        while left > 0 && order(&theirs[left - 1], own).is_gt() {
-            (left, at) = (left - 1, at - 1);
-            theirs[at] = theirs[left];
+impl<'a> Merged<'a> {
+    /// Of a cache's bytes and libraries.
+    #[must_use]
+    pub fn new(image: &'a [u8], libraries: &'a [Library]) -> Self {
+        let ours = libraries.iter().map(|l| Raw {
+            soname: l.soname.as_bytes(),
+            path: l.path.as_os_str().as_bytes(),
+            flags: flags(l.compat32),
+            hwcap: 0,
+        });
+        let mut ours: Vec<Raw<'_>> = ours.collect();
+        ours.sort_by(order);
+        ours.dedup_by(|a, b| order(a, b).is_eq());
+        let mut theirs = read(image).unwrap_or_default();
+        // A name of a directory that is not there.
+        let hwcaps = theirs.hwcaps.len();
+        let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
+        theirs.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
+        // Nearly always it is: an image's cache was written by an ldconfig. Stable: entries of
+        // one name keep the order their own ldconfig gave them.
+        if !theirs.entries().is_sorted_by(|a, b| order(a, b).is_le()) {
+            theirs.sort_by(order);
         }
-        at -= 1;
-        theirs[at] = *own;
+        let mut own = ours.iter().copied().peekable();
+        theirs.retain(|entry| {
+            while own.next_if(|o| order(o, entry).is_lt()).is_some() {}
+            own.peek().is_none_or(|o| order(o, entry).is_ne())
+        });
+        Self { ours, theirs }
     }
-    theirs
+
+    fn len(&self) -> usize {
+        self.ours.len() + self.theirs.len()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Raw<'a>> {
+        let mut ours = self.ours.iter().copied().peekable();
+        let mut theirs = self.theirs.entries().peekable();
+        std::iter::from_fn(move || match (ours.peek(), theirs.peek()) {
+            (Some(own), Some(their)) if order(their, own).is_gt() => ours.next(),
+            (Some(_), None) => ours.next(),
+            _ => theirs.next(),
+        })
+    }
+
+    /// Writes it in order, from begin to end.
+    pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let start = HEADER + self.len() * ENTRY;
+        let names = self.entries().map(|e| room(&e));
+        let names: usize = names.sum();
+        let hwcaps = &self.theirs.hwcaps;
+        let end = start + names + hwcaps.iter().map(|name| name.len() + 1).sum::<usize>();
+        let extension = end.next_multiple_of(4);
+
+        to.write_all(MAGIC)?;
+        to.write_all(&word(self.len()))?;
+        to.write_all(&word(end - start))?;
+        // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
+        let endian = if cfg!(target_endian = "little") { 2 } else { 3 };
+        to.write_all(&[endian, 0, 0, 0])?;
+        to.write_all(&word(if hwcaps.is_empty() { 0 } else { extension }))?;
+        to.write_all(&[0; 12])?;
+        let mut value = start;
+        for entry in self.entries() {
+            to.write_all(&entry.flags.to_ne_bytes())?;
+            to.write_all(&word(value + key(&entry)))?;
+            to.write_all(&word(value))?;
+            to.write_all(&[0; 4])?;
+            to.write_all(&entry.hwcap.to_ne_bytes())?;
+            value += room(&entry);
+        }
+        for entry in self.entries() {
+            to.write_all(entry.path)?;
+            to.write_all(&[0])?;
+            if !is_its_end(&entry) {
+                to.write_all(entry.soname)?;
+                to.write_all(&[0])?;
+            }
+        }
+        for name in hwcaps {
+            to.write_all(name)?;
+            to.write_all(&[0])?;
+        }
+        if hwcaps.is_empty() {
+            return Ok(());
+        }
+        to.write_all(&[0; 4][..extension - end])?;
+        for number in [EXTENSION_MAGIC, 1, EXTENSION_HWCAPS, 0] {
+            to.write_all(&number.to_ne_bytes())?;
+        }
+        to.write_all(&word(extension + EXTENSION))?;
+        to.write_all(&word(hwcaps.len() * 4))?;
+        // The names of directories below `glibc-hwcaps`, by where their texts are.
+        let mut at = start + names;
+        for name in hwcaps {
+            to.write_all(&word(at))?;
+            at += name.len() + 1;
+        }
+        Ok(())
+    }
+}
+
+/// A name is mostly the end of its path, and then the end of the path's text.
+fn is_its_end(entry: &Raw<'_>) -> bool {
+    // Looked at thrice for each, so by place first: an ldconfig has had them share a text.
+    let is_shared = entry.path.as_ptr_range().end == entry.soname.as_ptr_range().end;
+    is_shared && entry.soname.len() <= entry.path.len() || entry.path.ends_with(entry.soname)
+}
+
+/// Where the name's text begins, from where the path's does.
+fn key(entry: &Raw<'_>) -> usize {
+    if is_its_end(entry) {
+        entry.path.len() - entry.soname.len()
+    } else {
+        entry.path.len() + 1
+    }
+}
+
+/// Bytes of its texts.
+fn room(entry: &Raw<'_>) -> usize {
+    key(entry) + entry.soname.len() + 1
 }
 
 fn order(a: &Raw<'_>, b: &Raw<'_>) -> Ordering {
@@ -119,70 +218,6 @@ fn number(text: &mut &[u8]) -> i32 {
         *text = rest;
     }
     value
-}
-
-fn serialize(entries: &[Raw<'_>], hwcaps: &[&[u8]]) -> Vec<u8> {
-    let start = HEADER + entries.len() * ENTRY;
-    let names = entries.iter().map(|e| e.path.len() + e.soname.len() + 2);
-    let mut bytes = Vec::with_capacity(start + names.sum::<usize>());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&word(entries.len()));
-    bytes.resize(start, 0);
-    for (n, entry) in entries.iter().enumerate() {
-        let value = bytes.len();
-        bytes.extend_from_slice(entry.path);
-        bytes.push(0);
-        // A name is mostly the end of its path, and then the end of the path's text.
-        let key = if entry.path.ends_with(entry.soname) {
-            value + entry.path.len() - entry.soname.len()
-        } else {
-            bytes.extend_from_slice(entry.soname);
-            bytes.push(0);
-            bytes.len() - entry.soname.len() - 1
-        };
-        let at = HEADER + n * ENTRY;
-        put(&mut bytes, at, &entry.flags.to_ne_bytes());
-        put(&mut bytes, at + 4, &word(key));
-        put(&mut bytes, at + 8, &word(value));
-        put(&mut bytes, at + 16, &entry.hwcap.to_ne_bytes());
-    }
-    // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
-    let order = if cfg!(target_endian = "little") { 2 } else { 3 };
-    put(&mut bytes, 28, &[order]);
-    let names: Vec<usize> = hwcaps
-        .iter()
-        .map(|name| {
-            bytes.extend_from_slice(name);
-            bytes.push(0);
-            bytes.len() - name.len() - 1
-        })
-        .collect();
-    let strings = word(bytes.len() - start);
-    put(&mut bytes, 24, &strings);
-    if !names.is_empty() {
-        extend(&mut bytes, &names);
-    }
-    bytes
-}
-
-/// The names of directories below `glibc-hwcaps`, by where their texts are.
-fn extend(bytes: &mut Vec<u8>, names: &[usize]) {
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let at = bytes.len();
-    put(bytes, 32, &word(at));
-    for number in [EXTENSION_MAGIC, 1, EXTENSION_HWCAPS, 0] {
-        bytes.extend_from_slice(&number.to_ne_bytes());
-    }
-    for number in [at + EXTENSION, names.len() * 4].iter().chain(names) {
-        bytes.extend_from_slice(&word(*number));
-    }
-}
-
-/// In place of what is there.
-fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
-    if let Some(room) = bytes.get_mut(at..at + part.len()) {
-        room.copy_from_slice(part);
-    }
 }
 
 /// Everything came from a file of a few MiB.

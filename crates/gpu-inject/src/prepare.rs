@@ -156,8 +156,8 @@ fn write_cache(
         .ok()
         .flatten()
         .unwrap_or_default();
-    let cache = ldcache::with_libraries(&image, &all);
-    cover::write(rootfs, Path::new(CACHE), &cache)?;
+    let cache = ldcache::Merged::new(&image, &all);
+    cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // A later ldconfig in the container finds our directories too; where two have a library
     // of one name, the first counts.

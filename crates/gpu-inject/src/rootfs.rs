@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,10 @@ const KERNELS: [FsType; 14] = [
     FsType(0xde5e_81e4), // EFIVARFS_MAGIC
     FsType(0xf97c_ff8c), // SELINUX_MAGIC
 ];
+/// Written at once.
+const PIECE: usize = 64 << 10;
+/// What is to be in a file.
+pub(crate) type Content<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
 /// Directories that are kept open; a driver's files are in a dozen.
 const MOST_KNOWN: usize = 32;
 /// Names tried for a temporary file before an image that has them all is refused.
@@ -375,15 +379,26 @@ impl Rootfs {
     /// Replaces the file at `path`, or makes it. A link of that name is replaced, not
     /// followed.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+        self.write_by(path, &|to| to.write_all(content), mode)
+    }
+
+    /// The same with a content that is written piece by piece.
+    pub(crate) fn write_by(
+        &self,
+        path: &Path,
+        content: Content<'_>,
+        mode: u32,
+    ) -> Result<(), Error> {
         let (dir, name) = self.place(path).map_err(failed(path, "create"))?;
         let (temporary, fd) =
             with_temporary(name, |temporary| create(dir.as_fd(), temporary, mode))
                 .map_err(failed(path, "create"))?;
-        let mut file = File::from(fd);
+        let file = File::from(fd);
         // By descriptor: the name may lead elsewhere by now. The umask of whoever started us
         // must not make the loader's cache unreadable.
-        let done = file
-            .write_all(content)
+        let mut pieces = BufWriter::with_capacity(PIECE, &file);
+        let done = content(&mut pieces)
+            .and_then(|()| pieces.flush())
             .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
             .and_then(|()| {
                 Ok(fcntl::renameat(

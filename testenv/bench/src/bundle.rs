@@ -271,11 +271,12 @@ fn without_hooks(mut config: Value) -> Value {
     config
 }
 
-/// Static, as small as programs get.
+/// Static, as small as programs get. It reads what it is told: crun 1.8 takes a hook that has
+/// ended before for one that failed.
 fn with_empty_hook(mut config: Value) -> Value {
     config["hooks"] = json!({"createContainer": [{
         "path": "/usr/bin/busybox",
-        "args": ["busybox", "true"],
+        "args": ["busybox", "tail", "-n", "0"],
     }]});
     config
 }

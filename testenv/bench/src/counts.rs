@@ -41,7 +41,7 @@ pub(crate) fn calls(ready: &Ready) -> Result<Calls, String> {
     for verb in ["create", "start", "delete"] {
         let text = fs::read(log(verb)).map_err(said("strace's file"))?;
         let calls = trace::count(&String::from_utf8_lossy(&text));
-        sum.added += calls.added;
+        sum.ours += calls.ours;
         sum.all += calls.all;
         sum.programs += calls.programs;
         sum.processes += calls.processes;
@@ -109,8 +109,9 @@ pub(crate) fn instructions(
     };
     let alone = alone(maker, ready, way, "no-program", &by("shim"))?;
     let shim = read()?.into_iter().max();
-    // Valgrind 3.19 knows no open_tree, by which that part of our hook's work begins.
-    let hook_count = with_hooks(&alone, &by("hook"), &["--forbid-device-nodes"])?;
+    // Valgrind 3.19 knows no open_tree, by which these parts of our hook's work begin.
+    let less = [("--forbid-device-nodes", 0), ("--mount", 3)];
+    let hook_count = with_hooks(&alone, &by("hook"), &less)?;
     let hooks = read()?;
     let sum = (hooks.len() as u64 >= hook_count && hook_count > 0).then(|| hooks.iter().sum());
     Ok(ShimAndHooks {
@@ -159,9 +160,9 @@ fn alone(
     Ok(Ready { config, ..plain })
 }
 
-/// Lives with each hook run by something, and without these of its arguments; how many hooks
-/// there were.
-fn with_hooks(ready: &Ready, by: &[String], less: &[&str]) -> Result<u64, String> {
+/// Lives with each hook run by something, and without these flags and as many values of each;
+/// how many hooks there were.
+fn with_hooks(ready: &Ready, by: &[String], less: &[(&str, usize)]) -> Result<u64, String> {
     let mut config = ready.config.clone();
     let mut count = 0;
     for stage in STAGES {
@@ -172,8 +173,13 @@ fn with_hooks(ready: &Ready, by: &[String], less: &[&str]) -> Result<u64, String
             let args = hook["args"].as_array().cloned().unwrap_or_default();
             let mut words: Vec<Value> = by.iter().map(|w| json!(w)).collect();
             words.push(json!(named));
-            let kept = |a: &Value| a.as_str().is_none_or(|a| !less.contains(&a));
-            words.extend(args.into_iter().skip(1).filter(kept));
+            let mut args = args.into_iter().skip(1);
+            while let Some(word) = args.next() {
+                match less.iter().find(|(flag, _)| word == *flag) {
+                    Some((_, values)) => args.by_ref().take(*values).for_each(drop),
+                    None => words.push(word),
+                }
+            }
             hook["path"] = json!(by[0]);
             hook["args"] = json!(words);
         }

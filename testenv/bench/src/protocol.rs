@@ -54,7 +54,7 @@ pub(crate) struct Life {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Calls {
     /// System calls of shim, hooks and what they start.
-    pub added: u64,
+    pub ours: u64,
     /// System calls of all.
     pub all: u64,
     /// Programs started, by exec; a shim is three: at create, start and delete.

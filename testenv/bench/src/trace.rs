@@ -49,7 +49,7 @@ pub(crate) fn count(text: &str) -> Calls {
         let is_rest = rest.starts_with("<...");
         if !is_rest {
             calls.all += 1;
-            calls.added += u64::from(current == Whose::Added);
+            calls.ours += u64::from(current == Whose::Added);
         }
         if let Some(path) = executed(rest) {
             let next = whose(path);
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(
             calls,
             Calls {
-                added: 2,
+                ours: 2,
                 all: 6,
                 programs: 1,
                 processes: 0
@@ -169,7 +169,7 @@ mod tests {
              14 write(1, \"\", 1) = 1\n",
         );
         // Of 12 its clone and vfork, of 13 the read, of 14 both calls of exec and the write.
-        assert_eq!((calls.added, calls.all, calls.programs), (6, 10, 2));
+        assert_eq!((calls.ours, calls.all, calls.programs), (6, 10, 2));
         // The hook and its ldconfig.
         assert_eq!(calls.processes, 2);
     }

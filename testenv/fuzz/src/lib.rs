@@ -118,10 +118,7 @@ fn ld_cache_write(bytes: &[u8]) {
     let read = ldcache::read(&made);
     let ours = library().path;
     assert!(
-        read.is_ok_and(|all| all
-            .entries
-            .iter()
-            .any(|e| e.path == ours.as_os_str().as_bytes())),
+        read.is_ok_and(|all| all.entries().any(|e| e.path == ours.as_os_str().as_bytes())),
         "what was written cannot be read"
     );
 }

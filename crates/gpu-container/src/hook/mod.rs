@@ -32,11 +32,13 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
         Some(name) => {
             let rest: Vec<String> = args.collect();
             vendor::run(&name, &rest).unwrap_or_else(|| {
+                State::pass_over();
                 log::warning(&format!("no hook is called {name:?}; nothing is done"));
                 Ok(())
             })
         }
         None => {
+            State::pass_over();
             log::warning("no hook is named; nothing is done");
             Ok(())
         }
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 fn own(args: &[String]) -> Result<(), Error> {
     let (state, args) = Flags::without_state(args)?;
     let edits = spec::read_arguments(&args)?;
-    // Never dropped: this process ends, and has a descriptor for each mount.
+    // Never dropped: this process ends, and has descriptors of every mount.
     let rootfs = ManuallyDrop::new(rootfs(&state)?);
     let _mounts = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());

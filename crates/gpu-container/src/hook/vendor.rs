@@ -9,6 +9,7 @@ use gpu_inject::{CudaCompat, Error, live, prepare, spec};
 
 use super::flags::Flags;
 use super::rootfs;
+use crate::bundle::State;
 use crate::log;
 
 /// Runs the hook of that name; `None` where there is none.
@@ -31,6 +32,7 @@ pub(super) fn run(name: &str, args: &[String]) -> Option<Result<(), Error>> {
 
 fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
     if name == "noop" {
+        State::pass_over();
         return Ok(());
     }
     let rootfs = rootfs(&flags.state()?)?;

@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,14 +14,19 @@ use nix::sys::stat::Mode;
 
 use super::{mounts, sys};
 use crate::error::Error;
-use crate::rootfs::{Rootfs, is_unwritable};
+use crate::rootfs::{Content, Rootfs, is_unwritable};
 
 const NAME: &CStr = c"cover";
 
 /// Writes the file at `path`, mode 0644. Where it cannot be written but is there, a mount
 /// covers it; where it is not even there, a note says so, and the container starts without.
 pub(crate) fn write(rootfs: &Rootfs, path: &Path, content: &[u8]) -> Result<(), Error> {
-    let refused = match rootfs.write(path, content, 0o644) {
+    write_by(rootfs, path, &|to| to.write_all(content))
+}
+
+/// The same with a content that is written piece by piece.
+pub(crate) fn write_by(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> Result<(), Error> {
+    let refused = match rootfs.write_by(path, content, 0o644) {
         Err(Error::Rootfs { source, .. }) if is(&source) => source,
         other => return other,
     };
@@ -38,13 +43,18 @@ fn is(error: &io::Error) -> bool {
         .is_some_and(|e| is_unwritable(Errno::from_raw(e)))
 }
 
-fn cover(rootfs: &Rootfs, path: &Path, content: &[u8]) -> io::Result<()> {
+fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     let (target, dir) = rootfs.find(path)?;
-    let tmpfs = sys::tmpfs(content.len() as u64 + 4096)?;
+    let mut size = Size(0);
+    content(&mut size)?;
+    let tmpfs = sys::tmpfs(size.0 + 4096)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let file = fcntl::openat(&tmpfs, NAME, flags, Mode::from_bits_truncate(0o644))?;
-    let mut file = File::from(file);
-    file.write_all(content)?;
+    let file = File::from(file);
+    let mut pieces = BufWriter::new(&file);
+    content(&mut pieces)?;
+    pieces.flush()?;
+    drop(pieces);
     file.set_permissions(Permissions::from_mode(0o644))?;
     drop(file);
     let cover = alone(rootfs, &tmpfs, &dir)?;
@@ -52,6 +62,20 @@ fn cover(rootfs: &Rootfs, path: &Path, content: &[u8]) -> io::Result<()> {
     match sys::set_attributes(cover.as_fd(), sys::RDONLY) {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
         _ => sys::attach(cover.as_fd(), target.as_fd()),
+    }
+}
+
+/// Takes nothing but the length.
+struct Size(u64);
+
+impl Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::rootfs::{Rootfs, own_descriptors};
 
 pub use confinement::{Capability, confine};
 use mounts::Taken;
-pub use mounts::{PARAMS, PARAMS_MASK, masked_params};
+pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
 use process::Process;
 
 /// The container.
@@ -74,9 +74,9 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
 
 /// The same, but for device nodes and their cgroup, by a createContainer hook: it is in the
 /// container's mount namespace and still sees the host's files (OCI runtime specification,
-/// "POSIX-platform Hooks"). Returns the mounts, so that a process that ends now need not let go
-/// of each.
-pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<Vec<OwnedFd>, Error> {
+/// "POSIX-platform Hooks"). Returns the mounts with their descriptors, so that a process that
+/// ends now need not close each.
+pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<Vec<Placed>, Error> {
     place(rootfs, mounts::take(edits, false)?, edits)
 }
 
@@ -87,7 +87,7 @@ pub fn can_mount_here() -> bool {
 }
 
 /// All of it or nothing.
-fn place(rootfs: &Rootfs, taken: Vec<Taken>, edits: &Edits) -> Result<Vec<OwnedFd>, Error> {
+fn place(rootfs: &Rootfs, taken: Vec<Taken>, edits: &Edits) -> Result<Vec<Placed>, Error> {
     let mut placed = Vec::with_capacity(taken.len());
     mounts::place(rootfs, taken, &mut placed)
         .and_then(|()| prepare_rootfs(rootfs, edits))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::fstat;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::sys;
@@ -69,8 +70,10 @@ struct Hand {
 impl Hand {
     fn one(&mut self, host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
-        let is_dir = fs::metadata(host).map_err(Error::host(host))?.is_dir();
-        let mut mount = sys::open_tree(host).map_err(failed("open_tree (Linux 5.2)"))?;
+        let mut mount = sys::open_tree(host).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT) => Error::host(host)(e),
+            _ => failed("open_tree (Linux 5.2)")(e),
+        })?;
         if let Err(e) = sys::set_attributes(mount.as_fd(), flags) {
             if e.raw_os_error() != Some(libc::ENOSYS) {
                 return Err(failed("mount_setattr")(e));
@@ -78,10 +81,11 @@ impl Hand {
             self.go_apart()?;
             mount = by_remount(host, flags).map_err(|e| failed("mount")(e.into()))?;
         }
+        let about = fstat(&mount).map_err(|e| failed("stat")(e.into()))?;
         Ok(Taken {
             mount,
             path: path.to_owned(),
-            is_dir,
+            is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
         })
     }
 
@@ -150,12 +154,19 @@ pub fn masked_params(params: &str) -> String {
         .collect()
 }
 
+/// A mount that is attached, and the place it is attached at.
+#[derive(Debug)]
+pub struct Placed {
+    mount: OwnedFd,
+    _at: OwnedFd,
+}
+
 /// Attaches what was taken, parents first as given; those attached are added to `placed`, so
 /// that they can be undone after a failure.
 pub(super) fn place(
     rootfs: &Rootfs,
     taken: Vec<Taken>,
-    placed: &mut Vec<OwnedFd>,
+    placed: &mut Vec<Placed>,
 ) -> Result<(), Error> {
     for one in taken {
         let kind = if one.is_dir {
@@ -173,15 +184,18 @@ pub(super) fn place(
         if one.is_dir {
             rootfs.forget();
         }
-        placed.push(one.mount);
+        placed.push(Placed {
+            mount: one.mount,
+            _at: target,
+        });
     }
     Ok(())
 }
 
 /// Takes mounts off again, last first. For after a failure, whose own error is what counts.
-pub(super) fn undo(rootfs: &Rootfs, placed: &[OwnedFd]) {
-    for mount in placed.iter().rev() {
-        let _ = detach(rootfs, mount.as_fd());
+pub(super) fn undo(rootfs: &Rootfs, placed: &[Placed]) {
+    for one in placed.iter().rev() {
+        let _ = detach(rootfs, one.mount.as_fd());
     }
 }
 
