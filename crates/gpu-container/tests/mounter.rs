@@ -1,0 +1,157 @@
+//! Whoever mounts the driver's files, our hook or the low-level runtime, the container is the
+//! same. Needs root, runc and a static busybox; says so and passes where one is missing.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use bundle::{Below, Place, Way, can_run, make_nodes, text};
+use gpu_host::{Capabilities, DriverFile, FileKind};
+use serde_json::{Value, json};
+
+/// Every mount's place, flags and propagation; every file's mode, owner, size and target.
+const LOOK: &str = "busybox cut -d' ' -f5-7 /proc/self/mountinfo | busybox sort; \
+    for f in $(busybox find /usr /etc /var /lib -xdev | busybox sort); do \
+        busybox stat -c '%n %F %a %u:%g %s' $f; busybox readlink $f; done; echo DONE";
+
+fn place(name: &str, below: Below) -> Place {
+    let place = Place::new(&format!("{name}-{below:?}"));
+    make_nodes(&place);
+    for (path, content) in [("host/tool", "#!"), ("host/firmware/gsp.bin", "gsp")] {
+        let path = place.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    UnixListener::bind(place.path("host/socket")).unwrap();
+    let mut inventory = place.inventory();
+    let files = &mut inventory.driver.as_mut().unwrap().files;
+    for (kind, host, path) in [
+        (FileKind::Binary, "tool", "/usr/bin/nvidia-tool"),
+        (FileKind::Firmware, "firmware", "/lib/firmware/nvidia/1.2.3"),
+        (
+            FileKind::Socket,
+            "socket",
+            "/var/run/nvidia-persistenced/socket",
+        ),
+    ] {
+        files.push(DriverFile {
+            kind,
+            path: path.into(),
+            host_path: place.path("host").join(host),
+            capabilities: Capabilities::ALL,
+            soname: None,
+            links: Vec::new(),
+        });
+    }
+    place.store(&inventory);
+    place
+}
+
+fn told(config: &Value) -> bool {
+    let args = config.pointer("/hooks/createContainer/0/args");
+    let args = args.and_then(Value::as_array).into_iter().flatten();
+    args.into_iter().any(|a| a == "--mount")
+}
+
+/// What a container of that configuration sees, and whether the hook was told of mounts.
+fn seen(below: Below, name: &str, more: &str, edit: impl Fn(&Place, &mut Value)) -> (String, bool) {
+    let place = place(name, below);
+    for policy in ["config.toml", "config-crun.toml"] {
+        let text = fs::read_to_string(place.path(policy)).unwrap();
+        fs::write(place.path(policy), text + more).unwrap();
+    }
+    place.make_config("1", LOOK, |config| edit(&place, config));
+    let out = text(&place.start_by(Way::Shim, below));
+    assert!(out.contains("DONE"), "{name} {below:?}: {out}");
+    let here = place.path("").display().to_string();
+    // crun 1.8 makes some directories sticky.
+    let out = out
+        .replace(&here, "HERE/")
+        .replace("directory 1755", "directory 755");
+    (out, told(&place.config()))
+}
+
+/// The same container by both, and by whom where nobody says.
+fn compare(
+    name: &str,
+    below: &[Below],
+    is_hooks: impl Fn(Below) -> bool,
+    edit: impl Fn(&Place, &mut Value),
+) {
+    for below in below.iter().copied() {
+        let (by_runtime, is_told) = seen(below, name, "mounts = \"runtime\"\n", &edit);
+        assert!(!is_told, "{name} {below:?}");
+        let (usual, is_told) = seen(below, name, "", &edit);
+        assert_eq!(is_told, is_hooks(below), "{name} {below:?}");
+        assert_eq!(usual, by_runtime, "{name} {below:?}");
+        for path in [
+            "/usr/lib/libcuda.so.1.2.3",
+            "/usr/bin/nvidia-tool",
+            "/lib/firmware/nvidia/1.2.3",
+        ] {
+            let mount = format!("{path} ro,nosuid,nodev");
+            assert!(usual.contains(&mount), "{mount} in {usual}");
+        }
+        assert!(
+            usual.contains("nvidia-persistenced/socket rw,nosuid,nodev,noexec"),
+            "{usual}"
+        );
+    }
+}
+
+fn bind(place: &Place, config: &mut Value, at: &str, option: &str) {
+    let source = place.path("host/volume");
+    let _ = fs::create_dir(&source);
+    config["mounts"].as_array_mut().unwrap().push(json!({
+        "type": "bind", "source": source, "destination": at, "options": ["rbind", option],
+    }));
+}
+
+#[test]
+fn the_container_is_the_same_whoever_mounts() {
+    if !can_run() {
+        return;
+    }
+    let all = Below::here();
+    compare("plain", all, |_| true, |_, _| {});
+    compare(
+        "volume",
+        all,
+        |_| true,
+        |place, config| bind(place, config, "/usr/lib", "rw"),
+    );
+    // crun has made the root read-only by the time of the hook.
+    compare(
+        "read-only",
+        all,
+        |below| below != Below::Crun,
+        |_, config| {
+            config["root"]["readonly"] = json!(true);
+        },
+    );
+    // What the user has in a directory of ours comes after it.
+    compare(
+        "within",
+        all,
+        |_| false,
+        |place, config| {
+            fs::create_dir_all(place.path("host/firmware/mine")).unwrap();
+            bind(place, config, "/lib/firmware/nvidia/1.2.3/mine", "rw");
+        },
+    );
+    // crun 1.8 itself mounts nothing at a link that is /var/run.
+    compare(
+        "link",
+        &[Below::Runc],
+        |_| true,
+        |place, _| {
+            for dir in ["run", "var"] {
+                fs::create_dir_all(place.image(dir)).unwrap();
+            }
+            let _ = symlink("/run", place.image("var/run"));
+        },
+    );
+}
