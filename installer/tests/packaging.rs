@@ -169,8 +169,13 @@ fn of_the_files_in_run_ours_go() {
     assert_eq!(tree.read("run/cdi/nvidia.yaml"), theirs);
     assert!(!tree.path("run/gpusetup").exists());
     tree.write("run/cdi/nvidia.yaml", "path: /usr/bin/gpu-container-hook\n");
+    let drop_ins = "run/systemd/transient/docker-1.scope.d";
+    tree.write(&format!("{drop_ins}/60-gpu-container.conf"), "[Scope]\n");
+    tree.write("run/systemd/transient/x.scope.d/50-x.conf", "[Scope]\n");
     goes(&tree, "gpu-container-toolkit", "postrm", &["0"]);
     assert!(!tree.path("run/cdi").exists());
+    assert!(!tree.path(drop_ins).exists());
+    assert!(tree.path("run/systemd/transient/x.scope.d/50-x.conf").exists());
 }
 
 #[test]

@@ -33,6 +33,16 @@
               ln -s ../gpu-container $out/lib/gpu-container/bin/$name
             done
             install -Dm644 -t $out/share/man/man1 packaging/man/gpu-container-*.1
+            install -Dm644 -t $out/share/man/man5 packaging/man/gpu-container-*.5
+            install -Dm644 -t $out/share/man/man8 packaging/man/gpu-container-*.8
+            # For systemd.packages and services.udev.packages; NixOS wants a unit by wantedBy in its own configuration.
+            install -Dm644 -t $out/lib/systemd/system packaging/systemd/gpusetup-cdi.*
+            install -Dm644 -t $out/lib/udev/rules.d packaging/udev/60-gpusetup-cdi.rules
+            substituteInPlace $out/lib/systemd/system/gpusetup-cdi.service \
+              --replace-fail /usr/lib/gpu-container $out/lib/gpu-container \
+              --replace-fail 'exec modprobe' 'exec ${pkgs.kmod}/bin/modprobe'
+            substituteInPlace $out/lib/udev/rules.d/60-gpusetup-cdi.rules \
+              --replace-fail /bin/systemctl ${pkgs.systemd}/bin/systemctl
           '';
           meta.license = pkgs.lib.licenses.asl20;
         };
@@ -47,7 +57,8 @@
           postInstall = ''
             install -d pages
             $out/bin/gpusetup man --pages pages
-            installManPage pages/*.1 packaging/man/gpusetup-receipt.5
+            bash packaging/man/config-page $out/bin/gpusetup >pages/gpu-container-config.5
+            installManPage pages/*.[15] packaging/man/gpusetup-receipt.5
             for shell in bash zsh fish; do
               $out/bin/gpusetup completions $shell >gpusetup.$shell
             done

@@ -57,6 +57,7 @@ fn find(host: &Host) -> Option<Containerd> {
         program: bundled("containerd"),
         socket: "/run/k0s/containerd.sock".into(),
         state: "/run/k0s/containerd".into(),
+        store: data.join("containerd"),
     };
     let text = host.root().read_to_string(CONFIG).ok();
     let is_managed = text.as_deref().is_some_and(is_managed);

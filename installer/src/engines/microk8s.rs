@@ -46,6 +46,7 @@ fn find(host: &Host) -> Option<Containerd> {
         program: format!("{SNAP}/bin/containerd"),
         socket: "/var/snap/microk8s/common/run/containerd.sock".into(),
         state: "/var/snap/microk8s/common/run/containerd".into(),
+        store: "/var/snap/microk8s/common/var/lib/containerd".into(),
     };
     let version = daemon.version(host);
     let place = Place::plain(

@@ -14,6 +14,8 @@ use crate::service::Service;
 
 /// Where the built-in image is run.
 const NAMESPACE: &str = "gpusetup";
+/// What containerd has a directory in for each namespace, below state and store; one that is removed leaves them.
+const TASKS: &str = "io.containerd.runtime.v2.task";
 
 /// A daemon.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// Where its running state is.
     pub state: PathBuf,
+    /// Where it keeps the rest.
+    pub store: PathBuf,
 }
 
 impl Daemon {
@@ -132,7 +136,7 @@ impl Daemon {
 
     fn tasks_of(&self, host: &Host, runtime: &Path) -> Vec<String> {
         let root = host.root();
-        let tasks = self.state.join("io.containerd.runtime.v2.task");
+        let tasks = self.state.join(TASKS);
         let mut users = Vec::new();
         // Docker names its own containers, and better.
         let namespaces = root.read_dir(&tasks).unwrap_or_default();
@@ -168,6 +172,13 @@ impl Daemon {
         // Docker's containerd has no nvidia runtime that ctr could name, so the shim is named itself.
         let run: &[&str] = &["run", "--rm", "--runc-binary", &runtime];
         let ids = ["probe-0", "probe-1"];
+        let emptied = [
+            self.state.join(TASKS),
+            self.store.join(TASKS),
+            // Of its runc shim.
+            "/run/containerd/runc".into(),
+        ];
+        let emptied = emptied.map(|d| d.join(NAMESPACE).display().to_string());
         // ctr's words take the place of the image's program too.
         let ends = |n: usize| [image::NAME, ids[n], image::PROGRAM, image::AGAIN];
         let tidy = |id| {
@@ -199,6 +210,7 @@ impl Daemon {
                 argv(&[&ctr, &["images", "rm", "--sync", image::NAME]]),
                 // Empty now, unless somebody else uses that name.
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
+                argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),
             ],
         }
     }
@@ -252,6 +264,7 @@ mod tests {
             program: "containerd".into(),
             socket: "/s/c.sock".into(),
             state: "/s".into(),
+            store: "/l".into(),
         };
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         let users = daemon.tasks_of(&host, Path::new("/ours"));

@@ -26,6 +26,7 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where containerd listens unless told otherwise.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";
+const STORE: &str = "/var/lib/containerd";
 
 /// containerd, whoever brought it.
 pub struct Containerd {
@@ -86,6 +87,7 @@ fn find(host: &Host) -> Option<Containerd> {
         program: "containerd".into(),
         socket: SOCKET.into(),
         state: STATE.into(),
+        store: STORE.into(),
     };
     let version = daemon
         .version(host)
@@ -98,8 +100,12 @@ fn find(host: &Host) -> Option<Containerd> {
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
     }
-    if let Some(state) = root_file.and_then(|f| f.get(&["state"])?.as_str()) {
+    let set = |key| root_file.and_then(|f| f.get(&[key])?.as_str());
+    if let Some(state) = set("state") {
         daemon.state = state.into();
+    }
+    if let Some(store) = set("root") {
+        daemon.store = store.into();
     }
     let notes = files.as_ref().map(|f| notes(host, &place, f));
     Some(Containerd {

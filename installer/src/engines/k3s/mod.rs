@@ -83,6 +83,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
         program: bundled("containerd"),
         socket: SOCKET.into(),
         state: STATE.into(),
+        store: data.join("agent/containerd"),
         service,
     };
     let mut place = Place {
