@@ -45,7 +45,9 @@ pub fn apply(
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
             services: plan.services(),
+            ..Record::default()
         });
+        receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
             receipt: Some(receipt),
             directories: Vec::new(),
@@ -67,6 +69,17 @@ pub fn undo(
         directories: receipt.directories.clone(),
     })
     .map(drop)
+}
+
+/// `wrote 2 files, removed 12`
+fn counted(changes: &[Change]) -> String {
+    let removed = changes.iter().filter(|c| c.after.is_none()).count();
+    let files = |n: usize| if n == 1 { "file" } else { "files" };
+    match (changes.len() - removed, removed) {
+        (0, removed) => format!("removed {removed} {}", files(removed)),
+        (wrote, 0) => format!("wrote {wrote} {}", files(wrote)),
+        (wrote, removed) => format!("wrote {wrote} {}, removed {removed}", files(wrote)),
+    }
 }
 
 fn carry_out(
@@ -146,10 +159,7 @@ fn steps(
         still_as_planned(host, change)?;
         journal.make(host, change)?;
     }
-    progress.done(&match plan.changes.len() {
-        1 => "wrote 1 file".to_owned(),
-        n => format!("wrote {n} files"),
-    });
+    progress.done(&counted(&plan.changes));
     for (engine, activation) in &plan.engines {
         if activation.service.is_some() && engine.check(host)? {
             progress.done(&format!(

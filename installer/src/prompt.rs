@@ -7,6 +7,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use dialoguer::theme::Theme;
 use dialoguer::{Confirm, MultiSelect};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Error;
 use crate::report::say;
@@ -100,6 +101,7 @@ pub fn chosen(
 
 /// A question that is answered by keys.
 fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) -> Result<T, Error> {
+    let _no_echo = NoEcho::new();
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
         _ => Error::failed(e.to_string(), "give --yes"),
@@ -109,6 +111,30 @@ fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) ->
     }
     signals.check()?;
     answer
+}
+
+/// As long as it lives, a key that is pressed before somebody reads it is not drawn: dialoguer
+/// counts the lines that it draws over.
+struct NoEcho(Option<Termios>);
+
+impl NoEcho {
+    fn new() -> Self {
+        let before = tcgetattr(std::io::stdin()).ok();
+        if let Some(mut now) = before.clone() {
+            now.local_modes.remove(LocalModes::ECHO);
+            // A terminal that cannot is no reason not to ask.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
 }
 
 /// A line that is typed. Waits with poll(2), since a read goes on after a signal that is noted.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ pub struct Record {
     pub attributes: BTreeMap<PathBuf, Attributes>,
     /// Services restarted, or to be.
     pub services: Vec<Service>,
+    /// When the last run that wrote each of the files was done (RFC 3339); none of those that an
+    /// older gpusetup wrote.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub written: BTreeMap<PathBuf, String>,
 }
 
 impl Record {
@@ -48,6 +53,13 @@ impl Record {
     /// Writes it, synced.
     pub fn store(&self, host: &Host) -> Result<(), Error> {
         store(host, RECEIPT, self)
+    }
+
+    /// Notes that these files were written now.
+    pub fn note_time<'a>(&mut self, paths: impl IntoIterator<Item = &'a PathBuf>) {
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let written = paths.into_iter().map(|p| (p.clone(), now.clone()));
+        self.written.extend(written);
     }
 
     /// Adds a later run: undo returns to what a file was before the first run, with what the
@@ -66,6 +78,7 @@ impl Record {
             }
         }
         self.attributes.extend(later.attributes);
+        self.written.extend(later.written);
         let new = |list: &[PathBuf], d: &PathBuf| !list.contains(d);
         for dir in later.directories {
             if new(&self.directories, &dir) {

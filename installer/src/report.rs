@@ -9,6 +9,7 @@ use crate::change::{Change, FileKind};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::screen::Screen;
+use crate::secrets;
 use crate::verify::Verified;
 
 /// Writes to standard error. Nobody may be reading there any more, which is no reason to
@@ -173,15 +174,15 @@ fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
     let (first, mut rest) = broken(&line, screen.room(7), &PLACES);
     let mut rows = vec![format!("     {sign} {first}").trim_end().to_owned()];
     while !rest.is_empty() {
-        let (row, more) = broken(rest, screen.room(11), &PLACES);
+        let (row, more) = broken(rest.trim_start(), screen.room(11), &PLACES);
         rows.push(format!("           {row}"));
         rest = more;
     }
     rows
 }
 
-/// Where a line of a file is best broken: between words and parts of a list.
-const PLACES: [char; 3] = [' ', ':', ','];
+/// Where a line of a file is best broken: between words and parts of a list or a key.
+const PLACES: [char; 4] = [' ', ':', ',', '.'];
 
 /// What fits into that many columns, and the rest; behind one of these where there is such a place
 /// in the second half.
@@ -193,27 +194,9 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
-/// Passwords stand in URLs: `http://user:password@proxy`.
+/// A file's text without what is nobody's business.
 fn mask(text: Option<&str>) -> String {
-    let mut out = String::new();
-    let mut rest = text.unwrap_or_default();
-    while let Some(at) = rest.find("://") {
-        let (head, tail) = rest.split_at(at + 3);
-        out.push_str(head);
-        let end = tail
-            .find(['/', '"', '\'', '\n', ' ', ','])
-            .unwrap_or(tail.len());
-        let (authority, after) = tail.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                out.push_str("***@");
-                out.push_str(host);
-            }
-            None => out.push_str(authority),
-        }
-        rest = after;
-    }
-    out + rest
+    secrets::mask(text.unwrap_or_default())
 }
 
 /// The one document of `--json`.
@@ -269,16 +252,4 @@ pub fn failure(error: &Error) -> Value {
 /// Prints the result; a reader that has gone away is no failure of ours.
 pub fn result(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_masked() {
-        let text = "{\"proxies\": {\"http-proxy\": \"http://u:p@proxy:3128/x\", \"m\": \"https://mirror\"}}";
-        assert_eq!(mask(Some(text)), text.replace("u:p@", "***@"));
-        assert_eq!(mask(Some("a://b@")), "a://***@");
-    }
 }

@@ -24,8 +24,8 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
                 before: current,
                 after,
                 why: match (&done.before, &done.after) {
-                    (None, _) => "remove",
-                    (_, None) => "give back",
+                    (None, _) => "was not there before",
+                    (_, None) => "was there before",
                     _ => "take our part out",
                 }
                 .into(),

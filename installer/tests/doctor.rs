@@ -99,7 +99,7 @@ fn what_is_meant_so_is_no_problem() {
 
 #[test]
 fn healthy_hosts_raise_no_alarm() {
-    for base in Base::ALL {
+    for base in Base::SET_UP.into_iter().chain(Base::OTHERS) {
         let Some(host) = Host::new(base) else { return };
         let (said, code) = host.doctor(&[]);
         let found = said["problems"].as_array().unwrap();

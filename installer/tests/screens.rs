@@ -133,7 +133,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 }
 
 /// Wide and narrow, with and without colour and UTF-8, and one that can do nothing.
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("80", WIDE),
     (
         "60",
@@ -150,6 +150,21 @@ const KINDS: [(&str, Kind); 5] = [
         },
     ),
     (
+        "60-no-color",
+        Kind {
+            columns: 60,
+            no_color: true,
+            ..WIDE
+        },
+    ),
+    (
+        "80-ascii",
+        Kind {
+            locale: "C",
+            ..WIDE
+        },
+    ),
+    (
         "60-ascii",
         Kind {
             columns: 60,
@@ -157,15 +172,14 @@ const KINDS: [(&str, Kind); 5] = [
             ..WIDE
         },
     ),
-    (
-        "80-dumb",
-        Kind {
-            term: "dumb",
-            locale: "C",
-            ..WIDE
-        },
-    ),
+    ("80-dumb", DUMB),
 ];
+
+const DUMB: Kind = Kind {
+    term: "dumb",
+    locale: "C",
+    ..WIDE
+};
 
 /// Compares with the golden screen, or writes it. Times are not the same twice.
 fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
@@ -187,12 +201,12 @@ fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
     assert!(wanted == text, "{}\nis now\n{text}", path.display());
 }
 
-/// `in 1.2 s` as `in N s`.
+/// Without the times: on a busy machine what takes none to speak of has one, too.
 fn masked(text: &str) -> String {
     let lines = text.lines().map(|line| match line.split_once(" in ") {
         Some((before, time)) if time.starts_with(|c: char| c.is_ascii_digit()) => {
             let after = time.split_once(" s").map_or("", |(_, after)| after);
-            format!("{before} in N s{after}\n")
+            format!("{before}{after}\n")
         }
         _ => format!("{line}\n"),
     });
@@ -227,6 +241,7 @@ fn an_install() {
         go_ahead(&terminal, kind);
         let code = terminal.end().unwrap();
         assert!(terminal.raw().contains("restarting docker"), "{name}");
+        assert!(terminal.text().contains("docker restarted in "), "{name}");
         golden("install", name, &terminal, code);
         assert_eq!(code, 0, "{name}");
     }
@@ -276,13 +291,18 @@ fn doctor_and_status() {
         golden("status-before", name, &terminal, code);
     }
     assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
+    for (name, kind) in KINDS {
+        let mut terminal = running.on(kind, &[]);
+        let code = terminal.end().unwrap();
+        golden("status-after", name, &terminal, code);
+    }
     // Another driver came, and systemd's links went.
     running
         .host
         .edit(doctor_host::SPEC, doctor_host::VERSION, doctor_host::OTHER);
     running.host.remove("dev/char");
     for (name, kind) in KINDS {
-        for (what, args) in [("status-after", &[][..]), ("doctor", &["doctor"])] {
+        for (what, args) in [("status-outdated", &[][..]), ("doctor", &["doctor"])] {
             let mut terminal = running.on(kind, args);
             let code = terminal.end().unwrap();
             golden(what, name, &terminal, code);
@@ -293,8 +313,7 @@ fn doctor_and_status() {
 /// Each question of each command: how it is reached, and what is left alone if it is not
 /// answered with yes.
 fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
-    let dumb = KINDS[4].1;
-    for kind in [WIDE, dumb] {
+    for kind in [WIDE, DUMB] {
         let Some(running) = Running::new() else {
             return;
         };
@@ -360,7 +379,7 @@ fn ctrl_c_at_a_question_changes_nothing() {
 
 #[test]
 fn ctrl_c_while_it_works_puts_all_back() {
-    for (_, kind) in [KINDS[0], KINDS[4]] {
+    for kind in [WIDE, DUMB] {
         let Some(running) = Running::new() else {
             return;
         };

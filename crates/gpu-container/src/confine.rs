@@ -1,31 +1,40 @@
-//! What each hook gives up before it reads a word about a container. The shim gives up
-//! nothing: it becomes the low-level runtime, which needs all it was started with.
+//! What each hook gives up before it reads a word about a container; a socket to the journal it keeps,
+//! where one listens. The shim gives up nothing: it becomes the low-level runtime, which needs all it was
+//! started with.
 
 use gpu_inject::live::{Capability, confine};
+
+use crate::log;
 
 /// For the hook of our CDI spec, which the runtime starts in the container's namespaces:
 /// files of the image's, and mounts.
 pub(crate) fn cdi_hook() {
-    confine(&[
-        Capability::DacOverride,
-        Capability::Fowner,
-        Capability::SysChroot,
-        Capability::SysAdmin,
-    ]);
+    confine(
+        &[
+            Capability::DacOverride,
+            Capability::Fowner,
+            Capability::SysChroot,
+            Capability::SysAdmin,
+        ],
+        log::open,
+    );
 }
 
 /// For the prestart hook, which comes from the host's namespaces into the container's.
 pub(crate) fn prestart_hook() {
-    confine(&[
-        Capability::DacOverride,
-        Capability::Fowner,
-        Capability::Setgid,
-        Capability::Setuid,
-        Capability::NetAdmin,
-        Capability::SysChroot,
-        Capability::SysPtrace,
-        Capability::SysAdmin,
-        Capability::Syslog,
-        Capability::Bpf,
-    ]);
+    confine(
+        &[
+            Capability::DacOverride,
+            Capability::Fowner,
+            Capability::Setgid,
+            Capability::Setuid,
+            Capability::NetAdmin,
+            Capability::SysChroot,
+            Capability::SysPtrace,
+            Capability::SysAdmin,
+            Capability::Syslog,
+            Capability::Bpf,
+        ],
+        log::open,
+    );
 }

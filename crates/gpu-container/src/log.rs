@@ -88,7 +88,7 @@ fn short(id: &str) -> &str {
 static SYSLOG: OnceLock<Syslog> = OnceLock::new();
 static CONTAINER: OnceLock<String> = OnceLock::new();
 
-/// Before a hook gives up making sockets.
+/// Where inherited descriptors are closed, before a hook gives up making sockets.
 pub(crate) fn open() {
     let _ = SYSLOG.set(Syslog::open());
 }

@@ -56,7 +56,6 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn prestart(config: Option<&Path>) -> Result<(), Error> {
-    log::open();
     confine::prestart_hook();
     let state = State::from_stdin()?;
     let text = state.bundle.text()?;

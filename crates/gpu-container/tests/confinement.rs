@@ -6,7 +6,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use gpu_inject::live::{Capability, confine};
 
@@ -49,6 +51,47 @@ fn waiting(dir: &std::path::Path, name: &str, word: &str) -> (Child, BTreeMap<St
     panic!("never confined");
 }
 
+/// What a hook says of its failure comes to the journal: the socket outlives the confinement.
+#[test]
+fn the_journal_hears_of_a_hook_that_fails() {
+    if !is_root() {
+        return;
+    }
+    for (name, word) in [
+        ("gpu-container-hook", "cdi"),
+        ("nvidia-container-runtime-hook", "prestart"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = UnixDatagram::bind(dir.path().join("socket")).unwrap();
+        journal
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let hook = dir.path().join(name);
+        symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
+        // Over the machine's own, for the hook alone.
+        let script = format!(
+            "exec 3</etc/passwd; mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
+             mount --bind {0} /run/systemd/journal && echo nonsense | exec {1} {word}",
+            dir.path().display(),
+            hook.display(),
+        );
+        let unshared = Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .output();
+        let out = unshared.unwrap();
+        assert!(!out.status.success(), "{name}");
+        let said = String::from_utf8(out.stderr).unwrap();
+        let mut heard = [0; 4096];
+        let length = journal.recv(&mut heard).unwrap();
+        let heard = String::from_utf8_lossy(&heard[..length]);
+        let told = said.trim().trim_start_matches("gpu-container: ");
+        assert!(
+            !told.is_empty() && heard.contains(&told.replace('\n', " ")),
+            "{name}: {said}, the journal: {heard}"
+        );
+    }
+}
+
 #[test]
 fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
     if !is_root() {
@@ -81,7 +124,10 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
         let proc = format!("/proc/{}", child.id());
         let mut open: Vec<String> = fs::read_dir(format!("{proc}/fd"))
             .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .map(|e| e.unwrap())
+            // To the journal, where one listens.
+            .filter(|e| !fs::read_link(e.path()).unwrap().starts_with("socket:"))
+            .map(|e| e.file_name().into_string().unwrap())
             .collect();
         open.sort();
         assert_eq!(open, ["0", "1", "2"], "{name}");
@@ -119,7 +165,7 @@ fn a_confined_process_starts_nothing_and_speaks_to_nobody() {
 #[ignore = "run by the test above, in a process of its own"]
 fn inside() {
     let dir = tempfile::tempdir().unwrap();
-    confine(&[Capability::DacOverride]);
+    confine(&[Capability::DacOverride], || {});
     assert_eq!(std::env::vars().count(), 0);
     let denied = |kind| assert_eq!(kind, ErrorKind::PermissionDenied);
     denied(Command::new("/bin/true").status().unwrap_err().kind());

@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tar::{Builder, Header};
 
-use super::secrets::Masked;
 use super::{Bundle, page};
+use crate::secrets::Masked;
 
 /// A .tar.gz with one directory in it.
 pub fn pack(bundle: &Masked<Bundle>, directory: &str) -> io::Result<Vec<u8>> {

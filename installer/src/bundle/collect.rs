@@ -1,6 +1,6 @@
 //! Reads what goes into a bundle. Writes nothing; what cannot be read is noted, and no failure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -78,9 +78,10 @@ fn time(at: SystemTime) -> String {
 
 fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
     let mut done = Vec::new();
-    let mut add = |changes: Vec<Change>, unfinished: bool| {
+    let mut add = |changes: Vec<Change>, times: &BTreeMap<PathBuf, String>, unfinished: bool| {
         for change in changes {
             done.push(Done {
+                at: times.get(&change.path).cloned(),
                 now: now(host, &change.path, change.after.as_deref()),
                 written: written(host, &change.path),
                 path: change.path.display().to_string(),
@@ -92,16 +93,20 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
         }
     };
     match Record::load(host) {
-        Ok(record) => add(record.unwrap_or_default().changes, false),
+        Ok(record) => {
+            let record = record.unwrap_or_default();
+            add(record.changes, &record.written, false);
+        }
         Err(e) => unread.push(e.to_string()),
     }
     match Journal::load(host) {
         Ok(None) => {}
-        Ok(Some(journal)) => add(journal.changes, true),
+        Ok(Some(journal)) => add(journal.changes, &BTreeMap::new(), true),
         Err(e) => unread.push(e.to_string()),
     }
-    // Texts of that form sort by time; what is not there any more has none, and comes first.
-    done.sort_by(|a, b| a.written.cmp(&b.written));
+    // Texts of that form sort by time; where none is known, it comes first. A run that has not
+    // ended is the last.
+    done.sort_by(|a, b| (a.unfinished, a.time()).cmp(&(b.unfinished, b.time())));
     done
 }
 

@@ -1,12 +1,11 @@
 //! `gpusetup bundle`: what a maintainer needs to see of a host, in one archive.
 //!
 //! Everything is collected into one value, masked as a whole, and only then written: the archive
-//! takes nothing but [`secrets::Masked`], so there is no way around the mask.
+//! takes nothing but [`Masked`](crate::secrets::Masked), so there is no way around the mask.
 
 pub mod archive;
 pub mod collect;
 mod page;
-pub mod secrets;
 pub mod topology;
 
 use serde::{Deserialize, Serialize};
@@ -50,12 +49,22 @@ pub struct Done {
     pub before: Option<String>,
     /// As written; `None` where the file was removed.
     pub after: Option<String>,
+    /// When the run that wrote it was done; `None` of a receipt that an older gpusetup wrote.
+    #[serde(default)]
+    pub at: Option<String>,
     /// When the file was last written, by anybody.
     pub written: Option<String>,
     /// What stands there now.
     pub now: Now,
     /// Of a run that has not ended: none of it need be so.
     pub unfinished: bool,
+}
+
+impl Done {
+    /// When it was done, as far as that is known.
+    pub fn time(&self) -> Option<&str> {
+        self.at.as_deref().or(self.written.as_deref())
+    }
 }
 
 /// What stands where a change was made.

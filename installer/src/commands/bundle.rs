@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::bundle::secrets::Masked;
 use crate::bundle::{Bundle, archive, collect};
 use crate::cli::{BundleArgs, Common};
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
 use crate::report;
+use crate::secrets::Masked;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;

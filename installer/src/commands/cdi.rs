@@ -142,6 +142,7 @@ pub(super) fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error
     for change in changes {
         if receipt.changes.iter().all(|c| c.path != change.path) {
             receipt.changes.push(change.clone());
+            receipt.note_time([&change.path]);
         }
     }
     if receipt.changes.len() > known {

@@ -1,26 +1,31 @@
 //! `gpusetup detect`: what is here.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
 use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
+use crate::change::{Change, FileKind};
 use crate::cli::Common;
-use crate::engines::{self, Engine, Engines, Facts, NEEDS_SPEC, Wanted};
+use crate::engines::{self, Engine, Engines, Facts, NEEDS_SPEC};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::plan;
+use crate::receipt::Record;
 use crate::report;
 use crate::screen::Screen;
+use crate::set_up;
 
 /// What is here.
 pub struct Seen {
     inventory: Inventory,
     engines: Engines,
     foreign: Foreign,
+    /// What describes the GPUs to all engines and is not as it would be written now.
+    lacks: Vec<Change>,
 }
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
@@ -48,15 +53,11 @@ impl Seen {
         let inventory = plan::inventory(host)?;
         let mut engines = engines::detect(host);
         let foreign = Foreign::find(host);
-        let has_spec = inventory.driver.is_some() && has_spec(host, &inventory)?;
+        let lacks = lacks(host, &inventory)?;
+        // A receipt that cannot be read is doctor's to tell.
+        let receipt = Record::load(host).ok().flatten();
         for engine in &mut engines {
-            match engine.changes(host, &Wanted::default()) {
-                Ok(changes) => {
-                    let set_up = engine.is_ours() && engine.is_reached();
-                    engine.facts_mut().configured = set_up && changes.is_empty() && has_spec;
-                }
-                Err(e) => engine.facts_mut().notes.push(e.to_string()),
-            }
+            stand(host, &mut **engine, receipt.as_ref(), &inventory, &lacks);
             let warnings = engine.warnings(host);
             let facts = engine.facts_mut();
             // A warning can be an error that was told already, with the engine's name before it.
@@ -66,27 +67,46 @@ impl Seen {
                     .filter(|w| !facts.notes.iter().any(|n| w.ends_with(n.as_str())))
                     .collect::<Vec<_>>(),
             );
-            facts
-                .notes
-                .retain(|note| !(facts.configured && note == NEEDS_SPEC));
+            let is_new = facts.is_new();
+            facts.notes.retain(|note| is_new || note != NEEDS_SPEC);
         }
         Ok(Self {
             inventory,
             engines,
             foreign,
+            lacks,
         })
     }
 
-    /// What to do next, in a line; `None` where nothing can be done from here.
-    pub fn next(&self) -> Option<&'static str> {
-        self.inventory.driver.as_ref()?;
-        let mut ours = self.engines.iter().filter(|e| e.is_ours()).peekable();
-        ours.peek()?;
-        Some(if ours.all(|e| e.facts().configured || !e.is_reached()) {
-            "All set up. If something is wrong: gpusetup doctor. Back to before: sudo gpusetup undo."
+    /// What to do next, a command a line; nothing where nothing can be done from here.
+    pub fn next(&self, screen: Screen) -> String {
+        let ours = || self.engines.iter().filter(|e| e.is_ours());
+        if self.inventory.driver.is_none() || ours().next().is_none() {
+            return String::new();
+        }
+        let reached = ours().filter(|e| e.is_reached());
+        let reached: Vec<&Facts> = reached.map(|e| e.facts()).collect();
+        let commands = if reached.iter().all(|f| f.configured) {
+            [
+                ("gpusetup doctor", "if something is wrong"),
+                ("sudo gpusetup undo", "back to before"),
+            ]
+        } else if reached.iter().all(|f| !f.is_new()) {
+            [
+                ("gpusetup plan", "what is out of date"),
+                ("sudo gpusetup install", "renew it"),
+            ]
         } else {
-            "Next: gpusetup plan shows what would change, sudo gpusetup install does it."
-        })
+            [
+                ("gpusetup plan", "what would change"),
+                ("sudo gpusetup install", "do it"),
+            ]
+        };
+        let lines = commands.iter().enumerate().map(|(n, (command, what))| {
+            let label = if n == 0 { "Next" } else { "" };
+            labelled(screen, label, &format!("{command:<23}{what}"))
+        });
+        lines.collect()
     }
 
     /// As people read it.
@@ -95,13 +115,20 @@ impl Seen {
             inventory,
             engines,
             foreign,
+            lacks,
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
         if let Some(mismatch) = mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
-        out.push_str(&engine_lines(engines, screen));
+        out.push_str(&engine_lines(engines, lacks, screen));
+        if engines.iter().any(|e| !e.facts().outdated.is_empty()) {
+            for (n, line) in outdated(lacks).iter().enumerate() {
+                let label = if n == 0 { "Outdated" } else { "" };
+                out.push_str(&labelled(screen, label, line));
+            }
+        }
         for (n, line) in foreign.lines().iter().enumerate() {
             let label = if n == 0 { "Others" } else { "" };
             out.push_str(&labelled(screen, label, line));
@@ -111,13 +138,71 @@ impl Seen {
     }
 }
 
-/// Whether what describes the GPUs stands: ours, or what was left to another tool.
-fn has_spec(host: &Host, inventory: &Inventory) -> Result<bool, Error> {
-    let mut missing = plan::described(host, inventory)?;
-    if foreign::spec_is_left(host)? {
-        missing.retain(|c| c.path != Path::new(SPEC_PATH));
+/// Whether an engine is set up, and whether all of that stands.
+fn stand(
+    host: &Host,
+    engine: &mut dyn Engine,
+    receipt: Option<&Record>,
+    inventory: &Inventory,
+    lacks: &[Change],
+) {
+    let asked = receipt.and_then(|r| set_up::wanted(r, engine));
+    let was_edited = asked.is_some();
+    let own = engine.changes(host, &asked.unwrap_or_default());
+    let is_usable = engine.is_ours() && engine.is_reached();
+    let facts = engine.facts_mut();
+    let own = match own {
+        Ok(own) => own,
+        Err(e) => {
+            facts.notes.push(e.to_string());
+            let config = facts.config.clone().filter(|_| was_edited);
+            facts.outdated.extend(config);
+            return;
+        }
+    };
+    let stands = is_usable && own.is_empty();
+    // One that has no file of its own was set up by the spec.
+    let was_described = receipt.is_some_and(|r| set_up::has_written(r, Path::new(SPEC_PATH)));
+    let was_set_up = was_edited || (stands && was_described);
+    // A driver that is gone takes nothing from what was set up.
+    facts.configured = stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up);
+    if !facts.configured && was_set_up {
+        facts.outdated = own.iter().chain(lacks).map(|c| c.path.clone()).collect();
     }
-    Ok(missing.is_empty())
+}
+
+/// What describes the GPUs and does not stand; another tool's spec is left to it.
+fn lacks(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
+    if inventory.driver.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut lacks = plan::described(host, inventory)?;
+    if foreign::spec_is_left(host)? {
+        lacks.retain(|c| c.path != Path::new(SPEC_PATH));
+    }
+    Ok(lacks)
+}
+
+/// The same in words, a file a line.
+fn outdated(lacks: &[Change]) -> Vec<String> {
+    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == FileKind::Link);
+    let mut lines: Vec<String> = files
+        .iter()
+        .map(|c| match c.before {
+            None => format!("{} is missing", c.path.display()),
+            Some(_) => format!("{} is not of this driver", c.path.display()),
+        })
+        .collect();
+    match links.as_slice() {
+        [] => {}
+        [one] => lines.push(format!("{} is missing", one.path.display())),
+        [first, ..] => lines.push(format!(
+            "{} links are missing, {} the first",
+            links.len(),
+            first.path.display()
+        )),
+    }
+    lines
 }
 
 fn document(
@@ -181,7 +266,7 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     out
 }
 
-fn engine_lines(engines: &[Box<dyn Engine>], screen: Screen) -> String {
+fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -> String {
     let name = |f: &Facts| {
         let version = f.version.as_deref().unwrap_or_default();
         format!("{} {version}", f.name).trim_end().to_owned()
@@ -199,14 +284,15 @@ fn engine_lines(engines: &[Box<dyn Engine>], screen: Screen) -> String {
         };
         // Where there is no file to set up, the first remark is all the state there is.
         let (state, more) = match f.notes.split_first() {
-            _ if f.configured => ("configured", f.notes.as_slice()),
-            _ if !engine.is_ours() => ("left alone", f.notes.as_slice()),
-            Some((note, more)) if f.config.is_none() => (note.as_str(), more),
-            _ => ("not configured", f.notes.as_slice()),
+            _ if f.configured => ("configured".into(), f.notes.as_slice()),
+            _ if !f.outdated.is_empty() => (state_of_outdated(f, lacks), f.notes.as_slice()),
+            _ if !engine.is_ours() => ("left alone".into(), f.notes.as_slice()),
+            Some((note, more)) if f.config.is_none() => (note.clone(), more),
+            _ => ("not configured".into(), f.notes.as_slice()),
         };
         let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
         let indent = first.chars().count();
-        out.push_str(&screen.paragraph(&first, indent, state));
+        out.push_str(&screen.paragraph(&first, indent, &state));
         // Below the name where little room is left beside it.
         let indent = if screen.room(indent) < 40 {
             INDENT + 2
@@ -222,6 +308,18 @@ fn engine_lines(engines: &[Box<dyn Engine>], screen: Screen) -> String {
         out.push_str(&labelled(screen, "Engines", "none"));
     }
     out
+}
+
+/// Names what is the engine's own; what all of them lack stands below them, once.
+fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
+    let is_own = |p: &&PathBuf| lacks.iter().all(|c| c.path != **p);
+    let own = facts.outdated.iter().filter(is_own);
+    let own: Vec<String> = own.map(|p| p.display().to_string()).collect();
+    if own.is_empty() {
+        "out of date".into()
+    } else {
+        format!("out of date: {}", own.join(", "))
+    }
 }
 
 /// Libraries that are not of the loaded module, so that no container would get a working driver.

@@ -6,7 +6,7 @@ use crate::apply::{self, How};
 use crate::cli::{Common, DoctorArgs};
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
-use crate::doctor::show;
+use crate::doctor::show::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::Host;
@@ -45,8 +45,16 @@ fn tell(examined: &Examined, common: &Common) {
     report::result(&show::findings(
         examined,
         Screen::output(common.plain),
-        common.quiet,
+        detail(common),
     ));
+}
+
+fn detail(common: &Common) -> Detail {
+    match (common.quiet, common.verbose) {
+        (true, _) => Detail::Title,
+        (_, true) => Detail::Cause,
+        _ => Detail::Fix,
+    }
 }
 
 /// The host with nothing noted of earlier reads: what a check could not read in passing is no

@@ -1,5 +1,6 @@
 //! `gpusetup plan` and `gpusetup install`.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::detect;
@@ -123,7 +124,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         let words = last_words(&plan, asked.restart, host.is_live());
         let done = format!("Done{}.", progress::taken(started));
         report::result(&screen.paragraph("", 0, &format!("{done}{words}")));
-        report::result(&next_steps(&plan, screen));
+        report::result(&next_steps(&plan, host, common, screen));
     }
     Ok(0)
 }
@@ -186,7 +187,7 @@ fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
 }
 
 /// Commands to go on with, each on a line of its own so that it can be copied.
-fn next_steps(plan: &Plan, screen: Screen) -> String {
+fn next_steps(plan: &Plan, host: &Host, common: &Common, screen: Screen) -> String {
     let engines = plan.engines.iter().map(|(e, _)| e.facts().name.as_str());
     let engines: Vec<&str> = engines.collect();
     let tries = [
@@ -200,10 +201,20 @@ fn next_steps(plan: &Plan, screen: Screen) -> String {
             "podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi",
         ),
     ];
+    // In a tree or an image nothing runs.
     let command = tries.iter().find(|(name, _)| engines.contains(name));
-    let lines = command.map(|(_, command)| ("Try:  ", *command));
-    let lines = lines.into_iter().chain([("Undo: ", "gpusetup undo")]);
+    let command = command.filter(|_| host.is_live());
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    lines.extend(command.map(|(_, command)| ("Try:  ", (*command).to_owned())));
+    lines.push((
+        "Undo: ",
+        match common.root.as_path() {
+            root if root == Path::new("/") => "gpusetup undo".to_owned(),
+            root => format!("gpusetup undo --root {}", root.display()),
+        },
+    ));
     lines
-        .map(|(first, command)| screen.paragraph(first, first.len(), command))
+        .into_iter()
+        .map(|(first, command)| screen.paragraph(first, first.len(), &command))
         .collect()
 }

@@ -14,8 +14,6 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let seen = Seen::of(host)?;
     let screen = Screen::output(common.plain);
     report::result(&seen.text(host, screen));
-    if let Some(next) = seen.next() {
-        report::result(&screen.paragraph("  ", 2, next));
-    }
+    report::result(&seen.next(screen));
     Ok(0)
 }

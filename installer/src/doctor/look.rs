@@ -12,12 +12,13 @@ use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::unit::Unit;
-use crate::engines::{self, Engine, Engines, Mode, Wanted};
+use crate::engines::{self, Engine, Engines, Wanted};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::plan;
 use crate::receipt::Record;
+use crate::set_up;
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";
@@ -171,12 +172,7 @@ impl<'a> Look<'a> {
 
     /// Whether gpusetup has written that file here.
     pub fn has_written(&self, path: &Path) -> bool {
-        let wrote = |r: &Record| {
-            r.changes
-                .iter()
-                .any(|c| c.path == path && c.after.is_some())
-        };
-        self.receipt().is_some_and(wrote)
+        self.receipt().is_some_and(|r| set_up::has_written(r, path))
     }
 
     /// What of the description of the GPUs is not as it would be written now; none where it is
@@ -195,35 +191,10 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// What the runs before this one were asked for in that engine, as their changes tell;
-    /// `None` where they did nothing there.
+    /// What the runs before this one were asked for in that engine; `None` where they did nothing
+    /// there.
     pub fn was_wanted(&self, engine: &dyn Engine) -> Option<Wanted> {
-        let changes = self.receipt()?.changes.iter();
-        let texts: Vec<&str> = changes
-            .filter(|c| engine.owns(&c.path))
-            .filter_map(|c| c.after.as_deref())
-            .collect();
-        if texts.is_empty() || !engine.is_ours() {
-            return None;
-        }
-        let says = |words: &[&str]| texts.iter().any(|t| words.iter().any(|w| t.contains(w)));
-        let wanted = Wanted::default();
-        let runtime = wanted.runtime_path.display().to_string();
-        let mode = match (says(&[&runtime]), says(&["enable_cdi", "\"cdi\""])) {
-            (true, true) => Mode::Both,
-            (true, false) => Mode::Runtime,
-            (false, _) => Mode::Cdi,
-        };
-        let default = [
-            "default_runtime_name = \"nvidia\"",
-            "default_runtime = \"nvidia\"",
-            "\"default-runtime\": \"nvidia\"",
-        ];
-        Some(Wanted {
-            mode,
-            default_runtime: says(&default),
-            ..wanted
-        })
+        set_up::wanted(self.receipt()?, engine)
     }
 
     /// Engines whose files lack what an earlier run wrote there, with what would be written.

@@ -8,8 +8,8 @@ const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo te
 
 `gpusetup doctor` looks for the problems below that have a check, the worst first, each with what it saw
 and what to do. It writes nothing. `gpusetup doctor --fix` mends those that are safe, shows first what it
-would do and asks; `gpusetup undo` takes it back. With `--json` the same is one document. Exit code: 0
-nothing found, 2 problems found.
+would do and asks; `gpusetup undo` takes it back. With `-v` it also says why, with `--json` the same is one
+document. Exit code: 0 nothing found, 2 problems found.
 
 A message of docker, kubelet, containerd, Podman, CRI-O or nvidia-container-cli is explained by
 
@@ -20,6 +20,22 @@ journalctl -u docker -n 50 | gpusetup doctor --explain
 
 or by pasting it. It answers with cause and fix, and says whether this host has the problem. Nothing of
 the text is shown again. Exit code: 0 explained, 1 unknown.
+
+## Logs
+
+A command that changes the host tells systemd's journal what it decided, what it did and how it ended, a line
+each. `--log-file FILE` appends the same to a file, with times and with each program that was run.
+`GPUSETUP_LOG` has a level and places, in any order: `off`, `error`, `warn`, `info` or `debug`; `journal`,
+`stderr`, `file=/PATH`. A level alone is about the journal.
+
+The runtime and the hooks say nothing of a container that starts. Of one that does not, its standard error,
+as Docker, Podman or kubelet pass it on, has the reason, the container's id and these:
+
+<!-- run, -n 50 is -n 50 --no-pager -->
+```sh
+journalctl -t gpu-container -n 50   # what the runtime and the hooks had to say
+journalctl -t gpusetup -n 50        # what gpusetup has done here
+```
 
 ";
 

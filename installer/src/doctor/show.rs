@@ -19,30 +19,49 @@ fn mark(severity: Severity) -> Mark {
     }
 }
 
-/// The command where there is one, else the words; the words too where they say more.
+/// What is to be typed where that is one command, else the words.
 fn fix(problem: &Problem) -> String {
-    let safe = if problem.safe {
-        format!("   (safe: --fix {})", problem.id)
-    } else {
-        String::new()
-    };
     match &problem.command {
-        Some(command) => format!("{command}{safe}"),
-        None => format!("{}{safe}", problem.fix),
+        _ if problem.safe => format!("sudo gpusetup doctor --fix {}   (safe)", problem.id),
+        Some(command) => command.clone(),
+        None => problem.fix.clone(),
     }
 }
 
+/// How much is said of each finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What is wrong.
+    Title,
+    /// And what to do.
+    Fix,
+    /// And why it is so, and who has seen it.
+    Cause,
+}
+
 /// The findings, the worst first; a healthy host in two lines.
-pub fn findings(examined: &Examined, screen: Screen, quiet: bool) -> String {
+pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
     let indent = indent(screen);
     let space = " ".repeat(indent);
     let mut out = String::new();
     for Finding { problem, evidence } in &examined.findings {
         let first = format!(" {} ", screen.mark(mark(problem.severity)));
         out.push_str(&screen.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
-        if !quiet {
-            let lead = format!("{space}fix: ");
-            out.push_str(&screen.paragraph(&lead, indent + 5, &fix(problem)));
+        // As wide as the longest label that there is, and a space.
+        let width = if detail == Detail::Cause { 6 } else { 5 };
+        let mut line = |label: &str, text: &str| {
+            if !text.is_empty() {
+                let first = format!("{space}{label:<width$}");
+                out.push_str(&screen.paragraph(&first, indent + width, text));
+            }
+        };
+        if detail == Detail::Cause {
+            line("why:", &problem.cause);
+            line("fix:", &problem.fix);
+            line("", problem.command.as_deref().unwrap_or_default());
+            line("more:", &problem.source);
+        } else if detail == Detail::Fix {
+            line("fix:", &fix(problem));
         }
     }
     let passed = examined.passed.len();
@@ -53,9 +72,9 @@ pub fn findings(examined: &Examined, screen: Screen, quiet: bool) -> String {
     out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &said));
     if examined.findings.is_empty() {
         out.push_str(&screen.paragraph(&space, indent, &examined.summary));
-    } else if !quiet {
+    } else if detail != Detail::Title {
         out.push('\n');
-        out.push_str(&screen.paragraph("", 0, &next(examined)));
+        out.push_str(&next(examined, screen, detail));
     }
     if let Some(trouble) = &examined.unread {
         let first = format!(" {} ", screen.mark(Mark::Warning));
@@ -65,23 +84,31 @@ pub fn findings(examined: &Examined, screen: Screen, quiet: bool) -> String {
     out
 }
 
-fn next(examined: &Examined) -> String {
+/// Commands to go on with, a line each.
+fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
     let safe = examined.findings.iter().filter(|f| f.problem.safe).count();
-    let why = "Why, and more: docs/troubleshooting.md, or gpusetup doctor --json.";
+    let mut lines = Vec::new();
     match safe {
-        0 => why.to_owned(),
-        1 => format!("`gpusetup doctor --fix` mends the one that is safe. {why}"),
-        n => format!("`gpusetup doctor --fix` mends the {n} that are safe. {why}"),
+        0 => {}
+        1 => lines.push(("sudo gpusetup doctor --fix", "mends the one that is safe")),
+        _ => lines.push(("sudo gpusetup doctor --fix", "mends what is safe")),
     }
+    if detail != Detail::Cause {
+        lines.push(("gpusetup doctor -v", "why, and more"));
+    }
+    let lines = lines.iter();
+    lines
+        .map(|(command, what)| screen.paragraph("", 0, &format!("{command:<28}{what}")))
+        .collect()
 }
 
 /// What is not mended after `--fix`.
 pub fn left(examined: &Examined, screen: Screen) -> String {
     if examined.findings.is_empty() {
-        return findings(examined, screen, false);
+        return findings(examined, screen, Detail::Fix);
     }
     let mut out = screen.paragraph("", 0, "Left to do:");
-    out.push_str(&findings(examined, screen, false));
+    out.push_str(&findings(examined, screen, Detail::Fix));
     out
 }
 
@@ -247,12 +274,17 @@ mod tests {
     #[test]
     fn lines_keep_to_the_terminal() {
         for width in [30, 60, 80, 200] {
-            for utf8 in [true, false] {
-                let text = findings(&examined(), screen(width, utf8), false);
+            for (utf8, detail) in [
+                (true, Detail::Fix),
+                (false, Detail::Fix),
+                (true, Detail::Cause),
+            ] {
+                let text = findings(&examined(), screen(width, utf8), detail);
                 for line in text.lines() {
                     let long = line.chars().count() > width;
                     // A word that is longer than a line stays whole, so that it can be copied.
-                    assert!(!long || !line.trim().contains(' '), "{width}: {line}");
+                    let text = line.trim().trim_start_matches("more: ").trim();
+                    assert!(!long || !text.contains(' '), "{width}: {line}");
                     assert!(utf8 || line.is_ascii(), "{line}");
                 }
             }
@@ -262,14 +294,29 @@ mod tests {
     #[test]
     fn the_screen_at_80_columns() {
         assert_eq!(
-            findings(&examined(), screen(80, true), false),
+            findings(&examined(), screen(80, true), Detail::Fix),
             " ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
-             580.65.06\n   fix: gpusetup cdi refresh   (safe: --fix cdi-stale)\n \
+             580.65.06\n   fix: sudo gpusetup doctor --fix cdi-stale   (safe)\n \
              ! plain docker talks to another daemon: a “quoted” × sign…\n   \
              fix: docker context use default\n ✓ 70 other checks\n\n\
-             `gpusetup doctor --fix` mends the one that is safe. Why, and more:\n\
-             docs/troubleshooting.md, or gpusetup doctor --json.\n"
+             sudo gpusetup doctor --fix  mends the one that is safe\n\
+             gpusetup doctor -v          why, and more\n"
         );
+    }
+
+    #[test]
+    fn why_and_more() {
+        let text = findings(&examined(), screen(80, true), Detail::Cause);
+        for finding in examined().findings {
+            let p = finding.problem;
+            for said in [&p.cause, &p.fix, &p.source] {
+                let words = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(
+                    words(&text).contains(&words(said)),
+                    "{said} is not in {text}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -279,7 +326,7 @@ mod tests {
             ..examined()
         };
         assert_eq!(
-            findings(&healthy, screen(80, false), false),
+            findings(&healthy, screen(80, false), Detail::Fix),
             " ok 70 checks, no problem found\n    driver 580.65.06, 2 GPUs; docker, podman\n"
         );
     }

@@ -95,6 +95,7 @@ impl Client {
                 running: None,
                 config: None,
                 configured: false,
+                outdated: Vec::new(),
                 notes: needs(host, &row, version),
             },
             row,

@@ -81,6 +81,7 @@ fn find(host: &Host) -> Option<Containerd> {
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(CONFIG.into()),
             configured: false,
+            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
         },
         daemon,

@@ -125,10 +125,21 @@ pub struct Facts {
     pub running: Option<bool>,
     /// The file the engine reads.
     pub config: Option<PathBuf>,
-    /// Whether GPUs are set up already, wholly as `Wanted` by default.
+    /// Whether GPUs are set up already, wholly as an earlier run was asked to or, where there was
+    /// none, as `Wanted` by default.
     pub configured: bool,
+    /// What of an earlier run's does not stand any more, or not as it would be written now. An
+    /// engine that was set up is either this or configured.
+    pub outdated: Vec<PathBuf>,
     /// One-line remarks for the user: `uses CDI, needs a spec`.
     pub notes: Vec<String>,
+}
+
+impl Facts {
+    /// Nothing has been set up in it yet.
+    pub fn is_new(&self) -> bool {
+        !self.configured && self.outdated.is_empty()
+    }
 }
 
 /// What must happen for changed files to take effect.

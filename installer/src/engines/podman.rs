@@ -61,6 +61,7 @@ impl Podman {
                 running: None,
                 config: None,
                 configured: false,
+                outdated: Vec::new(),
                 notes,
             },
             version,

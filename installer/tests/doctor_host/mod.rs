@@ -40,6 +40,12 @@ pub enum Base {
     Crio,
     /// k3s.
     K3s,
+    /// An agent of rke2.
+    Rke2,
+    /// k0s.
+    K0s,
+    /// `MicroK8s`.
+    Microk8s,
     /// Docker in WSL.
     Wsl,
     /// Docker on a Jetson.
@@ -48,22 +54,27 @@ pub enum Base {
     Toolkit,
     /// Docker with CDI alone: `install --mode cdi`.
     CdiOnly,
+    /// Docker and a user's rootless Docker, as root sees them.
+    Rootless,
     /// No GPU, no engine.
     Bare,
 }
 
 impl Base {
-    pub const ALL: [Self; 9] = [
+    /// With a GPU, all of it set up by gpusetup.
+    pub const SET_UP: [Self; 9] = [
         Self::Debian,
         Self::Node,
         Self::Crio,
         Self::K3s,
+        Self::Rke2,
+        Self::K0s,
+        Self::Microk8s,
         Self::Wsl,
         Self::Jetson,
-        Self::Toolkit,
-        Self::CdiOnly,
-        Self::Bare,
     ];
+    /// And those where something else is, or not all of it.
+    pub const OTHERS: [Self; 4] = [Self::CdiOnly, Self::Rootless, Self::Toolkit, Self::Bare];
 }
 
 pub const CRI2: &str = "plugins.\"io.containerd.grpc.v1.cri\".containerd";
@@ -239,8 +250,39 @@ impl Host {
                     &root,
                 );
             }
+            Base::Rke2 => self.copy(
+                "tests/golden/containerd/rke2-agent/before",
+                "usr/local/bin/rke2",
+            ),
+            Base::K0s => {
+                self.copy(
+                    "tests/golden/containerd/k0s-1.36/before",
+                    "usr/local/bin/k0s",
+                );
+            }
+            Base::Microk8s => self.copy(
+                "tests/golden/containerd/microk8s/before",
+                "snap/microk8s/current/bin/containerd",
+            ),
+            Base::Rootless => {
+                docker();
+                self.write("etc/passwd", "alice:x:1000:1000::/home/alice:/bin/sh\n");
+                self.write(
+                    "home/alice/.config/systemd/user/docker.service",
+                    "[Service]\nExecStart=/usr/bin/dockerd-rootless.sh\n",
+                );
+            }
             _ => docker(),
         }
+    }
+
+    /// A directory of this crate's, and its program.
+    fn copy(&self, from: &str, program: &str) {
+        self.write(program, "");
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
+        let mut copy = Command::new("cp");
+        copy.arg("-r").arg(from.join(".")).arg(self.tree());
+        assert!(copy.status().unwrap().success());
     }
 
     /// As `nvidia-ctk` leaves a host.

@@ -22,7 +22,6 @@ use flags::Flags;
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
 /// container must not fail for it.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
-    log::open();
     confine::cdi_hook();
     let args = args.iter().map(|a| a.to_string_lossy().into_owned());
     // The vendor's global flags, without a value.

@@ -108,10 +108,14 @@ const DENIED: &[libc::c_long] = &[
 /// end after two minutes, these capabilities and no others, no program and no process started.
 /// At the start of a program of one thread that starts nothing.
 ///
+/// `prepare` runs when inherited descriptors are closed and nothing else is given up: what it
+/// opens stays open.
+///
 /// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
 /// held by.
-pub fn confine(keep: &[Capability]) {
+pub fn confine(keep: &[Capability], prepare: impl FnOnce()) {
     sys::close_inherited();
+    prepare();
     sys::clear_environment();
     umask(Mode::from_bits_truncate(0o022));
     for (resource, to) in LIMITS {

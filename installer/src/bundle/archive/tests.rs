@@ -3,13 +3,16 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
 use tar::Archive;
 
 use super::*;
 use crate::bundle::collect;
+use crate::change::{Change, FileKind};
 use crate::host::Host;
+use crate::receipt::Record;
 
 /// A file, and what is in it; `«»` stand around what must not come out.
 const PLANTED: &[(&str, &str)] = &[
@@ -256,4 +259,60 @@ fn of_a_long_log_the_end_is_there() {
     let log = &bundle.logs[0];
     assert!(log.cut && log.content.ends_with("line 39999\n") && !log.content.contains("first"));
     assert!(log.content.starts_with("line "), "{}", &log.content[..20]);
+}
+
+#[test]
+fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let change = |path: &str| Change {
+        path: path.into(),
+        before: None,
+        after: Some("ours".into()),
+        mode: 0o644,
+        why: path.into(),
+        kind: FileKind::Own,
+    };
+    let at = |path: &str, time: &str| (path.into(), time.to_owned());
+    let receipt = Record {
+        schema: 1,
+        changes: ["/etc/late", "/etc/early", "/etc/old-receipt"]
+            .map(change)
+            .into(),
+        written: [
+            at("/etc/late", "2026-02-02T00:00:00Z"),
+            at("/etc/early", "2026-01-01T00:00:00Z"),
+        ]
+        .into(),
+        ..Record::default()
+    };
+    write(
+        dir.path(),
+        "var/lib/gpusetup/receipt.json",
+        &serde_json::to_string(&receipt).unwrap(),
+    );
+    for (name, text) in [
+        ("late", "theirs"),
+        ("early", "ours"),
+        ("old-receipt", "ours"),
+    ] {
+        write(dir.path(), &format!("etc/{name}"), text);
+    }
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.path().join("etc/old-receipt"));
+    let january = SystemTime::UNIX_EPOCH + Duration::from_secs(1_768_435_200);
+    file.unwrap().set_modified(january).unwrap();
+    let host = Host::open(dir.path(), Path::new("/")).unwrap();
+    let bundle = Masked::of(&collect::collect(&host)).unwrap();
+    assert_eq!(bundle.unread, Vec::<String>::new());
+    let order: Vec<&str> = bundle.changes.iter().map(|c| c.path.as_str()).collect();
+    assert_eq!(order, ["/etc/early", "/etc/old-receipt", "/etc/late"]);
+    let page = &unpacked(&pack(&bundle, "b").unwrap())[0].1;
+    for said in [
+        "<time datetime=\"2026-01-01T00:00:00Z\">",
+        "last written <time datetime=\"2026-01-15T00:00:00Z\">",
+        "changed since, last <time",
+    ] {
+        assert!(page.contains(said), "no {said}");
+    }
 }

@@ -15,7 +15,7 @@ pub(super) fn section(changes: &[Done]) -> Markup {
             @if changes.is_empty() {
                 p { "gpusetup has changed nothing on this host." }
             } @else {
-                p.quiet { "By the time each file was last written, the latest last." }
+                p.quiet { "By the time of the run that made them, the latest last." }
             }
             ol.timeline {
                 // A host has hundreds of device nodes, and a link for each.
@@ -28,7 +28,7 @@ pub(super) fn section(changes: &[Done]) -> Markup {
 }
 
 fn state(change: &Done) -> (Option<&str>, Now, bool) {
-    (change.written.as_deref(), change.now, change.unfinished)
+    (change.time(), change.now, change.unfinished)
 }
 
 /// One change, or some of one kind.
@@ -37,14 +37,19 @@ fn entry(same: &[Done]) -> Markup {
     let more = same.len() - 1;
     html! {
         p {
-            @if let Some(written) = &change.written {
-                time datetime=(written) { (written) } " "
+            @match (&change.at, &change.written) {
+                (Some(at), _) => { time datetime=(at) { (at) } " " }
+                (None, Some(written)) => { "last written " time datetime=(written) { (written) } " " }
+                (None, None) => {}
             }
-            @match change.now {
-                Now::Ours => { span.good { "as written" } }
-                Now::Changed => { span.warn { "changed since" } }
-                Now::Gone => { span.warn { "gone since" } }
-                Now::Unread => { span.warn { "cannot be read" } }
+            @match (change.now, &change.written) {
+                (Now::Ours, _) => { span.good { "as written" } }
+                (Now::Changed, Some(written)) if change.at.is_some() => {
+                    span.warn { "changed since, last " time datetime=(written) { (written) } }
+                }
+                (Now::Changed, _) => { span.warn { "changed since" } }
+                (Now::Gone, _) => { span.warn { "gone since" } }
+                (Now::Unread, _) => { span.warn { "cannot be read" } }
             }
             @if change.unfinished { " " span.warn { "of a run that has not ended" } }
         }

@@ -91,6 +91,8 @@ fn engines(host: &Value) -> Markup {
                     " · "
                     @if engine["configured"] == true {
                         span.good { "configured" }
+                    } @else if !list(engine, "outdated").is_empty() {
+                        span.warn { "out of date" }
                     } @else {
                         span.warn { "not configured" }
                     }

@@ -49,8 +49,8 @@ fn not_set_up(look: &Look) -> Option<String> {
     // Another tool's way is a way.
     let foreign = look.foreign();
     (!foreign.serves()).then(|| {
-        let engines = engines.join(" and ");
-        format!("a driver is loaded; {engines}: without a runtime, and no CDI spec is there")
+        let engines = engines.join(", ");
+        format!("a driver is loaded, {engines} without a runtime, and no CDI spec is there")
     })
 }
 

@@ -92,6 +92,7 @@ impl Crio {
                 running: None,
                 config: None,
                 configured: false,
+                outdated: Vec::new(),
                 notes,
             },
             version,

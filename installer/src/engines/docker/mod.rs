@@ -121,6 +121,7 @@ impl Docker {
                 running: host.is_live().then_some(info.is_some()),
                 config: Some(config.clone()),
                 configured: false,
+                outdated: Vec::new(),
                 notes,
                 version: version.clone(),
             },

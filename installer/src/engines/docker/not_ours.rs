@@ -22,6 +22,7 @@ impl NotOurs {
                 running: None,
                 config: None,
                 configured: false,
+                outdated: Vec::new(),
             },
         }
     }

@@ -111,6 +111,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(place.root.clone()),
             configured: false,
+            outdated: Vec::new(),
             notes: files.map(|f| notes(host, &place, &f)).unwrap_or_default(),
         },
         daemon,

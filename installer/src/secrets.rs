@@ -236,25 +236,27 @@ fn is_bare(value: &str) -> bool {
 
 /// The values of a unit's environment, but for those that are known to be none of a secret.
 fn environment(line: &str) -> String {
+    // Quoted as a whole, a value goes on over spaces; else to the first that is not quoted.
     static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
-        regex(r#"(["']?)([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"?|'[^']*'?|[^"'\s]*)([^"'\n]*)"#)
+        regex(concat!(
+            r#"("[A-Za-z_]\w*)=(?:[^"\\\n]|\\.)*"#,
+            r"|('[A-Za-z_]\w*)=[^'\n]*",
+            r#"|([A-Za-z_]\w*)=(?:"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^"'\s])*"#,
+        ))
     });
     let (head, rest) = match line.split_once("Environment=") {
         Some((head, rest)) => (format!("{head}Environment="), rest),
         None => (String::new(), line),
     };
     let replaced = ASSIGNED.replace_all(rest, |found: &Captures<'_>| {
-        let (quote, name) = (&found[1], &found[2]);
-        if OPEN.contains(&name.to_ascii_uppercase().as_str()) {
+        let name = (1..=3)
+            .find_map(|n| found.get(n))
+            .map_or("", |m| m.as_str());
+        let bare = name.trim_start_matches(['"', '\'']);
+        if OPEN.contains(&bare.to_ascii_uppercase().as_str()) {
             return found[0].to_owned();
         }
-        // Within quotes the value goes on over spaces; without, the next variable begins there.
-        let rest = if quote.is_empty() {
-            environment(&found[4])
-        } else {
-            String::new()
-        };
-        format!("{quote}{name}={MASK}{rest}")
+        format!("{name}={MASK}")
     });
     head + &replaced
 }
@@ -304,6 +306,7 @@ mod tests {
         "Environment=\"FOO=«a b»\" BAR=«c» \"PATH=/usr/bin\" BAZ='«d e»'\n",
         "Environment=PLAIN=«x» NVIDIA_VISIBLE_DEVICES=all \\\n  MORE=«y»\n",
         "Environment=HTTPS_PROXY=http://«u:p»@proxy\n",
+        "Environment=FOO='«a»'«tail1» BAR=«x»\"«y z»\" \"BAZ=«q\\\"r»\"\n",
         "ExecStart=/usr/bin/k3s agent --token «K1» --node-name a --registry-password=«x»\n",
         "docker run -e KEY=«v» --env='DB=«w»' image",
         "-----BEGIN RSA PRIVATE KEY-----\n«MIIEabc»\n-----END RSA PRIVATE KEY-----\nafter",

@@ -1,0 +1,156 @@
+//! What status and detect say of what was set up: that it is, and what of it no longer stands.
+#![allow(clippy::unwrap_used)]
+
+mod doctor_host;
+
+use doctor_host::{Base, CONFIG_TOML, DAEMON_JSON, Host, OTHER, SPEC, VERSION};
+use serde_json::Value;
+
+/// For each engine: configured, and what of it is out of date.
+fn engines(host: &Host) -> Vec<(String, bool, Vec<String>)> {
+    let out = host.run(&["detect", "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let text = |v: &Value| v.as_str().unwrap().to_owned();
+    let engine = |e: &Value| {
+        let outdated = e["outdated"].as_array().unwrap().iter().map(text);
+        let is_configured = e["configured"].as_bool().unwrap();
+        (text(&e["name"]), is_configured, outdated.collect())
+    };
+    said["engines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(engine)
+        .collect()
+}
+
+fn status(host: &Host) -> String {
+    let out = host.run(&[]);
+    assert_eq!(out.status.code(), Some(0));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn before_it_is_new_and_after_it_is_configured() {
+    let Some(host) = Host::untouched(Base::Debian) else {
+        return;
+    };
+    let found = engines(&host);
+    assert!(
+        found.iter().all(|(_, is, old)| !is && old.is_empty()),
+        "{found:?}"
+    );
+    assert!(status(&host).contains("what would change"));
+    for base in Base::SET_UP {
+        let host = Host::new(base).unwrap();
+        let found = engines(&host);
+        assert!(!found.is_empty(), "{base:?}");
+        assert!(
+            found.iter().all(|(_, is, old)| *is && old.is_empty()),
+            "{base:?}: {found:?}"
+        );
+        let said = status(&host);
+        assert!(
+            said.contains("configured") && !said.contains("not configured"),
+            "{said}"
+        );
+        assert!(said.contains("gpusetup undo"), "{said}");
+    }
+}
+
+#[test]
+fn another_driver_makes_all_of_it_old() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    host.edit(SPEC, VERSION, OTHER);
+    let spec = format!("/{SPEC}");
+    for (name, configured, outdated) in engines(&host) {
+        assert_eq!(
+            (configured, &outdated),
+            (false, &vec![spec.clone()]),
+            "{name}"
+        );
+    }
+    let said = status(&host);
+    assert!(
+        said.contains("out of date") && !said.contains("not configured"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("{spec} is not of this driver")),
+        "{said}"
+    );
+    assert!(said.contains("renew it"), "{said}");
+    assert_eq!(host.run(&["install", "--yes"]).status.code(), Some(0));
+    assert!(engines(&host).iter().all(|(_, is, _)| *is));
+}
+
+#[test]
+fn an_engine_that_lost_its_part_is_named_with_the_file() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    host.write(DAEMON_JSON, "{}\n");
+    let found = engines(&host);
+    let docker = found.iter().find(|(name, ..)| name == "docker").unwrap();
+    assert_eq!(docker.2, [format!("/{DAEMON_JSON}")]);
+    let others = found.iter().filter(|(name, ..)| name != "docker");
+    assert!(others.clone().all(|(_, is, _)| *is), "{found:?}");
+    assert!(status(&host).contains("out of date: /etc/docker/daemon.json"));
+    // A file that cannot be read is one that lost it.
+    host.write(DAEMON_JSON, "{,}\n");
+    let said = status(&host);
+    assert!(
+        said.contains("out of date: /etc/docker/daemon.json"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_engine_that_came_later_is_new() {
+    let Some(host) = Host::new(Base::Wsl) else {
+        return;
+    };
+    host.write("usr/bin/containerd", "");
+    host.package("containerd", "1.7.24~ds1-6");
+    host.write(CONFIG_TOML, "version = 2\n");
+    let found = engines(&host);
+    let state = |name: &str| found.iter().find(|(n, ..)| n == name).unwrap().clone();
+    assert!(state("docker").1, "{found:?}");
+    assert_eq!(
+        (state("containerd").1, state("containerd").2.len()),
+        (false, 0)
+    );
+    assert!(status(&host).contains("what would change"));
+}
+
+/// One that an older gpusetup wrote has no times in it.
+#[test]
+fn a_receipt_without_times_is_read() {
+    let Some(host) = Host::new(Base::Debian) else {
+        return;
+    };
+    let receipt = "var/lib/gpusetup/receipt.json";
+    let mut value: Value = serde_json::from_str(&host.read(receipt)).unwrap();
+    let times = value.as_object_mut().unwrap().remove("written").unwrap();
+    let changes = value["changes"].as_array().unwrap().len();
+    assert_eq!(times.as_object().unwrap().len(), changes);
+    host.write(receipt, &value.to_string());
+    assert!(engines(&host).iter().all(|(_, is, _)| *is));
+    assert_eq!(host.run(&["undo", "--yes"]).status.code(), Some(0));
+    assert!(!host.path(receipt).exists());
+}
+
+/// Where nothing runs there is nothing to try.
+#[test]
+fn in_a_tree_the_last_words_name_the_tree() {
+    let Some(host) = Host::untouched(Base::Debian) else {
+        return;
+    };
+    let out = host.run(&["install", "--yes"]);
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(!said.contains("Try:"), "{said}");
+    let undo = format!("Undo: gpusetup undo --root {}", host.tree().display());
+    assert!(said.contains(&undo), "{said}");
+}
