@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, Output};
+
+/// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
+/// more than two minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +74,9 @@ impl Service {
             reset.extend(["reset-failed", &self.name]);
             let _ = host.run(&reset, Duration::from_secs(10));
         }
-        run(host, &self.restart_command()).map_err(|e| self.why(host).unwrap_or(e))
+        // One that is only slow has told of no failure yet.
+        let out = host.run(&self.restart_command(), PATIENCE)?;
+        succeeded(&self.restart_command(), &out).map_err(|e| self.why(host).unwrap_or(e))
     }
 
     /// Makes it read its configuration again.
@@ -95,9 +101,7 @@ impl Service {
         };
         argv.extend([self.name.as_str(), "-n", "40", "-o", "cat", "--no-pager"]);
         let log = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
-        let line = log
-            .lines()
-            .rfind(|l| l.contains("fail") || l.contains("error") || l.contains("unable"))?;
+        let line = log.lines().rfind(|l| tells_of_failure(l))?;
         let engine = self.name.trim_end_matches(".service");
         Some(Error::failed(
             format!("{engine} did not come back: {}", line.trim()),
@@ -141,7 +145,18 @@ pub fn daemon_reload<'a>(
 }
 
 fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
-    let out = host.run(argv, Duration::from_secs(120))?;
+    succeeded(argv, &host.run(argv, PATIENCE)?)
+}
+
+fn tells_of_failure(line: &str) -> bool {
+    // What dockerd writes at every end that is in order.
+    !line.contains("error=\"<nil>\"")
+        && ["fail", "error", "unable"]
+            .iter()
+            .any(|word| line.contains(word))
+}
+
+fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
     if out.ok() {
         return Ok(());
     }
@@ -154,6 +169,17 @@ fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_in_order_is_no_failure() {
+        assert!(!tells_of_failure(
+            r#"level=info msg="stopping event stream following graceful shutdown" error="<nil>""#
+        ));
+        assert!(tells_of_failure(
+            "unable to configure the Docker daemon with file /etc/docker/daemon.json"
+        ));
+        assert!(tells_of_failure(r#"level=error msg="failed to start""#));
+    }
 
     #[test]
     fn every_manager_has_its_own_words() {

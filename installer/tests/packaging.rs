@@ -175,7 +175,10 @@ fn of_the_files_in_run_ours_go() {
     goes(&tree, "gpu-container-toolkit", "postrm", &["0"]);
     assert!(!tree.path("run/cdi").exists());
     assert!(!tree.path(drop_ins).exists());
-    assert!(tree.path("run/systemd/transient/x.scope.d/50-x.conf").exists());
+    assert!(
+        tree.path("run/systemd/transient/x.scope.d/50-x.conf")
+            .exists()
+    );
 }
 
 #[test]
