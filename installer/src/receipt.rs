@@ -79,6 +79,7 @@ impl Record {
         }
         self.attributes.extend(later.attributes);
         self.written.extend(later.written);
+        self.version = later.version;
         let new = |list: &[PathBuf], d: &PathBuf| !list.contains(d);
         for dir in later.directories {
             if new(&self.directories, &dir) {

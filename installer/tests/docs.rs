@@ -1,4 +1,4 @@
-//! The pages of the manual: their links lead somewhere, the book has all of them, and the part of
+//! The pages of the manual: their links lead somewhere in the book too, it has all of them, and the part of
 //! install.md that is made from the table of distributions is what the table says.
 #![allow(clippy::unwrap_used)]
 
@@ -82,7 +82,10 @@ fn broken(page: &Path, text: &str) -> Vec<String> {
             "" => page.to_owned(),
             file => page.parent().unwrap().join(file),
         };
+        // A book has its own pages alone.
+        let leaves = page.starts_with(top().join("docs")) && file.starts_with("..");
         let leads = match anchor {
+            _ if leaves => false,
             "" => to.exists(),
             anchor => fs::read_to_string(&to).is_ok_and(|t| anchors(&t).contains(anchor)),
         };
@@ -113,7 +116,7 @@ fn a_link_that_leads_nowhere_is_found() {
         "no-such.md",
         "security.md#no-such",
         "#no-such",
-        "../no/such",
+        "../README.md",
     ] {
         assert_eq!(broken(&page, &format!("[x]({link})")).len(), 1, "{link}");
     }

@@ -11,11 +11,12 @@ mod terminal;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use doctor_host::{Base, DAEMON_JSON, Host};
+use terminal::picture::{self, Command};
 use terminal::{CTRL_C, Kind, Terminal, WIDE};
 
 const GPUSETUP: &str = "/usr/local/bin/gpusetup";
@@ -87,7 +88,7 @@ impl Running {
             _containerd: listener,
         };
         let first = running.chroot(&["/usr/bin/systemctl", "start-first", "-"]);
-        let started = Command::new(&first[0]).args(&first[1..]).status();
+        let started = process::Command::new(&first[0]).args(&first[1..]).status();
         assert!(started.unwrap().success());
         Some(running)
     }
@@ -116,7 +117,7 @@ impl Running {
 fn install(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     let _ = fs::remove_file(to);
-    let copied = Command::new("install")
+    let copied = process::Command::new("install")
         .args(["-m", "755"])
         .arg(from)
         .arg(to)
@@ -126,7 +127,7 @@ fn install(from: &Path, to: &Path) {
 
 /// What a program is linked with.
 fn libraries(program: &Path) -> Vec<PathBuf> {
-    let out = Command::new("ldd").arg(program).output().unwrap();
+    let out = process::Command::new("ldd").arg(program).output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     let words = said.split_whitespace().filter(|w| w.starts_with('/'));
     words.map(PathBuf::from).collect()
@@ -248,6 +249,46 @@ fn an_install() {
 }
 
 const REFUSAL: &str = "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are specified both as a flag and in the configuration file: runtimes";
+
+/// The recording of the README: a session as it is, but for the times.
+#[test]
+fn the_recording() {
+    let Some(running) = Running::new() else {
+        return;
+    };
+    let without_times = |terminal: &Terminal| {
+        let mut rows = terminal.spans();
+        for span in rows.iter_mut().flatten() {
+            span.text = masked(&span.text).trim_end_matches('\n').to_owned();
+        }
+        rows
+    };
+    let mut install = running.on(WIDE, &["install", "--engine", "docker"]);
+    say_yes(&install, WIDE);
+    assert_eq!(install.end(), Some(0));
+    let mut after = running.on(WIDE, &[]);
+    assert_eq!(after.end(), Some(0));
+    let commands = [
+        Command {
+            typed: "sudo gpusetup install --engine docker",
+            rows: without_times(&install),
+        },
+        Command {
+            typed: "gpusetup",
+            rows: after.spans(),
+        },
+    ];
+    let title = "gpusetup in a terminal: what is here, the plan as a diff, a question, what was done, and what is here then";
+    let drawn = picture::svg(title, &commands, WIDE.columns);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/session.svg");
+    if std::env::var_os("GPUSETUP_SCREENS").is_some() {
+        fs::write(&path, &drawn).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == drawn,
+        "run: GPUSETUP_SCREENS=write cargo test -p gpusetup --test screens"
+    );
+}
 
 #[test]
 fn a_failure_and_the_way_back() {

@@ -80,7 +80,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let mut plan = Plan::make(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;
-        report::say!(@ "{}", seen.text(host, asks));
+        report::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
             && let Some(only) = picked(&plan, asked.restart, asks, &held)?
         {
@@ -151,6 +151,7 @@ fn picked(
             about: about(&**engine, activation, restart),
         })
         .collect();
+    report::say!();
     let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
     if chosen.is_empty() {
         return Ok(Some(Vec::new()));

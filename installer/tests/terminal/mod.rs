@@ -6,6 +6,8 @@
     reason = "shared by test programs that use parts of it"
 )]
 
+pub mod picture;
+
 use std::io::{ErrorKind, Read, Write};
 use std::num::NonZero;
 use std::process::Child;
@@ -39,6 +41,13 @@ pub const WIDE: Kind = Kind {
     locale: "C.UTF-8",
     no_color: false,
 };
+
+/// A text of one style: `bold red`.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub style: String,
+    pub text: String,
+}
 
 pub struct Terminal {
     pty: Arc<Pty>,
@@ -137,32 +146,46 @@ impl Terminal {
         self.parsed().screen().hide_cursor()
     }
 
-    /// What stands on the screen, with `{red:…}` for what is coloured.
-    pub fn coloured(&self) -> String {
+    /// What stands on the screen: for each row texts of one style each.
+    pub fn spans(&self) -> Vec<Vec<Span>> {
         let parser = self.parsed();
-        let mut out = String::new();
+        let mut rows: Vec<Vec<Span>> = Vec::new();
         for row in 0..ROWS {
-            let mut line = String::new();
-            let mut style = String::new();
+            let mut spans: Vec<Span> = Vec::new();
             for column in 0..self.kind.columns {
                 let Some(cell) = parser.screen().cell(row, column) else {
                     continue;
                 };
-                let now = style_of(cell);
-                if now != style {
-                    line.push_str(if style.is_empty() { "" } else { "}" });
-                    if !now.is_empty() {
-                        line.push_str(&format!("{{{now}:"));
-                    }
-                    style = now;
-                }
-                line.push_str(if cell.has_contents() {
+                let text = if cell.has_contents() {
                     cell.contents()
                 } else {
                     " "
+                };
+                let style = style_of(cell);
+                match spans.last_mut() {
+                    Some(last) if last.style == style => last.text.push_str(text),
+                    _ => spans.push(Span {
+                        style,
+                        text: text.to_owned(),
+                    }),
+                }
+            }
+            rows.push(spans);
+        }
+        rows
+    }
+
+    /// The same as text, with `{red:…}` for what is coloured.
+    pub fn coloured(&self) -> String {
+        let mut out = String::new();
+        for row in self.spans() {
+            let mut line = String::new();
+            for Span { style, text } in row {
+                line.push_str(&match style.as_str() {
+                    "" => text,
+                    style => format!("{{{style}:{text}}}"),
                 });
             }
-            line.push_str(if style.is_empty() { "" } else { "}" });
             out.push_str(line.trim_end());
             out.push('\n');
         }

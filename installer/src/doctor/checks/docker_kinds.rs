@@ -2,7 +2,7 @@
 
 use super::Checks;
 use crate::doctor::look::Look;
-use crate::engines::docker::context;
+use crate::engines::docker::{self, context};
 
 pub const CHECKS: Checks = &[
     ("docker-snap", snap),
@@ -34,5 +34,39 @@ fn desktop(look: &Look) -> Option<String> {
 
 fn other_context(look: &Look) -> Option<String> {
     look.engine("docker")?;
-    context::target(look.host).warning(crate::engines::docker::client::SOCKET)
+    context::target(look.host).warning(&docker::own_socket(look.host))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::host::{Host, User};
+
+    #[test]
+    fn a_user_s_own_docker_is_where_their_client_should_lead() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "home/alice/.config/systemd/user/docker.service",
+            "[Service]\n",
+        );
+        let passwd = "alice:x:1000:1000::/home/alice:/bin/sh\n";
+        let host = || Host::open(dir.path(), Path::new("/")).unwrap();
+        let alice = host().seen_by(User::new(1000, passwd, |_| None));
+        let bob = host().seen_by(User::new(1001, passwd, |_| None));
+        assert_eq!(
+            docker::own_socket(&alice),
+            "unix:///run/user/1000/docker.sock"
+        );
+        for other in [bob, host()] {
+            assert_eq!(docker::own_socket(&other), docker::client::SOCKET);
+        }
+    }
 }

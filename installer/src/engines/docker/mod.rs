@@ -65,6 +65,16 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     found
 }
 
+/// Where plain `docker` of whoever runs gpusetup should lead: a user's own Docker before the system's.
+pub fn own_socket(host: &Host) -> String {
+    match host.user() {
+        Some(user) if rootless::is_there(host, user) => {
+            format!("unix://{}", rootless::socket(user).display())
+        }
+        _ => client::SOCKET.to_owned(),
+    }
+}
+
 /// Whether this user has a rootless Docker of their own.
 pub fn is_rootless_for(host: &Host, user: &User) -> bool {
     rootless::is_there(host, user)
