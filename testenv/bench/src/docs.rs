@@ -62,10 +62,13 @@ fn taken_on(machine: &Machine, rounds: u32) -> String {
         load[0],
         load[1]
     );
-    let most = load.iter().filter_map(|l| l.parse::<f64>().ok());
-    if most.fold(0.0, f64::max) > 2.0 {
+    let is_busy = |load: &str| load.parse::<f64>().is_ok_and(|l| l > 2.0);
+    // An average of a minute: at the begin, of the one before the first round.
+    if is_busy(&load[1]) {
         text += "\n\n**The machine did other work meanwhile**: times in milliseconds are too high and say little, \
                  the counts are right. Take them again on a quiet one.";
+    } else if is_busy(&load[0]) {
+        text += " Other work ended in the minute before.";
     }
     text
 }
