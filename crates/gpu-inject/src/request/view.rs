@@ -76,6 +76,13 @@ struct Namespace<'a> {
     kind: Option<Text<'a>>,
 }
 
+/// A mount as either form says it.
+struct Mounted<'a> {
+    source: Option<&'a str>,
+    destination: Option<&'a str>,
+    is_read_only: bool,
+}
+
 /// A string where the text has it, or its own where it has escapes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -169,66 +176,52 @@ impl<'a> ContainerView<'a> {
 
     /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
     pub fn read_only(&self) -> impl Iterator<Item = &'a str> {
-        const RO: &str = "ro";
-        let (value, scan) = self.either();
-        let is_root = |readonly: Option<bool>| readonly.unwrap_or_default().then_some("/");
-        let root = value.and_then(|v| is_root(v.pointer("/root/readonly")?.as_bool()));
-        let scanned_root = scan.and_then(|s| is_root(s.root.as_ref()?.readonly));
-        let values = value
-            .and_then(|v| v.get("mounts")?.as_array())
-            .into_iter()
-            .flatten()
-            .filter(|m| {
-                let options = m.get("options").and_then(Value::as_array);
-                options.is_some_and(|list| list.iter().any(|o| o == RO))
-            })
-            .filter_map(|m| m.get("destination")?.as_str());
-        let scanned = scan
-            .and_then(|s| s.mounts.as_ref())
-            .into_iter()
-            .flatten()
-            .filter(|m| {
-                let options = m.options.as_ref();
-                options.is_some_and(|list| list.iter().any(|o| o.0 == RO))
-            })
-            .filter_map(|m| Some(m.destination.as_ref()?.0.as_ref()));
-        root.into_iter()
-            .chain(scanned_root)
-            .chain(values)
-            .chain(scanned)
+        let root = match self.0 {
+            Of::Value(config) => config.pointer("/root/readonly").and_then(Value::as_bool),
+            Of::Scan(scan) => scan.root.as_ref().and_then(|root| root.readonly),
+        };
+        let root = root.unwrap_or_default().then_some("/");
+        let mounts = self.each_mount().filter(|m| m.is_read_only);
+        root.into_iter().chain(mounts.filter_map(|m| m.destination))
     }
 
     /// Where each mount goes.
     pub fn destinations(&self) -> impl Iterator<Item = &'a str> {
-        let (value, scan) = self.either();
-        let values = value
-            .and_then(|v| v.get("mounts")?.as_array())
-            .into_iter()
-            .flatten()
-            .filter_map(|m| m.get("destination")?.as_str());
-        let scanned = scan
-            .and_then(|s| s.mounts.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|m| Some(m.destination.as_ref()?.0.as_ref()));
-        values.chain(scanned)
+        self.each_mount().filter_map(|m| m.destination)
     }
 
     /// (source, destination) of each mount.
     pub(super) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.each_mount()
+            .filter_map(|m| Some((m.source?, m.destination?)))
+    }
+
+    fn each_mount(&self) -> impl Iterator<Item = Mounted<'a>> {
+        const RO: &str = "ro";
         let (value, scan) = self.either();
         let values = value
             .and_then(|v| v.get("mounts")?.as_array())
             .into_iter()
             .flatten()
-            .filter_map(|m| Some((m.get("source")?.as_str()?, m.get("destination")?.as_str()?)));
+            .map(|m| {
+                let options = m.get("options").and_then(Value::as_array);
+                Mounted {
+                    source: m.get("source").and_then(Value::as_str),
+                    destination: m.get("destination").and_then(Value::as_str),
+                    is_read_only: options.is_some_and(|list| list.iter().any(|o| o == RO)),
+                }
+            });
         let scanned = scan
             .and_then(|s| s.mounts.as_ref())
             .into_iter()
             .flatten()
-            .filter_map(|m| {
-                let (source, destination) = (m.source.as_ref()?, m.destination.as_ref()?);
-                Some((source.0.as_ref(), destination.0.as_ref()))
+            .map(|m| {
+                let options = m.options.as_ref();
+                Mounted {
+                    source: m.source.as_ref().map(|text| text.0.as_ref()),
+                    destination: m.destination.as_ref().map(|text| text.0.as_ref()),
+                    is_read_only: options.is_some_and(|list| list.iter().any(|o| o.0 == RO)),
+                }
             });
         values.chain(scanned)
     }
