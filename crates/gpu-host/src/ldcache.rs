@@ -95,7 +95,7 @@ struct Text {
 
 impl<'a> Cache<'a> {
     /// Every entry, in the file's order unless it was sorted.
-    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Raw<'a>> {
+    pub fn entries(&self) -> impl Iterator<Item = Raw<'a>> {
         self.places.iter().map(|place| place.of(self.bytes))
     }
 
