@@ -45,6 +45,7 @@ pub fn apply(
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
             services: plan.services(),
+            asked: plan.asked(),
             ..Record::default()
         });
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
@@ -53,6 +54,19 @@ pub fn apply(
             directories: Vec::new(),
         }
     })
+}
+
+/// Keeps in the receipt what a plan without changes was asked for; nothing where there is none.
+pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
+    let Some(mut receipt) = Record::load(host)? else {
+        return Ok(());
+    };
+    let was = receipt.asked.clone();
+    receipt.asked.extend(plan.asked());
+    if receipt.asked == was {
+        return Ok(());
+    }
+    receipt.store(host)
 }
 
 /// The same for a plan that takes a receipt's changes back: no receipt stands after it.

@@ -1,5 +1,6 @@
 //! What `install` would do: changes with a reason each, restarts with what they stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::place;
+use crate::receipt;
 use crate::scopes;
 use crate::service::Service;
 
@@ -32,6 +34,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Engines, with what must happen for their files to take effect.
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
+    /// What they are set up as; `None` where a plan only mends or takes back.
+    pub wanted: Option<Wanted>,
     /// GPUs of this host.
     pub gpus: usize,
     /// What the user should know.
@@ -77,6 +81,7 @@ impl Plan {
         let mut plan = Self {
             changes: way.changes,
             engines: Vec::new(),
+            wanted: Some(asked.wanted.clone()),
             gpus: inventory.gpus.len(),
             warnings: distro.warning.into_iter().chain(remarks).collect(),
             foreign,
@@ -179,6 +184,17 @@ impl Plan {
                 self.warnings.push(warning);
             }
         }
+    }
+
+    /// What its engines are set up as, for the receipt.
+    pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
+        let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
+        let asked = self.wanted.iter().flat_map(|wanted| {
+            let asked = receipt::Asked::from(wanted);
+            ours.clone()
+                .map(move |(e, _)| (e.facts().name.clone(), asked))
+        });
+        asked.collect()
     }
 
     /// Whether there is nothing to do.

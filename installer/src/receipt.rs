@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::change::Change;
+use crate::engines::{Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
@@ -42,6 +43,28 @@ pub struct Record {
     /// older gpusetup wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<PathBuf, String>,
+    /// What the last run that set an engine up was asked for, by the engine's name. Its files do
+    /// not always tell: some need none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<String, Asked>,
+}
+
+/// The part of [`Wanted`] that can differ from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// CDI, the runtime, or both.
+    pub mode: Mode,
+    /// Whether ours was to be the engine's default.
+    pub default_runtime: bool,
+}
+
+impl From<&Wanted> for Asked {
+    fn from(wanted: &Wanted) -> Self {
+        Self {
+            mode: wanted.mode,
+            default_runtime: wanted.default_runtime,
+        }
+    }
 }
 
 impl Record {
@@ -79,6 +102,7 @@ impl Record {
         }
         self.attributes.extend(later.attributes);
         self.written.extend(later.written);
+        self.asked.extend(later.asked);
         self.version = later.version;
         let new = |list: &[PathBuf], d: &PathBuf| !list.contains(d);
         for dir in later.directories {

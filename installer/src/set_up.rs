@@ -2,37 +2,28 @@
 
 use std::path::Path;
 
-use crate::engines::{Engine, Mode, Wanted};
+use crate::engines::{Engine, Wanted};
 use crate::receipt::Record;
 
-/// What those runs were asked for in that engine; `None` where they wrote none of its files.
+/// What the last of those runs that set the engine up was asked for; `None` where none did.
 pub fn wanted(receipt: &Record, engine: &dyn Engine) -> Option<Wanted> {
-    let changes = receipt.changes.iter();
-    let texts: Vec<&str> = changes
-        .filter(|c| engine.owns(&c.path))
-        .filter_map(|c| c.after.as_deref())
-        .collect();
-    if texts.is_empty() || !engine.is_ours() {
+    if !engine.is_ours() {
         return None;
     }
-    let says = |words: &[&str]| texts.iter().any(|t| words.iter().any(|w| t.contains(w)));
-    let wanted = Wanted::default();
-    let runtime = wanted.runtime_path.display().to_string();
-    let mode = match (says(&[&runtime]), says(&["enable_cdi", "\"cdi\""])) {
-        (true, true) => Mode::Both,
-        (true, false) => Mode::Runtime,
-        (false, _) => Mode::Cdi,
+    let Some(asked) = receipt.asked.get(&engine.facts().name) else {
+        return is_edited(receipt, engine).then(Wanted::default);
     };
-    let default = [
-        "default_runtime_name = \"nvidia\"",
-        "default_runtime = \"nvidia\"",
-        "\"default-runtime\": \"nvidia\"",
-    ];
     Some(Wanted {
-        mode,
-        default_runtime: says(&default),
-        ..wanted
+        mode: asked.mode,
+        default_runtime: asked.default_runtime,
+        ..Wanted::default()
     })
+}
+
+/// Whether those runs wrote a file of that engine's.
+pub fn is_edited(receipt: &Record, engine: &dyn Engine) -> bool {
+    let mut changes = receipt.changes.iter();
+    changes.any(|c| c.after.is_some() && engine.owns(&c.path))
 }
 
 /// Whether those runs wrote that file.

@@ -62,6 +62,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
     let plan = Plan {
         changes,
         engines,
+        wanted: None,
         gpus: 0,
         warnings: Vec::new(),
         foreign: Foreign::default(),

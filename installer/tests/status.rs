@@ -154,3 +154,33 @@ fn in_a_tree_the_last_words_name_the_tree() {
     let undo = format!("Undo: gpusetup undo --root {}", host.tree().display());
     assert!(said.contains(&undo), "{said}");
 }
+
+/// Docker 28.2 and later read the CDI spec by themselves: nothing of theirs is edited.
+#[test]
+fn an_engine_that_needed_no_edit_is_configured_as_it_was_asked_for() {
+    let Some(host) = Host::untouched(Base::Debian) else {
+        return;
+    };
+    host.package("docker.io", "28.5.1");
+    let docker = || {
+        let found = engines(&host);
+        found.into_iter().find(|(n, ..)| n == "docker").unwrap()
+    };
+    let install = |args: &[&str]| {
+        let args = [&["install", "--yes", "--engine"], args].concat();
+        let out = host.run(&args);
+        assert_eq!(out.status.code(), Some(0), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    install(&["containerd", "--mode", "cdi"]);
+    assert!(!docker().1);
+    // There is nothing to write, and still something to remember.
+    assert!(install(&["docker", "--mode", "cdi"]).contains("Nothing to do"));
+    assert_eq!(docker(), ("docker".into(), true, Vec::new()));
+    install(&["docker", "--mode", "both"]);
+    assert!(docker().1);
+    let before = host.read(DAEMON_JSON);
+    assert!(before.contains("nvidia"), "{before}");
+    host.write(DAEMON_JSON, "{}\n");
+    assert_eq!(docker().2, [format!("/{DAEMON_JSON}")]);
+}

@@ -95,6 +95,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     show(&plan, common, &progress, asked.restart);
     decision::plan(&plan, asked.restart);
     if plan.is_empty() {
+        apply::note(host, &plan)?;
         if common.json {
             let document = report::document(Some(&plan), recovered, &[], true);
             report::result(&format!("{document}\n"));

@@ -156,6 +156,7 @@ fn with_engines(
     Plan {
         changes,
         engines: with,
+        wanted: None,
         gpus,
         warnings,
         foreign: foreign::Foreign::default(),

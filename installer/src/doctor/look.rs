@@ -175,6 +175,11 @@ impl<'a> Look<'a> {
         self.receipt().is_some_and(|r| set_up::has_written(r, path))
     }
 
+    /// Whether it has written a file of that engine's.
+    pub fn has_edited(&self, engine: &dyn Engine) -> bool {
+        self.receipt().is_some_and(|r| set_up::is_edited(r, engine))
+    }
+
     /// What of the description of the GPUs is not as it would be written now; none where it is
     /// another tool's.
     pub fn described(&self) -> &[Change] {

@@ -5,7 +5,7 @@ use gpu_inject::policy::Mode;
 use super::Checks;
 use crate::doctor::look::Look;
 use crate::edit::toml::{get, parse};
-use crate::engines;
+use crate::engines::{self, Wanted};
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
@@ -46,8 +46,9 @@ fn csv(look: &Look) -> Option<String> {
 
 fn low_level(look: &Look) -> Option<String> {
     // Only our runtime asks for one.
-    let mut set_up = look.engines().iter().filter_map(|e| look.was_wanted(&**e));
-    set_up.find(|w| w.mode != engines::Mode::Cdi)?;
+    let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
+    let asks = |w: Wanted| w.mode != engines::Mode::Cdi;
+    edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
     let policy = look.policy().ok()?;
     let is_there = |name: &String| {
         if name.starts_with('/') {
