@@ -38,7 +38,7 @@ fn block(figures: &Figures) -> String {
         ("Parts on their own", table::parts(figures), 1),
     ] {
         if rows.len() > 1 {
-            let _ = write!(text, "\n### {title}\n\n{}", markdown(&rows, numbers_from));
+            let _ = write!(text, "\n## {title}\n\n{}", markdown(&rows, numbers_from));
         }
     }
     text + "\n"
