@@ -28,6 +28,7 @@ mod journal;
 mod lock;
 mod logging;
 mod nvidia_ctk;
+mod output;
 mod place;
 mod plan;
 mod progress;
