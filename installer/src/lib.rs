@@ -93,12 +93,10 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     };
     match command {
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "gpusetup",
-                &mut std::io::stdout(),
-            );
+            // To memory first: clap panics where the reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
+            report::result(&String::from_utf8_lossy(&script));
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {

@@ -29,7 +29,8 @@ pub(crate) use say;
 /// The plan as people read it.
 pub fn plan(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
     let items = items(plan, verb_create, restart);
-    let paths = items.iter().map(|i| i.what.chars().count());
+    // As they are shown: what stands for a letter in ASCII can be longer than the letter.
+    let paths = items.iter().map(|i| screen.text(&i.what).chars().count());
     let column = paths.max().unwrap_or_default();
     // The number, the verb, and two spaces behind each.
     let indent = 5 + VERB;
@@ -252,4 +253,42 @@ pub fn failure(error: &Error) -> Value {
 /// Prints the result; a reader that has gone away is no failure of ours.
 pub fn result(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::foreign::Foreign;
+
+    #[test]
+    fn a_path_that_is_longer_in_ascii_has_its_column() {
+        let change = Change {
+            path: "/home/…/.config/docker/daemon.json".into(),
+            before: None,
+            after: Some("{}".into()),
+            mode: 0o644,
+            why: "add runtime".into(),
+            kind: FileKind::Own,
+        };
+        let plan = Plan {
+            changes: vec![change],
+            engines: Vec::new(),
+            wanted: None,
+            gpus: 0,
+            warnings: Vec::new(),
+            foreign: Foreign::default(),
+        };
+        let screen = Screen {
+            utf8: false,
+            colour: false,
+            width: None,
+            terminal: false,
+            redraws: false,
+        };
+        let text = super::plan(&plan, "create", false, screen);
+        assert_eq!(
+            text.lines().next(),
+            Some("  1  create  /home/.../.config/docker/daemon.json  add runtime")
+        );
+    }
 }

@@ -1,11 +1,11 @@
-//! Where results go: what stands where a file would.
+//! Where results go: pipes that end early, and what stands where a file would.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::stat::Mode;
 
@@ -65,4 +65,27 @@ fn standard_output_by_its_path_is_standard_output() {
     let by_dash = gpusetup(dir.path(), &transform("-")).output().unwrap();
     assert_eq!(out.stdout, by_dash.stdout);
     assert!(out.stdout.starts_with(b"---\n") || out.stdout.starts_with(b"cdiVersion"));
+}
+
+/// `gpusetup completions bash | head`: no failure, and nothing that looks like one of ours.
+#[test]
+fn a_reader_that_has_had_enough_ends_nothing_badly() {
+    let dir = dir();
+    for args in [
+        &["completions", "bash"][..],
+        &["completions", "zsh"],
+        &["man"],
+        &["config", "default"],
+        &["--root", "host", "detect"],
+    ] {
+        let mut child: Child = gpusetup(dir.path(), args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), &*said), (Some(0), ""), "{args:?}");
+    }
 }
