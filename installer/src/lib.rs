@@ -73,6 +73,10 @@ pub fn main() -> ExitCode {
     };
     match run(&cli) {
         Ok(code) => {
+            // What was done to the host is done, and its code says how; a result alone is all
+            // that the others have.
+            let is_lost = report::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
+            let code = if is_lost { 1 } else { code };
             log::info!("exit {code}");
             ExitCode::from(code)
         }

@@ -1,6 +1,7 @@
 //! What the user reads: progress on standard error, the result on standard output.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -250,9 +251,31 @@ pub fn failure(error: &Error) -> Value {
     })
 }
 
-/// Prints the result; a reader that has gone away is no failure of ours.
+/// Something of the result is lost: a full disk.
+static IS_CUT: AtomicBool = AtomicBool::new(false);
+
+/// Prints the result.
 pub fn result(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    bytes(text.as_bytes());
+}
+
+/// The same for one that is no text. A reader that has gone away is no failure of ours.
+pub fn bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            // Once: what comes after it is lost for the same reason.
+            if !IS_CUT.swap(true, Ordering::Relaxed) {
+                say!("gpusetup: standard output: {e}");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether some of the result could not be written.
+pub fn is_cut() -> bool {
+    IS_CUT.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -89,3 +89,23 @@ fn a_reader_that_has_had_enough_ends_nothing_badly() {
         assert_eq!((out.status.code(), &*said), (Some(0), ""), "{args:?}");
     }
 }
+
+/// Half a CDI spec in a file, and nobody told, is worse than none.
+#[test]
+fn a_full_disk_is_told() {
+    let dir = dir();
+    let bundle = vec!["--root", "host", "bundle", "--output", "-"];
+    for args in [
+        transform("-"),
+        vec!["config", "default"],
+        vec!["completions", "fish"],
+        bundle,
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let out = gpusetup(dir.path(), &args).stdout(full.unwrap()).output();
+        let out = out.unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("standard output: No space left"), "{said}");
+    }
+}

@@ -41,9 +41,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
         None => PathBuf::from(format!("{name}.tar.gz")),
     };
     if to_stdout {
-        let mut out = std::io::stdout();
-        // A reader that has had enough is no failure of ours.
-        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+        report::bytes(&bytes);
     } else {
         write(&output, &bytes)?;
     }
