@@ -41,6 +41,7 @@ mod secrets;
 mod service;
 mod set_up;
 mod signals;
+mod time;
 mod undo;
 mod verify;
 mod write;

@@ -13,7 +13,7 @@ use crate::engines::{Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
-use crate::{undo, write};
+use crate::{time, undo, write};
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
@@ -80,7 +80,10 @@ impl Record {
 
     /// Notes that these files were written now.
     pub fn note_time<'a>(&mut self, paths: impl IntoIterator<Item = &'a PathBuf>) {
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        // A clock that is nowhere near is no time to note.
+        let Some(now) = time::text(SystemTime::now()) else {
+            return;
+        };
         let written = paths.into_iter().map(|p| (p.clone(), now.clone()));
         self.written.extend(written);
     }
