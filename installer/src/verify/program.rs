@@ -2,8 +2,7 @@
 //! done with it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -68,20 +67,8 @@ impl Program {
     pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
         let line = argv.join(" ");
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
-        let Some((program, args)) = argv.split_first().filter(|_| host.is_live()) else {
-            let why = format!("{line}: nothing is run in a directory tree");
-            return Err(Error::failed(why, "leave --root out"));
-        };
-        let mut child = Command::new(program)
-            .args(args)
-            .env("LC_ALL", "C")
-            // The terminal's Ctrl-C goes to us alone: we end it in order.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(broken)?;
+        let mut command = host.command(argv)?;
+        let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
         Ok(Self {
             started: Instant::now(),
             input: child.stdin.take(),
