@@ -12,6 +12,7 @@ use gpu_host::{Root, packages};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::ended;
 use crate::error::Error;
 
 /// How long output is waited for once a program has ended: a daemon that it started may keep
@@ -303,8 +304,6 @@ impl Host {
         let stderr = child.stderr.take().map(reader);
         let started = Instant::now();
         let end = started + limit;
-        // Most are done in a moment; a restart is not waited for at that rate.
-        let mut nap = Duration::from_millis(1);
         let status = loop {
             match child.try_wait().map_err(broken)? {
                 Some(status) => break status,
@@ -314,10 +313,7 @@ impl Host {
                     let why = format!("{line}: not done after {} s", limit.as_secs());
                     return Err(Error::failed(why, ""));
                 }
-                None => {
-                    std::thread::sleep(nap);
-                    nap = (nap * 2).min(Duration::from_millis(20));
-                }
+                None => ended::wait(&child, end.saturating_duration_since(Instant::now())),
             }
         };
         let code = status.code();

@@ -17,6 +17,7 @@ mod decision;
 mod dev_char;
 mod doctor;
 mod edit;
+mod ended;
 mod engines;
 mod error;
 mod foreign;

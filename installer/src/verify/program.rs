@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::ended;
 use crate::error::Error;
 use crate::host::{Host, Output};
 use crate::signals::Held;
@@ -111,7 +112,7 @@ impl Program {
                 Some(status) => break status,
                 None => patience.check(&self)?,
             }
-            std::thread::sleep(TICK);
+            ended::wait(&self.child, TICK);
         };
         log::debug!(
             "{}: {status} after {:.1} s",
