@@ -39,7 +39,7 @@ pub struct Containerd {
 }
 
 /// Where a containerd has its configuration, and what makes it read it.
-pub trait Layout: Send {
+pub trait Layout: Send + Sync {
     /// See [`Engine::changes`].
     fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
 
