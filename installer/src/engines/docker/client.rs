@@ -34,6 +34,10 @@ pub struct Info {
     pub live_restore: bool,
     /// It applies CDI specs.
     pub has_cdi: bool,
+    /// How many containers it has; `None` where it does not say.
+    pub containers: Option<u64>,
+    /// How many of them run.
+    pub running: Option<u64>,
 }
 
 impl Client {
@@ -110,6 +114,8 @@ fn info(said: &str) -> Result<Info, String> {
         live_restore: all["LiveRestoreEnabled"] == true,
         // Listed where CDI is on (moby 25.0).
         has_cdi: all["CDISpecDirs"].as_array().is_some_and(|d| !d.is_empty()),
+        containers: all["Containers"].as_u64(),
+        running: all["ContainersRunning"].as_u64(),
     })
 }
 
@@ -179,10 +185,11 @@ mod tests {
 
     #[test]
     fn what_docker_info_says() {
-        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"]}"#;
+        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
         let found = info(said).unwrap();
         assert_eq!(found.runtimes["nvidia"], "/x");
         assert!(found.live_restore && found.has_cdi && found.default_runtime == "runc");
+        assert_eq!((found.containers, found.running), (Some(3), Some(0)));
         let none =
             r#"{"ID":"","Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]}"#;
         assert_eq!(

@@ -293,7 +293,11 @@ impl Engine for Docker {
                 ..restart
             };
         };
-        let running = containers::running(host, &self.client).unwrap_or_default();
+        // Not asked for the names of none.
+        let running = match info.running {
+            Some(0) => Vec::new(),
+            _ => containers::running(host, &self.client).unwrap_or_default(),
+        };
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
@@ -317,6 +321,9 @@ impl Engine for Docker {
     }
 
     fn users(&self, host: &Host) -> Vec<String> {
+        if self.info.as_ref().is_some_and(|i| i.containers == Some(0)) {
+            return Vec::new();
+        }
         containers::users(host, &self.client)
     }
 
