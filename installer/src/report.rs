@@ -262,14 +262,12 @@ pub fn result(text: &str) {
 /// The same for one that is no text. A reader that has gone away is no failure of ours.
 pub fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            // Once: what comes after it is lost for the same reason.
-            if !IS_CUT.swap(true, Ordering::Relaxed) {
-                say!("gpusetup: standard output: {e}");
-            }
-        }
-        _ => {}
+    if let Err(e) = out.write_all(bytes).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+        // Said once: what comes after it is lost for the same reason.
+        && !IS_CUT.swap(true, Ordering::Relaxed)
+    {
+        say!("gpusetup: standard output: {e}");
     }
 }
 
