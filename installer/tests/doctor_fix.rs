@@ -50,7 +50,7 @@ fn state(host: &Host) -> BTreeMap<PathBuf, String> {
         }
     }
     let mut found = BTreeMap::new();
-    walk(host.tree(), &mut found);
+    walk(host.root(), &mut found);
     found.retain(|p, _| !p.starts_with(host.path("run")));
     found
 }
