@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::daemon_json::DaemonJson;
 use crate::engines::unit::Unit;
-use crate::host::Host;
+use crate::error::Error;
+use crate::host::{Host, Output};
 
 /// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
 pub const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -51,6 +52,15 @@ impl Client {
         }
     }
 
+    /// One by another program, a stand-in.
+    #[cfg(test)]
+    pub fn by(program: &Path) -> Self {
+        Self {
+            program: program.display().to_string(),
+            host: SOCKET.into(),
+        }
+    }
+
     /// A command line.
     pub fn argv(&self, parts: &[&[&str]]) -> Vec<String> {
         let start: &[&str] = &[&self.program, "-H", &self.host];
@@ -62,15 +72,26 @@ impl Client {
         self.run(host, args, LIMIT).ok()
     }
 
+    /// What it says of those of several things that are still there: of one that has gone it says
+    /// so and fails, after all the others.
+    pub fn ask_of_each(&self, host: &Host, args: &[&str]) -> String {
+        let out = self.output(host, args, LIMIT);
+        out.map(|out| out.stdout).unwrap_or_default()
+    }
+
     /// Runs it; the error is its last line.
     pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
-        let argv = self.argv(&[args]);
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-        match host.run(&argv, limit) {
+        match self.output(host, args, limit) {
             Ok(out) if out.ok() => Ok(out.stdout),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    fn output(&self, host: &Host, args: &[&str], limit: Duration) -> Result<Output, Error> {
+        let argv = self.argv(&[args]);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        host.run(&argv, limit)
     }
 
     /// dockerd loses containerd while that restarts, and until it has found it again no container
