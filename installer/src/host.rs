@@ -96,6 +96,16 @@ const CALLERS: [&str; 10] = [
     "CONTAINER_CONNECTION",
 ];
 
+/// Where programs are looked for, as sudo, systemd and our shim do.
+pub const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
 /// What a program said.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -218,19 +228,11 @@ impl Host {
         self.program(name).is_some()
     }
 
-    /// Where on the usual PATH of this host a program is.
+    /// Where on the usual PATH of this host a program is; one with a path is there or nowhere.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
-        [
-            "/usr/local/sbin",
-            "/usr/local/bin",
-            "/usr/sbin",
-            "/usr/bin",
-            "/sbin",
-            "/bin",
-        ]
-        .iter()
-        .map(|dir| Path::new(dir).join(name))
-        .find(|path| self.root.exists(path))
+        // `join` with an absolute name is that name.
+        let mut places = PATH.iter().map(|dir| Path::new(dir).join(name));
+        places.find(|path| self.root.exists(path))
     }
 
     /// Version of an installed package, where the package manager says it in plain text.

@@ -372,3 +372,18 @@ fn a_strictly_confined_microk8s_is_left_alone() {
     );
     assert_eq!(facts(&tree, "microk8s")["standing"]["is"], "not-ours");
 }
+
+/// `k0s install` writes into /etc; who packages it does not.
+#[test]
+fn a_unit_counts_wherever_systemd_reads_units() {
+    for dir in ["etc", "run", "usr/local/lib", "usr/lib", "lib"] {
+        let tree = bare();
+        tree.write("usr/local/bin/k0s", "");
+        tree.write("etc/k0s/containerd.toml", "version = 3\n");
+        let unit = format!("{dir}/systemd/system/k0sworker.service");
+        tree.write(&unit, "[Service]\nExecStart=/usr/local/bin/k0s worker\n");
+        let said = said(&tree.run(&["plan", "--json"]));
+        let services = said["restart_required"].to_string();
+        assert_eq!(services, "[\"k0sworker.service\"]", "{unit}");
+    }
+}
