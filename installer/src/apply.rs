@@ -1,5 +1,6 @@
 //! Carrying a plan out: all of it, or nothing.
 
+use std::panic::resume_unwind;
 use std::time::Instant;
 
 use crate::change::{Change, FileKind};
@@ -174,14 +175,7 @@ fn steps(
         journal.make(host, change)?;
     }
     progress.done(&counted(&plan.changes));
-    for (engine, activation) in &plan.engines {
-        if activation.service.is_some() && engine.check(host)? {
-            progress.done(&format!(
-                "{} accepts its configuration",
-                engine.facts().name
-            ));
-        }
-    }
+    check_all(host, plan, progress)?;
     if how.restart {
         restart(host, plan, signals, progress, journal)?;
     }
@@ -189,6 +183,30 @@ fn steps(
         return verify_all(host, plan, signals, progress);
     }
     Ok(Vec::new())
+}
+
+/// The engines' own checkers, side by side: each takes as long as its daemon's start.
+fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
+    let changed = plan.engines.iter().filter(|(_, a)| a.service.is_some());
+    let checked: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = changed
+            .map(|(engine, _)| (engine, scope.spawn(|| engine.check(host))))
+            .collect();
+        let ended = running.into_iter().map(|(engine, check)| {
+            let checked = check.join().unwrap_or_else(|e| resume_unwind(e));
+            (engine, checked)
+        });
+        ended.collect()
+    });
+    for (engine, checked) in checked {
+        if checked? {
+            progress.done(&format!(
+                "{} accepts its configuration",
+                engine.facts().name
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn still_as_planned(host: &Host, change: &Change) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use gpu_host::{Root, packages};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::ended;
 use crate::error::Error;
 
 /// How long output is waited for once a program has ended: a daemon that it started may keep
@@ -80,14 +81,29 @@ impl User {
     }
 }
 
-/// What a shell says about the engine that its commands mean: gpusetup names it itself.
-const CALLERS: [&str; 6] = [
+/// What a shell says about the engine and the images that its commands mean: gpusetup names
+/// them itself (docker(1), "Environment variables"; Podman cmd/podman/registry/remote.go).
+const CALLERS: [&str; 10] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
     "DOCKER_TLS",
     "DOCKER_TLS_VERIFY",
     "DOCKER_CERT_PATH",
     "DOCKER_API_VERSION",
+    "DOCKER_CONTENT_TRUST",
+    "DOCKER_DEFAULT_PLATFORM",
+    "CONTAINER_HOST",
+    "CONTAINER_CONNECTION",
+];
+
+/// Where programs are looked for, as sudo, systemd and our shim do.
+pub const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
 ];
 
 /// What a program said.
@@ -212,19 +228,11 @@ impl Host {
         self.program(name).is_some()
     }
 
-    /// Where on the usual PATH of this host a program is.
+    /// Where on the usual PATH of this host a program is; one with a path is there or nowhere.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
-        [
-            "/usr/local/sbin",
-            "/usr/local/bin",
-            "/usr/sbin",
-            "/usr/bin",
-            "/sbin",
-            "/bin",
-        ]
-        .iter()
-        .map(|dir| Path::new(dir).join(name))
-        .find(|path| self.root.exists(path))
+        // `join` with an absolute name is that name.
+        let mut places = PATH.iter().map(|dir| Path::new(dir).join(name));
+        places.find(|path| self.root.exists(path))
     }
 
     /// Version of an installed package, where the package manager says it in plain text.
@@ -232,8 +240,33 @@ impl Host {
         packages::version(&self.root, names)
     }
 
-    /// Runs a program to its end, or to the limit, when it is killed. In a process group of its own:
-    /// Ctrl-C on our terminal is for us, and must not end a `systemctl restart` half-way.
+    /// A program that is to run here, its output to be read. In a process group of its own: Ctrl-C
+    /// on our terminal is for us, and must not end a `systemctl restart` half-way.
+    pub fn command(&self, argv: &[impl AsRef<str>]) -> Result<Command, Error> {
+        let mut words = argv.iter().map(AsRef::as_ref);
+        let Some(program) = words.next().filter(|_| self.is_live()) else {
+            let line: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+            let why = format!("{}: nothing is run in a directory tree", line.join(" "));
+            return Err(Error::failed(why, "leave --root out"));
+        };
+        let mut command = Command::new(program);
+        for name in CALLERS {
+            command.env_remove(name);
+        }
+        if let Some(user) = &self.user {
+            // `su` and `sudo -u` leave it out, and `systemctl --user` needs it.
+            command.env("XDG_RUNTIME_DIR", &user.runtime);
+        }
+        command
+            .args(words)
+            .env("LC_ALL", "C")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        Ok(command)
+    }
+
+    /// Runs a program to its end, or to the limit, when it is killed.
     pub fn run(&self, argv: &[&str], limit: Duration) -> Result<Output, Error> {
         self.run_with_input(argv, limit, None)
     }
@@ -262,38 +295,17 @@ impl Host {
     ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
-        let Some((program, args)) = argv.split_first().filter(|_| self.is_live()) else {
-            let why = format!("{line}: nothing is run in a directory tree");
-            return Err(Error::failed(why, "leave --root out"));
-        };
-        let input = match input {
+        let mut command = self.command(argv)?;
+        command.stdin(match input {
             Some(path) => Stdio::from(std::fs::File::open(path).map_err(broken)?),
             None => Stdio::null(),
-        };
-        let mut command = Command::new(program);
-        for name in CALLERS {
-            command.env_remove(name);
-        }
-        if let Some(user) = &self.user {
-            // `su` and `sudo -u` leave it out, and `systemctl --user` needs it.
-            command.env("XDG_RUNTIME_DIR", &user.runtime);
-        }
-        let mut child = command
-            .args(args)
-            .env("LC_ALL", "C")
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(broken)?;
+        });
+        let mut child = command.spawn().map_err(broken)?;
         // Read on threads: a program that fills one pipe while we wait on the other never ends.
         let stdout = child.stdout.take().map(reader);
         let stderr = child.stderr.take().map(reader);
         let started = Instant::now();
         let end = started + limit;
-        // Most are done in a moment; a restart is not waited for at that rate.
-        let mut nap = Duration::from_millis(1);
         let status = loop {
             match child.try_wait().map_err(broken)? {
                 Some(status) => break status,
@@ -303,10 +315,7 @@ impl Host {
                     let why = format!("{line}: not done after {} s", limit.as_secs());
                     return Err(Error::failed(why, ""));
                 }
-                None => {
-                    std::thread::sleep(nap);
-                    nap = (nap * 2).min(Duration::from_millis(20));
-                }
+                None => ended::wait(&child, end.saturating_duration_since(Instant::now())),
             }
         };
         let code = status.code();
@@ -404,6 +413,25 @@ mod tests {
         let lines: Vec<&str> = out.lines().map(str::trim).collect();
         assert_eq!(lines[0], lines[1], "{out}");
         assert!(lines[2].ends_with("0000000000000000"), "{out}");
+    }
+
+    /// A container of ours must run in the engine that was set up, whatever the shell means by
+    /// `docker` and `podman`.
+    #[test]
+    fn what_a_shell_says_of_engines_is_not_handed_on() {
+        let command = live().command(&["docker", "ps"]).unwrap();
+        let removed: Vec<&str> = command
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .filter_map(|(name, _)| name.to_str())
+            .collect();
+        for name in CALLERS {
+            assert!(removed.contains(&name), "{name}");
+        }
+        assert!(command.get_args().eq(["ps"]));
+        let tree = tempfile::tempdir().unwrap();
+        let tree = Host::open(tree.path(), Path::new("/")).unwrap();
+        assert!(tree.command(&["true"]).is_err());
     }
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";

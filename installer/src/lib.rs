@@ -17,6 +17,7 @@ mod decision;
 mod dev_char;
 mod doctor;
 mod edit;
+mod ended;
 mod engines;
 mod error;
 mod foreign;
@@ -28,6 +29,7 @@ mod journal;
 mod lock;
 mod logging;
 mod nvidia_ctk;
+mod output;
 mod place;
 mod plan;
 mod progress;
@@ -40,6 +42,7 @@ mod secrets;
 mod service;
 mod set_up;
 mod signals;
+mod time;
 mod undo;
 mod verify;
 mod write;
@@ -72,6 +75,10 @@ pub fn main() -> ExitCode {
     };
     match run(&cli) {
         Ok(code) => {
+            // What was done to the host is done, and its code says how; a result alone is all
+            // that the others have.
+            let is_lost = report::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
+            let code = if is_lost { 1 } else { code };
             log::info!("exit {code}");
             ExitCode::from(code)
         }
@@ -92,12 +99,10 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     };
     match command {
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "gpusetup",
-                &mut std::io::stdout(),
-            );
+            // To memory first: clap panics where the reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
+            report::result(&String::from_utf8_lossy(&script));
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {

@@ -11,6 +11,7 @@ use nix::sys::stat::{self, Mode};
 use crate::error::Error;
 use crate::host::Host;
 use crate::place::Place;
+use crate::time;
 
 /// Held until dropped; the kernel lets go of it whatever happens to the process.
 pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);
@@ -55,7 +56,7 @@ fn holder(file: &File) -> Option<String> {
     Some(format!(
         "process {pid} ({}), since {}",
         line.trim_end(),
-        humantime::format_rfc3339_seconds(metadata.modified().ok()?)
+        time::text(metadata.modified().ok()?)?
     ))
 }
 

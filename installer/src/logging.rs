@@ -14,6 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 
 use crate::error::Error;
+use crate::time;
 
 const VARIABLE: &str = "GPUSETUP_LOG";
 
@@ -93,7 +94,8 @@ impl Log for Sink {
             if record.level() <= *level
                 && let Ok(mut file) = file.lock()
             {
-                let now = humantime::format_rfc3339_millis(SystemTime::now());
+                let now = time::said(SystemTime::now(), humantime::format_rfc3339_millis);
+                let now = now.map(|now| now.to_string()).unwrap_or_default();
                 let _ = writeln!(file, "{now} {:<5} {}", record.level(), record.args());
             }
         }

@@ -65,6 +65,7 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
     if words.take("version").is_some() || words.take("v").is_some() {
         return Ok(Meaning::Ours(vec!["gpusetup".into(), "--version".into()]));
     }
+    let wants_help = words.take("help").or_else(|| words.take("h")).is_some();
     let command = words.command.clone();
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     match command.as_slice() {
@@ -75,6 +76,11 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
                 hook.chain(after(args, "hook")).collect(),
             ));
         }
+        // Of our command, whose flags those of theirs become.
+        ["runtime", ..] if wants_help => return Ok(help_of("install")),
+        ["config", ..] if wants_help => return Ok(help_of("config")),
+        ["info"] if wants_help => return Ok(help_of("detect")),
+        ["cdi" | "system"] if wants_help => return Ok(Meaning::Ours(same(args, &command, &ours))),
         ["runtime", "configure"] => configure(&mut words, &mut ours)?,
         // The flags of these are the same in both.
         ["cdi", "generate" | "list"] | ["system", _] => {
@@ -97,6 +103,10 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
     words.all_taken()?;
     ours.insert(0, "gpusetup".into());
     Ok(Meaning::Ours(ours))
+}
+
+fn help_of(command: &str) -> Meaning {
+    Meaning::Ours(["gpusetup", command, "--help"].map(Into::into).to_vec())
 }
 
 /// Configures one engine and, like nvidia-ctk, restarts none.
@@ -348,6 +358,28 @@ mod tests {
         ] {
             let theirs = theirs.replace("-q ", "");
             assert_eq!(of(&theirs).unwrap(), format!("gpusetup {ours}"), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn help_is_that_of_our_commands() {
+        for (theirs, ours) in [
+            ("--help", "--help"),
+            ("-h", "--help"),
+            ("runtime --help", "install --help"),
+            (
+                "runtime configure --runtime=docker --help",
+                "install --help",
+            ),
+            ("config -h", "config --help"),
+            ("info --help", "detect --help"),
+            ("cdi --help", "cdi --help"),
+            (
+                "system create-device-nodes --help",
+                "system create-device-nodes --help",
+            ),
+        ] {
+            assert_eq!(of(theirs).unwrap(), format!("gpusetup {ours}"), "{theirs}");
         }
     }
 

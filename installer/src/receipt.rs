@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::change::Change;
-use crate::engines::{Mode, Wanted};
+use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
-use crate::{undo, write};
+use crate::{time, undo, write};
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
@@ -56,6 +56,10 @@ pub struct Asked {
     pub mode: Mode,
     /// Whether ours was to be the engine's default.
     pub default_runtime: bool,
+    /// Whether another tool's set-up was to stay. To put ours in its place is of that one run: what
+    /// somebody puts there later is not ours to replace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves: bool,
 }
 
 impl From<&Wanted> for Asked {
@@ -63,6 +67,7 @@ impl From<&Wanted> for Asked {
         Self {
             mode: wanted.mode,
             default_runtime: wanted.default_runtime,
+            leaves: wanted.existing == Existing::Leave,
         }
     }
 }
@@ -80,7 +85,10 @@ impl Record {
 
     /// Notes that these files were written now.
     pub fn note_time<'a>(&mut self, paths: impl IntoIterator<Item = &'a PathBuf>) {
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        // A clock that is nowhere near is no time to note.
+        let Some(now) = time::text(SystemTime::now()) else {
+            return;
+        };
         let written = paths.into_iter().map(|p| (p.clone(), now.clone()));
         self.written.extend(written);
     }

@@ -1,6 +1,7 @@
 //! What the user reads: progress on standard error, the result on standard output.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -29,7 +30,8 @@ pub(crate) use say;
 /// The plan as people read it.
 pub fn plan(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
     let items = items(plan, verb_create, restart);
-    let paths = items.iter().map(|i| i.what.chars().count());
+    // As they are shown: what stands for a letter in ASCII can be longer than the letter.
+    let paths = items.iter().map(|i| screen.text(&i.what).chars().count());
     let column = paths.max().unwrap_or_default();
     // The number, the verb, and two spaces behind each.
     let indent = 5 + VERB;
@@ -249,7 +251,65 @@ pub fn failure(error: &Error) -> Value {
     })
 }
 
-/// Prints the result; a reader that has gone away is no failure of ours.
+/// Something of the result is lost: a full disk.
+static IS_CUT: AtomicBool = AtomicBool::new(false);
+
+/// Prints the result.
 pub fn result(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    bytes(text.as_bytes());
+}
+
+/// The same for one that is no text. A reader that has gone away is no failure of ours.
+pub fn bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout();
+    if let Err(e) = out.write_all(bytes).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+        // Said once: what comes after it is lost for the same reason.
+        && !IS_CUT.swap(true, Ordering::Relaxed)
+    {
+        say!("gpusetup: standard output: {e}");
+    }
+}
+
+/// Whether some of the result could not be written.
+pub fn is_cut() -> bool {
+    IS_CUT.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::foreign::Foreign;
+
+    #[test]
+    fn a_path_that_is_longer_in_ascii_has_its_column() {
+        let change = Change {
+            path: "/home/…/.config/docker/daemon.json".into(),
+            before: None,
+            after: Some("{}".into()),
+            mode: 0o644,
+            why: "add runtime".into(),
+            kind: FileKind::Own,
+        };
+        let plan = Plan {
+            changes: vec![change],
+            engines: Vec::new(),
+            wanted: None,
+            gpus: 0,
+            warnings: Vec::new(),
+            foreign: Foreign::default(),
+        };
+        let screen = Screen {
+            utf8: false,
+            colour: false,
+            width: None,
+            terminal: false,
+            redraws: false,
+        };
+        let text = super::plan(&plan, "create", false, screen);
+        assert_eq!(
+            text.lines().next(),
+            Some("  1  create  /home/.../.config/docker/daemon.json  add runtime")
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engines::{Engine, Wanted};
+use crate::engines::{Engine, Existing, Wanted};
 use crate::receipt::Record;
 
 /// What the last of those runs that set the engine up was asked for; `None` where none did.
@@ -16,6 +16,11 @@ pub fn wanted(receipt: &Record, engine: &dyn Engine) -> Option<Wanted> {
     Some(Wanted {
         mode: asked.mode,
         default_runtime: asked.default_runtime,
+        existing: if asked.leaves {
+            Existing::Leave
+        } else {
+            Existing::Refuse
+        },
         ..Wanted::default()
     })
 }

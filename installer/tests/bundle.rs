@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// In a directory of its own, on a tree with nothing in it unless it is given one.
 fn bundle(dir: &Path, args: &[&str]) -> Output {
@@ -40,6 +41,31 @@ fn a_host_with_neither_gpu_nor_engine_has_a_bundle_too() {
     // Nothing beside it, nothing in the tree.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     assert_eq!(fs::read_dir(dir.path().join("host")).unwrap().count(), 0);
+}
+
+/// A clock without a battery, or whoever packed the file, can have written any year.
+#[test]
+fn a_file_of_before_1970_is_no_reason_to_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("host");
+    fs::create_dir_all(host.join("var/lib/gpusetup")).unwrap();
+    let file = fs::File::create(host.join("daemon.json")).unwrap();
+    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1_000_000);
+    file.set_modified(before).unwrap();
+    let receipt = json!({
+        "schema": 1, "version": "0.1.0", "directories": [], "services": [],
+        "changes": [{
+            "path": "/daemon.json", "before": null, "after": "{}", "mode": 420, "why": "",
+            "kind": {"kind": "own"},
+        }],
+    });
+    fs::write(
+        host.join("var/lib/gpusetup/receipt.json"),
+        receipt.to_string(),
+    )
+    .unwrap();
+    let out = bundle(dir.path(), &["-o", "x.tar.gz"]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
 }
 
 #[test]

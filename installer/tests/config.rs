@@ -109,3 +109,29 @@ fn nvidia_ctk_configures_by_our_rules() {
     let out = ctk(&["config", "default"]);
     assert_eq!(text(&out), text(&tree.run(&["config", "default"])));
 }
+
+/// Two playbooks at once: each setting that was told as done is there.
+#[test]
+fn settings_of_two_runs_at_once_are_both_kept() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    let keys = ["disable-require", "nvidia-container-cli.no-cgroups"];
+    for round in 0..20 {
+        tree.write(PATH, "");
+        let done = std::thread::scope(|scope| {
+            let runs = keys.map(|key| {
+                let tree = &tree;
+                scope.spawn(move || tree.code(&["config", "set", key]))
+            });
+            runs.map(|run| run.join().unwrap())
+        });
+        for (key, code) in keys.iter().zip(done) {
+            // 5: the other one had the lock.
+            assert!(matches!(code, 0 | 5), "{key}: {code}");
+            let got = text(&tree.run(&["config", "get", key]));
+            assert!(
+                code == 5 || got == "true\n",
+                "{key} is lost in round {round}"
+            );
+        }
+    }
+}

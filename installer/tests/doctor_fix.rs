@@ -3,10 +3,7 @@
 
 mod doctor_host;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
 use doctor_host::breaks::BREAKS;
 use doctor_host::{Base, DAEMON_JSON, DROP_IN, Host, POLICY, SPEC, STATUS};
@@ -28,31 +25,6 @@ fn broken(id: &str) -> Option<Host> {
     let host = Host::new(*base)?;
     broken(&host);
     Some(host)
-}
-
-/// Everything but /run, where the lock is, with what each file holds.
-fn state(host: &Host) -> BTreeMap<PathBuf, String> {
-    fn walk(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
-        for entry in fs::read_dir(dir).unwrap().flatten() {
-            let path = entry.path();
-            let metadata = path.symlink_metadata().unwrap();
-            let text = if metadata.is_symlink() {
-                fs::read_link(&path).unwrap().display().to_string()
-            } else if metadata.is_file() {
-                String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned()
-            } else if metadata.is_dir() {
-                walk(&path, found);
-                "directory".into()
-            } else {
-                format!("node {}", metadata.rdev())
-            };
-            found.insert(path, text);
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(host.tree(), &mut found);
-    found.retain(|p, _| !p.starts_with(host.path("run")));
-    found
 }
 
 #[test]
@@ -115,11 +87,11 @@ fn only_what_is_named_and_asked_for_is_mended() {
     };
     host.remove(SPEC);
     host.package("nvidia-container-toolkit", "1.17.4-1");
-    let before = state(&host);
+    let before = host.state();
     // Nobody to ask.
     let out = host.run(&["doctor", "--fix"]);
     assert_eq!(out.status.code(), Some(4));
-    assert_eq!(state(&host), before);
+    assert_eq!(host.state(), before);
     // The plan comes first, on standard output.
     let said = String::from_utf8(out.stdout).unwrap();
     assert!(
@@ -158,7 +130,7 @@ fn a_runtime_of_another_tool_is_not_overwritten() {
         &format!("version = 3\n{theirs}"),
     );
     assert_eq!(ids(&host), ["cri-runtime-unknown"]);
-    let before = state(&host);
+    let before = host.state();
     let out = host.run(&["doctor", "--fix", "--yes"]);
     assert_eq!(out.status.code(), Some(2));
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -166,7 +138,7 @@ fn a_runtime_of_another_tool_is_not_overwritten() {
         said.contains("has a runtime \"nvidia\" that is not ours"),
         "{said}"
     );
-    assert_eq!(state(&host), before);
+    assert_eq!(host.state(), before);
 }
 
 /// What was mended is no set-up: nothing more is asked of the host for it.

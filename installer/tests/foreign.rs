@@ -471,3 +471,31 @@ fn our_own_programs_by_their_names_are_no_other_tools() {
     let out = tree.run(&["install", "--yes", "--mode=runtime"]);
     assert!(!out.status.success(), "{out:?}");
 }
+
+/// What was left on purpose is no part of the set-up that has gone, and nothing to mend.
+#[test]
+fn what_was_left_is_not_out_of_date() {
+    let tree = plain();
+    tree.write("usr/bin/nvidia-container-runtime", "");
+    let theirs = "{\"runtimes\": {\"nvidia\": {\"path\": \"nvidia-container-runtime\"}}}\n";
+    tree.write("etc/docker/daemon.json", theirs);
+    tree.write(
+        "etc/containerd/config.toml",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.nvidia]\n\
+         runtime_type = \"io.containerd.runc.v2\"\n\
+         options.BinaryName = \"/usr/bin/nvidia-container-runtime\"\n",
+    );
+    assert_eq!(tree.code(&["install", "--yes", "--existing=leave"]), 0);
+    let json = |args: &[&str]| -> Value { serde_json::from_slice(&tree.run(args).stdout).unwrap() };
+    let seen = json(&["detect", "--json"]);
+    for engine in seen["engines"].as_array().unwrap() {
+        assert_eq!(engine["configured"], true, "{engine}");
+        assert_eq!(engine["outdated"], Value::Array(Vec::new()), "{engine}");
+    }
+    let problems = json(&["doctor", "--json"])["problems"].to_string();
+    assert!(!problems.contains("runtime-unknown"), "{problems}");
+    // What was set up beside it is still looked after.
+    tree.write("etc/docker/daemon.json", theirs);
+    let seen = json(&["detect", "--json"])["engines"].to_string();
+    assert!(seen.contains("/etc/docker/daemon.json\"]"), "{seen}");
+}

@@ -94,7 +94,7 @@ impl Running {
     }
 
     fn chroot(&self, argv: &[&str]) -> Vec<String> {
-        let tree = self.host.tree().to_str().unwrap();
+        let tree = self.host.root().to_str().unwrap();
         let words = ["chroot", tree].into_iter().chain(argv.iter().copied());
         words.map(str::to_owned).collect()
     }

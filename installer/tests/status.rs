@@ -151,7 +151,7 @@ fn in_a_tree_the_last_words_name_the_tree() {
     let out = host.run(&["install", "--yes"]);
     let said = String::from_utf8(out.stdout).unwrap();
     assert!(!said.contains("Try:"), "{said}");
-    let undo = format!("Undo: gpusetup undo --root {}", host.tree().display());
+    let undo = format!("Undo: gpusetup undo --root {}", host.root().display());
     assert!(said.contains(&undo), "{said}");
 }
 

@@ -298,3 +298,20 @@ fn nothing_is_written_into_a_read_only_usr() {
     assert!(said.contains("/etc/containerd/config.toml"), "{said}");
     assert!(!said.contains("${"), "{said}");
 }
+
+#[test]
+fn undo_knows_of_a_refresh_that_ended_half_way() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    tree.write(
+        "proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06\n",
+    );
+    // The spec can be written, the link cannot: a directory is where it is made.
+    tree.write("dev/nvidiactl", "");
+    fs::create_dir_all(tree.path("dev/char/.195:255.gpusetup")).unwrap();
+    assert_eq!(tree.code(&["cdi", "refresh"]), 1);
+    assert!(tree.path("var/run/cdi/nvidia.yaml").exists());
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert!(!tree.path("var/run/cdi/nvidia.yaml").exists());
+}

@@ -1,6 +1,8 @@
 //! All specs of a host, and which of them a name means.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::apply::{NodeStat, apply};
@@ -8,6 +10,9 @@ use crate::{ContainerEdits, Device, Document, Error, QualifiedName, Spec};
 
 /// Where engines look, later ones winning (SPEC.md, "Location").
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+
+/// No spec is near it: one GPU takes some kilobytes.
+const LIMIT: u64 = 64 << 20;
 
 struct Loaded {
     path: PathBuf,
@@ -27,7 +32,7 @@ impl Registry {
     /// directory is none, a broken file is in [`Registry::errors`] and hides no other.
     pub fn load_dirs<P: AsRef<Path>>(dirs: &[P]) -> Self {
         let files = dirs.iter().enumerate().flat_map(|(priority, dir)| {
-            let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)
+            let mut paths: Vec<PathBuf> = fs::read_dir(dir)
                 .into_iter()
                 .flatten()
                 .flatten()
@@ -36,7 +41,7 @@ impl Registry {
                 .collect();
             paths.sort();
             paths.into_iter().map(move |path| {
-                let bytes = std::fs::read(&path);
+                let bytes = read(&path);
                 (path, priority, bytes)
             })
         });
@@ -45,7 +50,7 @@ impl Registry {
 
     /// The same from contents already read: path, priority (higher wins), bytes.
     pub fn from_files(
-        files: impl IntoIterator<Item = (PathBuf, usize, std::io::Result<Vec<u8>>)>,
+        files: impl IntoIterator<Item = (PathBuf, usize, io::Result<Vec<u8>>)>,
     ) -> Self {
         let mut registry = Self::default();
         for (path, priority, bytes) in files {
@@ -138,7 +143,7 @@ impl Registry {
         &self,
         config: &mut Document<'_>,
         names: &[QualifiedName],
-        stat: &dyn Fn(&Path) -> std::io::Result<NodeStat>,
+        stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
     ) -> Result<(), Error> {
         let mut edited = config.clone();
         for edits in self.edits(names)? {
@@ -147,4 +152,19 @@ impl Registry {
         *config = edited;
         Ok(())
     }
+}
+
+/// A plain file's bytes. Whoever starts a container waits for this: not for a pipe that nobody
+/// writes to, nor for a device that never ends.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a plain file"));
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if read as u64 > LIMIT {
+        let why = format!("longer than {LIMIT} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }

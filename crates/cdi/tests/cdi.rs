@@ -152,6 +152,28 @@ fn later_directories_win_and_equals_conflict() {
 }
 
 #[test]
+fn a_pipe_and_a_file_without_end_hide_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(dir.path().join("pipe.yaml"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let long = std::fs::File::create(dir.path().join("long.yaml")).unwrap();
+    long.set_len(1 << 30).unwrap();
+    std::fs::write(dir.path().join("nvidia.yaml"), SPEC).unwrap();
+    let found = Registry::load_dirs(&[dir.path()]);
+    assert_eq!(found.errors().len(), 2);
+    for (path, why) in found.errors() {
+        assert!(
+            matches!(why, Error::Read { .. }),
+            "{}: {why}",
+            path.display()
+        );
+    }
+    assert_eq!(found.devices().len(), 2);
+}
+
+#[test]
 fn documents_against_the_specification_are_refused() {
     for (from, to) in [
         ("cdiVersion: 0.5.0", "cdiVersion: 9.0.0"),

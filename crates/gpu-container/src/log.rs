@@ -56,8 +56,7 @@ impl Syslog {
     /// container, and where there is more.
     fn failure(&self, error: &Error, container: Option<&str>, log: Option<&Path>) {
         let text = self.told(&error.to_string(), container);
-        // Nobody may be reading; `eprintln` would panic.
-        let _ = writeln!(std::io::stderr(), "gpu-container: {text}");
+        say(&format!("gpu-container: {text}"));
         self.send(Level::Error, container, &text);
         if let Some(mut file) = log.and_then(append) {
             // Where the log cannot be written, standard error has it.
@@ -76,6 +75,16 @@ impl Syslog {
             None => format!("{why} [{more}]"),
         }
     }
+}
+
+/// A line for whoever reads standard output. Nobody may be; `println` would panic.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// The same on standard error.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// As docker and crictl show an id; a name stays whole.
@@ -114,7 +123,7 @@ pub(crate) fn notes(notes: &[String]) {
 pub(crate) fn warning(text: &str) {
     let syslog = SYSLOG.get_or_init(Syslog::open);
     if syslog.0.is_none() {
-        let _ = writeln!(std::io::stderr(), "gpu-container: {text}");
+        say(&format!("gpu-container: {text}"));
     }
     syslog.send(Level::Warning, container(), text);
 }

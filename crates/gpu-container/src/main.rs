@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         // Started as a hook by the link's target instead of the link's name.
         Some("gpu-container") | None => {
             if args.is_empty() {
-                eprintln!("{USAGE}");
+                log::say(USAGE);
                 return ExitCode::from(4);
             }
             args.remove(0)
@@ -62,15 +62,17 @@ fn main() -> ExitCode {
         // After the hook, whose name begins like one.
         name if runtime::is_name(name) => runtime::run(name, &args),
         "--version" => {
-            println!("gpu-container {}", env!("CARGO_PKG_VERSION"));
+            log::tell(concat!("gpu-container ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         "--help" | "-h" => {
-            println!("{USAGE}");
+            log::tell(USAGE);
             ExitCode::SUCCESS
         }
         other => {
-            eprintln!("gpu-container: no program is called {other:?}\n\n{USAGE}");
+            log::say(&format!(
+                "gpu-container: no program is called {other:?}\n\n{USAGE}"
+            ));
             ExitCode::from(4)
         }
     }

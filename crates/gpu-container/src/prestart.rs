@@ -23,10 +23,10 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
             "config" => config = args.next().map(PathBuf::from),
             "debug" => {}
             "version" => {
-                println!(
-                    "nvidia-container-runtime-hook, by gpu-container {}",
+                log::tell(concat!(
+                    "nvidia-container-runtime-hook, by gpu-container ",
                     env!("CARGO_PKG_VERSION")
-                );
+                ));
                 return ExitCode::SUCCESS;
             }
             // Nothing is left to do at these points.
@@ -44,14 +44,14 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
                 };
             }
             other => {
-                eprintln!(
+                log::say(&format!(
                     "nvidia-container-runtime-hook: unknown command {other:?}; prestart is one"
-                );
+                ));
                 return ExitCode::from(4);
             }
         }
     }
-    eprintln!("nvidia-container-runtime-hook: no command; prestart is one");
+    log::say("nvidia-container-runtime-hook: no command; prestart is one");
     ExitCode::from(4)
 }
 

@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use serde::Serialize;
 
+use crate::log;
+
 /// Major of `/dev/nvidiaN` and the highest minor tried.
 const NVIDIA_MAJOR: u64 = 195;
 const MINORS: u64 = 64;
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match look_and_tell().and_then(|()| if again { wait_and_look() } else { Ok(()) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("gpu-container-probe: {e}");
+            log::say(&format!("gpu-container-probe: {e}"));
             ExitCode::FAILURE
         }
     }

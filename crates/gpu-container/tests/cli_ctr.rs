@@ -4,6 +4,8 @@
 //! busybox-static; says so and passes where one is missing.
 #![allow(clippy::unwrap_used)]
 
+mod parts;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -13,18 +15,10 @@ use gpu_host::inventory::SCHEMA;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
-const BUSYBOX: &str = "/bin/busybox";
+use parts::BUSYBOX;
 
 fn can_run() -> bool {
-    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    let programs = ["containerd", "ctr", "runc", "unshare"];
-    let can = nix::unistd::geteuid().is_root()
-        && Path::new(BUSYBOX).exists()
-        && programs.into_iter().all(has);
-    if !can {
-        println!("skip: needs root, containerd, runc, unshare and busybox-static");
-    }
-    can
+    parts::can_run(&["containerd", "ctr", "runc", "unshare"])
 }
 
 /// Starts a containerd of its own below `$1`, then a container with GPU 1 that runs `$2`.

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
-use place::{BUSYBOX, Place, can_run, shared_object, text};
+use place::parts::BUSYBOX;
+use place::{Place, can_run, shared_object, text};
 use serde_json::{Value, json};
 
 const COMPAT: &str = "usr/local/cuda-12.9/compat";

@@ -146,3 +146,23 @@ fn a_driver_whose_files_went_is_looked_at_again() {
     assert!(refresh(root).status.success());
     assert!(!text(root, SPEC).contains("libcuda.so"));
 }
+
+/// Half-way through, with the spec written and the links not made, would be a host that is set up
+/// by halves.
+#[test]
+fn nobody_who_reads_is_no_reason_to_stop() {
+    let tree = tree();
+    load_driver(tree.path(), "580.65.06");
+    add_gpu(tree.path(), 0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-container"));
+    command.args(["refresh", "--root"]).arg(tree.path());
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let done = command.stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(tree.path().join(SPEC).exists() && tree.path().join(INVENTORY).exists());
+}

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan;
 use crate::receipt::Record;
+use crate::time;
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;
@@ -55,7 +56,7 @@ pub fn collect(host: &Host) -> Bundle {
     let mut bundle = Bundle {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
-        made: time(SystemTime::now()),
+        made: time::text(SystemTime::now()).unwrap_or_default(),
         host: detected,
         topology,
         changes: changes(host, &mut unread),
@@ -70,10 +71,6 @@ pub fn collect(host: &Host) -> Bundle {
     bundle.unread.sort();
     bundle.unread.dedup();
     bundle
-}
-
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
@@ -112,7 +109,7 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
 
 fn written(host: &Host, path: &Path) -> Option<String> {
     let meta = host.root().symlink_metadata(path).ok()?;
-    meta.modified().ok().map(time)
+    meta.modified().ok().and_then(time::text)
 }
 
 fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {

@@ -9,6 +9,7 @@ use crate::bundle::{Bundle, archive, collect};
 use crate::cli::{BundleArgs, Common};
 use crate::error::Error;
 use crate::host::Host;
+use crate::output;
 use crate::progress::Progress;
 use crate::report;
 use crate::secrets::Masked;
@@ -40,9 +41,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
         None => PathBuf::from(format!("{name}.tar.gz")),
     };
     if to_stdout {
-        let mut out = std::io::stdout();
-        // A reader that has had enough is no failure of ours.
-        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+        report::bytes(&bytes);
     } else {
         write(&output, &bytes)?;
     }
@@ -53,6 +52,10 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
 /// Readable for its owner alone: masked, but still how a host is made. The archive is the user's
 /// own file and no part of the host, so it is written where their shell would.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let is_stream = output::into_stream(path, bytes);
+    if is_stream.map_err(Error::file(path, "write"))? {
+        return Ok(());
+    }
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

@@ -120,10 +120,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     if foreign::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
-    for change in &changes {
-        write::put(host, change, change.after.as_deref(), None)?;
-    }
-    known_to_undo(host, &changes)?;
+    make_all(host, &changes)?;
     if common.json {
         report::result(&format!(
             "{}\n",
@@ -133,8 +130,21 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     Ok(0)
 }
 
+/// Carries them out beside a receipt; where one fails, those before it are noted all the same.
+pub(super) fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
+    let put = |c: &Change| write::put(host, c, c.after.as_deref(), None);
+    let failed = changes
+        .iter()
+        .map(put)
+        .enumerate()
+        .find(|(_, put)| put.is_err());
+    let (made, result) = failed.unwrap_or((changes.len(), Ok(())));
+    known_to_undo(host, &changes[..made])?;
+    result
+}
+
 /// What was not there at install, the link of a GPU more, is undo's to remove too.
-pub(super) fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
+fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
     let Some(mut receipt) = Record::load(host)? else {
         return Ok(());
     };

@@ -68,7 +68,6 @@ fn set(
     settings: &[String],
     dry_run: bool,
 ) -> Result<u8, Error> {
-    let before = host.text(path)?;
     let mut values = Vec::new();
     for setting in settings {
         let (key, text) = setting.split_once('=').unwrap_or((setting, "true"));
@@ -76,19 +75,23 @@ fn set(
         let keys = key.split('.').map(str::to_owned).collect();
         values.push((keys, like(&kind, text).map_err(|why| wrong(key, why))?));
     }
-    let from = before.clone().unwrap_or_else(|| DEFAULT.into());
-    let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
-    // The start path reads it as we do: what it would refuse is not written.
-    Policy::from_toml(&after, path)?;
-    let change = Change {
-        path: path.into(),
-        before,
-        after: Some(after),
-        mode: 0o644,
-        why: format!("set {}", settings.join(", ")),
-        kind: FileKind::Own,
+    let changed = || -> Result<Change, Error> {
+        let before = host.text(path)?;
+        let from = before.clone().unwrap_or_else(|| DEFAULT.into());
+        let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
+        // The start path reads it as we do: what it would refuse is not written.
+        Policy::from_toml(&after, path)?;
+        Ok(Change {
+            path: path.into(),
+            before,
+            after: Some(after),
+            mode: 0o644,
+            why: format!("set {}", settings.join(", ")),
+            kind: FileKind::Own,
+        })
     };
     if dry_run {
+        let change = changed()?;
         report::result(change.after.as_deref().unwrap_or_default());
         return Ok(if change.is_needed() { 2 } else { 0 });
     }
@@ -99,7 +102,9 @@ fn set(
         }
     }
     commands::need_root_itself(host)?;
+    // Read under the lock: what another run sets meanwhile must not be written over.
     let _lock = lock::take(host)?;
+    let change = changed()?;
     if change.is_needed() {
         write::put(host, &change, change.after.as_deref(), None)?;
     }

@@ -1,6 +1,6 @@
 //! `gpusetup doctor`.
 
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 
 use crate::apply::{self, How};
 use crate::cli::{Common, DoctorArgs};
@@ -17,9 +17,6 @@ use crate::{commands, decision, lock, prompt, signals};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
-/// What is read of standard input at most: of more, the end counts.
-const INPUT: u64 = 64 << 20;
-
 pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error> {
     if args.explain {
         return explained(host, common);
@@ -151,9 +148,8 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
     if std::io::stdin().is_terminal() && !common.quiet {
         report::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
     }
-    let mut text = Vec::new();
-    let read = (&mut input).take(INPUT).read_to_end(&mut text);
-    read.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
+    let text = end_of(&mut input, explain::LIMIT);
+    let text = text.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
     let mut found: Vec<(Candidate, Here)> = explain::explain(&text)
         .into_iter()
         .take(CANDIDATES)
@@ -185,4 +181,32 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
         ));
     }
     Ok(u8::from(found.is_empty()))
+}
+
+/// What comes last of that many bytes, however much there is: of a log the end counts.
+fn end_of(from: &mut impl Read, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let read = from.take(limit as u64).read_to_end(&mut bytes)?;
+        bytes.drain(..bytes.len().saturating_sub(limit));
+        // Not asked again: a terminal would want a second Ctrl-D.
+        if read < limit {
+            return Ok(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_text_the_end_is_read() {
+        let text: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        for limit in [1, 7, 4096, 9_999, 10_000, 20_000] {
+            let read = end_of(&mut text.as_slice(), limit).unwrap();
+            assert!(text.ends_with(&read), "{limit}");
+            assert_eq!(read.len(), limit.min(text.len()));
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::cli::{Common, System};
 use crate::error::Error;
 use crate::host::Host;
 use crate::report;
-use crate::{commands, dev_char, lock, plan, write};
+use crate::{commands, dev_char, lock, plan};
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [
@@ -111,10 +111,7 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     if !dry_run && !changes.is_empty() {
         commands::need_root_itself(host)?;
         let _lock = lock::take(host)?;
-        for change in &changes {
-            write::put(host, change, change.after.as_deref(), None)?;
-        }
-        commands::cdi::known_to_undo(host, &changes)?;
+        commands::cdi::make_all(host, &changes)?;
     }
     let target = |text: &Option<String>| text.clone().unwrap_or_default();
     if common.json {

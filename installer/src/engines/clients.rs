@@ -1,7 +1,7 @@
 //! Programs that start containers with nothing to configure in them: they need our CDI spec, or
 //! `nvidia-container-cli`, or nothing. Which is which stands in clients.toml.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -106,8 +106,8 @@ impl Client {
 
 /// Apptainer brings a link `singularity`.
 fn is_another(host: &Host, program: &str) -> bool {
-    let places = ["/usr/local/bin", "/usr/bin", "/bin"].map(|dir| Path::new(dir).join(program));
-    let real = places.iter().find_map(|p| host.root().canonicalize(p).ok());
+    let real = host.program(program);
+    let real = real.and_then(|p| host.root().canonicalize(p).ok());
     program == "singularity" && real.is_some_and(|p| p.file_name() != Some(program.as_ref()))
 }
 

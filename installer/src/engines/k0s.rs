@@ -8,7 +8,7 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use super::unit::Unit;
+use super::unit::{self, Unit};
 use super::{Engine, Facts, Standing, Wanted};
 use crate::change::Change;
 use crate::error::Error;
@@ -35,16 +35,7 @@ fn find(host: &Host) -> Option<Containerd> {
         return None;
     }
     let units = ["k0sworker.service", "k0scontroller.service"];
-    let has_unit = |name: &&&str| {
-        [
-            "/etc/systemd/system",
-            "/usr/lib/systemd/system",
-            "/lib/systemd/system",
-        ]
-        .iter()
-        .any(|dir| host.root().exists(Path::new(dir).join(name)))
-    };
-    let unit = units.iter().find(has_unit);
+    let unit = units.iter().find(|name| unit::is_there(host, name));
     let data = unit
         .and_then(|u| Unit::read(host, u).flag("--data-dir"))
         .map_or_else(|| PathBuf::from("/var/lib/k0s"), PathBuf::from);

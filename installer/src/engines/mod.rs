@@ -194,7 +194,7 @@ pub fn argv(parts: &[&[&str]]) -> Vec<String> {
 
 /// One container engine of this host. What has a default is for engines with a configuration
 /// and a daemon; one that only reads the CDI spec needs none of it.
-pub trait Engine: Send {
+pub trait Engine: Send + Sync {
     /// What was found.
     fn facts(&self) -> &Facts;
 

@@ -37,6 +37,12 @@ struct Variable {
     from: PathBuf,
 }
 
+/// Whether the system has a unit of that name.
+pub fn is_there(host: &Host, name: &str) -> bool {
+    let mut files = DIRS.iter().map(|dir| Path::new(dir).join(name));
+    files.any(|file| host.root().exists(file))
+}
+
 impl Unit {
     /// The system's unit of that name; empty where there is none.
     pub fn read(host: &Host, name: &str) -> Self {

@@ -2,14 +2,14 @@
 //! done with it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::ended;
 use crate::error::Error;
 use crate::host::{Host, Output};
 use crate::signals::Held;
@@ -68,20 +68,8 @@ impl Program {
     pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
         let line = argv.join(" ");
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
-        let Some((program, args)) = argv.split_first().filter(|_| host.is_live()) else {
-            let why = format!("{line}: nothing is run in a directory tree");
-            return Err(Error::failed(why, "leave --root out"));
-        };
-        let mut child = Command::new(program)
-            .args(args)
-            .env("LC_ALL", "C")
-            // The terminal's Ctrl-C goes to us alone: we end it in order.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(broken)?;
+        let mut command = host.command(argv)?;
+        let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
         Ok(Self {
             started: Instant::now(),
             input: child.stdin.take(),
@@ -124,7 +112,7 @@ impl Program {
                 Some(status) => break status,
                 None => patience.check(&self)?,
             }
-            std::thread::sleep(TICK);
+            ended::wait(&self.child, TICK);
         };
         log::debug!(
             "{}: {status} after {:.1} s",

@@ -8,15 +8,20 @@
 )]
 
 pub mod breaks;
+#[path = "../fixture/mod.rs"]
+mod fixture;
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use fake_driver::describe::{Description, Platform};
 use fake_driver::install::{self, Places};
 use serde_json::Value;
+
+use fixture::Tree;
 
 pub const VERSION: &str = "580.65.06";
 pub const OTHER: &str = "570.133.20";
@@ -94,7 +99,15 @@ pub fn their_spec(kind: &str, file: &str) -> String {
     )
 }
 
-pub struct Host(tempfile::TempDir);
+pub struct Host(Tree);
+
+impl Deref for Host {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        &self.0
+    }
+}
 
 impl Host {
     /// Such a host; `None` where nodes cannot be made.
@@ -115,7 +128,7 @@ impl Host {
             println!("skip: not root, no device nodes");
             return None;
         }
-        let host = Self(tempfile::tempdir().unwrap());
+        let host = Self(Tree::empty());
         host.system();
         if base == Base::Bare {
             return Some(host);
@@ -172,7 +185,7 @@ impl Host {
             _ => {}
         }
         let places = Places {
-            root: self.0.path().to_owned(),
+            root: self.root().to_owned(),
             driver_root: "/".into(),
             artifacts: None,
         };
@@ -281,7 +294,7 @@ impl Host {
         self.write(program, "");
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
         let mut copy = Command::new("cp");
-        copy.arg("-r").arg(from.join(".")).arg(self.tree());
+        copy.arg("-r").arg(from.join(".")).arg(self.root());
         assert!(copy.status().unwrap().success());
     }
 
@@ -318,20 +331,6 @@ impl Host {
         self.write("sbin/ldconfig", "");
         // As its `nvidia-ctk system create-dev-char-symlinks` makes them.
         self.must(&["system", "create-dev-char-symlinks"]);
-    }
-
-    pub fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    pub fn write(&self, path: &str, text: &str) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    pub fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap()
     }
 
     /// Rewrites a file.
@@ -395,13 +394,8 @@ impl Host {
         names
     }
 
-    pub fn tree(&self) -> &Path {
-        self.0.path()
-    }
-
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
-        command.arg("--root").arg(self.0.path()).args(args);
+        let mut command = self.0.command(args);
         command.env_remove("COLUMNS").env("LC_ALL", "C.UTF-8");
         command
     }

@@ -20,6 +20,8 @@ use gpu_host::{Freshness, Inventory, Options, Root, discover, freshness};
 use gpu_inject::policy::Policy;
 use gpu_inject::{Error, describe, generate, inventory_store};
 
+use crate::log;
+
 const USAGE: &str = "\
 Usage: gpu-container refresh [--root DIR] [--wait | --settle]
 
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let asked = match read(args) {
         Ok(Some(asked)) => asked,
         Ok(None) => {
-            println!("{USAGE}");
+            log::tell(USAGE);
             return ExitCode::SUCCESS;
         }
         Err(why) => {
@@ -86,10 +88,8 @@ fn read(args: &[OsString]) -> Result<Option<Asked>, String> {
     Ok(Some(asked))
 }
 
-/// Nobody may be reading; `eprintln` would panic.
 fn say(text: &str) {
-    use io::Write;
-    let _ = writeln!(io::stderr(), "gpu-container: {text}");
+    log::say(&format!("gpu-container: {text}"));
 }
 
 /// What a run depends on: the inventory's key, and the drivers' numbers, some of which come
@@ -155,7 +155,7 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
             continue;
         }
         if write::file(root, Path::new(path), &text).map_err(Error::host(Path::new(path)))? {
-            println!("wrote {path}");
+            log::tell(&format!("wrote {path}"));
         }
     }
     for node in describe::nodes(&inventory).filter(|n| root.exists(&n.host_path)) {

@@ -3,32 +3,28 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod canary;
+#[path = "../parts/mod.rs"]
+mod parts;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use cdi::NodeStat;
 use gpu_host::{
-    Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
-    PciAddress,
+    Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Inventory, Link,
 };
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
-const BUSYBOX: &str = "/bin/busybox";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
+pub(crate) use parts::text;
+use parts::{BUSYBOX, PROGRAM, gpu, node};
 
 pub(crate) fn can_run() -> bool {
-    let runc = Command::new("runc").arg("--version").output();
-    let can = nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && runc.is_ok();
-    if !can {
-        println!("skip: needs root, runc and busybox-static");
-    }
-    can
+    parts::can_run(&["runc"])
 }
 
 /// How a container gets its GPUs.
@@ -78,35 +74,6 @@ impl Below {
     }
 }
 
-fn node(name: &str, minor: u32) -> DeviceNode {
-    DeviceNode {
-        path: format!("/dev/{name}").into(),
-        host_path: format!("/dev/{name}").into(),
-        major: 195,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    }
-}
-
-fn gpu(index: u32) -> Gpu {
-    Gpu {
-        index,
-        minor: index,
-        uuid: Some(format!("GPU-{index}")),
-        name: None,
-        brand: None,
-        compute_capability: None,
-        pci: PciAddress::default(),
-        node: node(&format!("nvidia{index}"), index),
-        drm: Vec::new(),
-        drm_links: Vec::new(),
-        mig_enabled: false,
-        mig: Vec::new(),
-    }
-}
-
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     id: String,
@@ -148,7 +115,7 @@ impl Place {
             }),
             gpus: vec![gpu(0), gpu(1)],
             control_nodes: vec![ControlNode {
-                node: node("nvidiactl", 255),
+                node: node("nvidiactl", 195, 255),
                 capabilities: Capabilities::ALL,
             }],
             ..Inventory::default()
@@ -294,14 +261,7 @@ impl Place {
                 log = self.path("strace.log").display(),
                 inner = inner.display()
             );
-            // By another process: a fork of a test beside this one would keep a descriptor
-            // that we write by, and then the program is busy (ETXTBSY).
-            let made = Command::new("sh")
-                .args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh"])
-                .arg(script)
-                .arg(&hook)
-                .status();
-            assert!(made.unwrap().success());
+            parts::program(&hook, &script);
         }
         hook
     }
@@ -398,10 +358,6 @@ impl Place {
             .output()
             .unwrap()
     }
-}
-
-pub(crate) fn text(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 /// Nodes of the host, which live injection mounts.

@@ -3,58 +3,42 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use gpu_host::{
-    Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
-    FileKind, Gpu, ImexChannel, Inventory, MigControl, MigDevice,
+    Capabilities, Capability, ControlNode, Driver, DriverFile, Feature, FeatureFiles, FileKind,
+    Gpu, ImexChannel, Inventory, MigControl, MigDevice,
 };
 use serde_json::{Value, json};
 
-pub(crate) const BUSYBOX: &str = "/bin/busybox";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
+pub(crate) use parts::text;
+use parts::{PROGRAM, node};
+
+#[path = "../parts/mod.rs"]
+pub(crate) mod parts;
 
 pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
 }
 
-fn node(name: &str, major: u32, minor: u32) -> DeviceNode {
-    DeviceNode {
-        path: format!("/dev/{name}").into(),
-        host_path: format!("/dev/{name}").into(),
-        major,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    }
-}
-
 fn gpu(index: u32, slices: u32) -> Gpu {
+    let slice = |n| MigDevice {
+        index: n,
+        uuid: Some(format!("MIG-{index}{n}")),
+        gpu_instance: n + 1,
+        compute_instance: 0,
+        profile: None,
+        nodes: vec![node(&format!("nvidia-caps/nvidia-cap{n}0"), 240, n + 10)],
+        access_files: Vec::new(),
+    };
     Gpu {
-        index,
-        minor: index,
-        uuid: Some(format!("GPU-{index}")),
-        name: None,
         brand: Some("Tesla".into()),
         compute_capability: Some((9, 0)),
         pci: format!("0000:3{index}:00.0").parse().unwrap(),
-        node: node(&format!("nvidia{index}"), 195, index),
-        drm: Vec::new(),
-        drm_links: Vec::new(),
         mig_enabled: slices > 0,
-        mig: (0..slices)
-            .map(|n| MigDevice {
-                index: n,
-                uuid: Some(format!("MIG-{index}{n}")),
-                gpu_instance: n + 1,
-                compute_instance: 0,
-                profile: None,
-                nodes: vec![node(&format!("nvidia-caps/nvidia-cap{n}0"), 240, n + 10)],
-                access_files: Vec::new(),
-            })
-            .collect(),
+        mig: (0..slices).map(slice).collect(),
+        ..parts::gpu(index)
     }
 }
 
@@ -116,18 +100,7 @@ impl Place {
     }
 
     pub(crate) fn program(&self, name: &str, text: &str) {
-        // By another process: a fork of a test beside this one would keep a descriptor that
-        // we write by, and then the program is busy (ETXTBSY).
-        let made = Command::new("sh")
-            .args([
-                "-c",
-                "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"",
-                "sh",
-                text,
-            ])
-            .arg(self.path(name))
-            .status();
-        assert!(made.unwrap().success());
+        parts::program(&self.path(name), text);
     }
 
     /// Writes config.toml with these keys at its top.
@@ -248,10 +221,6 @@ impl Place {
     }
 }
 
-pub(crate) fn text(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
-}
-
 /// The smallest 64-bit shared object that has a SONAME, and where given the note that a
 /// `libcuda` for forward compatibility has.
 pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
@@ -300,10 +269,5 @@ pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
 }
 
 pub(crate) fn can_run() -> bool {
-    let runc = Command::new("runc").arg("--version").output();
-    let can = nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && runc.is_ok();
-    if !can {
-        println!("skip: needs root, runc and busybox-static");
-    }
-    can
+    parts::can_run(&["runc"])
 }

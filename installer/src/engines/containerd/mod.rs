@@ -39,7 +39,7 @@ pub struct Containerd {
 }
 
 /// Where a containerd has its configuration, and what makes it read it.
-pub trait Layout: Send {
+pub trait Layout: Send + Sync {
     /// See [`Engine::changes`].
     fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
 
@@ -133,13 +133,8 @@ fn is_toml(path: &Path) -> bool {
 
 /// The program is there, but as part of a distribution of Kubernetes that is looked at by itself.
 fn is_anothers(host: &Host) -> bool {
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
-        .iter()
-        .find_map(|dir| {
-            host.root()
-                .canonicalize(Path::new(dir).join("containerd"))
-                .ok()
-        })
+    host.program("containerd")
+        .and_then(|path| host.root().canonicalize(path).ok())
         .is_some_and(|real| {
             ["/var/lib/rancher", "/var/lib/k0s", "/snap"]
                 .iter()

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use gpu_host::init;
 use gpu_inject::policy::Policy;
 
-use super::unit::Unit;
+use super::unit::{self, Unit};
 use super::{Activation, Engine, Facts, Mode, Standing, Wanted, hooks_d, selinux, spec_read};
 use crate::change::Change;
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::{Manager, Service};
 use config::Merged;
-use runtime::{POLICY, program};
+use runtime::POLICY;
 
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
@@ -180,15 +180,7 @@ fn installed_version(host: &Host) -> Option<String> {
 
 /// Packages of before 1.18 call it `cri-o`; later ones have that name as an alias.
 fn service_name(host: &Host) -> String {
-    let dirs = [
-        "/etc/systemd/system",
-        "/usr/lib/systemd/system",
-        "/lib/systemd/system",
-    ];
-    let has = |name: &str| {
-        dirs.iter()
-            .any(|d| host.root().exists(Path::new(d).join(name)))
-    };
+    let has = |name| unit::is_there(host, name);
     let old = has("cri-o.service") && !has("crio.service");
     if old { "cri-o.service" } else { "crio.service" }.into()
 }
@@ -232,7 +224,7 @@ impl Engine for Crio {
         }
         let base = self.base(host, &merged, &Wanted::default());
         let policy = Policy::load(host.root()).unwrap_or_default();
-        let mut found = policy.runtimes.iter().filter_map(|r| program(host, r));
+        let mut found = policy.runtimes.iter().filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {

@@ -12,19 +12,10 @@ use crate::change::{Change, FileKind};
 use crate::edit::toml;
 use crate::engines::{Existing, Wanted};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{self, Host};
 
 /// What the shim goes by.
 pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
-/// Where the shim finds a runtime by its name alone.
-const PROGRAMS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
 /// crun is the default runtime (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
 
@@ -66,7 +57,7 @@ impl Crio {
         Base {
             name: name.to_owned(),
             settings,
-            program: program(host, path.filter(|p| !p.is_empty()).unwrap_or(name)),
+            program: host.program(path.filter(|p| !p.is_empty()).unwrap_or(name)),
         }
     }
 
@@ -162,7 +153,7 @@ fn values(base: Base, wanted: &Wanted) -> Vec<(Vec<String>, Value)> {
     // A runtime of no table is CRI-O's built-in; what that has and an empty table has not is
     // a PATH for the monitor (CRI-O pkg/config, `defaultRuntimeHandler`).
     let settings = base.settings.unwrap_or_else(|| {
-        let path = format!("PATH={}", PROGRAMS.join(":"));
+        let path = format!("PATH={}", host::PATH.join(":"));
         vec![("monitor_env".into(), [path].into_iter().collect())]
     });
     let mut values = vec![(at("runtime_path"), path.into())];
@@ -195,11 +186,7 @@ pub(super) fn low_level(host: &Host, base: &Base) -> Result<Option<Change>, Erro
     let Some(program) = &base.program else {
         return Ok(None);
     };
-    if policy
-        .runtimes
-        .iter()
-        .any(|r| self::program(host, r).is_some())
-    {
+    if policy.runtimes.iter().any(|r| host.has_program(r)) {
         return Ok(None);
     }
     let path = PathBuf::from(POLICY);
@@ -238,11 +225,4 @@ fn edited(
         fix: "mend the file, then run this again. Nothing was changed.".into(),
     })?;
     Ok(format!("{head}{made}"))
-}
-
-/// Where a program is, by name or by path.
-pub(super) fn program(host: &Host, name: &str) -> Option<PathBuf> {
-    // `join` with an absolute name is that name.
-    let mut places = PROGRAMS.iter().map(|dir| Path::new(dir).join(name));
-    places.find(|p| host.root().exists(p))
 }

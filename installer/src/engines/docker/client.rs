@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::daemon_json::DaemonJson;
 use crate::engines::unit::Unit;
-use crate::host::Host;
+use crate::error::Error;
+use crate::host::{Host, Output};
 
 /// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
 pub const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -34,6 +35,10 @@ pub struct Info {
     pub live_restore: bool,
     /// It applies CDI specs.
     pub has_cdi: bool,
+    /// How many containers it has; `None` where it does not say.
+    pub containers: Option<u64>,
+    /// How many of them run.
+    pub running: Option<u64>,
 }
 
 impl Client {
@@ -44,6 +49,15 @@ impl Client {
         Self {
             program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
             host: listens,
+        }
+    }
+
+    /// One by another program, a stand-in.
+    #[cfg(test)]
+    pub fn by(program: &Path) -> Self {
+        Self {
+            program: program.display().to_string(),
+            host: SOCKET.into(),
         }
     }
 
@@ -58,15 +72,26 @@ impl Client {
         self.run(host, args, LIMIT).ok()
     }
 
+    /// What it says of those of several things that are still there: of one that has gone it says
+    /// so and fails, after all the others.
+    pub fn ask_of_each(&self, host: &Host, args: &[&str]) -> String {
+        let out = self.output(host, args, LIMIT);
+        out.map(|out| out.stdout).unwrap_or_default()
+    }
+
     /// Runs it; the error is its last line.
     pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
-        let argv = self.argv(&[args]);
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-        match host.run(&argv, limit) {
+        match self.output(host, args, limit) {
             Ok(out) if out.ok() => Ok(out.stdout),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    fn output(&self, host: &Host, args: &[&str], limit: Duration) -> Result<Output, Error> {
+        let argv = self.argv(&[args]);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        host.run(&argv, limit)
     }
 
     /// dockerd loses containerd while that restarts, and until it has found it again no container
@@ -110,6 +135,8 @@ fn info(said: &str) -> Result<Info, String> {
         live_restore: all["LiveRestoreEnabled"] == true,
         // Listed where CDI is on (moby 25.0).
         has_cdi: all["CDISpecDirs"].as_array().is_some_and(|d| !d.is_empty()),
+        containers: all["Containers"].as_u64(),
+        running: all["ContainersRunning"].as_u64(),
     })
 }
 
@@ -179,10 +206,11 @@ mod tests {
 
     #[test]
     fn what_docker_info_says() {
-        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"]}"#;
+        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
         let found = info(said).unwrap();
         assert_eq!(found.runtimes["nvidia"], "/x");
         assert!(found.live_restore && found.has_cdi && found.default_runtime == "runc");
+        assert_eq!((found.containers, found.running), (Some(3), Some(0)));
         let none =
             r#"{"ID":"","Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]}"#;
         assert_eq!(

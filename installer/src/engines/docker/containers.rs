@@ -32,7 +32,7 @@ pub fn users(host: &Host, client: &Client) -> Vec<String> {
     // Not all in one command line: its length has a limit.
     for some in ids.chunks(200) {
         let args = [&["inspect", "--format", format], some].concat();
-        let said = client.ask(host, &args).unwrap_or_default();
+        let said = client.ask_of_each(host, &args);
         users.extend(said.lines().filter_map(user));
     }
     users
@@ -85,6 +85,9 @@ pub fn effect(running: &[String], live_restore: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -101,6 +104,28 @@ mod tests {
         assert!(user(cdi).is_some());
         assert_eq!(user(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
         assert_eq!(user("garbage"), None);
+    }
+
+    /// Containers come and go while they are asked for; the others need us all the same.
+    #[test]
+    fn one_that_has_gone_meanwhile_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let docker = dir.path().join("docker");
+        let script = "case $3 in\n\
+             ps) echo gone; echo here ;;\n\
+             inspect) printf '/web\\tnvidia\\tnull\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
+             esac\n";
+        // By another process: a fork of a test beside this one would keep a descriptor that we
+        // write by, and then the program is busy (ETXTBSY).
+        let made = Command::new("sh")
+            .args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh"])
+            .arg(format!("#!/bin/sh\n{script}"))
+            .arg(&docker)
+            .status();
+        assert!(made.unwrap().success());
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let users = users(&host, &Client::by(&docker));
+        assert_eq!(users, ["web (--runtime nvidia)"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::daemon_json::DaemonJson;
 use crate::engines::{Existing, Wanted};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{self, Host};
 
 /// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
 /// (gpu-operator, assets/state-container-toolkit).
@@ -18,16 +18,6 @@ const VENDOR: [&str; 3] = [
     "nvidia-container-runtime.cdi",
     "nvidia-container-runtime.legacy",
 ];
-/// Where a program without a directory is looked for, and where the vendor's is.
-const DIRS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
-
 /// Whose a runtime entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -70,7 +60,7 @@ impl Owner {
 fn is_vendors(path: &str) -> bool {
     let name = Path::new(path).file_name().unwrap_or_default();
     let dir = Path::new(path).parent().unwrap_or(Path::new(""));
-    let usual = dir.as_os_str().is_empty() || DIRS.iter().any(|d| dir == Path::new(d));
+    let usual = dir.as_os_str().is_empty() || host::PATH.iter().any(|d| dir == Path::new(d));
     usual && VENDOR.iter().any(|v| name == *v)
 }
 

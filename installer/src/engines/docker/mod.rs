@@ -12,6 +12,7 @@ mod reload;
 mod rootless;
 mod snap;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -116,8 +117,13 @@ impl Docker {
         let listens = client::listens(&unit, file.as_ref(), &otherwise);
         let client = Client::new(host, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
-        let version = installed_version(host, program);
-        let info = host.is_live().then(|| client.info(host).ok()).flatten();
+        // Side by side: neither needs the other's answer, and dockerd takes its time for both.
+        let (version, info) = std::thread::scope(|scope| {
+            let version = scope.spawn(|| installed_version(host, program));
+            let info = host.is_live().then(|| client.info(host).ok()).flatten();
+            let version = version.join();
+            (version.unwrap_or_else(|e| resume_unwind(e)), info)
+        });
         let notes = file
             .map(|f| existing::dangling(host, &f))
             .unwrap_or_default();
@@ -287,7 +293,11 @@ impl Engine for Docker {
                 ..restart
             };
         };
-        let running = containers::running(host, &self.client).unwrap_or_default();
+        // Not asked for the names of none.
+        let running = match info.running {
+            Some(0) => Vec::new(),
+            _ => containers::running(host, &self.client).unwrap_or_default(),
+        };
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
@@ -311,6 +321,9 @@ impl Engine for Docker {
     }
 
     fn users(&self, host: &Host) -> Vec<String> {
+        if self.info.as_ref().is_some_and(|i| i.containers == Some(0)) {
+            return Vec::new();
+        }
         containers::users(host, &self.client)
     }
 

@@ -17,6 +17,7 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
+use super::unit;
 use super::{Engine, Facts, Standing, Wanted};
 use crate::change::Change;
 use crate::error::Error;
@@ -140,19 +141,7 @@ fn standing(kind: &Kind, rendered: bool) -> Standing {
 
 /// The unit that is there, or the service of `OpenRC` that the install script makes.
 fn service(host: &Host, kind: &Kind) -> Option<Service> {
-    let dirs = [
-        "/etc/systemd/system",
-        "/run/systemd/system",
-        "/usr/local/lib/systemd/system",
-        "/usr/lib/systemd/system",
-        "/lib/systemd/system",
-    ];
-    let has_unit = |name: &&&str| {
-        dirs.iter().any(|dir| {
-            host.root()
-                .exists(Path::new(dir).join(format!("{name}.service")))
-        })
-    };
+    let has_unit = |name: &&&str| unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
         return Some(Service::systemd(format!("{unit}.service")));
     }

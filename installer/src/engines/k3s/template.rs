@@ -13,7 +13,7 @@ use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
 use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{self, Host};
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
@@ -172,18 +172,9 @@ fn there_anyway(host: &Host, view: &View, name: &str) -> Option<String> {
     if name != "nvidia" {
         return None;
     }
-    [
-        "/usr/local/nvidia/toolkit",
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ]
-    .iter()
-    .map(|dir| format!("{dir}/nvidia-container-runtime"))
-    .find(|path| host.root().exists(path))
+    let dirs = ["/usr/local/nvidia/toolkit"].into_iter().chain(host::PATH);
+    dirs.map(|dir| format!("{dir}/nvidia-container-runtime"))
+        .find(|path| host.root().exists(path))
 }
 
 /// Takes a runtime out of what was read.

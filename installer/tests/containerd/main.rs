@@ -8,136 +8,26 @@
 //! `GPUSETUP_GOLDEN=write` writes `after` anew; look at the difference.
 #![allow(clippy::unwrap_used)]
 
+mod cases;
+mod daemons;
+#[path = "../fixture/mod.rs"]
 mod fixture;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use fixture::{Tree, walk};
+use cases::{bare, changed, files, install, package, said};
+use fixture::Tree;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/containerd");
 const OURS: &str = "/usr/bin/gpu-container-runtime";
-
-struct Case {
-    name: String,
-    dir: PathBuf,
-    tree: Tree,
-    args: Vec<String>,
-    version: Option<String>,
-}
-
-fn cases() -> Vec<Case> {
-    let mut names: Vec<_> = fs::read_dir(GOLDEN)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names.iter().map(|name| case(name)).collect()
-}
-
-fn case(name: &str) -> Case {
-    let dir = Path::new(GOLDEN).join(name);
-    let tree = bare();
-    let mut case = Case {
-        name: name.to_owned(),
-        args: Vec::new(),
-        version: None,
-        tree,
-        dir,
-    };
-    for (path, text) in files(&case.dir.join("before")) {
-        case.tree.write(&path, &text);
-    }
-    let host = fs::read_to_string(case.dir.join("host")).unwrap();
-    for line in host.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["containerd", version] => {
-                package(&case.tree, version);
-                case.version = Some(version.to_owned());
-            }
-            ["has", path] => case.tree.write(path.trim_start_matches('/'), ""),
-            ["link", path, target] => {
-                symlink(target, case.tree.path(path.trim_start_matches('/'))).unwrap();
-            }
-            ["args", ..] => case.args = words[1..].iter().map(|w| (*w).to_owned()).collect(),
-            _ => panic!("{name}/host: {line}"),
-        }
-    }
-    case
-}
-
-/// A tree with neither Docker nor containerd.
-fn bare() -> Tree {
-    let tree = Tree::new("1", "1");
-    for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
-        fs::remove_file(tree.path(path)).unwrap();
-    }
-    for path in ["etc/docker", "etc/containerd", "var/lib/dpkg"] {
-        fs::remove_dir_all(tree.path(path)).unwrap();
-    }
-    tree
-}
-
-fn package(tree: &Tree, version: &str) {
-    tree.write("usr/bin/containerd", "");
-    let status =
-        format!("Package: containerd\nStatus: install ok installed\nVersion: {version}\n\n");
-    tree.write("var/lib/dpkg/status", &status);
-}
-
-fn files(dir: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    if dir.exists() {
-        walk(dir, &mut found);
-    }
-    let relative = |path: &Path| path.strip_prefix(dir).unwrap().display().to_string();
-    found
-        .iter()
-        .filter(|(path, _)| path.is_file())
-        .map(|(path, (_, text))| (relative(path), text.clone()))
-        .collect()
-}
-
-/// Files that differ between two states of a tree, but for gpusetup's own.
-fn changed(tree: &Tree, before: &BTreeMap<PathBuf, (u32, String)>) -> BTreeMap<String, String> {
-    let root = tree.path("");
-    let own = tree.path("var/lib/gpusetup");
-    tree.state()
-        .into_iter()
-        .filter(|(path, state)| {
-            path.is_file() && !path.starts_with(&own) && before.get(path) != Some(state)
-        })
-        .map(|(path, (_, text))| {
-            let path = path.strip_prefix(&root).unwrap().display().to_string();
-            (path, text)
-        })
-        .collect()
-}
-
-fn install(case: &Case) -> Output {
-    let args: Vec<&str> = ["install", "--yes", "--json"]
-        .into_iter()
-        .chain(case.args.iter().map(String::as_str))
-        .collect();
-    case.tree.run(&args)
-}
-
-fn said(out: &Output) -> Value {
-    serde_json::from_slice(&out.stdout)
-        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
-}
 
 #[test]
 fn every_case_is_set_up_as_it_should_be_and_comes_back() {
     let write = std::env::var("GPUSETUP_GOLDEN").is_ok_and(|v| v == "write");
     let mut wrong = Vec::new();
-    for case in cases() {
+    for case in cases::all() {
         let before = case.tree.state();
         let out = install(&case);
         assert_eq!(out.status.code(), Some(0), "{}: {}", case.name, said(&out));
@@ -483,181 +373,17 @@ fn a_strictly_confined_microk8s_is_left_alone() {
     assert_eq!(facts(&tree, "microk8s")["standing"]["is"], "not-ours");
 }
 
-/// Every case that is a plain containerd's, read by a real one: `containerd` here, and those that
-/// `GPUSETUP_CONTAINERDS` names, with a colon between two.
+/// `k0s install` writes into /etc; who packages it does not.
 #[test]
-fn real_daemons_make_of_it_what_they_should() {
-    let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
-    let programs = std::iter::once("containerd").chain(named.split(':').filter(|p| !p.is_empty()));
-    let mut read = 0;
-    for program in programs {
-        let Some(daemon) = version_of(program) else {
-            println!("skipped: {program} is not here");
-            continue;
-        };
-        for case in cases() {
-            let wanted = case.version.as_deref().map(numbers);
-            // A file for 1.6 is one for 1.7 too; 2.0 to 2.2 read the same, and 2.3 for itself.
-            let kind = |(major, minor): (u32, u32)| (major, major == 2 && minor >= 3);
-            if wanted.is_some_and(|w| kind(w) == kind(daemon)) {
-                read += usize::from(reads(program, daemon, &case));
-            }
-        }
+fn a_unit_counts_wherever_systemd_reads_units() {
+    for dir in ["etc", "run", "usr/local/lib", "usr/lib", "lib"] {
+        let tree = bare();
+        tree.write("usr/local/bin/k0s", "");
+        tree.write("etc/k0s/containerd.toml", "version = 3\n");
+        let unit = format!("{dir}/systemd/system/k0sworker.service");
+        tree.write(&unit, "[Service]\nExecStart=/usr/local/bin/k0s worker\n");
+        let said = said(&tree.run(&["plan", "--json"]));
+        let services = said["restart_required"].to_string();
+        assert_eq!(services, "[\"k0sworker.service\"]", "{unit}");
     }
-    println!("{read} cases read by real daemons");
-}
-
-/// What distributions of Kubernetes have their containerd read, read by one of 2.x.
-#[test]
-fn real_daemons_take_in_what_distributions_import() {
-    let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
-    let is_2 = |program: &&str| version_of(program).is_some_and(|v| v >= (2, 0));
-    let Some(program) = named.split(':').find(is_2) else {
-        println!("skipped: GPUSETUP_CONTAINERDS names no containerd 2.x");
-        return;
-    };
-    let rke2 = RENDERED.replace("k3s", "rke2");
-    let elsewhere = "data/k3s/agent/etc/containerd/config.toml";
-    let k0s = "etc/k0s/containerd.toml";
-    for (name, config, cgroup) in [
-        ("k3s-drop-in", RENDERED, true),
-        ("k3s-adopt-in-a-drop-in", RENDERED, true),
-        ("k3s-template-v3", RENDERED, true),
-        ("k3s-agent-with-data-elsewhere", elsewhere, true),
-        ("rke2-agent", &rke2, true),
-        ("k0s-1.36", k0s, false),
-        ("k0s-of-the-users", k0s, true),
-    ] {
-        let case = case(name);
-        assert_eq!(install(&case).status.code(), Some(0), "{name}");
-        let template = RENDERED.replace("config.toml", "config-v3.toml.tmpl");
-        if let Some(template) = case.tree.read_if_there(&template) {
-            let rendered = case.tree.read(RENDERED);
-            let made = template.replace("{{ template \"base\" . }}", &rendered);
-            case.tree.write(RENDERED, &made);
-        }
-        let found = runtimes(&dump(program, &case.tree, config));
-        let options = &found["nvidia"]["options"];
-        assert_eq!(
-            options["BinaryName"].as_str(),
-            Some(OURS),
-            "{name}: {found}"
-        );
-        let said = options.get("SystemdCgroup").and_then(toml::Value::as_bool);
-        assert_eq!(said.unwrap_or_default(), cgroup, "{name}");
-        assert!(found.contains_key("runc"), "{name}");
-    }
-}
-
-fn numbers(version: &str) -> (u32, u32) {
-    let mut parts = version
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
-}
-
-fn version_of(program: &str) -> Option<(u32, u32)> {
-    let out = Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8(out.stdout).ok()?;
-    let version = text.split_whitespace().nth(2)?;
-    Some(numbers(version.trim_start_matches('v')))
-}
-
-/// What a daemon makes of the files in a tree: its own dump, as a table.
-fn dump(program: &str, tree: &Tree, config: &str) -> toml::Table {
-    // The paths within files are the tree's.
-    let root = tree.path("").display().to_string();
-    let root = root.trim_end_matches('/');
-    for (path, text) in files(&tree.path("")) {
-        if text.contains("imports = ") {
-            tree.write(&path, &text.replace("[\"/", &format!("[\"{root}/")));
-        }
-    }
-    let out = Command::new(program)
-        .arg("--config")
-        .arg(tree.path(config))
-        .args(["config", "dump"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program}: {said}");
-    String::from_utf8(out.stdout).unwrap().parse().unwrap()
-}
-
-fn runtimes(dump: &toml::Table) -> toml::Table {
-    let cri = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"];
-    let plugins = &dump["plugins"];
-    let runtimes = |name: &&str| {
-        plugins
-            .get(name)?
-            .get("containerd")?
-            .get("runtimes")?
-            .as_table()
-    };
-    cri.iter().find_map(runtimes).cloned().unwrap_or_default()
-}
-
-fn reads(program: &str, daemon: (u32, u32), case: &Case) -> bool {
-    assert_eq!(install(case).status.code(), Some(0), "{}", case.name);
-    let after = case.tree.read_if_there(ROOT);
-    let what = || format!("{} read by {daemon:?}", case.name);
-    // Of a plugin that is off a daemon tells nothing.
-    let is_on = |text: &String| !text.contains("disabled_plugins = [\"");
-    let Some(after) = after.filter(is_on) else {
-        return false;
-    };
-    let is_left = case.args.contains(&"leave".to_owned());
-    let found = runtimes(&dump(program, &case.tree, ROOT));
-    let nvidia = found
-        .get("nvidia")
-        .unwrap_or_else(|| panic!("{}: {found}\n{after}", what()));
-    assert_eq!(
-        nvidia["runtime_type"].as_str(),
-        Some("io.containerd.runc.v2"),
-        "{}",
-        what()
-    );
-    let options = nvidia["options"].as_table().unwrap();
-    if !is_left {
-        assert_eq!(
-            options["BinaryName"].as_str(),
-            Some(OURS),
-            "{}: {after}",
-            what()
-        );
-    }
-    // The usual runtime is still there, and ours is like it in all but its program.
-    let usual = if case.name.contains("default-runtime") {
-        "crun"
-    } else {
-        "runc"
-    };
-    let usual = found
-        .get(usual)
-        .unwrap_or_else(|| panic!("{}: {found}", what()));
-    let cgroup = |table: &toml::Table| {
-        table
-            .get("SystemdCgroup")
-            .and_then(toml::Value::as_bool)
-            .unwrap_or_default()
-    };
-    let of_usual = usual
-        .get("options")
-        .and_then(toml::Value::as_table)
-        .cloned();
-    assert_eq!(
-        cgroup(options),
-        of_usual.as_ref().is_some_and(cgroup),
-        "{}",
-        what()
-    );
-    for key in [
-        "base_runtime_spec",
-        "privileged_without_host_devices",
-        "pod_annotations",
-        "cni_conf_dir",
-    ] {
-        assert_eq!(nvidia.get(key), usual.get(key), "{}: {key}", what());
-    }
-    true
 }

@@ -1,0 +1,38 @@
+//! Times as texts: RFC 3339, in UTC, so that they sort and need no time zone.
+
+use std::time::{Duration, SystemTime};
+
+use humantime::{Rfc3339Timestamp, format_rfc3339_seconds};
+
+/// From here on the form has no year: 10000-01-01T00:00:00Z.
+const END: Duration = Duration::from_secs(253_402_300_800);
+
+/// A time to the second; `None` before 1970 and after 9999, which a file's time can be and the
+/// form cannot say.
+pub fn text(at: SystemTime) -> Option<String> {
+    said(at, format_rfc3339_seconds).map(|text| text.to_string())
+}
+
+/// The same in another precision of that form, to be written.
+pub fn said(
+    at: SystemTime,
+    form: impl FnOnce(SystemTime) -> Rfc3339Timestamp,
+) -> Option<Rfc3339Timestamp> {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since < END).then(|| form(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_year_has_no_text() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(text(at(0)).as_deref(), Some("1970-01-01T00:00:00Z"));
+        let last = Some("9999-12-31T23:59:59Z");
+        assert_eq!(text(at(END.as_secs() - 1)).as_deref(), last);
+        assert_eq!(text(at(END.as_secs())), None);
+        assert_eq!(text(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), None);
+    }
+}
