@@ -1,0 +1,134 @@
+//! The manual pages: what clap makes of the command line, and for the program itself the sections
+//! that a reader of manual pages looks for.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use crate::cli::{Cli, ENVIRONMENT, EXIT_CODES};
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "/var/lib/gpusetup/receipt.json",
+        "what was changed here, and all that undo needs; gpusetup-receipt(5)",
+    ),
+    ("/var/run/cdi/nvidia.yaml", "the CDI spec, made at boot"),
+    (
+        "/etc/nvidia-container-runtime/config.toml",
+        "which containers may ask for GPUs, and how; gpu-container-config(5)",
+    ),
+];
+
+const SEE_ALSO: &str = "gpu-container-runtime(1), gpu-container-hook(1), gpu-container-cli(1), \
+                        gpu-container-config(5), gpusetup-receipt(5), gpu-container-refresh(8)";
+
+/// The page of the program.
+pub fn page() -> io::Result<Vec<u8>> {
+    let command = Cli::command().after_help(None::<&str>);
+    let page = Man::new(command).manual("gpusetup");
+    let mut out = Vec::new();
+    page.render_title(&mut out)?;
+    page.render_name_section(&mut out)?;
+    page.render_synopsis_section(&mut out)?;
+    section("DESCRIPTION", |roff| {
+        roff.text([roman(
+            "Looks at the host, shows what it would change, edits the engines' configuration, restarts what \
+             needs it, runs a container in each engine, and undoes all of it. Without a command it tells what is \
+             here and what to do next. Begin with: gpusetup plan",
+        )]);
+    })
+    .to_writer(&mut out)?;
+    page.render_options_section(&mut out)?;
+    page.render_subcommands_section(&mut out)?;
+    for (name, rows) in [
+        ("EXIT STATUS", EXIT_CODES),
+        ("ENVIRONMENT", ENVIRONMENT),
+        ("FILES", FILES),
+    ] {
+        section(name, |roff| {
+            for (term, says) in rows {
+                roff.control("TP", []);
+                roff.text([bold(*term)]);
+                roff.text([roman(says.replace('\n', " "))]);
+            }
+        })
+        .to_writer(&mut out)?;
+    }
+    section("SEE ALSO", |roff| {
+        roff.text([roman(SEE_ALSO)]);
+    })
+    .to_writer(&mut out)?;
+    Ok(out)
+}
+
+/// A page for each command into a directory.
+pub fn pages(dir: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), dir)?;
+    fs::write(dir.join("gpusetup.1"), page()?)
+}
+
+fn section(name: &str, fill: impl FnOnce(&mut Roff)) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", [name]);
+    fill(&mut roff);
+    roff
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_usual_sections_and_every_command() {
+        let page = String::from_utf8(page().unwrap()).unwrap();
+        let sections: Vec<&str> = page
+            .lines()
+            .filter_map(|l| l.strip_prefix(".SH "))
+            .map(|name| name.trim_matches('"'))
+            .collect();
+        assert_eq!(
+            sections,
+            [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "SUBCOMMANDS",
+                "EXIT STATUS",
+                "ENVIRONMENT",
+                "FILES",
+                "SEE ALSO"
+            ]
+        );
+        for command in Cli::command().get_subcommands() {
+            let name = format!("gpusetup\\-{}", command.get_name());
+            assert!(page.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn help_is_plain_text_in_lines_of_a_terminal() {
+        fn look(command: &mut clap::Command, wrong: &mut Vec<String>) {
+            let help = command
+                .clone()
+                .term_width(80)
+                .render_long_help()
+                .to_string();
+            let lines = help
+                .lines()
+                .filter(|l| l.contains('`') || l.chars().count() > 80);
+            wrong.extend(lines.map(|l| format!("{}: {l}", command.get_name())));
+            for one in command.get_subcommands_mut() {
+                look(one, wrong);
+            }
+        }
+        let mut wrong = Vec::new();
+        look(&mut Cli::command(), &mut wrong);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
