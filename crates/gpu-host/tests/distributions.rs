@@ -143,9 +143,9 @@ for; what to type is in [Install](install.md).
 It works where systemd runs the system and /etc can be written, also on a distribution that is not in this table, then
 with a warning. On the others it refuses, says why, and what to write instead: [below](#not-acted-on).
 
-Shown by **scenarios**: set up, used and undone on the real system by the tests;
-**config**, its own config files edited and checked by its own engines; **rules**, from documents and
-from os-release files of real systems alone, so nobody has seen a container get a GPU there yet.
+How far each was shown: **scenarios**, set up, used and undone on the real system by the tests, with a fake driver;
+**config**, its own config files edited and checked by its own engines; **rules**, from documents and from os-release
+files of real systems alone, so nobody has seen a container get a GPU there yet.
 
 | distribution | gpusetup | shown by | packages | services | /usr | recognised from |
 |---|---|---|---|---|---|---|
