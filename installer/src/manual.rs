@@ -111,6 +111,72 @@ mod tests {
         }
     }
 
+    /// Command lines of ours: lines of a page's blocks, pieces of code in its sentences.
+    fn typed(page: &str) -> Vec<Vec<String>> {
+        let mut in_block = false;
+        let mut found = Vec::new();
+        for line in page.replace("\\\n", " ").lines() {
+            let line = line.trim();
+            in_block ^= line.starts_with("```");
+            let pieces: Vec<&str> = if in_block {
+                vec![line]
+            } else {
+                line.split('`').skip(1).step_by(2).collect()
+            };
+            let commands = pieces.iter().map(|c| c.trim_start_matches("sudo "));
+            let ours = commands.filter(|c| c.starts_with("gpusetup ") && !c.contains('…'));
+            found.extend(ours.map(|c| {
+                let words = c.split_whitespace().map(str::to_owned);
+                let goes_on = |w: &String| !["|", ">", "#", "&&", ";"].contains(&w.as_str());
+                words.take_while(goes_on).collect()
+            }));
+        }
+        found
+    }
+
+    #[test]
+    fn what_the_pages_have_one_type_is_taken() {
+        use clap::Parser;
+        use clap::error::ErrorKind;
+
+        let refused = |words: &[String]| {
+            let error = Cli::try_parse_from(words).err()?.kind();
+            [
+                ErrorKind::UnknownArgument,
+                ErrorKind::InvalidSubcommand,
+                ErrorKind::InvalidValue,
+            ]
+            .contains(&error)
+            .then_some(error)
+        };
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let docs = fs::read_dir(top.join("docs")).unwrap();
+        let mut pages: Vec<_> = docs.map(|e| e.unwrap().path()).collect();
+        pages.push(top.join("README.md"));
+        pages.push(top.join("packaging/README.md"));
+        let mut seen = 0;
+        for page in pages
+            .iter()
+            .filter(|p| p.extension().is_some_and(|e| e == "md"))
+        {
+            for words in typed(&fs::read_to_string(page).unwrap()) {
+                seen += 1;
+                assert_eq!(refused(&words), None, "{}: {words:?}", page.display());
+            }
+        }
+        assert!(seen > 100, "only {seen} were seen");
+        for wrong in [
+            "gpusetup instal",
+            "gpusetup plan --no-such",
+            "gpusetup plan --mode no",
+        ] {
+            assert!(
+                refused(&typed(&format!("`{wrong}`"))[0]).is_some(),
+                "{wrong}"
+            );
+        }
+    }
+
     #[test]
     fn help_is_plain_text_in_lines_of_a_terminal() {
         fn look(command: &mut clap::Command, wrong: &mut Vec<String>) {

@@ -30,14 +30,14 @@ the text is shown again. Exit code: 0 explained, 1 unknown.
 
 ## An engine does not start, or an install failed
 
-`gpusetup install` puts all back by itself where an engine does not come back, and says so: exit code 1. Where it could not
-(3), it lists what is left to do. Where the machine went down meanwhile:
+`gpusetup install` puts all back by itself where an engine does not come back, and says so: exit code 1. Where it could
+not, exit code 3, it lists what is left to do. Later, or after a power cut, one after the other until the engine runs:
 
 <!-- not run: nothing has failed where these are run; testenv/scenarios/failed-restart and killed have it -->
 ```sh
-sudo gpusetup recover                                # ends the run that died, and puts back what it did
-sudo gpusetup undo                                   # takes out of every engine what is ours
+sudo gpusetup recover          # ends a run that died, and puts back what it did
 journalctl -u docker -n 20 | gpusetup doctor --explain
+sudo gpusetup undo             # takes out of every engine what is ours
 ```
 
 By hand, with no gpusetup at all, for Docker: take the runtime `nvidia` and, if you had not set it, `features.cdi` out of
