@@ -67,8 +67,30 @@ pub fn page() -> io::Result<Vec<u8>> {
 
 /// A page for each command into a directory.
 pub fn pages(dir: &Path) -> io::Result<()> {
-    clap_mangen::generate_to(Cli::command(), dir)?;
+    let mut program = Cli::command();
+    program.build();
+    for command in program.get_subcommands() {
+        page_of(command, dir)?;
+    }
     fs::write(dir.join("gpusetup.1"), page()?)
+}
+
+/// The page of a command, and those of its own commands.
+fn page_of(command: &clap::Command, dir: &Path) -> io::Result<()> {
+    let version = concat!("gpusetup ", env!("CARGO_PKG_VERSION"));
+    let page = Man::new(command.clone()).manual("gpusetup").source(version);
+    let mut out = Vec::new();
+    page.render(&mut out)?;
+    section("SEE ALSO", |roff| {
+        roff.text([roman(
+            "gpusetup(1), which has the exit codes and the environment",
+        )]);
+    })
+    .to_writer(&mut out)?;
+    fs::write(dir.join(page.get_filename()), out)?;
+    command
+        .get_subcommands()
+        .try_for_each(|one| page_of(one, dir))
 }
 
 fn section(name: &str, fill: impl FnOnce(&mut Roff)) -> Roff {
@@ -109,6 +131,20 @@ mod tests {
             let name = format!("gpusetup\\-{}", command.get_name());
             assert!(page.contains(&name), "{name}");
         }
+    }
+
+    #[test]
+    fn every_command_has_a_page_that_leads_to_the_programs() {
+        fn count(command: &clap::Command) -> usize {
+            1 + command.get_subcommands().map(count).sum::<usize>()
+        }
+        let dir = tempfile::tempdir().unwrap();
+        pages(dir.path()).unwrap();
+        let pages: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(pages.len(), count(&Cli::command()));
+        let generate = fs::read_to_string(dir.path().join("gpusetup-cdi-generate.1")).unwrap();
+        assert!(generate.contains("gpusetup cdi generate"), "{generate}");
+        assert!(generate.contains("gpusetup(1)"));
     }
 
     /// Command lines of ours: lines of a page's blocks, pieces of code in its sentences.
