@@ -6,20 +6,59 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::engines::{Existing, Mode};
 
-const AFTER: &str = "\
-Exit codes: 0 done or nothing to do, 1 failed and put back, 2 changes to make (plan) or problems (doctor),
-3 failed and not put back whole, 4 bad usage, 5 another run holds the lock, 6 host not supported, 130 interrupted
-and put back.
+/// Exit codes, a line each.
+pub const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "done, or nothing to do"),
+    ("1", "failed, and everything was put back"),
+    (
+        "2",
+        "changes to make (plan, --dry-run), or problems (doctor, cdi check)",
+    ),
+    (
+        "3",
+        "failed, and not put back whole; the list says what is left",
+    ),
+    ("4", "bad usage"),
+    ("5", "another run holds the lock"),
+    ("6", "host not supported, or no driver is loaded"),
+    ("130", "interrupted, and everything was put back"),
+];
 
-Environment: GPUSETUP_LOG says what is logged and where to: a level (off, error, warn, info, debug) and places
-(journal, stderr, file=/PATH), with commas. Without it a command that changes this host tells the journal each
-of its decisions: journalctl -t gpusetup. A file of --log-file gets everything, with times. NO_COLOR, TERM=dumb
-and --plain leave colour out, the latter two also whatever is drawn over; without UTF-8 in LANG marks are ASCII.";
+/// What of the environment is read.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "GPUSETUP_LOG",
+        "what is logged and where: a level (off, error, warn, info,
+debug) and places (journal, stderr, file=/PATH), with commas.
+Without it a command that changes this host logs to the journal:
+journalctl -t gpusetup",
+    ),
+    ("NO_COLOR", "no colour"),
+    ("TERM=dumb", "like --plain"),
+    ("LANG", "where it has no UTF-8, marks are ASCII"),
+];
 
-/// Sets up GPU containers: detects, plans, applies, verifies and undoes
+/// What stands below the options: no line is wider than the narrowest usual terminal.
+fn after() -> String {
+    let table = |rows: &[(&str, &str)], first: usize| -> String {
+        rows.iter()
+            .map(|(name, says)| {
+                let next = format!("\n  {:first$}  ", "");
+                format!("\n  {name:first$}  {}", says.replace('\n', &next))
+            })
+            .collect()
+    };
+    format!(
+        "Without a command it shows what is here and what to do next.\n\nExit codes:{}\n\nEnvironment:{}",
+        table(EXIT_CODES, 3),
+        table(ENVIRONMENT, 12)
+    )
+}
+
+/// Gives containers the GPUs of this host
 #[derive(Parser, Debug)]
 #[command(name = "gpusetup", version, disable_help_subcommand = true)]
-#[command(after_help = AFTER)]
+#[command(after_help = after())]
 pub struct Cli {
     /// What to do; without it, the state of this host
     #[command(subcommand)]
@@ -35,22 +74,22 @@ pub struct Common {
     /// Act on a directory tree instead of this host; nothing is started or restarted
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
-    /// Where the driver's user space lives
+    /// Look for the driver's libraries below this directory, such as /run/nvidia/driver
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub driver_root: PathBuf,
-    /// Print one JSON document
+    /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub json: bool,
-    /// No progress, only results and failures
+    /// Say only results and failures, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Also each program run and each file written
+    /// Say also each program run and each file written; with doctor, the cause of each problem
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Append all that, with times, to a file
+    /// Append everything that is done, with times, to this file
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
-    /// No colour, nothing drawn over, questions as lines: for screen readers and logs
+    /// Use no colour, draw over nothing, ask in lines: for screen readers and logs
     #[arg(long, global = true)]
     pub plain: bool,
 }
@@ -58,38 +97,38 @@ pub struct Common {
 /// Commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// What is here: distribution, driver, GPUs, engines, what is configured
+    /// Show what is here: distribution, driver, GPUs, engines, what is configured
     Detect,
-    /// What install would change, as a diff with a reason each; exits 2 if anything
+    /// Show what install would change, as a diff with a reason each; exits 2 if anything
     Plan(InstallArgs),
-    /// Plan, ask, apply, restart, verify
+    /// Set the engines up: plan, ask, write, restart, verify; put all back if that fails
     Install(InstallArgs),
-    /// Run a container in each engine, from a built-in image
+    /// Run a container in each engine, from a built-in image, and see whether it has its GPUs
     Verify(VerifyArgs),
-    /// Known problems of this host, each with evidence and fix; exits 2 if there are any
+    /// Find known problems of this host, each with evidence and fix; exits 2 if there are any
     Doctor(DoctorArgs),
-    /// Back to before, keeping what you changed since
+    /// Go back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
-    /// End a run that died: put back what it did; install and undo do this by themselves
+    /// End a run that died, and put back what it did; install and undo do this by themselves
     Recover,
-    /// A support archive: facts, configuration with secrets masked, logs, one readable HTML page
+    /// Write a support archive: facts, files and logs with secrets masked, and a page to read
     Bundle(BundleArgs),
-    /// The CDI spec
+    /// Make, list and check CDI specs, which tell engines of the GPUs
     #[command(subcommand)]
     Cdi(Cdi),
-    /// The policy file of the start path, with its comments kept
+    /// Read and edit the runtime's /etc/nvidia-container-runtime/config.toml, comments kept
     #[command(subcommand)]
     Config(Config),
-    /// Device nodes and the links by which systemd knows them
+    /// Make the driver's device nodes, and the links by which systemd knows them
     #[command(subcommand)]
     System(System),
-    /// Completions for a shell
+    /// Print completions for a shell
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// The manual page, as roff
+    /// Print the manual page, as roff
     Man {
         /// Write a page for each command into this directory instead
         #[arg(long, value_name = "DIR")]
@@ -123,17 +162,17 @@ pub struct InstallArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Only this engine; repeatable
+    /// Only this engine, by its name in detect; repeatable
     #[arg(long = "engine", value_name = "NAME")]
     pub engines: Vec<String>,
-    /// Make our runtime the engines' default
+    /// Make our runtime the default: every container can ask for GPUs by its environment
     #[arg(long)]
     pub default_runtime: bool,
-    /// How containers get GPUs
+    /// By what containers get their GPUs
     #[arg(long, value_enum, default_value = "both")]
     pub mode: Mode,
-    /// What becomes of a runtime "nvidia", a CDI spec or a hook that another tool or you have set up
-    #[arg(long, value_enum, default_value = "refuse")]
+    /// What to do with a runtime "nvidia", a CDI spec or a hook that another tool or you have set up
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT")]
     pub existing: Existing,
     /// Leave the engines running as they are; changes take effect when they are restarted
     #[arg(long)]
@@ -144,7 +183,8 @@ pub struct InstallArgs {
     /// Do not run a container at the end
     #[arg(long)]
     pub no_verify: bool,
-    /// This is an image that is being built: nothing is started, and no GPU looked for; its first boot does the rest
+    /// Set up an image that is being built, from within it: nothing is started, no GPU looked for;
+    /// its first boot does the rest
     #[arg(long)]
     pub image: bool,
     /// Change nothing; exits 2 if there is something to do
@@ -155,10 +195,10 @@ pub struct InstallArgs {
 /// Flags of verify.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// Only this engine; repeatable
+    /// Only this engine, by its name in detect; repeatable
     #[arg(long = "engine", value_name = "NAME")]
     pub engines: Vec<String>,
-    /// Do not try whether containers keep their GPUs over a systemctl daemon-reload
+    /// Do not look whether containers keep their GPUs over a systemctl daemon-reload
     #[arg(long)]
     pub no_daemon_reload: bool,
 }
@@ -166,16 +206,16 @@ pub struct VerifyArgs {
 /// Flags of doctor.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
-    /// Mend what is safe, through the same transaction as install; only these, where they are named
+    /// Mend what is safe to mend, or only these; put back if that fails
     #[arg(long, value_name = "ID", num_args = 0..)]
     pub fix: Option<Vec<String>>,
     /// Do not ask
     #[arg(long, short, requires = "fix")]
     pub yes: bool,
-    /// Mend the files alone; leave the engines running as they are
+    /// Mend the files alone, and leave the engines running as they are
     #[arg(long, requires = "fix")]
     pub no_restart: bool,
-    /// Read what a program says from standard input (a log, an error), and tell cause and fix
+    /// Read a log or an error message from standard input, and tell cause and fix
     #[arg(long, conflicts_with = "fix")]
     pub explain: bool,
 }
@@ -183,7 +223,7 @@ pub struct DoctorArgs {
 /// Flags of bundle.
 #[derive(Args, Clone, Debug)]
 pub struct BundleArgs {
-    /// File to write; `-` is standard output. By default gpusetup-bundle-TIME.tar.gz, here
+    /// Archive to write, - for standard output [default: gpusetup-bundle-TIME.tar.gz, here]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -195,7 +235,7 @@ pub struct UndoArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Also where containers use what goes: they would not start again
+    /// Undo even where containers need what goes; they would not start again
     #[arg(long)]
     pub force: bool,
     /// Leave the engines running as they are
@@ -214,27 +254,27 @@ pub struct UndoArgs {
 pub enum Cdi {
     /// Print a spec of this host, or write it to a file
     Generate(Box<GenerateArgs>),
-    /// Change the paths of a spec
+    /// Change the paths in a spec
     #[command(subcommand)]
     Transform(Transform),
-    /// Names that `--device` takes
+    /// List the names that --device takes
     List,
-    /// Whether the specs of this host are sound and fresh; exits 2 if not
+    /// Check whether the specs of this host are sound and fresh; exits 2 if not
     Check,
-    /// Write spec and inventory anew where they are stale; run at boot by gpusetup-cdi.service
+    /// Write the spec anew where it is stale; gpusetup-cdi.service does this at boot
     Refresh,
 }
 
 /// Commands on /etc/nvidia-container-runtime/config.toml.
 #[derive(Subcommand, Debug)]
 pub enum Config {
-    /// Print the file; the defaults where there is none
+    /// Print the file, or the defaults where there is none
     Show,
     /// Print every key with its default
     Default,
     /// Print one value
     Get {
-        /// Such as `nvidia-container-runtime.mode`
+        /// Such as nvidia-container-runtime.mode
         key: String,
     },
     /// Change values; anything else in the file stays as it is
@@ -251,7 +291,7 @@ pub enum Config {
 /// Flags of cdi generate. Those that nvidia-ctk has too mean the same.
 #[derive(Args, Clone, Debug)]
 pub struct GenerateArgs {
-    /// What to describe, and where it comes from
+    /// What to describe, and from what
     #[arg(long, alias = "discovery-mode", value_enum, default_value = "auto")]
     pub mode: DescribeMode,
     /// How devices are named; repeatable, or a comma list
@@ -263,7 +303,7 @@ pub struct GenerateArgs {
         default_values = ["index", "uuid"]
     )]
     pub names: Vec<NameBy>,
-    /// Only these devices: index, UUID, `gpu:slice`, channel; repeatable, or a comma list
+    /// Only these devices: index, UUID, GPU:SLICE, channel; repeatable, or a comma list
     #[arg(
         long = "device-id",
         aliases = ["device-ids", "device", "devices"],
@@ -271,16 +311,16 @@ pub struct GenerateArgs {
         value_delimiter = ','
     )]
     pub devices: Vec<String>,
-    /// No device `all` that is every device in one
+    /// Leave out the device "all", which is every device in one
     #[arg(long)]
     pub no_all_device: bool,
-    /// Vendor, the part before the slash; each mode has its own
+    /// Vendor in device names, VENDOR/CLASS=NAME; each mode has its own
     #[arg(long, alias = "cdi-vendor", value_name = "NAME")]
     pub vendor: Option<String>,
-    /// Class, the part between slash and `=`; each mode has its own
+    /// Class in device names, VENDOR/CLASS=NAME; each mode has its own
     #[arg(long, alias = "cdi-class", value_name = "NAME")]
     pub class: Option<String>,
-    /// Where /dev is; by default the driver root if that has GPU nodes, else /
+    /// Directory whose dev/ has the nodes [default: the driver root if it has GPU nodes, else /]
     #[arg(long, value_name = "DIR")]
     pub dev_root: Option<PathBuf>,
     /// Also look here for the driver's libraries, before the usual places; repeatable
@@ -289,21 +329,22 @@ pub struct GenerateArgs {
     /// Also look here for the driver's data files (vulkan/, glvnd/, …); repeatable
     #[arg(long = "config-search-path", value_name = "DIR")]
     pub configs: Vec<PathBuf>,
-    /// On a Jetson, instead of the lists of the usual directory; repeatable
+    /// On a Jetson, read this list in place of those of the usual directory; repeatable
     #[arg(long = "csv-file", alias = "csv.file", value_name = "FILE")]
     pub csv_files: Vec<PathBuf>,
-    /// Our hook's program, as the host that gets the spec has it
+    /// Where the host that gets the spec has our hook's program
     #[arg(long, value_name = "FILE", default_value = gpu_inject::generate::HOOK_PATH)]
     pub hook_path: PathBuf,
-    /// By default as the output's name ends, else YAML
+    /// Format [default: as the output's name ends, else yaml]
     #[arg(long, value_enum)]
     pub format: Option<SpecFormat>,
-    /// File, which gets .yaml or .json as its ending; `-` is standard output
-    #[arg(long, short, default_value = "-")]
+    /// File to write, - for standard output; it gets .yaml or .json as its ending
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
     pub output: PathBuf,
 }
 
 /// What a spec describes.
+#[allow(clippy::doc_markdown, reason = "--help shows it as it is")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum DescribeMode {
     /// GPUs: by WSL, by CSV lists on a Jetson, else by NVML and /proc
@@ -318,13 +359,13 @@ pub enum DescribeMode {
     Wsl,
     /// Every node of the driver, for containers that manage GPUs
     Management,
-    /// `GPUDirect` Storage: /dev/nvidia-fs*
+    /// GPUDirect Storage: /dev/nvidia-fs*
     Gds,
-    /// `InfiniBand`: /dev/infiniband
+    /// InfiniBand: /dev/infiniband
     Mofed,
-    /// `NVSwitch`: /dev/nvidia-nvswitch*
+    /// NVSwitch: /dev/nvidia-nvswitch*
     Nvswitch,
-    /// `GDRCopy`: /dev/gdrdrv
+    /// GDRCopy: /dev/gdrdrv
     Gdrcopy,
     /// IMEX channels: /dev/nvidia-caps-imex-channels
     Imex,
@@ -359,20 +400,20 @@ pub enum SpecFormat {
 pub enum Transform {
     /// Move paths from one root to another
     Root {
-        /// What they begin with
+        /// What the paths begin with
         #[arg(long, value_name = "DIR")]
         from: PathBuf,
-        /// What they shall begin with
+        /// What they are to begin with
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
-        /// The spec; `-` is standard input
+        /// Spec to read, - for standard input
         #[arg(long, default_value = "-", value_name = "FILE")]
         input: PathBuf,
-        /// File, which can be the same; `-` is standard output
+        /// File to write, - for standard output; it can be the same
         #[arg(long, short, default_value = "-", value_name = "FILE")]
         output: PathBuf,
-        /// Paths by which the host has things, or by which a container sees them
-        #[arg(long, value_enum, default_value = "host")]
+        /// Whether to change the paths on the host, or those that a container sees
+        #[arg(long, value_enum, default_value = "host", value_name = "WHOSE")]
         relative_to: PathsOf,
     },
 }
@@ -391,19 +432,19 @@ pub enum PathsOf {
 pub enum System {
     /// Make the driver's nodes that are not there yet, as nvidia-modprobe would
     CreateDeviceNodes {
-        /// Only those of no single GPU: nvidiactl, modeset, uvm, uvm-tools
+        /// Only the nodes that are not one GPU's: nvidiactl, modeset, uvm, uvm-tools
         #[arg(long)]
         control_devices: bool,
-        /// Where /dev is; by default the driver root if that has GPU nodes, else /
+        /// Directory whose dev/ has the nodes [default: the driver root if it has GPU nodes, else /]
         #[arg(long, value_name = "DIR")]
         dev_root: Option<PathBuf>,
-        /// Only say which
+        /// Only say which would be made
         #[arg(long)]
         dry_run: bool,
     },
     /// Make the links /dev/char/MAJOR:MINOR, without which a daemon-reload can take GPUs away
     CreateDevCharSymlinks {
-        /// Only say which
+        /// Only say which would be made
         #[arg(long)]
         dry_run: bool,
     },

@@ -28,6 +28,7 @@ mod image;
 mod journal;
 mod lock;
 mod logging;
+mod manual;
 mod nvidia_ctk;
 mod output;
 mod place;
@@ -106,7 +107,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {
-            clap_mangen::generate_to(Cli::command(), dir).map_err(|e| {
+            manual::pages(dir).map_err(|e| {
                 Error::failed(
                     format!("{}: {e}", dir.display()),
                     "give a directory that is there and can be written",
@@ -115,10 +116,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return Ok(0);
         }
         Command::Man { pages: None } => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|e| Error::failed(e.to_string(), ""))?;
+            let page = manual::page().map_err(|e| Error::failed(e.to_string(), ""))?;
             report::result(&String::from_utf8_lossy(&page));
             return Ok(0);
         }

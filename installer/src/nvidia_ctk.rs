@@ -15,6 +15,9 @@ const NAME: &str = "nvidia-ctk";
 /// Where hooks are.
 const HOOKS: &str = "/usr/lib/gpu-container/gpu-container";
 
+/// What says which program a spec names as hook, now and formerly.
+const HOOK_FLAGS: [&str; 2] = ["nvidia-cdi-hook-path", "nvidia-ctk-path"];
+
 /// What a command line stands for.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
@@ -82,8 +85,12 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
         ["info"] if wants_help => return Ok(help_of("detect")),
         ["cdi" | "system"] if wants_help => return Ok(Meaning::Ours(same(args, &command, &ours))),
         ["runtime", "configure"] => configure(&mut words, &mut ours)?,
+        ["cdi", "generate"] => {
+            let args = hook_path(args, is_our_hook)?;
+            return Ok(Meaning::Ours(same(&args, &command, &ours)));
+        }
         // The flags of these are the same in both.
-        ["cdi", "generate" | "list"] | ["system", _] => {
+        ["cdi", "list"] | ["system", _] => {
             return Ok(Meaning::Ours(same(args, &command, &ours)));
         }
         ["cdi", "transform", "root"] => return Ok(Meaning::Ours(same(args, &command, &ours))),
@@ -163,6 +170,47 @@ fn config(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Its flag for the program that a spec names as hook, as ours. Another program than our own is
+/// refused: it would not know what our spec asks of it, and containers would lack their links.
+fn hook_path(args: &[OsString], is_ours: impl Fn(&Path) -> bool) -> Result<Vec<OsString>, Error> {
+    let mut ours = Vec::new();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let text = arg.to_string_lossy();
+        let flag = text.trim_start_matches('-');
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (flag, None),
+        };
+        if !text.starts_with('-') || !HOOK_FLAGS.contains(&name) {
+            ours.push(arg.clone());
+            continue;
+        }
+        let path = match value {
+            Some(value) => value.into(),
+            None => rest.next().cloned().unwrap_or_default(),
+        };
+        if path.is_empty() {
+            continue;
+        }
+        if !is_ours(Path::new(&path)) {
+            return Err(Error::Usage(format!(
+                "nvidia-ctk --{name}: {} is not gpusetup's hook here, and no other program knows what its spec asks for; \
+                 leave the flag out, or say where the host that gets the spec has it: gpusetup cdi generate --hook-path FILE",
+                path.display()
+            )));
+        }
+        ours.extend(["--hook-path".into(), path]);
+    }
+    Ok(ours)
+}
+
+/// Whether a program is the one behind all names of the start path.
+fn is_our_hook(path: &Path) -> bool {
+    let found = path.canonicalize();
+    found.is_ok_and(|p| Path::new(HOOKS).canonicalize().is_ok_and(|ours| ours == p))
 }
 
 fn no_counterpart(flag: &str) -> Error {
@@ -328,6 +376,35 @@ mod tests {
         ] {
             assert!(of(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_specs_hook_is_our_program_or_none() {
+        let ours = |path: &Path| path == "/usr/bin/nvidia-cdi-hook";
+        let of = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let taken = hook_path(&args, ours);
+            taken.map(|words| words.join(" ".as_ref()).into_string().unwrap())
+        };
+        for (theirs, wanted) in [
+            (
+                "cdi generate --nvidia-cdi-hook-path=/usr/bin/nvidia-cdi-hook --format json",
+                "cdi generate --hook-path /usr/bin/nvidia-cdi-hook --format json",
+            ),
+            (
+                "cdi generate -nvidia-ctk-path /usr/bin/nvidia-cdi-hook",
+                "cdi generate --hook-path /usr/bin/nvidia-cdi-hook",
+            ),
+            (
+                "cdi generate --nvidia-cdi-hook-path= --output=x",
+                "cdi generate --output=x",
+            ),
+        ] {
+            assert_eq!(of(theirs).unwrap(), wanted, "{theirs}");
+        }
+        assert!(of("cdi generate --nvidia-ctk-path=/usr/bin/nvidia-ctk").is_err());
+        // As the program is called: no such file is ours here.
+        assert!(super::tests::of("cdi generate --nvidia-cdi-hook-path=/no/such").is_err());
     }
 
     #[test]

@@ -123,6 +123,45 @@ fn a_link_that_leads_nowhere_is_found() {
     assert!(broken(&page, "[x](security.md) `[x](y)`\n```\n[x](y)\n```\n").is_empty());
 }
 
+/// Titles that skip a level, and tables without a name for each column: a screen reader has nothing else to go by.
+fn unreadable(text: &str) -> Vec<String> {
+    let prose = prose(text);
+    let mut wrong = Vec::new();
+    let mut level = 0;
+    let mut before = "";
+    for line in prose.lines() {
+        let hashes = line.len() - line.trim_start_matches('#').len();
+        if hashes > 0 && line[hashes..].starts_with(' ') {
+            if hashes > level + 1 {
+                wrong.push(line.to_owned());
+            }
+            level = hashes;
+        }
+        let cells = before.trim().trim_matches('|').split('|');
+        if line.trim().starts_with("|--") && cells.into_iter().any(|c| c.trim().is_empty()) {
+            wrong.push(before.to_owned());
+        }
+        before = line;
+    }
+    wrong
+}
+
+#[test]
+fn every_column_has_a_name_and_no_title_skips_a_level() {
+    for page in pages() {
+        let wrong = unreadable(&fs::read_to_string(&page).unwrap());
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", page.display());
+    }
+    for text in [
+        "| | b |\n|---|---|\n",
+        "| a |  |\n|---|---|\n",
+        "# a\n### b\n",
+    ] {
+        assert_eq!(unreadable(text).len(), 1, "{text}");
+    }
+    assert!(unreadable("# a\n## b\n```sh\n#### c\n```\n| a | b |\n|---|--:|\n").is_empty());
+}
+
 #[test]
 fn the_book_has_every_page() {
     let docs = top().join("docs");

@@ -137,13 +137,15 @@ fn page() -> String {
 
 <!-- Made from crates/gpu-host/distros.toml by its tests; change it there. -->
 
-`gpusetup` acts on every distribution that systemd runs and whose /etc can be written. What is not in
-this table is acted on too, with a warning, where systemd runs it. The others are refused with a
-reason, and with what to write instead, below.
+Whether `gpusetup` works on a distribution, and how far that was shown. `gpusetup detect` says what it takes your host
+for; what to type is in [Install](install.md).
 
-How far each was shown: **scenarios**, set up, used and undone on the real system by the tests;
-**config**, its own config files edited and checked by its own engines; **rules**, from documents and
-from os-release files of real systems alone, so nobody has seen a container get a GPU there yet.
+It works where systemd runs the system and /etc can be written, also on a distribution that is not in this table, then
+with a warning. On the others it refuses, says why, and what to write instead: [below](#not-acted-on).
+
+How far each was shown: **scenarios**, set up, used and undone on the real system by the tests, with a fake driver;
+**config**, its own config files edited and checked by its own engines; **rules**, from documents and from os-release
+files of real systems alone, so nobody has seen a container get a GPU there yet.
 
 | distribution | gpusetup | shown by | packages | services | /usr | recognised from |
 |---|---|---|---|---|---|---|

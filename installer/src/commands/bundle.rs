@@ -99,7 +99,7 @@ fn told(
     } else if !to_stdout {
         let size = bytes.len().div_ceil(1024);
         progress.done(&format!(
-            "{} files and {} logs, passwords, tokens and keys masked, {size} kB",
+            "{} files and {} log files, passwords, tokens and keys masked, {size} kB",
             bundle.files.len(),
             bundle.logs.len()
         ));

@@ -6,10 +6,17 @@ const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo te
 
 # Troubleshooting
 
-`gpusetup doctor` looks for the problems below that have a check, the worst first, each with what it saw
-and what to do. It writes nothing. `gpusetup doctor --fix` mends those that are safe, shows first what it
-would do and asks; `gpusetup undo` takes it back. With `-v` it also says why, with `--json` the same is one
-document. Exit code: 0 nothing found, 2 problems found.
+Type this first:
+
+<!-- not run: README.md runs doctor, testenv/scenarios/doctor mends -->
+```sh
+gpusetup doctor              # what is wrong here, the worst first, each with what it saw and what to do
+gpusetup doctor -v           # why, too
+sudo gpusetup doctor --fix   # mend what is safe to mend: shows first what it would do, and asks
+```
+
+`doctor` writes nothing; what `--fix` has written `gpusetup undo` takes back. Exit code: 0 nothing found, 2 problems
+found. For somebody else to look at: [the support bundle](support-bundle.md).
 
 A message of docker, kubelet, containerd, Podman, CRI-O or nvidia-container-cli is explained by
 
@@ -20,6 +27,23 @@ journalctl -u docker -n 50 | gpusetup doctor --explain
 
 or by pasting it. It answers with cause and fix, and says whether this host has the problem. Nothing of
 the text is shown again. Exit code: 0 explained, 1 unknown.
+
+## An engine does not start, or an install failed
+
+`gpusetup install` puts all back by itself where an engine does not come back, and says so: exit code 1. Where it could
+not, exit code 3, it lists what is left to do. Later, or after a power cut, one after the other until the engine runs:
+
+<!-- not run: nothing has failed where these are run; testenv/scenarios/failed-restart and killed have it -->
+```sh
+sudo gpusetup recover          # ends a run that died, and puts back what it did
+journalctl -u docker -n 20 | gpusetup doctor --explain
+sudo gpusetup undo             # takes out of every engine what is ours
+```
+
+By hand, with no gpusetup at all, for Docker: take the runtime `nvidia` and, if you had not set it, `features.cdi` out of
+`/etc/docker/daemon.json`, remove `/etc/systemd/system/docker.service.d/50-gpusetup.conf`, then `systemctl daemon-reload`
+and `systemctl restart docker`. What each file was before is in `/var/lib/gpusetup/receipt.json` (`before`); while a run has
+not ended, in `journal.json` beside it.
 
 ## Logs
 
@@ -36,6 +60,12 @@ as Docker, Podman or kubelet pass it on, has the reason, the container's id and 
 journalctl -t gpu-container -n 50   # what the runtime and the hooks had to say
 journalctl -t gpusetup -n 50        # what gpusetup has done here
 ```
+
+## How to read what follows
+
+Each problem has an id, which `doctor --fix ID` and the support bundle use. *Broken* is what keeps containers from their
+GPUs, a *warning* what can. Where it says that `doctor` finds it, that is a check; the others are known by their message
+alone, so `--explain` tells them.
 
 ";
 

@@ -76,9 +76,9 @@ impl Wanted {
 pub enum Mode {
     /// The engine applies the CDI spec.
     Cdi,
-    /// The engine starts our shim.
+    /// The engine starts our runtime.
     Runtime,
-    /// Both, the default.
+    /// Both.
     Both,
 }
 
@@ -86,7 +86,7 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Existing {
-    /// Stop and say what was found; the default.
+    /// Stop and say what was found.
     Refuse,
     /// Put ours in its place; undo returns to it.
     Adopt,

@@ -230,7 +230,7 @@ pub(crate) fn rows(figures: &Figures) -> Vec<Vec<String>> {
         "at most",
         "measured",
         "worst of",
-        "",
+        "verdict",
         "nvidia-container-toolkit 1.20.0",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
