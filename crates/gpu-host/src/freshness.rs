@@ -49,8 +49,8 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
     for gpu in names(root, Path::new("/proc/driver/nvidia/capabilities")) {
         for instance in names(root, &gpu.join("mig")) {
             hash.add(instance.as_os_str());
-            for compute in names(root, &instance) {
-                hash.add(compute.as_os_str());
+            for compute in root.read_dir(&instance).unwrap_or_default() {
+                hash.add_below(&instance, &compute);
             }
         }
     }
@@ -83,7 +83,19 @@ impl Fnv {
     }
 
     fn add(&mut self, text: &OsStr) {
-        for byte in text.as_bytes().iter().chain(&[0]) {
+        self.take(text.as_bytes());
+        self.take(&[0]);
+    }
+
+    /// The path of that name in that directory, without it being made.
+    fn add_below(&mut self, dir: &Path, name: &OsStr) {
+        self.take(dir.as_os_str().as_bytes());
+        self.take(b"/");
+        self.add(name);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
