@@ -188,7 +188,8 @@ fn put_nodes(
     let there = config.list(&["linux", "resources", "devices"])?;
     let allowed = |rule: &Document<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
     let before: Vec<Rule<'_>> = there.iter().filter_map(allowed).collect();
-    let mut seen: HashSet<&Rule<'_>> = before.iter().collect();
+    let mut seen = HashSet::with_capacity(before.len() + nodes.len());
+    seen.extend(&before);
     for rule in rules() {
         if seen.insert(rule) {
             there.push(Document::made(rule)?);

@@ -47,12 +47,7 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
         hash.add(gpu.as_os_str());
     }
     for gpu in names(root, Path::new("/proc/driver/nvidia/capabilities")) {
-        for instance in names(root, &gpu.join("mig")) {
-            hash.add(instance.as_os_str());
-            for compute in root.read_dir(&instance).unwrap_or_default() {
-                hash.add_below(&instance, &compute);
-            }
-        }
+        add_slices(&mut hash, root, &gpu.join("mig"));
     }
     features::names(root, &dev_root(root, driver_root), |name| {
         hash.add(name.as_os_str());
@@ -67,6 +62,23 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
         hash.add(OsStr::new(&format!("{changed:?}")));
     }
     hash.0
+}
+
+/// A directory for each GPU instance, in that one for each compute instance. There can be
+/// hundreds, and every container's start waits for them.
+fn add_slices(hash: &mut Fnv, root: &Root, mig: &Path) {
+    let Ok(dir) = root.open_dir(mig) else {
+        return;
+    };
+    for instance in root.entries(&dir, mig).unwrap_or_default() {
+        let instance = mig.join(instance);
+        hash.add(instance.as_os_str());
+        let found = root.open_dir_in(&dir, &instance);
+        let found = found.and_then(|inner| root.entries(&inner, &instance));
+        for compute in found.unwrap_or_default() {
+            hash.add_below(&instance, &compute);
+        }
+    }
 }
 
 fn names(root: &Root, dir: &Path) -> Vec<PathBuf> {

@@ -146,11 +146,15 @@ impl Root {
     /// Names in a directory, sorted, without `.` and `..`.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
         let path = path.as_ref();
-        let dir = self.open_dir(path)?;
+        self.entries(&self.open_dir(path)?, path)
+    }
+
+    /// The same of an open directory, which is at `path`.
+    pub(crate) fn entries(&self, dir: &OwnedFd, path: &Path) -> io::Result<Vec<OsString>> {
         // A host with many slices has hundreds of directories that each container's start reads,
         // and opendir(3) asks the kernel as much again for each.
         let mut buffer = [const { MaybeUninit::uninit() }; DIR_BUFFER];
-        let mut entries = RawDir::new(&dir, &mut buffer);
+        let mut entries = RawDir::new(dir, &mut buffer);
         let mut names = Vec::new();
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|e| self.note(Errno::from_raw(e.raw_os_error()), path))?;
@@ -228,6 +232,14 @@ impl Root {
     /// Opens a directory for reading.
     pub fn open_dir(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
         self.resolve(path.as_ref(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    }
+
+    /// The same of one whose parent is open: half the time for a path of many parts. A link is
+    /// not followed.
+    pub(crate) fn open_dir_in(&self, parent: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = path.file_name().unwrap_or(OsStr::new("."));
+        fcntl::openat(parent, name, flags, Mode::empty()).map_err(|e| self.note(e, path))
     }
 
     fn resolve(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {

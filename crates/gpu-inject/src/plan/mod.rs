@@ -193,10 +193,11 @@ fn add_node(edits: &mut Edits, node: &DeviceNode) {
     }
 }
 
-/// By number first: paths take long to compare, and a host can have a thousand nodes.
+/// By number first: paths take long to compare, and a host can have a thousand nodes. From the
+/// end, where those of the same GPU are.
 fn has_node(edits: &Edits, node: &DeviceNode) -> bool {
     let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
-    edits.devices.iter().any(is_it)
+    edits.devices.iter().rev().any(is_it)
 }
 
 /// The same for many: a number that no node has had is enough to tell a new one.
