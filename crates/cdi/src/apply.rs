@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::Path;
 
@@ -114,25 +115,84 @@ fn add_nodes(
         uid: own("uid"),
         gid: own("gid"),
     };
+    let nodes = nodes.iter().map(|node| node_and_rule(node, &own, stat));
+    put_nodes(config, &nodes.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// A character device node of which everything is known.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownNode<'a> {
+    /// In the container.
+    pub path: &'a Path,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// What the device cgroup lets the container do.
+    pub access: &'a str,
+}
+
+/// As [`apply`] adds a [`DeviceNode`] that says all of this, without one being made for it.
+pub fn add_known_nodes<'a>(
+    config: &mut Document<'_>,
+    nodes: impl Iterator<Item = KnownNode<'a>>,
+) -> Result<(), Error> {
+    let nodes = nodes.map(|node| {
+        let kind = "c";
+        let (major, minor) = (node.major.into(), node.minor.into());
+        let device = Device {
+            path: node.path.to_string_lossy(),
+            kind: kind.into(),
+            major,
+            minor,
+            mode: Some(node.mode),
+            uid: Some(node.uid.into()),
+            gid: Some(node.gid.into()),
+        };
+        let rule = Rule {
+            allow: true,
+            kind: kind.into(),
+            major,
+            minor,
+            access: node.access.into(),
+        };
+        (device, Some(rule))
+    });
+    let nodes: Vec<_> = nodes.collect();
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    put_nodes(config, &nodes)
+}
+
+fn put_nodes(
+    config: &mut Document<'_>,
+    nodes: &[(Device<'_>, Option<Rule<'_>>)],
+) -> Result<(), Error> {
     let mut devices = Vec::with_capacity(nodes.len());
-    let mut rules = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let (device, rule) = node_and_rule(node, &own, stat)?;
-        devices.push((node.path.to_string_lossy(), Document::made(&device)?));
-        rules.extend(rule);
+    for (device, _) in nodes {
+        devices.push((&*device.path, Document::made(device)?));
     }
     let there = config.list(&["linux", "devices"])?;
     replace_by(there, devices, |device| device.get::<At>(&[])?.path);
-    if rules.is_empty() {
+    let rules = || nodes.iter().filter_map(|(_, rule)| rule.as_ref());
+    if rules().next().is_none() {
         return Ok(());
     }
     let there = config.list(&["linux", "resources", "devices"])?;
     let allowed = |rule: &Document<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
-    let mut seen: HashSet<Rule<'_>> = there.iter().filter_map(allowed).collect();
-    for rule in rules {
-        if !seen.contains(&rule) {
-            there.push(Document::made(&rule)?);
-            seen.insert(rule);
+    let before: Vec<Rule<'_>> = there.iter().filter_map(allowed).collect();
+    let mut seen = HashSet::with_capacity(before.len() + nodes.len());
+    seen.extend(&before);
+    for rule in rules() {
+        if seen.insert(rule) {
+            there.push(Document::made(rule)?);
         }
     }
     Ok(())
@@ -149,7 +209,7 @@ struct At {
 /// the last.
 fn replace_by<'a>(
     there: &mut Vec<Document<'a>>,
-    made: Vec<(Cow<'_, str>, Document<'a>)>,
+    made: Vec<(&str, Document<'a>)>,
     place: impl Fn(&Document<'a>) -> Option<String>,
 ) {
     let mut names = HashSet::with_capacity(made.len());
@@ -180,7 +240,7 @@ struct Device<'a> {
 }
 
 /// One of `linux.resources.devices`, as far as two can be the same.
-#[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule<'a> {
     allow: bool,
@@ -189,6 +249,13 @@ struct Rule<'a> {
     major: i64,
     minor: i64,
     access: Cow<'a, str>,
+}
+
+impl Hash for Rule<'_> {
+    /// The number is enough: few rules have one in common.
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        (self.major, self.minor).hash(to);
+    }
 }
 
 fn node_and_rule<'a>(
@@ -257,19 +324,22 @@ struct Mount<'a> {
 
 fn add_mounts(config: &mut Document<'_>, edits: &ContainerEdits) -> Result<(), Error> {
     let mounts = config.list(&["mounts"])?;
-    let mut made = Vec::with_capacity(edits.mounts.len());
+    let mut entries = Vec::with_capacity(edits.mounts.len());
     for mount in &edits.mounts {
         let mut options: Vec<&str> = mount.options.iter().map(String::as_str).collect();
         if !options.iter().any(|o| *o == "bind" || *o == "rbind") {
             options.push("bind");
         }
-        let entry = Mount {
+        entries.push(Mount {
             destination: mount.container_path.to_string_lossy(),
             kind: mount.kind.as_deref().unwrap_or("bind"),
             source: mount.host_path.to_string_lossy(),
             options,
-        };
-        made.push((entry.destination.clone(), Document::made(&entry)?));
+        });
+    }
+    let mut made = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        made.push((&*entry.destination, Document::made(entry)?));
     }
     let place = |mount: &Document<'_>| mount.get::<At>(&[])?.destination;
     replace_by(mounts, made, place);

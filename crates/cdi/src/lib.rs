@@ -17,7 +17,7 @@ mod transform;
 mod validate;
 mod version;
 
-pub use apply::{NodeStat, apply, apply_to_value};
+pub use apply::{KnownNode, NodeStat, add_known_nodes, apply, apply_to_value};
 pub use document::Document;
 pub use error::Error;
 pub use name::QualifiedName;

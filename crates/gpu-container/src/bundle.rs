@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cdi::Document;
 use gpu_inject::Error;
-use gpu_inject::request::{ContainerView, Scan};
+use gpu_inject::request::{ContainerView, Scan, early_root_path};
 use serde_json::Value;
 
 use crate::log;
@@ -74,15 +74,17 @@ impl Bundle {
     /// Where the root file system is, as the runtime sees it.
     pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
         let text = self.text()?;
-        let below = |view: ContainerView<'_>| {
-            let path = view.root_path();
+        let below = |path: Option<&str>| {
             path.map(|path| self.dir.join(path))
                 .ok_or_else(|| Error::State("config.json has no root.path".into()))
         };
-        if let Some(scan) = Scan::read(&text) {
-            return below(ContainerView::of(&scan));
+        if let Some(path) = early_root_path(&text) {
+            return below(Some(&path));
         }
-        below(ContainerView::new(&self.value(&text)?))
+        if let Some(scan) = Scan::read(&text) {
+            return below(ContainerView::of(&scan).root_path());
+        }
+        below(ContainerView::new(&self.value(&text)?).root_path())
     }
 }
 

@@ -47,12 +47,7 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
         hash.add(gpu.as_os_str());
     }
     for gpu in names(root, Path::new("/proc/driver/nvidia/capabilities")) {
-        for instance in names(root, &gpu.join("mig")) {
-            hash.add(instance.as_os_str());
-            for compute in names(root, &instance) {
-                hash.add(compute.as_os_str());
-            }
-        }
+        add_slices(&mut hash, root, &gpu.join("mig"));
     }
     features::names(root, &dev_root(root, driver_root), |name| {
         hash.add(name.as_os_str());
@@ -69,6 +64,23 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
     hash.0
 }
 
+/// A directory for each GPU instance, in that one for each compute instance. There can be
+/// hundreds, and every container's start waits for them.
+fn add_slices(hash: &mut Fnv, root: &Root, mig: &Path) {
+    let Ok(dir) = root.open_dir(mig) else {
+        return;
+    };
+    for instance in root.entries(&dir, mig).unwrap_or_default() {
+        let instance = mig.join(instance);
+        hash.add(instance.as_os_str());
+        let found = root.open_dir_in(&dir, &instance);
+        let found = found.and_then(|inner| root.entries(&inner, &instance));
+        for compute in found.unwrap_or_default() {
+            hash.add_below(&instance, &compute);
+        }
+    }
+}
+
 fn names(root: &Root, dir: &Path) -> Vec<PathBuf> {
     let found = root.read_dir(dir).unwrap_or_default();
     found.into_iter().map(|n| dir.join(n)).collect()
@@ -83,7 +95,19 @@ impl Fnv {
     }
 
     fn add(&mut self, text: &OsStr) {
-        for byte in text.as_bytes().iter().chain(&[0]) {
+        self.take(text.as_bytes());
+        self.take(&[0]);
+    }
+
+    /// The path of that name in that directory, without it being made.
+    fn add_below(&mut self, dir: &Path, name: &OsStr) {
+        self.take(dir.as_os_str().as_bytes());
+        self.take(b"/");
+        self.add(name);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }

@@ -125,6 +125,29 @@ fn a_channel_more_makes_a_stored_inventory_stale() {
 }
 
 #[test]
+fn a_slice_changed_for_another_makes_a_stored_inventory_stale() {
+    let Some(dir) = host(&Description::of(VERSION, 2, 2), "/") else {
+        return;
+    };
+    let inventory = found(&dir);
+    let is_fresh = || inventory.is_fresh(&options(&dir).root);
+    let mig = dir.path().join("proc/driver/nvidia/capabilities/gpu1/mig");
+    let instances = fs::read_dir(&mig).unwrap();
+    let instance = instances.map(|i| i.unwrap().path()).next().unwrap();
+    // As many as before, each time.
+    for (old, new) in [
+        (instance.join("ci0"), instance.join("ci1")),
+        (instance.clone(), mig.join("gi99")),
+    ] {
+        assert!(is_fresh());
+        fs::rename(&old, &new).unwrap();
+        assert!(!is_fresh(), "{}", new.display());
+        fs::rename(&new, &old).unwrap();
+    }
+    assert!(is_fresh());
+}
+
+#[test]
 fn nodes_that_the_host_lacks_are_what_the_driver_would_make() {
     let mut description = Description::of(VERSION, 2, 1);
     let Some(with) = host(&description, "/") else {

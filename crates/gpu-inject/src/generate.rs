@@ -248,8 +248,9 @@ impl Maker<'_> {
 
     fn edits_of(&self, picked: &[plan::Picked<'_>]) -> Edits {
         let mut edits = Edits::default();
+        let mut nodes = plan::Nodes::of(&mut edits);
         for one in picked {
-            plan::device(&mut edits, *one, self.options.capabilities);
+            plan::device(&mut nodes, *one, self.options.capabilities);
         }
         edits
     }

@@ -20,7 +20,7 @@ pub fn to_bytes(inventory: &Inventory) -> Result<Vec<u8>, Error> {
 
 /// The stored inventory, if it can be read and still describes the host.
 pub fn load(root: &Root) -> Option<Inventory> {
-    let inventory: Inventory = serde_json::from_slice(&root.read(PATH).ok()?).ok()?;
+    let inventory: Inventory = serde_json::from_str(&root.read_to_string(PATH).ok()?).ok()?;
     inventory.is_fresh(root).then_some(inventory)
 }
 
@@ -39,8 +39,8 @@ pub fn store(root: &Root, inventory: &Inventory) -> Result<(), Error> {
 /// The inventory to plan with: the one the policy names, the stored one, or a fresh look.
 pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     if let Some(path) = &policy.inventory {
-        let bytes = root.read(path).map_err(Error::host(path))?;
-        return serde_json::from_slice(&bytes).map_err(|e| Error::Policy {
+        let text = root.read_to_string(path).map_err(Error::host(path))?;
+        return serde_json::from_str(&text).map_err(|e| Error::Policy {
             path: path.clone(),
             why: e.to_string(),
         });

@@ -115,11 +115,9 @@ fn link_nodes(rootfs: &Rootfs, links: &[Link]) -> Result<(), Error> {
             there.push((dir.to_owned(), rootfs.nodes(dir, MOST_NODES)));
             there.len() - 1
         });
-        let nodes = &there[at].1;
-        if nodes
-            .iter()
-            .any(|n| Some(n.as_os_str()) == node.file_name())
-        {
+        // Once, not for each of the nodes: a path is taken apart for it.
+        let name = node.file_name();
+        if there[at].1.iter().any(|n| Some(n.as_os_str()) == name) {
             rootfs.symlink(&link.path, &link.target)?;
         }
     }

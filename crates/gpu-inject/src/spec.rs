@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use cdi::{ContainerEdits, DeviceNode, Document, Hook, Mount as CdiMount, NodeStat};
+use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMount, NodeStat};
 use gpu_host::Link;
 use serde_json::Value;
 
@@ -12,6 +12,9 @@ use crate::error::Error;
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
 pub const HOOK_ENV: &str = "GPU_CONTAINER_HOOK=1";
+
+/// No mknod: a container has no use for it, and it is one more thing it cannot do.
+const ACCESS: &str = "rw";
 
 /// How a CDI form of edits is meant to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +42,17 @@ pub fn apply(
     hook: &Path,
     mounter: Mounter,
 ) -> Result<(), Error> {
-    let mut edits_of_config = to_cdi(edits, hook, Nodes::Numbered);
-    if mounter == Mounter::Hook {
-        edits_of_config.mounts.clear();
-        let told = edits.mounts.iter().flat_map(mount_arguments).collect();
-        edits_of_config.hooks = hooks(hook, [told, arguments(edits)].concat());
-    }
-    Ok(cdi::apply(config, &edits_of_config, &no_look)?)
+    cdi::apply(config, &without_nodes(edits, hook, mounter), &no_look)?;
+    let nodes = edits.devices.iter().map(|node| KnownNode {
+        path: &node.path,
+        major: node.major,
+        minor: node.minor,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        access: ACCESS,
+    });
+    Ok(cdi::add_known_nodes(config, nodes)?)
 }
 
 /// The same for a config that was taken apart already; on an error it is as before.
@@ -62,12 +69,25 @@ fn no_look(_: &Path) -> io::Result<NodeStat> {
 /// The same edits as CDI says them.
 pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
     ContainerEdits {
-        env: edits.env.iter().map(|(k, v)| format!("{k}={v}")).collect(),
         device_nodes: edits.devices.iter().map(|d| node(d, nodes)).collect(),
-        hooks: hooks(hook, arguments(edits)),
-        mounts: edits.mounts.iter().map(mount).collect(),
-        intel_rdt: None,
+        ..without_nodes(edits, hook, Mounter::Runtime)
+    }
+}
+
+fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits {
+    let mut args = Vec::new();
+    let mut mounts = Vec::new();
+    match mounter {
+        Mounter::Runtime => mounts.extend(edits.mounts.iter().map(mount)),
+        Mounter::Hook => args.extend(edits.mounts.iter().flat_map(mount_arguments)),
+    }
+    args.extend(arguments(edits));
+    ContainerEdits {
+        env: edits.env.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+        hooks: hooks(hook, args),
+        mounts,
         additional_gids: edits.additional_gids.clone(),
+        ..ContainerEdits::default()
     }
 }
 
@@ -75,8 +95,7 @@ fn node(node: &gpu_host::DeviceNode, form: Nodes) -> DeviceNode {
     let mut made = DeviceNode {
         path: node.path.clone(),
         host_path: (node.host_path != node.path).then(|| node.host_path.clone()),
-        // No mknod: a container has no use for it, and it is one more thing it cannot do.
-        permissions: Some("rw".into()),
+        permissions: Some(ACCESS.into()),
         ..DeviceNode::default()
     };
     if form == Nodes::Numbered {
@@ -121,12 +140,11 @@ fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
 
 /// A mount as our hook is told of it.
 fn mount_arguments(mount: &Mount) -> [String; 4] {
-    let (host, path) = (mount.host_path.display(), mount.path.display());
     [
         "--mount".to_owned(),
         word(mount.kind).to_owned(),
-        host.to_string(),
-        path.to_string(),
+        mount.host_path.to_string_lossy().into_owned(),
+        mount.path.to_string_lossy().into_owned(),
     ]
 }
 
@@ -148,18 +166,14 @@ fn arguments(edits: &Edits) -> Vec<String> {
         } else {
             "--library"
         };
-        add(
-            flag,
-            format!("{}={}", library.path.display(), library.soname),
-        );
+        add(flag, pair(&library.path, &library.soname));
     }
     for (flag, links) in [
         ("--link", &edits.links),
         ("--link-by-node", &edits.links_by_nodes),
     ] {
         for link in links {
-            let pair = format!("{}={}", link.path.display(), link.target.display());
-            add(flag, pair);
+            add(flag, pair(&link.path, &link.target.to_string_lossy()));
         }
     }
     // Both are nothing by themselves: they go with libraries and with GPUs.
@@ -184,6 +198,11 @@ fn arguments(edits: &Edits) -> Vec<String> {
         args.push("--forbid-device-nodes".into());
     }
     args
+}
+
+/// `format!` takes several times as long, and there are hundreds.
+fn pair(path: &Path, value: &str) -> String {
+    [&path.to_string_lossy(), "=", value].concat()
 }
 
 /// In place of a mask: look at the container's nodes.
@@ -289,6 +308,8 @@ pub fn version_pair(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn full() -> Edits {
@@ -352,6 +373,16 @@ mod tests {
                 mount(MountKind::Socket, "/run/a"),
                 mount(MountKind::Proc, "/proc/a"),
             ],
+            devices: vec![gpu_host::DeviceNode {
+                path: "/dev/nvidia0".into(),
+                host_path: "/host/dev/nvidia0".into(),
+                major: 195,
+                minor: 7,
+                mode: 0o660,
+                uid: 0,
+                gid: 44,
+            }],
+            additional_gids: vec![44],
             ..full()
         };
         let applied = |mounter| -> Value {
@@ -365,11 +396,20 @@ mod tests {
             read_arguments(&args[2..]).unwrap()
         };
         let by_runtime = applied(Mounter::Runtime);
+        let mut by_value = json!({});
+        apply_to_value(&mut by_value, &edits, Path::new("/hook")).unwrap();
+        assert_eq!(by_runtime, by_value);
         assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 3);
         assert_eq!(told(&by_runtime), full());
         let by_hook = applied(Mounter::Hook);
         assert!(by_hook.get("mounts").is_none());
-        assert_eq!(told(&by_hook), edits);
+        // Neither is the hook's to do.
+        let told = Edits {
+            devices: edits.devices.clone(),
+            additional_gids: edits.additional_gids.clone(),
+            ..told(&by_hook)
+        };
+        assert_eq!(told, edits);
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 /// --forbid-device-nodes [--container-spec FILE]`
 fn own(args: &[String]) -> Result<(), Error> {
     let (state, args) = Flags::without_state(args)?;
-    let edits = spec::read_arguments(&args)?;
-    // Never dropped: this process ends, and has descriptors of every mount.
+    // None of these is dropped: this process ends, and has descriptors of every mount.
+    let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
     let rootfs = ManuallyDrop::new(rootfs(&state)?);
     let _mounts = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());

@@ -204,7 +204,7 @@ fn edit(
         return Ok(());
     }
     journal.note(Level::Debug, &format!("asked for: {request:?}"));
-    // Never dropped: this process is about to be another program.
+    // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = by_cdi::names(&request.visible, mode, policy)?;
     let is_done = match &names {
@@ -212,8 +212,8 @@ fn edit(
         None => false,
     };
     if !is_done {
-        let inventory = inventory_store::current(root, policy)?;
-        let edits = plan::plan(&inventory, &request, policy)?;
+        let inventory = ManuallyDrop::new(inventory_store::current(root, policy)?);
+        let edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
         let mounter = mounter::choose(container, &edits, policy, low_level);
         spec::apply(&mut config, &edits, &hook_path(), mounter)?;
     }

@@ -3,7 +3,7 @@
 mod extras;
 mod select;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use gpu_host::{
     Capabilities, Capability, DeviceNode, DriverFile, FileKind, Gpu, Inventory, MigDevice, Source,
@@ -53,8 +53,9 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     requirements::check(&request.requirements, inventory, &gpus)?;
     let capabilities = request.capabilities.and(policy.supported);
     let mut edits = shared(inventory, capabilities);
+    let mut nodes = Nodes::of(&mut edits);
     for one in &selection.picked {
-        device(&mut edits, *one, capabilities);
+        device(&mut nodes, *one, capabilities);
     }
     if request.all_lists {
         for file in &inventory.tegra_more {
@@ -186,32 +187,56 @@ fn add_file(edits: &mut Edits, file: &DriverFile) {
     }
 }
 
-/// False where it was there already.
-fn add_node(edits: &mut Edits, node: &DeviceNode) -> bool {
-    // By number first: paths take long to compare, and a host can have a thousand nodes.
-    let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
-    let is_new = !edits.devices.iter().any(is_it);
-    if is_new {
+fn add_node(edits: &mut Edits, node: &DeviceNode) {
+    if !has_node(edits, node) {
         edits.devices.push(node.clone());
     }
-    is_new
+}
+
+/// By number first: paths take long to compare, and a host can have a thousand nodes. From the
+/// end, where those of the same GPU are.
+fn has_node(edits: &Edits, node: &DeviceNode) -> bool {
+    let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
+    edits.devices.iter().rev().any(is_it)
+}
+
+/// The same for many: a number that no node has had is enough to tell a new one.
+pub(crate) struct Nodes<'e> {
+    edits: &'e mut Edits,
+    numbers: HashSet<(u32, u32)>,
+}
+
+impl<'e> Nodes<'e> {
+    pub(crate) fn of(edits: &'e mut Edits) -> Self {
+        let numbers = edits.devices.iter().map(|d| (d.major, d.minor)).collect();
+        Self { edits, numbers }
+    }
+
+    /// False where it was there already.
+    fn add(&mut self, node: &DeviceNode) -> bool {
+        let is_new = self.numbers.insert((node.major, node.minor)) || !has_node(self.edits, node);
+        if is_new {
+            self.edits.devices.push(node.clone());
+        }
+        is_new
+    }
 }
 
 /// What this device adds.
-pub(crate) fn device(edits: &mut Edits, picked: Picked<'_>, capabilities: Capabilities) {
+pub(crate) fn device(nodes: &mut Nodes<'_>, picked: Picked<'_>, capabilities: Capabilities) {
     let gpu = picked.gpu();
-    let is_new = add_node(edits, &gpu.node);
+    let is_new = nodes.add(&gpu.node);
     if let Picked::Slice(_, slice) = picked {
         for node in &slice.nodes {
-            add_node(edits, node);
+            nodes.add(node);
         }
     }
     // Another slice of the same GPU has brought them along.
     if is_new && draws(capabilities) {
         for node in &gpu.drm {
-            add_node(edits, node);
+            nodes.add(node);
         }
-        edits.links.extend(gpu.drm_links.iter().cloned());
+        nodes.edits.links.extend(gpu.drm_links.iter().cloned());
     }
 }
 

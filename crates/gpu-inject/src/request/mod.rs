@@ -9,7 +9,7 @@ mod view;
 use gpu_host::{Capabilities, Feature};
 
 pub(crate) use capabilities::parse as parse_capabilities;
-pub use view::{ContainerView, Scan};
+pub use view::{ContainerView, Scan, early_root_path};
 
 use crate::error::Error;
 use crate::policy::{Mode, Policy};

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
+use memchr::memmem;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Deserializer, Value};
 
 /// A container's config.json, looked at for a request.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,44 @@ impl<'a> Scan<'a> {
     pub fn read(text: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
+}
+
+/// `root.path` of a config.json that the runtime has taken already: engines write it before all
+/// that is long, mounts and a thousand nodes, which is not read. `None` where it is not that
+/// simple, such as where there could be another `root` after the first.
+pub fn early_root_path(text: &[u8]) -> Option<String> {
+    struct Early<'a>(&'a mut Option<String>);
+    impl<'de> Visitor<'de> for Early<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Text(key)) = map.next_key()? {
+                if key == "root" {
+                    let root: Root<'_> = map.next_value()?;
+                    *self.0 = root.path.map(|path| path.0.into_owned());
+                    return Ok(());
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+    let is_once = memmem::find_iter(text, br#""root""#).count() == 1;
+    // `r`, `o` or `t` as an escape, which no engine writes.
+    let is_hidden = [br"\u006", br"\u007"]
+        .iter()
+        .any(|e| memmem::find(text, *e).is_some());
+    if !is_once || is_hidden {
+        return None;
+    }
+    let mut found = None;
+    // Ends with an error where it was found: the rest of the object is left.
+    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut found));
+    found
 }
 
 impl<'a> ContainerView<'a> {
@@ -279,6 +320,9 @@ mod tests {
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
             prop_assert_eq!(told(one), told(other));
+            if let Some(early) = early_root_path(text.as_bytes()) {
+                prop_assert_eq!(Some(early.as_str()), other.root_path());
+            }
         }
         Ok(true)
     }
@@ -322,10 +366,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_root_is_told_early_where_there_is_one_alone() {
+        let usual = r#"{"process": {"args": ["\u0026"]}, "root": {"path": "r"}, "mounts": []}"#;
+        assert_eq!(early_root_path(usual.as_bytes()).as_deref(), Some("r"));
+        for odd in [
+            "",
+            r#"["root", {"path": "a"}]"#,
+            r#"{"process": {"root": {"path": "a"}}}"#,
+            r#"{"root": {"path": "a"}, "root": {"path": "b"}}"#,
+            r#"{"root": {"path": "a"}, "ro\u006ft": {"path": "b"}}"#,
+            r#"{"root": {"path": "a", "path": "b"}}"#,
+            r#"{"root": {"path": 1}}"#,
+            r#"{"root": {}}"#,
+            r#"{"root": null}"#,
+        ] {
+            assert_eq!(early_root_path(odd.as_bytes()), None, "{odd}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_broken_text_is_never_another_request(at: prop::sample::Index, to in "[{}\\[\\]\",:a0\\\\ ]") {
-            let text = r#"{"a":[{"env":1}],"process":{"x":"\\","env":["A=1","B=\n"]},"mounts":[{"source":"/s","destination":"/d"}],"annotations":{"k":"v"}}"#;
+            let text = r#"{"a":[{"env":1}],"root":{"path":"r"},"process":{"x":"\\","env":["A=1","B=\n"]},"mounts":[{"source":"/s","destination":"/d"}],"annotations":{"k":"v"}}"#;
             let mut text = text.to_owned();
             let at = at.index(text.len());
             text.replace_range(at..=at, &to);
