@@ -75,8 +75,9 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
     /// Look for the driver's libraries below this directory, such as /run/nvidia/driver
-    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
-    pub driver_root: PathBuf,
+    /// [default: nvidia-container-cli.root of the policy, else /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub driver_root: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub json: bool,

@@ -89,6 +89,7 @@ impl Plan {
         if is_of_user {
             // What describes the GPUs is root's, and there.
         } else if inventory.driver.is_some() {
+            plan.warnings.extend(mismatch(host, &inventory));
             let mut described = described(host, &inventory)?;
             if way.spec_is_theirs {
                 described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
@@ -315,6 +316,15 @@ pub fn inventory(host: &Host) -> Result<Inventory, Error> {
         ..Options::new(host.root().clone())
     };
     Ok(discover(&options).map_err(gpu_inject::Error::from)?)
+}
+
+/// Libraries that are not of the loaded module, so that no container would get a working driver.
+pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
+    let options = Options {
+        driver_root: host.driver_root.clone(),
+        ..Options::new(host.root().clone())
+    };
+    gpu_host::mismatch(&options, inventory).map(|m| m.to_string())
 }
 
 fn no_driver(host: &Host) -> Error {

@@ -101,7 +101,9 @@ pub fn chosen(
 
 /// A question that is answered by keys.
 fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) -> Result<T, Error> {
-    let _no_echo = NoEcho::new();
+    let _quiet = Quiet::new();
+    // What came before is noted, what comes from here on is a key.
+    signals.check()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
         _ => Error::failed(e.to_string(), "give --yes"),
@@ -113,15 +115,16 @@ fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) ->
     answer
 }
 
-/// As long as it lives, a key that is pressed before somebody reads it is not drawn: dialoguer
-/// counts the lines that it draws over.
-struct NoEcho(Option<Termios>);
+/// As long as it lives, a key that is pressed before somebody reads it is not drawn, since dialoguer
+/// counts the lines that it draws over; and Ctrl-C is a key. As a signal it would be noted, and dialoguer,
+/// which begins to read a moment after the question stands there, would wait for another key.
+struct Quiet(Option<Termios>);
 
-impl NoEcho {
+impl Quiet {
     fn new() -> Self {
         let before = tcgetattr(std::io::stdin()).ok();
         if let Some(mut now) = before.clone() {
-            now.local_modes.remove(LocalModes::ECHO);
+            now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
             // A terminal that cannot is no reason not to ask.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
         }
@@ -129,7 +132,7 @@ impl NoEcho {
     }
 }
 
-impl Drop for NoEcho {
+impl Drop for Quiet {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);

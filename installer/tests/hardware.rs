@@ -200,6 +200,25 @@ fn a_driver_root_is_found_with_its_nodes_and_taken_off() {
 }
 
 #[test]
+fn the_policys_driver_root_is_everybodys() {
+    let Some(tree) = tree(&Description::of("580.65.06", 1, 0), "/run/nvidia/driver") else {
+        return;
+    };
+    let said = |args: &[&str]| String::from_utf8(tree.run(args).stderr).unwrap();
+    let without = said(&["plan"]);
+    let set = "nvidia-container-cli.root=/run/nvidia/driver";
+    assert!(without.contains(set), "{without}");
+    assert!(tree.run(&["config", "set", set]).status.success());
+    let spec = generated(&tree, &[]).unwrap();
+    let mounts = &spec.container_edits.mounts;
+    let is_cuda = |m: &cdi::Mount| m.host_path.starts_with("/run/nvidia/driver/usr/lib");
+    assert!(mounts.iter().any(is_cuda), "{mounts:?}");
+    assert!(!said(&["plan"]).contains("no libraries"));
+    // A flag counts more.
+    assert!(said(&["--driver-root", "/", "plan"]).contains(set));
+}
+
+#[test]
 fn a_version_mismatch_is_warned_of_and_a_problem() {
     let mut description = Description::of("580.65.06", 1, 0);
     description.loaded_version = Some("570.10.01".into());

@@ -26,7 +26,7 @@ pub enum Mismatch {
         "the loaded kernel module is {loaded}, but below {driver_root} are no libraries of it; {}",
         elsewhere.as_ref().map_or_else(
             || "install the driver's user space, or say where it is with --driver-root".to_owned(),
-            |root| format!("there are below {0}: --driver-root {0}", root.display()),
+            |root| format!("there are below {0}: gpusetup config set nvidia-container-cli.root={0}, or for this once --driver-root {0}", root.display()),
         )
     )]
     NoLibraries {

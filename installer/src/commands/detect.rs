@@ -119,7 +119,7 @@ impl Seen {
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
-        if let Some(mismatch) = mismatch(host, inventory) {
+        if let Some(mismatch) = plan::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
         out.push_str(&engine_lines(engines, lacks, screen));
@@ -221,7 +221,7 @@ fn document(
         "init": init::detect(root),
         "platform": platform::detect(root),
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
-        "driver_mismatch": mismatch(host, inventory),
+        "driver_mismatch": plan::mismatch(host, inventory),
         "gpus": inventory.gpus,
         "engines": facts,
         "foreign": foreign,
@@ -320,15 +320,6 @@ fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
     } else {
         format!("out of date: {}", own.join(", "))
     }
-}
-
-/// Libraries that are not of the loaded module, so that no container would get a working driver.
-fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
-    let options = gpu_host::Options {
-        driver_root: host.driver_root.clone(),
-        ..gpu_host::Options::new(host.root().clone())
-    };
-    gpu_host::mismatch(&options, inventory).map(|m| m.to_string())
 }
 
 fn driver(host: &Host, inventory: &Inventory) -> String {
