@@ -39,8 +39,8 @@ pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, St
 
 /// A node that was missing, is in the spec by number, and came since makes nothing stale.
 fn with_nodes_as_stored(root: &Root, mut inventory: Inventory) -> Inventory {
-    let text = root.read(inventory_store::PATH).ok();
-    let stored: Option<Inventory> = text.and_then(|t| serde_json::from_slice(&t).ok());
+    let text = root.read_to_string(inventory_store::PATH).ok();
+    let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
     let stored = stored.filter(|s| s.freshness == inventory.freshness);
     if let Some(stored) = stored {
         let was_missing = |n: &PathBuf| stored.missing_nodes.contains(n);

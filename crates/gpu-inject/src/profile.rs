@@ -1,7 +1,7 @@
 //! The application profile that tells EGL and Vulkan which GPUs a container has: without
 //! it they look for all that the driver lists and fail on those whose nodes are missing.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::ffi::OsStr;
 use std::path::Path;
 
 use nix::sys::stat::minor;
@@ -32,18 +32,15 @@ pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
 
 /// The bits of the GPUs whose nodes are in the container's `/dev`, if there are any.
 pub(crate) fn visible(rootfs: &Rootfs) -> Option<u64> {
-    let dev = Path::new("/dev");
+    let is_gpu = |name: &OsStr| {
+        name.to_str()
+            .and_then(|n| n.strip_prefix("nvidia"))
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
     rootfs
-        .names(dev, MOST_NAMES)
-        .iter()
-        .filter(|name| {
-            name.to_str()
-                .and_then(|n| n.strip_prefix("nvidia"))
-                .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-        })
-        .filter_map(|name| rootfs.link_metadata(&dev.join(name)))
-        .filter(|found| found.file_type().is_char_device())
-        .filter_map(|found| 1u64.checked_shl(u32::try_from(minor(found.rdev())).ok()?))
+        .numbers_of_nodes(Path::new("/dev"), MOST_NAMES, is_gpu)
+        .into_iter()
+        .filter_map(|number| 1u64.checked_shl(u32::try_from(minor(number)).ok()?))
         .reduce(|a, b| a | b)
 }
 

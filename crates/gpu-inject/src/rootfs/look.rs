@@ -84,6 +84,25 @@ impl Rootfs {
             .collect()
     }
 
+    /// Numbers of the device nodes with such names in the directory at `path`, of at most `most`
+    /// names there.
+    pub(crate) fn numbers_of_nodes(
+        &self,
+        path: &Path,
+        most: usize,
+        is_it: impl Fn(&OsStr) -> bool,
+    ) -> Vec<libc::dev_t> {
+        let Ok(dir) = self.resolve_dir(path) else {
+            return Vec::new();
+        };
+        let number = |name: OsString| {
+            let found = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            (found.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(found.st_rdev)
+        };
+        let names = self.names(path, most).into_iter();
+        names.filter(|n| is_it(n)).filter_map(number).collect()
+    }
+
     /// Sets the permission bits of a file or directory, links followed within the root. Never
     /// set-user-id and its like, and never those of a node: that would be the host's device.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Error> {
