@@ -39,9 +39,10 @@ pub(super) fn choose(
 
 /// The hook mounts last: what the user has below a directory of ours would be covered.
 fn is_below(destination: &str, edits: &Edits) -> bool {
-    let is_plain = !["//", "/./", "/../"]
-        .iter()
-        .any(|odd| destination.contains(odd));
+    let is_odd = |part: &str| matches!(part, "" | "." | "..");
+    let is_plain = destination
+        .strip_prefix('/')
+        .is_some_and(|rest| !rest.split('/').any(is_odd));
     let rest = |path: &Path| {
         let rest = destination
             .as_bytes()
@@ -103,6 +104,8 @@ mod tests {
             "/run/nvidia/mine",
             "/run//nvidia/mine",
             "/run/x/../nvidia/mine",
+            "/run/nvidia/x/..",
+            "run/nvidia/mine",
         ] {
             let config = mounts(&[destination]);
             assert_eq!(

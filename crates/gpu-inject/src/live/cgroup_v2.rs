@@ -26,6 +26,12 @@ pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
     let (ids, flags) = sys::device_programs(cgroup.as_fd())
         .map_err(failed("ask for the cgroup's device programs"))?;
     // None attached: nothing is forbidden.
+    if !ids.is_empty() && nodes.len() > MOST {
+        return Err(Error::State(format!(
+            "{} device nodes: one of the kernel's device programs lets {MOST} through; ask for fewer GPUs",
+            nodes.len()
+        )));
+    }
     for id in ids {
         let old = sys::program(id).map_err(failed("open device program"))?;
         let code = sys::instructions(old.as_fd()).map_err(failed("read device program"))?;
@@ -50,6 +56,8 @@ const CHAR: i32 = 2;
 const MKNOD: i32 = 1;
 /// Instructions for one device.
 const PER_DEVICE: i16 = 4;
+/// Devices at most: a jump over all of theirs is of 15 bits.
+const MOST: usize = 8191;
 
 fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
     Insn {
@@ -63,8 +71,10 @@ fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
 /// The context is `struct bpf_cgroup_dev_ctx`: access << 16 | type, major, minor. The
 /// runtime's own code starts from r1 alone, so r2 to r5 are ours.
 fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
+    let nodes = &nodes[..nodes.len().min(MOST)];
+    // At most 32,764, which one more can be added to.
     let ours = i16::try_from(nodes.len())
-        .unwrap_or(i16::MAX / PER_DEVICE)
+        .unwrap_or_default()
         .saturating_mul(PER_DEVICE);
     let mut code = vec![
         insn(LOAD_WORD, 2, 1, 0, 0),
@@ -78,10 +88,7 @@ fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
         insn(JUMP_NE, 3, 0, ours + 1, CHAR),
         insn(JUMP_NE, 2, 0, ours, 0),
     ];
-    for node in nodes
-        .iter()
-        .take(usize::try_from(ours / PER_DEVICE).unwrap_or(0))
-    {
+    for node in nodes {
         // Device numbers are of 12 and 20 bits.
         let number = |n: u32| i32::try_from(n).unwrap_or(-1);
         code.push(insn(JUMP_NE, 4, 0, 3, number(node.major)));
@@ -156,6 +163,18 @@ mod tests {
             assert_eq!(run(&code, other), 7, "{other:?}");
         }
         assert_eq!(run(&with_devices(&[], &rest), (read, CHAR, 195, 0)), 7);
+    }
+
+    #[test]
+    fn a_jump_over_all_that_fit_leads_to_the_runtimes_own() {
+        let rest = [insn(MOVE_CONST, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)];
+        let last = u32::try_from(MOST).unwrap() - 1;
+        let nodes: Vec<_> = (0..=last + 1000).map(node).collect();
+        let code = with_devices(&nodes, &rest);
+        let (read, block) = (2, 1);
+        assert_eq!(run(&code, (read, CHAR, 195, last.try_into().unwrap())), 1);
+        assert_eq!(run(&code, (read, CHAR, 195, i32::MAX)), 7);
+        assert_eq!(run(&code, (read, block, 195, 0)), 7);
     }
 
     #[test]

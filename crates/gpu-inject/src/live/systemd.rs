@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
 
@@ -13,6 +13,7 @@ use crate::error::Error;
 /// Drop-ins of units that systemd does not keep; gone after a reboot (systemd.unit(5)).
 const TRANSIENT: &str = "/run/systemd/transient";
 const NAME: &str = "60-gpu-container.conf";
+const NEW: &str = "60-gpu-container.new";
 
 /// Leaves the drop-in for the scope that is this cgroup, where systemd runs.
 pub(super) fn keep_devices(cgroup: &Path, devices: &[DeviceNode]) -> Result<(), Error> {
@@ -28,8 +29,11 @@ pub(super) fn keep_devices(cgroup: &Path, devices: &[DeviceNode]) -> Result<(), 
     forget_gone(transient, cgroup);
     let dir = transient.join(format!("{scope}.d"));
     let file = dir.join(NAME);
+    // systemd may read at any moment, and takes no notice of this name.
+    let new = dir.join(NEW);
     fs::create_dir_all(&dir)
-        .and_then(|()| fs::write(&file, text(devices)))
+        .and_then(|()| fs::write(&new, text(devices)))
+        .and_then(|()| fs::rename(&new, &file))
         .map_err(Error::host(&file))
 }
 
@@ -41,8 +45,8 @@ fn text(devices: &[DeviceNode]) -> String {
     format!("[Scope]\n{}", lines.collect::<String>())
 }
 
-/// Removes the drop-ins of containers beside this one that are no more. Nobody calls us when
-/// a container ends.
+/// Removes the drop-ins of containers that are no more: systemd has no unit file of theirs, and
+/// there is no cgroup beside this one. Nobody calls us when a container ends.
 fn forget_gone(transient: &Path, cgroup: &Path) {
     let Some(siblings) = cgroup.parent() else {
         return;
@@ -58,11 +62,12 @@ fn forget_gone(transient: &Path, cgroup: &Path) {
         else {
             continue;
         };
-        let is_gone = siblings
-            .join(scope)
-            .symlink_metadata()
-            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        // Another's scope of another slice has no file of that name of ours.
+        let is_no_more = |path: PathBuf| {
+            let found = path.symlink_metadata();
+            found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        };
+        let is_gone = is_no_more(transient.join(scope)) && is_no_more(siblings.join(scope));
+        // What is not ours has no file of that name.
         if is_gone && fs::remove_file(dir.join(NAME)).is_ok() {
             let _ = fs::remove_dir(&dir);
         }
@@ -77,17 +82,22 @@ mod tests {
     fn only_what_is_gone_is_forgotten() {
         let root = tempfile::tempdir().unwrap();
         let (transient, slice) = (root.path().join("t"), root.path().join("slice"));
-        for name in ["here", "gone", "theirs"] {
+        for name in ["here", "elsewhere", "gone", "theirs"] {
             fs::create_dir_all(transient.join(format!("docker-{name}.scope.d"))).unwrap();
         }
-        for name in ["here", "gone"] {
+        // Of a pod in a slice of its own, where no cgroup beside the new one is its.
+        fs::write(transient.join("docker-elsewhere.scope"), "").unwrap();
+        for name in ["here", "elsewhere", "gone"] {
             let dir = transient.join(format!("docker-{name}.scope.d"));
             fs::write(dir.join(NAME), text(&[])).unwrap();
         }
         fs::write(transient.join("docker-theirs.scope.d/50-x.conf"), "").unwrap();
         fs::create_dir_all(slice.join("docker-here.scope")).unwrap();
         forget_gone(&transient, &slice.join("docker-new.scope"));
-        assert!(transient.join("docker-here.scope.d").join(NAME).exists());
+        for name in ["here", "elsewhere"] {
+            let dir = transient.join(format!("docker-{name}.scope.d"));
+            assert!(dir.join(NAME).exists(), "{name}");
+        }
         assert!(!transient.join("docker-gone.scope.d").exists());
         assert!(transient.join("docker-theirs.scope.d/50-x.conf").exists());
     }

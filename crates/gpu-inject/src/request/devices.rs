@@ -1,5 +1,7 @@
 //! Which GPUs are asked for, and by whom.
 
+use std::collections::HashSet;
+
 use super::mounts::Mounted;
 use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
 use crate::policy::Policy;
@@ -115,13 +117,10 @@ pub(super) fn these(names: Vec<String>) -> Visible {
         Some(word) if word == "all" => Visible::All,
         Some(_) => Visible::NoGpu,
         None => {
-            let mut once: Vec<String> = Vec::new();
-            for name in names {
-                if !once.contains(&name) {
-                    once.push(name);
-                }
-            }
-            Visible::These(once)
+            // As many as an image likes: each is looked up, not compared with all before it.
+            let mut seen = HashSet::new();
+            let once = names.into_iter().filter(|name| seen.insert(name.clone()));
+            Visible::These(once.collect())
         }
     }
 }

@@ -6,6 +6,8 @@ mod imex;
 mod mounts;
 mod view;
 
+use std::collections::BTreeMap;
+
 use gpu_host::{Capabilities, Feature};
 
 pub(crate) use capabilities::parse as parse_capabilities;
@@ -132,19 +134,13 @@ fn requirements(
     if policy.disable_require || container.env("NVIDIA_DISABLE_REQUIRE").is_some_and(off) {
         return Vec::new();
     }
-    let mut names: Vec<&str> = container
+    // Of one that is set twice the last counts.
+    let said: BTreeMap<&str, &str> = container
         .variables()
-        .map(|(name, _)| name)
-        .filter(|n| n.starts_with("NVIDIA_REQUIRE_"))
-        .filter(|n| !n.starts_with("NVIDIA_REQUIRE_JETPACK"))
+        .filter(|(name, _)| name.starts_with("NVIDIA_REQUIRE_"))
+        .filter(|(name, _)| !name.starts_with("NVIDIA_REQUIRE_JETPACK"))
         .collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut found: Vec<String> = names
-        .iter()
-        .filter_map(|name| container.env(name))
-        .map(str::to_owned)
-        .collect();
+    let mut found: Vec<String> = said.into_values().map(str::to_owned).collect();
     if let Some(version) = container.env("CUDA_VERSION").filter(|_| legacy) {
         match major_minor(version) {
             Some((major, minor)) => found.push(format!("cuda>={major}.{minor}")),
