@@ -106,6 +106,9 @@ fn carry_out(
     progress: &Progress,
     commit: impl FnOnce(&Journal) -> Commit,
 ) -> Result<Vec<verify::Verified>, Error> {
+    if how.restart {
+        plan.names_what_stops()?;
+    }
     let mut journal = Journal::new(host, &plan.changes, receipt)?;
     // Before that there is nothing of ours to put back, though files may look as we want them:
     // another run's.

@@ -163,6 +163,7 @@ impl Plan {
 
     /// Refuses where a restart would stop containers.
     pub fn stops_nothing(&self, command: &str) -> Result<(), Error> {
+        self.names_what_stops()?;
         let stops = self.engines.iter().filter(|(_, a)| !a.stops.is_empty());
         let stops: Vec<String> = stops
             .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stops.join(", ")))
@@ -175,6 +176,20 @@ impl Plan {
             format!(
                 "run `gpusetup {command}` when they may, or turn on live-restore; nothing was changed"
             ),
+        ))
+    }
+
+    /// Refuses where containers would stop and could not be started again.
+    pub fn names_what_stops(&self) -> Result<(), Error> {
+        let Some((engine, _)) = self.engines.iter().find(|(_, a)| a.unnamed) else {
+            return Ok(());
+        };
+        let name = &engine.facts().name;
+        Err(Error::failed(
+            format!(
+                "{name} restarts, and which of its containers run is not known: `docker ps` failed"
+            ),
+            "see what `docker ps` says, then run this again; or run it with --no-restart; nothing was changed",
         ))
     }
 

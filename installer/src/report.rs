@@ -118,7 +118,7 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         if !restart || activation.service.is_none() {
             continue;
         }
-        let hurts = !activation.stops.is_empty();
+        let hurts = activation.unnamed || !activation.stops.is_empty();
         items.push(Item {
             verb: if activation.reload {
                 "reload"

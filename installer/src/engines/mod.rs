@@ -153,6 +153,8 @@ pub struct Activation {
     pub daemon_reload: bool,
     /// Containers that run now and that the restart stops.
     pub stops: Vec<String>,
+    /// It did not say which these are, so that none could be started again.
+    pub unnamed: bool,
     /// What the restart stops, in words: `3 running containers stop: web, db, cache (live-restore is off)`.
     pub effect: String,
 }

@@ -267,6 +267,7 @@ impl Engine for Containerd {
             reload: false,
             daemon_reload: false,
             stops: Vec::new(),
+            unnamed: false,
             effect: self.layout.effect(),
         }
     }

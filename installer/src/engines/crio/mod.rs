@@ -262,6 +262,7 @@ impl Engine for Crio {
             service: Some(service),
             daemon_reload: false,
             stops: Vec::new(),
+            unnamed: false,
             effect: "running containers keep running".into(),
         }
     }

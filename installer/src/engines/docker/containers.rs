@@ -9,24 +9,24 @@ use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
 
-/// Names of those that run; `None` where nobody can tell.
+const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
+/// A daemon of thousands of containers takes its time over a list of them.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Names of those that run; `None` where the daemon does not say.
 pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
-    if !host.is_live() {
-        return None;
-    }
-    let said = client.ask(host, &["ps", "--format", "{{.Names}}"])?;
-    Some(said.lines().map(str::to_owned).collect())
+    let said = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
+    Some(said.ok()?.lines().map(str::to_owned).collect())
 }
 
-/// Those, running or stopped, that could not start without what we set up.
-pub fn users(host: &Host, client: &Client) -> Vec<String> {
+/// Those, running or stopped, that could not start without what we set up; `None` where the daemon
+/// does not say.
+pub fn users(host: &Host, client: &Client) -> Option<Vec<String>> {
     if !host.is_live() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let format = "{{.Name}}\t{{.HostConfig.Runtime}}\t{{json .HostConfig.DeviceRequests}}";
-    let Some(all) = client.ask(host, &["ps", "-aq", "--no-trunc"]) else {
-        return Vec::new();
-    };
+    let all = client.run(host, &["ps", "-aq", "--no-trunc"], LIMIT).ok()?;
     let ids: Vec<&str> = all.lines().collect();
     let mut users = Vec::new();
     // Not all in one command line: its length has a limit.
@@ -35,7 +35,7 @@ pub fn users(host: &Host, client: &Client) -> Vec<String> {
         let said = client.ask_of_each(host, &args);
         users.extend(said.lines().filter_map(user));
     }
-    users
+    Some(users)
 }
 
 /// A line of `docker inspect`, where that container needs what we set up.
@@ -69,11 +69,20 @@ pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(
     Ok(())
 }
 
+/// What a restart stops where the daemon does not say which run, in words.
+pub fn effect_of_unnamed(live_restore: bool) -> String {
+    if live_restore {
+        KEEP_RUNNING.into()
+    } else {
+        "containers stop that `docker ps` did not name (live-restore is off)".into()
+    }
+}
+
 /// What a restart stops, in words.
 pub fn effect(running: &[String], live_restore: bool) -> String {
     match (running, live_restore) {
         ([], _) => "no containers run".into(),
-        (_, true) => "running containers keep running (live-restore)".into(),
+        (_, true) => KEEP_RUNNING.into(),
         ([one], false) => format!("1 running container stops: {one} (live-restore is off)"),
         (many, false) => format!(
             "{} running containers stop: {} (live-restore is off)",
@@ -125,7 +134,18 @@ mod tests {
         assert!(made.unwrap().success());
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let users = users(&host, &Client::by(&docker));
-        assert_eq!(users, ["web (--runtime nvidia)"]);
+        assert_eq!(users.unwrap(), ["web (--runtime nvidia)"]);
+    }
+
+    /// A daemon that answers `info` and not `ps` may have any number of them.
+    #[test]
+    fn no_answer_is_not_no_containers() {
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let silent = Client::by(Path::new("/bin/false"));
+        assert_eq!(running(&host, &silent), None);
+        assert_eq!(users(&host, &silent), None);
+        assert!(effect_of_unnamed(false).contains("stop"));
+        assert!(effect_of_unnamed(true).contains("keep running"));
     }
 
     #[test]

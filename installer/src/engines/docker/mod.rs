@@ -293,11 +293,6 @@ impl Engine for Docker {
                 ..restart
             };
         };
-        // Not asked for the names of none.
-        let running = match info.running {
-            Some(0) => Vec::new(),
-            _ => containers::running(host, &self.client).unwrap_or_default(),
-        };
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
@@ -309,6 +304,18 @@ impl Engine for Docker {
                 ..restart
             };
         }
+        // Not asked for the names of none.
+        let running = match info.running {
+            Some(0) => Some(Vec::new()),
+            _ => containers::running(host, &self.client),
+        };
+        let Some(running) = running else {
+            return Activation {
+                effect: containers::effect_of_unnamed(info.live_restore),
+                unnamed: !info.live_restore,
+                ..restart
+            };
+        };
         Activation {
             effect: containers::effect(&running, info.live_restore),
             stops: if info.live_restore {
@@ -321,10 +328,13 @@ impl Engine for Docker {
     }
 
     fn users(&self, host: &Host) -> Vec<String> {
-        if self.info.as_ref().is_some_and(|i| i.containers == Some(0)) {
-            return Vec::new();
+        match &self.info {
+            Some(info) if info.containers == Some(0) => Vec::new(),
+            Some(_) => containers::users(host, &self.client)
+                .unwrap_or_else(|| vec!["those that `docker ps -a` did not name".into()]),
+            // It does not run, and tells nothing.
+            None => Vec::new(),
         }
-        containers::users(host, &self.client)
     }
 
     fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
