@@ -243,11 +243,17 @@ fn restart(
         signals.check()?;
         let name = &engine.facts().name;
         let started = Instant::now();
+        // Some of the plan's may have ended since, and ones that ended by themselves stay so.
+        let stops = if activation.reload {
+            Vec::new()
+        } else {
+            engine.stopping(host, &activation.stops)
+        };
         journal.begun.push(Begun {
             engine: name.clone(),
             service: service.clone(),
             reload: activation.reload,
-            stops: activation.stops.clone(),
+            stops: stops.clone(),
         });
         journal.store(host)?;
         if activation.reload {
@@ -264,8 +270,24 @@ fn restart(
             "restarted"
         };
         progress.done(&format!("{name} {what}{}", progress::taken(started)));
+        if stops.is_empty() {
+            continue;
+        }
+        progress.doing(&format!("starting the containers of {name} again"));
+        match engine.start_again(host, &stops) {
+            Ok(()) => progress.done(&format!("{name}: {}", up(stops.len()))),
+            // Not for that is all put back: it would stop the others once more.
+            Err(e) => progress.warn(&e.to_string()),
+        }
     }
     Ok(())
+}
+
+fn up(containers: usize) -> String {
+    match containers {
+        1 => "1 container up".into(),
+        n => format!("{n} containers up"),
+    }
 }
 
 fn verify_all(
@@ -329,11 +351,10 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
         left.push(format!("systemctl daemon-reload: {e}"));
     }
     for (engine, activation) in &plan.engines {
-        let Some(service) = activation
-            .service
-            .as_ref()
-            .filter(|s| journal.begun.iter().any(|b| b.service == **s))
-        else {
+        let Some(service) = &activation.service else {
+            continue;
+        };
+        let Some(begun) = journal.begun.iter().find(|b| b.service == *service) else {
             continue;
         };
         let name = &engine.facts().name;
@@ -345,7 +366,7 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
         };
         let back = again
             .and_then(|()| engine.health(host))
-            .and_then(|()| engine.start_again(host, &activation.stops));
+            .and_then(|()| engine.start_again(host, &begun.stops));
         match back {
             Ok(()) if activation.reload => {
                 progress.back(&format!("reloaded {name}"));
@@ -353,11 +374,11 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
                     progress.warn(&kept);
                 }
             }
-            Ok(()) if activation.stops.is_empty() => progress.back(&format!("restarted {name}")),
-            Ok(()) => progress.back(&match activation.stops.len() {
-                1 => format!("restarted {name}: running, 1 container up"),
-                n => format!("restarted {name}: running, {n} containers up"),
-            }),
+            Ok(()) if begun.stops.is_empty() => progress.back(&format!("restarted {name}")),
+            Ok(()) => {
+                let up = up(begun.stops.len());
+                progress.back(&format!("restarted {name}: running, {up}"));
+            }
             Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
         }
     }

@@ -251,6 +251,11 @@ pub trait Engine: Send + Sync {
         Vec::new()
     }
 
+    /// Containers that a restart stops now, where the plan was of those.
+    fn stopping(&self, _host: &Host, planned: &[String]) -> Vec<String> {
+        planned.to_vec()
+    }
+
     /// Starts again what a restart of ours has stopped and the engine did not bring back.
     fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
         Ok(())

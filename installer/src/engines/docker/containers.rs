@@ -59,14 +59,22 @@ fn user(line: &str) -> Option<String> {
     }
 }
 
-/// Starts those again that a restart has stopped and that did not come back.
+/// Starts those again that a restart has stopped and that did not come back: all that can be, and
+/// an error that names the others.
 pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
     let now = running(host, client).unwrap_or_default();
-    for name in stopped.iter().filter(|n| !now.contains(n)) {
-        let started = client.run(host, &["start", name], Duration::from_secs(60));
-        started.map_err(|why| Error::failed(format!("docker start {name}: {why}"), ""))?;
+    let start = |name: &String| {
+        let started = client.run(host, &["start", name], LIMIT);
+        started
+            .err()
+            .map(|why| format!("docker start {name}: {why}"))
+    };
+    let gone = stopped.iter().filter(|n| !now.contains(n));
+    let failed: Vec<String> = gone.filter_map(start).collect();
+    if failed.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::failed(failed.join("; "), ""))
 }
 
 /// What a restart stops where the daemon does not say which run, in words.
@@ -94,7 +102,7 @@ pub fn effect(running: &[String], live_restore: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use super::*;
@@ -115,15 +123,9 @@ mod tests {
         assert_eq!(user("garbage"), None);
     }
 
-    /// Containers come and go while they are asked for; the others need us all the same.
-    #[test]
-    fn one_that_has_gone_meanwhile_hides_no_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let docker = dir.path().join("docker");
-        let script = "case $3 in\n\
-             ps) echo gone; echo here ;;\n\
-             inspect) printf '/web\\tnvidia\\tnull\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
-             esac\n";
+    /// A stand-in for it.
+    fn docker(dir: &Path, script: &str) -> PathBuf {
+        let docker = dir.join("docker");
         // By another process: a fork of a test beside this one would keep a descriptor that we
         // write by, and then the program is busy (ETXTBSY).
         let made = Command::new("sh")
@@ -132,9 +134,43 @@ mod tests {
             .arg(&docker)
             .status();
         assert!(made.unwrap().success());
+        docker
+    }
+
+    /// Containers come and go while they are asked for; the others need us all the same.
+    #[test]
+    fn one_that_has_gone_meanwhile_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "case $3 in\n\
+             ps) echo gone; echo here ;;\n\
+             inspect) printf '/web\\tnvidia\\tnull\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
+             esac\n";
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
-        let users = users(&host, &Client::by(&docker));
+        let users = users(&host, &Client::by(&docker(dir.path(), script)));
         assert_eq!(users.unwrap(), ["web (--runtime nvidia)"]);
+    }
+
+    /// One that was removed as it ended (`--rm`) keeps no other from being started.
+    #[test]
+    fn one_that_cannot_start_again_keeps_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let started = dir.path().join("started");
+        let script = format!(
+            "case $3 in\n\
+             ps) echo up ;;\n\
+             start) [ $4 != gone ] || {{ echo 'No such container: gone' >&2; exit 1; }}; echo $4 >>{} ;;\n\
+             esac\n",
+            started.display()
+        );
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let client = Client::by(&docker(dir.path(), &script));
+        let names = ["up", "gone", "web"].map(str::to_owned);
+        let said = start_again(&host, &client, &names).unwrap_err().to_string();
+        assert!(
+            said.contains("docker start gone: No such container"),
+            "{said}"
+        );
+        assert_eq!(std::fs::read_to_string(started).unwrap(), "web\n");
     }
 
     /// A daemon that answers `info` and not `ps` may have any number of them.

@@ -337,6 +337,15 @@ impl Engine for Docker {
         }
     }
 
+    fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
+        match &self.info {
+            Some(info) if !info.live_restore => {
+                containers::running(host, &self.client).unwrap_or_else(|| planned.to_vec())
+            }
+            _ => planned.to_vec(),
+        }
+    }
+
     fn start_again(&self, host: &Host, stopped: &[String]) -> Result<(), Error> {
         containers::start_again(host, &self.client, stopped)
     }
