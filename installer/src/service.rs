@@ -1,6 +1,7 @@
 //! A service of an engine, and the manager that starts it.
 
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ use crate::host::{Host, Output};
 /// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
 /// more than two minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long to wait between looks for why a service did not start, in milliseconds.
+const JOURNAL_NAPS: [u64; 4] = [100, 200, 400, 800];
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +79,9 @@ impl Service {
             let _ = host.run(&reset, Duration::from_secs(10));
         }
         // One that is only slow has told of no failure yet.
+        let began = SystemTime::now();
         let out = host.run(&self.restart_command(), PATIENCE)?;
-        succeeded(&self.restart_command(), &out).map_err(|e| self.why(host).unwrap_or(e))
+        succeeded(&self.restart_command(), &out).map_err(|e| self.why(host, began).unwrap_or(e))
     }
 
     /// Makes it read its configuration again.
@@ -92,20 +97,32 @@ impl Service {
         }
     }
 
-    /// The last line of its journal that tells of a failure.
-    fn why(&self, host: &Host) -> Option<Error> {
+    /// The last line of its journal since then that tells of a failure.
+    fn why(&self, host: &Host, began: SystemTime) -> Option<Error> {
+        let since = began.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let since = format!("@{since}");
         let mut argv = match self.manager {
             Manager::Systemd => vec!["journalctl", "-u"],
             Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
             Manager::OpenRc | Manager::Snap => return None,
         };
-        argv.extend([self.name.as_str(), "-n", "40", "-o", "cat", "--no-pager"]);
-        let log = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
-        let line = log.lines().rfind(|l| tells_of_failure(l))?;
+        argv.extend([self.name.as_str(), "--since", &since]);
+        argv.extend(["-n", "40", "-o", "cat", "--no-pager"]);
+        // systemctl has ended before journald has read what the service said last. Only root can
+        // have it read all.
+        let _ = host.run(&["journalctl", "--sync"], Duration::from_secs(10));
+        let mut naps = JOURNAL_NAPS.iter();
+        let line = loop {
+            let log = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
+            if let Some(line) = log.lines().rfind(|l| tells_of_failure(l)) {
+                break line.to_owned();
+            }
+            sleep(Duration::from_millis(*naps.next()?));
+        };
         let engine = self.name.trim_end_matches(".service");
         Some(Error::failed(
             format!("{engine} did not come back: {}", line.trim()),
-            self.fix_for(line),
+            self.fix_for(&line),
         ))
     }
 
