@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gpu_host::{Root, packages};
+use gpu_host::{Root, packages, programs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -94,16 +94,6 @@ const CALLERS: [&str; 10] = [
     "DOCKER_DEFAULT_PLATFORM",
     "CONTAINER_HOST",
     "CONTAINER_CONNECTION",
-];
-
-/// Where programs are looked for, as sudo, systemd and our shim do.
-pub const PATH: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
 ];
 
 /// What a program said.
@@ -231,7 +221,7 @@ impl Host {
     /// Where on the usual PATH of this host a program is; one with a path is there or nowhere.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         // `join` with an absolute name is that name.
-        let mut places = PATH.iter().map(|dir| Path::new(dir).join(name));
+        let mut places = programs::DIRS.iter().map(|dir| Path::new(dir).join(name));
         places.find(|path| self.root.exists(path))
     }
 

@@ -35,6 +35,7 @@ pub mod other_vendors;
 pub mod packages;
 pub mod platform;
 mod procfs;
+pub mod programs;
 pub mod root;
 mod tegra;
 mod wsl;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use cdi::Document;
-use gpu_host::Root;
+use gpu_host::{Root, programs};
 use gpu_inject::policy::{Level, Mode, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, generate, inventory_store, plan, spec};
@@ -35,16 +35,6 @@ const GLOBAL_WITH_VALUE: [&str; 7] = [
     "--criu",
     "--rootless",
     "--cgroup-manager",
-];
-
-/// Where a low-level runtime is looked for besides PATH; an engine's PATH can be bare.
-const DIRS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
 ];
 
 /// Runs as an OCI runtime of that name.
@@ -275,7 +265,7 @@ fn find(name: &str) -> Option<PathBuf> {
     let own = fs::metadata("/proc/self/exe").map(|m| (m.dev(), m.ino()));
     let is_own = |found: &Metadata| own.as_ref().is_ok_and(|o| *o == (found.dev(), found.ino()));
     let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
+    let dirs = env::split_paths(&path).chain(programs::DIRS.map(PathBuf::from));
     // `join` with an absolute name is that name.
     dirs.filter(|d| d.is_absolute())
         .map(|d| d.join(name))

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gpu_host::programs;
 use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
@@ -12,7 +13,7 @@ use crate::change::{Change, FileKind};
 use crate::edit::toml;
 use crate::engines::{Existing, Wanted};
 use crate::error::Error;
-use crate::host::{self, Host};
+use crate::host::Host;
 
 /// What the shim goes by.
 pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
@@ -153,7 +154,7 @@ fn values(base: Base, wanted: &Wanted) -> Vec<(Vec<String>, Value)> {
     // A runtime of no table is CRI-O's built-in; what that has and an empty table has not is
     // a PATH for the monitor (CRI-O pkg/config, `defaultRuntimeHandler`).
     let settings = base.settings.unwrap_or_else(|| {
-        let path = format!("PATH={}", host::PATH.join(":"));
+        let path = format!("PATH={}", programs::DIRS.join(":"));
         vec![("monitor_env".into(), [path].into_iter().collect())]
     });
     let mut values = vec![(at("runtime_path"), path.into())];

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use gpu_host::programs;
 use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
 use crate::engines::{Existing, Wanted};
 use crate::error::Error;
-use crate::host::{self, Host};
+use crate::host::Host;
 
 /// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
 /// (gpu-operator, assets/state-container-toolkit).
@@ -60,7 +61,7 @@ impl Owner {
 fn is_vendors(path: &str) -> bool {
     let name = Path::new(path).file_name().unwrap_or_default();
     let dir = Path::new(path).parent().unwrap_or(Path::new(""));
-    let usual = dir.as_os_str().is_empty() || host::PATH.iter().any(|d| dir == Path::new(d));
+    let usual = dir.as_os_str().is_empty() || programs::DIRS.iter().any(|d| dir == Path::new(d));
     usual && VENDOR.iter().any(|v| name == *v)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
 use crate::change::{Change, FileKind};
@@ -13,7 +14,7 @@ use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
 use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
-use crate::host::{self, Host};
+use crate::host::Host;
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
@@ -172,7 +173,9 @@ fn there_anyway(host: &Host, view: &View, name: &str) -> Option<String> {
     if name != "nvidia" {
         return None;
     }
-    let dirs = ["/usr/local/nvidia/toolkit"].into_iter().chain(host::PATH);
+    let dirs = ["/usr/local/nvidia/toolkit"]
+        .into_iter()
+        .chain(programs::DIRS);
     dirs.map(|dir| format!("{dir}/nvidia-container-runtime"))
         .find(|path| host.root().exists(path))
 }
