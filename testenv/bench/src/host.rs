@@ -23,7 +23,8 @@ pub(crate) fn enter(options: &HostOptions) -> Result<bool, String> {
     private_root(&options.work)?;
     let has_cgroups = options.below == Below::Runc || unified_cgroups()?;
     set_child_subreaper(true).map_err(said("become a subreaper"))?;
-    run(Command::new("cp").args(["-a", "/run/bench/bin/tree/.", "/"]))?;
+    let tree = here("bin").join(&options.tree).join(".");
+    run(Command::new("cp").arg("-a").arg(tree).arg("/"))?;
     for theirs in ["/etc/nvidia-container-runtime", "/etc/cdi"] {
         let _ = fs::remove_dir_all(theirs);
     }

@@ -15,6 +15,7 @@ mod life;
 mod machine;
 mod measure;
 mod options;
+mod paired;
 mod plot;
 mod program;
 mod protocol;
@@ -34,6 +35,7 @@ use crate::options::{Options, Run};
 fn main() -> ExitCode {
     let done = match Options::parse() {
         Options::Run(run) => measured(&run),
+        Options::Paired(run) => paired::measured(&run),
         Options::Host { options } => serde_json::from_str(&options)
             .map_err(|e| e.to_string())
             .and_then(|options| worker::serve(&options)),

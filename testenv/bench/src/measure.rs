@@ -16,7 +16,7 @@ const PARTS: u32 = 31;
 /// A part that takes long is run less often: milliseconds of all its runs.
 const ENOUGH: f64 = 20_000.0;
 
-struct Host {
+pub(crate) struct Host {
     gpus: Gpus,
     below: Below,
     ways: Vec<Way>,
@@ -26,7 +26,7 @@ struct Host {
 }
 
 impl Host {
-    fn start(options: &HostOptions, ways: Vec<Way>) -> Result<Self, String> {
+    pub(crate) fn start(options: &HostOptions, ways: Vec<Way>) -> Result<Self, String> {
         let text = serde_json::to_string(options).map_err(|e| e.to_string())?;
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut process = Command::new(program)
@@ -62,7 +62,7 @@ impl Host {
         }
     }
 
-    fn ask(&mut self, ask: &Ask) -> Result<Answer, String> {
+    pub(crate) fn ask(&mut self, ask: &Ask) -> Result<Answer, String> {
         let line = serde_json::to_string(ask).map_err(|e| e.to_string())?;
         let pipe = self.ask.as_mut().ok_or("the host has ended")?;
         writeln!(pipe, "{line}").map_err(|e| e.to_string())?;
@@ -118,6 +118,7 @@ fn hosts(run: &Run) -> Result<Vec<Host>, String> {
                 gpus: *gpus,
                 below: *below,
                 work: run.work.clone(),
+                tree: "tree".into(),
                 config: run.config.clone(),
                 others: others.clone(),
             };

@@ -16,6 +16,8 @@ use crate::case::{Below, Gpus, Image, Other};
 pub(crate) enum Options {
     /// Measure, or show what was measured
     Run(Box<Run>),
+    /// Compare the build of this tree with another one, round by round
+    Paired(PairedRun),
     /// One host; for start-bench itself
     #[command(hide = true)]
     Host { options: String },
@@ -73,6 +75,32 @@ pub(crate) struct Run {
     /// Measure nothing: take the figures that --json wrote
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+    /// Where images and programs are
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub work: PathBuf,
+    /// The root file system of Debian as tar archive
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub debian: PathBuf,
+}
+
+/// Two builds of ours on hosts that are alike, in turn.
+#[derive(Args)]
+pub(crate) struct PairedRun {
+    /// Rounds; in each, every case is lived once with either build
+    #[arg(long, default_value_t = 301)]
+    pub rounds: u32,
+    /// Hosts: number of GPUs, with MIG slices of each as in 64x7
+    #[arg(long, value_delimiter = ',', default_value = "1,8")]
+    pub gpus: Vec<Gpus>,
+    /// The image
+    #[arg(long, default_value = "debian")]
+    pub image: Image,
+    /// Low-level runtimes
+    #[arg(long, value_delimiter = ',', default_value = "crun,runc")]
+    pub below: Vec<Below>,
+    /// Write every pair as a table, a line each
+    #[arg(long, value_name = "FILE")]
+    pub raw: Option<PathBuf>,
     /// Where images and programs are
     #[arg(long, value_name = "DIR", hide = true)]
     pub work: PathBuf,

@@ -13,6 +13,8 @@ pub(crate) struct HostOptions {
     pub below: Below,
     /// `images/` and `bin/` are there.
     pub work: PathBuf,
+    /// The directory of `bin/` with the files of gpusetup, as installed.
+    pub tree: String,
     /// A config.json to begin with, of an engine's; None for what `runc spec` makes.
     pub config: Option<PathBuf>,
     pub others: Vec<Other>,
