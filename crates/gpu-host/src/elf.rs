@@ -1,11 +1,22 @@
 //! The two facts we need of a shared object: its word size and its SONAME.
+//!
+//! A driver's library can have 100 MB, and its dynamic section and strings lie at the end of a segment of that size:
+//! only the headers, the dynamic section and the one string are read, each with a bound.
 
 use std::io::{Read, Seek};
+use std::mem::size_of;
 
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{FileKind, ReadCache, ReadRef};
+
+/// Program headers; libcuda has 11.
+const MOST_SEGMENTS: u64 = 128;
+/// Bytes of the dynamic section; libcuda's has 40 entries of 16 bytes.
+const MOST_DYNAMIC: u64 = 8 << 10;
+/// A SONAME is a file name: `NAME_MAX` and its NUL.
+const MOST_NAME: u64 = 256;
 
 /// What an ELF shared object says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,10 +50,17 @@ where
 {
     let header = H::parse(data).ok()?;
     let endian = header.endian().ok()?;
+    if u64::from(header.e_phnum(endian)) > MOST_SEGMENTS {
+        return None;
+    }
     let segments = header.program_headers(endian, data).ok()?;
-    let entries = segments
+    let dynamic = segments
         .iter()
-        .find_map(|s| s.dynamic(endian, data).ok().flatten())?;
+        .find(|s| s.p_type(endian) == elf::PT_DYNAMIC)?;
+    let (offset, size) = dynamic.file_range(endian);
+    let entry = u64::try_from(size_of::<H::Dyn>()).ok()?;
+    let count = usize::try_from(size.min(MOST_DYNAMIC) / entry).ok()?;
+    let entries: &[H::Dyn] = data.read_slice_at(offset, count).ok()?;
     let value = |tag| {
         entries
             .iter()
@@ -50,14 +68,102 @@ where
             .map(|d| d.val(endian))
     };
     let address = value(elf::DT_STRTAB)?.checked_add(value(elf::DT_SONAME)?)?;
-    // A SONAME is a file name: NAME_MAX and its NUL.
-    let text = (1..=256u64).rev().find_map(|length| {
-        segments
-            .iter()
-            .filter(|s| s.p_type(endian) == elf::PT_LOAD)
-            .find_map(|s| s.data_range(endian, data, address, length).ok().flatten())
-    })?;
+    let (offset, size) = segments
+        .iter()
+        .filter(|s| s.p_type(endian) == elf::PT_LOAD)
+        .find_map(|s| {
+            let (offset, size) = s.file_range(endian);
+            let within = address.checked_sub(s.p_vaddr(endian).into())?;
+            let left = size.checked_sub(within).filter(|left| *left > 0)?;
+            Some((offset.checked_add(within)?, left.min(MOST_NAME)))
+        })?;
+    let text = data.read_bytes_at(offset, size).ok()?;
     let end = text.iter().position(|b| *b == 0)?;
     let name = std::str::from_utf8(text.get(..end)?).ok()?;
     (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{self, SeekFrom};
+    use std::os::unix::fs::FileExt;
+
+    use fake_driver::elf::SharedObject as Fake;
+
+    use super::*;
+
+    /// A file that counts the bytes read of it.
+    struct Counted<'a> {
+        file: File,
+        read: &'a mut u64,
+    }
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.file.read(into)?;
+            *self.read += count as u64;
+            Ok(count)
+        }
+    }
+
+    impl Seek for Counted<'_> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    fn library(soname: &str, is_32: bool, size: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        Fake::new(soname, is_32, size).write(&file).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_library_of_any_size_is_read_in_part() {
+        for size in [0, 1 << 20, 105 << 20, 3 << 30] {
+            for is_32 in [false, true] {
+                let mut count = 0;
+                let found = read(Counted {
+                    file: library("libcuda.so.1", is_32, size),
+                    read: &mut count,
+                });
+                let wanted = SharedObject {
+                    is_32,
+                    soname: Some("libcuda.so.1".into()),
+                };
+                assert_eq!(found, Some(wanted), "{size} bytes");
+                assert!(count < 16 << 10, "{size} bytes: {count} were read");
+            }
+        }
+    }
+
+    /// Wherever the headers point, and whatever they say of sizes.
+    #[test]
+    fn no_header_makes_us_read_more() {
+        let at = 64 + 56 + 8;
+        for (offset, value) in [(0, u64::MAX), (0, 1 << 40), (24, u64::MAX), (24, 3 << 30)] {
+            let file = library("libcuda.so.1", false, 105 << 20);
+            file.write_all_at(&value.to_le_bytes(), at + offset)
+                .unwrap();
+            let mut count = 0;
+            let _ = read(Counted {
+                file,
+                read: &mut count,
+            });
+            assert!(
+                count < 32 << 10,
+                "{value:#x} at {offset}: {count} were read"
+            );
+        }
+        let file = library("libcuda.so.1", false, 105 << 20);
+        // e_phnum
+        file.write_all_at(&u16::MAX.to_le_bytes(), 56).unwrap();
+        let mut count = 0;
+        let _ = read(Counted {
+            file,
+            read: &mut count,
+        });
+        assert!(count < 1 << 10, "{count} were read");
+    }
 }

@@ -26,6 +26,7 @@ struct Search {
     libraries: Vec<String>,
     below: Vec<String>,
     binaries: Vec<String>,
+    path: Vec<PathBuf>,
     xorg: Vec<String>,
     data: Vec<String>,
     misplaced: Vec<String>,
@@ -236,16 +237,7 @@ impl Finder<'_> {
         for name in &row.names {
             let name = name.replace("{version}", self.version);
             match kind {
-                FileKind::Binary => {
-                    let tree = self.space.tree;
-                    let found = search
-                        .binaries
-                        .iter()
-                        .find_map(|dir| tree.canonicalize(Path::new(dir).join(&name)).ok());
-                    if let Some(path) = found {
-                        self.data(row, kind, &path, &path);
-                    }
-                }
+                FileKind::Binary => self.program(row, search, &name),
                 FileKind::Firmware => {
                     for dir in firmware::dirs(self.space) {
                         let found = glob::expand(self.space.tree, &dir.join(&name));
@@ -267,6 +259,45 @@ impl Finder<'_> {
                 }
             }
         }
+    }
+
+    /// A program of this driver: the one beside its libraries, else the first that is an ELF file.
+    fn program(&mut self, row: &Row, search: &Search, name: &str) {
+        let tree = self.space.tree;
+        let beside = self.program_dirs();
+        let usual = search.binaries.iter().map(PathBuf::from);
+        let found = beside
+            .into_iter()
+            .chain(usual)
+            .filter_map(|dir| tree.canonicalize(dir.join(name)).ok())
+            .find(|path| tree.open_file(path).ok().and_then(elf::read).is_some());
+        let Some(path) = found else { return };
+        let mut links = links(path.parent().unwrap_or(Path::new("/")), row, self.version);
+        let is_on_path = path
+            .parent()
+            .is_some_and(|dir| search.path.iter().any(|p| p == dir));
+        if let (false, Some(first)) = (is_on_path, search.path.first()) {
+            links.push(Link {
+                path: first.join(name),
+                target: path.clone(),
+            });
+        }
+        let capabilities = Capabilities::of(&row.capabilities);
+        self.add(
+            path.clone(),
+            &path,
+            FileKind::Binary,
+            capabilities,
+            None,
+            links,
+        );
+    }
+
+    /// `bin` beside the directories that hold this driver's libraries, each once.
+    fn program_dirs(&self) -> Vec<PathBuf> {
+        let libraries = self.found.values().filter(|f| f.kind == FileKind::Library);
+        let dirs = libraries.filter_map(|f| Some(f.path.parent()?.parent()?.join("bin")));
+        dirs.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Files that a container has where the host has them.

@@ -2,6 +2,7 @@
 //!
 //! The tree and the nodes: NVIDIA's MIG User Guide, "Device Nodes and Capabilities".
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -38,21 +39,27 @@ fn numbered(root: &Root, dir: &Path, prefix: &str) -> Vec<u32> {
 /// Capability files and the nodes that they stand for.
 pub(crate) struct Caps<'a> {
     dev: &'a Dev<'a>,
-    /// `gpu0/gi1/access` → minor, for files that do not say it themselves.
-    minors: HashMap<String, u32>,
+    /// `gpu0/gi1/access` → minor, for files that do not say it themselves. Read when the first of these is met: the
+    /// file has 109 kB, and driver 580 says the minor in each capability's file.
+    minors: OnceCell<HashMap<String, u32>>,
 }
 
 impl<'a> Caps<'a> {
     pub(crate) fn new(dev: &'a Dev<'a>) -> Self {
-        let text = dev.root.read_to_string(MINORS).unwrap_or_default();
         Self {
             dev,
-            minors: text
-                .lines()
+            minors: OnceCell::new(),
+        }
+    }
+
+    fn minors(&self) -> &HashMap<String, u32> {
+        self.minors.get_or_init(|| {
+            let text = self.dev.root.read_to_string(MINORS).unwrap_or_default();
+            text.lines()
                 .filter_map(|l| l.trim().rsplit_once(' '))
                 .filter_map(|(name, minor)| Some((name.trim().to_owned(), minor.parse().ok()?)))
-                .collect(),
-        }
+                .collect()
+        })
     }
 
     /// The nodes to partition GPUs and to watch all slices.
@@ -102,7 +109,7 @@ impl<'a> Caps<'a> {
                 .parse()
                 .ok()
         };
-        let minor = value("DeviceFileMinor").or_else(|| self.minors.get(name).copied())?;
+        let minor = value("DeviceFileMinor").or_else(|| self.minors().get(name).copied())?;
         let mode = value("DeviceFileMode").map(|m| m & 0o777);
         self.dev.capability(minor, mode)
     }

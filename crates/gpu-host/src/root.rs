@@ -24,6 +24,8 @@ use rustix::fs::RawDir;
 
 /// What [`Root::read`] reads at most; no file we read is near it.
 const READ_LIMIT: u64 = 64 << 20;
+/// For a file that does not say its size; a read of procfs gives a page at least.
+const PROC_ROOM: u64 = 16 << 10;
 /// A directory's entries are read so much at a time.
 const DIR_BUFFER: usize = 4096;
 /// The kernel's own limit on links in one path.
@@ -120,9 +122,13 @@ impl Root {
     pub fn read_limited(&self, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
         let path = path.as_ref();
         let file = self.open_file(path)?;
-        // Files of procfs say they are empty. One byte more than there is: the read that finds
-        // nothing left needs room too.
-        let size = file.metadata().map_or(0, |m| m.len()).min(max).max(255);
+        // Files of procfs say they are empty, and give as much a read as there is room for. One byte more than there
+        // is: the read that finds nothing left needs room too.
+        let size = match file.metadata().map_or(0, |m| m.len()) {
+            0 => PROC_ROOM,
+            size => size,
+        }
+        .min(max);
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)

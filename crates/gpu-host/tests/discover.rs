@@ -79,7 +79,9 @@ fn tree() -> tempfile::TempDir {
         "f",
     );
     symlink("usr/lib", root.join("lib")).unwrap();
-    write(root, "usr/bin/nvidia-smi", "s");
+    let smi = fake_driver::elf::shared_object("nvidia-smi", false);
+    fs::create_dir_all(root.join("usr/bin")).unwrap();
+    fs::write(root.join("usr/bin/nvidia-smi"), smi).unwrap();
     dir
 }
 

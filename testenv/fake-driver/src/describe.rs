@@ -21,6 +21,9 @@ pub struct Description {
     /// No `/dev/nvidia*` yet, as before somebody runs nvidia-modprobe.
     #[serde(default)]
     pub no_nodes: bool,
+    /// Files as large as a real driver's, with holes, so that they take up little disk.
+    #[serde(default)]
+    pub real_sizes: bool,
     /// `gds`, `mofed`, `gdrcopy`, `nvswitch`: lays out their nodes and files.
     #[serde(default)]
     pub features: Vec<String>,
@@ -105,6 +108,7 @@ impl Description {
             platform: Platform::Nvidia,
             loaded_version: None,
             no_nodes: false,
+            real_sizes: false,
             features: Vec::new(),
             imex_channels: Vec::new(),
             others: Vec::new(),

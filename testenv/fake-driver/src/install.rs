@@ -9,11 +9,12 @@ use std::process::Command;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::describe::{Description, Platform};
-use crate::elf::shared_object;
+use crate::elf::{SharedObject, shared_object};
 use crate::kernel::{device_lines, pci_files, proc_files};
 use crate::parts::{
     CAPS_MAJOR, DRM_MAJOR, FILES, LIBRARIES, LIBRARIES_32, MAJOR, OWN_VERSION, PROGRAMS, UVM_MAJOR,
 };
+use crate::sizes::Sizes;
 use crate::wire::{MAGIC, SIZE};
 use crate::{extras, tegra, wsl};
 
@@ -138,6 +139,7 @@ fn libraries(
 ) -> io::Result<()> {
     let version = &description.driver_version;
     let text = description.to_wire().to_text();
+    let sizes = Sizes::new(description.real_sizes);
     for (artifact, name) in [
         ("libfake_nvml.so", "libnvidia-ml"),
         ("libfake_cuda.so", "libcuda"),
@@ -146,7 +148,10 @@ fn libraries(
             Some(dir) => built(&dir.join(artifact), &text)?,
             None => shared_object(&format!("{name}.so.1"), false),
         };
-        made.library(&below.join(LIB), name, version, "1", &library)?;
+        let file = made.library(&below.join(LIB), name, version, "1", &library)?;
+        // Behind the real code, where no segment is.
+        let size = sizes.of(name).max(library.len() as u64);
+        fs::File::options().write(true).open(file)?.set_len(size)?;
         made.link(
             &below.join(LIB).join(format!("{name}.so")),
             &format!("{name}.so.1"),
@@ -162,8 +167,10 @@ fn libraries(
                 .unwrap_or_default()
                 .to_string_lossy();
             let number = if number.is_empty() { version } else { *number };
-            let library = shared_object(&format!("{file}.so.{number}"), is_32);
-            made.library(&below.join(dir), name, version, number, &library)?;
+            let soname = format!("{file}.so.{number}");
+            let path = made.library(&below.join(dir), name, version, number, &[])?;
+            let file = fs::File::options().write(true).open(path)?;
+            SharedObject::new(&soname, is_32, sizes.of(&soname)).write(&file)?;
         }
     }
     for (soname, rest) in OWN_VERSION {
@@ -189,19 +196,27 @@ fn programs(
 ) -> io::Result<()> {
     let smi = match &places.artifacts {
         Some(dir) => fs::read(dir.join("fake-nvidia-smi"))?,
-        None => b"#!/bin/sh\nexit 0\n".to_vec(),
+        None => shared_object("nvidia-smi", false),
     };
     made.file(&below.join("usr/bin/nvidia-smi"), &smi, 0o755)?;
     for name in PROGRAMS {
         made.file(
             &below.join("usr/bin").join(name),
-            b"#!/bin/sh\nexit 0\n",
+            &shared_object(name, false),
             0o755,
         )?;
     }
+    let sizes = Sizes::new(description.real_sizes);
     for (path, content) in FILES {
         let path = path.replace("{version}", &description.driver_version);
-        made.file(&below.join(path), content.as_bytes(), 0o644)?;
+        made.file(&below.join(&path), content.as_bytes(), 0o644)?;
+        let size = sizes.of(path.rsplit('/').next().unwrap_or_default());
+        if size > 0 {
+            let file = fs::File::options()
+                .write(true)
+                .open(made.root.join(below.join(path)))?;
+            file.set_len(size)?;
+        }
     }
     Ok(())
 }
@@ -352,10 +367,12 @@ impl Made<'_> {
         version: &str,
         number: &str,
         content: &[u8],
-    ) -> io::Result<()> {
-        self.file(&dir.join(format!("{name}.so.{version}")), content, 0o644)?;
+    ) -> io::Result<PathBuf> {
+        let path = dir.join(format!("{name}.so.{version}"));
+        self.file(&path, content, 0o644)?;
+        let full = self.root.join(path);
         if number == version {
-            return Ok(());
+            return Ok(full);
         }
         let file = Path::new(name)
             .file_name()
@@ -364,7 +381,8 @@ impl Made<'_> {
         self.link(
             &dir.join(format!("{name}.so.{number}")),
             &format!("{file}.so.{version}"),
-        )
+        )?;
+        Ok(full)
     }
 
     pub(crate) fn node(&mut self, name: &str, major: u64, minor: u64, mode: u32) -> io::Result<()> {

@@ -64,8 +64,42 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
             }
         }
     }
+    if description.real_sizes {
+        // The driver lists all that there could ever be, for 32 GPUs: 109 kB.
+        let numbers = description.gpus.iter().map(|g| g.minor).collect::<Vec<_>>();
+        minors.extend(
+            (0..32)
+                .filter(|n| !numbers.contains(n))
+                .map(minors_of_absent),
+        );
+    }
     files.push(("driver/nvidia-caps/mig-minors".into(), minors));
+    for (name, content) in [
+        ("sys-minors", "fabric-imex-mgmt 4323\n"),
+        ("nvlink-minors", "fabric-mgmt 0\n"),
+    ] {
+        files.push((format!("driver/nvidia-caps/{name}").into(), content.into()));
+    }
+    files.push((
+        "driver/nvidia/capabilities/fabric-imex-mgmt".into(),
+        "DeviceFileMinor: 4323\nDeviceFileMode: 256\nDeviceFileModify: 1\n".into(),
+    ));
     files
+}
+
+/// The lines of a GPU that is not there: 15 GPU instances of 8 compute instances each, numbered as driver 580 does.
+fn minors_of_absent(gpu: u32) -> String {
+    let mut lines = String::new();
+    let first = 3 + gpu * 15 * 9;
+    for instance in 0..15 {
+        let minor = first + instance * 9;
+        lines += &format!("gpu{gpu}/gi{instance}/access {minor}\n");
+        for compute in 0..8 {
+            let minor = minor + 1 + compute;
+            lines += &format!("gpu{gpu}/gi{instance}/ci{compute}/access {minor}\n");
+        }
+    }
+    lines
 }
 
 /// Lines that the driver adds to /proc/devices, among the character devices.

@@ -9,6 +9,7 @@ pub mod install;
 pub mod kernel;
 pub mod live;
 pub mod parts;
+mod sizes;
 mod tegra;
 #[path = "../wire.rs"]
 #[allow(missing_docs, reason = "said once, at the top of the file")]

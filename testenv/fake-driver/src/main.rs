@@ -63,6 +63,9 @@ struct What {
     /// MIG slices on each
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7))]
     mig: u32,
+    /// Files as large as a real driver's
+    #[arg(long)]
+    real_sizes: bool,
     /// Driver version
     #[arg(long, default_value = "580.65.06")]
     driver_version: String,
@@ -71,7 +74,10 @@ struct What {
 impl What {
     fn description(&self) -> Result<Description, String> {
         let Some(path) = &self.describe else {
-            return Ok(Description::of(&self.driver_version, self.gpus, self.mig));
+            return Ok(Description {
+                real_sizes: self.real_sizes,
+                ..Description::of(&self.driver_version, self.gpus, self.mig)
+            });
         };
         let name = path.display();
         let text = fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;

@@ -59,7 +59,7 @@ pub const LIBRARIES_32: [(&str, &str); 6] = [
     ("libnvidia-encode", "1"),
 ];
 
-/// Programs that no test runs, as scripts.
+/// Programs that no test runs: ELF files, as a driver's are.
 pub const PROGRAMS: [&str; 9] = [
     "nvidia-imex",
     "nvidia-imex-ctl",
