@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 /// What an excerpt takes of a text, escapes included.
 const EXCERPT: usize = 200;
 /// What a message of ours takes, excerpts included.
-const MESSAGE: usize = 1200;
+const MESSAGE: usize = 800;
 /// At the end of a message that was longer.
 const CUT: &str = "… (cut)";
 
@@ -125,7 +125,7 @@ impl Write for Room {
     }
 }
 
-/// A line of ours that may have a container's words in it, of at most 1,200 bytes and one line,
+/// A line of ours that may have a container's words in it, of at most 800 bytes and one line,
 /// whoever forgets to make an [`Excerpt`] of a part. Made from [`format_args!`] it never holds more.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message(String);

@@ -6,6 +6,7 @@ mod bundle;
 mod cli;
 mod confine;
 mod hook;
+mod input;
 mod log;
 mod prestart;
 mod probe;
