@@ -286,7 +286,10 @@ mod tests {
     fn a_message_has_one_line_and_an_end() {
         let name = "\u{202e}\n".repeat(1_000_000);
         let message = Message::of(format_args!("no GPU {name} here"));
-        assert!(message.len() <= MESSAGE && message.ends_with(CUT), "{message}");
+        assert!(
+            message.len() <= MESSAGE && message.ends_with(CUT),
+            "{message}"
+        );
         assert!(message.starts_with("no GPU \\u{202e}\\n"), "{message}");
         let mut line = Line::up_to(100, Breaks::Kept);
         line.write_str("one\n\ttwo\r").unwrap();

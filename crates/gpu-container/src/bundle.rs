@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use cdi::Document;
-use gpu_inject::{Error, Excerpt};
 use gpu_inject::request::{ContainerView, Scan, early_root_path};
+use gpu_inject::{Error, Excerpt};
 use serde_json::Value;
 
 use crate::{input, log};
@@ -160,8 +160,7 @@ impl State {
     }
 
     fn read(from: impl Read + AsFd, name: &str) -> Result<Self, Error> {
-        let wrong =
-            |why: String| Error::State(format!("container state on {name}: {why}").into());
+        let wrong = |why: String| Error::State(format!("container state on {name}: {why}").into());
         let bytes = input::document(from, STATE).map_err(wrong)?;
         let told = gpu_inject::state::State::parse(&bytes)?;
         if let Some(id) = &told.id {

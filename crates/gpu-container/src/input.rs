@@ -23,10 +23,9 @@ pub(crate) fn document(mut from: impl Read + AsFd, most: usize) -> Result<Vec<u8
     match whole {
         _ if document.len() > most => Err(format!("longer than {most} bytes")),
         Ok(()) => Ok(document),
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(format!(
-            "not complete after {} seconds",
-            PATIENCE.as_secs()
-        )),
+        Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+            Err(format!("not complete after {} seconds", PATIENCE.as_secs()))
+        }
         Err(e) => Err(e.to_string()),
     }
 }
@@ -38,10 +37,7 @@ pub(crate) fn pass_over(mut from: impl Read + AsFd) {
 }
 
 /// Hands on what comes, until the document ends, nothing more comes or `goes_on` says no.
-fn pieces(
-    from: &mut (impl Read + AsFd),
-    mut goes_on: impl FnMut(&[u8]) -> bool,
-) -> io::Result<()> {
+fn pieces(from: &mut (impl Read + AsFd), mut goes_on: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
     let start = Instant::now();
     let mut piece = [0; PIECE];
     let mut document = Nesting::default();
@@ -158,6 +154,9 @@ mod tests {
         drop(to);
         let zero = std::fs::File::open("/dev/zero").unwrap();
         assert!(document(&zero, 1 << 20).unwrap_err().contains("longer"));
-        assert_eq!(document(std::fs::File::open("/dev/null").unwrap(), 9).unwrap(), b"");
+        assert_eq!(
+            document(std::fs::File::open("/dev/null").unwrap(), 9).unwrap(),
+            b""
+        );
     }
 }

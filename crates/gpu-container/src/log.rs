@@ -2,8 +2,8 @@
 
 mod out;
 
-use std::fmt::{Display, Write};
-use std::io::{stderr, stdout};
+use std::fmt::{Arguments, Display, Write as _};
+use std::io::{Write as _, stderr, stdout};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -95,6 +95,15 @@ pub(crate) fn tell(text: &str) {
 /// through.
 pub(crate) fn say(text: &str) {
     out::message(stderr(), text);
+}
+
+/// A short line by somebody who has no memory for it.
+pub(crate) fn say_short(text: Arguments<'_>) {
+    let mut room = [0; 200];
+    let mut rest = &mut room[..];
+    let _ = writeln!(rest, "{text}");
+    let length = 200 - rest.len();
+    out::piece(stderr(), &room[..length]);
 }
 
 /// When this program ends or becomes another: what was dropped is told, if there is room now.

@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Policy};
@@ -12,6 +11,7 @@ use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, inventory_store, live, plan};
 
 use crate::bundle::{Bundle, Config, State};
+use crate::exit::ExitCode;
 use crate::{confine, log};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`

@@ -6,13 +6,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use gpu_host::ldcache;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use serde::Serialize;
 
+use crate::exit::ExitCode;
 use crate::log;
 
 /// Major of `/dev/nvidiaN` and the highest minor tried.

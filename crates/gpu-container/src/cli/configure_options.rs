@@ -214,7 +214,12 @@ impl Configure {
                 }
                 self.compat_mode = Some(mode.to_owned());
             }
-            _ => return Err(format!("unsupported cuda-compat-mode: {}", Excerpt::of(mode))),
+            _ => {
+                return Err(format!(
+                    "unsupported cuda-compat-mode: {}",
+                    Excerpt::of(mode)
+                ));
+            }
         }
         Ok(())
     }

@@ -42,7 +42,9 @@ impl Log {
             Phase::Initialization.failure(format!("cannot write the log {shown}: {e}"))
         })?;
         let Some(file) = file else {
-            say(&format!("the log {shown} is no regular file: nothing is written to it"));
+            say(&format!(
+                "the log {shown} is no regular file: nothing is written to it"
+            ));
             return Ok(Self::Nowhere);
         };
         Ok(Self::File(RefCell::new(file)))

@@ -22,17 +22,17 @@ mod testing;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::process::ExitCode;
 
 use gpu_container::{Host, Look};
 use gpu_host::Inventory;
 use gpu_inject::Excerpt;
 
+use crate::exit::ExitCode;
+use crate::log::{bounded, output, say};
 use argp::{Opt, Order, Stop};
 use configure_options::{CONFIGURE, Configure};
 use failure::{Failure, Phase};
 use log::Log;
-use crate::log::{bounded, output, say};
 use options::{GLOBAL, Global, INFO, Info, LIST, LeftOut, List};
 
 const ABOUT: &str = "Command line utility for manipulating NVIDIA GPU containers.";

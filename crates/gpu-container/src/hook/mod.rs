@@ -9,12 +9,12 @@ mod vendor;
 
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
-use std::process::ExitCode;
 
 use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, Excerpt, live, spec};
 
 use crate::bundle::State;
+use crate::exit::ExitCode;
 use crate::{confine, log};
 use flags::Flags;
 

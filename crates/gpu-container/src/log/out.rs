@@ -49,10 +49,16 @@ pub(super) fn tell_dropped(to: impl AsFd) {
         return;
     }
     let what = if count == 1 { "message" } else { "messages" };
-    let line = format!("gpu-container: {count} {what} dropped: nobody read them, or the disk is full\n");
+    let line =
+        format!("gpu-container: {count} {what} dropped: nobody read them, or the disk is full\n");
     if goes_whole(to.as_fd(), line.as_bytes()) {
         DROPPED.store(0, Ordering::Relaxed);
     }
+}
+
+/// At most [`PIECE`] bytes; without memory of its own, terminals apart.
+pub(super) fn piece(to: impl AsFd, bytes: &[u8]) {
+    let _ = write_once(to.as_fd(), bytes);
 }
 
 fn dropped() {
@@ -85,14 +91,16 @@ fn write_once(to: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
     match FileType::from_raw_mode(fstat(to)?.st_mode) {
         FileType::RegularFile => write(to, piece),
         FileType::Socket => send(to, piece, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-        FileType::Fifo => match pwritev2(to, &[IoSlice::new(piece)], u64::MAX, ReadWriteFlags::NOWAIT) {
-            // Pipes know it since Linux 6.4. Before, somebody else who writes to the same pipe
-            // between these two calls could take the room.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-                write_where_room(to, piece)
+        FileType::Fifo => {
+            match pwritev2(to, &[IoSlice::new(piece)], u64::MAX, ReadWriteFlags::NOWAIT) {
+                // Pipes know it since Linux 6.4. Before, somebody else who writes to the same pipe
+                // between these two calls could take the room.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+                    write_where_room(to, piece)
+                }
+                done => done,
             }
-            done => done,
-        },
+        }
         // A terminal takes a part and waits for the rest to go, unless it is opened anew: then the
         // flag is of this opening alone.
         FileType::CharacterDevice => match reopened(to) {

@@ -4,9 +4,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use cdi::{Document, NodeStat, QualifiedName, Registry};
-use gpu_inject::{Error, Excerpt};
 use gpu_inject::policy::{Mode, Policy};
 use gpu_inject::request::Visible;
+use gpu_inject::{Error, Excerpt};
 use nix::sys::stat::{major, minor};
 
 /// The kind by which our own plan is asked for, whatever the mode

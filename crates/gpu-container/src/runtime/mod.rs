@@ -5,21 +5,24 @@ mod by_cdi;
 mod mounter;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, Metadata};
+use std::io;
+use std::iter::once;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
 
 use cdi::Document;
 use gpu_host::{Root, programs};
 use gpu_inject::policy::{Level, Mode, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, generate, inventory_store, plan, spec};
+use nix::unistd::execv;
 
 use crate::bundle::{Bundle, Config};
+use crate::exit::ExitCode;
 use crate::log::{self, Journal};
 
 /// Names of this program, alone or with a suffix.
@@ -266,11 +269,23 @@ fn low_level(policy: &Policy, called: &Called) -> Result<PathBuf, Error> {
 
 /// Becomes the low-level runtime; returns only with an error.
 fn exec(program: PathBuf, args: &[OsString]) -> Result<ExitCode, Error> {
-    let source = Command::new(&program).args(args).exec();
-    Err(Error::Host {
+    log::end();
+    let done = text(program.as_os_str()).and_then(|name| {
+        let args = args.iter().map(|arg| text(arg));
+        let all = once(Ok(name.clone()))
+            .chain(args)
+            .collect::<Result<Vec<_>, _>>()?;
+        // std's would set SIGPIPE back, which may have been ignored.
+        Ok(execv(&name, &all).map(|never| match never {})?)
+    });
+    done.map_err(|source| Error::Host {
         path: program,
         source,
     })
+}
+
+fn text(of: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(of.as_bytes())?)
 }
 
 /// A program by name or path, never ourselves: a shim that runs itself never ends.

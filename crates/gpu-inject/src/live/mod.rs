@@ -7,6 +7,7 @@ mod confinement;
 pub(crate) mod cover;
 mod mounts;
 mod process;
+mod start;
 mod sys;
 mod systemd;
 
@@ -24,6 +25,7 @@ pub use confinement::{Capability, confine};
 use mounts::Taken;
 pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
 use process::Process;
+pub use start::start;
 
 /// The container.
 #[derive(Clone, Debug, Default)]

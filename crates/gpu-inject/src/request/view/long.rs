@@ -185,7 +185,9 @@ mod tests {
     use crate::request::ContainerView;
 
     fn of(text: &str) -> Result<Scan<'static>, serde_json::Error> {
-        read(text.as_bytes(), &|key| key.starts_with("cdi/"), &|to| to.starts_with("/ask"))
+        read(text.as_bytes(), &|key| key.starts_with("cdi/"), &|to| {
+            to.starts_with("/ask")
+        })
     }
 
     #[test]
@@ -206,7 +208,10 @@ mod tests {
 
     #[test]
     fn null_is_nothing_and_what_is_odd_is_an_error() {
-        for fine in ["{}", r#"{"process": null, "mounts": null, "annotations": null}"#] {
+        for fine in [
+            "{}",
+            r#"{"process": null, "mounts": null, "annotations": null}"#,
+        ] {
             of(fine).unwrap();
         }
         for odd in [
@@ -229,6 +234,10 @@ mod tests {
         let many = vec![r#""A=""#; KEPT / EACH].join(",");
         let error = of(&format!(r#"{{"process": {{"env": [{many}]}}}}"#)).unwrap_err();
         assert!(error.to_string().contains("more variables"), "{error}");
-        of(&format!(r#"{{"annotations": {{"x": [{many}], "cdi/a": "{}"}}}}"#, "y".repeat(KEPT / 2))).unwrap();
+        of(&format!(
+            r#"{{"annotations": {{"x": [{many}], "cdi/a": "{}"}}}}"#,
+            "y".repeat(KEPT / 2)
+        ))
+        .unwrap();
     }
 }
