@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Excerpt;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,18 +28,18 @@ pub enum Error {
     },
     /// A name that is not `vendor/class=device`.
     #[error("{0:?} is not a CDI device name such as nvidia.com/gpu=0")]
-    Name(String),
+    Name(Excerpt),
     /// A device no spec has.
     #[error("no CDI spec has the device {name}; `gpusetup cdi list` shows those there are")]
     Unknown {
         /// As asked for.
-        name: String,
+        name: Excerpt,
     },
     /// Specs of the same directory that define the same device cancel each other out.
     #[error("the device {name} is defined twice, in {} and in {}; remove one of the two files", first.display(), second.display())]
     Conflict {
         /// The device.
-        name: String,
+        name: Excerpt,
         /// One file.
         first: PathBuf,
         /// The other.

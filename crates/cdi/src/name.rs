@@ -18,7 +18,7 @@ impl FromStr for QualifiedName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || Error::Name(text.to_owned());
+        let bad = || Error::Name(text.into());
         let (kind, device) = text.split_once('=').ok_or_else(bad)?;
         if !is_kind(kind) || !is_device(device) {
             return Err(bad());

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::apply::{NodeStat, apply};
-use crate::{ContainerEdits, Device, Document, Error, QualifiedName, Spec};
+use crate::{ContainerEdits, Device, Document, Error, Excerpt, QualifiedName, Spec};
 
 /// Where engines look, later ones winning (SPEC.md, "Location").
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -113,13 +113,13 @@ impl Registry {
         }
         if let Some((first, second)) = conflict {
             return Err(Error::Conflict {
-                name: name.to_string(),
+                name: Excerpt::of(name.to_string()),
                 first: first.clone(),
                 second: second.clone(),
             });
         }
         best.ok_or_else(|| Error::Unknown {
-            name: name.to_string(),
+            name: Excerpt::of(name.to_string()),
         })
     }
 

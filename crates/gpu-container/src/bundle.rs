@@ -2,18 +2,27 @@
 
 use std::fs::{self, File};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use cdi::Document;
-use gpu_inject::Error;
 use gpu_inject::request::{ContainerView, Scan, early_root_path};
+use gpu_inject::{Error, Excerpt};
 use serde_json::Value;
 
-use crate::log;
+use crate::{input, log};
 
-/// A config.json or a state beyond this is a mistake or an attack.
+/// The longest config.json that is held, and edited.
 const LIMIT: u64 = 16 << 20;
+/// The longest state: it has the annotations, which may be an image's.
+const STATE: usize = 16 << 20;
+
+/// What a bundle says.
+pub(crate) enum Config {
+    Text(Vec<u8>),
+    Long(File),
+}
 
 /// A bundle directory.
 pub(crate) struct Bundle {
@@ -29,12 +38,31 @@ impl Bundle {
         self.dir.join("config.json")
     }
 
-    /// The text of config.json.
-    pub(crate) fn text(&self) -> Result<Vec<u8>, Error> {
+    /// config.json: its text, or the file where that is too long to be held.
+    pub(crate) fn config(&self) -> Result<Config, Error> {
         let path = self.config_path();
-        let file = File::open(&path).map_err(|e| host(&path, e))?;
+        let failed = |e| host(&path, e);
+        let file = File::open(&path).map_err(failed)?;
         let size = file.metadata().map_or(0, |m| m.len());
-        bounded(file, size).map_err(|why| self.wrong(&why))
+        if size > LIMIT {
+            return Ok(Config::Long(file));
+        }
+        // The read that finds nothing left needs room too.
+        let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        (&file).take(LIMIT).read_to_end(&mut text).map_err(failed)?;
+        Ok(Config::Text(text))
+    }
+
+    /// Of one that is too long what tells whether GPUs are asked for.
+    pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
+        Scan::of_long(long, prefixes).map_err(|why| self.wrong(&why))
+    }
+
+    /// What cannot be done with one that is too long.
+    pub(crate) fn too_long(&self) -> Error {
+        self.wrong(&format!(
+            "longer than {LIMIT} bytes, which a container that asks for GPUs may not have; are there annotations of that length?"
+        ))
     }
 
     /// config.json as [`Bundle::text`] has it.
@@ -48,7 +76,8 @@ impl Bundle {
     }
 
     fn wrong(&self, why: &str) -> Error {
-        Error::State(format!("{}: {why}", self.config_path().display()))
+        let path = self.config_path();
+        Error::State(format!("{}: {why}", Excerpt::of(&path)).into())
     }
 
     /// Replaces config.json in one step; owner and mode stay.
@@ -73,10 +102,15 @@ impl Bundle {
 
     /// Where the root file system is, as the runtime sees it.
     pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
-        let text = self.text()?;
         let below = |path: Option<&str>| {
             path.map(|path| self.dir.join(path))
                 .ok_or_else(|| Error::State("config.json has no root.path".into()))
+        };
+        let text = match self.config()? {
+            Config::Text(text) => text,
+            Config::Long(file) => {
+                return below(ContainerView::of(&self.scan(file, &[])?).root_path());
+            }
         };
         if let Some(path) = early_root_path(&text) {
             return below(Some(&path));
@@ -107,7 +141,7 @@ impl State {
     pub(crate) fn pass_over() {
         let input = std::io::stdin();
         if !input.is_terminal() {
-            let _ = std::io::copy(&mut input.take(LIMIT), &mut std::io::sink());
+            input::pass_over(input.lock());
         }
     }
 
@@ -115,16 +149,19 @@ impl State {
     pub(crate) fn from(file: Option<&Path>) -> Result<Self, Error> {
         match file.filter(|f| *f != Path::new("-") && !f.as_os_str().is_empty()) {
             Some(path) => {
-                let file = File::open(path).map_err(|e| host(path, e))?;
+                // A FIFO is waited for no longer than standard input.
+                let mut options = File::options();
+                options.read(true).custom_flags(libc::O_NONBLOCK);
+                let file = options.open(path).map_err(|e| host(path, e))?;
                 Self::read(file, &path.display().to_string())
             }
             None => Self::from_stdin(),
         }
     }
 
-    fn read(from: impl Read, name: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::State(format!("container state on {name}: {why}"));
-        let bytes = bounded(from, 4095).map_err(wrong)?;
+    fn read(from: impl Read + AsFd, name: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::State(format!("container state on {name}: {why}").into());
+        let bytes = input::document(from, STATE).map_err(wrong)?;
         let told = gpu_inject::state::State::parse(&bytes)?;
         if let Some(id) = &told.id {
             log::about(id);
@@ -143,20 +180,6 @@ impl State {
             None => self.bundle.rootfs(),
         }
     }
-}
-
-/// What there is, expected to be of that size.
-fn bounded(from: impl Read, size: u64) -> Result<Vec<u8>, String> {
-    // The read that finds nothing left needs room too.
-    let room = usize::try_from(size.min(LIMIT)).unwrap_or_default() + 1;
-    let mut bytes = Vec::with_capacity(room);
-    from.take(LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(format!("longer than {LIMIT} bytes"));
-    }
-    Ok(bytes)
 }
 
 fn host(path: &Path, source: std::io::Error) -> Error {

@@ -1,14 +1,23 @@
 //! What happened, where an engine or an administrator will look for it.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+mod out;
+
+use std::fmt::{Arguments, Display, Write as _};
+use std::io::{Write as _, stderr, stdout};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gpu_inject::Error;
+use cdi::{Breaks, Line};
 use gpu_inject::policy::Level;
+use gpu_inject::{Error, Excerpt, Message};
+
+pub(crate) use out::{LogFile, output};
+
+/// What one message has at most, whatever is in it: on standard error, in the journal and in a
+/// log. Behind [`Excerpt`] and [`Message`] the second wall; a list of GPUs may be long.
+const MOST: usize = 3000;
 
 /// systemd's journal, by its native protocol (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); nothing where
 /// none listens. A hook opens it before it gives up making sockets.
@@ -40,7 +49,7 @@ impl Syslog {
             Level::Info => 6,
             Level::Debug => 7,
         };
-        let plain = |text: &str| text.replace('\n', " ");
+        let plain = |text: &str| text.replace(['\n', '\t'], " ");
         let mut message = format!(
             "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY={priority}\nMESSAGE={}\n",
             plain(text)
@@ -55,12 +64,12 @@ impl Syslog {
     /// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`). It says which
     /// container, and where there is more.
     fn failure(&self, error: &Error, container: Option<&str>, log: Option<&Path>) {
-        let text = self.told(&error.to_string(), container);
+        let text = self.told(&bounded(error), container);
         say(&format!("gpu-container: {text}"));
         self.send(Level::Error, container, &text);
-        if let Some(mut file) = log.and_then(append) {
-            // Where the log cannot be written, standard error has it.
-            let _ = writeln!(file, "{}", line(Level::Error, &text));
+        // Where the log cannot be written, standard error has it.
+        if let Some(mut file) = log.and_then(opened) {
+            file.add(&line(Level::Error, &text));
         }
     }
 
@@ -77,14 +86,37 @@ impl Syslog {
     }
 }
 
-/// A line for whoever reads standard output. Nobody may be; `println` would panic.
+/// A line for whoever reads standard output. Nobody may be; `println` would panic, or wait.
 pub(crate) fn tell(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    out::message(stdout(), text);
 }
 
-/// The same on standard error.
+/// The same on standard error. Of a text that is not all ours, no more than [`bounded`] lets
+/// through.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    out::message(stderr(), text);
+}
+
+/// A short line by somebody who has no memory for it.
+pub(crate) fn say_short(text: Arguments<'_>) {
+    let mut room = [0; 200];
+    let mut rest = &mut room[..];
+    let _ = writeln!(rest, "{text}");
+    let length = 200 - rest.len();
+    out::piece(stderr(), &room[..length]);
+}
+
+/// When this program ends or becomes another: what was dropped is told, if there is room now.
+pub(crate) fn end() {
+    out::tell_dropped(stderr());
+}
+
+/// A text with an end and without control characters but line breaks.
+pub(crate) fn bounded(text: impl Display) -> String {
+    let mut line = Line::up_to(MOST, Breaks::Kept);
+    // Where it is full it says so itself.
+    let _ = write!(line, "{text}");
+    line.into_text()
 }
 
 /// As docker and crictl show an id; a name stays whole.
@@ -104,7 +136,7 @@ pub(crate) fn open() {
 
 /// From here on it is about that container.
 pub(crate) fn about(container: &str) {
-    let _ = CONTAINER.set(container.to_owned());
+    let _ = CONTAINER.set(Excerpt::of(container).to_string());
 }
 
 fn container() -> Option<&'static str> {
@@ -112,7 +144,7 @@ fn container() -> Option<&'static str> {
 }
 
 /// What was left undone in a container that starts all the same.
-pub(crate) fn notes(notes: &[String]) {
+pub(crate) fn notes(notes: &[Message]) {
     for note in notes {
         warning(note);
     }
@@ -120,19 +152,20 @@ pub(crate) fn notes(notes: &[String]) {
 
 /// What is no reason to stop: for the journal. Standard error is for what fails, and for all
 /// where there is no journal.
-pub(crate) fn warning(text: &str) {
+pub(crate) fn warning(text: impl Display) {
+    let text = bounded(text);
     let syslog = SYSLOG.get_or_init(Syslog::open);
     if syslog.0.is_none() {
         say(&format!("gpu-container: {text}"));
     }
-    syslog.send(Level::Warning, container(), text);
+    syslog.send(Level::Warning, container(), &text);
 }
 
 /// The same, in the runtime's log too.
-pub(crate) fn warning_in(log: Option<&Path>, text: &str) {
+pub(crate) fn warning_in(log: Option<&Path>, text: &Message) {
     warning(text);
-    if let Some(mut file) = log.and_then(append) {
-        let _ = writeln!(file, "{}", line(Level::Warning, text));
+    if let Some(mut file) = log.and_then(opened) {
+        file.add(&line(Level::Warning, text));
     }
 }
 
@@ -144,7 +177,7 @@ pub(crate) fn failure(error: &Error, log: Option<&Path>) {
 
 /// The runtime's own log, of `nvidia-container-runtime.debug`.
 pub(crate) struct Journal {
-    file: Option<File>,
+    file: Option<LogFile>,
     least: Level,
 }
 
@@ -153,30 +186,30 @@ impl Journal {
     /// container from starting.
     pub(crate) fn open(path: Option<&Path>, least: Level) -> Self {
         Self {
-            file: path.and_then(append),
+            file: path.and_then(opened),
             least,
         }
     }
 
-    pub(crate) fn note(&mut self, level: Level, text: &str) {
+    pub(crate) fn note(&mut self, level: Level, text: impl Display) {
         let Some(file) = &mut self.file else { return };
         if level <= self.least {
-            let _ = writeln!(file, "{}", line(level, text));
+            file.add(&line(level, text));
         }
     }
 }
 
-fn append(path: &Path) -> Option<File> {
-    OpenOptions::new().create(true).append(true).open(path).ok()
+fn opened(path: &Path) -> Option<LogFile> {
+    LogFile::open(path).ok().flatten()
 }
 
 /// In runc's JSON form. containerd reads the last line's time as RFC 3339, and shows nothing of
 /// a log whose times it cannot read (go-runc, `getLastRuntimeError`).
-fn line(level: Level, text: &str) -> String {
+fn line(level: Level, text: impl Display) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     serde_json::json!({
         "level": level.word(),
-        "msg": format!("gpu-container: {text}"),
+        "msg": bounded(format_args!("gpu-container: {text}")),
         "time": rfc3339(since.map_or(0, |d| d.as_secs())),
     })
     .to_string()

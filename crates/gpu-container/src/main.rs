@@ -1,26 +1,38 @@
 //! One static binary for everything at a container's start: which program it is, its
 //! name says, or the first argument where the name is `gpu-container`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
 mod bundle;
 mod cli;
 mod confine;
+mod exit;
 mod hook;
+mod input;
 mod log;
 mod prestart;
 mod probe;
 mod refresh;
 mod runtime;
+mod start;
 
-use std::ffi::OsString;
+#[cfg(not(target_env = "musl"))]
+use std::alloc::System;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitCode;
+
+use exit::ExitCode;
+use start::OrEnd;
 
 /// musl's own asks the kernel for every larger piece and gives it back at once: half of the
 /// shim's system calls.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: OrEnd<dlmalloc::GlobalDlmalloc> = OrEnd(dlmalloc::GlobalDlmalloc);
+#[cfg(not(target_env = "musl"))]
+#[global_allocator]
+static ALLOCATOR: OrEnd<System> = OrEnd(System);
 
 const USAGE: &str = "\
 gpu-container: GPUs for containers. Started by container engines, not by hand.
@@ -34,11 +46,9 @@ gpu-container: GPUs for containers. Started by container engines, not by hand.
 
 `gpusetup` sets engines up to start it.";
 
-fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    let name = args.next().unwrap_or_default();
-    let name = Path::new(&name).file_name().unwrap_or_default().to_owned();
-    let mut args: Vec<OsString> = args.collect();
+/// Runs as the program of that name.
+fn run(name: &OsStr, mut args: Vec<OsString>) -> ExitCode {
+    let name = Path::new(name).file_name().unwrap_or_default();
     let applet = match name.to_str() {
         // Started as a hook by the link's target instead of the link's name.
         Some("gpu-container") | None => {

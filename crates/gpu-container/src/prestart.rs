@@ -4,14 +4,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, inventory_store, live, plan};
 
-use crate::bundle::State;
+use crate::bundle::{Bundle, Config, State};
+use crate::exit::ExitCode;
 use crate::{confine, log};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
@@ -55,23 +55,20 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     ExitCode::from(4)
 }
 
-fn prestart(config: Option<&Path>) -> Result<(), Error> {
+fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     confine::prestart_hook();
     let state = State::from_stdin()?;
-    let text = state.bundle.text()?;
+    let config = state.bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
         path: "/".into(),
         source,
     })?;
-    let policy = match config {
+    let policy = match policy {
         Some(path) => Policy::load_from(&root, path)?,
         None => Policy::load(&root)?,
     };
     let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
-    let request = match Scan::read(&text) {
-        Some(scan) => Request::read(ContainerView::of(&scan), &policy)?,
-        None => Request::read(ContainerView::new(&state.bundle.value(&text)?), &policy)?,
-    };
+    let request = request(config, &state.bundle, &policy)?;
     for warning in &request.warnings {
         log::warning(warning);
         journal.note(Level::Warning, warning);
@@ -98,10 +95,24 @@ fn prestart(config: Option<&Path>) -> Result<(), Error> {
             log::notes(notes);
             journal.note(
                 Level::Info,
-                &format!("process {} has {:?}", target.pid, request.visible),
+                format_args!("process {} has {:?}", target.pid, request.visible),
             );
         }
-        Err(e) => journal.note(Level::Error, &e.to_string()),
+        Err(e) => journal.note(Level::Error, e),
     }
     done.map(drop)
+}
+
+fn request(config: Config, bundle: &Bundle, policy: &Policy) -> Result<Request, Error> {
+    let text = match config {
+        Config::Text(text) => text,
+        // Annotations do not count here.
+        Config::Long(file) => {
+            return Request::read(ContainerView::of(&bundle.scan(file, &[])?), policy);
+        }
+    };
+    match Scan::read(&text) {
+        Some(scan) => Request::read(ContainerView::of(&scan), policy),
+        None => Request::read(ContainerView::new(&bundle.value(&text)?), policy),
+    }
 }

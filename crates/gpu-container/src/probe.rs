@@ -3,16 +3,16 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use gpu_host::ldcache;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use serde::Serialize;
 
+use crate::exit::ExitCode;
 use crate::log;
 
 /// Major of `/dev/nvidiaN` and the highest minor tried.
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match look_and_tell().and_then(|()| if again { wait_and_look() } else { Ok(()) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            log::say(&format!("gpu-container-probe: {e}"));
+            log::say(&log::bounded(format_args!("gpu-container-probe: {e}")));
             ExitCode::FAILURE
         }
     }
@@ -100,8 +100,7 @@ fn look_and_tell() -> io::Result<()> {
     };
     let mut text = serde_json::to_vec(&seen)?;
     text.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&text).and_then(|()| out.flush())
+    log::output(&text)
 }
 
 fn look(dir: &Path, nodes: &mut Vec<Node>) {

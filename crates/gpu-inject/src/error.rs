@@ -1,6 +1,11 @@
 //! What can keep a container from getting its GPUs.
+//!
+//! What comes from a container is an [`Excerpt`] here, and what is put together by others a
+//! [`Message`]: an image that has megabytes in a variable has a line in the answer.
 
 use std::path::{Path, PathBuf};
+
+pub use cdi::{Excerpt, Message};
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +14,7 @@ pub enum Error {
     #[error("no GPU {asked:?} on this host; there are {there}")]
     NoSuchDevice {
         /// As asked for.
-        asked: String,
+        asked: Excerpt,
         /// Those there are.
         there: String,
     },
@@ -17,7 +22,7 @@ pub enum Error {
     #[error("{asked:?} fits several devices: {fits}; give more of the UUID")]
     Ambiguous {
         /// As asked for.
-        asked: String,
+        asked: Excerpt,
         /// What it fits.
         fits: String,
     },
@@ -28,12 +33,12 @@ pub enum Error {
     #[error(
         "NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all"
     )]
-    Capability(String),
+    Capability(Excerpt),
     /// An IMEX channel that is none.
     #[error(
         "NVIDIA_IMEX_CHANNELS: {0:?} is no channel; one is a number from 0 to 1048575, channelN, or all"
     )]
-    ImexChannel(String),
+    ImexChannel(Excerpt),
     /// An IMEX channel that the host does not have.
     #[error("no IMEX channel {id} on this host; there are {there}")]
     NoSuchChannel {
@@ -56,7 +61,7 @@ pub enum Error {
         /// The variable.
         name: &'static str,
         /// What is wrong.
-        why: String,
+        why: Message,
     },
     /// A requirement of the image is not met. The words up to the bracket are
     /// libnvidia-container's (`src/cli/dsl.c`), which tools look for.
@@ -66,7 +71,7 @@ pub enum Error {
     )]
     Requirement {
         /// The first alternative of what the image says.
-        condition: String,
+        condition: Excerpt,
         /// What the host has.
         has: String,
     },
@@ -74,7 +79,7 @@ pub enum Error {
     #[error(
         "requirement error: invalid expression: {0:?}; a condition looks like cuda>=12.4 and is one of cuda, driver, arch, brand"
     )]
-    BadRequirement(String),
+    BadRequirement(Excerpt),
     /// config.toml cannot be used.
     #[error("{path}: {why}")]
     Policy {
@@ -98,7 +103,7 @@ pub enum Error {
     #[error(transparent)]
     Cdi(#[from] cdi::Error),
     /// A file of the host.
-    #[error("{path}: {source}")]
+    #[error("{}: {source}", Excerpt::of(path))]
     Host {
         /// Which.
         path: PathBuf,
@@ -106,7 +111,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Something in the container's root file system.
-    #[error("in the container: {path}: {what}: {source}")]
+    #[error("in the container: {}: {what}: {source}", Excerpt::of(path))]
     Rootfs {
         /// Path in the container.
         path: PathBuf,
@@ -117,19 +122,19 @@ pub enum Error {
     },
     /// The container's state or spec is not what the OCI specification says.
     #[error("{0}")]
-    State(String),
+    State(Message),
     /// A system call on the container's namespaces or cgroup.
     #[error("{what}: {source}")]
     System {
         /// What was tried.
-        what: String,
+        what: Message,
         /// What the system said.
         source: std::io::Error,
     },
 }
 
 /// What libnvidia-container adds for a CUDA version that is too old.
-fn advice(condition: &str) -> &'static str {
+fn advice(condition: &Excerpt) -> &'static str {
     if condition.starts_with("cuda>=") {
         ", please update your driver to a newer version, or use an earlier cuda container"
     } else {
@@ -146,7 +151,7 @@ impl Error {
         }
     }
 
-    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn system(what: impl Into<Message>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::System {
             what: what.into(),
             source,

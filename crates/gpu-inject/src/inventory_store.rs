@@ -13,7 +13,8 @@ pub const PATH: &str = "/run/gpusetup/inventory.json";
 
 /// As the file holds it.
 pub fn to_bytes(inventory: &Inventory) -> Result<Vec<u8>, Error> {
-    let mut bytes = serde_json::to_vec(inventory).map_err(|e| Error::State(e.to_string()))?;
+    let mut bytes =
+        serde_json::to_vec(inventory).map_err(|e| Error::State(e.to_string().into()))?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -31,4 +31,4 @@ pub mod spec;
 pub mod state;
 
 pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind};
-pub use error::Error;
+pub use error::{Error, Excerpt, Message};

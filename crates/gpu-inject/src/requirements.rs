@@ -34,7 +34,7 @@ pub fn check(requirements: &[String], inventory: &Inventory, gpus: &[&Gpu]) -> R
             if !is_met(requirement, inventory, *gpu)? {
                 let first = requirement.split(' ').find(|a| !a.is_empty());
                 return Err(Error::Requirement {
-                    condition: first.unwrap_or_default().to_owned(),
+                    condition: first.unwrap_or_default().into(),
                     has: has(inventory, *gpu),
                 });
             }
@@ -81,7 +81,7 @@ fn has(inventory: &Inventory, gpu: Option<&Gpu>) -> String {
 }
 
 fn holds(condition: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bool, Error> {
-    let bad = || Error::BadRequirement(condition.to_owned());
+    let bad = || Error::BadRequirement(condition.into());
     let is_operator = |c: char| "<>=!".contains(c);
     let at = condition
         .find(is_operator)

@@ -13,7 +13,6 @@ mod resolve;
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,7 +26,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
 
-use crate::error::Error;
+use crate::error::{Error, Excerpt, Message};
 use resolve::{MAX_LINKS, Resolver};
 
 /// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
@@ -63,7 +62,7 @@ pub struct Rootfs {
     resolver: Resolver,
     /// `/proc/self/fd` of a procfs we trust: the one way to open what a descriptor is of.
     own: Option<OwnedFd>,
-    notes: RefCell<Vec<String>>,
+    notes: RefCell<Vec<Message>>,
     made: RefCell<Vec<Made>>,
     /// Directories that something was written in: most of what we write goes into a few.
     /// Forgotten before mounts, which may come over one.
@@ -143,24 +142,14 @@ impl Rootfs {
     }
 
     /// What could not be done and is no reason to refuse the container, a line each.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Message> {
         self.notes.borrow().clone()
     }
 
     pub(crate) fn note(&self, path: &Path, what: &str) {
-        // A name of the image's is not to write lines of its own into a log.
-        let path = path.display().to_string();
-        let mut line = String::new();
-        for c in path.chars() {
-            let _ = if c.is_control() {
-                write!(line, "{}", c.escape_default())
-            } else {
-                line.write_char(c)
-            };
-        }
-        self.notes
-            .borrow_mut()
-            .push(format!("in the container: {line}: {what}"));
+        let path = Excerpt::of(path);
+        let note = Message::of(format_args!("in the container: {path}: {what}"));
+        self.notes.borrow_mut().push(note);
     }
 
     /// Takes away every entry made since the root was opened, last first; what is not empty

@@ -217,7 +217,9 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits.forbid_device_node_creation = true;
             continue;
         }
-        let bad = |wanted: &str| Error::State(format!("gpu-container-hook: {flag} needs {wanted}"));
+        let bad = |wanted: &str| {
+            Error::State(format!("gpu-container-hook: {flag} needs {wanted}").into())
+        };
         if flag == "--mount" {
             let told = [args.next(), args.next(), args.next()];
             edits
@@ -280,9 +282,8 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 }
             },
             _ => {
-                return Err(Error::State(format!(
-                    "gpu-container-hook: unknown flag {flag:?}"
-                )));
+                let why = format!("gpu-container-hook: unknown flag {flag:?}");
+                return Err(Error::State(why.into()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Error, Message};
 
 /// A container's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct State {
 impl State {
     /// Reads the JSON. Only what is used need be there.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let bad = |why: &str| Error::State(format!("container state: {why}"));
+        let bad = |why: &str| Error::State(Message::of(format_args!("container state: {why}")));
         let state: Value = serde_json::from_slice(bytes).map_err(|e| bad(&e.to_string()))?;
         let text = |key| {
             let found = state.get(key).and_then(Value::as_str);

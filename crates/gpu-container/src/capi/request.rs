@@ -132,7 +132,7 @@ pub unsafe extern "C" fn gpc_request_add_capability(
                 request.capabilities = Capabilities::ALL;
                 return Ok(());
             }
-            let unknown = || why(gpu_inject::Error::Capability(word.to_owned()));
+            let unknown = || why(gpu_inject::Error::Capability(word.into()));
             let capability = Capability::from_word(word).ok_or_else(unknown)?;
             request.capabilities = request.capabilities.with(capability);
             Ok(())

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use gpu_inject::Excerpt;
+
 /// What an option takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -132,7 +134,10 @@ fn by_long<'a, T>(
     };
     let name = match fitting[..] {
         [one] => one,
-        [] => return Err(Stop::Misread(format!("unrecognized option '--{name}'"))),
+        [] => {
+            let why = format!("unrecognized option '--{}'", Excerpt::of(name));
+            return Err(Stop::Misread(why));
+        }
         _ => {
             let fitting: String = fitting.iter().map(|f| format!(" '--{f}'")).collect();
             let why = format!("option '--{name}' is ambiguous; possibilities:{fitting}");

@@ -43,7 +43,7 @@ pub(super) fn run(
     }
     let notes = live::inject(&target, &edits);
     for note in notes.map_err(|e| failure::of_injection(&e, &target.rootfs))? {
-        log.warn(note);
+        log.warn(&*note);
     }
     log.info("done");
     Ok(())

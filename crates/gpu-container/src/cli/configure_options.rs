@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 
 use gpu_host::{Capabilities, Capability};
+use gpu_inject::Excerpt;
 
 use super::argp::Opt;
 use super::argp::Takes::{Nothing, Value};
@@ -213,7 +214,12 @@ impl Configure {
                 }
                 self.compat_mode = Some(mode.to_owned());
             }
-            _ => return Err(format!("unsupported cuda-compat-mode: {mode}")),
+            _ => {
+                return Err(format!(
+                    "unsupported cuda-compat-mode: {}",
+                    Excerpt::of(mode)
+                ));
+            }
         }
         Ok(())
     }
@@ -231,7 +237,7 @@ pub(super) fn rootfs(word: &str) -> Result<PathBuf, String> {
 
 fn positive(value: &str, what: &str) -> Result<i32, String> {
     let number: Option<i32> = value.parse().ok().filter(|n| *n > 0);
-    number.ok_or_else(|| format!("invalid {what}: {value}"))
+    number.ok_or_else(|| format!("invalid {what}: {}", Excerpt::of(value)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Failures in the words that callers of `nvidia-container-cli` look for.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::path::Path;
 
-use gpu_inject::Error;
+use gpu_inject::{Error, Excerpt};
+
+use crate::log::bounded;
 
 /// The part of the work that failed (libnvidia-container `src/cli/*.c`, the first word of
 /// each message).
@@ -47,10 +49,10 @@ pub(super) struct Failure {
 }
 
 impl Phase {
-    pub(super) fn failure(self, text: impl Into<String>) -> Failure {
+    pub(super) fn failure(self, text: impl Display) -> Failure {
         Failure {
             phase: self,
-            text: text.into(),
+            text: bounded(text),
         }
     }
 }
@@ -74,7 +76,7 @@ pub(super) fn of_plan(error: &Error) -> Failure {
 }
 
 /// `condition` is the first alternative, which stands for all.
-fn unmet(condition: &str, has: &str) -> String {
+fn unmet(condition: &Excerpt, has: &str) -> String {
     let advice = if condition.starts_with("cuda>=") {
         ", please update your driver to a newer version, or use an earlier cuda container"
     } else {

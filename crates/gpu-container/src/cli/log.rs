@@ -2,33 +2,52 @@
 //! know: `I1125 14:46:03.123456 PID file.rs:LINE] text`, in UTC.
 
 use std::cell::RefCell;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
 use std::panic::Location;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::failure::{Failure, Phase};
+use gpu_inject::Excerpt;
 
-/// Where lines go; nowhere without `--debug`.
-pub(super) struct Log(Option<Box<RefCell<dyn Write>>>);
+use super::failure::{Failure, Phase};
+use crate::log::{LogFile, bounded, say, tell};
+
+/// Where lines go.
+pub(super) enum Log {
+    /// Without `--debug`, and where its file is none that we write to.
+    Nowhere,
+    Output,
+    Error,
+    File(RefCell<LogFile>),
+}
+
+/// Names of our own standard output and error. By the descriptor: opening a pipe of another
+/// user's by name is not allowed. LXC's hook gives one of them.
+const OUTPUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+const ERROR: [&str; 3] = ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"];
 
 impl Log {
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let to: Box<RefCell<dyn Write>> = match path {
-            None => return Ok(Self(None)),
-            // By the descriptor: opening a pipe of another user's by name is not allowed.
-            Some(path) if path == Path::new("/dev/stderr") => Box::new(RefCell::new(io::stderr())),
-            Some(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                let file = file.map_err(|e| {
-                    let why = format!("cannot write the log {}: {e}", path.display());
-                    Phase::Initialization.failure(why)
-                })?;
-                Box::new(RefCell::new(file))
-            }
+        let Some(path) = path else {
+            return Ok(Self::Nowhere);
         };
-        Ok(Self(Some(to)))
+        let is = |names: [&str; 3]| names.iter().any(|n| path == Path::new(n));
+        if is(OUTPUT) {
+            return Ok(Self::Output);
+        }
+        if is(ERROR) {
+            return Ok(Self::Error);
+        }
+        let shown = Excerpt::of(path);
+        let file = LogFile::open(path).map_err(|e| {
+            Phase::Initialization.failure(format!("cannot write the log {shown}: {e}"))
+        })?;
+        let Some(file) = file else {
+            say(&format!(
+                "the log {shown} is no regular file: nothing is written to it"
+            ));
+            return Ok(Self::Nowhere);
+        };
+        Ok(Self::File(RefCell::new(file)))
     }
 
     #[track_caller]
@@ -47,23 +66,27 @@ impl Log {
     }
 
     fn line(&self, level: char, text: &str, at: &Location<'_>) {
-        let Some(to) = self.0.as_ref() else {
+        if matches!(self, Self::Nowhere) {
             return;
-        };
+        }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let file_name = Path::new(at.file()).file_name().unwrap_or_default();
-        // A log that can no longer be written is no reason to leave a container without GPUs.
-        let _ = writeln!(
-            to.borrow_mut(),
+        let line = bounded(format_args!(
             "{level}{}.{:06} {} {}:{}] {text}",
             stamp(now.as_secs()),
             now.subsec_micros(),
             std::process::id(),
             file_name.display(),
             at.line(),
-        );
+        ));
+        match self {
+            Self::Nowhere => {}
+            Self::Output => tell(&line),
+            Self::Error => say(&line),
+            Self::File(file) => file.borrow_mut().add(&line),
+        }
     }
 }
 

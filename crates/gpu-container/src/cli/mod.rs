@@ -22,12 +22,13 @@ mod testing;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
-use std::process::ExitCode;
 
 use gpu_container::{Host, Look};
 use gpu_host::Inventory;
+use gpu_inject::Excerpt;
 
+use crate::exit::ExitCode;
+use crate::log::{bounded, output, say};
 use argp::{Opt, Order, Stop};
 use configure_options::{CONFIGURE, Configure};
 use failure::{Failure, Phase};
@@ -64,15 +65,13 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
         Err(End::Misread(text)) => (text, false),
         Err(End::Failed(failure)) => (format!("{name}: {failure}\n"), false),
     };
-    // Nobody may be reading; `print` would panic.
     if is_good {
-        let written = io::stdout().write_all(text.as_bytes());
-        return match written.and_then(|()| io::stdout().flush()) {
+        return match output(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
     }
-    let _ = io::stderr().write_all(text.as_bytes());
+    say(&bounded(text.trim_end_matches('\n')));
     ExitCode::FAILURE
 }
 
@@ -130,7 +129,7 @@ fn carry_out(name: &str, args: &[OsString]) -> Result<String, End> {
 
 fn texts(args: &[OsString]) -> Result<Vec<String>, Failure> {
     let text = |arg: &OsString| {
-        let why = || format!("{}: not UTF-8", arg.display());
+        let why = || format!("{}: not UTF-8", Excerpt::of(arg));
         let text = arg.to_str().ok_or_else(|| Phase::Input.failure(why()));
         text.map(str::to_owned)
     };

@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use gpu_inject::Excerpt;
 use gpu_inject::request::Imex;
 
 use super::argp::Opt;
@@ -231,7 +232,7 @@ impl Devices {
             }
             let number = id
                 .parse()
-                .map_err(|_| format!("unsupported IMEX channel value: {id}"))?;
+                .map_err(|_| format!("unsupported IMEX channel value: {}", Excerpt::of(id)))?;
             match &mut self.imex {
                 Imex::All => {}
                 Imex::These(ids) => ids.push(number),
@@ -254,6 +255,6 @@ fn absolute(what: &str, value: &str) -> Result<PathBuf, String> {
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err(format!("invalid {what} path: {value}"))
+        Err(format!("invalid {what} path: {}", Excerpt::of(value)))
     }
 }

@@ -5,6 +5,7 @@
 //! may be cut short where what is left fits one device, as in `NVIDIA_VISIBLE_DEVICES`.
 
 use gpu_host::{Gpu, Inventory, MigDevice, PciAddress};
+use gpu_inject::Excerpt;
 use gpu_inject::request::Visible;
 
 use super::failure::{Failure, Phase};
@@ -65,13 +66,14 @@ impl<'a> Chosen<'a> {
     pub(super) fn mig_control(&self, list: &str, phase: Phase) -> Result<bool, Failure> {
         let mut asks = false;
         for asked in items(list) {
+            let said = Excerpt::of(asked);
             if !asked.eq_ignore_ascii_case("all") {
-                let why = format!("{asked}: only 'all' devices are currently supported");
+                let why = format!("{said}: only 'all' devices are currently supported");
                 return Err(phase.failure(why));
             }
             if !self.all && self.names_slices {
                 let why =
-                    format!("{asked}: cannot enable {phase} with specific MIG devices selected");
+                    format!("{said}: cannot enable {phase} with specific MIG devices selected");
                 return Err(phase.failure(why));
             }
             asks = true;
@@ -148,12 +150,14 @@ fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
     match fitting[..] {
         [(_, one)] => Ok(one),
         [] => Err(Phase::Device.failure(format!(
-            "{asked}: unknown device; there are {}",
+            "{}: unknown device; there are {}",
+            Excerpt::of(asked),
             there(gpus)
         ))),
         _ => {
             let fitting: Vec<&str> = fitting.iter().map(|(uuid, _)| *uuid).collect();
-            let why = format!("{asked}: fits several devices: {}", fitting.join(", "));
+            let (said, fitting) = (Excerpt::of(asked), fitting.join(", "));
+            let why = format!("{said}: fits several devices: {fitting}");
             Err(Phase::Device.failure(why))
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Flags {
 impl Flags {
     /// Every flag must be one of `known`; all have a value.
     pub(super) fn read(hook: &str, args: &[String], known: &[&str]) -> Result<Self, Error> {
-        let bad = |what: String| Error::State(format!("{hook}: {what}"));
+        let bad = |what: String| Error::State(format!("{hook}: {what}").into());
         let mut flags = Self::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {

@@ -9,12 +9,12 @@ mod vendor;
 
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
-use std::process::ExitCode;
 
 use gpu_inject::rootfs::Rootfs;
-use gpu_inject::{Error, live, spec};
+use gpu_inject::{Error, Excerpt, live, spec};
 
 use crate::bundle::State;
+use crate::exit::ExitCode;
 use crate::{confine, log};
 use flags::Flags;
 
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
             let rest: Vec<String> = args.collect();
             vendor::run(&name, &rest).unwrap_or_else(|| {
                 State::pass_over();
-                log::warning(&format!("no hook is called {name:?}; nothing is done"));
+                let name = Excerpt::of(&name);
+                log::warning(format_args!("no hook is called {name:?}; nothing is done"));
                 Ok(())
             })
         }

@@ -58,12 +58,11 @@ fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
 fn symlink(rootfs: &Rootfs, spec: &str) -> Result<(), Error> {
     let parts: Vec<&str> = spec.split("::").collect();
     let [target, link] = parts[..] else {
-        return Err(Error::State(format!(
-            "create-symlinks: {spec:?} is not TARGET::LINK"
-        )));
+        let why = format!("create-symlinks: {spec:?} is not TARGET::LINK");
+        return Err(Error::State(why.into()));
     };
     if rootfs.symlink(Path::new(link), Path::new(target))? == Linked::Occupied {
-        log::warning(&format!(
+        log::warning(format_args!(
             "the image has a file at {link}, which stays in place of a link to {target}"
         ));
     }
@@ -88,7 +87,7 @@ fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
 fn chmod(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     let mode = flags.last("mode").unwrap_or_default();
     let mode = u32::from_str_radix(mode, 8)
-        .map_err(|_| Error::State(format!("chmod: {mode:?} is no octal mode")))?;
+        .map_err(|_| Error::State(format!("chmod: {mode:?} is no octal mode").into()))?;
     flags
         .all("path")
         .try_for_each(|path| rootfs.set_mode(Path::new(path), mode))

@@ -12,7 +12,7 @@ mod write;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use gpu_host::{Freshness, Inventory, Options, Root, discover, freshness};
 use gpu_inject::policy::Policy;
 use gpu_inject::{Error, describe, generate, inventory_store};
 
+use crate::exit::ExitCode;
 use crate::log;
 
 const USAGE: &str = "\

@@ -4,9 +4,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use cdi::{Document, NodeStat, QualifiedName, Registry};
-use gpu_inject::Error;
 use gpu_inject::policy::{Mode, Policy};
 use gpu_inject::request::Visible;
+use gpu_inject::{Error, Excerpt};
 use nix::sys::stat::{major, minor};
 
 /// The kind by which our own plan is asked for, whatever the mode
@@ -47,9 +47,11 @@ pub(super) fn names(
         return Ok(Some(names));
     }
     if let Some(other) = names.iter().find(|n| n.kind != OWN) {
-        return Err(Error::State(format!(
+        let other = Excerpt::of(other.to_string());
+        let why = format!(
             "{other} is asked for together with a device of {OWN}; ask for one kind or the other"
-        )));
+        );
+        return Err(Error::State(why.into()));
     }
     Ok(None)
 }

@@ -5,22 +5,24 @@ mod by_cdi;
 mod mounter;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io::Write;
+use std::io;
+use std::iter::once;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
 
 use cdi::Document;
 use gpu_host::{Root, programs};
 use gpu_inject::policy::{Level, Mode, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
 use gpu_inject::{Error, generate, inventory_store, plan, spec};
+use nix::unistd::execv;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Config};
+use crate::exit::ExitCode;
 use crate::log::{self, Journal};
 
 /// Names of this program, alone or with a suffix.
@@ -47,13 +49,10 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     let called = Called::by(name);
     if call.asks_version {
         // The low-level runtime's own lines follow, as with nvidia-container-runtime.
-        let mut out = std::io::stdout();
-        let _ = writeln!(
-            out,
-            "gpu-container-runtime version {}",
+        log::tell(concat!(
+            "gpu-container-runtime version ",
             env!("CARGO_PKG_VERSION")
-        );
-        let _ = out.flush();
+        ));
     }
     match prepare(&call, &called).and_then(|low_level| exec(low_level, args)) {
         Ok(never) => never,
@@ -159,7 +158,7 @@ fn prepare(call: &Call, called: &Called) -> Result<PathBuf, Error> {
     let mut journal = Journal::open(policy.debug.as_deref(), policy.log_level);
     let done = edit(call, called, &root, &policy, &low_level, &mut journal);
     if let Err(e) = &done {
-        journal.note(Level::Error, &e.to_string());
+        journal.note(Level::Error, e);
     }
     done.map(|()| low_level)
 }
@@ -174,8 +173,19 @@ fn edit(
     journal: &mut Journal,
 ) -> Result<(), Error> {
     let bundle = Bundle::at(&call.bundle);
-    let text = bundle.text()?;
     let mode = called.mode.unwrap_or(policy.mode);
+    let text = match bundle.config()? {
+        Config::Text(text) => text,
+        Config::Long(file) => {
+            let scan = bundle.scan(file, &policy.annotation_prefixes)?;
+            let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
+            warn(&request, call, journal);
+            return match request.is_some() {
+                true => Err(bundle.too_long()),
+                false => Ok(()),
+            };
+        }
+    };
     let (scan, value);
     let container = if let Some(found) = Scan::read(&text) {
         scan = found;
@@ -185,15 +195,12 @@ fn edit(
         ContainerView::new(&value)
     };
     let request = Request::read_in(container, policy, mode)?;
-    for text in &request.warnings {
-        journal.note(Level::Warning, text);
-        log::warning_in(call.log.as_deref(), text);
-    }
+    warn(&request, call, journal);
     if !request.is_some() {
         journal.note(Level::Debug, "no GPU is asked for");
         return Ok(());
     }
-    journal.note(Level::Debug, &format!("asked for: {request:?}"));
+    journal.note(Level::Debug, format_args!("asked for: {request:?}"));
     // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = by_cdi::names(&request.visible, mode, policy)?;
@@ -211,8 +218,16 @@ fn edit(
     bundle.write_config(&config)?;
     let how = if is_done { "by CDI specs" } else { "by plan" };
     let bundle = call.bundle.display();
-    journal.note(Level::Info, &format!("{bundle}: GPUs given {how}"));
+    journal.note(Level::Info, format_args!("{bundle}: GPUs given {how}"));
     Ok(())
+}
+
+/// What is asked for and passed over.
+fn warn(request: &Request, call: &Call, journal: &mut Journal) {
+    for text in &request.warnings {
+        journal.note(Level::Warning, text);
+        log::warning_in(call.log.as_deref(), text);
+    }
 }
 
 /// Hooks by which an engine, or a hooks.d file, would have it done a second time.
@@ -244,20 +259,33 @@ fn low_level(policy: &Policy, called: &Called) -> Result<PathBuf, Error> {
     wanted.iter().find_map(|r| find(r)).ok_or_else(|| {
         let tried: Vec<&str> = wanted.iter().map(|r| r.as_str()).collect();
         let tried = tried.join(", ");
-        Error::State(format!(
+        let why = format!(
             "none of the low-level runtimes {tried} is installed; install runc, or name one in {} (nvidia-container-runtime.runtimes)",
             policy.path.display()
-        ))
+        );
+        Error::State(why.into())
     })
 }
 
 /// Becomes the low-level runtime; returns only with an error.
 fn exec(program: PathBuf, args: &[OsString]) -> Result<ExitCode, Error> {
-    let source = Command::new(&program).args(args).exec();
-    Err(Error::Host {
+    log::end();
+    let done = text(program.as_os_str()).and_then(|name| {
+        let args = args.iter().map(|arg| text(arg));
+        let all = once(Ok(name.clone()))
+            .chain(args)
+            .collect::<Result<Vec<_>, _>>()?;
+        // std's would set SIGPIPE back, which may have been ignored.
+        Ok(execv(&name, &all).map(|never| match never {})?)
+    });
+    done.map_err(|source| Error::Host {
         path: program,
         source,
     })
+}
+
+fn text(of: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(of.as_bytes())?)
 }
 
 /// A program by name or path, never ourselves: a shim that runs itself never ends.

@@ -188,7 +188,7 @@ impl<'a> Filter<'a> {
         match asked.clone().find(|(_, is_there)| !is_there) {
             None => Ok(()),
             Some((id, _)) => Err(Error::NoSuchDevice {
-                asked: (*id).to_owned(),
+                asked: (*id).into(),
                 there: Some(there().join(", "))
                     .filter(|t| !t.is_empty())
                     .unwrap_or_else(|| "none".into()),

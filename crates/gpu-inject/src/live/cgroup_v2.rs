@@ -27,10 +27,11 @@ pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
         .map_err(failed("ask for the cgroup's device programs"))?;
     // None attached: nothing is forbidden.
     if !ids.is_empty() && nodes.len() > MOST {
-        return Err(Error::State(format!(
+        let why = format!(
             "{} device nodes: one of the kernel's device programs lets {MOST} through; ask for fewer GPUs",
             nodes.len()
-        )));
+        );
+        return Err(Error::State(why.into()));
     }
     for id in ids {
         let old = sys::program(id).map_err(failed("open device program"))?;

@@ -7,6 +7,7 @@ mod confinement;
 pub(crate) mod cover;
 mod mounts;
 mod process;
+mod start;
 mod sys;
 mod systemd;
 
@@ -16,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::edits::Edits;
-use crate::error::Error;
+use crate::error::{Error, Message};
 use crate::prepare::prepare_rootfs;
 use crate::rootfs::{Rootfs, own_descriptors};
 
@@ -24,6 +25,7 @@ pub use confinement::{Capability, confine};
 use mounts::Taken;
 pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
 use process::Process;
+pub use start::start;
 
 /// The container.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +54,7 @@ pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
 /// After an error no mount and no mount point of ours is left; a device that the cgroup was
 /// told to allow stays allowed. Returns what could not be done and is no reason to refuse
 /// the container, a line each.
-pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
+pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<Message>, Error> {
     let process = match &target.pidfd {
         Some(pidfd) => Process::of_pidfd(pidfd.as_fd())?,
         None => Process::open(target.pid)?,
@@ -121,10 +123,13 @@ fn allow_devices(process: &Process, edits: &Edits) -> Result<(), Error> {
             cgroup_v2::allow(&dir, &edits.devices)?;
             systemd::keep_devices(&dir, &edits.devices)
         }
-        None => Err(Error::State(format!(
-            "{process} has no cgroup of its own that could grant it devices; is /sys/fs/cgroup mounted? \
-             Where something else grants devices, set no-cgroups = true in config.toml"
-        ))),
+        None => Err(Error::State(
+            format!(
+                "{process} has no cgroup of its own that could grant it devices; is /sys/fs/cgroup mounted? \
+                 Where something else grants devices, set no-cgroups = true in config.toml"
+            )
+            .into(),
+        )),
     }
 }
 

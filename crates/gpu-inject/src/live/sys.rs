@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod bpf;
+mod start;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -13,6 +14,7 @@ use nix::NixPath;
 use nix::errno::Errno;
 
 pub(super) use bpf::{Insn, device_programs, instructions, load, program, replace};
+pub(super) use start::{fill_closed_descriptors, survive_signal};
 
 /// `MOUNT_ATTR_*` of linux/mount.h.
 pub(super) const RDONLY: u64 = 0x1;

@@ -32,7 +32,7 @@ pub(super) fn mig_control(
     for (name, _, node) in asked.into_iter().filter(|(_, is_asked, _)| *is_asked) {
         let failed = |why: &str| Error::MigControl {
             name,
-            why: why.to_owned(),
+            why: why.into(),
         };
         let Some(node) = node else {
             return Err(failed(

@@ -74,7 +74,7 @@ impl<'a> Selection<'a> {
 
     fn add(&mut self, inventory: &'a Inventory, asked: &str) -> Result<(), Error> {
         let no_such = || Error::NoSuchDevice {
-            asked: asked.to_owned(),
+            asked: asked.into(),
             there: names(inventory),
         };
         let name = match asked.split_once('=') {
@@ -196,7 +196,7 @@ fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
     if found.len() > 1 {
         let fits: Vec<&str> = found.iter().map(|(uuid, _)| uuid.as_str()).collect();
         return Err(Error::Ambiguous {
-            asked: asked.to_owned(),
+            asked: asked.into(),
             fits: fits.join(", "),
         });
     }

@@ -3,7 +3,7 @@
 use gpu_host::{Capabilities, Capability};
 
 use super::ContainerView;
-use crate::error::Error;
+use crate::error::{Error, Message};
 use crate::policy::Policy;
 
 /// What is asked for and allowed, and a warning for what is asked for and not allowed.
@@ -15,7 +15,7 @@ pub(super) fn read(
     container: ContainerView<'_>,
     policy: &Policy,
     legacy: bool,
-) -> Result<(Capabilities, Option<String>), Error> {
+) -> Result<(Capabilities, Option<Message>), Error> {
     let wanted = match container.env("NVIDIA_DRIVER_CAPABILITIES").map(str::trim) {
         None if legacy => return Ok((policy.supported, None)),
         None | Some("") => {
@@ -31,11 +31,11 @@ pub(super) fn read(
         .map(Capability::word)
         .collect();
     let warning = (wanted != Capabilities::ALL && !denied.is_empty()).then(|| {
-        format!(
+        Message::of(format_args!(
             "NVIDIA_DRIVER_CAPABILITIES asks for {}, which supported-driver-capabilities in {} leaves out",
             denied.join(","),
             policy.path.display()
-        )
+        ))
     });
     Ok((given, warning))
 }
@@ -47,7 +47,7 @@ pub(crate) fn parse(list: &str) -> Result<Capabilities, Error> {
         if word == "all" {
             return Ok(Capabilities::ALL);
         }
-        let one = Capability::from_word(word).ok_or_else(|| Error::Capability(word.to_owned()))?;
+        let one = Capability::from_word(word).ok_or_else(|| Error::Capability(word.into()))?;
         found = found.with(one);
     }
     Ok(found)

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::mounts::Mounted;
 use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
+use crate::error::Message;
 use crate::policy::Policy;
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
@@ -15,7 +16,7 @@ pub(super) fn read(
     policy: &Policy,
     mode: Mode,
     mounted: &Mounted,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Visible {
     let annotated = by_annotations(container, policy, mode);
     if !annotated.is_empty() {
@@ -26,11 +27,11 @@ pub(super) fn read(
     }
     let asked = by_environment(container, policy);
     if asked != Visible::NotAsked && !may_ask(container, policy) {
-        warnings.push(format!(
+        warnings.push(Message::of(format_args!(
             "an unprivileged container asks for GPUs by {}, which {} does not let it (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without",
             variables(container, policy).join(", "),
             policy.path.display()
-        ));
+        )));
         return Visible::NotAsked;
     }
     asked

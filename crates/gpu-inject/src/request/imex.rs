@@ -1,5 +1,7 @@
 //! Which IMEX channels are asked for.
 
+use std::collections::HashSet;
+
 use super::Imex;
 use crate::error::Error;
 
@@ -14,6 +16,7 @@ const HIGHEST: u32 = (1 << 20) - 1;
 /// is not set asks for nothing.
 pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex, Error> {
     let mut channels = Vec::new();
+    let mut seen = HashSet::new();
     for word in words {
         let word = word.trim();
         let id = word.strip_prefix("channel").unwrap_or(word);
@@ -26,8 +29,9 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex,
                     .filter(|id| id.bytes().all(|b| b.is_ascii_digit()))
                     .and_then(|id| id.parse::<u32>().ok())
                     .filter(|n| *n <= HIGHEST)
-                    .ok_or_else(|| Error::ImexChannel(word.to_owned()))?;
-                if !channels.contains(&number) {
+                    .ok_or_else(|| Error::ImexChannel(word.into()))?;
+                // As many as an image likes: not compared with all before it.
+                if seen.insert(number) {
                     channels.push(number);
                 }
             }

@@ -13,7 +13,7 @@ use gpu_host::{Capabilities, Feature};
 pub(crate) use capabilities::parse as parse_capabilities;
 pub use view::{ContainerView, Scan, early_root_path};
 
-use crate::error::Error;
+use crate::error::{Error, Excerpt, Message};
 use crate::policy::{Mode, Policy};
 
 /// The devices asked for.
@@ -63,7 +63,7 @@ pub struct Request {
     /// the base ones alone.
     pub all_lists: bool,
     /// What is asked for and passed over, a sentence each, for a log.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 impl Request {
@@ -127,7 +127,7 @@ fn requirements(
     container: ContainerView<'_>,
     policy: &Policy,
     legacy: bool,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Vec<String> {
     // The words of Go's strconv.ParseBool, which the variable has always been read by.
     let off = |v: &str| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True");
@@ -144,9 +144,10 @@ fn requirements(
     if let Some(version) = container.env("CUDA_VERSION").filter(|_| legacy) {
         match major_minor(version) {
             Some((major, minor)) => found.push(format!("cuda>={major}.{minor}")),
-            None => warnings.push(format!(
-                "CUDA_VERSION {version:?} is no version; nothing is required by it"
-            )),
+            None => warnings.push(Message::of(format_args!(
+                "CUDA_VERSION {:?} is no version; nothing is required by it",
+                Excerpt::of(version)
+            ))),
         }
     }
     found
@@ -175,7 +176,7 @@ fn channels(
     container: ContainerView<'_>,
     policy: &Policy,
     mounted: &mounts::Mounted,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Result<Imex, Error> {
     if policy.ignore_imex {
         return Ok(Imex::None);
@@ -201,15 +202,15 @@ fn channels(
 fn mig(
     container: ContainerView<'_>,
     name: &'static str,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Message>,
 ) -> Result<bool, Error> {
     let Some(value) = container.env(name).map(str::trim).filter(|v| !v.is_empty()) else {
         return Ok(false);
     };
     if !container.is_privileged() {
-        warnings.push(format!(
+        warnings.push(Message::of(format_args!(
             "{name} is for privileged containers (CAP_SYS_ADMIN); this one is not, so it is passed over"
-        ));
+        )));
         return Ok(false);
     }
     match value {
@@ -218,7 +219,10 @@ fn mig(
         "none" | "void" => Ok(false),
         _ => Err(Error::MigControl {
             name,
-            why: format!("{value:?} cannot be asked for, only all"),
+            why: Message::of(format_args!(
+                "{:?} cannot be asked for, only all",
+                Excerpt::of(value)
+            )),
         }),
     }
 }

@@ -8,6 +8,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::ContainerView;
+use crate::error::{Excerpt, Message};
 
 const PARENT: &str = "/var/run/nvidia-container-devices";
 
@@ -19,7 +20,12 @@ pub(super) struct Mounted {
     /// The `N` or `all` of `imex/N`.
     pub(super) channels: Vec<String>,
     /// What was passed over.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Message>,
+}
+
+/// Whether a mount at that place can be one of those.
+pub(super) fn may_ask(destination: &str) -> bool {
+    destination.contains("nvidia-container-devices")
 }
 
 pub(super) fn read(container: ContainerView<'_>) -> Mounted {
@@ -47,10 +53,10 @@ pub(super) fn read(container: ContainerView<'_>) -> Mounted {
         } else if let Some(device) = name.strip_prefix("cdi/") {
             match qualified(device) {
                 Some(name) => found.devices.push(name),
-                None => found.warnings.push(format!(
+                None => found.warnings.push(Message::of(format_args!(
                     "the mount {} names no CDI device and is passed over; it should look like {PARENT}/cdi/nvidia.com/gpu/0",
-                    destination.display()
-                )),
+                    Excerpt::of(&destination)
+                ))),
             }
         } else {
             found.devices.push(name.to_owned());

@@ -1,13 +1,19 @@
 //! The parts of an OCI config that a request is read from.
 
+mod long;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
+
+use super::mounts;
+use crate::error::Message;
 
 /// A container's config.json, looked at for a request.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +41,7 @@ pub struct Scan<'a> {
     linux: Option<Linux<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Process<'a> {
     #[serde(borrow, default)]
     env: Option<Vec<Text<'a>>>,
@@ -95,6 +101,16 @@ impl<'a> Scan<'a> {
     /// OCI specification does: such a text is for [`ContainerView::new`].
     pub fn read(text: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
+    }
+}
+
+impl Scan<'static> {
+    /// Of a text that is too long to be held, what tells whether GPUs are asked for and where the
+    /// root file system is: annotations with one of these prefixes, no more mounts than those
+    /// that ask for devices.
+    pub fn of_long(text: impl Read, prefixes: &[String]) -> Result<Self, Message> {
+        let keeps = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
+        long::read(text, &keeps, &mounts::may_ask).map_err(|e| Message::of(format_args!("{e}")))
     }
 }
 

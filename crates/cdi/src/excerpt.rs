@@ -1,0 +1,313 @@
+//! How much of somebody else's text a message repeats: an image may have variables, paths and
+//! annotations of megabytes, and whoever reads a message must not have to take them.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Write};
+use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
+
+/// What an excerpt takes of a text, escapes included.
+const EXCERPT: usize = 200;
+/// What a message of ours takes, excerpts included.
+const MESSAGE: usize = 800;
+/// At the end of a message that was longer.
+const CUT: &str = "… (cut)";
+
+/// The beginning of a text that comes from a container: at most 200 printable bytes of it, and
+/// how long all of it is. Copies no more than that.
+///
+/// Control characters and bytes that are not UTF-8 are shown as escapes, so that a name in an
+/// image neither writes a line of its own into a log nor moves a terminal's cursor.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    head: Vec<u8>,
+    length: usize,
+}
+
+impl Excerpt {
+    /// Of a string, a path or bytes as the system has them.
+    pub fn of(text: impl AsRef<OsStr>) -> Self {
+        let text = text.as_ref().as_bytes();
+        // Each byte shows as one byte or more.
+        let beginning = &text[..text.len().min(EXCERPT + 4)];
+        let mut room = Room(EXCERPT);
+        let mut end = 0;
+        for chunk in beginning.utf8_chunks() {
+            let fits = chunk.valid().chars().all(|c| {
+                let fits = room.takes(|room| show(c, true, room));
+                end += if fits { c.len_utf8() } else { 0 };
+                fits
+            });
+            let invalid = chunk.invalid();
+            // A character that `beginning` cuts in two is not an invalid one.
+            let is_whole = end + invalid.len() < beginning.len() || beginning.len() == text.len();
+            if !(fits && is_whole && room.takes(|room| show_bytes(invalid, room))) {
+                break;
+            }
+            end += invalid.len();
+        }
+        Self {
+            head: text[..end].to_vec(),
+            length: text.len(),
+        }
+    }
+
+    /// Whether the text begins so; `what` is a word of ours, shorter than an excerpt.
+    pub fn starts_with(&self, what: &str) -> bool {
+        self.head.starts_with(what.as_bytes())
+    }
+
+    fn show(&self, quoted: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quote = if quoted { "\"" } else { "" };
+        f.write_str(quote)?;
+        for chunk in self.head.utf8_chunks() {
+            chunk.valid().chars().try_for_each(|c| show(c, quoted, f))?;
+            show_bytes(chunk.invalid(), f)?;
+        }
+        f.write_str(quote)?;
+        if self.head.len() < self.length {
+            write!(f, "… ({} bytes)", self.length)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for Excerpt {
+    fn from(text: &T) -> Self {
+        Self::of(text)
+    }
+}
+
+impl PartialEq<&str> for Excerpt {
+    fn eq(&self, other: &&str) -> bool {
+        self.length == other.len() && self.head == other.as_bytes()
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(false, f)
+    }
+}
+
+/// In quotes.
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(true, f)
+    }
+}
+
+fn show(c: char, quoted: bool, to: &mut impl Write) -> fmt::Result {
+    match c {
+        '"' | '\\' if !quoted => to.write_char(c),
+        '\'' => to.write_char(c),
+        _ => write!(to, "{}", c.escape_debug()),
+    }
+}
+
+fn show_bytes(bytes: &[u8], to: &mut impl Write) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(to, "\\x{b:02x}"))
+}
+
+/// What is left of a length; keeps nothing.
+struct Room(usize);
+
+impl Room {
+    fn takes(&mut self, text: impl FnOnce(&mut Self) -> fmt::Result) -> bool {
+        text(self).is_ok()
+    }
+}
+
+impl Write for Room {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
+/// A line of ours that may have a container's words in it, of at most 800 bytes and one line,
+/// whoever forgets to make an [`Excerpt`] of a part. Made from [`format_args!`] it never holds more.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Message(String);
+
+impl Message {
+    /// Takes what fits.
+    pub fn of(text: fmt::Arguments<'_>) -> Self {
+        let mut line = Line::up_to(MESSAGE, Breaks::Escaped);
+        // What is left out is told by the line itself.
+        let _ = line.write_fmt(text);
+        Self(line.into_text())
+    }
+}
+
+impl Deref for Message {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::of(format_args!("{text}"))
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl PartialEq<&str> for Message {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What becomes of line breaks and tabs; other control characters are always escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaks {
+    /// As everything else that does not print.
+    Escaped,
+    /// They stay: for what explains a file of the host's, in several lines.
+    Kept,
+}
+
+/// Takes as much text as it has room for, without control characters, and says at its end that
+/// there was more. Whoever formats into it is stopped by an error where it is full.
+#[derive(Debug)]
+pub struct Line {
+    text: String,
+    most: usize,
+    breaks: Breaks,
+    is_cut: bool,
+}
+
+impl Line {
+    /// For that many bytes.
+    pub fn up_to(most: usize, breaks: Breaks) -> Self {
+        Self {
+            text: String::new(),
+            most: most.saturating_sub(CUT.len()),
+            breaks,
+            is_cut: false,
+        }
+    }
+
+    /// What it has taken.
+    pub fn into_text(mut self) -> String {
+        if self.is_cut {
+            self.text += CUT;
+        }
+        self.text
+    }
+
+    fn take(&mut self, part: &str) -> fmt::Result {
+        if self.text.len() + part.len() > self.most {
+            self.is_cut = true;
+            return Err(fmt::Error);
+        }
+        self.text += part;
+        Ok(())
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.is_cut {
+            return Err(fmt::Error);
+        }
+        let keeps_breaks = self.breaks == Breaks::Kept;
+        let keeps = |c: char| keeps_breaks && matches!(c, '\n' | '\t');
+        let is_plain = |c: char| !c.is_control() && !is_bidi(c) || keeps(c);
+        let mut letters = [0; 4];
+        for c in text.chars() {
+            if is_plain(c) {
+                self.take(c.encode_utf8(&mut letters))?;
+            } else {
+                self.take(&c.escape_debug().to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What turns the direction of the text behind it (Unicode, `Bidi_Control`).
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_short_text_is_whole_and_a_long_one_says_how_long() {
+        assert_eq!(format!("{:?}", Excerpt::of("GPU-1")), "\"GPU-1\"");
+        assert_eq!(Excerpt::of("/a b/'c\"").to_string(), "/a b/'c\"");
+        let long = format!("{:?}", Excerpt::of(&"x".repeat(70_000)));
+        assert_eq!(long, format!("\"{}\"… (70000 bytes)", "x".repeat(EXCERPT)));
+    }
+
+    #[test]
+    fn what_does_not_print_is_escaped() {
+        let odd = OsStr::from_bytes(b"a\nb\x1b[2J\xff\xe2\x80\xae\\");
+        let excerpt = Excerpt::of(odd);
+        assert_eq!(excerpt.to_string(), "a\\nb\\u{1b}[2J\\xff\\u{202e}\\");
+        assert!(format!("{excerpt:?}").ends_with("\\\\\""));
+        // A character of two bytes across the end of what is looked at.
+        let cut = format!("{}é", "x".repeat(EXCERPT - 1)).repeat(2);
+        assert_eq!(Excerpt::of(&cut).head.len(), EXCERPT - 1);
+    }
+
+    #[test]
+    fn a_message_has_one_line_and_an_end() {
+        let name = "\u{202e}\n".repeat(1_000_000);
+        let message = Message::of(format_args!("no GPU {name} here"));
+        assert!(
+            message.len() <= MESSAGE && message.ends_with(CUT),
+            "{message}"
+        );
+        assert!(message.starts_with("no GPU \\u{202e}\\n"), "{message}");
+        let mut line = Line::up_to(100, Breaks::Kept);
+        line.write_str("one\n\ttwo\r").unwrap();
+        assert_eq!(line.into_text(), "one\n\ttwo\\r");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_longer_than_it_may_be(bytes: Vec<u8>, times in 1..200usize) {
+            let bytes = bytes.repeat(times);
+            let excerpt = Excerpt::of(OsStr::from_bytes(&bytes));
+            for shown in [excerpt.to_string(), format!("{excerpt:?}")] {
+                prop_assert!(shown.len() <= EXCERPT + 30, "{shown}");
+                prop_assert!(!shown.chars().any(char::is_control), "{shown}");
+            }
+            if bytes.len() <= EXCERPT / 10 {
+                prop_assert_eq!(excerpt.head, bytes);
+            }
+        }
+    }
+}

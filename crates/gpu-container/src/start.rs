@@ -1,0 +1,93 @@
+//! Where the C library starts this program, instead of Rust's own start-up: that changes what a
+//! container finds (SIGPIPE, standard error where it was closed) and asks the kernel for what
+//! we do not use. And how the program ends where memory runs out or an invariant does not hold: with
+//! a line, and no backtrace that nobody asked for.
+//!
+//! The one file of this program with unsafe.
+#![allow(unsafe_code, reason = "main as C calls it, and an allocator")]
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::panic;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::log;
+
+/// # Safety
+/// For the C library alone: `count` texts that end with a NUL, and live as long as we do.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn main(
+    count: std::ffi::c_int,
+    texts: *const *const std::ffi::c_char,
+) -> std::ffi::c_int {
+    use std::ffi::{CStr, OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+
+    gpu_inject::live::start();
+    panic::set_hook(Box::new(failed));
+    let count = usize::try_from(count).unwrap_or_default();
+    let mut args = (0..count).map(|n| {
+        // SAFETY: as above.
+        let text = unsafe { CStr::from_ptr(*texts.add(n)) };
+        OsString::from(OsStr::from_bytes(text.to_bytes()))
+    });
+    let name = args.next().unwrap_or_default();
+    let done = crate::run(&name, args.collect());
+    log::end();
+    done.number()
+}
+
+/// A fault of ours. Whoever sees it can tell where.
+#[cfg_attr(test, allow(dead_code))]
+fn failed(what: &panic::PanicHookInfo<'_>) {
+    let place = what.location().map(ToString::to_string).unwrap_or_default();
+    let why = what.payload_as_str().unwrap_or("unknown");
+    let line =
+        format_args!("gpu-container: a fault of this program, please report it: {place}: {why}");
+    log::say(&log::bounded(line).replace('\n', " "));
+    process::exit(1);
+}
+
+/// An allocator that ends the program with a line where it has no memory: what would be left
+/// undone is a container's start, which fails by it.
+pub(crate) struct OrEnd<A>(pub(crate) A);
+
+impl<A> OrEnd<A> {
+    fn given(at: *mut u8, size: usize) -> *mut u8 {
+        static ENDS: AtomicBool = AtomicBool::new(false);
+        if at.is_null() {
+            // Saying so may want memory itself.
+            if !ENDS.swap(true, Ordering::Relaxed) {
+                log::say_short(format_args!(
+                    "gpu-container: out of memory ({size} bytes more)"
+                ));
+            }
+            process::exit(1);
+        }
+        at
+    }
+}
+
+// SAFETY: what the other allocator gives, unchanged.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: our caller's promise.
+        Self::given(unsafe { self.0.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: our caller's promise.
+        Self::given(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: our caller's promise.
+        Self::given(unsafe { self.0.realloc(at, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: our caller's promise.
+        unsafe { self.0.dealloc(at, layout) };
+    }
+}
