@@ -7,6 +7,7 @@ mod cli;
 mod confine;
 mod hook;
 mod log;
+mod nvidia_ctk;
 mod prestart;
 mod probe;
 mod refresh;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         "runtime" => runtime::run("", &args),
         "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
         "prestart" => prestart::run(&[OsString::from("prestart")]),
+        "nvidia-ctk" => nvidia_ctk::run(&args),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
         "cli" => cli::run("gpu-container-cli", &args),
         name @ ("gpu-container-cli" | "nvidia-container-cli") => cli::run(name, &args),
