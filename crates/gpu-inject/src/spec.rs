@@ -34,15 +34,25 @@ pub enum Mounter {
     Hook,
 }
 
-/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may
-/// be half edited where an error comes back.
+/// Before where the root file system is, as config.json says it: our hook then need not read that
+/// file, which may not be its to read.
+pub const ROOTFS_FLAG: &str = "--rootfs";
+
+/// Carries `edits` out in `config`; `hook` is our hook's program on the host, `rootfs` the
+/// config's `root.path`. The config may be half edited where an error comes back.
 pub fn apply(
     config: &mut Document<'_>,
     edits: &Edits,
     hook: &Path,
     mounter: Mounter,
+    rootfs: Option<&str>,
 ) -> Result<(), Error> {
-    cdi::apply(config, &without_nodes(edits, hook, mounter), &no_look)?;
+    let mut made = without_nodes(edits, hook, mounter);
+    for hook in &mut made.hooks {
+        let told = rootfs.into_iter().flat_map(|path| [ROOTFS_FLAG, path]);
+        hook.args.extend(told.map(str::to_owned));
+    }
+    cdi::apply(config, &made, &no_look)?;
     let nodes = edits.devices.iter().map(|node| KnownNode {
         path: &node.path,
         major: node.major,
@@ -387,7 +397,7 @@ mod tests {
         };
         let applied = |mounter| -> Value {
             let mut config = Document::parse(b"{}").unwrap();
-            apply(&mut config, &edits, Path::new("/hook"), mounter).unwrap();
+            apply(&mut config, &edits, Path::new("/hook"), mounter, None).unwrap();
             config.get(&[]).unwrap()
         };
         let told = |config: &Value| {

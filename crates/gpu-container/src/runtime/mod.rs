@@ -205,7 +205,8 @@ fn edit(
         let inventory = ManuallyDrop::new(inventory_store::current(root, policy)?);
         let edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
         let mounter = mounter::choose(container, &edits, policy, low_level);
-        spec::apply(&mut config, &edits, &hook_path(), mounter)?;
+        let rootfs = container.root_path();
+        spec::apply(&mut config, &edits, &hook_path(), mounter, rootfs)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
