@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use bundle::{Below, Place, Way, can_run, text};
+use gpu_host::{Capabilities, DriverFile, FileKind, Need};
 use serde_json::{Value, json};
 
 const FIRST_ID: u32 = 100_000;
@@ -92,6 +93,95 @@ fn a_bundle_closed_to_the_containers_root_is_no_refusal() {
         assert_has_gpu(&said);
         let cache = fs::metadata(place.path("image/etc/ld.so.cache")).unwrap();
         assert_eq!(cache.uid(), FIRST_ID, "{way:?} {below:?}");
+    }
+}
+
+/// What a host's daemons leave: a socket that only root reaches (as fabric manager's), one that has
+/// gone since the inventory was stored, and one for all. A library that cannot be reached refuses.
+#[test]
+fn optional_files_that_cannot_be_reached_are_left_out() {
+    if !can_run() {
+        return;
+    }
+    for mapped in [true, false] {
+        for (way, below) in [
+            (Way::Shim, Below::Runc),
+            (Way::Cdi, Below::Runc),
+            (Way::Prestart, Below::Runc),
+            (Way::Shim, Below::Crun),
+            (Way::Cdi, Below::Crun),
+        ] {
+            if !Below::here().contains(&below) || (way == Way::Prestart && mapped) {
+                continue;
+            }
+            let name = format!("optional-{way:?}-{below:?}-{mapped}").to_lowercase();
+            let place = place(&name);
+            let mut inventory = place.inventory();
+            let files = &mut inventory.driver.as_mut().unwrap().files;
+            for (name, need) in [
+                ("closed", Need::OptionalAndClosed),
+                ("gone", Need::Optional),
+                ("open", Need::Optional),
+            ] {
+                // An engine would not even try what its spec has and the host has not.
+                if name == "gone" && way == Way::Cdi {
+                    continue;
+                }
+                let dir = place.path(&format!("host/{name}"));
+                fs::create_dir(&dir).unwrap();
+                fs::write(dir.join("socket"), "").unwrap();
+                files.push(DriverFile {
+                    kind: FileKind::Socket,
+                    path: format!("/run/{name}/socket").into(),
+                    host_path: dir.join("socket"),
+                    capabilities: Capabilities::ALL,
+                    soname: None,
+                    links: Vec::new(),
+                    need,
+                });
+            }
+            place.store(&inventory);
+            set_mode(&place.path("host/closed"), 0o700);
+            let gone = place.path("host/gone");
+            let _ = fs::remove_dir_all(&gone);
+            let script = "busybox cat /usr/lib/libcuda.so; echo; \
+                for name in closed gone open; do busybox test -e /run/$name/socket && echo has-$name; done; echo started";
+            place.make_config("1", script, |config| {
+                if mapped {
+                    map(config, &place.path("image"));
+                } else {
+                    config["root"]["path"] = json!(place.path("image"));
+                }
+            });
+            let said = text(&place.start_by(way, below));
+            for (wanted, is_there) in [
+                ("a library", true),
+                ("has-open", true),
+                ("has-gone", false),
+                ("has-closed", !mapped),
+                ("started", true),
+            ] {
+                let found = said.contains(wanted);
+                assert_eq!(found, is_there, "{wanted} in {name}:\n{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_library_that_cannot_be_reached_refuses_the_container() {
+    if !can_run() {
+        return;
+    }
+    for way in [Way::Shim, Way::Prestart] {
+        let place = place(&format!("required-{way:?}").to_lowercase());
+        fs::remove_file(place.path("host/libcuda.so.1.2.3")).unwrap();
+        place.make_config("1", "echo started", |config| {
+            config["root"]["path"] = json!(place.path("image"));
+        });
+        let said = text(&place.start_by(way, Below::Runc));
+        assert!(!said.contains("started"), "{said}");
+        assert!(said.contains("libcuda.so.1.2.3: No such file"), "{said}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMount, NodeStat};
-use gpu_host::Link;
+use gpu_host::{Link, Need};
 use serde_json::Value;
 
 use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
@@ -87,9 +87,13 @@ pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
 fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits {
     let mut args = Vec::new();
     let mut mounts = Vec::new();
-    match mounter {
-        Mounter::Runtime => mounts.extend(edits.mounts.iter().map(mount)),
-        Mounter::Hook => args.extend(edits.mounts.iter().flat_map(mount_arguments)),
+    for one in &edits.mounts {
+        // An engine and a runtime fail where they cannot reach it; our hook starts without.
+        if mounter == Mounter::Hook || one.need == Need::OptionalAndClosed {
+            args.extend(mount_arguments(one));
+        } else {
+            mounts.push(mount(one));
+        }
     }
     args.extend(arguments(edits));
     ContainerEdits {
@@ -148,10 +152,17 @@ fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
     }]
 }
 
+const MOUNT: &str = "--mount";
+const OPTIONAL_MOUNT: &str = "--mount-if-reached";
+
 /// A mount as our hook is told of it.
 fn mount_arguments(mount: &Mount) -> [String; 4] {
+    let flag = match mount.need {
+        Need::Required => MOUNT,
+        Need::Optional | Need::OptionalAndClosed => OPTIONAL_MOUNT,
+    };
     [
-        "--mount".to_owned(),
+        flag.to_owned(),
         word(mount.kind).to_owned(),
         mount.host_path.to_string_lossy().into_owned(),
         mount.path.to_string_lossy().into_owned(),
@@ -228,11 +239,15 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             continue;
         }
         let bad = |wanted: &str| Error::State(format!("gpu-container-hook: {flag} needs {wanted}"));
-        if flag == "--mount" {
+        if flag == MOUNT || flag == OPTIONAL_MOUNT {
             let told = [args.next(), args.next(), args.next()];
-            edits
-                .mounts
-                .push(read_mount(told).ok_or_else(|| bad("KIND /HOST /PATH"))?);
+            let need = if flag == MOUNT {
+                Need::Required
+            } else {
+                Need::Optional
+            };
+            let mount = read_mount(told, need).ok_or_else(|| bad("KIND /HOST /PATH"))?;
+            edits.mounts.push(mount);
             continue;
         }
         let value = args.next().filter(|v| !v.is_empty());
@@ -299,7 +314,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
-fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
+fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
     let [kind, host, path] = told;
     let kinds = [MountKind::File, MountKind::Socket, MountKind::Proc];
     let is_path = |path: &&str| path.starts_with('/');
@@ -307,6 +322,7 @@ fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
         kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
         host_path: host.filter(is_path)?.into(),
         path: path.filter(is_path)?.into(),
+        need,
     })
 }
 
@@ -376,6 +392,7 @@ mod tests {
             kind,
             host_path: host.into(),
             path: Path::new("/in").join(&host[1..]),
+            need: Need::Required,
         };
         let edits = Edits {
             mounts: vec![

@@ -57,7 +57,8 @@ fn own(args: &[String]) -> Result<(), Error> {
     // None of these is dropped: this process ends, and has descriptors of every mount.
     let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
     let rootfs = ManuallyDrop::new(root::open(&told.state, told.rootfs.as_deref())?);
-    let _mounts = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
+    let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
+    log::debug(&done.1);
     Ok(())
 }
