@@ -14,10 +14,9 @@ done
 # The vendor's names, in a directory of their own: dockerd looks for hooks by name, ctr, LXC and
 # others for the CLI.
 install -d -m 755 "$lib/bin"
-for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy} nvidia-container-cli nvidia-cdi-hook; do
+for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy} nvidia-container-cli nvidia-cdi-hook nvidia-ctk; do
     ln -sfn ../gpu-container "$lib/bin/$name"
 done
-ln -sfn ../../../bin/gpusetup "$lib/bin/nvidia-ctk"
 put() { # put DIRECTORY FILE…: those that are there
     local directory=$1 file
     shift

@@ -28,7 +28,7 @@ const UNIT_DIRS: [&str; 3] = [
 const RUNTIME: &str = "nvidia-container-runtime";
 /// Ours of that name.
 const NAMES_DIR: &str = "/usr/lib/gpu-container/";
-/// Ours, which is `nvidia-ctk` too.
+/// Ours, to which `nvidia-ctk` was a link before the static program had that name.
 const GPUSETUP: &str = "/usr/bin/gpusetup";
 
 /// A row of the table.

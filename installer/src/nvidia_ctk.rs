@@ -1,6 +1,8 @@
 //! `nvidia-ctk`: what scripts and playbooks written for nvidia-container-toolkit call, as
 //! commands of ours. What has no counterpart is refused with the reason, never ignored: a
 //! script must not believe that something was done.
+//!
+//! By that name the static program is started, which runs hooks itself and becomes us for all else.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -72,6 +74,8 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
     let command = words.command.clone();
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     match command.as_slice() {
+        // Where the name is still a link to us, as an older package left it: between two steps of an
+        // upgrade a container must start, too.
         ["hook", ..] => {
             let hook = std::iter::once("hook".into());
             return Ok(Meaning::Hook(

@@ -29,7 +29,7 @@
             for name in gpu-container-runtime gpu-container-hook gpu-container-cli; do
               ln -s ../lib/gpu-container/gpu-container $out/bin/$name
             done
-            for name in nvidia-container-runtime-hook nvidia-container-runtime nvidia-container-cli nvidia-cdi-hook; do
+            for name in nvidia-container-runtime-hook nvidia-container-runtime{,.cdi,.legacy} nvidia-container-cli nvidia-cdi-hook nvidia-ctk; do
               ln -s ../gpu-container $out/lib/gpu-container/bin/$name
             done
             install -Dm644 -t $out/share/man/man1 packaging/man/gpu-container-*.1

@@ -100,6 +100,11 @@ impl Bundle {
         })
     }
 
+    /// A path that config.json has relative to the bundle.
+    pub(crate) fn path(&self, path: &Path) -> PathBuf {
+        self.dir.join(path)
+    }
+
     /// Where the root file system is, as the runtime sees it.
     pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
         let below = |path: Option<&str>| {
@@ -128,7 +133,7 @@ pub(crate) struct State {
     pub(crate) bundle: Bundle,
     /// crun says where the root file system is; config.json may be nobody's to read in a
     /// user namespace.
-    root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
 }
 
 impl State {

@@ -150,6 +150,14 @@ pub(crate) fn notes(notes: &[Message]) {
     }
 }
 
+/// What only a search for a fault asks for: the journal keeps it where it keeps such.
+pub(crate) fn debug(lines: &[String]) {
+    for line in lines {
+        let syslog = SYSLOG.get_or_init(Syslog::open);
+        syslog.send(Level::Debug, container(), line);
+    }
+}
+
 /// What is no reason to stop: for the journal. Standard error is for what fails, and for all
 /// where there is no journal.
 pub(crate) fn warning(text: impl Display) {

@@ -11,6 +11,7 @@ mod exit;
 mod hook;
 mod input;
 mod log;
+mod nvidia_ctk;
 mod prestart;
 mod probe;
 mod refresh;
@@ -64,6 +65,7 @@ fn run(name: &OsStr, mut args: Vec<OsString>) -> ExitCode {
         "runtime" => runtime::run("", &args),
         "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
         "prestart" => prestart::run(&[OsString::from("prestart")]),
+        "nvidia-ctk" => nvidia_ctk::run(&args),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => prestart::run(&args),
         "cli" => cli::run("gpu-container-cli", &args),
         name @ ("gpu-container-cli" | "nvidia-container-cli") => cli::run(name, &args),

@@ -92,7 +92,11 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let done = live::inject(&target, &edits);
     match &done {
         Ok(notes) => {
-            log::notes(notes);
+            log::notes(&notes.warnings);
+            log::debug(&notes.left_out);
+            for text in &notes.left_out {
+                journal.note(Level::Debug, text);
+            }
             journal.note(
                 Level::Info,
                 format_args!("process {} has {:?}", target.pid, request.visible),

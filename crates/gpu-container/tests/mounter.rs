@@ -44,6 +44,7 @@ fn place(name: &str, below: Below) -> Place {
             capabilities: Capabilities::ALL,
             soname: None,
             links: Vec::new(),
+            need: gpu_host::Need::Required,
         });
     }
     place.store(&inventory);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::inventory::{Capabilities, DriverFile, Feature, FeatureFiles, FileKind, ImexChannel};
 use crate::nodes::Dev;
+use crate::reach;
 use crate::root::Root;
 
 const TABLE: &str = include_str!("../features.toml");
@@ -78,6 +79,7 @@ fn file(root: &Root, driver_root: &Path, file: &File) -> Option<DriverFile> {
         .into_iter()
         .chain([file.path.clone()])
         .find_map(|p| root.canonicalize(p).ok())?;
+    let need = reach::need(root, &found);
     Some(DriverFile {
         kind: FileKind::Config,
         path: file.path.clone(),
@@ -85,6 +87,7 @@ fn file(root: &Root, driver_root: &Path, file: &File) -> Option<DriverFile> {
         capabilities: Capabilities::ALL,
         soname: None,
         links: Vec::new(),
+        need,
     })
 }
 

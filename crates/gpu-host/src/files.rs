@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::discover::is_version;
-use crate::inventory::{Capabilities, Capability, DriverFile, FileKind, Link};
+use crate::inventory::{Capabilities, Capability, DriverFile, FileKind, Link, Need};
 use crate::root::Root;
-use crate::{elf, firmware, glob, ldcache};
+use crate::{elf, firmware, glob, ldcache, reach};
 
 const TABLE: &str = include_str!("../driver-files.toml");
 
@@ -53,6 +53,9 @@ struct Row {
     /// Where programs look for it, if it is found where they do not; `/usr/share` else.
     #[serde(default)]
     place: Option<PathBuf>,
+    /// A container is started without it where it cannot be reached.
+    #[serde(default)]
+    optional: bool,
     /// Where the fact comes from; for readers of the table.
     #[allow(dead_code, reason = "a column for people; the table's test reads it")]
     source: String,
@@ -230,6 +233,9 @@ impl Finder<'_> {
             object.soname,
             links,
         );
+        if row.optional {
+            self.mark_optional(&path);
+        }
     }
 
     fn files(&mut self, row: &Row, search: &Search) {
@@ -333,6 +339,15 @@ impl Finder<'_> {
         let links = links(parent, row, self.version);
         let capabilities = Capabilities::of(&row.capabilities);
         self.add(path.to_owned(), found, kind, capabilities, None, links);
+        if row.optional {
+            self.mark_optional(path);
+        }
+    }
+
+    fn mark_optional(&mut self, path: &Path) {
+        if let Some(file) = self.found.get_mut(path) {
+            file.need = reach::need(self.space.root, &file.host_path);
+        }
     }
 
     fn add(
@@ -359,6 +374,7 @@ impl Finder<'_> {
             capabilities,
             soname,
             links,
+            need: Need::Required,
         };
         self.found.entry(path).or_insert(file);
     }

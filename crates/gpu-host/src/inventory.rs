@@ -165,6 +165,26 @@ pub enum FileKind {
     XModule,
 }
 
+/// Whether a container is started without a file that cannot be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// It is refused: a program in it would fail later, without a reason.
+    #[default]
+    Required,
+    /// It is started.
+    Optional,
+    /// It is started, and a directory on the way to the file is closed to all but its owner or
+    /// group: who may reach it is seen where the container is made.
+    OptionalAndClosed,
+}
+
+impl Need {
+    fn is_required(&self) -> bool {
+        *self == Self::Required
+    }
+}
+
 /// One file of the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverFile {
@@ -181,6 +201,9 @@ pub struct DriverFile {
     /// Links to make for it: `libcuda.so`, `gbm/nvidia-drm_gbm.so` and the like.
     /// The SONAME link is not listed, it follows from `soname`.
     pub links: Vec<Link>,
+    /// Whether a container is started without it.
+    #[serde(default, skip_serializing_if = "Need::is_required")]
+    pub need: Need,
 }
 
 /// A symbolic link a container gets.

@@ -36,6 +36,7 @@ pub mod packages;
 pub mod platform;
 mod procfs;
 pub mod programs;
+mod reach;
 pub mod root;
 mod tegra;
 mod wsl;
@@ -44,8 +45,8 @@ pub use discover::{Options, discover};
 pub use freshness::freshness;
 pub use inventory::{
     Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
-    FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, PciAddress,
-    Source,
+    FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, Need,
+    PciAddress, Source,
 };
 pub use mismatch::{Mismatch, mismatch};
 pub use root::Root;

@@ -13,7 +13,7 @@ use crate::elf;
 use crate::glob;
 use crate::inventory::{
     Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
-    PciAddress,
+    Need, PciAddress,
 };
 use crate::nodes::Dev;
 use crate::root::Root;
@@ -231,6 +231,7 @@ impl Lists<'_> {
             capabilities: Capabilities::ALL,
             soname,
             links: Vec::new(),
+            need: Need::Required,
         });
         for link in links {
             if !file.links.contains(&link) {

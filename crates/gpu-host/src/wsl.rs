@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::elf;
 use crate::glob;
 use crate::inventory::{
-    Capabilities, Driver, DriverFile, FileKind, Gpu, Inventory, Link, PciAddress,
+    Capabilities, Driver, DriverFile, FileKind, Gpu, Inventory, Link, Need, PciAddress,
 };
 use crate::nodes::Dev;
 use crate::root::Root;
@@ -133,6 +133,7 @@ fn plain(root: &Root, path: &Path, kind: FileKind, links: Vec<Link>) -> Option<D
         capabilities: Capabilities::ALL,
         soname: None,
         links,
+        need: Need::Required,
     })
 }
 

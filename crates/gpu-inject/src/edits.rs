@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use gpu_host::{DeviceNode, Link};
+use gpu_host::{DeviceNode, Link, Need};
 
 /// What one container gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Mount {
     pub host_path: PathBuf,
     /// In the container.
     pub path: PathBuf,
+    /// Whether the container is started without it.
+    pub need: Need,
 }
 
 /// A library in the container.

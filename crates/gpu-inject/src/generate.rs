@@ -212,6 +212,7 @@ impl Maker<'_> {
                     kind: MountKind::File,
                     host_path: file.host_path.clone(),
                     path: file.path.clone(),
+                    need: file.need,
                 })
                 .collect(),
             ..Edits::default()

@@ -141,6 +141,11 @@ impl Rootfs {
         })
     }
 
+    /// The directory itself.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// What could not be done and is no reason to refuse the container, a line each.
     pub fn notes(&self) -> Vec<Message> {
         self.notes.borrow().clone()

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMount, NodeStat};
-use gpu_host::Link;
+use gpu_host::{Link, Need};
 use serde_json::Value;
 
 use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
@@ -34,15 +34,25 @@ pub enum Mounter {
     Hook,
 }
 
-/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may
-/// be half edited where an error comes back.
+/// Before where the root file system is, as config.json says it: our hook then need not read that
+/// file, which may not be its to read.
+pub const ROOTFS_FLAG: &str = "--rootfs";
+
+/// Carries `edits` out in `config`; `hook` is our hook's program on the host, `rootfs` the
+/// config's `root.path`. The config may be half edited where an error comes back.
 pub fn apply(
     config: &mut Document<'_>,
     edits: &Edits,
     hook: &Path,
     mounter: Mounter,
+    rootfs: Option<&str>,
 ) -> Result<(), Error> {
-    cdi::apply(config, &without_nodes(edits, hook, mounter), &no_look)?;
+    let mut made = without_nodes(edits, hook, mounter);
+    for hook in &mut made.hooks {
+        let told = rootfs.into_iter().flat_map(|path| [ROOTFS_FLAG, path]);
+        hook.args.extend(told.map(str::to_owned));
+    }
+    cdi::apply(config, &made, &no_look)?;
     let nodes = edits.devices.iter().map(|node| KnownNode {
         path: &node.path,
         major: node.major,
@@ -77,9 +87,13 @@ pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
 fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits {
     let mut args = Vec::new();
     let mut mounts = Vec::new();
-    match mounter {
-        Mounter::Runtime => mounts.extend(edits.mounts.iter().map(mount)),
-        Mounter::Hook => args.extend(edits.mounts.iter().flat_map(mount_arguments)),
+    for one in &edits.mounts {
+        // An engine and a runtime fail where they cannot reach it; our hook starts without.
+        if mounter == Mounter::Hook || one.need == Need::OptionalAndClosed {
+            args.extend(mount_arguments(one));
+        } else {
+            mounts.push(mount(one));
+        }
     }
     args.extend(arguments(edits));
     ContainerEdits {
@@ -138,10 +152,17 @@ fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
     }]
 }
 
+const MOUNT: &str = "--mount";
+const OPTIONAL_MOUNT: &str = "--mount-if-reached";
+
 /// A mount as our hook is told of it.
 fn mount_arguments(mount: &Mount) -> [String; 4] {
+    let flag = match mount.need {
+        Need::Required => MOUNT,
+        Need::Optional | Need::OptionalAndClosed => OPTIONAL_MOUNT,
+    };
     [
-        "--mount".to_owned(),
+        flag.to_owned(),
         word(mount.kind).to_owned(),
         mount.host_path.to_string_lossy().into_owned(),
         mount.path.to_string_lossy().into_owned(),
@@ -220,11 +241,15 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
         let bad = |wanted: &str| {
             Error::State(format!("gpu-container-hook: {flag} needs {wanted}").into())
         };
-        if flag == "--mount" {
+        if flag == MOUNT || flag == OPTIONAL_MOUNT {
             let told = [args.next(), args.next(), args.next()];
-            edits
-                .mounts
-                .push(read_mount(told).ok_or_else(|| bad("KIND /HOST /PATH"))?);
+            let need = if flag == MOUNT {
+                Need::Required
+            } else {
+                Need::Optional
+            };
+            let mount = read_mount(told, need).ok_or_else(|| bad("KIND /HOST /PATH"))?;
+            edits.mounts.push(mount);
             continue;
         }
         let value = args.next().filter(|v| !v.is_empty());
@@ -290,7 +315,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
-fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
+fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
     let [kind, host, path] = told;
     let kinds = [MountKind::File, MountKind::Socket, MountKind::Proc];
     let is_path = |path: &&str| path.starts_with('/');
@@ -298,6 +323,7 @@ fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
         kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
         host_path: host.filter(is_path)?.into(),
         path: path.filter(is_path)?.into(),
+        need,
     })
 }
 
@@ -367,6 +393,7 @@ mod tests {
             kind,
             host_path: host.into(),
             path: Path::new("/in").join(&host[1..]),
+            need: Need::Required,
         };
         let edits = Edits {
             mounts: vec![
@@ -388,7 +415,7 @@ mod tests {
         };
         let applied = |mounter| -> Value {
             let mut config = Document::parse(b"{}").unwrap();
-            apply(&mut config, &edits, Path::new("/hook"), mounter).unwrap();
+            apply(&mut config, &edits, Path::new("/hook"), mounter, None).unwrap();
             config.get(&[]).unwrap()
         };
         let told = |config: &Value| {

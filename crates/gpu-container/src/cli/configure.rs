@@ -42,8 +42,12 @@ pub(super) fn run(
         log.info(format!("{from} at {to}"));
     }
     let notes = live::inject(&target, &edits);
-    for note in notes.map_err(|e| failure::of_injection(&e, &target.rootfs))? {
+    let notes = notes.map_err(|e| failure::of_injection(&e, &target.rootfs))?;
+    for note in notes.warnings {
         log.warn(&*note);
+    }
+    for text in notes.left_out {
+        log.info(text);
     }
     log.info("done");
     Ok(())

@@ -70,6 +70,7 @@ fn file(kind: FileKind, path: &str, capability: Capability) -> DriverFile {
         capabilities: Capabilities::of(&[capability]),
         soname: None,
         links: Vec::new(),
+        need: gpu_host::Need::Required,
     }
 }
 

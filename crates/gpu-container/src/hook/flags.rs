@@ -1,8 +1,8 @@
 //! Flags as nvidia-cdi-hook takes them: `--flag value`, `--flag=value`, one dash or two.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gpu_inject::Error;
+use gpu_inject::{Error, spec};
 
 use crate::bundle::State;
 
@@ -53,22 +53,34 @@ impl Flags {
     pub(super) fn state(&self) -> Result<State, Error> {
         State::from(self.last(SPEC).map(Path::new))
     }
+}
 
-    /// The state, and the arguments less the flag that says where it is.
-    pub(super) fn without_state(args: &[String]) -> Result<(State, Vec<String>), Error> {
+/// What our own hook is told of the container, besides what it is to do.
+pub(super) struct Told {
+    pub(super) state: State,
+    /// Where the root file system is, as config.json says: relative to the bundle.
+    pub(super) rootfs: Option<PathBuf>,
+}
+
+impl Told {
+    /// The rest of the arguments besides.
+    pub(super) fn read(args: &[String]) -> Result<(Self, Vec<String>), Error> {
         let mut rest = Vec::new();
-        let mut file = None;
+        let (mut file, mut rootfs) = (None, None);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             if arg == "--container-spec" {
                 file = args.next().map(Path::new);
             } else if let Some(path) = arg.strip_prefix("--container-spec=") {
                 file = Some(Path::new(path));
+            } else if arg == spec::ROOTFS_FLAG {
+                rootfs = args.next().filter(|p| !p.is_empty()).map(PathBuf::from);
             } else {
                 rest.push(arg.clone());
             }
         }
-        Ok((State::from(file)?, rest))
+        let state = State::from(file)?;
+        Ok((Self { state, rootfs }, rest))
     }
 }
 

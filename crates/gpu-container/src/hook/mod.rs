@@ -5,18 +5,18 @@
 //! None starts a program, and none believes its environment: it may be the container's.
 
 mod flags;
+mod root;
 mod vendor;
 
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 
-use gpu_inject::rootfs::Rootfs;
 use gpu_inject::{Error, Excerpt, live, spec};
 
 use crate::bundle::State;
 use crate::exit::ExitCode;
 use crate::{confine, log};
-use flags::Flags;
+use flags::Told;
 
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
@@ -52,19 +52,14 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 /// `--mount file|socket|proc HOST PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
-/// --forbid-device-nodes [--container-spec FILE]`
+/// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
 fn own(args: &[String]) -> Result<(), Error> {
-    let (state, args) = Flags::without_state(args)?;
+    let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
     let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
-    let rootfs = ManuallyDrop::new(rootfs(&state)?);
-    let _mounts = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
+    let rootfs = ManuallyDrop::new(root::open(&told.state, told.rootfs.as_deref())?);
+    let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
+    log::debug(&done.1);
     Ok(())
-}
-
-/// runc runs these hooks in the container's mount namespace before `pivot_root`: the root
-/// file system is still where config.json says.
-fn rootfs(state: &State) -> Result<Rootfs, Error> {
-    Rootfs::open(&state.rootfs()?)
 }

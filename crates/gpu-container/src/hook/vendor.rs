@@ -8,7 +8,7 @@ use gpu_inject::rootfs::{Linked, Rootfs};
 use gpu_inject::{CudaCompat, Error, live, prepare, spec};
 
 use super::flags::Flags;
-use super::rootfs;
+use super::root;
 use crate::bundle::State;
 use crate::log;
 
@@ -35,7 +35,7 @@ fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
         State::pass_over();
         return Ok(());
     }
-    let rootfs = rootfs(&flags.state()?)?;
+    let rootfs = root::open(&flags.state()?, None)?;
     let done = match name {
         "create-symlinks" => flags
             .all("link")

@@ -18,7 +18,8 @@ use cdi::Document;
 use gpu_host::{Root, programs};
 use gpu_inject::policy::{Level, Mode, Policy};
 use gpu_inject::request::{ContainerView, Request, Scan};
-use gpu_inject::{Error, generate, inventory_store, plan, spec};
+use gpu_inject::spec::Mounter;
+use gpu_inject::{Error, generate, inventory_store, live, plan, spec};
 use nix::unistd::execv;
 
 use crate::bundle::{Bundle, Config};
@@ -210,9 +211,15 @@ fn edit(
     };
     if !is_done {
         let inventory = ManuallyDrop::new(inventory_store::current(root, policy)?);
-        let edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
+        let mut edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
         let mounter = mounter::choose(container, &edits, policy, low_level);
-        spec::apply(&mut config, &edits, &hook_path(), mounter)?;
+        if mounter == Mounter::Runtime {
+            for text in live::leave_out_unreachable(&mut edits) {
+                journal.note(Level::Debug, &text);
+            }
+        }
+        let rootfs = container.root_path();
+        spec::apply(&mut config, &edits, &hook_path(), mounter, rootfs)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;

@@ -71,6 +71,7 @@ mod tests {
             kind: MountKind::File,
             host_path: path.into(),
             path: path.into(),
+            need: gpu_host::Need::Required,
         };
         let edits = Edits {
             mounts: vec![mount("/usr/lib/libcuda.so.580"), mount("/run/nvidia")],

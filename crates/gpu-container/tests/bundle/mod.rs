@@ -111,6 +111,7 @@ impl Place {
                         path: "/usr/lib/libcuda.so".into(),
                         target: "libcuda.so.1".into(),
                     }],
+                    need: gpu_host::Need::Required,
                 }],
             }),
             gpus: vec![gpu(0), gpu(1)],

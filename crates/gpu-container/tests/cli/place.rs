@@ -104,6 +104,7 @@ impl Place {
                 path: "/usr/lib/libcuda.so".into(),
                 target: "libcuda.so.1".into(),
             }],
+            need: gpu_host::Need::Required,
         }
     }
 
@@ -115,6 +116,7 @@ impl Place {
             capabilities: Capabilities::of(&[Capability::Utility]),
             soname: None,
             links: Vec::new(),
+            need: gpu_host::Need::Required,
         }
     }
 

@@ -165,6 +165,7 @@ fn add_socket(place: &Place) {
         capabilities: Capabilities::ALL,
         soname: None,
         links: Vec::new(),
+        need: gpu_host::Need::Required,
     });
     place.store(&inventory);
 }

@@ -65,6 +65,7 @@ impl Place {
                     capabilities: Capabilities::of(&[Capability::Compute]),
                     soname: Some("libcuda.so.1".into()),
                     links: Vec::new(),
+                    need: gpu_host::Need::Required,
                 }],
             }),
             gpus: vec![gpu(0, 0), gpu(1, 2)],

@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use gpu_host::Need;
+
 use crate::edits::Edits;
 use crate::error::{Error, Message};
 use crate::prepare::prepare_rootfs;
@@ -52,9 +54,8 @@ pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
 /// Gives the container its devices and files. Enters the container's mount and user
 /// namespaces and stays there: for a process of one thread that has nothing else to do.
 /// After an error no mount and no mount point of ours is left; a device that the cgroup was
-/// told to allow stays allowed. Returns what could not be done and is no reason to refuse
-/// the container, a line each.
-pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<Message>, Error> {
+/// told to allow stays allowed.
+pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let process = match &target.pidfd {
         Some(pidfd) => Process::of_pidfd(pidfd.as_fd())?,
         None => Process::open(target.pid)?,
@@ -64,22 +65,51 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<Message>, Error> {
         allow_devices(&process, edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
-    let taken = mounts::take(edits, !target.no_devbind)?;
+    let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     process.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?;
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     process.enter_user_namespace()?;
     place(&rootfs, taken, edits)?;
-    Ok(rootfs.notes())
+    Ok(Notes {
+        warnings: rootfs.notes(),
+        left_out,
+    })
+}
+
+/// What was not done and is no reason to refuse the container, a line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What a program in it may miss.
+    pub warnings: Vec<Message>,
+    /// Optional files that cannot be reached from here: for the debug log.
+    pub left_out: Vec<String>,
 }
 
 /// The same, but for device nodes and their cgroup, by a createContainer hook: it is in the
 /// container's mount namespace and still sees the host's files (OCI runtime specification,
 /// "POSIX-platform Hooks"). Returns the mounts with their descriptors, so that a process that
-/// ends now need not close each.
-pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<Vec<Placed>, Error> {
-    place(rootfs, mounts::take(edits, false)?, edits)
+/// ends now need not close each, and the optional files that are left out.
+pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<(Vec<Placed>, Vec<String>), Error> {
+    let (taken, left_out) = mounts::take(edits, false)?;
+    Ok((place(rootfs, taken, edits)?, left_out))
+}
+
+/// Takes optional files that cannot be reached from here out of edits that somebody else is to
+/// mount; says which, and why.
+pub fn leave_out_unreachable(edits: &mut Edits) -> Vec<String> {
+    let mut left_out = Vec::new();
+    edits.mounts.retain(|mount| {
+        // Our hook sees for itself.
+        if mount.need != Need::Optional {
+            return true;
+        }
+        let found = fs::metadata(&mount.host_path).map_err(Error::host(&mount.host_path));
+        left_out.extend(found.as_ref().err().map(mounts::left_out));
+        found.is_ok()
+    });
+    left_out
 }
 
 /// Whether this process could do what [`mount_here`] does; a kernel before Linux 5.12 cannot.

@@ -1,9 +1,11 @@
 //! Files and nodes of the host, taken here, placed there.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use gpu_host::Need;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -13,7 +15,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::sys;
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::rootfs::{Kind, Rootfs};
+use crate::rootfs::{Kind, Rootfs, is_unwritable};
 
 /// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
 /// device nodes on its own (driver README, "Registry keys").
@@ -27,12 +29,15 @@ pub(super) struct Taken {
     mount: OwnedFd,
     path: PathBuf,
     is_dir: bool,
+    is_optional: bool,
 }
 
 /// Detached mounts of everything the edits name, flags set, cut off from all propagation.
-/// Device nodes are left out where they are not `wanted`.
-pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Error> {
+/// Device nodes are left out where they are not `wanted`. The second list says which optional
+/// files are left out, and why.
+pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec<String>), Error> {
     let mut taken = Vec::with_capacity(edits.mounts.len() + edits.devices.len() + 1);
+    let mut left_out = Vec::new();
     let mut hand = Hand::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
@@ -40,7 +45,12 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Erro
             MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
             MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
         };
-        taken.push(hand.one(&mount.host_path, &mount.path, flags)?);
+        let is_optional = mount.need != Need::Required;
+        match hand.one(&mount.host_path, &mount.path, flags) {
+            Ok(one) => taken.push(Taken { is_optional, ..one }),
+            Err(e) if is_optional => left_out.push(self::left_out(&e)),
+            Err(e) => return Err(e),
+        }
     }
     for node in edits.devices.iter().filter(|_| nodes_wanted) {
         let flags = sys::NOSUID | sys::NOEXEC;
@@ -50,7 +60,12 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Erro
         taken.extend(hand.params_mask()?);
     }
     hand.come_back()?;
-    Ok(taken)
+    Ok((taken, left_out))
+}
+
+/// A line for the debug log.
+pub(super) fn left_out(why: &Error) -> String {
+    format!("left out, as a container can do without: {why}")
 }
 
 /// The mask for the driver's parameters, where the host has them and a mask.
@@ -86,6 +101,7 @@ impl Hand {
             mount,
             path: path.to_owned(),
             is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
+            is_optional: false,
         })
     }
 
@@ -178,7 +194,14 @@ pub(super) fn place(
         if one.path == Path::new(PARAMS) && !rootfs.exists(&one.path) {
             continue;
         }
-        let target = rootfs.mount_point(&one.path, kind)?;
+        let target = match rootfs.mount_point(&one.path, kind) {
+            // crun has made a read-only root so before it runs hooks.
+            Err(Error::Rootfs { source, .. }) if one.is_optional && cannot_be_written(&source) => {
+                rootfs.note(&one.path, &format!("not mounted: {source}"));
+                continue;
+            }
+            other => other?,
+        };
         sys::attach(one.mount.as_fd(), target.as_fd())
             .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
         if one.is_dir {
@@ -190,6 +213,11 @@ pub(super) fn place(
         });
     }
     Ok(())
+}
+
+fn cannot_be_written(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    errno.is_some_and(|e| is_unwritable(Errno::from_raw(e)))
 }
 
 /// Takes mounts off again, last first. For after a failure, whose own error is what counts.
@@ -224,7 +252,7 @@ mod tests {
             devices: vec![node],
             ..Edits::default()
         };
-        assert!(take(&edits, false).unwrap().is_empty());
+        assert!(take(&edits, false).unwrap().0.is_empty());
         assert!(take(&edits, true).is_err());
     }
 

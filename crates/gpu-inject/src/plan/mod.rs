@@ -169,6 +169,7 @@ fn add_file(edits: &mut Edits, file: &DriverFile) {
         },
         host_path: file.host_path.clone(),
         path: file.path.clone(),
+        need: file.need,
     });
     edits.links.extend(file.links.iter().cloned());
     if matches!(file.kind, FileKind::Library | FileKind::Library32) {

@@ -156,6 +156,7 @@ fn rich() -> Inventory {
         capabilities: Capabilities::of(&[capability]),
         soname: None,
         links: Vec::new(),
+        need: gpu_host::Need::Required,
     };
     let channel = |id| ImexChannel {
         id,
@@ -401,6 +402,7 @@ fn a_jetpack_image_that_wants_all_lists_gets_the_files_beyond_the_base_ones() {
         capabilities: Capabilities::ALL,
         soname: None,
         links: Vec::new(),
+        need: gpu_host::Need::Required,
     }];
     let mut request = Request {
         visible: Visible::All,

@@ -1,0 +1,133 @@
+//! Where the container's root file system is, as a createContainer hook finds it: the hook is in
+//! the container's namespaces, before `pivot_root`, and can be anybody.
+//!
+//! config.json says it, but is not always the hook's to read: a container's root that is mapped to
+//! another user cannot enter a bundle of mode 0700 (Podman's with `--uidmap`, `--userns nomap` or
+//! `auto`). What is asked, in this order: our own arguments, the state, config.json, the mount table.
+
+mod mount_table;
+
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use gpu_inject::Error;
+use gpu_inject::rootfs::Rootfs;
+
+use crate::bundle::State;
+use mount_table::Root;
+
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// `told` is what the hook's arguments say, relative to the bundle.
+pub(super) fn open(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
+    let by_config = || state.bundle.rootfs();
+    let named = match told {
+        Some(path) => Ok(state.bundle.path(path)),
+        None => state.root.clone().map_or_else(by_config, Ok),
+    };
+    let failed = match named.and_then(|path| Rootfs::open(&path)) {
+        Ok(rootfs) => return Ok(rootfs),
+        Err(e) => e,
+    };
+    by_mount_table().map_err(|why| {
+        let why = format!(
+            "{failed}; nor does {MOUNTS} tell where the container's root file system is: {why}"
+        );
+        Error::State(why.into())
+    })
+}
+
+/// The one mount that has a container's own mounts in it. No image can make any before it is
+/// started, and no path that it could write is believed: what is opened has the mount's id.
+fn by_mount_table() -> Result<Rootfs, String> {
+    let text = fs::read(MOUNTS).map_err(|e| e.to_string())?;
+    // runc starts these hooks in the root file system (libcontainer/rootfs_linux.go,
+    // prepareRootfs), crun in the bundle. The whole path may be closed to the container's root.
+    let here = env::current_dir().ok();
+    let root = only(mount_table::roots(&text), here.as_deref())?;
+    let rootfs = Rootfs::open(&from(here.as_deref(), &root.path)).map_err(|e| e.to_string())?;
+    let opened = mount_of(rootfs.descriptor().as_raw_fd());
+    if opened != Some(root.mount) {
+        let path = root.path.display();
+        return Err(format!("another mount than its own is at {path}"));
+    }
+    Ok(rootfs)
+}
+
+/// A path as it can be followed from the working directory.
+fn from(here: Option<&Path>, path: &Path) -> PathBuf {
+    let below = here.and_then(|here| path.strip_prefix(here).ok());
+    below.map_or_else(|| path.to_owned(), |below| Path::new(".").join(below))
+}
+
+/// Where the host has several of the kind (a driver container, a chroot with /proc and /dev), the
+/// runtime's working directory decides.
+fn only(mut roots: Vec<Root>, here: Option<&Path>) -> Result<Root, String> {
+    if roots.len() > 1 {
+        let at = roots.iter().position(|r| here == Some(r.path.as_path()));
+        if let Some(at) = at {
+            return Ok(roots.swap_remove(at));
+        }
+        let paths: Vec<String> = roots.iter().map(|r| r.path.display().to_string()).collect();
+        return Err(format!("it could be any of {}", paths.join(", ")));
+    }
+    roots
+        .pop()
+        .ok_or_else(|| "no mount in it has /proc and /dev of its own".to_owned())
+}
+
+/// The mount that a descriptor is of (proc(5), `/proc/pid/fdinfo`).
+fn mount_of(descriptor: i32) -> Option<u64> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{descriptor}"));
+    let text = fs::read_to_string(path).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    id.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(path: &str) -> Root {
+        Root {
+            mount: 1,
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn of_several_roots_that_of_the_working_directory_counts_and_else_none() {
+        let chosen = |paths: &[&str], here: Option<&str>| {
+            let roots = paths.iter().map(|p| root(p)).collect();
+            only(roots, here.map(Path::new)).map(|root| root.path)
+        };
+        assert_eq!(chosen(&["/a"], None), Ok("/a".into()));
+        assert_eq!(chosen(&["/a"], Some("/bundle")), Ok("/a".into()));
+        assert_eq!(chosen(&["/a", "/b"], Some("/b")), Ok("/b".into()));
+        let several = chosen(&["/a", "/b"], Some("/bundle"));
+        assert_eq!(several.unwrap_err(), "it could be any of /a, /b");
+        assert!(chosen(&[], Some("/")).is_err());
+    }
+
+    #[test]
+    fn a_path_is_followed_from_the_working_directory() {
+        let of = |here: Option<&str>| from(here.map(Path::new), Path::new("/b/rootfs"));
+        assert_eq!(of(Some("/b/rootfs")), Path::new("./"));
+        assert_eq!(of(Some("/b")), Path::new("./rootfs"));
+        for elsewhere in [Some("/b/root"), Some("/c"), None] {
+            assert_eq!(of(elsewhere), Path::new("/b/rootfs"));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_tells_its_mount() {
+        let text = fs::read_to_string(MOUNTS).unwrap();
+        let proc = fs::File::open("/proc").unwrap();
+        let found = mount_of(proc.as_raw_fd()).unwrap().to_string();
+        let line = text
+            .lines()
+            .find(|l| l.split(' ').next() == Some(found.as_str()));
+        assert_eq!(line.unwrap().split(' ').nth(4), Some("/proc"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Every name under which packages install a program: what an engine, a CDI spec or a hooks.d file
+//! may start for a container is the one static program. Whether that is static is looked at where
+//! it is built (`testenv/packages/check`, `packaging/build-static.sh`).
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
+
+/// Names that others write down: the vendor's packages, dockerd, hooks.d files, CDI specs of
+/// nvidia-ctk (before and from 1.17), of the device plugin and of the GPU Operator, ours.
+const NAMED_BY_OTHERS: [&str; 14] = [
+    "/usr/bin/nvidia-container-runtime",
+    "/usr/bin/nvidia-container-runtime.cdi",
+    "/usr/bin/nvidia-container-runtime.legacy",
+    "/usr/bin/nvidia-container-runtime-hook",
+    "/usr/bin/nvidia-container-toolkit",
+    "/usr/bin/nvidia-container-cli",
+    "/usr/bin/nvidia-cdi-hook",
+    "/usr/bin/nvidia-ctk",
+    "/usr/bin/gpu-container-runtime",
+    "/usr/bin/gpu-container-hook",
+    "/usr/bin/gpu-container-cli",
+    "/usr/lib/gpu-container/bin/nvidia-container-runtime-hook",
+    "/usr/lib/gpu-container/bin/nvidia-cdi-hook",
+    "/usr/lib/gpu-container/bin/nvidia-ctk",
+];
+
+fn packaging(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../packaging")
+        .join(path)
+}
+
+/// All programs as all packages have them, with a stand-in for gpusetup that says how it was started.
+struct Staged {
+    dir: tempfile::TempDir,
+}
+
+impl Staged {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::copy(PROGRAM, bin.join("gpu-container")).unwrap();
+        let stand_in = bin.join("gpusetup");
+        fs::write(&stand_in, "#!/bin/sh\necho \"gpusetup: $*\"\nenv\n").unwrap();
+        fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+        let staged = Self { dir };
+        for (script, args) in [
+            ("stage.sh", vec![staged.path("/"), bin]),
+            ("stage-names", vec![staged.path("/")]),
+        ] {
+            let done = Command::new(packaging(script)).args(&args).output();
+            let done = done.unwrap();
+            assert!(done.status.success(), "{script}: {done:?}");
+        }
+        staged
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = path.trim_start_matches('/');
+        self.dir.path().join("tree").join(path)
+    }
+
+    /// Each name of a program, and the file that it leads to.
+    fn programs(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let mut dirs = vec![self.path("/")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).unwrap().flatten() {
+                let path = entry.path();
+                if entry.file_type().unwrap().is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let real = path.canonicalize();
+                let real = real.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                // Units are linked, too, but nobody can execute them.
+                if real.metadata().unwrap().permissions().mode() & 0o111 != 0 {
+                    found.insert(self.inner(&path), self.inner(&real));
+                }
+            }
+        }
+        found
+    }
+
+    fn inner(&self, path: &Path) -> String {
+        let root = self.path("/").canonicalize().unwrap();
+        let at = path
+            .strip_prefix(&root)
+            .or_else(|_| path.strip_prefix(self.path("/")));
+        format!("/{}", at.unwrap().display())
+    }
+
+    fn start(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(self.path(name));
+        command.args(args).envs(env.iter().copied());
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+/// What the table of packages says that people alone start.
+fn of_users() -> Vec<String> {
+    let text = fs::read_to_string(packaging("packages.toml")).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    let lists = table.values().filter_map(|package| package.get("users"));
+    lists
+        .flat_map(|list| list.as_array().unwrap())
+        .map(|path| path.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_can_be_started_for_a_container_is_the_static_program() {
+    let staged = Staged::new();
+    let users = of_users();
+    assert_eq!(users, ["/usr/bin/gpusetup"]);
+    let programs = staged.programs();
+    for (name, real) in &programs {
+        let wanted = if users.contains(name) {
+            name
+        } else {
+            "/usr/lib/gpu-container/gpu-container"
+        };
+        assert_eq!(real, wanted, "{name}");
+    }
+    for name in NAMED_BY_OTHERS {
+        assert!(programs.contains_key(name), "{name} in {programs:#?}");
+    }
+    let ours = gpu_inject::generate::HOOK_PATH;
+    assert!(programs.contains_key(ours), "{ours}");
+    // And it knows them all.
+    for name in programs.keys().filter(|name| !users.contains(name)) {
+        let out = staged.start(name, &["--version"], &[]);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!said.contains("no program is called"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn nvidia_ctk_hooks_are_run_by_the_static_program_itself() {
+    let staged = Staged::new();
+    let image = staged.dir.path().join("image");
+    for (n, globals) in [
+        vec![],
+        vec!["--quiet"],
+        vec!["--debug", "-d"],
+        vec!["--config-file", "/etc/x.toml"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::create_dir_all(&image).unwrap();
+        fs::write(
+            staged.dir.path().join("config.json"),
+            r#"{"root": {"path": "image"}}"#,
+        )
+        .unwrap();
+        let state = format!(
+            r#"{{"bundle": "{}", "pid": 0}}"#,
+            staged.dir.path().display()
+        );
+        let link = format!("libcuda.so.1::/libcuda.so.{n}");
+        let args = [&globals[..], &["hook", "create-symlinks", "--link", &link]].concat();
+        let mut started = Command::new(staged.path("/usr/bin/nvidia-ctk"))
+            .args(&args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = started.stdin.take().unwrap();
+        input.write_all(state.as_bytes()).unwrap();
+        drop(input);
+        let out = started.wait_with_output().unwrap();
+        assert!(
+            out.status.success() && out.stdout.is_empty(),
+            "{args:?}: {out:?}"
+        );
+        let made = fs::read_link(image.join(format!("libcuda.so.{n}"))).unwrap();
+        assert_eq!(made, Path::new("libcuda.so.1"), "{args:?}");
+    }
+}
+
+#[test]
+fn all_else_of_nvidia_ctk_is_gpusetups_without_what_its_loader_acts_on() {
+    let staged = Staged::new();
+    let env = [
+        ("LD_PRELOAD", ""),
+        ("LD_LIBRARY_PATH", "/image/lib"),
+        ("LD_AUDIT", ""),
+        ("GCONV_PATH", "/image"),
+        ("GLIBC_TUNABLES", "glibc.malloc.check=0"),
+        ("NVIDIA_VISIBLE_DEVICES", "all"),
+    ];
+    for name in [
+        "/usr/bin/nvidia-ctk",
+        "/usr/lib/gpu-container/bin/nvidia-ctk",
+    ] {
+        for args in [
+            vec!["cdi", "generate", "--output=/x y"],
+            vec!["--debug", "config", "--set", "hook"],
+            vec!["--version"],
+            vec![],
+        ] {
+            let out = staged.start(name, &args, &env);
+            let said = String::from_utf8(out.stdout).unwrap();
+            let wanted = format!("gpusetup: {}\n", args.join(" "));
+            assert!(said.starts_with(&wanted), "{said}");
+            assert!(said.contains("NVIDIA_VISIBLE_DEVICES=all\n"), "{said}");
+            for (variable, _) in &env[..5] {
+                assert!(!said.contains(&format!("{variable}=")), "{said}");
+            }
+        }
+    }
+    // gpusetup itself tells by the name what it is asked for.
+    fs::remove_file(staged.path("/usr/bin/gpusetup")).unwrap();
+    std::os::unix::fs::symlink("/bin/busybox", staged.path("/usr/bin/gpusetup")).unwrap();
+    let out = staged.start("/usr/bin/nvidia-ctk", &["cdi", "list"], &[]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("nvidia-ctk: applet not found"), "{said}");
+}
+
+#[test]
+fn without_gpusetup_nvidia_ctk_says_what_is_missing() {
+    let staged = Staged::new();
+    fs::remove_file(staged.path("/usr/bin/gpusetup")).unwrap();
+    let out = staged.start("/usr/bin/nvidia-ctk", &["cdi", "list"], &[]);
+    assert_eq!(out.status.code(), Some(127));
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(
+        said.contains("usr/bin/gpusetup is not there") && said.contains("package gpusetup"),
+        "{said}"
+    );
+}

@@ -1,0 +1,236 @@
+//! Containers whose root is nobody on the host, as of Podman with `--uidmap` and
+//! `--userns nomap|auto` and of Docker with userns-remap: what is closed to the host's root alone
+//! must not keep one from starting. Needs root, runc and a static busybox.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use bundle::{Below, Place, Way, can_run, text};
+use gpu_host::{Capabilities, DriverFile, FileKind, Need};
+use serde_json::{Value, json};
+
+const FIRST_ID: u32 = 100_000;
+const LOOK: &str = "busybox cat /usr/lib/libcuda.so; echo; busybox ls -l /usr/lib; \
+    busybox grep -c libcuda.so.1 /etc/ld.so.cache; busybox cat /proc/self/uid_map";
+
+/// The image beside the bundle, its files those of the container's root.
+fn place(name: &str) -> Place {
+    let place = Place::new(name);
+    // runc binds nodes from where the host has them, and this one may have no GPU.
+    let mut inventory = place.inventory();
+    inventory.control_nodes.clear();
+    let node = &mut inventory.gpus[1].node;
+    (node.path, node.host_path) = ("/dev/full".into(), "/dev/full".into());
+    (node.major, node.minor) = (1, 7);
+    place.store(&inventory);
+    set_mode(&place.path(""), 0o755);
+    fs::rename(place.path("bundle/rootfs"), place.path("image")).unwrap();
+    for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
+        let path = place.path("image").join(owned);
+        chown(path, Some(FIRST_ID), Some(FIRST_ID)).unwrap();
+    }
+    place
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn map(config: &mut Value, image: &Path) {
+    config["root"]["path"] = json!(image);
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    let ids = json!([{"containerID": 0, "hostID": FIRST_ID, "size": 65_536}]);
+    config["linux"]["uidMappings"] = ids.clone();
+    config["linux"]["gidMappings"] = ids;
+}
+
+fn assert_has_gpu(said: &str) {
+    for wanted in [
+        "a library",
+        "libcuda.so.1 -> libcuda.so.1.2.3",
+        &FIRST_ID.to_string(),
+    ] {
+        assert!(said.contains(wanted), "{wanted:?} in\n{said}");
+    }
+}
+
+#[test]
+fn a_bundle_closed_to_the_containers_root_is_no_refusal() {
+    if !can_run() {
+        return;
+    }
+    for (way, below) in [
+        (Way::Shim, Below::Runc),
+        (Way::Cdi, Below::Runc),
+        (Way::Prestart, Below::Runc),
+        (Way::Shim, Below::Crun),
+        (Way::Cdi, Below::Crun),
+    ] {
+        let place = place(&format!("closed-{way:?}-{below:?}").to_lowercase());
+        place.make_config("1", LOOK, |config| map(config, &place.path("image")));
+        set_mode(&place.path("bundle"), 0o700);
+        if below == Below::Crun {
+            // Whatever the hook: before 1.27 it enters the bundle for one as the container's root.
+            place.edit_config(|config| {
+                config["hooks"] =
+                    json!({"createContainer": [{"path": "/bin/true", "args": ["true"]}]});
+            });
+            let plain = text(&place.start_plain(below));
+            if !plain.contains(&FIRST_ID.to_string()) {
+                println!(
+                    "skip {way:?} by crun, which runs no hook of such a container here: {plain}"
+                );
+                continue;
+            }
+            place.edit_config(|config| config["hooks"] = json!({}));
+        }
+        let said = text(&place.start_by(way, below));
+        assert_has_gpu(&said);
+        let cache = fs::metadata(place.path("image/etc/ld.so.cache")).unwrap();
+        assert_eq!(cache.uid(), FIRST_ID, "{way:?} {below:?}");
+    }
+}
+
+/// What a host's daemons leave: a socket that only root reaches (as fabric manager's), one that has
+/// gone since the inventory was stored, and one for all. A library that cannot be reached refuses.
+#[test]
+fn optional_files_that_cannot_be_reached_are_left_out() {
+    if !can_run() {
+        return;
+    }
+    for mapped in [true, false] {
+        for (way, below) in [
+            (Way::Shim, Below::Runc),
+            (Way::Cdi, Below::Runc),
+            (Way::Prestart, Below::Runc),
+            (Way::Shim, Below::Crun),
+            (Way::Cdi, Below::Crun),
+        ] {
+            if !Below::here().contains(&below) || (way == Way::Prestart && mapped) {
+                continue;
+            }
+            let name = format!("optional-{way:?}-{below:?}-{mapped}").to_lowercase();
+            let place = place(&name);
+            let mut inventory = place.inventory();
+            let files = &mut inventory.driver.as_mut().unwrap().files;
+            for (name, need) in [
+                ("closed", Need::OptionalAndClosed),
+                ("gone", Need::Optional),
+                ("open", Need::Optional),
+            ] {
+                // An engine would not even try what its spec has and the host has not.
+                if name == "gone" && way == Way::Cdi {
+                    continue;
+                }
+                let dir = place.path(&format!("host/{name}"));
+                fs::create_dir(&dir).unwrap();
+                fs::write(dir.join("socket"), "").unwrap();
+                files.push(DriverFile {
+                    kind: FileKind::Socket,
+                    path: format!("/run/{name}/socket").into(),
+                    host_path: dir.join("socket"),
+                    capabilities: Capabilities::ALL,
+                    soname: None,
+                    links: Vec::new(),
+                    need,
+                });
+            }
+            place.store(&inventory);
+            set_mode(&place.path("host/closed"), 0o700);
+            let gone = place.path("host/gone");
+            let _ = fs::remove_dir_all(&gone);
+            let script = "busybox cat /usr/lib/libcuda.so; echo; \
+                for name in closed gone open; do busybox test -e /run/$name/socket && echo has-$name; done; echo started";
+            place.make_config("1", script, |config| {
+                if mapped {
+                    map(config, &place.path("image"));
+                } else {
+                    config["root"]["path"] = json!(place.path("image"));
+                }
+            });
+            let said = text(&place.start_by(way, below));
+            for (wanted, is_there) in [
+                ("a library", true),
+                ("has-open", true),
+                ("has-gone", false),
+                ("has-closed", !mapped),
+                ("started", true),
+            ] {
+                let found = said.contains(wanted);
+                assert_eq!(found, is_there, "{wanted} in {name}:\n{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_library_that_cannot_be_reached_refuses_the_container() {
+    if !can_run() {
+        return;
+    }
+    for way in [Way::Shim, Way::Prestart] {
+        let place = place(&format!("required-{way:?}").to_lowercase());
+        fs::remove_file(place.path("host/libcuda.so.1.2.3")).unwrap();
+        place.make_config("1", "echo started", |config| {
+            config["root"]["path"] = json!(place.path("image"));
+        });
+        let said = text(&place.start_by(way, Below::Runc));
+        assert!(!said.contains("started"), "{said}");
+        assert!(said.contains("libcuda.so.1.2.3: No such file"), "{said}");
+    }
+}
+
+/// Of a spec that another tool made: no hook has an argument that says where the root is.
+#[test]
+fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
+    if !can_run() {
+        return;
+    }
+    let place = place("closed-vendor");
+    let hook = place.path("nvidia-cdi-hook");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
+    place.make_config("void", "busybox ls -l /usr/lib; echo started", |config| {
+        map(config, &place.path("image"));
+        config["hooks"] = json!({"createContainer": [{
+            "path": hook,
+            "args": ["nvidia-cdi-hook", "create-symlinks", "--link", "libcuda.so.1::/usr/lib/libcuda.so"],
+        }]});
+    });
+    set_mode(&place.path("bundle"), 0o700);
+    let said = text(&place.start_plain(Below::Runc));
+    assert!(
+        said.contains("libcuda.so -> libcuda.so.1") && said.contains("started"),
+        "{said}"
+    );
+}
+
+/// A state that tells nothing, outside of any container: a refusal that says what was looked at.
+#[test]
+fn no_other_directory_is_taken_for_the_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.json");
+    let text = json!({"bundle": dir.path().join("not-there"), "pid": 0});
+    fs::write(&state, text.to_string()).unwrap();
+    let hook = dir.path().join("nvidia-cdi-hook");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
+    let out = std::process::Command::new(hook)
+        .args(["create-symlinks", "--link", "a::/b", "--container-spec"])
+        .arg(&state)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success(), "{said}");
+    for wanted in [
+        "not-there/config.json: No such file",
+        "/proc/self/mountinfo",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert!(!dir.path().join("b").exists());
+}
