@@ -5,7 +5,7 @@
 //! may be cut short where what is left fits one device, as in `NVIDIA_VISIBLE_DEVICES`.
 
 use gpu_host::{Gpu, Inventory, MigDevice, PciAddress};
-use gpu_inject::request::Visible;
+use gpu_inject::request::{AllowedName, Visible};
 
 use super::failure::{Failure, Phase};
 
@@ -57,7 +57,8 @@ impl<'a> Chosen<'a> {
         } else if self.names.is_empty() {
             Visible::NoGpu
         } else {
-            Visible::These(self.names.clone())
+            let names = self.names.iter().cloned();
+            Visible::These(names.map(AllowedName::by_caller).collect())
         }
     }
 
