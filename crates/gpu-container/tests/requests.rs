@@ -111,6 +111,7 @@ fn an_unprivileged_pod_of_a_cuda_image_starts_without_gpus_where_the_variable_ma
 fn a_mount_list_asks_for_gpus_cdi_devices_and_channels() {
     let place = Place::new();
     place.policy("accept-nvidia-visible-devices-as-volume-mounts = true");
+    place.allow("vendor.com/gpu");
     let create = |names: &[&str]| {
         let mounts: Vec<_> = names
             .iter()
@@ -210,6 +211,15 @@ fn qualified_names_are_looked_up_in_cdi_specs() {
     let place = Place::new();
     put_spec(&place, "vendor.com/gpu");
     let out = place.create(&["NVIDIA_VISIBLE_DEVICES=vendor.com/gpu=x"]);
+    assert!(!out.status.success(), "{}", text(&out));
+    for said in [
+        "NVIDIA_VISIBLE_DEVICES asks for vendor.com/gpu=x. An image can set it",
+        "gpusetup config set gpu-container.allowed-cdi-kinds=vendor.com/gpu",
+    ] {
+        assert!(place.log().contains(said), "{}", place.log());
+    }
+    place.allow("vendor.com/gpu");
+    let out = place.create(&["NVIDIA_VISIBLE_DEVICES=vendor.com/gpu=x"]);
     assert!(out.status.success(), "{}", text(&out));
     assert!(has_env(&place, "BY_CDI=1"));
     let out = place.create(&["NVIDIA_VISIBLE_DEVICES=vendor.com/gpu=y"]);
@@ -227,6 +237,7 @@ fn qualified_names_are_looked_up_in_cdi_specs() {
 #[test]
 fn annotations_ask_for_cdi_devices_before_the_environment() {
     let place = Place::new();
+    place.allow("vendor.com/gpu");
     put_spec(&place, "vendor.com/gpu");
     let annotate = |value: &str| {
         let env = ["NVIDIA_VISIBLE_DEVICES=0"];

@@ -80,6 +80,20 @@ pub enum Error {
         "requirement error: invalid expression: {0:?}; a condition looks like cuda>=12.4 and is one of cuda, driver, arch, brand"
     )]
     BadRequirement(Excerpt),
+    /// A container itself names a CDI device of a kind that it may not.
+    #[error("{by} asks for {asked}. {who}, so it may name {allowed} alone. {way_out}")]
+    KindNotAllowed {
+        /// The device.
+        asked: Excerpt,
+        /// What asks for it.
+        by: String,
+        /// Who else than the engine's user can have said it.
+        who: &'static str,
+        /// The kinds that may be named.
+        allowed: String,
+        /// How the device can be had.
+        way_out: String,
+    },
     /// config.toml cannot be used.
     #[error("{path}: {why}")]
     Policy {

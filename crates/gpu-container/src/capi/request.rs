@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use gpu_host::{Capabilities, Capability};
-use gpu_inject::request::{ContainerView, Imex, Request, Visible};
+use gpu_inject::request::{AllowedName, ContainerView, Imex, Request, Visible};
 use serde_json::{Value, json};
 
 use super::text::text;
@@ -110,8 +110,8 @@ pub unsafe extern "C" fn gpc_request_add_device(
             match &mut request.visible {
                 Visible::All => {}
                 _ if device == "all" => request.visible = Visible::All,
-                Visible::These(list) => list.push(device.to_owned()),
-                other => *other = Visible::These(vec![device.to_owned()]),
+                Visible::These(list) => list.push(AllowedName::by_caller(device)),
+                other => *other = Visible::These(vec![AllowedName::by_caller(device)]),
             }
             Ok(())
         })

@@ -6,7 +6,7 @@
 
 use gpu_host::{Gpu, Inventory, MigDevice, PciAddress};
 use gpu_inject::Excerpt;
-use gpu_inject::request::Visible;
+use gpu_inject::request::{AllowedName, Visible};
 
 use super::failure::{Failure, Phase};
 
@@ -58,7 +58,8 @@ impl<'a> Chosen<'a> {
         } else if self.names.is_empty() {
             Visible::NoGpu
         } else {
-            Visible::These(self.names.clone())
+            let names = self.names.iter().cloned();
+            Visible::These(names.map(AllowedName::by_caller).collect())
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cdi::{Document, NodeStat, QualifiedName, Registry};
 use gpu_inject::policy::{Mode, Policy};
-use gpu_inject::request::Visible;
+use gpu_inject::request::{AllowedName, Visible};
 use gpu_inject::{Error, Excerpt};
 use nix::sys::stat::{major, minor};
 
@@ -18,57 +18,46 @@ const OWN: &str = "runtime.nvidia.com/gpu";
 /// In `cdi` mode every name, those that are not qualified being of the default kind; in
 /// `auto` mode where all are qualified. `none` has no device in any spec, so that the
 /// driver's files without a GPU are always of our plan.
-pub(super) fn names(
-    visible: &Visible,
-    mode: Mode,
-    policy: &Policy,
-) -> Result<Option<Vec<QualifiedName>>, Error> {
-    let list = match visible {
-        Visible::All => vec!["all".to_owned()],
-        Visible::These(list) => list.clone(),
-        Visible::NotAsked | Visible::NoGpu => return Ok(None),
+pub(super) fn names(visible: &Visible, mode: Mode) -> Result<Option<&[AllowedName]>, Error> {
+    let Visible::These(names) = visible else {
+        return Ok(None);
     };
-    let qualify = |name: &String| -> Result<QualifiedName, Error> {
-        let parsed = name.parse();
-        if parsed.is_ok() || mode != Mode::Cdi {
-            return Ok(parsed?);
-        }
-        Ok(format!("{}={name}", policy.default_kind).parse()?)
-    };
-    let names: Vec<QualifiedName> = match mode {
-        Mode::Cdi => list.iter().map(qualify).collect::<Result<_, _>>()?,
-        Mode::Auto => match list.iter().map(qualify).collect() {
-            Ok(names) => names,
-            Err(_) => return Ok(None),
-        },
-        Mode::Legacy | Mode::JitCdi | Mode::Csv => return Ok(None),
-    };
-    if names.iter().all(|n| n.kind != OWN) {
+    if !matches!(mode, Mode::Cdi | Mode::Auto) || names.iter().any(|n| n.cdi().is_none()) {
+        return Ok(None);
+    }
+    if kinds(names).all(|kind| kind != OWN) {
         return Ok(Some(names));
     }
-    if let Some(other) = names.iter().find(|n| n.kind != OWN) {
-        let other = Excerpt::of(other.to_string());
-        let why = format!(
-            "{other} is asked for together with a device of {OWN}; ask for one kind or the other"
-        );
-        return Err(Error::State(why.into()));
+    match kinds(names).find(|kind| *kind != OWN) {
+        None => Ok(None),
+        Some(other) => {
+            let other = Excerpt::of(other);
+            let why = format!(
+                "a device of {other} is asked for together with one of {OWN}; ask for one kind or the other"
+            );
+            Err(Error::State(why.into()))
+        }
     }
-    Ok(None)
+}
+
+fn kinds(names: &[AllowedName]) -> impl Iterator<Item = &str> {
+    names.iter().filter_map(|n| Some(n.cdi()?.kind.as_str()))
 }
 
 /// Applies them. False where no spec has them and our own plan can be tried: in `auto` mode,
 /// for devices of ours on a host whose spec has not been written.
 pub(super) fn apply(
     config: &mut Document<'_>,
-    names: &[QualifiedName],
+    names: &[AllowedName],
     mode: Mode,
     policy: &Policy,
 ) -> Result<bool, Error> {
     let registry = Registry::load_dirs(&policy.spec_dirs);
-    match registry.inject(config, names, &stat) {
+    let devices: Vec<QualifiedName> = names.iter().filter_map(|n| n.cdi().cloned()).collect();
+    match registry.inject(config, &devices, &stat) {
         Ok(()) => Ok(true),
         Err(cdi::Error::Unknown { .. })
-            if mode == Mode::Auto && names.iter().all(|n| n.kind.starts_with("nvidia.com/")) =>
+            if mode == Mode::Auto && kinds(names).all(|kind| kind.starts_with("nvidia.com/")) =>
         {
             Ok(false)
         }
@@ -101,47 +90,52 @@ fn stat(path: &Path) -> std::io::Result<NodeStat> {
 
 #[cfg(test)]
 mod tests {
+    use gpu_inject::request::{ContainerView, Request};
+    use serde_json::json;
+
     use super::*;
 
-    fn of(list: &[&str], mode: Mode) -> Result<Option<String>, Error> {
-        let visible = match list {
-            ["all"] => Visible::All,
-            _ => Visible::These(list.iter().map(|n| (*n).to_owned()).collect()),
+    /// What a container's variable leads to.
+    fn of(list: &str, mode: Mode) -> Result<Option<String>, Error> {
+        let config = json!({"process": {"env": [format!("NVIDIA_VISIBLE_DEVICES={list}")]}});
+        let policy = Policy {
+            allowed_kinds: vec!["a.com/b".into()],
+            ..Policy::default()
         };
-        let found = names(&visible, mode, &Policy::default())?;
+        let request = Request::read_in(ContainerView::new(&config), &policy, mode)?;
+        let found = names(&request.visible, mode)?;
         Ok(found.map(|names| {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = names.iter().map(|n| n.cdi().unwrap().to_string()).collect();
             names.join(" ")
         }))
     }
 
-    fn found(list: &[&str], mode: Mode) -> Option<String> {
+    fn found(list: &str, mode: Mode) -> Option<String> {
         of(list, mode).unwrap()
     }
 
     #[test]
     fn cdi_mode_takes_every_name_and_auto_only_qualified_ones() {
         let both = Some("a.com/b=c nvidia.com/gpu=0".to_owned());
-        assert_eq!(found(&["a.com/b=c", "0"], Mode::Cdi), both);
+        assert_eq!(found("a.com/b=c,0", Mode::Cdi), both);
         assert_eq!(
-            found(&["all"], Mode::Cdi).as_deref(),
+            found("all", Mode::Cdi).as_deref(),
             Some("nvidia.com/gpu=all")
         );
-        assert_eq!(found(&["a.com/b=c", "0"], Mode::Auto), None);
-        assert_eq!(found(&["all"], Mode::Auto), None);
+        assert_eq!(found("a.com/b=c,0", Mode::Auto), None);
+        assert_eq!(found("all", Mode::Auto), None);
         let one = Some("a.com/b=c".to_owned());
-        assert_eq!(found(&["a.com/b=c"], Mode::Auto), one);
-        assert_eq!(found(&["a.com/b=c"], Mode::JitCdi), None);
-        let none = names(&Visible::NoGpu, Mode::Cdi, &Policy::default());
-        assert_eq!(none.unwrap(), None);
-        assert!(of(&["../x"], Mode::Cdi).is_err());
+        assert_eq!(found("a.com/b=c", Mode::Auto), one);
+        assert_eq!(found("a.com/b=c", Mode::JitCdi), None);
+        assert_eq!(found("none", Mode::Cdi), None);
+        assert!(of("../x", Mode::Cdi).is_err());
     }
 
     #[test]
     fn the_runtimes_own_kind_is_our_plan_in_every_mode() {
         for mode in [Mode::Cdi, Mode::Auto] {
-            assert_eq!(found(&["runtime.nvidia.com/gpu=0"], mode), None);
-            let mixed = of(&["runtime.nvidia.com/gpu=0", "nvidia.com/gpu=0"], mode);
+            assert_eq!(found("runtime.nvidia.com/gpu=0", mode), None);
+            let mixed = of("runtime.nvidia.com/gpu=0,nvidia.com/gpu=0", mode);
             assert!(mixed.is_err());
         }
     }

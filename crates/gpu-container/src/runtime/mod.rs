@@ -204,8 +204,8 @@ fn edit(
     journal.note(Level::Debug, format_args!("asked for: {request:?}"));
     // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
-    let names = by_cdi::names(&request.visible, mode, policy)?;
-    let is_done = match &names {
+    let names = by_cdi::names(&request.visible, mode)?;
+    let is_done = match names {
         Some(names) => by_cdi::apply(&mut config, names, mode, policy)?,
         None => false,
     };

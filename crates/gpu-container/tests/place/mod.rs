@@ -121,6 +121,13 @@ impl Place {
         fs::write(self.path("config.toml"), text).unwrap();
     }
 
+    /// Lets containers name CDI devices of that kind, too.
+    pub(crate) fn allow(&self, kind: &str) {
+        let mut text = fs::read_to_string(self.path("config.toml")).unwrap();
+        text += &format!("allowed-cdi-kinds = [\"{kind}\"]\n");
+        fs::write(self.path("config.toml"), text).unwrap();
+    }
+
     pub(crate) fn write_config(&self, config: &Value) {
         let text = serde_json::to_vec(config).unwrap();
         fs::write(self.path("bundle/config.json"), text).unwrap();

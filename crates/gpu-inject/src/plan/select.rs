@@ -37,7 +37,7 @@ impl<'a> Selection<'a> {
             Visible::All => selection.add_all(inventory),
             Visible::These(list) => {
                 for asked in list {
-                    selection.add(inventory, asked)?;
+                    selection.add(inventory, asked.text())?;
                 }
             }
         }

@@ -2,7 +2,7 @@ use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigContr
 use proptest::prelude::*;
 
 use super::*;
-use crate::request::{Imex, Visible};
+use crate::request::{AllowedName, Imex, Visible};
 
 fn node(name: &str, minor: u32) -> DeviceNode {
     DeviceNode {
@@ -53,7 +53,7 @@ fn host() -> Inventory {
 
 fn nodes(asked: &str) -> Result<Vec<String>, Error> {
     let request = Request {
-        visible: Visible::These(asked.split(',').map(str::to_owned).collect()),
+        visible: Visible::These(asked.split(',').map(AllowedName::by_caller).collect()),
         capabilities: Capabilities::of(&[Capability::Compute]),
         ..Request::default()
     };
@@ -200,7 +200,7 @@ fn rich() -> Inventory {
 
 fn wish(visible: &str) -> Request {
     Request {
-        visible: Visible::These(visible.split(',').map(str::to_owned).collect()),
+        visible: Visible::These(visible.split(',').map(AllowedName::by_caller).collect()),
         capabilities: Capabilities::of(&[Capability::Utility]),
         ..Request::default()
     }

@@ -31,7 +31,7 @@ const NEVER_MOUNTED: &str =
     "an image's own libraries are never mounted; where they are right they come first in the cache";
 
 /// The keys, in the order of the vendor's documentation.
-pub const KEYS: [Key; 39] = [
+pub const KEYS: [Key; 41] = [
     used("disable-require"),
     used("swarm-resource"),
     used("accept-nvidia-visible-devices-envvar-when-unprivileged"),
@@ -90,6 +90,8 @@ pub const KEYS: [Key; 39] = [
     ),
     used("features.ignore-imex-channel-requests"),
     used("features.no-additional-gids-for-device-nodes"),
+    used("gpu-container.allowed-cdi-kinds"),
+    used("gpu-container.allowed-cdi-kinds-in-annotations"),
     used("gpu-container.inventory"),
     used("gpu-container.mounts"),
 ];

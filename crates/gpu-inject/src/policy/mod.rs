@@ -7,6 +7,7 @@
 //! here.
 
 mod keys;
+mod kinds;
 mod mode;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::request::parse_capabilities;
 
 pub use keys::{KEYS, Key};
+pub use kinds::is_of_kind;
 pub use mode::{Level, Mode};
 
 /// Where it is.
@@ -82,6 +84,11 @@ pub struct Policy {
     /// Neither `features.no-additional-gids-for-device-nodes` nor the flag of that name in
     /// `modes.jit-cdi.nvcdi-feature-flags`.
     pub additional_gids: bool,
+    /// `gpu-container.allowed-cdi-kinds`: of CDI devices that containers may name themselves,
+    /// besides those of NVIDIA's. `vendor/class`, or `vendor/*`.
+    pub allowed_kinds: Vec<String>,
+    /// `gpu-container.allowed-cdi-kinds-in-annotations`: more of them for annotations.
+    pub allowed_kinds_in_annotations: Vec<String>,
     /// `gpu-container.mounts` is `hook`: our hook mounts the driver's files where it can. With
     /// `runtime` they are in config.json, where a checkpoint (CRIU) finds them.
     pub hook_mounts: bool,
@@ -119,6 +126,8 @@ impl Default for Policy {
             application_profile: true,
             ignore_imex: false,
             additional_gids: true,
+            allowed_kinds: Vec::new(),
+            allowed_kinds_in_annotations: Vec::new(),
             hook_mounts: true,
             inventory: None,
             unknown: Vec::new(),
@@ -263,6 +272,9 @@ impl Policy {
                 && !file
                     .flag(&format!("features.{no_gids}"))?
                     .unwrap_or_default(),
+            allowed_kinds: file.kinds("gpu-container.allowed-cdi-kinds")?,
+            allowed_kinds_in_annotations: file
+                .kinds("gpu-container.allowed-cdi-kinds-in-annotations")?,
             hook_mounts: file
                 .word(
                     "gpu-container.mounts",
@@ -338,6 +350,17 @@ impl File<'_> {
             let list = v.as_array()?;
             list.iter().map(|w| w.as_str().map(str::to_owned)).collect()
         })
+    }
+
+    fn kinds(&self, key: &str) -> Result<Vec<String>, Error> {
+        let kinds = self.list(key)?.unwrap_or_default();
+        match kinds.iter().find(|kind| !kinds::is_pattern(kind)) {
+            None => Ok(kinds),
+            Some(odd) => Err(self.wrong(
+                key,
+                &format!("invalid kind {odd:?}; one is vendor/class, or vendor/* for all classes of a vendor"),
+            )),
+        }
     }
 
     fn word<T>(

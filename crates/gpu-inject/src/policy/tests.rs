@@ -45,6 +45,8 @@ disable-cuda-compat-lib-hook = false
 no-additional-gids-for-device-nodes = false
 
 [gpu-container]
+allowed-cdi-kinds = ["amd.com/gpu"]
+allowed-cdi-kinds-in-annotations = ["intel.com/*"]
 inventory = "/inventory.json"
 mounts = "runtime"
 "#;
@@ -75,6 +77,8 @@ fn every_key_that_has_an_effect_is_read() {
         application_profile: false,
         ignore_imex: true,
         additional_gids: false,
+        allowed_kinds: vec!["amd.com/gpu".into()],
+        allowed_kinds_in_annotations: vec!["intel.com/*".into()],
         hook_mounts: false,
         inventory: Some("/inventory.json".into()),
         unknown: Vec::new(),
@@ -191,6 +195,17 @@ fn a_policy_that_cannot_be_read_lets_nothing_start() {
         "nvidia-container-runtime.log-level = \"loud\"",
         "nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"on\"",
         "supported-driver-capabilities = \"compute,odd\"",
+        // Neither every vendor, nor a part of a name, nor a device.
+        "gpu-container.allowed-cdi-kinds = [\"*\"]",
+        "gpu-container.allowed-cdi-kinds = [\"*/*\"]",
+        "gpu-container.allowed-cdi-kinds = [\"*/gpu\"]",
+        "gpu-container.allowed-cdi-kinds = [\"vendor.com\"]",
+        "gpu-container.allowed-cdi-kinds = [\"vendor.com/\"]",
+        "gpu-container.allowed-cdi-kinds = [\"vendor.com/g*\"]",
+        "gpu-container.allowed-cdi-kinds = [\"vendor.com/gpu=0\"]",
+        "gpu-container.allowed-cdi-kinds = [\"\"]",
+        "gpu-container.allowed-cdi-kinds = \"vendor.com/gpu\"",
+        "gpu-container.allowed-cdi-kinds-in-annotations = [\"*.com/gpu\"]",
     ] {
         assert!(Policy::from_toml(text, Path::new(PATH)).is_err(), "{text}");
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::allowed::{Gate, Source};
 use super::mounts::Mounted;
 use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
-use crate::error::Message;
+use crate::error::{Error, Message};
 use crate::policy::Policy;
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
@@ -17,24 +18,34 @@ pub(super) fn read(
     mode: Mode,
     mounted: &Mounted,
     warnings: &mut Vec<Message>,
-) -> Visible {
+) -> Result<Visible, Error> {
+    let gate = |source| Gate {
+        policy,
+        mode,
+        is_privileged: container.is_privileged(),
+        source,
+    };
     let annotated = by_annotations(container, policy, mode);
     if !annotated.is_empty() {
-        return these(annotated);
+        return these(annotated, &gate(Source::Annotations));
     }
     if !mounted.devices.is_empty() {
-        return these(mounted.devices.clone());
+        return these(mounted.devices.clone(), &gate(Source::Mounts));
     }
-    let asked = by_environment(container, policy);
-    if asked != Visible::NotAsked && !may_ask(container, policy) {
+    let variables = variables(container, policy);
+    let asked = by_environment(container, &variables);
+    if asks_for_nothing(&asked) {
+        return Ok(Visible::NotAsked);
+    }
+    let variables = variables.join(", ");
+    if !may_ask(container, policy) {
         warnings.push(Message::of(format_args!(
-            "an unprivileged container asks for GPUs by {}, which {} does not let it (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without",
-            variables(container, policy).join(", "),
+            "an unprivileged container asks for GPUs by {variables}, which {} does not let it (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without",
             policy.path.display()
         )));
-        return Visible::NotAsked;
+        return Ok(Visible::NotAsked);
     }
-    asked
+    these(asked, &gate(Source::Variables(variables)))
 }
 
 /// Whether the container's environment is believed.
@@ -50,7 +61,8 @@ pub(super) fn may_ask(container: ContainerView<'_>, policy: &Policy) -> bool {
 
 /// In `cdi` mode, what annotations with one of the prefixes list; in `auto` mode only where
 /// all of it is qualified names, since then the mode is `cdi`. Nobody's privilege is asked:
-/// an engine hands the runtime only those annotations that it is set up to.
+/// kubelet and its plugins ask so for containers that have none. Podman hands on those of an
+/// image's manifest, too, so that they may name no more kinds than a variable.
 fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> Vec<String> {
     if !matches!(mode, Mode::Cdi | Mode::Auto) {
         return Vec::new();
@@ -90,16 +102,16 @@ fn variables<'a>(container: ContainerView<'_>, policy: &'a Policy) -> Vec<&'a st
     }
 }
 
-fn by_environment(container: ContainerView<'_>, policy: &Policy) -> Visible {
-    let values: Vec<&str> = variables(container, policy)
-        .into_iter()
+fn by_environment(container: ContainerView<'_>, variables: &[&str]) -> Vec<String> {
+    let values: Vec<&str> = variables
+        .iter()
         .filter_map(|name| container.env(name))
         .collect();
     // Images from before nvidia-docker 2: unset means all (nvidia-container-runtime 2.0).
     if values.is_empty() && is_legacy_cuda_image(container) {
-        return Visible::All;
+        return vec!["all".into()];
     }
-    these(values.into_iter().flat_map(words).collect())
+    values.into_iter().flat_map(words).collect()
 }
 
 fn words(list: &str) -> impl Iterator<Item = String> + '_ {
@@ -109,19 +121,28 @@ fn words(list: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_owned)
 }
 
-/// `void` anywhere is nothing at all; otherwise the first of `all` and `none` decides.
-pub(super) fn these(names: Vec<String>) -> Visible {
-    if names.is_empty() || names.iter().any(|n| n == "void") {
-        return Visible::NotAsked;
+fn asks_for_nothing(names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|n| n == "void")
+}
+
+/// `void` anywhere is nothing at all; otherwise the first of `all` and `none` decides. In `cdi`
+/// mode `all` is a name like any other, of the default kind.
+fn these(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
+    if asks_for_nothing(&names) {
+        return Ok(Visible::NotAsked);
     }
     match names.iter().find(|n| *n == "all" || *n == "none") {
-        Some(word) if word == "all" => Visible::All,
-        Some(_) => Visible::NoGpu,
+        Some(word) if word == "all" && gate.mode == Mode::Cdi => {
+            Ok(Visible::These(vec![gate.admit(word.clone())?]))
+        }
+        Some(word) if word == "all" => Ok(Visible::All),
+        Some(_) => Ok(Visible::NoGpu),
         None => {
             // As many as an image likes: each is looked up, not compared with all before it.
             let mut seen = HashSet::new();
             let once = names.into_iter().filter(|name| seen.insert(name.clone()));
-            Visible::These(once.collect())
+            let allowed: Result<_, _> = once.map(|name| gate.admit(name)).collect();
+            Ok(Visible::These(allowed?))
         }
     }
 }

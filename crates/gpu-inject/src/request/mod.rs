@@ -1,5 +1,6 @@
 //! What a container asks for, read from its OCI config.
 
+mod allowed;
 mod capabilities;
 mod devices;
 mod imex;
@@ -10,11 +11,12 @@ use std::collections::BTreeMap;
 
 use gpu_host::{Capabilities, Feature};
 
+pub use allowed::AllowedName;
 pub(crate) use capabilities::parse as parse_capabilities;
 pub use view::{ContainerView, Scan, early_root_path};
 
 use crate::error::{Error, Excerpt, Message};
-use crate::policy::{Mode, Policy};
+use crate::policy::{Mode, Policy, is_of_kind};
 
 /// The devices asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub enum Visible {
     /// Every GPU.
     All,
     /// Indices, UUIDs, PCI addresses, `gpu:mig` pairs, CDI names, as written, each once.
-    These(Vec<String>),
+    These(Vec<AllowedName>),
 }
 
 /// The IMEX channels asked for.
@@ -85,7 +87,7 @@ impl Request {
             mounts::Mounted::default()
         };
         let mut warnings = std::mem::take(&mut mounted.warnings);
-        let visible = devices::read(container, policy, mode, &mounted, &mut warnings);
+        let visible = devices::read(container, policy, mode, &mounted, &mut warnings)?;
         if visible == Visible::NotAsked {
             // Everything else goes with GPUs; an error in it is nobody's business here.
             return Ok(Self {
@@ -100,7 +102,7 @@ impl Request {
             visible,
             capabilities,
             requirements: requirements(container, policy, legacy, &mut warnings),
-            features: features(container),
+            features: features(container, policy, &mut warnings),
             imex: channels(container, policy, &mounted, &mut warnings)?,
             mig_config: mig(container, "NVIDIA_MIG_CONFIG_DEVICES", &mut warnings)?,
             mig_monitor: mig(container, "NVIDIA_MIG_MONITOR_DEVICES", &mut warnings)?,
@@ -160,16 +162,32 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-/// No privilege is asked: Kubernetes' device plugin sets these variables itself for a
-/// container that it gives GPUs to.
-fn features(container: ContainerView<'_>) -> Vec<Feature> {
-    Feature::ALL
-        .into_iter()
-        .filter(|f| {
-            let name = format!("NVIDIA_{}", f.word().to_ascii_uppercase());
-            container.env(&name) == Some("enabled")
-        })
-        .collect()
+/// They are devices of the host besides the GPUs, and an image can set the variables: where the
+/// environment may not ask for GPUs it may not ask for these, unless the policy lists their kind.
+/// It can, for clusters whose device plugin gives GPUs by mounts and says these by variables.
+fn features(
+    container: ContainerView<'_>,
+    policy: &Policy,
+    warnings: &mut Vec<Message>,
+) -> Vec<Feature> {
+    let mut found = Vec::new();
+    for feature in Feature::ALL {
+        let name = format!("NVIDIA_{}", feature.word().to_ascii_uppercase());
+        if container.env(&name) != Some("enabled") {
+            continue;
+        }
+        let kind = format!("nvidia.com/{}", feature.word());
+        let is_listed = policy.allowed_kinds.iter().any(|k| is_of_kind(&kind, k));
+        if is_listed || devices::may_ask(container, policy) {
+            found.push(feature);
+        } else {
+            warnings.push(Message::of(format_args!(
+                "an unprivileged container asks for {kind} by {name}, which {} does not let it: it gets none; gpu-container.allowed-cdi-kinds can list it",
+                policy.path.display()
+            )));
+        }
+    }
+    found
 }
 
 fn channels(

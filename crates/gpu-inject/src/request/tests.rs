@@ -27,7 +27,7 @@ fn visible(value: &str) -> Visible {
 }
 
 fn named(names: &[&str]) -> Visible {
-    Visible::These(names.iter().map(|n| (*n).to_owned()).collect())
+    Visible::These(names.iter().map(|n| AllowedName::by_caller(*n)).collect())
 }
 
 #[test]
@@ -142,7 +142,11 @@ fn an_unqualified_annotation_counts_in_cdi_mode_alone() {
     let view = ContainerView::new(&config);
     let visible = |mode| Request::read_in(view, &policy, mode).unwrap().visible;
     assert_eq!(visible(Mode::Auto), named(&["0"]));
-    assert_eq!(visible(Mode::Cdi), named(&["1"]));
+    let Visible::These(found) = visible(Mode::Cdi) else {
+        panic!("no names");
+    };
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].cdi().unwrap().to_string(), "nvidia.com/gpu=1");
 }
 
 #[test]
@@ -266,6 +270,42 @@ fn features_are_asked_for_by_exactly_enabled() {
     let features = found.unwrap().features;
     assert_eq!(features, [Feature::Gds, Feature::Nvswitch]);
     assert!(read(&["NVIDIA_GDS=enabled"]).unwrap().features.is_empty());
+}
+
+#[test]
+fn features_are_no_more_the_images_to_ask_for_than_gpus() {
+    let mut config = config(&[
+        "NVIDIA_VISIBLE_DEVICES=all",
+        "NVIDIA_MOFED=enabled",
+        "NVIDIA_NVSWITCH=enabled",
+    ]);
+    config["mounts"] = json!([
+        {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/GPU-1"},
+    ]);
+    let mut policy = Policy {
+        accept_unprivileged: false,
+        accept_mounts: true,
+        ..Policy::default()
+    };
+    let found = of(&config, &policy).unwrap();
+    assert_eq!(found.visible, named(&["GPU-1"]));
+    assert!(found.features.is_empty());
+    for (warning, variable) in found
+        .warnings
+        .iter()
+        .zip(["NVIDIA_MOFED", "NVIDIA_NVSWITCH"])
+    {
+        assert!(warning.contains(variable) && warning.contains("allowed-cdi-kinds"));
+    }
+    policy.allowed_kinds = vec!["nvidia.com/mofed".into()];
+    let found = of(&config, &policy).unwrap();
+    assert_eq!(
+        (found.features, found.warnings.len()),
+        (vec![Feature::Mofed], 1)
+    );
+    config["process"]["capabilities"] = json!({"bounding": ["CAP_SYS_ADMIN"]});
+    let found = of(&config, &policy).unwrap();
+    assert_eq!(found.features, [Feature::Mofed, Feature::Nvswitch]);
 }
 
 #[test]

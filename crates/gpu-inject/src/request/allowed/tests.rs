@@ -1,0 +1,282 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::request::{ContainerView, Request, Visible};
+
+/// Ways in, and how config.json says a name by each.
+const WAYS: [&str; 6] = [
+    "NVIDIA_VISIBLE_DEVICES",
+    "after another value",
+    "swarm-resource",
+    "mount",
+    "mount by folders",
+    "annotation",
+];
+const MODES: [Mode; 5] = [Mode::Auto, Mode::Cdi, Mode::Legacy, Mode::JitCdi, Mode::Csv];
+
+fn config(way: &str, name: &str, privileged: bool) -> Value {
+    let mut config = json!({"process": {"env": []}});
+    if privileged {
+        config["process"]["capabilities"] = json!({"bounding": ["CAP_SYS_ADMIN"]});
+    }
+    let variable = |key: &str| format!("{key}={name}");
+    let mount = |place: &str| {
+        let to = format!("/var/run/nvidia-container-devices/cdi/{place}");
+        json!([{"source": "/dev/null", "destination": to}])
+    };
+    match way {
+        "NVIDIA_VISIBLE_DEVICES" => config["process"]["env"] = json!([variable(way)]),
+        "after another value" => {
+            let last = variable("NVIDIA_VISIBLE_DEVICES");
+            config["process"]["env"] = json!(["NVIDIA_VISIBLE_DEVICES=0", last]);
+        }
+        "swarm-resource" => config["process"]["env"] = json!([variable("DOCKER_RESOURCE_GPU")]),
+        "mount" => config["mounts"] = mount(name),
+        "mount by folders" => config["mounts"] = mount(&name.replacen('=', "/", 1)),
+        _ => config["annotations"] = json!({"cdi.k8s.io/x": name}),
+    }
+    config
+}
+
+fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
+    let owned = |list: &[&str]| list.iter().map(|k| (*k).to_owned()).collect();
+    Policy {
+        accept_mounts: true,
+        swarm_resource: vec!["DOCKER_RESOURCE_GPU".into()],
+        allowed_kinds: owned(allowed),
+        allowed_kinds_in_annotations: owned(in_annotations),
+        ..Policy::default()
+    }
+}
+
+/// The CDI devices that are let through, or the refusal.
+fn asked(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
+    let request = Request::read_in(ContainerView::new(config), policy, mode);
+    match request.map_err(|e| e.to_string())?.visible {
+        Visible::These(names) => Ok(names
+            .iter()
+            .filter_map(|n| Some(n.cdi()?.to_string()))
+            .collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Annotations count in two modes.
+fn counts(way: &str, mode: Mode) -> bool {
+    way != "annotation" || matches!(mode, Mode::Auto | Mode::Cdi)
+}
+
+const OURS: [&str; 6] = [
+    "nvidia.com/gpu=0",
+    "nvidia.com/imex-channel=all",
+    "runtime.nvidia.com/gpu=all",
+    "k8s.device-plugin.nvidia.com/gpu=GPU-1",
+    "k8s.gpu.nvidia.com/claim=a-b",
+    "k8s.gpu.nvidia.com/device=gpu-0",
+];
+
+const OTHERS: [&str; 17] = [
+    "vendor.com/admin=all",
+    "amd.com/gpu=0",
+    "intel.com/gpu=0",
+    "management.nvidia.com/gpu=all",
+    "management.nvidia.com/any=all",
+    "evil.nvidia.com/gpu=0",
+    "evilnvidia.com/gpu=0",
+    "nvidia.com.evil.org/gpu=0",
+    "nvidia.co/gpu=0",
+    "nvidia/gpu=0",
+    "NVIDIA.COM/gpu=0",
+    "Nvidia.com/gpu=0",
+    "runtime.nvidia.com/gpus=0",
+    "runtime.nvidia.com/gpu.x=0",
+    "k8s.device-plugin.nvidia.com/other=0",
+    "x.k8s.gpu.nvidia.com/claim=0",
+    "k8s.compute-domain.nvidia.com/channel=0",
+];
+
+#[test]
+fn every_way_in_lets_the_same_kinds_through_in_every_mode() {
+    let policy = policy(&[], &[]);
+    for way in WAYS {
+        for mode in MODES.into_iter().filter(|mode| counts(way, *mode)) {
+            for privileged in [false, true] {
+                for name in OURS {
+                    let config = config(way, name, privileged);
+                    let found = asked(&config, &policy, mode);
+                    assert_eq!(found, Ok(vec![name.to_owned()]), "{way} {mode:?}");
+                }
+                for name in OTHERS {
+                    let found = asked(&config(way, name, privileged), &policy, mode);
+                    let said = found.expect_err(name);
+                    let what = format!("{way} {mode:?} {privileged}: {said}");
+                    assert!(said.contains(name), "{what}");
+                    assert!(said.contains("gpu-container.allowed-cdi-kinds"), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_name_too_many_refuses_a_whole_list() {
+    let policy = policy(&[], &[]);
+    for list in [
+        "0,vendor.com/x=y",
+        "vendor.com/x=y, 0",
+        "nvidia.com/gpu=0,vendor.com/x=y,",
+    ] {
+        for mode in MODES {
+            let config = config("NVIDIA_VISIBLE_DEVICES", list, false);
+            assert!(asked(&config, &policy, mode).is_err(), "{list} {mode:?}");
+        }
+    }
+    // What asks for nothing, or for all GPUs, names no device.
+    for list in [
+        "vendor.com/x=y,void",
+        "vendor.com/x=y,none",
+        "all,vendor.com/x=y",
+    ] {
+        let config = config("NVIDIA_VISIBLE_DEVICES", list, false);
+        assert_eq!(
+            asked(&config, &policy, Mode::Auto),
+            Ok(Vec::new()),
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn the_last_of_two_variables_is_the_one_that_is_checked_and_used() {
+    let policy = policy(&[], &[]);
+    let config = json!({"process": {"env": [
+        "NVIDIA_VISIBLE_DEVICES=vendor.com/x=y",
+        "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0",
+    ]}});
+    let found = asked(&config, &policy, Mode::Auto);
+    assert_eq!(found, Ok(vec!["nvidia.com/gpu=0".to_owned()]));
+}
+
+#[test]
+fn the_policy_lets_more_kinds_through_by_whole_names() {
+    for listed in ["vendor.com/admin", "vendor.com/*"] {
+        let policy = policy(&[listed], &[]);
+        for way in WAYS {
+            let config = |name| config(way, name, false);
+            assert!(asked(&config("vendor.com/admin=all"), &policy, Mode::Auto).is_ok());
+            let other = asked(&config("vendor.com/other=all"), &policy, Mode::Auto);
+            assert_eq!(other.is_ok(), listed.ends_with('*'), "{way} {listed}");
+            for name in [
+                "a.vendor.com/admin=all",
+                "vendor.com.a/admin=all",
+                "amd.com/gpu=0",
+            ] {
+                assert!(
+                    asked(&config(name), &policy, Mode::Auto).is_err(),
+                    "{way} {name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn annotations_can_be_let_name_more_than_variables_and_mounts() {
+    let policy = policy(&["a.com/b"], &["vendor.com/admin"]);
+    for way in WAYS {
+        let found = asked(
+            &config(way, "vendor.com/admin=all", false),
+            &policy,
+            Mode::Auto,
+        );
+        assert_eq!(found.is_ok(), way == "annotation", "{way}: {found:?}");
+        // The way out keeps what is listed already.
+        let said = asked(&config(way, "c.com/d=e", false), &policy, Mode::Auto).unwrap_err();
+        let setting = match way {
+            "annotation" => "allowed-cdi-kinds-in-annotations=vendor.com/admin,c.com/d",
+            _ => "allowed-cdi-kinds=a.com/b,c.com/d",
+        };
+        assert!(said.ends_with(setting), "{said}");
+    }
+}
+
+#[test]
+fn management_is_for_privileged_containers_where_the_policy_lists_it() {
+    let listed = policy(&["management.nvidia.com/gpu"], &["management.nvidia.com/*"]);
+    let by_default_kind = Policy {
+        default_kind: "management.nvidia.com/gpu".into(),
+        ..policy(&[], &[])
+    };
+    for policy in [&listed, &by_default_kind] {
+        for way in WAYS {
+            for privileged in [false, true] {
+                let config = config(way, "management.nvidia.com/gpu=all", privileged);
+                let found = asked(&config, policy, Mode::Auto);
+                assert_eq!(found.is_ok(), privileged, "{way}: {found:?}");
+            }
+        }
+    }
+    // A name without a kind is one of the default kind, `all` as well.
+    for name in ["all", "0"] {
+        for privileged in [false, true] {
+            let config = config("NVIDIA_VISIBLE_DEVICES", name, privileged);
+            let found = asked(&config, &by_default_kind, Mode::Cdi);
+            let wanted = format!("management.nvidia.com/gpu={name}");
+            assert_eq!(found.ok(), privileged.then(|| vec![wanted]), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_refusal_says_what_asked_and_who_can_have_said_it() {
+    let policy = policy(&[], &[]);
+    for (way, words) in [
+        (
+            "NVIDIA_VISIBLE_DEVICES",
+            "NVIDIA_VISIBLE_DEVICES asks for vendor.com/x=y. An image can set it",
+        ),
+        (
+            "swarm-resource",
+            "DOCKER_RESOURCE_GPU asks for vendor.com/x=y. An image can set it",
+        ),
+        (
+            "mount",
+            "A mount below /var/run/nvidia-container-devices asks for vendor.com/x=y",
+        ),
+        (
+            "annotation",
+            "An annotation asks for vendor.com/x=y. An image can bring it along",
+        ),
+    ] {
+        let config = config(way, "vendor.com/x=y", false);
+        let said = asked(&config, &policy, Mode::Auto).unwrap_err();
+        assert!(said.starts_with(words), "{said}");
+    }
+    let long = format!("vendor.com/{}=all", "x".repeat(70_000));
+    let config = config("NVIDIA_VISIBLE_DEVICES", &long, false);
+    let said = asked(&config, &policy, Mode::Auto).unwrap_err();
+    assert!(said.len() < 1000, "{} bytes", said.len());
+}
+
+proptest! {
+    /// Whatever is let through by the default policy is of one of four vendors, to the letter.
+    #[test]
+    fn no_other_vendor_ever_comes_through(
+        way in prop::sample::select(&WAYS[..]),
+        mode in prop::sample::select(&MODES[..]),
+        privileged: bool,
+        list in r"((evil[.-]?)?((k8s\.|device-plugin\.|gpu\.|management\.|runtime\.)*(nvidia|NVIDIA|amd|vendor)(\.com)?)(\.evil)?/(gpu|claim|g\.p|GPU|\*)=(all|0|[ab:/=.]{1,3}),? ?){1,3}",
+    ) {
+        let found = asked(&config(way, &list, privileged), &policy(&[], &[]), mode);
+        for name in found.unwrap_or_default() {
+            let (vendor, _) = name.split_once('/').unwrap();
+            prop_assert!([
+                "nvidia.com",
+                "runtime.nvidia.com",
+                "k8s.device-plugin.nvidia.com",
+                "k8s.gpu.nvidia.com",
+            ].contains(&vendor), "{}", name);
+        }
+    }
+}
