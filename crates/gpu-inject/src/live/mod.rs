@@ -6,14 +6,14 @@ mod cgroup_v2;
 mod confinement;
 pub(crate) mod cover;
 mod mounts;
+mod namespace;
 mod process;
 mod sys;
 mod systemd;
+mod target;
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use crate::edits::Edits;
 use crate::error::Error;
@@ -23,29 +23,10 @@ use crate::rootfs::{Rootfs, own_descriptors};
 pub use confinement::{Capability, confine};
 use mounts::Taken;
 pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
+pub(crate) use namespace::Apart;
+pub use namespace::OwnMounts;
 use process::Process;
-
-/// The container.
-#[derive(Clone, Debug, Default)]
-pub struct Target {
-    /// A process in its namespaces, as seen from ours.
-    pub pid: i32,
-    /// The same process by a descriptor of `pidfd_open(2)`; then `pid` is not looked at, and no
-    /// other process that gets its number is taken for it.
-    pub pidfd: Option<Arc<OwnedFd>>,
-    /// Its root file system, as its mount namespace names it before `pivot_root`.
-    pub rootfs: PathBuf,
-    /// Leave the device cgroup alone (`no-cgroups`).
-    pub no_cgroups: bool,
-    /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
-    pub no_devbind: bool,
-}
-
-/// A pidfd that this program was started with, by its number, for [`Target::pidfd`].
-pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
-    let own = sys::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
-    Ok(Arc::new(own))
-}
+pub use target::{Pidfd, Target};
 
 /// Gives the container its devices and files. Enters the container's mount and user
 /// namespaces and stays there: for a process of one thread that has nothing else to do.
@@ -53,21 +34,17 @@ pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
 /// told to allow stays allowed. Returns what could not be done and is no reason to refuse
 /// the container, a line each.
 pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
-    let process = match &target.pidfd {
-        Some(pidfd) => Process::of_pidfd(pidfd.as_fd())?,
-        None => Process::open(target.pid)?,
-    };
     let own = own_descriptors();
     if !target.no_cgroups {
-        allow_devices(&process, edits)?;
+        allow_devices(target.process(), edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
     let taken = mounts::take(edits, !target.no_devbind)?;
-    process.enter_mount_namespace()?;
-    let rootfs = Rootfs::open_with(&target.rootfs, own)?;
+    let apart = target.enter_mount_namespace()?;
+    let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
-    process.enter_user_namespace()?;
+    target.enter_user_namespace()?;
     place(&rootfs, taken, edits)?;
     Ok(rootfs.notes())
 }

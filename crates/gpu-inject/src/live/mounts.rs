@@ -178,8 +178,9 @@ pub(super) fn place(
         if one.path == Path::new(PARAMS) && !rootfs.exists(&one.path) {
             continue;
         }
+        let apart = rootfs.ensure_apart()?;
         let target = rootfs.mount_point(&one.path, kind)?;
-        sys::attach(one.mount.as_fd(), target.as_fd())
+        sys::attach(apart, one.mount.as_fd(), target.as_fd())
             .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
         if one.is_dir {
             rootfs.forget();
