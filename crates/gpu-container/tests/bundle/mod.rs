@@ -20,8 +20,8 @@ use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 
-use parts::{BUSYBOX, PROGRAM, gpu, node};
 pub(crate) use parts::text;
+use parts::{BUSYBOX, PROGRAM, gpu, node};
 
 pub(crate) fn can_run() -> bool {
     parts::can_run(&["runc"])

@@ -3,6 +3,7 @@
 //! static busybox; says so and passes where one is missing.
 #![allow(clippy::unwrap_used)]
 
+mod lxc;
 mod namespaces;
 #[path = "../parts/mod.rs"]
 mod parts;

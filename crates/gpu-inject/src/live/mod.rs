@@ -127,13 +127,11 @@ fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &st
 
 /// Where below a cgroup mount the cgroup of that path is. None for the mount's own root
 /// and for what lies above it: those rules are not the container's alone.
+///
+/// Both paths are relative to our own cgroup namespace, whichever one the container has, and begin
+/// with `..` where they lie outside of it (cgroup_namespaces(7)).
 fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
-    let inner = if root == "/" {
-        cgroup
-    } else {
-        cgroup.strip_prefix(root)?
-    };
-    let inner = Path::new(inner.trim_start_matches('/'));
+    let inner = Path::new(cgroup).strip_prefix(root).ok()?;
     let is_plain = inner
         .components()
         .all(|c| matches!(c, Component::Normal(_)));
@@ -148,7 +146,13 @@ mod tests {
     fn only_a_cgroup_of_the_containers_own() {
         assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
         assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
+        // Mounted from outside of our cgroup namespace, and the container is beside us.
+        assert_eq!(below("/..", "/c", "/../x/y"), Some("/c/x/y".into()));
         for (root, cgroup) in [
+            ("/..", "/"),
+            ("/..", "/../../x"),
+            ("/", "/../x"),
+            ("/docker/1", "/docker/12/x"),
             ("/", "/"),
             ("/a", "/a"),
             ("/", "/../x"),
