@@ -150,8 +150,8 @@ char *gpc_edits_to_cdi(gpc_context *context, const gpc_edits *edits);
 char *gpc_edits_apply(gpc_context *context, const gpc_edits *edits, const char *config);
 
 // Carries the plan out in a container that exists and has not started: `pid` is a process
-// in its namespaces, `rootfs` its root file system as these see it, `flags` a sum of
-// `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
+// in its namespaces by its number in the caller's pid namespace, `rootfs` its root file system as
+// its mount namespace sees it, which must not be the caller's; `flags` a sum of `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
 // calling process stays where it is, whatever threads it has. After a failure no mount is
 // left. 0 or -1.
 int32_t gpc_inject(gpc_context *context,

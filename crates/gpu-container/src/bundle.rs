@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use cdi::Document;
+use gpu_inject::live::Pidfd;
 use gpu_inject::request::{ContainerView, Scan, early_root_path};
 use gpu_inject::{Error, Excerpt};
 use serde_json::Value;
@@ -129,7 +130,7 @@ impl Bundle {
 
 /// What a hook reads on standard input (OCI runtime specification, "State").
 pub(crate) struct State {
-    pub(crate) pid: i32,
+    pid: i32,
     pub(crate) bundle: Bundle,
     /// crun says where the root file system is; config.json may be nobody's to read in a
     /// user namespace.
@@ -176,6 +177,17 @@ impl State {
             bundle: Bundle::at(&told.bundle),
             root: told.root,
         })
+    }
+
+    /// The container's process, which the state numbers as the runtime does that starts us: in our
+    /// pid namespace.
+    pub(crate) fn process(&self) -> Result<Pidfd, Error> {
+        if self.pid <= 0 {
+            return Err(Error::State(
+                "container state on standard input: no pid".into(),
+            ));
+        }
+        Pidfd::open(self.pid)
     }
 
     /// Where the root file system is, as the runtime sees it.

@@ -2,13 +2,14 @@
 //! where one listens. The shim gives up nothing: it becomes the low-level runtime, which needs all it was
 //! started with.
 
-use gpu_inject::live::{Capability, confine};
+use gpu_inject::live::{Capability, OwnMounts, confine};
 
 use crate::log;
 
 /// For the hook of our CDI spec, which the runtime starts in the container's namespaces:
-/// files of the image's, and mounts.
-pub(crate) fn cdi_hook() {
+/// files of the image's, and mounts. Says whose mount namespace this is, which is seen before
+/// CAP_SYS_PTRACE goes.
+pub(crate) fn cdi_hook() -> OwnMounts {
     confine(
         &[
             Capability::DacOverride,
@@ -16,8 +17,11 @@ pub(crate) fn cdi_hook() {
             Capability::SysChroot,
             Capability::SysAdmin,
         ],
-        log::open,
-    );
+        || {
+            log::open();
+            OwnMounts::of_hook()
+        },
+    )
 }
 
 /// For the prestart hook, which comes from the host's namespaces into the container's.

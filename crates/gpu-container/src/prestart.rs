@@ -76,19 +76,11 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     if !request.is_some() {
         return Ok(());
     }
-    if state.pid <= 0 {
-        return Err(Error::State(
-            "container state on standard input: no pid".into(),
-        ));
-    }
+    let process = state.process()?;
     let inventory = inventory_store::current(&root, &policy)?;
     let edits = plan::plan(&inventory, &request, &policy)?;
-    let target = live::Target {
-        pid: state.pid,
-        rootfs: state.rootfs()?,
-        no_cgroups: policy.no_cgroups,
-        ..live::Target::default()
-    };
+    let mut target = live::Target::of_process(&process, state.rootfs()?)?;
+    target.no_cgroups = policy.no_cgroups;
     let done = live::inject(&target, &edits);
     match &done {
         Ok(notes) => {
@@ -99,7 +91,7 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
             }
             journal.note(
                 Level::Info,
-                format_args!("process {} has {:?}", target.pid, request.visible),
+                format_args!("{target} has {:?}", request.visible),
             );
         }
         Err(e) => journal.note(Level::Error, e),

@@ -209,17 +209,19 @@ fn a_failed_injection_leaves_no_mount_and_no_mount_point() {
     files.push(second);
     place.store(&inventory);
     fs::create_dir_all(place.image("usr/lib64/libsecond.so.1.2.3")).unwrap();
-    // A process of somebody's in a mount namespace of its own, as `configure` gets one.
+    // A process in a mount namespace of its own, as `configure` gets one.
     let program = env!("CARGO_BIN_EXE_gpu-container");
     let state =
         serde_json::json!({"ociVersion": "1.0.2", "bundle": place.path("bundle"), "pid": 0});
     place.make_config("1", "true", |_| {});
     let script = format!(
-        "mount --bind {rootfs} {rootfs}; cat /proc/self/mountinfo | wc -l >{dir}/before; \
-         echo '{state}' | sed \"s/\\\"pid\\\":0/\\\"pid\\\":$$/\" >{dir}/state.json; \
+        "unshare --mount --propagation private sh -c 'mount --bind {rootfs} {rootfs}; echo >{dir}/up; exec sleep 60' >&- 2>&- & \
+         until [ -e {dir}/up ]; do sleep 0.01; done; \
+         cat /proc/$!/mountinfo | wc -l >{dir}/before; \
+         echo '{state}' | sed \"s/\\\"pid\\\":0/\\\"pid\\\":$!/\" >{dir}/state.json; \
          ln -s {program} {dir}/nvidia-container-runtime-hook; \
          {dir}/nvidia-container-runtime-hook -config {dir}/config.toml prestart <{dir}/state.json; \
-         cat /proc/self/mountinfo | wc -l >{dir}/after",
+         cat /proc/$!/mountinfo | wc -l >{dir}/after; kill $!",
         rootfs = place.path("bundle/rootfs").display(),
         dir = place.path("").display(),
     );

@@ -27,6 +27,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::{Error, Excerpt, Message};
+use crate::live::{Apart, OwnMounts};
 use resolve::{MAX_LINKS, Resolver};
 
 /// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
@@ -67,6 +68,8 @@ pub struct Rootfs {
     /// Directories that something was written in: most of what we write goes into a few.
     /// Forgotten before mounts, which may come over one.
     known: RefCell<Vec<(PathBuf, Rc<OwnedFd>)>>,
+    /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
+    mounts: Option<OwnMounts>,
 }
 
 /// An entry that was made, to be taken away again by [`Rootfs::take_back`].
@@ -138,12 +141,27 @@ impl Rootfs {
             notes: RefCell::default(),
             made: RefCell::default(),
             known: RefCell::default(),
+            mounts: None,
         })
     }
 
     /// The directory itself.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// For what is to be mounted in it.
+    #[must_use]
+    pub fn in_namespace(mut self, mounts: OwnMounts) -> Self {
+        self.mounts = Some(mounts);
+        self
+    }
+
+    pub(crate) fn ensure_apart(&self) -> Result<Apart, Error> {
+        match &self.mounts {
+            Some(mounts) => mounts.ensure_apart(),
+            None => Err(Error::State("nothing is to be mounted here".into())),
+        }
     }
 
     /// What could not be done and is no reason to refuse the container, a line each.

@@ -92,8 +92,8 @@ pub unsafe extern "C" fn gpc_edits_apply(
 }
 
 /// Carries the plan out in a container that exists and has not started: `pid` is a process
-/// in its namespaces, `rootfs` its root file system as these see it, `flags` a sum of
-/// `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
+/// in its namespaces by its number in the caller's pid namespace, `rootfs` its root file system as
+/// its mount namespace sees it, which must not be the caller's; `flags` a sum of `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
 /// calling process stays where it is, whatever threads it has. After a failure no mount is
 /// left. 0 or -1.
 #[unsafe(no_mangle)]
@@ -105,15 +105,10 @@ pub unsafe extern "C" fn gpc_inject(
     flags: u32,
 ) -> i32 {
     call(context, -1, |_| {
-        if pid <= 0 {
-            return Err(format!("{pid} is not a process"));
-        }
-        let target = live::Target {
-            pid,
-            ..live::Target::default()
-        };
+        // Here and not in the child, which may be in another pid namespace (pid_for_children).
+        let process = live::Pidfd::open(pid).map_err(why)?;
         // SAFETY: as for `inject`.
-        unsafe { inject(edits, target, rootfs, flags) }
+        unsafe { inject(edits, &process, rootfs, flags) }
     })
 }
 
@@ -128,12 +123,9 @@ pub unsafe extern "C" fn gpc_inject_pidfd(
     flags: u32,
 ) -> i32 {
     call(context, -1, |_| {
-        let target = live::Target {
-            pidfd: Some(live::inherited_pidfd(pidfd).map_err(why)?),
-            ..live::Target::default()
-        };
+        let process = live::Pidfd::inherited(pidfd).map_err(why)?;
         // SAFETY: as for `inject`.
-        unsafe { inject(edits, target, rootfs, flags) }
+        unsafe { inject(edits, &process, rootfs, flags) }
     })
 }
 
@@ -141,20 +133,24 @@ pub unsafe extern "C" fn gpc_inject_pidfd(
 /// As for [`object`] and [`path`].
 unsafe fn inject(
     edits: *const ContainerEdits,
-    mut target: live::Target,
+    process: &live::Pidfd,
     rootfs: *const c_char,
     flags: u32,
 ) -> Result<i32, Failure> {
     // SAFETY: from this library.
     let edits = unsafe { object(edits, "edits")? };
     // SAFETY: the caller's text.
-    target.rootfs = unsafe { path(rootfs, "rootfs")? };
-    if !crate::can_be_rootfs(&target.rootfs) {
-        return Err(format!("{}: our own root", target.rootfs.display()));
+    let rootfs = unsafe { path(rootfs, "rootfs")? };
+    if !crate::can_be_rootfs(&rootfs) {
+        return Err(format!("{}: our own root", rootfs.display()));
     }
-    target.no_cgroups = flags & InjectFlag::NoCgroups as u32 != 0;
-    target.no_devbind = flags & InjectFlag::NoDevbind as u32 != 0;
-    in_child(|| live::inject(&target, &edits.edits).map(drop).map_err(why))?;
+    // The child has the namespaces of this thread, and no other thread beside it.
+    in_child(|| {
+        let mut target = live::Target::of_process(process, rootfs).map_err(why)?;
+        target.no_cgroups = flags & InjectFlag::NoCgroups as u32 != 0;
+        target.no_devbind = flags & InjectFlag::NoDevbind as u32 != 0;
+        live::inject(&target, &edits.edits).map(drop).map_err(why)
+    })?;
     Ok(0)
 }
 

@@ -23,14 +23,8 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut target = target::find(options, rootfs)?;
     target.no_cgroups |= no_cgroups(global)?;
-    let who = match options.pidfd {
-        Some(fd) => format!("of descriptor {fd}"),
-        None => target.pid.to_string(),
-    };
     let rootfs = target.rootfs.display();
-    log.info(format!(
-        "container process {who} with root file system {rootfs}"
-    ));
+    log.info(format!("{target} with root file system {rootfs}"));
     let mut inventory = inventory(global, log)?;
     options.devices.left_out.take_from(&mut inventory);
     let edits = edits(&inventory, options)?;

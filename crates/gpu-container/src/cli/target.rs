@@ -5,15 +5,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::configure_options::Configure;
-use gpu_inject::live;
+use gpu_inject::Error;
+use gpu_inject::live::{Pidfd, Target};
 
+use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
 use crate::bundle::State;
 
-/// By `--pid`, `--pidfd` or `--oci-state`; else the process that started us, as with the
-/// peer's standalone mode: its namespaces are ours.
-pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<live::Target, Failure> {
+/// By `--pid`, `--pidfd` or `--oci-state`; else the namespaces that we were started in, as with the
+/// peer's standalone mode. No number is looked up for that: `getppid()` would be of our pid
+/// namespace and `/proc` may be of another, as it is in a hook of LXC's.
+pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Target, Failure> {
     let given = [
         options.pid.is_some(),
         options.pidfd.is_some(),
@@ -23,49 +25,38 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<live:
         let why = "--pid, --pidfd and --oci-state exclude each other";
         return Err(Phase::Input.failure(why));
     }
-    let mut target = live::Target {
-        no_cgroups: options.no_cgroups,
-        no_devbind: options.no_devbind,
-        ..live::Target::default()
+    let mut process = match (options.pid, options.pidfd) {
+        (Some(pid), _) => Some(Pidfd::open(pid).map_err(failed)?),
+        (_, Some(fd)) => Some(Pidfd::inherited(fd).map_err(failed)?),
+        _ => None,
     };
-    if options.oci_state {
-        (target.pid, target.rootfs) = of_state(rootfs)?;
+    let invalid = || Phase::Input.failure("invalid rootfs directory");
+    let rootfs = if options.oci_state {
+        let state = State::from_stdin().map_err(failed)?;
+        process = Some(state.process().map_err(failed)?);
+        match rootfs {
+            Some(rootfs) => rootfs,
+            None => state.bundle.rootfs().map_err(failed)?,
+        }
     } else {
-        target.rootfs = rootfs.ok_or_else(|| Phase::Input.failure("invalid rootfs directory"))?;
-        target.pid = options.pid.unwrap_or_else(parent);
-        let failed = |e: gpu_inject::Error| Phase::Container.failure(e.to_string());
-        let pidfd = options.pidfd.map(live::inherited_pidfd).transpose();
-        target.pidfd = pidfd.map_err(failed)?;
+        rootfs.ok_or_else(invalid)?
+    };
+    if !rootfs.is_absolute() || is_our_root(&rootfs) {
+        return Err(invalid());
     }
-    if is_our_root(&target.rootfs) {
-        return Err(Phase::Input.failure("invalid rootfs directory"));
-    }
+    let target = match process {
+        Some(process) => Target::of_process(&process, rootfs),
+        None => Target::of_caller(rootfs),
+    };
+    let mut target = target.map_err(failed)?;
+    target.no_cgroups = options.no_cgroups;
+    target.no_devbind = options.no_devbind;
     Ok(target)
 }
 
-fn parent() -> i32 {
-    match nix::unistd::getppid().as_raw() {
-        // It is outside of our pid namespace, which we were put into; so we stand for it.
-        0 => nix::unistd::getpid().as_raw(),
-        pid => pid,
-    }
-}
-
-fn of_state(rootfs: Option<PathBuf>) -> Result<(i32, PathBuf), Failure> {
-    let failed = |e: gpu_inject::Error| Phase::Container.failure(e.to_string());
-    let state = State::from_stdin().map_err(failed)?;
-    if state.pid <= 0 {
-        let why = "container state on standard input: no pid";
-        return Err(Phase::Container.failure(why));
-    }
-    let rootfs = match rootfs {
-        Some(rootfs) => rootfs,
-        None => state.bundle.rootfs().map_err(failed)?,
-    };
-    if !rootfs.is_absolute() {
-        return Err(Phase::Input.failure("invalid rootfs directory"));
-    }
-    Ok((state.pid, rootfs))
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: Error) -> Failure {
+    Phase::Container.failure(error.to_string())
 }
 
 /// By another name, such as a link. Where only the container sees it, it is not ours.
@@ -77,12 +68,6 @@ fn is_our_root(rootfs: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_process_that_started_us_is_the_default() {
-        let found = find(&Configure::default(), Some("/var/rootfs".into())).unwrap();
-        assert_eq!(found.pid, std::os::unix::process::parent_id().cast_signed());
-    }
 
     #[test]
     fn a_link_to_our_root_is_refused() {

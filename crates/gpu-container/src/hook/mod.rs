@@ -11,6 +11,7 @@ mod vendor;
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 
+use gpu_inject::live::OwnMounts;
 use gpu_inject::{Error, Excerpt, live, spec};
 
 use crate::bundle::State;
@@ -22,15 +23,15 @@ use flags::Told;
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
 /// container must not fail for it.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
-    confine::cdi_hook();
+    let mounts = confine::cdi_hook();
     let args = args.iter().map(|a| a.to_string_lossy().into_owned());
     // The vendor's global flags, without a value.
     let mut args = args.skip_while(|a| a.starts_with('-'));
     let done = match args.next() {
-        Some(name) if name == "cdi" => own(&args.collect::<Vec<_>>()),
+        Some(name) if name == "cdi" => own(&args.collect::<Vec<_>>(), mounts),
         Some(name) => {
             let rest: Vec<String> = args.collect();
-            vendor::run(&name, &rest).unwrap_or_else(|| {
+            vendor::run(&name, &rest, mounts).unwrap_or_else(|| {
                 State::pass_over();
                 let name = Excerpt::of(&name);
                 log::warning(format_args!("no hook is called {name:?}; nothing is done"));
@@ -53,11 +54,11 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 /// `--mount file|socket|proc HOST PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
-fn own(args: &[String]) -> Result<(), Error> {
+fn own(args: &[String], mounts: OwnMounts) -> Result<(), Error> {
     let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
     let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
-    let rootfs = ManuallyDrop::new(root::open(&told.state, told.rootfs.as_deref())?);
+    let rootfs = ManuallyDrop::new(root::open(&told.state, told.rootfs.as_deref(), mounts)?);
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
     log::debug(&done.1);

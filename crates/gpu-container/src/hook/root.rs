@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use gpu_inject::Error;
+use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::Rootfs;
 
 use crate::bundle::State;
@@ -20,7 +21,11 @@ use mount_table::Root;
 const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// `told` is what the hook's arguments say, relative to the bundle.
-pub(super) fn open(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
+pub(super) fn open(state: &State, told: Option<&Path>, mounts: OwnMounts) -> Result<Rootfs, Error> {
+    Ok(named_or_found(state, told)?.in_namespace(mounts))
+}
+
+fn named_or_found(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
     let by_config = || state.bundle.rootfs();
     let named = match told {
         Some(path) => Ok(state.bundle.path(path)),

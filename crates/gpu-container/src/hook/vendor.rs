@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::{Linked, Rootfs};
 use gpu_inject::{CudaCompat, Error, live, prepare, spec};
 
@@ -13,7 +14,7 @@ use crate::bundle::State;
 use crate::log;
 
 /// Runs the hook of that name; `None` where there is none.
-pub(super) fn run(name: &str, args: &[String]) -> Option<Result<(), Error>> {
+pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Result<(), Error>> {
     let known: &[&str] = match name {
         "create-symlinks" => &["link"],
         // ldconfig-path: none is run, the cache is written.
@@ -27,15 +28,15 @@ pub(super) fn run(name: &str, args: &[String]) -> Option<Result<(), Error>> {
         "disable-device-node-modification" | "update-application-profile" | "noop" => &[],
         _ => return None,
     };
-    Some(Flags::read(name, args, known).and_then(|flags| carry_out(name, &flags)))
+    Some(Flags::read(name, args, known).and_then(|flags| carry_out(name, &flags, mounts)))
 }
 
-fn carry_out(name: &str, flags: &Flags) -> Result<(), Error> {
+fn carry_out(name: &str, flags: &Flags, mounts: OwnMounts) -> Result<(), Error> {
     if name == "noop" {
         State::pass_over();
         return Ok(());
     }
-    let rootfs = root::open(&flags.state()?, None)?;
+    let rootfs = root::open(&flags.state()?, None, mounts)?;
     let done = match name {
         "create-symlinks" => flags
             .all("link")

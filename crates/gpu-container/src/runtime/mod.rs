@@ -202,6 +202,14 @@ fn edit(
         return Ok(());
     }
     journal.note(Level::Debug, format_args!("asked for: {request:?}"));
+    // Mounts of config.json and of our hook would be the host's, and stay.
+    if !container.has_mount_namespace() {
+        return Err(Error::State(
+            "the container has no mount namespace of its own, so what it is given would be mounted on the \
+             host; config.json needs one (linux.namespaces, type mount)"
+                .into(),
+        ));
+    }
     // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = by_cdi::names(&request.visible, mode)?;

@@ -4,7 +4,7 @@
 
 pub(crate) mod canary;
 #[path = "../parts/mod.rs"]
-mod parts;
+pub(crate) mod parts;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -198,6 +198,22 @@ impl Place {
         self.start(below, &[])
     }
 
+    /// The same below these words of a command, which stand for the host.
+    pub(crate) fn start_on(&self, host: &[&str], way: Way, below: Below) -> Output {
+        let before: &[&str] = match way {
+            Way::Shim => &[PROGRAM, "runtime"],
+            Way::Cdi => {
+                self.apply_cdi();
+                &[]
+            }
+            Way::Prestart => {
+                self.add_prestart_hook(below);
+                &[]
+            }
+        };
+        self.command(host, below, before).output().unwrap()
+    }
+
     /// Starts it by the low-level runtime alone.
     pub(crate) fn start_plain(&self, below: Below) -> Output {
         self.start(below, &[])
@@ -328,7 +344,11 @@ impl Place {
 
     /// Through `before`, or by the low-level runtime itself.
     fn start(&self, below: Below, before: &[&str]) -> Output {
-        let mut words: Vec<&str> = Vec::new();
+        self.command(&[], below, before).output().unwrap()
+    }
+
+    fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
+        let mut words: Vec<&str> = host.to_vec();
         if below != Below::Runc {
             words.extend([
                 "unshare",
@@ -348,16 +368,16 @@ impl Place {
         if below == Below::Crun {
             words.push("--cgroup-manager=disabled");
         }
-        Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .arg("--root")
             .arg(self.path("state"))
             .args(["run", "--bundle"])
             .arg(self.path("bundle"))
             .arg(&self.id)
-            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below))
-            .output()
-            .unwrap()
+            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below));
+        command
     }
 }
 

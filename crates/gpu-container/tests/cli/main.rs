@@ -3,6 +3,8 @@
 //! static busybox; says so and passes where one is missing.
 #![allow(clippy::unwrap_used)]
 
+mod lxc;
+mod namespaces;
 #[path = "../parts/mod.rs"]
 mod parts;
 mod place;
@@ -235,7 +237,7 @@ fn each_refusal_says_its_phase_and_exits_with_1() {
         ),
         (
             "configure --pid=2147483647 ROOTFS",
-            "container error: /proc/2147483647",
+            "container error: process 2147483647: no process of that number",
         ),
         (
             "--debug=/no/such/log info",

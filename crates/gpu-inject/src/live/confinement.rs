@@ -109,13 +109,13 @@ const DENIED: &[libc::c_long] = &[
 /// At the start of a program of one thread that starts nothing.
 ///
 /// `prepare` runs when inherited descriptors are closed and nothing else is given up: what it
-/// opens stays open.
+/// opens stays open, and what it saw is returned.
 ///
 /// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
 /// held by.
-pub fn confine(keep: &[Capability], prepare: impl FnOnce()) {
+pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     sys::close_inherited();
-    prepare();
+    let prepared = prepare();
     sys::clear_environment();
     umask(Mode::from_bits_truncate(0o022));
     for (resource, to) in LIMITS {
@@ -128,4 +128,5 @@ pub fn confine(keep: &[Capability], prepare: impl FnOnce()) {
     let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);
     let _ = sys::keep_capabilities(mask);
     let _ = sys::deny(DENIED);
+    prepared
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
-use super::{mounts, sys};
+use super::{Apart, mounts, sys};
 use crate::error::Error;
 use crate::rootfs::{Content, Rootfs, is_unwritable};
 
@@ -44,6 +44,7 @@ fn is(error: &io::Error) -> bool {
 }
 
 fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
+    let apart = rootfs.ensure_apart().map_err(io::Error::other)?;
     let (target, dir) = rootfs.find(path)?;
     let mut size = Size(0);
     content(&mut size)?;
@@ -57,11 +58,11 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     drop(pieces);
     file.set_permissions(Permissions::from_mode(0o644))?;
     drop(file);
-    let cover = alone(rootfs, &tmpfs, &dir)?;
+    let cover = alone(apart, rootfs, &tmpfs, &dir)?;
     // Before Linux 5.12 it stays writable: for the container's root, and it alone has it.
     match sys::set_attributes(cover.as_fd(), sys::RDONLY) {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
-        _ => sys::attach(cover.as_fd(), target.as_fd()),
+        _ => sys::attach(apart, cover.as_fd(), target.as_fd()),
     }
 }
 
@@ -81,11 +82,11 @@ impl Write for Size {
 
 /// A mount of the one file. Before Linux 6.15 there is none of what is not attached, so the
 /// tmpfs is attached for a moment, in a directory of a container that runs nothing yet.
-fn alone(rootfs: &Rootfs, tmpfs: &OwnedFd, dir: &OwnedFd) -> io::Result<OwnedFd> {
+fn alone(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd, dir: &OwnedFd) -> io::Result<OwnedFd> {
     if let Ok(cover) = sys::open_tree_at(tmpfs.as_fd(), NAME) {
         return Ok(cover);
     }
-    sys::attach(tmpfs.as_fd(), dir.as_fd())?;
+    sys::attach(apart, tmpfs.as_fd(), dir.as_fd())?;
     let cover = sys::open_tree_at(tmpfs.as_fd(), NAME);
     mounts::detach(rootfs, tmpfs.as_fd())?;
     cover

@@ -6,15 +6,15 @@ mod cgroup_v2;
 mod confinement;
 pub(crate) mod cover;
 mod mounts;
+mod namespace;
 mod process;
 mod start;
 mod sys;
 mod systemd;
+mod target;
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use gpu_host::Need;
 
@@ -26,51 +26,28 @@ use crate::rootfs::{Rootfs, own_descriptors};
 pub use confinement::{Capability, confine};
 use mounts::Taken;
 pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
+pub(crate) use namespace::Apart;
+pub use namespace::OwnMounts;
 use process::Process;
 pub use start::start;
-
-/// The container.
-#[derive(Clone, Debug, Default)]
-pub struct Target {
-    /// A process in its namespaces, as seen from ours.
-    pub pid: i32,
-    /// The same process by a descriptor of `pidfd_open(2)`; then `pid` is not looked at, and no
-    /// other process that gets its number is taken for it.
-    pub pidfd: Option<Arc<OwnedFd>>,
-    /// Its root file system, as its mount namespace names it before `pivot_root`.
-    pub rootfs: PathBuf,
-    /// Leave the device cgroup alone (`no-cgroups`).
-    pub no_cgroups: bool,
-    /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
-    pub no_devbind: bool,
-}
-
-/// A pidfd that this program was started with, by its number, for [`Target::pidfd`].
-pub fn inherited_pidfd(fd: i32) -> Result<Arc<OwnedFd>, Error> {
-    let own = sys::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
-    Ok(Arc::new(own))
-}
+pub use target::{Pidfd, Target};
 
 /// Gives the container its devices and files. Enters the container's mount and user
 /// namespaces and stays there: for a process of one thread that has nothing else to do.
 /// After an error no mount and no mount point of ours is left; a device that the cgroup was
 /// told to allow stays allowed.
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
-    let process = match &target.pidfd {
-        Some(pidfd) => Process::of_pidfd(pidfd.as_fd())?,
-        None => Process::open(target.pid)?,
-    };
     let own = own_descriptors();
     if !target.no_cgroups {
-        allow_devices(&process, edits)?;
+        allow_devices(target.process(), edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
-    process.enter_mount_namespace()?;
-    let rootfs = Rootfs::open_with(&target.rootfs, own)?;
+    let apart = target.enter_mount_namespace()?;
+    let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
-    process.enter_user_namespace()?;
+    target.enter_user_namespace()?;
     place(&rootfs, taken, edits)?;
     Ok(Notes {
         warnings: rootfs.notes(),
@@ -185,13 +162,11 @@ fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &st
 
 /// Where below a cgroup mount the cgroup of that path is. None for the mount's own root
 /// and for what lies above it: those rules are not the container's alone.
+///
+/// Both paths are relative to our own cgroup namespace, whichever one the container has, and begin
+/// with `..` where they lie outside of it (cgroup_namespaces(7)).
 fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
-    let inner = if root == "/" {
-        cgroup
-    } else {
-        cgroup.strip_prefix(root)?
-    };
-    let inner = Path::new(inner.trim_start_matches('/'));
+    let inner = Path::new(cgroup).strip_prefix(root).ok()?;
     let is_plain = inner
         .components()
         .all(|c| matches!(c, Component::Normal(_)));
@@ -206,7 +181,13 @@ mod tests {
     fn only_a_cgroup_of_the_containers_own() {
         assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
         assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
+        // Mounted from outside of our cgroup namespace, and the container is beside us.
+        assert_eq!(below("/..", "/c", "/../x/y"), Some("/c/x/y".into()));
         for (root, cgroup) in [
+            ("/..", "/"),
+            ("/..", "/../../x"),
+            ("/", "/../x"),
+            ("/docker/1", "/docker/12/x"),
             ("/", "/"),
             ("/a", "/a"),
             ("/", "/../x"),

@@ -194,6 +194,7 @@ pub(super) fn place(
         if one.path == Path::new(PARAMS) && !rootfs.exists(&one.path) {
             continue;
         }
+        let apart = rootfs.ensure_apart()?;
         let target = match rootfs.mount_point(&one.path, kind) {
             // crun has made a read-only root so before it runs hooks.
             Err(Error::Rootfs { source, .. }) if one.is_optional && cannot_be_written(&source) => {
@@ -202,7 +203,7 @@ pub(super) fn place(
             }
             other => other?,
         };
-        sys::attach(one.mount.as_fd(), target.as_fd())
+        sys::attach(apart, one.mount.as_fd(), target.as_fd())
             .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
         if one.is_dir {
             rootfs.forget();

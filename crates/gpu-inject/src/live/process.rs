@@ -1,22 +1,20 @@
-//! The container's first process, and the namespaces it is in.
+//! The container's process: its cgroup, and the namespaces it is in.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
+use super::namespace::Namespace;
 use crate::error::Error;
 
 /// A process by its directory in /proc, which stays its own: once it is gone, reading
 /// there fails, whoever gets its number.
+#[derive(Debug)]
 pub(super) struct Process {
     dir: OwnedFd,
     path: PathBuf,
@@ -29,20 +27,24 @@ impl Display for Process {
 }
 
 impl Process {
-    pub(super) fn open(pid: i32) -> Result<Self, Error> {
-        let path = PathBuf::from(format!("/proc/{pid}"));
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir =
-            fcntl::open(&path, flags, Mode::empty()).map_err(|e| Error::host(&path)(e.into()))?;
-        Ok(Self { dir, path })
+    /// This one.
+    pub(super) fn own() -> Result<Self, Error> {
+        Self::at("/proc/self".into())
     }
 
     /// The process of a descriptor that `pidfd_open(2)` made.
     pub(super) fn of_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, Error> {
-        let process = Self::open(pid_of(pidfd)?)?;
+        let process = Self::at(format!("/proc/{}", number(pidfd)?).into())?;
         // Not collected by its parent until now, so the number was its own all the while.
-        pid_of(pidfd)?;
+        number(pidfd)?;
         Ok(process)
+    }
+
+    fn at(path: PathBuf) -> Result<Self, Error> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir =
+            fcntl::open(&path, flags, Mode::empty()).map_err(|e| Error::host(&path)(e.into()))?;
+        Ok(Self { dir, path })
     }
 
     fn file(&self, name: &str) -> io::Result<File> {
@@ -58,47 +60,46 @@ impl Process {
         Ok(text)
     }
 
-    pub(super) fn enter_mount_namespace(&self) -> Result<(), Error> {
-        let path = self.path.join("ns/mnt");
-        let namespace = self.file("ns/mnt").map_err(Error::host(&path))?;
-        setns(namespace, CloneFlags::CLONE_NEWNS).map_err(entering(&path))
+    /// Its namespace of that kind, by the name in `/proc/PID/ns`.
+    pub(super) fn namespace(&self, kind: &str) -> Result<Namespace, Error> {
+        self.open_namespace(kind)
+            .map_err(Error::host(&self.path_of(kind)))
     }
 
-    /// Enters the user namespace, as its root. Nothing to do where the container has the
-    /// host's, or the kernel has none.
-    pub(super) fn enter_user_namespace(&self) -> Result<(), Error> {
-        let path = self.path.join("ns/user");
-        let (Ok(theirs), Ok(ours)) = (self.file("ns/user"), fs::metadata("/proc/self/ns/user"))
-        else {
-            return Ok(());
-        };
-        let found = theirs.metadata().map_err(Error::host(&path))?;
-        if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) {
-            return Ok(());
+    /// Its user namespace; `None` where the kernel has none.
+    pub(super) fn user_namespace(&self) -> Result<Option<Namespace>, Error> {
+        match self.open_namespace("user") {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::host(&self.path_of("user"))(e)),
         }
-        setns(theirs, CloneFlags::CLONE_NEWUSER)
-            .and_then(|()| {
-                let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-                setresgid(gid, gid, gid)?;
-                setresuid(uid, uid, uid)
-            })
-            .map_err(entering(&path))
+    }
+
+    fn open_namespace(&self, kind: &str) -> io::Result<Namespace> {
+        self.file(&format!("ns/{kind}")).and_then(Namespace::of)
+    }
+
+    pub(super) fn path_of(&self, kind: &str) -> PathBuf {
+        self.path.join("ns").join(kind)
     }
 }
 
-/// The `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`); -1 once the process is gone.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32, Error> {
+/// The `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`): the number that the process has in the
+/// procfs that is mounted at `/proc`, which need not be of our pid namespace. 0 where that one does
+/// not know it, -1 once it is gone.
+fn number(pidfd: BorrowedFd<'_>) -> Result<i32, Error> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
-    text.lines()
-        .find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok())
-        .filter(|pid| *pid > 0)
-        .ok_or_else(|| Error::State("the container's process is gone, or this is no pidfd".into()))
-}
-
-fn entering(path: &Path) -> impl FnOnce(Errno) -> Error {
-    let what = format!("enter {}", path.display());
-    move |errno| Error::system(what)(errno.into())
+    let number = text
+        .lines()
+        .find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
+    let why = match number {
+        Some(number) if number > 0 => return Ok(number),
+        Some(0) => "the container's process is not in the pid namespace that /proc is of",
+        Some(_) => "the container's process is gone",
+        None => "the descriptor of the container's process is no pidfd",
+    };
+    Err(Error::State(why.into()))
 }
 
 #[cfg(test)]

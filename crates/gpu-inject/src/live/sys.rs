@@ -13,6 +13,8 @@ use std::path::Path;
 use nix::NixPath;
 use nix::errno::Errno;
 
+use super::namespace::Apart;
+
 pub(super) use bpf::{Insn, device_programs, instructions, load, program, replace};
 pub(super) use start::{fill_closed_descriptors, survive_signal};
 
@@ -160,8 +162,9 @@ pub(super) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
     .map(drop)
 }
 
-/// Attaches a detached mount at the place `target` is a descriptor of.
-pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+/// Attaches a detached mount at the place `target` is a descriptor of, in a mount namespace that is
+/// not the host's.
+pub(super) fn attach(_: Apart, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: move_mount(2) with two descriptors that live and two empty paths.
     done(unsafe {
@@ -177,8 +180,7 @@ pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Resul
     .map(drop)
 }
 
-/// A descriptor of a process.
-#[cfg(test)]
+/// A descriptor of the process of that number in our pid namespace.
 pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes two numbers.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })

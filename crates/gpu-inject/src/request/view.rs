@@ -217,6 +217,15 @@ impl<'a> ContainerView<'a> {
 
     /// Whether it has a user namespace that is not the engine's own.
     pub fn has_user_namespace(&self) -> bool {
+        self.namespaces().any(|kind| kind == "user")
+    }
+
+    /// Whether it has a mount namespace that is not the engine's own.
+    pub fn has_mount_namespace(&self) -> bool {
+        self.namespaces().any(|kind| kind == "mount")
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = &'a str> {
         let (value, scan) = self.either();
         let values = value
             .and_then(|v| v.pointer("/linux/namespaces")?.as_array())
@@ -228,7 +237,7 @@ impl<'a> ContainerView<'a> {
             .into_iter()
             .flatten()
             .filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()));
-        values.chain(scanned).any(|kind| kind == "user")
+        values.chain(scanned)
     }
 
     /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
@@ -322,9 +331,9 @@ mod tests {
         let (root, privileged) = (view.root_path(), view.is_privileged());
         let destinations: Vec<_> = view.destinations().collect();
         let read_only: Vec<_> = view.read_only().collect();
-        let apart = view.has_user_namespace();
+        let apart = (view.has_user_namespace(), view.has_mount_namespace());
         format!(
-            "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart} {read_only:?}"
+            "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart:?} {read_only:?}"
         )
     }
 
@@ -351,7 +360,7 @@ mod tests {
             "mounts": [{"destination": "/d"}, {"source": "/s", "destination": "/d", "options": []},
             {"destination": "/e", "options": ["rbind", "r\u006f"]}],
             "annotations": {"b": "1", "a": "2", "b": "3"}, "root": {"path": "r", "readonly": true},
-            "linux": {"namespaces": [{"type": "pid", "path": "/p"}, {}, {"type": "\u0075ser"}], "seccomp": {}},
+            "linux": {"namespaces": [{"type": "pid", "path": "/p"}, {}, {"type": "\u0075ser"}, {"type": "mount"}], "seccomp": {}},
             "hooks": {"process": {"env": ["NO=1"]}}, "unknown": "\ud800"} "#;
         assert!(same(full).unwrap());
         for odd in [

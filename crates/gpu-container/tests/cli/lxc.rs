@@ -1,0 +1,119 @@
+//! LXC itself, with the hook that its package brings: a program of the image's namespaces that asks for
+//! GPUs without a number, where /proc is the host's. Needs LXC besides; says so and passes without.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::process::Command;
+
+use crate::parts::text;
+use crate::place::Place;
+use crate::{LOOK, SEEN, can_run, contains_all};
+
+const HOOK: &str = "/usr/share/lxc/hooks/nvidia";
+const FIRST_ID: u32 = 100_000;
+
+/// Starts the container of `$1`. In a mount namespace of its own, where /etc is a throw-away layer.
+const INSIDE: &str = "\
+    set -eu
+    cd \"$1\"
+    mount -t tmpfs tmpfs layer
+    mkdir layer/upper layer/work
+    mount -t overlay overlay -o lowerdir=/etc,upperdir=layer/upper,workdir=layer/work /etc
+    mkdir -p /etc/nvidia-container-runtime
+    cp config.toml /etc/nvidia-container-runtime/
+    printf 'root:100000:65536\\n' >/etc/subuid
+    cp /etc/subuid /etc/subgid
+    cat /proc/self/mountinfo >before
+    PATH=$1:$PATH lxc-start --lxcpath=\"$1\" -n \"$2\" --foreground --logfile=log --logpriority=INFO || code=$?
+    cat /proc/self/mountinfo >after
+    exit ${code-0}";
+
+/// What the container said; the host's mounts are as they were.
+fn started(place: &Place, more: &str) -> String {
+    let name = format!("gpu-container-{}", std::process::id());
+    for dir in ["layer", "rootfs/proc", "rootfs/sys", &name] {
+        fs::create_dir_all(place.path(dir)).unwrap();
+    }
+    let rootfs = place.path("rootfs");
+    fs::write(rootfs.join("look"), format!("exec >/tmp/out 2>&1; {LOOK}")).unwrap();
+    let config = format!(
+        "lxc.rootfs.path = dir:{}\nlxc.net.0.type = empty\nlxc.mount.auto = proc:mixed\n\
+         lxc.autodev = 1\nlxc.apparmor.profile = unconfined\nlxc.init.cmd = /bin/busybox sh /look\n\
+         lxc.environment = NVIDIA_VISIBLE_DEVICES=1\n\
+         lxc.environment = NVIDIA_DRIVER_CAPABILITIES=compute,utility\n{more}",
+        rootfs.display()
+    );
+    fs::write(place.path(&name).join("config"), config).unwrap();
+    let out = Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            INSIDE,
+            "sh",
+        ])
+        .arg(place.dir.path())
+        .arg(&name)
+        .output()
+        .unwrap();
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap_or_default();
+    let said = format!("{}\n{}", text(&out), read("log"));
+    assert_eq!(read("before"), read("after"), "{said}");
+    assert!(out.status.success(), "{said}");
+    read("rootfs/tmp/out")
+}
+
+fn has_lxc() -> bool {
+    can_run() && crate::parts::can_run(&["lxc-start"])
+}
+
+/// A container of root's with mapped ids, as LXC calls unprivileged: the hook of LXC's own runs.
+#[test]
+fn an_unprivileged_container_by_the_hook_of_lxc() {
+    if !has_lxc() {
+        return;
+    }
+    if !std::path::Path::new(HOOK).exists() {
+        println!("skip: this LXC has no {HOOK}");
+        return;
+    }
+    let place = Place::new();
+    for path in ["", "bin", "bin/busybox", "etc", "dev", "tmp", "proc", "sys"] {
+        let path = place.path("rootfs").join(path);
+        if path.exists() || fs::create_dir(&path).is_ok() {
+            lchown(path, Some(FIRST_ID), Some(FIRST_ID)).unwrap();
+        }
+    }
+    let seen = started(
+        &place,
+        &format!(
+            "lxc.hook.mount = {HOOK}\nlxc.idmap = u 0 {FIRST_ID} 65536\n\
+             lxc.idmap = g 0 {FIRST_ID} 65536\n"
+        ),
+    );
+    contains_all(&seen, &SEEN);
+    assert!(!seen.contains("nvidia0"), "{seen}");
+    place.host_is_untouched();
+}
+
+/// LXC's own hook refuses a privileged one; the program does not.
+#[test]
+fn a_privileged_container_by_a_hook_of_the_users_own() {
+    if !has_lxc() {
+        return;
+    }
+    let place = Place::new();
+    let hook = place.path("hook");
+    crate::parts::program(
+        &hook,
+        "#!/bin/sh\nexec nvidia-container-cli configure --no-cgroups --device=$NVIDIA_VISIBLE_DEVICES \
+         --compute --utility \"$LXC_ROOTFS_MOUNT\"\n",
+    );
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let seen = started(&place, &format!("lxc.hook.mount = {}\n", hook.display()));
+    contains_all(&seen, &SEEN);
+    assert!(!seen.contains("nvidia0"), "{seen}");
+    place.host_is_untouched();
+}

@@ -1,0 +1,263 @@
+//! Numbers of one namespace in another: the container is the right one or none, and the host's mounts
+//! stay as they were. Each case runs below a mount namespace that stands for the host, once in the
+//! machine's pid namespace and once in its own.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::Command;
+
+use crate::parts::text;
+use crate::place::{NOBODY, Place};
+use crate::{LOOK, SEEN, can_run, contains_all};
+
+const HOSTS: [&[&str]; 2] = [&[], &["--pid", "--fork", "--kill-child", "--mount-proc"]];
+/// What a line gives: GPU 1.
+const WHAT: &str = "--no-cgroups --device=1 --compute --utility ROOTFS";
+
+/// What a script said that ran on the host.
+struct Ran {
+    said: String,
+    /// Mounts that the host has after it and did not have before.
+    left: String,
+}
+
+/// Runs a script on the host. `$F` has functions for all shells of the script: `configure [OPTION…]`
+/// configures the image `$R`, `look` looks into it; `$CLI` is what `configure` runs.
+fn on_host(place: &Place, host: &[&str], script: &str) -> Ran {
+    let config = place.args("configure", 0);
+    let what = place.args(WHAT, 0)[1..].join(" ");
+    let functions = format!(
+        "R={rootfs}\nCLI='{cli} {config}'\nWHAT='{what}'\nconfigure() {{ $CLI \"$@\" $WHAT; }}\n\
+         look() {{ chroot $R /bin/busybox sh -c '{LOOK}'; }}\n",
+        rootfs = place.path("rootfs").display(),
+        cli = place.cli().display(),
+        config = config.join(" "),
+    );
+    fs::write(place.path("functions"), functions).unwrap();
+    let around = format!(
+        "export D={dir} F={dir}/functions\ncat /proc/self/mountinfo >$D/before\n. $F\n\
+         ( {script}\n)\ncat /proc/self/mountinfo >$D/after\n",
+        dir = place.dir.path().display(),
+    );
+    let out = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .args(host)
+        .args(["sh", "-c", &around])
+        .output()
+        .unwrap();
+    let table = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    let (before, after) = (table("before"), table("after"));
+    let is_new = |line: &&str| !before.lines().any(|b| b == *line);
+    Ran {
+        said: text(&out),
+        left: after.lines().filter(is_new).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// The container got what was asked for, and it alone.
+fn ensure_given(host: &[&str], script: &str) {
+    let place = Place::new();
+    let ran = on_host(&place, host, script);
+    assert_eq!(ran.left, "", "{script}\n{}", ran.said);
+    contains_all(&format!("{script}\n{}", ran.said), &SEEN);
+    assert!(!ran.said.contains("nvidia0"), "{}", ran.said);
+    place.host_is_untouched();
+}
+
+/// Nothing was done, for this reason.
+fn ensure_refused(host: &[&str], script: &str, why: &str) {
+    let place = Place::new();
+    fs::write(place.path("config.json"), r#"{"root": {"path": "rootfs"}}"#).unwrap();
+    let ran = on_host(&place, host, script);
+    assert_eq!(ran.left, "", "{script}\n{}", ran.said);
+    let said = &ran.said;
+    assert!(
+        said.starts_with("nvidia-container-cli: container error: "),
+        "{script}: {said}"
+    );
+    assert!(said.contains(why), "{script}: {why:?} in {said}");
+    assert!(!place.path("rootfs/usr").exists(), "{script}: {said}");
+    assert!(
+        !place.path("rootfs/etc/ld.so.cache").exists(),
+        "{script}: {said}"
+    );
+    place.host_is_untouched();
+}
+
+/// LXC, Incus, Enroot, Apptainer, and the peer's own end-to-end test.
+#[test]
+fn without_a_number_it_is_the_namespaces_we_were_started_in() {
+    if !can_run() {
+        return;
+    }
+    for host in HOSTS {
+        for flags in [
+            "",
+            // /proc stays the host's, in which the container's numbers are other processes.
+            "--pid --fork",
+            "--pid --fork --mount-proc",
+            "--pid --fork --cgroup --ipc --uts",
+            "--user --map-root-user",
+            "--user --map-root-user --pid --fork",
+        ] {
+            let unshare = format!("unshare --mount --propagation private {flags} sh -c");
+            ensure_given(host, &format!("{unshare} '. $F; configure && look'"));
+            // The program is the first process of the pid namespace: its parent is not in there.
+            ensure_given(
+                host,
+                &format!("{unshare} '. $F; (exec $CLI $WHAT) && look'"),
+            );
+            if flags.contains("--pid") {
+                let own_proc = "mount --bind $R $R; mkdir $R/proc; mount -t proc proc $R/proc";
+                ensure_given(
+                    host,
+                    &format!("{unshare} '. $F; {own_proc}; configure && look'"),
+                );
+            }
+        }
+        let orphan = "unshare --mount sh -c '. $F; unshare --pid --fork $CLI $WHAT && look'";
+        ensure_given(host, orphan);
+    }
+}
+
+/// A container in a pid namespace of its own; `$P` is the host's number of its first process.
+const CONTAINER: &str = "\
+    unshare --mount --propagation private --pid --fork sleep 60 >&- 2>&- & U=$!\n\
+    until P=$(pgrep -P $U sleep); do sleep 0.01; done\n\
+    end() { kill -KILL $P; }\n";
+
+/// Said in the container's pid namespace, where /proc is still the host's and has another process of
+/// that number.
+#[test]
+fn a_number_is_of_our_own_pid_namespace() {
+    if !can_run() {
+        return;
+    }
+    for host in HOSTS {
+        let script = format!(
+            "{CONTAINER} nsenter --pid=/proc/$P/ns/pid sh -c '. $F; configure --pid=1' &&\
+             nsenter --mount=/proc/$P/ns/mnt sh -c '. $F; look'; end"
+        );
+        ensure_given(host, &script);
+    }
+}
+
+#[test]
+fn a_number_of_another_pid_namespace_is_refused() {
+    if !can_run() {
+        return;
+    }
+    for host in HOSTS {
+        let script = format!(
+            "{CONTAINER} export P; unshare --pid --fork sh -c '. $F; configure --pid=$P'; end"
+        );
+        let why = ": no process of that number in the pid namespace of this one";
+        ensure_refused(host, &script, why);
+    }
+}
+
+#[test]
+fn a_process_in_our_own_mount_namespace_is_no_container() {
+    if !can_run() {
+        return;
+    }
+    let (pidfd, state) = (
+        "exec python3 -c 'import os, sys; os.dup2(os.pidfd_open(os.getpid()), 9); \
+         os.execv(sys.argv[1], sys.argv[1:])' $CLI --pidfd=9 $WHAT",
+        "exec python3 -c 'import os, sys; print(f\"{{\\\"pid\\\": {os.getppid()}, \\\"bundle\\\": \\\"{sys.argv[1]}\\\"}}\")' $D | \
+         $CLI --oci-state $WHAT",
+    );
+    let behind = |flags: &str| {
+        format!("{flags} sleep 60 >&- 2>&- & sleep 0.2; configure --pid=$!; kill -KILL $!")
+    };
+    for host in HOSTS {
+        for script in [
+            "configure --pid=$$".to_owned(),
+            behind(""),
+            behind("unshare --pid --fork --kill-child"),
+            behind("unshare --user --map-root-user --net"),
+            "unshare --mount sh -c '. $F; configure --pid=$$'".to_owned(),
+            "unshare --mount --pid --fork sh -c '. $F; configure --pid=$$'".to_owned(),
+            pidfd.to_owned(),
+            state.replace("exec ", ""),
+        ] {
+            ensure_refused(host, &script, " is in our own mount namespace");
+        }
+    }
+}
+
+/// Said from a mount namespace that is not the host's, so that the host's is not ours.
+#[test]
+fn the_machines_first_process_is_no_container() {
+    if !can_run() {
+        return;
+    }
+    if fs::metadata("/proc/1/ns/mnt").is_err() {
+        println!("skip: the first process's namespaces may not be seen here");
+        return;
+    }
+    ensure_refused(
+        &[],
+        "configure --pid=1",
+        " is in the host's mount namespace",
+    );
+}
+
+/// The machine's own mount namespace, where the kernel says which one that is.
+#[test]
+fn without_a_number_the_hosts_own_namespace_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let id = |path: &str| fs::metadata(path).map(|m| m.ino()).ok();
+    let own = id("/proc/self/ns/mnt");
+    let is_first = own == Some(0xEFFF_FFF8);
+    let is_inits = own == id("/proc/1/ns/mnt") && id("/proc/1/ns/pid") == Some(0xEFFF_FFFC);
+    if !is_first && !is_inits {
+        println!("skip: this is not the host's mount namespace");
+        return;
+    }
+    let place = Place::new();
+    let out = place.run(&format!("configure {WHAT}"), 0);
+    let rootfs = place.path("rootfs");
+    for path in [
+        "dev/nvidia1",
+        "dev/nvidiactl",
+        "usr/bin/nvidia-smi",
+        "usr/lib/libcuda.so.1.2.3",
+    ] {
+        let _ = nix::mount::umount(&rootfs.join(path));
+    }
+    let said = text(&out);
+    let wanted = "nvidia-container-cli: container error: this is the host's mount namespace";
+    assert!(!out.status.success() && said.starts_with(wanted), "{said}");
+    assert!(!rootfs.join("usr").exists(), "{said}");
+    place.host_is_untouched();
+}
+
+/// A container with a /proc of its own at its root, in which we are not: its user namespace is entered
+/// all the same, and what is made there belongs to its root.
+#[test]
+fn the_user_namespace_is_entered_whatever_proc_the_container_has() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new();
+    for owned in [
+        "rootfs",
+        "rootfs/etc",
+        "rootfs/dev",
+        "rootfs/bin",
+        "rootfs/tmp",
+    ] {
+        chown(place.path(owned), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let script = "\
+        setpriv --reuid 65534 --regid 65534 --clear-groups unshare --user --map-root-user --mount \
+            --pid --fork --mount-proc sleep 60 >&- 2>&- & U=$!\n\
+        until P=$(pgrep -P $U sleep); do sleep 0.01; done\n\
+        configure --pid=$P; stat -c %u $R/etc/ld.so.cache; kill -KILL $P";
+    let ran = on_host(&place, &[], script);
+    assert_eq!((ran.said.as_str(), ran.left.as_str()), ("65534\n", ""));
+    place.host_is_untouched();
+}

@@ -1,0 +1,263 @@
+//! Whose a mount namespace is. What is attached in the host's stays there when the container is
+//! gone, so nothing is attached before it is known that a namespace is not the host's.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::error::Error;
+
+/// Inode numbers of the namespaces that the kernel itself begins with (include/uapi/linux/nsfs.h);
+/// that of the mount namespace is fixed since Linux 6.18, and nobody else's before.
+const FIRST_MOUNT: u64 = 0xEFFF_FFF8;
+const FIRST_USER: u64 = 0xEFFF_FFFD;
+const FIRST_PID: u64 = 0xEFFF_FFFC;
+
+/// Of this thread: another one of the process may have other namespaces.
+const OWN_MOUNT: &str = "/proc/thread-self/ns/mnt";
+const OWN_USER: &str = "/proc/thread-self/ns/user";
+/// Of the first process that our procfs knows. It has no other meaning: in a container's procfs it is
+/// the container's.
+const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
+/// As many processes one above the other as are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// Which namespace a descriptor or a path is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id {
+    device: u64,
+    inode: u64,
+}
+
+impl Id {
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+        }
+    }
+
+    fn at(path: &str) -> io::Result<Self> {
+        fs::metadata(path).map(|found| Self::of(&found))
+    }
+}
+
+/// A namespace that stays the same, whatever becomes of its processes.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    file: File,
+    id: Id,
+}
+
+impl Namespace {
+    pub(super) fn of(file: File) -> io::Result<Self> {
+        let id = Id::of(&file.metadata()?);
+        Ok(Self { file, id })
+    }
+
+    pub(super) fn enter(&self, kind: CloneFlags) -> nix::Result<()> {
+        setns(&self.file, kind)
+    }
+
+    /// Whether it is this thread's own user namespace.
+    pub(super) fn is_own_user_namespace(&self) -> Result<bool, Error> {
+        let own = Id::at(OWN_USER).map_err(Error::host(Path::new(OWN_USER)))?;
+        Ok(self.id == own)
+    }
+
+    /// For the mount namespace of a process that is not of ours: nothing may be attached in what the
+    /// host, or whoever started us, has too.
+    pub(super) fn ensure_apart(&self, whose: &str) -> Result<Apart, Error> {
+        let own = Id::at(OWN_MOUNT).map_err(Error::host(Path::new(OWN_MOUNT)))?;
+        if self.id == own {
+            return Err(Error::State(
+                format!(
+                    "{whose} is in our own mount namespace, so its mounts would be the host's; \
+                 it needs one of its own (unshare --mount, or a mount namespace in config.json)"
+                )
+                .into(),
+            ));
+        }
+        if self.id.inode == FIRST_MOUNT || self.is_first_process_of_the_host() {
+            return Err(Error::State(
+                format!(
+                    "{whose} is in the host's mount namespace; a container has one of its own. \
+                 Was its number taken from another pid namespace?"
+                )
+                .into(),
+            ));
+        }
+        Ok(Apart(()))
+    }
+
+    /// Where it cannot be seen, the other checks decide.
+    fn is_first_process_of_the_host(&self) -> bool {
+        Id::at(FIRST_PROCESS).is_ok_and(|first| first == self.id) && is_procfs_of_the_host()
+    }
+}
+
+/// A mount namespace that is a container's, and the one this process is in. Made here alone, and
+/// [`super::sys::attach`] wants it: nothing is attached without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Apart(());
+
+/// What is known about the mount namespace that this process is in. Looked at before anything is
+/// given up: whose namespaces other processes are in is not told to everybody.
+#[derive(Debug)]
+pub struct OwnMounts(Verdict);
+
+#[derive(Debug)]
+enum Verdict {
+    Apart,
+    Hosts,
+    /// It could not be seen.
+    Unknown(io::Error),
+}
+
+impl OwnMounts {
+    /// For a createContainer hook. It runs in the container's mount namespace, says the OCI
+    /// specification; a container without one (config.json has no `mount` namespace) has the
+    /// runtime's.
+    ///
+    /// Our procfs is still that of the runtime, whose first process is never the container's. Where
+    /// its namespaces may not be looked at, the runtime's do: that is the parent of the process that
+    /// becomes the container and is our parent. In a user namespace neither is ours to see, and the
+    /// kernel lets us mount in no namespace but those made there.
+    #[must_use]
+    pub fn of_hook() -> Self {
+        Self(match Id::at(OWN_MOUNT) {
+            Ok(own) => of_hook(own),
+            Err(e) => Verdict::Unknown(e),
+        })
+    }
+
+    /// For a program that somebody started in a mount namespace made for a container: LXC,
+    /// Enroot, Apptainer. One of the processes that led to this one is in another, where
+    /// that is so.
+    #[must_use]
+    pub fn of_caller() -> Self {
+        Self(match Id::at(OWN_MOUNT) {
+            Ok(own) => of_caller(own),
+            Err(e) => Verdict::Unknown(e),
+        })
+    }
+
+    /// Found to be a container's already, and entered.
+    pub(super) fn entered(_: Apart) -> Self {
+        Self(Verdict::Apart)
+    }
+
+    pub(crate) fn ensure_apart(&self) -> Result<Apart, Error> {
+        match &self.0 {
+            Verdict::Apart => Ok(Apart(())),
+            Verdict::Hosts => Err(Error::State(
+                "this is the host's mount namespace: what is mounted for the container would stay on the \
+                 host; a container needs a mount namespace of its own, and nvidia-container-cli \
+                 either --pid or to be started in it"
+                    .into(),
+            )),
+            Verdict::Unknown(e) => Err(Error::State(format!(
+                "whether this is the host's mount namespace cannot be seen ({OWN_MOUNT} and those of \
+                 the processes above: {e}); say --pid, with /proc mounted"
+            ).into())),
+        }
+    }
+}
+
+fn of_hook(own: Id) -> Verdict {
+    if own.inode == FIRST_MOUNT {
+        return Verdict::Hosts;
+    }
+    match Id::at(FIRST_PROCESS) {
+        Ok(first) if first == own => Verdict::Hosts,
+        Ok(_) => Verdict::Apart,
+        Err(_) if has_own_user_namespace() => Verdict::Apart,
+        // Nothing to be seen at all: it is where the specification says.
+        Err(_) => match ancestors().nth(1).and_then(|pid| mounts_of(pid).ok()) {
+            Some(runtime) if runtime == own => Verdict::Hosts,
+            _ => Verdict::Apart,
+        },
+    }
+}
+
+fn of_caller(own: Id) -> Verdict {
+    if own.inode == FIRST_MOUNT {
+        return Verdict::Hosts;
+    }
+    let unseen = match Id::at(FIRST_PROCESS) {
+        Ok(first) if first != own => return Verdict::Apart,
+        Ok(_) if is_procfs_of_the_host() => return Verdict::Hosts,
+        // Both namespaces were made for what we are a part of, and nothing above is seen.
+        Ok(_) => return Verdict::Apart,
+        Err(e) => e,
+    };
+    let is_elsewhere = |pid| mounts_of(pid).is_ok_and(|theirs| theirs != own);
+    if has_own_user_namespace() || ancestors().any(is_elsewhere) {
+        return Verdict::Apart;
+    }
+    Verdict::Unknown(unseen)
+}
+
+fn mounts_of(pid: u32) -> io::Result<Id> {
+    Id::at(&format!("/proc/{pid}/ns/mnt"))
+}
+
+/// Whether `/proc` is of the pid namespace that the kernel began with.
+fn is_procfs_of_the_host() -> bool {
+    Id::at("/proc/1/ns/pid").is_ok_and(|first| first.inode == FIRST_PID)
+}
+
+fn has_own_user_namespace() -> bool {
+    Id::at(OWN_USER).is_ok_and(|own| own.inode != FIRST_USER)
+}
+
+/// The processes above this one by their numbers in our procfs, as far as it knows them.
+fn ancestors() -> impl Iterator<Item = u32> {
+    let mut of = "self".to_owned();
+    let above = std::iter::from_fn(move || {
+        let stat = fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+        let parent = parent(&stat)?;
+        of = parent.to_string();
+        Some(parent)
+    });
+    above.take(MOST_ANCESTORS)
+}
+
+/// `ppid` of a `/proc/PID/stat` (proc_pid_stat(5)): the name before it may have blanks and brackets.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
+    (parent > 0).then_some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_found_behind_any_name() {
+        assert_eq!(parent("7 (sh) S 5 7 7 0 -1"), Some(5));
+        assert_eq!(parent("7 (a) S 9 (b)) R 5 7"), Some(5));
+        assert_eq!(parent("1 (init) S 0 1"), None);
+        assert_eq!(parent(""), None);
+    }
+
+    #[test]
+    fn the_process_that_started_us_is_above() {
+        let first = ancestors().next().unwrap();
+        assert_eq!(first, std::os::unix::process::parent_id());
+    }
+
+    #[test]
+    fn our_own_namespace_is_no_containers() {
+        let own = Namespace::of(File::open(OWN_MOUNT).unwrap()).unwrap();
+        let said = own.ensure_apart("process 7").unwrap_err().to_string();
+        assert!(
+            said.starts_with("process 7 is in our own mount namespace"),
+            "{said}"
+        );
+    }
+}

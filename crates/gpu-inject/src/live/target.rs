@@ -1,0 +1,155 @@
+//! The container, by descriptors alone: a process, its namespaces, its cgroup. A number is of one
+//! pid namespace, and means another process in the next.
+
+use std::fmt::{self, Display, Formatter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
+
+use super::namespace::{Apart, Namespace, OwnMounts};
+use super::process::Process;
+use super::sys;
+use crate::error::Error;
+
+/// A process by a descriptor of `pidfd_open(2)`: no other process that gets its number is taken
+/// for it, nor one that has that number in another pid namespace.
+#[derive(Debug)]
+pub struct Pidfd(OwnedFd);
+
+impl Pidfd {
+    /// By its number in our own pid namespace, whatever `/proc` is of.
+    pub fn open(pid: i32) -> Result<Self, Error> {
+        if pid <= 0 {
+            return Err(Error::State(
+                format!("process {pid}: there is no such number").into(),
+            ));
+        }
+        sys::pidfd_open(pid)
+            .map(Self)
+            .map_err(|e| match e.raw_os_error() {
+                Some(libc::ESRCH) => Error::State(
+                    format!(
+                        "process {pid}: no process of that number in the pid namespace of this one"
+                    )
+                    .into(),
+                ),
+                Some(libc::ENOSYS) => {
+                    Error::system(format!("process {pid}: pidfd_open (Linux 5.3)"))(e)
+                }
+                _ => Error::system(format!("process {pid}"))(e),
+            })
+    }
+
+    /// That this program was started with, by its number.
+    pub fn inherited(fd: i32) -> Result<Self, Error> {
+        let own = sys::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
+        Ok(Self(own))
+    }
+}
+
+/// The container. Made only where its mount namespace was found to be no other's.
+#[derive(Debug)]
+pub struct Target {
+    process: Process,
+    mounts: Mounts,
+    /// Its user namespace, where that is not ours.
+    user: Option<Namespace>,
+    /// Its root file system, as its mount namespace names it before `pivot_root`.
+    pub rootfs: PathBuf,
+    /// Leave the device cgroup alone (`no-cgroups`).
+    pub no_cgroups: bool,
+    /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
+    pub no_devbind: bool,
+}
+
+#[derive(Debug)]
+enum Mounts {
+    /// We are in it.
+    Here(Apart),
+    There(Namespace, Apart),
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.mounts {
+            Mounts::Here(_) => write!(f, "our own namespaces"),
+            Mounts::There(..) => self.process.fmt(f),
+        }
+    }
+}
+
+impl Target {
+    /// Of a process in its namespaces, which is not one of ours.
+    pub fn of_process(pidfd: &Pidfd, rootfs: PathBuf) -> Result<Self, Error> {
+        let process = Process::of_pidfd(pidfd.0.as_fd())?;
+        let namespace = process.namespace("mnt")?;
+        let apart = namespace.ensure_apart(&process.to_string())?;
+        let user = match process.user_namespace()? {
+            Some(user) if !user.is_own_user_namespace()? => Some(user),
+            _ => None,
+        };
+        let mounts = Mounts::There(namespace, apart);
+        Ok(Self::with(process, mounts, user, rootfs))
+    }
+
+    /// The namespaces that we were started in, where these are a container's.
+    pub fn of_caller(rootfs: PathBuf) -> Result<Self, Error> {
+        let apart = OwnMounts::of_caller().ensure_apart()?;
+        Ok(Self::with(
+            Process::own()?,
+            Mounts::Here(apart),
+            None,
+            rootfs,
+        ))
+    }
+
+    fn with(process: Process, mounts: Mounts, user: Option<Namespace>, rootfs: PathBuf) -> Self {
+        Self {
+            process,
+            mounts,
+            user,
+            rootfs,
+            no_cgroups: false,
+            no_devbind: false,
+        }
+    }
+
+    /// A process whose cgroup is the container's.
+    pub(super) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub(super) fn enter_mount_namespace(&self) -> Result<Apart, Error> {
+        match &self.mounts {
+            Mounts::Here(apart) => Ok(*apart),
+            Mounts::There(namespace, apart) => {
+                let entered = namespace.enter(CloneFlags::CLONE_NEWNS);
+                entered.map_err(self.entering("mnt"))?;
+                Ok(*apart)
+            }
+        }
+    }
+
+    /// Enters the user namespace, as its root. Nothing to do where the container has ours, or the
+    /// kernel has none.
+    pub(super) fn enter_user_namespace(&self) -> Result<(), Error> {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        user.enter(CloneFlags::CLONE_NEWUSER)
+            .and_then(|()| {
+                let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+                setresgid(gid, gid, gid)?;
+                setresuid(uid, uid, uid)
+            })
+            .map_err(self.entering("user"))
+    }
+
+    fn entering(&self, kind: &str) -> impl FnOnce(Errno) -> Error {
+        let what = format!("enter {}", self.process.path_of(kind).display());
+        move |errno| Error::system(what)(errno.into())
+    }
+}
