@@ -7,7 +7,7 @@ mod confinement;
 pub(crate) mod cover;
 mod mounts;
 mod process;
-mod sys;
+pub(crate) mod sys;
 mod systemd;
 
 use std::fs;
@@ -58,13 +58,16 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
         None => Process::open(target.pid)?,
     };
     let own = own_descriptors();
+    let path = Path::new("/proc/self/mountinfo");
+    let mounts = fs::read_to_string(path).map_err(Error::host(path))?;
     if !target.no_cgroups {
-        allow_devices(&process, edits)?;
+        allow_devices(&process, &mounts, edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
     let taken = mounts::take(edits, !target.no_devbind)?;
     process.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?;
+    rootfs.know_outside(&mounts);
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     process.enter_user_namespace()?;
@@ -107,16 +110,14 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
     mounts::place(rootfs, vec![mask], &mut Vec::new())
 }
 
-fn allow_devices(process: &Process, edits: &Edits) -> Result<(), Error> {
+fn allow_devices(process: &Process, mounts: &str, edits: &Edits) -> Result<(), Error> {
     let text = process.read("cgroup")?;
-    let mountinfo = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read_to_string(mountinfo).map_err(Error::host(mountinfo))?;
     // The devices controller is in one hierarchy only: v1's where that one is mounted.
-    if let Some(dir) = cgroup_v1::directory(&text, &mounts) {
+    if let Some(dir) = cgroup_v1::directory(&text, mounts) {
         cgroup_v1::allow(&dir, &edits.devices)?;
         return systemd::keep_devices(&dir, &edits.devices);
     }
-    match cgroup_v2::directory(&text, &mounts) {
+    match cgroup_v2::directory(&text, mounts) {
         Some(dir) => {
             cgroup_v2::allow(&dir, &edits.devices)?;
             systemd::keep_devices(&dir, &edits.devices)

@@ -13,7 +13,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::sys;
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::rootfs::{Kind, Rootfs};
+use crate::rootfs::{Kind, MountPlace, Rootfs};
 
 /// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
 /// device nodes on its own (driver README, "Registry keys").
@@ -27,6 +27,7 @@ pub(super) struct Taken {
     mount: OwnedFd,
     path: PathBuf,
     is_dir: bool,
+    is_socket: bool,
 }
 
 /// Detached mounts of everything the edits name, flags set, cut off from all propagation.
@@ -40,7 +41,10 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Erro
             MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
             MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
         };
-        taken.push(hand.one(&mount.host_path, &mount.path, flags)?);
+        taken.push(Taken {
+            is_socket: mount.kind == MountKind::Socket,
+            ..hand.one(&mount.host_path, &mount.path, flags)?
+        });
     }
     for node in edits.devices.iter().filter(|_| nodes_wanted) {
         let flags = sys::NOSUID | sys::NOEXEC;
@@ -86,6 +90,7 @@ impl Hand {
             mount,
             path: path.to_owned(),
             is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
+            is_socket: false,
         })
     }
 
@@ -158,7 +163,7 @@ pub fn masked_params(params: &str) -> String {
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
-    _at: OwnedFd,
+    _at: MountPlace,
 }
 
 /// Attaches what was taken, parents first as given; those attached are added to `placed`, so
@@ -169,27 +174,57 @@ pub(super) fn place(
     placed: &mut Vec<Placed>,
 ) -> Result<(), Error> {
     for one in taken {
-        let kind = if one.is_dir {
-            Kind::Directory
-        } else {
-            Kind::File
+        let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
+        let place = target(rootfs, &one).and_then(|found| match found {
+            None => Ok(None),
+            Some(place) => {
+                let private = rootfs.ensure_private(&place);
+                private.map_err(at("mount in the container"))?;
+                Ok(Some(place))
+            }
+        });
+        let place = match place {
+            Ok(Some(place)) => place,
+            Ok(None) => continue,
+            // A container can use its GPUs without, and a volume at /run is common.
+            Err(e) if one.is_socket && e.elsewhere().is_some() => {
+                let why = e.elsewhere().map(|why| why.to_string());
+                rootfs.note(&one.path, &format!("left out: {}", why.unwrap_or_default()));
+                continue;
+            }
+            Err(e) => return Err(e),
         };
-        // A mask for what the container does not have would be a file in its proc.
-        if one.path == Path::new(PARAMS) && !rootfs.exists(&one.path) {
-            continue;
-        }
-        let target = rootfs.mount_point(&one.path, kind)?;
-        sys::attach(one.mount.as_fd(), target.as_fd())
-            .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
+        sys::attach(one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
         if one.is_dir {
             rootfs.forget();
         }
         placed.push(Placed {
             mount: one.mount,
-            _at: target,
+            _at: place,
         });
     }
     Ok(())
+}
+
+/// Where it goes; `None` where the container does well without.
+fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
+    if !one.path.starts_with("/proc") {
+        let kind = if one.is_dir {
+            Kind::Directory
+        } else {
+            Kind::File
+        };
+        return rootfs.mount_point(&one.path, kind).map(Some);
+    }
+    let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
+    match rootfs.proc_file(&one.path).map_err(at("mount on"))? {
+        // A mask for what the container does not have would be a file in its proc.
+        None if one.path != Path::new(PARAMS) => {
+            let why = "is not in the container's procfs, or something is mounted there";
+            Err(at(why)(Errno::ENOENT.into()))
+        }
+        place => Ok(place),
+    }
 }
 
 /// Takes mounts off again, last first. For after a failure, whose own error is what counts.

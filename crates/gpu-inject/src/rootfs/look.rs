@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat};
 
-use super::{Rootfs, kind, open_no_follow};
+use super::walk::Trouble;
+use super::{Elsewhere, Rootfs, failed, kind, open_no_follow};
 use crate::error::Error;
 
 impl Rootfs {
@@ -104,22 +105,24 @@ impl Rootfs {
     }
 
     /// Sets the permission bits of a file or directory, links followed within the root. Never
-    /// set-user-id and its like, and never those of a node: that would be the host's device.
+    /// set-user-id and its like, and never those of a node: that would be the host's device. What
+    /// is in a volume keeps its own.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Error> {
-        let failed = |errno: Errno| Error::Rootfs {
-            path: path.to_owned(),
-            what: "change the mode",
-            source: errno.into(),
+        let change = || -> Result<(), Trouble> {
+            let found = self.resolve_own(path)?;
+            if !matches!(kind(&found)?, SFlag::S_IFREG | SFlag::S_IFDIR) {
+                return Err(Errno::EINVAL.into());
+            }
+            let fd = self.reopen(&found, OFlag::O_RDONLY)?;
+            Ok(fchmod(&fd, Mode::from_bits_truncate(mode & 0o777))?)
         };
-        let found = self.resolve(path).map_err(failed)?;
-        if !matches!(
-            kind(&found).map_err(failed)?,
-            SFlag::S_IFREG | SFlag::S_IFDIR
-        ) {
-            return Err(failed(Errno::EINVAL));
+        match change() {
+            Err(Trouble::Elsewhere(why @ Elsewhere::Volume)) => {
+                self.note(path, &format!("the mode stays as it is: {why}"));
+                Ok(())
+            }
+            other => other.map_err(failed(path, "change the mode")),
         }
-        let fd = self.reopen(&found, OFlag::O_RDONLY).map_err(failed)?;
-        fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(failed)
     }
 }
 
