@@ -19,6 +19,9 @@ pub struct Edits {
     pub additional_gids: Vec<u32>,
     /// Files and directories of the host.
     pub mounts: Vec<Mount>,
+    /// Files of the host that the low-level runtime has mounted already, where it is our hook that
+    /// has these edits.
+    pub mounted: Vec<Mounted>,
     /// Symbolic links, beyond the SONAME links of `libraries`.
     pub links: Vec<Link>,
     /// Links that are made where their target is a device node in the container, for edits
@@ -72,6 +75,15 @@ pub struct Mount {
     /// Flags.
     pub kind: MountKind,
     /// On the host, links resolved.
+    pub host_path: PathBuf,
+    /// In the container.
+    pub path: PathBuf,
+}
+
+/// What somebody else has mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// On the host.
     pub host_path: PathBuf,
     /// In the container.
     pub path: PathBuf,

@@ -32,9 +32,9 @@ use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::Error;
 use make::Dir;
-pub(crate) use owner::{Elsewhere, of_io};
 pub use owner::MountPlace;
 use owner::Table;
+pub(crate) use owner::{Elsewhere, of_io};
 use resolve::Resolver;
 use walk::{MOST_MADE, MOST_STEPS, Trouble};
 
@@ -442,5 +442,9 @@ fn io_failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Error
     move |source| Error::Rootfs { path, what, source }
 }
 
+#[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
+mod mounted_tests;
 #[cfg(test)]
 mod tests;

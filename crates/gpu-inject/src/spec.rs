@@ -7,7 +7,7 @@ use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMou
 use gpu_host::Link;
 use serde_json::Value;
 
-use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
+use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 use crate::error::Error;
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
@@ -78,7 +78,16 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
     let mut args = Vec::new();
     let mut mounts = Vec::new();
     match mounter {
-        Mounter::Runtime => mounts.extend(edits.mounts.iter().map(mount)),
+        Mounter::Runtime => {
+            mounts.extend(edits.mounts.iter().map(mount));
+            args.extend(
+                edits
+                    .mounts
+                    .iter()
+                    .filter_map(|m| mounted_arguments(m, edits))
+                    .flatten(),
+            );
+        }
         Mounter::Hook => args.extend(edits.mounts.iter().flat_map(mount_arguments)),
     }
     args.extend(arguments(edits));
@@ -146,6 +155,23 @@ fn mount_arguments(mount: &Mount) -> [String; 4] {
         mount.host_path.to_string_lossy().into_owned(),
         mount.path.to_string_lossy().into_owned(),
     ]
+}
+
+/// The same of one that the runtime makes: the hook looks where it went. Of a library that the
+/// host has by the same name `--library` says enough.
+fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
+    let is_told = mount.host_path == mount.path
+        && edits
+            .libraries
+            .iter()
+            .any(|l| l.path.as_os_str() == mount.path.as_os_str());
+    (!is_told).then(|| {
+        [
+            "--mounted".to_owned(),
+            mount.host_path.to_string_lossy().into_owned(),
+            mount.path.to_string_lossy().into_owned(),
+        ]
+    })
 }
 
 fn word(kind: MountKind) -> &'static str {
@@ -223,6 +249,18 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits
                 .mounts
                 .push(read_mount(told).ok_or_else(|| bad("KIND /HOST /PATH"))?);
+            continue;
+        }
+        if flag == "--mounted" {
+            let told = [args.next(), args.next()];
+            let told = told.map(|path| path.filter(|p| p.starts_with('/')));
+            let [Some(host), Some(path)] = told else {
+                return Err(bad("/HOST /PATH"));
+            };
+            edits.mounted.push(Mounted {
+                host_path: host.into(),
+                path: path.into(),
+            });
             continue;
         }
         let value = args.next().filter(|v| !v.is_empty());
@@ -400,7 +438,15 @@ mod tests {
         apply_to_value(&mut by_value, &edits, Path::new("/hook")).unwrap();
         assert_eq!(by_runtime, by_value);
         assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 3);
-        assert_eq!(told(&by_runtime), full());
+        let mounted = edits.mounts.iter().map(|m| Mounted {
+            host_path: m.host_path.clone(),
+            path: m.path.clone(),
+        });
+        let with_mounted = Edits {
+            mounted: mounted.collect(),
+            ..full()
+        };
+        assert_eq!(told(&by_runtime), with_mounted);
         let by_hook = applied(Mounter::Hook);
         assert!(by_hook.get("mounts").is_none());
         // Neither is the hook's to do.
@@ -423,6 +469,8 @@ mod tests {
             "--mount file /a",
             "--mount file /a b",
             "--mount device /a /b",
+            "--mounted /a",
+            "--mounted /a b",
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",

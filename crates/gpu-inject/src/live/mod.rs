@@ -1,6 +1,7 @@
 //! Edits carried out in a container whose namespaces exist and whose process has not
 //! started: `docker run --gpus`, `nvidia-container-cli configure`.
 
+mod by_runtime;
 mod cgroup_v1;
 mod cgroup_v2;
 mod confinement;
@@ -80,6 +81,7 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Vec<String>, Error> {
 /// "POSIX-platform Hooks"). Returns the mounts with their descriptors, so that a process that
 /// ends now need not close each.
 pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<Vec<Placed>, Error> {
+    by_runtime::ensure_private(rootfs, edits)?;
     place(rootfs, mounts::take(edits, false)?, edits)
 }
 

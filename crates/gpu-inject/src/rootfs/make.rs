@@ -5,14 +5,14 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{self, AtFlags, OFlag};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
 
-use super::owner::{MountPlace, On};
+use super::owner::{Elsewhere, MountPlace, On};
 use super::walk::{Bound, Guide, Step, Trouble, walk};
 use super::{Kind, MOST_KNOWN, Rootfs, create, failed, is_dir};
 use crate::error::Error;
@@ -92,7 +92,10 @@ impl Rootfs {
             Err(_) => {}
         }
         // What is in a volume already can be mounted on: nothing is made there.
-        let place = match self.resolver.on_mount(self.fd.as_fd(), path, OFlag::empty()) {
+        let place = match self
+            .resolver
+            .on_mount(self.fd.as_fd(), path, OFlag::empty())
+        {
             Ok(fd) => MountPlace { fd, on: On::Root },
             Err(_) => self.walked(self.walk(path, kind)?)?,
         };
@@ -108,7 +111,10 @@ impl Rootfs {
     /// What is at `path`, to be covered.
     pub(crate) fn covered(&self, path: &Path) -> Result<MountPlace, Error> {
         let look = || -> Result<MountPlace, Trouble> {
-            match self.resolver.on_mount(self.fd.as_fd(), path, OFlag::empty()) {
+            match self
+                .resolver
+                .on_mount(self.fd.as_fd(), path, OFlag::empty())
+            {
                 Ok(fd) => Ok(MountPlace { fd, on: On::Root }),
                 Err(Errno::EXDEV | Errno::ENOSYS) => {
                     let found = self.track(path)?;
@@ -123,7 +129,10 @@ impl Rootfs {
 
     /// What is at `path`, unless a link of the image leads to a volume.
     pub(super) fn resolve_not_away(&self, path: &Path) -> Result<OwnedFd, Trouble> {
-        match self.resolver.on_mount(self.fd.as_fd(), path, OFlag::empty()) {
+        match self
+            .resolver
+            .on_mount(self.fd.as_fd(), path, OFlag::empty())
+        {
             Err(Errno::EXDEV | Errno::ENOSYS) => {}
             other => return Ok(other?),
         }
@@ -134,13 +143,52 @@ impl Rootfs {
 
     /// The same where it is the container's own.
     pub(super) fn resolve_own(&self, path: &Path) -> Result<OwnedFd, Trouble> {
-        match self.resolver.on_mount(self.fd.as_fd(), path, OFlag::empty()) {
+        match self
+            .resolver
+            .on_mount(self.fd.as_fd(), path, OFlag::empty())
+        {
             Err(Errno::EXDEV | Errno::ENOSYS) => {}
             other => return Ok(other?),
         }
         let found = self.track(path)?;
         self.ensure_own(&found)?;
         Ok(Rc::into_inner(found.fd).ok_or(Errno::EBADF)?)
+    }
+
+    /// Whether `path` itself, no link, is in a directory of the container's own: then so is what
+    /// was mounted on it. A directory that is not there is not made.
+    pub(crate) fn is_plain(&self, path: &Path) -> bool {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return false;
+        };
+        let is_known = |known: &(PathBuf, _)| known.0.as_os_str() == parent.as_os_str();
+        if !self.known.borrow().iter().any(is_known) {
+            let Ok(dir) = self.dir_on_root(parent) else {
+                return false;
+            };
+            self.know(parent, Ok(Dir::on_root(dir)));
+        }
+        let known = self.known.borrow();
+        let dir = known
+            .iter()
+            .find(|k| is_known(k))
+            .and_then(|(_, dir)| dir.as_ref().ok());
+        let found = dir.and_then(|dir| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok());
+        found.is_some_and(|f| f.st_mode & libc::S_IFMT != libc::S_IFLNK)
+    }
+
+    /// Whether what is mounted at `path` is to be seen outside of the container; then a descriptor
+    /// of it, too.
+    pub(crate) fn is_shared(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
+        let look = || -> Result<Option<OwnedFd>, Trouble> {
+            let found = match self.track(path) {
+                Err(Trouble::System(Errno::ENOENT)) => return Ok(None),
+                found => found?,
+            };
+            let is_shared = self.is_on_shared(found.mount)?;
+            Ok(is_shared.then(|| Rc::into_inner(found.fd)).flatten())
+        };
+        look().map_err(failed(path, "look where it is mounted"))
     }
 
     fn track(&self, path: &Path) -> Result<Step, Trouble> {
@@ -174,15 +222,19 @@ impl Rootfs {
             return dir.map_err(Trouble::Elsewhere);
         }
         let found = self.own_dir_unknown(path);
-        let mut known = self.known.borrow_mut();
-        if known.len() < MOST_KNOWN {
-            match &found {
-                Ok(dir) => known.push((path.to_owned(), Ok(dir.clone()))),
-                Err(Trouble::Elsewhere(why)) => known.push((path.to_owned(), Err(*why))),
-                Err(_) => {}
-            }
+        match &found {
+            Ok(dir) => self.know(path, Ok(dir.clone())),
+            Err(Trouble::Elsewhere(why)) => self.know(path, Err(*why)),
+            Err(_) => {}
         }
         found
+    }
+
+    fn know(&self, path: &Path, dir: Result<Dir, Elsewhere>) {
+        let mut known = self.known.borrow_mut();
+        if known.len() < MOST_KNOWN {
+            known.push((path.to_owned(), dir));
+        }
     }
 
     fn own_dir_unknown(&self, path: &Path) -> Result<Dir, Trouble> {

@@ -63,8 +63,9 @@ impl std::error::Error for Elsewhere {}
 #[derive(Debug, Default)]
 pub(super) struct Table {
     shared: HashSet<u64>,
+    parents: HashMap<u64, u64>,
     /// File systems that are mounted outside of the container, `major:minor`.
-    outside: HashSet<(u64, u64)>,
+    pub(super) outside: HashSet<(u64, u64)>,
 }
 
 struct Line {
@@ -92,7 +93,7 @@ impl Line {
 
 impl Table {
     /// Of the table of a mount namespace in which the container's root is the mount `root`.
-    fn of(mountinfo: &str, root: u64) -> Self {
+    pub(super) fn of(mountinfo: &str, root: u64) -> Self {
         let lines: Vec<Line> = mountinfo.lines().filter_map(Line::read).collect();
         let parents: HashMap<u64, u64> = lines.iter().map(|l| (l.id, l.parent)).collect();
         let is_inside = |mut id: u64| {
@@ -115,6 +116,7 @@ impl Table {
                 .filter(|l| !is_inside(l.id))
                 .map(|l| l.device)
                 .collect(),
+            parents,
         }
     }
 }
@@ -151,7 +153,7 @@ impl Rootfs {
         }
     }
 
-    fn mount_by_fdinfo(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
+    pub(super) fn mount_by_fdinfo(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         let text = self.of_own_process(&format!("fdinfo/{}", fd.as_raw_fd()))?;
         text.lines()
             .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
@@ -260,7 +262,13 @@ impl Rootfs {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
                 fchdir(self.own().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
-                Ok(nix::mount::mount(none, name.as_str(), none, MsFlags::MS_SLAVE, none)?)
+                Ok(nix::mount::mount(
+                    none,
+                    name.as_str(),
+                    none,
+                    MsFlags::MS_SLAVE,
+                    none,
+                )?)
             }
             other => other,
         }
@@ -307,6 +315,13 @@ impl Rootfs {
     pub(crate) fn root(&self) -> io::Result<MountPlace> {
         let fd = self.fd.try_clone()?;
         Ok(MountPlace { fd, on: On::Root })
+    }
+
+    /// Whether what this mount is mounted on has shared propagation.
+    pub(super) fn is_on_shared(&self, mount: u64) -> nix::Result<bool> {
+        let table = self.table()?;
+        let parent = table.parents.get(&mount);
+        Ok(parent.is_some_and(|parent| table.shared.contains(parent)))
     }
 
     fn ensure_unshared(&self, mount: u64) -> io::Result<()> {
