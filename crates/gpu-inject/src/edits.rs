@@ -61,8 +61,11 @@ pub const COMPAT_ROOT: &str = "/usr/local/cuda/compat";
 /// How a mount's flags are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountKind {
-    /// A library, program, firmware or data file: `ro,nosuid,nodev`.
+    /// A library, program or firmware: `ro,nosuid,nodev`.
     File,
+    /// What tells OpenCL, Vulkan or EGL of the driver, with the same flags: left out where the
+    /// user has a volume there, `-v x:/etc`.
+    Config,
     /// A socket or pipe directory: `nosuid,nodev,noexec`, writable.
     Socket,
     /// A file of procfs: `ro,nosuid,nodev,noexec`.

@@ -120,7 +120,7 @@ fn node(node: &gpu_host::DeviceNode, form: Nodes) -> DeviceNode {
 
 fn mount(mount: &Mount) -> CdiMount {
     let flags: &[&str] = match mount.kind {
-        MountKind::File => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
+        MountKind::File | MountKind::Config => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
         MountKind::Socket => &["nosuid", "nodev", "noexec", "rbind", "rprivate"],
         MountKind::Proc => &["ro", "nosuid", "nodev", "noexec", "rbind", "rprivate"],
     };
@@ -177,6 +177,7 @@ fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
 fn word(kind: MountKind) -> &'static str {
     match kind {
         MountKind::File => "file",
+        MountKind::Config => "config",
         MountKind::Socket => "socket",
         MountKind::Proc => "proc",
     }
@@ -329,7 +330,12 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
 
 fn read_mount(told: [Option<&str>; 3]) -> Option<Mount> {
     let [kind, host, path] = told;
-    let kinds = [MountKind::File, MountKind::Socket, MountKind::Proc];
+    let kinds = [
+        MountKind::File,
+        MountKind::Config,
+        MountKind::Socket,
+        MountKind::Proc,
+    ];
     let is_path = |path: &&str| path.starts_with('/');
     Some(Mount {
         kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
@@ -408,6 +414,7 @@ mod tests {
         let edits = Edits {
             mounts: vec![
                 mount(MountKind::File, "/driver/l/a=b.so"),
+                mount(MountKind::Config, "/etc/a"),
                 mount(MountKind::Socket, "/run/a"),
                 mount(MountKind::Proc, "/proc/a"),
             ],
@@ -437,7 +444,7 @@ mod tests {
         let mut by_value = json!({});
         apply_to_value(&mut by_value, &edits, Path::new("/hook")).unwrap();
         assert_eq!(by_runtime, by_value);
-        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 3);
+        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 4);
         let mounted = edits.mounts.iter().map(|m| Mounted {
             host_path: m.host_path.clone(),
             path: m.path.clone(),

@@ -13,7 +13,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::sys;
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::rootfs::{Kind, MountPlace, Rootfs};
+use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs};
 
 /// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
 /// device nodes on its own (driver README, "Registry keys").
@@ -27,7 +27,7 @@ pub(super) struct Taken {
     mount: OwnedFd,
     path: PathBuf,
     is_dir: bool,
-    is_socket: bool,
+    kind: MountKind,
 }
 
 /// Detached mounts of everything the edits name, flags set, cut off from all propagation.
@@ -37,12 +37,12 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<Vec<Taken>, Erro
     let mut hand = Hand::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
-            MountKind::File => sys::RDONLY | sys::NOSUID | sys::NODEV,
+            MountKind::File | MountKind::Config => sys::RDONLY | sys::NOSUID | sys::NODEV,
             MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
             MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
         };
         taken.push(Taken {
-            is_socket: mount.kind == MountKind::Socket,
+            kind: mount.kind,
             ..hand.one(&mount.host_path, &mount.path, flags)?
         });
     }
@@ -90,7 +90,7 @@ impl Hand {
             mount,
             path: path.to_owned(),
             is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
-            is_socket: false,
+            kind: MountKind::File,
         })
     }
 
@@ -186,13 +186,13 @@ pub(super) fn place(
         let place = match place {
             Ok(Some(place)) => place,
             Ok(None) => continue,
-            // A container can use its GPUs without, and a volume at /run is common.
-            Err(e) if one.is_socket && e.elsewhere().is_some() => {
-                let why = e.elsewhere().map(|why| why.to_string());
-                rootfs.note(&one.path, &format!("left out: {}", why.unwrap_or_default()));
-                continue;
-            }
-            Err(e) => return Err(e),
+            Err(e) => match e.elsewhere().filter(|why| is_optional(one.kind, *why)) {
+                None => return Err(e),
+                Some(why) => {
+                    rootfs.note(&one.path, &format!("left out: {why}"));
+                    continue;
+                }
+            },
         };
         sys::attach(one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
         if one.is_dir {
@@ -204,6 +204,15 @@ pub(super) fn place(
         });
     }
     Ok(())
+}
+
+/// Whether a container can use its GPUs without: volumes at /run, /tmp and /etc are common.
+fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
+    match kind {
+        MountKind::Socket => true,
+        MountKind::Config => why != Elsewhere::ByLink,
+        MountKind::File | MountKind::Proc => false,
+    }
 }
 
 /// Where it goes; `None` where the container does well without.
