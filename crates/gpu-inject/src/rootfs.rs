@@ -76,6 +76,7 @@ pub struct Rootfs {
     /// Directories that something was written in, and those where nothing may be: most of what
     /// we write goes into a few. Forgotten before mounts, which may come over one.
     known: RefCell<Vec<(PathBuf, Result<Dir, Elsewhere>)>>,
+    looked_in: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
     /// What an image may still have us do.
     steps: Cell<u32>,
     may_make: Cell<usize>,
@@ -155,6 +156,7 @@ impl Rootfs {
             notes: RefCell::default(),
             made: RefCell::default(),
             known: RefCell::default(),
+            looked_in: RefCell::default(),
             steps: Cell::new(MOST_STEPS),
             may_make: Cell::new(MOST_MADE),
             root_mount: OnceCell::new(),
@@ -241,6 +243,7 @@ impl Rootfs {
     /// After a mount on a directory: it may be over one that we know.
     pub(crate) fn forget(&self) {
         self.known.borrow_mut().clear();
+        self.looked_in.borrow_mut().take();
     }
 
     /// Makes the link `path -> target`. A link that is there is replaced, and so is an

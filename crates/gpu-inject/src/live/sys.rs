@@ -186,18 +186,16 @@ pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: statx(2) reads an empty path and writes one structure; both live.
-    done(
-        unsafe {
-            libc::statx(
-                fd.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
-                libc::STATX_MNT_ID,
-                found.as_mut_ptr(),
-            )
-        }
-        .into(),
-    )?;
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    })?;
     // SAFETY: all of it is numbers, and was zero before.
     let found = unsafe { found.assume_init() };
     Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))

@@ -123,3 +123,44 @@ fn directories_are_made_up_to_a_bound() {
         );
     }
 }
+
+/// The way to the directory is gone once, and not all of its links are followed.
+#[test]
+fn a_directory_full_of_links_is_looked_at_in_part() {
+    use crate::elf::tests::object;
+
+    let (dir, mut rootfs) = image();
+    rootfs.resolver = Resolver::Walk;
+    let within = dir.path().join("usr/lib/compat");
+    fs::create_dir(&within).unwrap();
+    fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
+    let way = "m/../".repeat(300);
+    symlink(format!("/usr/lib/{way}compat"), dir.path().join("compat")).unwrap();
+    let library = object("libcuda.so.1", None);
+    fs::write(within.join("libcuda.so.999.1"), &library).unwrap();
+    for n in 0..900 {
+        symlink("none", within.join(format!("lib{n}.so"))).unwrap();
+        fs::create_dir(within.join(format!("libcuda.so.{n}.0"))).unwrap();
+    }
+    let compat = crate::CudaCompat {
+        driver: "580.1".into(),
+        cuda: None,
+        root: Some("/compat".into()),
+    };
+    let before = rootfs.steps.get();
+    assert!(crate::compat::libraries(&rootfs, &compat).is_some());
+    let steps = before - rootfs.steps.get();
+    assert!(steps < 70 * 620, "{steps}");
+    fs::remove_dir_all(&within).unwrap();
+    fs::create_dir(&within).unwrap();
+    for n in 0..200 {
+        fs::write(within.join(format!("lib{n}.so.1")), &library).unwrap();
+    }
+    rootfs.forget();
+    let before = rootfs.steps.get();
+    assert_eq!(
+        crate::folders::libraries(&rootfs, &["/compat".into()]).len(),
+        1
+    );
+    assert!(before - rootfs.steps.get() < 2 * 620);
+}

@@ -2,9 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::dir::{Dir, Entry, Type};
 use nix::errno::Errno;
@@ -21,9 +22,32 @@ impl Rootfs {
         File::from(self.resolve(path).ok()?).metadata().ok()
     }
 
-    /// The same of a link itself.
+    /// The directory that a path's last name is in. Of many names in one directory the way to it
+    /// is gone once: an image can make it long.
+    fn looked_in(&self, path: &Path) -> Option<Rc<OwnedFd>> {
+        let parent = path.parent()?;
+        let mut known = self.looked_in.borrow_mut();
+        match &*known {
+            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Some(Rc::clone(dir)),
+            _ => {
+                let dir = Rc::new(self.resolve_dir(parent).ok()?);
+                *known = Some((parent.to_owned(), Rc::clone(&dir)));
+                Some(dir)
+            }
+        }
+    }
+
+    /// The regular file at `path` itself, where it is no link to one.
+    pub(crate) fn open_plain_file(&self, path: &Path) -> Option<File> {
+        let dir = self.looked_in(path)?;
+        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        let is_file = kind(&found).ok()? == SFlag::S_IFREG;
+        is_file.then(|| self.reopen(&found, OFlag::O_RDONLY).ok())?
+    }
+
+    /// What is at `path` itself, be it a link.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
-        let dir = self.resolve_dir(path.parent()?).ok()?;
+        let dir = self.looked_in(path)?;
         let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
         File::from(found).metadata().ok()
     }
