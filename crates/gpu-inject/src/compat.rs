@@ -23,7 +23,7 @@ const SECTION: &str = ".note.cuda.fwd_compatibility";
 const OWNER: &str = "NVIDIA Corporation";
 /// Names in a directory of libraries; a package has ten.
 const MOST_NAMES: usize = 1024;
-/// Libraries of it that are put into the cache.
+/// Libraries of it that are looked at and put into the cache.
 const MOST_LIBRARIES: usize = 64;
 
 /// What the note says, as JSON.
@@ -44,11 +44,13 @@ pub(crate) fn libraries(rootfs: &Rootfs, compat: &CudaCompat) -> Option<(PathBuf
     let names = rootfs.names(dir, MOST_NAMES);
     let version = chosen(rootfs, dir, &names, compat)?;
     let mut found: Vec<Library> = Vec::new();
-    for name in names.iter().filter_map(|n| n.to_str()) {
+    let named = names.iter().filter_map(|n| n.to_str());
+    let named = named.filter(|n| n.starts_with("lib") && n.contains(".so"));
+    // Each can be a link that takes long to follow.
+    for name in named.take(MOST_LIBRARIES) {
         // Links such as libcuda.so.1, by which programs name what lies beside them.
-        let is_library = name.starts_with("lib") && name.contains(".so");
         let path = dir.join(name);
-        if is_library && rootfs.open_file(&path).is_some() && found.len() < MOST_LIBRARIES {
+        if rootfs.open_file(&path).is_some() {
             found.push(Library {
                 path,
                 soname: name.to_owned(),
@@ -72,15 +74,14 @@ pub(crate) fn libraries(rootfs: &Rootfs, compat: &CudaCompat) -> Option<(PathBuf
 fn chosen(rootfs: &Rootfs, dir: &Path, names: &[OsString], compat: &CudaCompat) -> Option<String> {
     let mut candidates = names.iter().filter_map(|name| {
         let version = name.to_str()?.strip_prefix("libcuda.so.")?;
-        let path = dir.join(name);
-        let is_file = version.contains('.') && rootfs.link_metadata(&path)?.is_file();
-        is_file.then_some((path, version))
+        let is_one = version.contains('.');
+        let file = is_one.then(|| rootfs.open_plain_file(&dir.join(name)))??;
+        Some((file, version))
     });
-    let (path, version) = candidates.next()?;
+    let (file, version) = candidates.next()?;
     if candidates.next().is_some() {
         return None;
     }
-    let file = rootfs.open_file(&path)?;
     let object = Object::open(&file)?;
     let note = object
         .note(SECTION, OWNER)

@@ -19,6 +19,9 @@ pub struct Edits {
     pub additional_gids: Vec<u32>,
     /// Files and directories of the host.
     pub mounts: Vec<Mount>,
+    /// Files of the host that the low-level runtime has mounted already, where it is our hook that
+    /// has these edits.
+    pub mounted: Vec<Mounted>,
     /// Symbolic links, beyond the SONAME links of `libraries`.
     pub links: Vec<Link>,
     /// Links that are made where their target is a device node in the container, for edits
@@ -58,8 +61,11 @@ pub const COMPAT_ROOT: &str = "/usr/local/cuda/compat";
 /// How a mount's flags are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountKind {
-    /// A library, program, firmware or data file: `ro,nosuid,nodev`.
+    /// A library, program or firmware: `ro,nosuid,nodev`.
     File,
+    /// What tells OpenCL, Vulkan or EGL of the driver, with the same flags: left out where the
+    /// user has a volume there, `-v x:/etc`.
+    Config,
     /// A socket or pipe directory: `nosuid,nodev,noexec`, writable.
     Socket,
     /// A file of procfs: `ro,nosuid,nodev,noexec`.
@@ -77,6 +83,15 @@ pub struct Mount {
     pub path: PathBuf,
     /// Whether the container is started without it.
     pub need: Need,
+}
+
+/// What somebody else has mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// On the host.
+    pub host_path: PathBuf,
+    /// In the container.
+    pub path: PathBuf,
 }
 
 /// A library in the container.

@@ -35,10 +35,10 @@ pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Vec<Library
 fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Option<Library> {
     let is_library = name.starts_with("lib") && name.contains(".so");
     let path = dir.join(name);
-    if !is_library || !rootfs.link_metadata(&path)?.is_file() {
+    if !is_library {
         return None;
     }
-    let file = rootfs.open_file(&path)?;
+    let file = rootfs.open_plain_file(&path)?;
     let object = Object::open(&file)?;
     Some(Library {
         soname: object.soname().unwrap_or_else(|| name.to_owned()),

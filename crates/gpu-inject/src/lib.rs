@@ -30,5 +30,5 @@ pub mod rootfs;
 pub mod spec;
 pub mod state;
 
-pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind};
+pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 pub use error::{Error, Excerpt, Message};

@@ -5,13 +5,16 @@
 //! place in the image; what is used is the descriptor, never the path again. A file is
 //! looked at before it is opened: an image may have a device node or a FIFO of any name.
 //! Nothing is made on file systems of the kernel's own, where a new directory can be a
-//! new cgroup and writing a file a command.
+//! new cgroup and writing a file a command, nor in a volume (`owner`).
 
 mod look;
-mod mount_point;
+mod make;
+mod owner;
 mod resolve;
+mod walk;
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Read, Write};
@@ -22,13 +25,18 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::{Error, Excerpt, Message};
 use crate::live::{Apart, OwnMounts};
-use resolve::{MAX_LINKS, Resolver};
+use make::Dir;
+pub use owner::MountPlace;
+use owner::Table;
+pub(crate) use owner::{Elsewhere, of_io};
+use resolve::Resolver;
+use walk::{MOST_MADE, MOST_STEPS, Trouble};
 
 /// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
 const KERNELS: [FsType; 14] = [
@@ -61,13 +69,21 @@ const TEMPORARY_NAMES: u32 = 64;
 pub struct Rootfs {
     fd: OwnedFd,
     resolver: Resolver,
-    /// `/proc/self/fd` of a procfs we trust: the one way to open what a descriptor is of.
+    /// Our `fd` directory in a procfs we trust: the one way to open what a descriptor is of.
     own: Option<OwnedFd>,
     notes: RefCell<Vec<Message>>,
     made: RefCell<Vec<Made>>,
-    /// Directories that something was written in: most of what we write goes into a few.
-    /// Forgotten before mounts, which may come over one.
-    known: RefCell<Vec<(PathBuf, Rc<OwnedFd>)>>,
+    /// Directories that something was written in, and those where nothing may be: most of what
+    /// we write goes into a few. Forgotten before mounts, which may come over one.
+    known: RefCell<Vec<(PathBuf, Result<Dir, Elsewhere>)>>,
+    looked_in: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
+    /// What an image may still have us do.
+    steps: Cell<u32>,
+    may_make: Cell<usize>,
+    root_mount: OnceCell<u64>,
+    table: OnceCell<Table>,
+    outside: RefCell<HashSet<(u64, u64)>>,
+    is_cut_off: Cell<bool>,
     /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
     mounts: Option<OwnMounts>,
 }
@@ -100,11 +116,11 @@ pub enum Linked {
     Unwritable,
 }
 
-/// `/proc/self/fd`. Opened while the host's procfs is what `/proc` names, it serves in any
+/// Our `fd` directory in procfs: the thread's, as is the mount namespace. Opened while the host's procfs is what `/proc` names, it serves in any
 /// mount namespace that is entered later.
 pub fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = fcntl::open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    let dir = fcntl::open("/proc/thread-self/fd", flags, Mode::empty()).ok()?;
     let kind = fstatfs(&dir).ok()?.filesystem_type();
     (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }
@@ -116,7 +132,8 @@ pub(crate) fn resolve_both(root: &Path, path: &Path) -> Option<[Option<(u64, u64
         return None;
     }
     Some([Resolver::Kernel, Resolver::Walk].map(|resolver| {
-        let found = resolver.resolve(rootfs.fd.as_fd(), path).ok()?;
+        let found = resolver.resolve(rootfs.fd.as_fd(), path, &rootfs.steps);
+        let found = found.ok()?;
         fstat(&found).ok().map(|f| (f.st_dev, f.st_ino))
     }))
 }
@@ -141,6 +158,13 @@ impl Rootfs {
             notes: RefCell::default(),
             made: RefCell::default(),
             known: RefCell::default(),
+            looked_in: RefCell::default(),
+            steps: Cell::new(MOST_STEPS),
+            may_make: Cell::new(MOST_MADE),
+            root_mount: OnceCell::new(),
+            table: OnceCell::new(),
+            outside: RefCell::default(),
+            is_cut_off: Cell::new(false),
             mounts: None,
         })
     }
@@ -197,7 +221,7 @@ impl Rootfs {
     }
 
     fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
-        self.resolver.resolve(self.fd.as_fd(), path)
+        self.resolver.resolve(self.fd.as_fd(), path, &self.steps)
     }
 
     /// A directory, for what is to be made in it.
@@ -223,125 +247,67 @@ impl Rootfs {
         self.own.as_ref().map(AsFd::as_fd)
     }
 
-    /// What is at `path` and the directory it was reached in, links followed.
-    pub(crate) fn find(&self, path: &Path) -> nix::Result<(OwnedFd, OwnedFd)> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        Ok((self.resolve(path)?, self.resolve_dir(parent)?))
-    }
-
     /// Whether the path leads to anything.
     pub fn exists(&self, path: &Path) -> bool {
         self.resolve(path).is_ok()
     }
 
-    /// The directory at `path`, made with its parents where missing. A link of the image
-    /// that leads nowhere is followed: what it names, in the image, is made.
-    pub fn make_dir(&self, path: &Path) -> Result<OwnedFd, Error> {
-        self.make_dir_within(path, MAX_LINKS)
-            .map_err(failed(path, "make directory"))
-    }
-
-    fn make_dir_within(&self, path: &Path, links: u8) -> nix::Result<OwnedFd> {
-        // Mostly all of it is there.
-        match self.resolve_dir(path) {
-            Err(Errno::ENOENT) => {}
-            other => return other,
-        }
-        let parent = path.parent().ok_or(Errno::ENOENT)?;
-        let dir = self.make_dir_within(parent, links)?;
-        let Some(name) = path.file_name() else {
-            // `..` of a link's target. All before it is there now, so the resolver can say where
-            // it leads; above the root there is only the root.
-            return self.resolve_dir(path);
-        };
-        may_make_in(dir.as_fd())?;
-        match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => self.remember(Rc::new(dir), name, true),
-            Err(Errno::EEXIST) => {
-                // It was there, and only the way to it was not: a missing directory and `..`.
-                match self.resolve_dir(path) {
-                    Err(Errno::ENOENT) => {}
-                    other => return other,
-                }
-                let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
-                let target = fcntl::readlinkat(dir.as_fd(), name)?;
-                self.make_dir_within(&parent.join(target), links)?;
-            }
-            Err(e) => return Err(e),
-        }
-        self.resolve_dir(path)
-    }
-
-    /// The directory a path's last name is in, made where missing, and that name.
-    fn parent<'a>(&self, path: &'a Path, links: u8) -> nix::Result<(OwnedFd, &'a OsStr)> {
-        let name = path.file_name().ok_or(Errno::EINVAL)?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let dir = self.make_dir_within(parent, links)?;
-        Ok((dir, name))
-    }
-
-    /// The same for a link or a file of ours, where things may be made.
-    fn place<'a>(&self, path: &'a Path) -> nix::Result<(Rc<OwnedFd>, &'a OsStr)> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let known = self.known.borrow().iter().find_map(|(path, dir)| {
-            let is_it = path.as_os_str() == parent.as_os_str();
-            is_it.then(|| Rc::clone(dir))
-        });
-        if let (Some(dir), Some(name)) = (known, path.file_name()) {
-            return Ok((dir, name));
-        }
-        let (dir, name) = self.parent(path, MAX_LINKS)?;
-        may_make_in(dir.as_fd())?;
-        let dir = Rc::new(dir);
-        let mut known = self.known.borrow_mut();
-        if known.len() < MOST_KNOWN {
-            known.push((parent.to_owned(), Rc::clone(&dir)));
-        }
-        Ok((dir, name))
-    }
-
     /// After a mount on a directory: it may be over one that we know.
     pub(crate) fn forget(&self) {
         self.known.borrow_mut().clear();
+        self.looked_in.borrow_mut().take();
     }
 
     /// Makes the link `path -> target`. A link that is there is replaced, and so is an
     /// empty file (what a committed container keeps of a mount point); anything else stays.
     pub fn symlink(&self, path: &Path, target: &Path) -> Result<Linked, Error> {
-        match self.symlink_within(path, target) {
-            Err(e) if is_unwritable(e) => {
-                self.note(path, &format!("the link is not made: {}", e.desc()));
-                Ok(Linked::Unwritable)
-            }
-            other => other.map_err(failed(path, "link")),
-        }
+        let made = self.symlink_within(path, target);
+        let why = match made {
+            Err(Trouble::System(e)) if is_unwritable(e) => e.desc().to_owned(),
+            Err(Trouble::Elsewhere(why)) => match self.is_linked(path, target) {
+                Some(linked) => return Ok(linked),
+                None if why == Elsewhere::Volume => why.to_string(),
+                None => return made.map_err(failed(path, "link")),
+            },
+            other => return other.map_err(failed(path, "link")),
+        };
+        self.note(path, &format!("the link is not made: {why}"));
+        Ok(Linked::Unwritable)
     }
 
-    fn symlink_within(&self, path: &Path, target: &Path) -> nix::Result<Linked> {
+    fn symlink_within(&self, path: &Path, target: &Path) -> Result<Linked, Trouble> {
         let (dir, name) = self.place(path)?;
         match unistd::symlinkat(target, dir.as_fd(), name) {
             Err(Errno::EEXIST) => {}
-            other => return other.map(|()| Linked::Yes),
+            other => return Ok(other.map(|()| Linked::Yes)?),
         }
         if let Ok(found) = open_no_follow(dir.as_fd(), name) {
-            let is_link = kind(&found)? == SFlag::S_IFLNK;
-            let found = fstat(&found)?;
-            let is_leftover = found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_size == 0;
-            // Of another device: something is mounted there, hence wanted there.
-            if found.st_dev != fstat(dir.as_fd())?.st_dev || !(is_link || is_leftover) {
+            let about = fstat(&found)?;
+            let is_link = about.st_mode & libc::S_IFMT == libc::S_IFLNK;
+            let is_leftover = about.st_mode & libc::S_IFMT == libc::S_IFREG && about.st_size == 0;
+            if !(is_link || is_leftover) {
                 return Ok(Linked::Occupied);
             }
-            if is_link
-                && fcntl::readlinkat(dir.as_fd(), name).is_ok_and(|t| t == target.as_os_str())
-            {
+            if is_link && fcntl::readlinkat(&found, "").is_ok_and(|t| t == target.as_os_str()) {
                 return Ok(Linked::Yes);
             }
         }
         let (temporary, ()) = with_temporary(name, |temporary| {
             unistd::symlinkat(target, dir.as_fd(), temporary)
         })?;
-        replace(dir.as_fd(), &temporary, name)?;
-        Ok(Linked::Yes)
+        match replace(dir.as_fd(), &temporary, name) {
+            // Something is mounted there, hence wanted there.
+            Err(Errno::EBUSY) => Ok(Linked::Occupied),
+            other => Ok(other.map(|()| Linked::Yes)?),
+        }
+    }
+
+    /// What is where a link should be and cannot be made.
+    fn is_linked(&self, path: &Path, target: &Path) -> Option<Linked> {
+        let dir = self.resolve_dir(path.parent()?).ok()?;
+        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        let is_it = fcntl::readlinkat(&found, "").is_ok_and(|t| t == target.as_os_str());
+        Some(if is_it { Linked::Yes } else { Linked::Occupied })
     }
 
     /// Replaces the file at `path`, or makes it. A link of that name is replaced, not
@@ -384,11 +350,13 @@ impl Rootfs {
     }
 
     /// The regular file at `path`, `None` where there is none. At most `max` bytes: an
-    /// image cannot make us read for ever, nor wait on a FIFO, nor open a device.
+    /// image cannot make us read for ever, nor wait on a FIFO, nor open a device. Nor is it read
+    /// where a link of the image leads into a volume: the container may not be allowed to, and
+    /// what we read we write down for it.
     pub fn read(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let found = match self.resolve(path) {
+        let found = match self.resolve_not_away(path) {
             Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(Trouble::System(Errno::ENOENT | Errno::ENOTDIR)) => return Ok(None),
             Err(e) => return Err(failed(path, "open")(e)),
         };
         let about = fstat(&found).map_err(failed(path, "stat"))?;
@@ -412,7 +380,8 @@ impl Rootfs {
 }
 
 /// Whether the error says that nothing can be made there, by us or by anybody: a read-only or
-/// full file system, an immutable file, one whose owner has no name in our user namespace.
+/// full file system, an immutable file, one whose owner has no name in our user namespace, or
+/// one that something is mounted on.
 pub(crate) fn is_unwritable(errno: Errno) -> bool {
     matches!(
         errno,
@@ -422,6 +391,7 @@ pub(crate) fn is_unwritable(errno: Errno) -> bool {
             | Errno::EOVERFLOW
             | Errno::ENOSPC
             | Errno::EDQUOT
+            | Errno::EBUSY
     )
 }
 
@@ -431,14 +401,6 @@ fn kind(fd: &OwnedFd) -> nix::Result<SFlag> {
 
 fn is_dir(fd: &OwnedFd) -> nix::Result<bool> {
     Ok(kind(fd)? == SFlag::S_IFDIR)
-}
-
-/// `EROFS` on a file system of the kernel's own: for us it is read-only.
-fn may_make_in(dir: BorrowedFd<'_>) -> nix::Result<()> {
-    if KERNELS.contains(&fstatfs(dir)?.filesystem_type()) {
-        return Err(Errno::EROFS);
-    }
-    Ok(())
 }
 
 fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
@@ -477,12 +439,16 @@ fn with_temporary<T>(
     Err(Errno::EEXIST)
 }
 
-fn failed(path: &Path, what: &'static str) -> impl FnOnce(Errno) -> Error {
+fn failed<T: Into<Trouble>>(path: &Path, what: &'static str) -> impl FnOnce(T) -> Error {
     let path = path.to_owned();
-    move |errno| Error::Rootfs {
+    move |trouble| Error::Rootfs {
         path,
         what,
-        source: errno.into(),
+        source: match trouble.into() {
+            Trouble::System(errno) => errno.into(),
+            Trouble::Elsewhere(why) => io::Error::other(why),
+            Trouble::TooMuch(bound) => io::Error::other(bound),
+        },
     }
 }
 
@@ -491,5 +457,9 @@ fn io_failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Error
     move |source| Error::Rootfs { path, what, source }
 }
 
+#[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
+mod mounted_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMou
 use gpu_host::{Link, Need};
 use serde_json::Value;
 
-use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
+use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 use crate::error::Error;
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
@@ -93,6 +93,7 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
             args.extend(mount_arguments(one));
         } else {
             mounts.push(mount(one));
+            args.extend(mounted_arguments(one, edits).into_iter().flatten());
         }
     }
     args.extend(arguments(edits));
@@ -125,7 +126,7 @@ fn node(node: &gpu_host::DeviceNode, form: Nodes) -> DeviceNode {
 
 fn mount(mount: &Mount) -> CdiMount {
     let flags: &[&str] = match mount.kind {
-        MountKind::File => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
+        MountKind::File | MountKind::Config => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
         MountKind::Socket => &["nosuid", "nodev", "noexec", "rbind", "rprivate"],
         MountKind::Proc => &["ro", "nosuid", "nodev", "noexec", "rbind", "rprivate"],
     };
@@ -169,9 +170,27 @@ fn mount_arguments(mount: &Mount) -> [String; 4] {
     ]
 }
 
+/// The same of one that the runtime makes: the hook looks where it went. Of a library that the
+/// host has by the same name `--library` says enough.
+fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
+    let is_told = mount.host_path == mount.path
+        && edits
+            .libraries
+            .iter()
+            .any(|l| l.path.as_os_str() == mount.path.as_os_str());
+    (!is_told).then(|| {
+        [
+            "--mounted".to_owned(),
+            mount.host_path.to_string_lossy().into_owned(),
+            mount.path.to_string_lossy().into_owned(),
+        ]
+    })
+}
+
 fn word(kind: MountKind) -> &'static str {
     match kind {
         MountKind::File => "file",
+        MountKind::Config => "config",
         MountKind::Socket => "socket",
         MountKind::Proc => "proc",
     }
@@ -252,6 +271,18 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits.mounts.push(mount);
             continue;
         }
+        if flag == "--mounted" {
+            let told = [args.next(), args.next()];
+            let told = told.map(|path| path.filter(|p| p.starts_with('/')));
+            let [Some(host), Some(path)] = told else {
+                return Err(bad("/HOST /PATH"));
+            };
+            edits.mounted.push(Mounted {
+                host_path: host.into(),
+                path: path.into(),
+            });
+            continue;
+        }
         let value = args.next().filter(|v| !v.is_empty());
         let pair = || {
             value
@@ -317,7 +348,12 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
 
 fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
     let [kind, host, path] = told;
-    let kinds = [MountKind::File, MountKind::Socket, MountKind::Proc];
+    let kinds = [
+        MountKind::File,
+        MountKind::Config,
+        MountKind::Socket,
+        MountKind::Proc,
+    ];
     let is_path = |path: &&str| path.starts_with('/');
     Some(Mount {
         kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
@@ -398,6 +434,7 @@ mod tests {
         let edits = Edits {
             mounts: vec![
                 mount(MountKind::File, "/driver/l/a=b.so"),
+                mount(MountKind::Config, "/etc/a"),
                 mount(MountKind::Socket, "/run/a"),
                 mount(MountKind::Proc, "/proc/a"),
             ],
@@ -427,8 +464,16 @@ mod tests {
         let mut by_value = json!({});
         apply_to_value(&mut by_value, &edits, Path::new("/hook")).unwrap();
         assert_eq!(by_runtime, by_value);
-        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 3);
-        assert_eq!(told(&by_runtime), full());
+        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 4);
+        let mounted = edits.mounts.iter().map(|m| Mounted {
+            host_path: m.host_path.clone(),
+            path: m.path.clone(),
+        });
+        let with_mounted = Edits {
+            mounted: mounted.collect(),
+            ..full()
+        };
+        assert_eq!(told(&by_runtime), with_mounted);
         let by_hook = applied(Mounter::Hook);
         assert!(by_hook.get("mounts").is_none());
         // Neither is the hook's to do.
@@ -451,6 +496,8 @@ mod tests {
             "--mount file /a",
             "--mount file /a b",
             "--mount device /a /b",
+            "--mounted /a",
+            "--mounted /a b",
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",

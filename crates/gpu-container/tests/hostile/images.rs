@@ -317,7 +317,7 @@ pub(crate) const IMAGES: &[Image] = &[
     ),
     configured(
         "a-volume-is-the-library-directory",
-        StartsUnderRunc,
+        Refused,
         |s| {
             s.link(&s.libraries, "/volume/lib");
             fs::create_dir_all(s.at("the-volume")).unwrap();

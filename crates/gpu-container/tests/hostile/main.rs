@@ -11,6 +11,7 @@ mod bundle;
 mod cves;
 mod image;
 mod images;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -170,6 +171,25 @@ fn add_socket(place: &Place) {
     place.store(&inventory);
 }
 
+/// Most of a start is waiting.
+fn in_parallel<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((at, one)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, todo.get(n)?)))
+                {
+                    let made = work(one);
+                    done.lock().unwrap().insert(at, made);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap().into_values().collect()
+}
+
 fn try_all(images: &[Image]) {
     if !can_run() {
         return;
@@ -189,24 +209,9 @@ fn try_all(images: &[Image]) {
             todo.extend_from_slice(&crun[some]);
         }
     }
-    // Most of a start is waiting.
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                while let Some((at, (image, below, way))) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, todo.get(n)?)))
-                {
-                    let tried = try_one(image, *way, *below);
-                    done.lock().unwrap().insert(at, tried);
-                }
-            });
-        }
-    });
+    let done = in_parallel(&todo, |(image, below, way)| try_one(image, *way, *below));
     let (mut escapes, mut failures) = (0, Vec::new());
-    for (at, tried) in done.into_inner().unwrap() {
-        let (image, below, way) = todo[at];
+    for ((image, below, way), tried) in todo.iter().zip(done) {
         println!(
             "{} {} by {way:?}, {below:?}: {}",
             image.name, image.cve, tried.line

@@ -1,5 +1,6 @@
 //! A file that cannot be written, covered by one of ours: in a container whose root, or whose
-//! /etc, is read-only. The cover is a file of a tmpfs that nothing else can be reached in.
+//! /etc, is read-only or a volume, or where the file itself is one. The cover is a file of a
+//! tmpfs that nothing else can be reached in.
 
 use std::ffi::CStr;
 use std::fs::{File, Permissions};
@@ -14,12 +15,13 @@ use nix::sys::stat::Mode;
 
 use super::{Apart, mounts, sys};
 use crate::error::Error;
-use crate::rootfs::{Content, Rootfs, is_unwritable};
+use crate::rootfs::{Content, Elsewhere, Rootfs, is_unwritable, of_io};
 
 const NAME: &CStr = c"cover";
 
 /// Writes the file at `path`, mode 0644. Where it cannot be written but is there, a mount
-/// covers it; where it is not even there, a note says so, and the container starts without.
+/// covers it; where it is not even there, a note says so, and the container starts without. A
+/// link of the image that leads into a volume is an error.
 pub(crate) fn write(rootfs: &Rootfs, path: &Path, content: &[u8]) -> Result<(), Error> {
     write_by(rootfs, path, &|to| to.write_all(content))
 }
@@ -38,14 +40,14 @@ pub(crate) fn write_by(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> Re
 }
 
 fn is(error: &io::Error) -> bool {
-    error
-        .raw_os_error()
-        .is_some_and(|e| is_unwritable(Errno::from_raw(e)))
+    let is_unwritable = |e| is_unwritable(Errno::from_raw(e));
+    of_io(error) == Some(Elsewhere::Volume) || error.raw_os_error().is_some_and(is_unwritable)
 }
 
 fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     let apart = rootfs.ensure_apart().map_err(io::Error::other)?;
-    let (target, dir) = rootfs.find(path)?;
+    let target = rootfs.covered(path).map_err(io::Error::other)?;
+    rootfs.ensure_private(&target)?;
     let mut size = Size(0);
     content(&mut size)?;
     let tmpfs = sys::tmpfs(size.0 + 4096)?;
@@ -58,7 +60,7 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     drop(pieces);
     file.set_permissions(Permissions::from_mode(0o644))?;
     drop(file);
-    let cover = alone(apart, rootfs, &tmpfs, &dir)?;
+    let cover = alone(apart, rootfs, &tmpfs)?;
     // Before Linux 5.12 it stays writable: for the container's root, and it alone has it.
     match sys::set_attributes(cover.as_fd(), sys::RDONLY) {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
@@ -81,12 +83,14 @@ impl Write for Size {
 }
 
 /// A mount of the one file. Before Linux 6.15 there is none of what is not attached, so the
-/// tmpfs is attached for a moment, in a directory of a container that runs nothing yet.
-fn alone(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd, dir: &OwnedFd) -> io::Result<OwnedFd> {
+/// tmpfs is attached for a moment, to the root of a container that runs nothing yet.
+fn alone(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd) -> io::Result<OwnedFd> {
     if let Ok(cover) = sys::open_tree_at(tmpfs.as_fd(), NAME) {
         return Ok(cover);
     }
-    sys::attach(apart, tmpfs.as_fd(), dir.as_fd())?;
+    let root = rootfs.root()?;
+    rootfs.ensure_private(&root)?;
+    sys::attach(apart, tmpfs.as_fd(), root.as_fd())?;
     let cover = sys::open_tree_at(tmpfs.as_fd(), NAME);
     mounts::detach(rootfs, tmpfs.as_fd())?;
     cover

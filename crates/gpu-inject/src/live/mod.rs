@@ -1,6 +1,7 @@
 //! Edits carried out in a container whose namespaces exist and whose process has not
 //! started: `docker run --gpus`, `nvidia-container-cli configure`.
 
+mod by_runtime;
 mod cgroup_v1;
 mod cgroup_v2;
 mod confinement;
@@ -9,7 +10,7 @@ mod mounts;
 mod namespace;
 mod process;
 mod start;
-mod sys;
+pub(crate) mod sys;
 mod systemd;
 mod target;
 
@@ -38,13 +39,16 @@ pub use target::{Pidfd, Target};
 /// told to allow stays allowed.
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let own = own_descriptors();
+    let path = Path::new("/proc/self/mountinfo");
+    let mounts = fs::read_to_string(path).map_err(Error::host(path))?;
     if !target.no_cgroups {
-        allow_devices(target.process(), edits)?;
+        allow_devices(target.process(), &mounts, edits)?;
     }
     // Taken while we still see the host: the container's view could name other files.
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
+    rootfs.know_outside(&mounts);
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     target.enter_user_namespace()?;
@@ -69,6 +73,7 @@ pub struct Notes {
 /// "POSIX-platform Hooks"). Returns the mounts with their descriptors, so that a process that
 /// ends now need not close each, and the optional files that are left out.
 pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<(Vec<Placed>, Vec<String>), Error> {
+    by_runtime::ensure_private(rootfs, edits)?;
     let (taken, left_out) = mounts::take(edits, false)?;
     Ok((place(rootfs, taken, edits)?, left_out))
 }
@@ -116,16 +121,14 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
     mounts::place(rootfs, vec![mask], &mut Vec::new())
 }
 
-fn allow_devices(process: &Process, edits: &Edits) -> Result<(), Error> {
+fn allow_devices(process: &Process, mounts: &str, edits: &Edits) -> Result<(), Error> {
     let text = process.read("cgroup")?;
-    let mountinfo = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read_to_string(mountinfo).map_err(Error::host(mountinfo))?;
     // The devices controller is in one hierarchy only: v1's where that one is mounted.
-    if let Some(dir) = cgroup_v1::directory(&text, &mounts) {
+    if let Some(dir) = cgroup_v1::directory(&text, mounts) {
         cgroup_v1::allow(&dir, &edits.devices)?;
         return systemd::keep_devices(&dir, &edits.devices);
     }
-    match cgroup_v2::directory(&text, &mounts) {
+    match cgroup_v2::directory(&text, mounts) {
         Some(dir) => {
             cgroup_v2::allow(&dir, &edits.devices)?;
             systemd::keep_devices(&dir, &edits.devices)

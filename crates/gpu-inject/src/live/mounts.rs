@@ -1,7 +1,6 @@
 //! Files and nodes of the host, taken here, placed there.
 
 use std::fs;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::sys;
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::rootfs::{Kind, Rootfs, is_unwritable};
+use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, is_unwritable};
 
 /// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
 /// device nodes on its own (driver README, "Registry keys").
@@ -30,6 +29,7 @@ pub(super) struct Taken {
     path: PathBuf,
     is_dir: bool,
     is_optional: bool,
+    kind: MountKind,
 }
 
 /// Detached mounts of everything the edits name, flags set, cut off from all propagation.
@@ -41,13 +41,17 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec
     let mut hand = Hand::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
-            MountKind::File => sys::RDONLY | sys::NOSUID | sys::NODEV,
+            MountKind::File | MountKind::Config => sys::RDONLY | sys::NOSUID | sys::NODEV,
             MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
             MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
         };
         let is_optional = mount.need != Need::Required;
         match hand.one(&mount.host_path, &mount.path, flags) {
-            Ok(one) => taken.push(Taken { is_optional, ..one }),
+            Ok(one) => taken.push(Taken {
+                is_optional,
+                kind: mount.kind,
+                ..one
+            }),
             Err(e) if is_optional => left_out.push(self::left_out(&e)),
             Err(e) => return Err(e),
         }
@@ -102,6 +106,7 @@ impl Hand {
             path: path.to_owned(),
             is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
             is_optional: false,
+            kind: MountKind::File,
         })
     }
 
@@ -174,7 +179,7 @@ pub fn masked_params(params: &str) -> String {
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
-    _at: OwnedFd,
+    _at: MountPlace,
 }
 
 /// Attaches what was taken, parents first as given; those attached are added to `placed`, so
@@ -185,40 +190,80 @@ pub(super) fn place(
     placed: &mut Vec<Placed>,
 ) -> Result<(), Error> {
     for one in taken {
-        let kind = if one.is_dir {
-            Kind::Directory
-        } else {
-            Kind::File
-        };
-        // A mask for what the container does not have would be a file in its proc.
-        if one.path == Path::new(PARAMS) && !rootfs.exists(&one.path) {
-            continue;
-        }
-        let apart = rootfs.ensure_apart()?;
-        let target = match rootfs.mount_point(&one.path, kind) {
+        let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
+        let place = target(rootfs, &one).and_then(|found| match found {
+            None => Ok(None),
+            Some(place) => {
+                let private = rootfs.ensure_private(&place);
+                private.map_err(at("mount in the container"))?;
+                Ok(Some(place))
+            }
+        });
+        let place = match place {
+            Ok(Some(place)) => place,
+            Ok(None) => continue,
             // crun has made a read-only root so before it runs hooks.
-            Err(Error::Rootfs { source, .. }) if one.is_optional && cannot_be_written(&source) => {
-                rootfs.note(&one.path, &format!("not mounted: {source}"));
+            Err(e) if one.is_optional && cannot_be_written(&e) => {
+                rootfs.note(&one.path, &format!("not mounted: {e}"));
                 continue;
             }
-            other => other?,
+            Err(e) => match e.elsewhere().filter(|why| is_optional(one.kind, *why)) {
+                None => return Err(e),
+                Some(why) => {
+                    rootfs.note(&one.path, &format!("left out: {why}"));
+                    continue;
+                }
+            },
         };
-        sys::attach(apart, one.mount.as_fd(), target.as_fd())
-            .map_err(|e| Error::system(format!("{}: move_mount", one.path.display()))(e))?;
+        let apart = rootfs.ensure_apart()?;
+        sys::attach(apart, one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
         if one.is_dir {
             rootfs.forget();
         }
         placed.push(Placed {
             mount: one.mount,
-            _at: target,
+            _at: place,
         });
     }
     Ok(())
 }
 
-fn cannot_be_written(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
+fn cannot_be_written(error: &Error) -> bool {
+    let Error::Rootfs { source, .. } = error else {
+        return false;
+    };
+    let errno = source.raw_os_error();
     errno.is_some_and(|e| is_unwritable(Errno::from_raw(e)))
+}
+
+/// Whether a container can use its GPUs without: volumes at /run, /tmp and /etc are common.
+fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
+    match kind {
+        MountKind::Socket => true,
+        MountKind::Config => why != Elsewhere::ByLink,
+        MountKind::File | MountKind::Proc => false,
+    }
+}
+
+/// Where it goes; `None` where the container does well without.
+fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
+    if !one.path.starts_with("/proc") {
+        let kind = if one.is_dir {
+            Kind::Directory
+        } else {
+            Kind::File
+        };
+        return rootfs.mount_point(&one.path, kind).map(Some);
+    }
+    let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
+    match rootfs.proc_file(&one.path).map_err(at("mount on"))? {
+        // A mask for what the container does not have would be a file in its proc.
+        None if one.path != Path::new(PARAMS) => {
+            let why = "is not in the container's procfs, or something is mounted there";
+            Err(at(why)(Errno::ENOENT.into()))
+        }
+        place => Ok(place),
+    }
 }
 
 /// Takes mounts off again, last first. For after a failure, whose own error is what counts.

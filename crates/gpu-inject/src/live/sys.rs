@@ -7,6 +7,7 @@ mod start;
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -160,6 +161,48 @@ pub(super) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
         )
     })
     .map(drop)
+}
+
+/// What is mounted on this mount from now on shows up nowhere else. What shows up on it from
+/// elsewhere still does.
+pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation: libc::MS_SLAVE,
+        userns_fd: 0,
+    };
+    // SAFETY: mount_setattr(2) reads an empty path and `attr`, whose size is given; both live.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// The number that mountinfo(5) has for the mount a descriptor is on; `None` before Linux 5.8.
+pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: statx(2) reads an empty path and writes one structure; both live.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: all of it is numbers, and was zero before.
+    let found = unsafe { found.assume_init() };
+    Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))
 }
 
 /// Attaches a detached mount at the place `target` is a descriptor of, in a mount namespace that is

@@ -165,6 +165,7 @@ fn add_file(edits: &mut Edits, file: &DriverFile) {
     edits.mounts.push(Mount {
         kind: match file.kind {
             FileKind::Socket => MountKind::Socket,
+            FileKind::Config => MountKind::Config,
             _ => MountKind::File,
         },
         host_path: file.host_path.clone(),

@@ -2,16 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::dir::{Dir, Entry, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat};
 
-use super::{Rootfs, kind, open_no_follow};
+use super::walk::Trouble;
+use super::{Elsewhere, Rootfs, failed, kind, open_no_follow};
 use crate::error::Error;
 
 impl Rootfs {
@@ -20,9 +22,32 @@ impl Rootfs {
         File::from(self.resolve(path).ok()?).metadata().ok()
     }
 
-    /// The same of a link itself.
+    /// The directory that a path's last name is in. Of many names in one directory the way to it
+    /// is gone once: an image can make it long.
+    fn looked_in(&self, path: &Path) -> Option<Rc<OwnedFd>> {
+        let parent = path.parent()?;
+        let mut known = self.looked_in.borrow_mut();
+        match &*known {
+            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Some(Rc::clone(dir)),
+            _ => {
+                let dir = Rc::new(self.resolve_dir(parent).ok()?);
+                *known = Some((parent.to_owned(), Rc::clone(&dir)));
+                Some(dir)
+            }
+        }
+    }
+
+    /// The regular file at `path` itself, where it is no link to one.
+    pub(crate) fn open_plain_file(&self, path: &Path) -> Option<File> {
+        let dir = self.looked_in(path)?;
+        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        let is_file = kind(&found).ok()? == SFlag::S_IFREG;
+        is_file.then(|| self.reopen(&found, OFlag::O_RDONLY).ok())?
+    }
+
+    /// What is at `path` itself, be it a link.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
-        let dir = self.resolve_dir(path.parent()?).ok()?;
+        let dir = self.looked_in(path)?;
         let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
         File::from(found).metadata().ok()
     }
@@ -104,22 +129,24 @@ impl Rootfs {
     }
 
     /// Sets the permission bits of a file or directory, links followed within the root. Never
-    /// set-user-id and its like, and never those of a node: that would be the host's device.
+    /// set-user-id and its like, and never those of a node: that would be the host's device. What
+    /// is in a volume keeps its own.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Error> {
-        let failed = |errno: Errno| Error::Rootfs {
-            path: path.to_owned(),
-            what: "change the mode",
-            source: errno.into(),
+        let change = || -> Result<(), Trouble> {
+            let found = self.resolve_own(path)?;
+            if !matches!(kind(&found)?, SFlag::S_IFREG | SFlag::S_IFDIR) {
+                return Err(Errno::EINVAL.into());
+            }
+            let fd = self.reopen(&found, OFlag::O_RDONLY)?;
+            Ok(fchmod(&fd, Mode::from_bits_truncate(mode & 0o777))?)
         };
-        let found = self.resolve(path).map_err(failed)?;
-        if !matches!(
-            kind(&found).map_err(failed)?,
-            SFlag::S_IFREG | SFlag::S_IFDIR
-        ) {
-            return Err(failed(Errno::EINVAL));
+        match change() {
+            Err(Trouble::Elsewhere(why @ Elsewhere::Volume)) => {
+                self.note(path, &format!("the mode stays as it is: {why}"));
+                Ok(())
+            }
+            other => other.map_err(failed(path, "change the mode")),
         }
-        let fd = self.reopen(&found, OFlag::O_RDONLY).map_err(failed)?;
-        fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(failed)
     }
 }
 

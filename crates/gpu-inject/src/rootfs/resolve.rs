@@ -2,24 +2,19 @@
 //!
 //! Two ways with one meaning. The kernel's: `openat2(2)` with `RESOLVE_IN_ROOT` and
 //! `RESOLVE_NO_MAGICLINKS` (Linux 5.6). Ours, where there is no openat2 or a seccomp
-//! filter older than it refuses it: a component at a time, each opened from its
-//! directory's descriptor with `O_NOFOLLOW`, links read from their own descriptor. `..`
-//! is never asked of the file system: it goes back to the descriptor we came by, so a
-//! directory that is moved meanwhile leads nowhere we have not been. Only `O_PATH`
-//! descriptors come out: resolving opens nothing, so no device and no FIFO is touched.
+//! filter older than it refuses it: a component at a time (`walk`), so that a directory
+//! that is moved meanwhile leads nowhere we have not been. Only `O_PATH` descriptors come
+//! out: resolving opens nothing, so no device and no FIFO is touched.
 
-use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::cell::Cell;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
-use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-/// Links in one path, as the kernel counts them (`MAXSYMLINKS`).
-pub(super) const MAX_LINKS: u8 = 40;
+use super::walk::{Look, Trouble, walk};
 
 /// Which way is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,31 +26,62 @@ pub(super) enum Resolver {
 impl Resolver {
     /// The kernel's where it answers.
     pub(super) fn of(root: BorrowedFd<'_>) -> Self {
-        match by_kernel(root, Path::new("/")) {
+        match by_kernel(root, Path::new("/"), OFlag::empty(), ResolveFlag::empty()) {
             Err(Errno::ENOSYS | Errno::EPERM) => Self::Walk,
             _ => Self::Kernel,
         }
     }
 
     /// An `O_PATH` descriptor of what `path` leads to, all links followed within `root`.
-    pub(super) fn resolve(self, root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+    pub(super) fn resolve(
+        self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        steps: &Cell<u32>,
+    ) -> nix::Result<OwnedFd> {
+        let by_walk = || {
+            let found = walk(root, path, steps, &Look).map_err(Trouble::errno)?;
+            Rc::into_inner(found.fd).ok_or(Errno::EBADF)
+        };
         match self {
             // A mount or unmount anywhere makes the kernel begin again without setting its count
             // of links to nothing (seen on Linux 6.18: 30 links are 60), so we count. And a path
             // with many `..` it gives up where the host mounts all the time.
-            Self::Kernel => match by_kernel(root, path) {
-                Err(Errno::ELOOP | Errno::EAGAIN) => by_walk(root, path),
+            Self::Kernel => match by_kernel(root, path, OFlag::empty(), ResolveFlag::empty()) {
+                Err(Errno::ELOOP | Errno::EAGAIN) => by_walk(),
                 other => other,
             },
-            Self::Walk => by_walk(root, path),
+            Self::Walk => by_walk(),
+        }
+    }
+
+    /// The same where all of the way is on the mount of `root`, `EXDEV` where it is not. `ENOSYS`
+    /// where only a walk can tell.
+    pub(super) fn on_mount(
+        self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        flags: OFlag,
+    ) -> nix::Result<OwnedFd> {
+        match self {
+            Self::Kernel => match by_kernel(root, path, flags, ResolveFlag::RESOLVE_NO_XDEV) {
+                Err(Errno::ELOOP | Errno::EAGAIN) => Err(Errno::ENOSYS),
+                other => other,
+            },
+            Self::Walk => Err(Errno::ENOSYS),
         }
     }
 }
 
-fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+fn by_kernel(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlag,
+    more: ResolveFlag,
+) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | more);
     // An absolute path is one of the root's.
     let inner = if path.as_os_str().is_empty() {
         Path::new(".")
@@ -73,69 +99,10 @@ fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
     }
 }
 
-fn by_walk(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    // The way we came; its first is the root, and never goes.
-    let mut way = vec![at(root, OsStr::new("."))?];
-    let mut todo = Vec::new();
-    push(&mut todo, path);
-    let mut links = 0;
-    while let Some(part) = todo.pop() {
-        if part == "." {
-            continue;
-        }
-        if part == ".." {
-            if way.len() > 1 {
-                way.pop();
-            }
-            continue;
-        }
-        let Some(dir) = way.last() else {
-            return Err(Errno::ENOENT);
-        };
-        let found = at(dir.as_fd(), &part)?;
-        let kind = SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFLNK {
-            links += 1;
-            // What a link of procfs says need not be where it leads.
-            if links > MAX_LINKS || fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
-                return Err(Errno::ELOOP);
-            }
-            let target = fcntl::readlinkat(&found, "")?;
-            if target.is_empty() {
-                return Err(Errno::ENOENT);
-            }
-            if Path::new(&target).is_absolute() {
-                way.truncate(1);
-            }
-            push(&mut todo, Path::new(&target));
-            continue;
-        }
-        if kind != SFlag::S_IFDIR && !todo.is_empty() {
-            return Err(Errno::ENOTDIR);
-        }
-        way.push(found);
-    }
-    way.pop().ok_or(Errno::ENOENT)
-}
-
-fn at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    fcntl::openat(dir, name, flags, Mode::empty())
-}
-
-/// A slash at the end asks for a directory, as `/.` does. `Path` would drop both.
-fn push(todo: &mut Vec<OsString>, path: &Path) {
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.ends_with(b"/") {
-        todo.push(".".into());
-    }
-    let parts = bytes.split(|b| *b == b'/').filter(|p| !p.is_empty());
-    todo.extend(parts.rev().map(|p| OsStr::from_bytes(p).to_owned()));
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
+    use std::os::fd::AsFd;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,7 +111,12 @@ mod tests {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     use nix::sched::{CloneFlags, unshare};
 
+    use super::super::walk::MOST_STEPS;
     use super::*;
+
+    fn steps() -> Cell<u32> {
+        Cell::new(MOST_STEPS)
+    }
 
     /// Where the tree says each path leads, by inode, or the error: the same by both ways.
     #[test]
@@ -227,7 +199,7 @@ mod tests {
             "chain44",
         ] {
             let [kernel, walk] = [Resolver::Kernel, Resolver::Walk].map(|resolver| {
-                let found = resolver.resolve(root.as_fd(), Path::new(path))?;
+                let found = resolver.resolve(root.as_fd(), Path::new(path), &steps())?;
                 let found = File::from(found).metadata().map_err(|_| Errno::EIO)?;
                 Ok::<_, Errno>((found.dev(), found.ino()))
             });
@@ -240,7 +212,7 @@ mod tests {
         let root = File::open("/").unwrap();
         for resolver in [Resolver::Kernel, Resolver::Walk] {
             for path in ["/proc/self/root/etc", "/proc/self/fd/0", "/proc/self/cwd"] {
-                let found = resolver.resolve(root.as_fd(), Path::new(path));
+                let found = resolver.resolve(root.as_fd(), Path::new(path), &steps());
                 assert!(found.is_err(), "{resolver:?} {path}");
             }
         }
@@ -281,9 +253,9 @@ mod tests {
             });
             for _ in 0..500 {
                 for resolver in [Resolver::Kernel, Resolver::Walk] {
-                    let thirty = resolver.resolve(root.as_fd(), Path::new("0"));
-                    let sixty = resolver.resolve(root.as_fd(), Path::new("long0"));
-                    let many = resolver.resolve(root.as_fd(), &up_and_down);
+                    let thirty = resolver.resolve(root.as_fd(), Path::new("0"), &steps());
+                    let sixty = resolver.resolve(root.as_fd(), Path::new("long0"), &steps());
+                    let many = resolver.resolve(root.as_fd(), &up_and_down, &steps());
                     let found = (thirty.map(drop), sixty.map(drop), many.map(drop));
                     if found != (Ok(()), Err(Errno::ELOOP), Ok(())) {
                         is_done.store(true, Ordering::Relaxed);

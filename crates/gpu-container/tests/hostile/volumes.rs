@@ -1,0 +1,324 @@
+//! Volumes at the places that we write to or mount on, or where links of the image lead: shared
+//! with the host and private, empty and with everything in them. Neither their content nor the
+//! host's mounts change, by any way in, and what real users have goes on starting.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::bundle::canary::{self, Tree};
+use super::bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use super::{add_socket, scene, script};
+
+/// How the image or the user brings a volume and a place of ours together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// `-v VOLUME:/etc`.
+    User,
+    /// `-v VOLUME:/volume`, and in the image `etc -> /volume`.
+    Link,
+}
+
+/// What a volume holds of what we need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    /// Mount points for the driver's files, the cache, and the links.
+    Everything,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    /// Where, in the image.
+    at: &'static str,
+    by: By,
+    holds: Holds,
+    is_shared: bool,
+}
+
+/// Each directory that we write into or mount in, or one above it, and each file by itself.
+const DIRECTORIES: [&str; 10] = [
+    "etc",
+    "etc/ld.so.conf.d",
+    "etc/nvidia",
+    "usr",
+    "usr/lib",
+    "run",
+    "run/nvidia-persistenced",
+    "var",
+    "var/run",
+    "usr/local/nvidia",
+];
+const FILES: [&str; 5] = [
+    "etc/ld.so.cache",
+    "etc/ld.so.conf.d/00-gpu-container.conf",
+    "usr/lib/libcuda.so.1.2.3",
+    "usr/lib/libcuda.so.1",
+    "run/nvidia-persistenced/socket",
+];
+
+/// In an image that has all we need, or in a volume that is mounted at `at`.
+fn fill(dir: &Path, at: &str) {
+    let inner = |path: &str| {
+        let within = Path::new(path).strip_prefix(at).ok()?;
+        let path = dir.join(within);
+        fs::create_dir_all(path.parent()?).unwrap();
+        Some(path)
+    };
+    for path in [
+        "etc/ld.so.cache",
+        "etc/ld.so.conf.d/00-gpu-container.conf",
+        "usr/lib/libcuda.so.1.2.3",
+        "run/nvidia-persistenced/socket",
+    ] {
+        if let Some(path) = inner(path).filter(|p| p != dir) {
+            fs::write(path, "").unwrap();
+        }
+    }
+    for (path, target) in [
+        ("usr/lib/libcuda.so.1", "libcuda.so.1.2.3"),
+        ("usr/lib/libcuda.so", "libcuda.so.1"),
+    ] {
+        if let Some(path) = inner(path).filter(|p| p != dir) {
+            symlink(target, path).unwrap();
+        }
+    }
+    if at.starts_with("var") {
+        let run = dir.join(if at == "var" { "run" } else { "" });
+        fs::create_dir_all(run.join("nvidia-persistenced")).unwrap();
+        fs::write(run.join("nvidia-persistenced/socket"), "").unwrap();
+    }
+}
+
+fn must(program: &str, args: &[&str]) {
+    let out = Command::new(program).args(args).output().unwrap();
+    assert!(out.status.success(), "{program} {args:?}: {out:?}");
+}
+
+/// The image and the volume of a case.
+fn prepare(case: Case, name: &str) -> Place {
+    let place = Place::new(name);
+    canary::make(&place.path("canary"));
+    make_nodes(&place);
+    add_socket(&place);
+    let (image, volume) = (place.image(""), place.path("host/volume"));
+    for dir in ["usr/lib", "etc/ld.so.conf.d", "var", "run", "volume"] {
+        fs::create_dir_all(image.join(dir)).unwrap();
+    }
+    if !case.at.starts_with("var") {
+        symlink("/run", image.join("var/run")).unwrap();
+    }
+    let is_file = FILES.contains(&case.at);
+    if is_file {
+        fs::write(&volume, "").unwrap();
+    } else {
+        fs::create_dir(&volume).unwrap();
+        if case.holds == Holds::Everything {
+            fill(&volume, case.at);
+        }
+    }
+    // A directory of the host's root alone.
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).unwrap();
+    let at = image.join(case.at);
+    fs::create_dir_all(at.parent().unwrap()).unwrap();
+    if case.by == By::Link {
+        let _ = fs::remove_dir_all(&at);
+        if is_file {
+            fs::remove_dir(image.join("volume")).unwrap();
+            fs::write(image.join("volume"), "").unwrap();
+        }
+        symlink("/volume", at).unwrap();
+    }
+    if case.is_shared {
+        let volume = volume.display().to_string();
+        must("mount", &["--bind", &volume, &volume]);
+        must("mount", &["--make-shared", &volume]);
+    }
+    place
+}
+
+fn configure(place: &Place, case: Case, visible: &str) {
+    place.make_config(visible, &script(&scene(place)), |config| {
+        let at = match case.by {
+            By::User => format!("/{}", case.at),
+            By::Link => "/volume".into(),
+        };
+        let propagation = if case.is_shared {
+            "rshared"
+        } else {
+            "rprivate"
+        };
+        add(config, &place.path("host/volume"), &at, propagation);
+        if case.is_shared {
+            // As engines have it where a volume is shared.
+            config["linux"]["rootfsPropagation"] = json!("shared");
+        }
+    });
+}
+
+fn add(config: &mut Value, source: &Path, at: &str, propagation: &str) {
+    config["mounts"].as_array_mut().unwrap().push(json!({
+        "type": "bind", "source": source, "destination": at, "options": ["rbind", propagation],
+    }));
+}
+
+fn clean_up(place: &Place) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let here = place.path("").to_string_lossy().into_owned();
+    let points = table.lines().filter_map(|l| l.split(' ').nth(4));
+    for point in points.filter(|p| p.starts_with(&here)).rev_sorted() {
+        let _ = Command::new("umount").args(["-q", "-l", point]).output();
+    }
+}
+
+trait RevSorted<'a>: Iterator<Item = &'a str> + Sized {
+    fn rev_sorted(self) -> Vec<&'a str> {
+        let mut all: Vec<&str> = self.collect();
+        all.sort_unstable();
+        all.reverse();
+        all
+    }
+}
+impl<'a, I: Iterator<Item = &'a str>> RevSorted<'a> for I {}
+
+/// runc makes the mount points of what a CDI spec names, in a volume as elsewhere: empty files
+/// and directories, before any program of ours runs.
+fn without_mount_points(tree: Tree, before: &Tree) -> Tree {
+    let is_made =
+        |path: &Path, line: &str| !before.contains_key(path) && (line.ends_with("content \"\""));
+    let but_the_time = |line: &str| match line.split_once(" modified ") {
+        Some((head, tail)) => format!("{head} {}", tail.split_once(' ').map_or("", |t| t.1)),
+        None => line.to_owned(),
+    };
+    tree.into_iter()
+        .filter(|(path, line)| !is_made(path, line))
+        .map(|(path, line)| match before.get(&path) {
+            Some(then) if but_the_time(then) == but_the_time(&line) => (path, then.clone()),
+            _ => (path, line),
+        })
+        .collect()
+}
+
+/// Whether the container starts; `None` where that is the runtime's to say.
+fn starts(case: Case, way: Way, below: Below) -> Option<bool> {
+    let is_file = FILES.contains(&case.at);
+    let is_optional = case.at.starts_with("run") || case.at.starts_with("var");
+    let is_library = ["usr", "usr/lib"].contains(&case.at);
+    if case.by == By::Link && below == Below::Crun
+        || case.is_shared && way == Way::Cdi
+        // These the runtime makes and mounts by itself.
+        || way == Way::Cdi && (is_optional || is_library || case.at.ends_with("1.2.3"))
+    {
+        return None;
+    }
+    // A CDI spec is of all capabilities, and so has the application profile written.
+    if case.at == "etc/nvidia" && way == Way::Cdi && case.by == By::Link {
+        return Some(false);
+    }
+    // Nobody looks there.
+    if ["usr/local/nvidia", "etc/nvidia"].contains(&case.at) || is_optional {
+        return Some(true);
+    }
+    match case.by {
+        By::User if case.at == "usr/lib/libcuda.so.1.2.3" => Some(!case.is_shared),
+        By::User if is_file => Some(true),
+        By::User if is_library => Some(case.holds == Holds::Everything && !case.is_shared),
+        By::User => Some(true),
+        // A file of ours takes the link's place.
+        By::Link if is_file && case.at.ends_with("1.2.3") => Some(!case.is_shared),
+        By::Link if is_file => Some(true),
+        By::Link if is_library => Some(case.holds == Holds::Everything && !case.is_shared),
+        By::Link => Some(false),
+    }
+}
+
+fn try_one(case: Case, way: Way, below: Below) -> Vec<String> {
+    let Case {
+        at,
+        by,
+        holds,
+        is_shared,
+    } = case;
+    let name = format!("volume-{at}-{by:?}-{holds:?}-{is_shared}-{way:?}-{below:?}");
+    let name = name.replace('/', "-");
+    let place = prepare(case, &name);
+    configure(&place, case, "1");
+    let before = canary::look(&place);
+    let out = text(&place.start_by(way, below));
+    let mut after = canary::look(&place);
+    if way == Way::Cdi {
+        after = without_mount_points(after, &before);
+    }
+    let mut failures = canary::differences(&before, &after);
+    let is_started = out.contains("STARTED\n");
+    if starts(case, way, below).is_some_and(|starts| starts != is_started) {
+        failures.push(format!("started: {is_started}"));
+    }
+    let is_refusal = out.contains("volume") || out.contains("shared");
+    if !is_started && !is_refusal && below == Below::Runc {
+        failures.push("refused without naming the volume".into());
+    }
+    clean_up(&place);
+    let about = |f: String| format!("{case:?} by {way:?}, {below:?}: {f}\n{out}");
+    failures.into_iter().map(about).collect()
+}
+
+#[test]
+fn volumes_and_the_hosts_mounts_stay_as_they_are() {
+    if !can_run() {
+        return;
+    }
+    let mut cases = Vec::new();
+    for by in [By::User, By::Link] {
+        for is_shared in [false, true] {
+            for at in DIRECTORIES {
+                for holds in [Holds::Nothing, Holds::Everything] {
+                    cases.push(Case {
+                        at,
+                        by,
+                        holds,
+                        is_shared,
+                    });
+                }
+            }
+            for at in FILES {
+                let holds = Holds::Nothing;
+                cases.push(Case {
+                    at,
+                    by,
+                    holds,
+                    is_shared,
+                });
+            }
+        }
+    }
+    let is_all = std::env::var("HOSTILE_IMAGES").is_ok_and(|w| w == "all");
+    let mut todo = Vec::new();
+    for (n, case) in cases.iter().enumerate() {
+        for (m, way) in WAYS.into_iter().enumerate() {
+            // What a user shares with the host at the very file that a CDI spec has mounted, the
+            // runtime mounts on as told.
+            if case.is_shared && case.by == By::User && FILES.contains(&case.at) && way == Way::Cdi
+            {
+                continue;
+            }
+            todo.push((*case, way, Below::Runc));
+            let is_turn = is_all || n % 3 == m;
+            if is_turn && Below::here().contains(&Below::Crun) {
+                todo.push((*case, way, Below::Crun));
+            }
+        }
+    }
+    let failures = super::in_parallel(&todo, |(case, way, below)| try_one(*case, *way, *below));
+    println!("{} containers with volumes", todo.len());
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}

@@ -1,0 +1,166 @@
+//! What an image can have us do, and how much of it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::resolve::Resolver;
+use super::walk::{Bound, MOST_OPEN, MOST_PARTS};
+use super::*;
+
+fn image() -> (tempfile::TempDir, Rootfs) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
+    let rootfs = Rootfs::open(dir.path()).unwrap();
+    (dir, rootfs)
+}
+
+fn bound<T: std::fmt::Debug>(done: Result<T, Error>) -> Option<Bound> {
+    match done {
+        Err(Error::Rootfs { source, .. }) => source.get_ref()?.downcast_ref().copied(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// A chain of links, each of which names a missing directory on a long way, as in an image that
+/// was made to have us walk.
+fn chain(dir: &Path, links: usize, detour: &str) {
+    for n in 0..links {
+        let target = format!("/usr/lib/{detour}l{}", n + 1);
+        symlink(target, dir.join(format!("usr/lib/l{n}"))).unwrap();
+    }
+}
+
+#[test]
+fn long_ways_are_refused() {
+    let (dir, rootfs) = image();
+    chain(dir.path(), 30, &"./m/../".repeat(200));
+    fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
+    let point = |path: &str| rootfs.mount_point(Path::new(path), Kind::File);
+    assert_eq!(bound(point("/usr/lib/l0")), Some(Bound::Parts));
+    point("/usr/lib/l25").unwrap();
+    assert!(dir.path().join("usr/lib/l30").is_file());
+    let deep = "d/".repeat(MOST_OPEN + 10);
+    fs::create_dir_all(dir.path().join(&deep)).unwrap();
+    symlink(format!("/{deep}missing"), dir.path().join("usr/lib/deep")).unwrap();
+    assert_eq!(bound(point("/usr/lib/deep")), Some(Bound::Open));
+    chain(&dir.path().join("usr/lib/m"), 0, "");
+    for n in 0..60 {
+        symlink(format!("/a{}", n + 1), dir.path().join(format!("a{n}"))).unwrap();
+    }
+    assert_eq!(bound(point("/a0")), Some(Bound::Links));
+}
+
+/// Forty libraries, each a link on a way that is short enough by itself.
+#[test]
+fn long_ways_are_refused_together() {
+    for resolver in [Resolver::Kernel, Resolver::Walk] {
+        let (dir, mut rootfs) = image();
+        rootfs.resolver = resolver;
+        fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
+        let way = "m/../".repeat(MOST_PARTS as usize / 2 / 3 - 10);
+        for n in 0..200 {
+            let end = if n == 0 {
+                "gone".into()
+            } else {
+                format!("x{n}")
+            };
+            for (from, to) in [("x", "y"), ("y", "z")] {
+                let target = format!("/usr/lib/{way}{to}{n}");
+                symlink(target, dir.path().join(format!("usr/lib/{from}{n}"))).unwrap();
+            }
+            symlink(end, dir.path().join(format!("usr/lib/z{n}"))).unwrap();
+        }
+        let started = std::time::Instant::now();
+        let all: Vec<_> = (0..200)
+            .map(|n| rootfs.mount_point(&PathBuf::from(format!("/usr/lib/x{n}")), Kind::File))
+            .collect();
+        let refused = all.into_iter().filter_map(Result::err);
+        let steps = refused.filter(|e| bound::<()>(Err(clone(e))) == Some(Bound::Steps));
+        assert!(steps.count() > 0);
+        println!("{resolver:?}: {:?}", started.elapsed());
+        assert!(started.elapsed().as_secs() < 30);
+    }
+}
+
+fn clone(error: &Error) -> Error {
+    let Error::Rootfs { path, what, source } = error else {
+        panic!("{error}");
+    };
+    let inner: Option<&Bound> = source.get_ref().and_then(|e| e.downcast_ref());
+    Error::Rootfs {
+        path: path.clone(),
+        what,
+        source: inner.map_or_else(|| io::Error::other("other"), |b| io::Error::other(*b)),
+    }
+}
+
+#[test]
+fn directories_are_made_up_to_a_bound() {
+    for resolver in [Resolver::Kernel, Resolver::Walk] {
+        let (dir, mut rootfs) = image();
+        rootfs.resolver = resolver;
+        let before = descriptors();
+        // A directory more at each: what was quadratic in time and took two descriptors each.
+        for n in 0..40 {
+            let target = format!("/{}", format!("new{n}/").repeat(30));
+            symlink(target, dir.path().join(format!("usr/lib/l{n}"))).unwrap();
+        }
+        let made: Vec<_> = (0..40)
+            .map(|n| rootfs.make_dir(&PathBuf::from(format!("/usr/lib/l{n}/x"))))
+            .collect();
+        let refused = made.into_iter().find(Result::is_err).unwrap();
+        assert_eq!(bound(refused), Some(Bound::Made));
+        assert!(descriptors() - before <= MOST_MADE + MOST_KNOWN + 10);
+        rootfs.take_back();
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "only usr is left"
+        );
+    }
+}
+
+/// The way to the directory is gone once, and not all of its links are followed.
+#[test]
+fn a_directory_full_of_links_is_looked_at_in_part() {
+    use crate::elf::tests::object;
+
+    let (dir, mut rootfs) = image();
+    rootfs.resolver = Resolver::Walk;
+    let within = dir.path().join("usr/lib/compat");
+    fs::create_dir(&within).unwrap();
+    fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
+    let way = "m/../".repeat(300);
+    symlink(format!("/usr/lib/{way}compat"), dir.path().join("compat")).unwrap();
+    let library = object("libcuda.so.1", None);
+    fs::write(within.join("libcuda.so.999.1"), &library).unwrap();
+    for n in 0..900 {
+        symlink("none", within.join(format!("lib{n}.so"))).unwrap();
+        fs::create_dir(within.join(format!("libcuda.so.{n}.0"))).unwrap();
+    }
+    let compat = crate::CudaCompat {
+        driver: "580.1".into(),
+        cuda: None,
+        root: Some("/compat".into()),
+    };
+    let before = rootfs.steps.get();
+    assert!(crate::compat::libraries(&rootfs, &compat).is_some());
+    let steps = before - rootfs.steps.get();
+    assert!(steps < 70 * 620, "{steps}");
+    fs::remove_dir_all(&within).unwrap();
+    fs::create_dir(&within).unwrap();
+    for n in 0..200 {
+        fs::write(within.join(format!("lib{n}.so.1")), &library).unwrap();
+    }
+    rootfs.forget();
+    let before = rootfs.steps.get();
+    assert_eq!(
+        crate::folders::libraries(&rootfs, &["/compat".into()]).len(),
+        1
+    );
+    assert!(before - rootfs.steps.get() < 2 * 620);
+}

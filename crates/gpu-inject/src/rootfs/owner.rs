@@ -1,0 +1,365 @@
+//! Whose a place in a container is: the container's alone, or also somebody else's.
+//!
+//! The container's are its root mount, and a tmpfs that is mounted nowhere outside of it: the
+//! runtime's /dev, and what it makes for `--tmpfs /run` or `/tmp`. All else is a volume, which
+//! may be a directory of the host's: nothing is made, replaced or removed there, whatever led
+//! there. A mount is known by its number; `st_dev` would not do: an overlay has several on one
+//! mount, and one file system can be mounted at many places.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, fstat, major, minor};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
+use nix::unistd::fchdir;
+
+use super::walk::{Step, Trouble};
+use super::{KERNELS, Rootfs, open_no_follow};
+use crate::error::Error;
+use crate::live::sys;
+
+/// Why a place that is not the container's own cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// The user has mounted something there.
+    Volume,
+    /// A link of the image leads to what the user has mounted somewhere else.
+    ByLink,
+    /// What is mounted there would show up on the host, too.
+    Shared,
+}
+
+impl Display for Elsewhere {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Volume => {
+                "this is in a volume, where nothing is made for a container; mount the volume \
+                 somewhere else, or have an empty file of that name in it"
+            }
+            Self::ByLink => {
+                "a link of the image leads out of its root file system into a volume, where \
+                 nothing is made for a container; mount the volume somewhere else, or use an \
+                 image without that link"
+            }
+            Self::Shared => {
+                "mounts made there would show up on the host, since the volume has shared \
+                 propagation; give the volume as private or slave"
+            }
+        })
+    }
+}
+
+impl std::error::Error for Elsewhere {}
+
+/// Of mountinfo(5): what a decision needs.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    shared: HashSet<u64>,
+    parents: HashMap<u64, u64>,
+    /// File systems that are mounted outside of the container, `major:minor`.
+    pub(super) outside: HashSet<(u64, u64)>,
+}
+
+struct Line {
+    id: u64,
+    parent: u64,
+    device: (u64, u64),
+    is_shared: bool,
+}
+
+impl Line {
+    fn read(line: &str) -> Option<Self> {
+        let (before, _) = line.split_once(" - ")?;
+        let mut words = before.split(' ');
+        let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (major, minor) = words.next()?.split_once(':')?;
+        Some(Self {
+            id,
+            parent,
+            device: (major.parse().ok()?, minor.parse().ok()?),
+            // Behind root, mount point and options.
+            is_shared: words.skip(3).any(|w| w.starts_with("shared:")),
+        })
+    }
+}
+
+impl Table {
+    /// Of the table of a mount namespace in which the container's root is the mount `root`.
+    pub(super) fn of(mountinfo: &str, root: u64) -> Self {
+        let lines: Vec<Line> = mountinfo.lines().filter_map(Line::read).collect();
+        let parents: HashMap<u64, u64> = lines.iter().map(|l| (l.id, l.parent)).collect();
+        let is_inside = |mut id: u64| {
+            // The top of a namespace is its own parent, or that of a mount that is not listed.
+            for _ in 0..parents.len() {
+                if id == root {
+                    return true;
+                }
+                match parents.get(&id) {
+                    Some(parent) if *parent != id => id = *parent,
+                    _ => break,
+                }
+            }
+            id == root
+        };
+        Self {
+            shared: lines.iter().filter(|l| l.is_shared).map(|l| l.id).collect(),
+            outside: lines
+                .iter()
+                .filter(|l| !is_inside(l.id))
+                .map(|l| l.device)
+                .collect(),
+            parents,
+        }
+    }
+}
+
+impl Error {
+    /// Where this says that a place is not the container's own: why.
+    pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
+        let (Self::Rootfs { source, .. } | Self::System { source, .. }) = self else {
+            return None;
+        };
+        of_io(source)
+    }
+}
+
+/// The same of an error of the system's kind.
+pub(crate) fn of_io(error: &io::Error) -> Option<Elsewhere> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
+impl Rootfs {
+    /// The table of mounts of another namespace, from before the container's was entered: what
+    /// is mounted there is not the container's alone.
+    pub(crate) fn know_outside(&self, mountinfo: &str) {
+        let lines = mountinfo.lines().filter_map(Line::read);
+        *self.outside.borrow_mut() = lines.map(|l| l.device).collect();
+    }
+
+    /// The number of the mount that a descriptor is on.
+    pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
+        match sys::mount_id(fd) {
+            Ok(Some(id)) => Ok(id),
+            // Before Linux 5.8.
+            _ => self.mount_by_fdinfo(fd),
+        }
+    }
+
+    pub(super) fn mount_by_fdinfo(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
+        let text = self.of_own_process(&format!("fdinfo/{}", fd.as_raw_fd()))?;
+        text.lines()
+            .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
+            .ok_or(Errno::ENOSYS)
+    }
+
+    /// A file of our own directory in the host's procfs.
+    fn of_own_process(&self, name: &str) -> nix::Result<String> {
+        let own = self.own().ok_or(Errno::ENOENT)?;
+        let name = format!("../{name}");
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut file = File::from(fcntl::openat(own, name.as_str(), flags, Mode::empty())?);
+        let mut text = String::with_capacity(16 << 10);
+        match file.read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(e) => Err(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
+        }
+    }
+
+    pub(super) fn root_mount(&self) -> nix::Result<u64> {
+        if let Some(known) = self.root_mount.get() {
+            return Ok(*known);
+        }
+        let found = self.mount_of(self.fd.as_fd())?;
+        Ok(*self.root_mount.get_or_init(|| found))
+    }
+
+    /// Read once, and only where something is mounted at a place of ours.
+    fn table(&self) -> nix::Result<&Table> {
+        if let Some(known) = self.table.get() {
+            return Ok(known);
+        }
+        let table = Table::of(&self.of_own_process("mountinfo")?, self.root_mount()?);
+        Ok(self.table.get_or_init(|| table))
+    }
+
+    /// Whether this is a tmpfs that nobody outside of the container has.
+    fn is_own_tmpfs(&self, fd: &OwnedFd) -> nix::Result<bool> {
+        if fstatfs(fd)?.filesystem_type() != TMPFS_MAGIC {
+            return Ok(false);
+        }
+        let device = fstat(fd)?.st_dev;
+        let device = (major(device), minor(device));
+        let outside = self.outside.borrow();
+        if !outside.is_empty() {
+            return Ok(!outside.contains(&device));
+        }
+        let outside = &self.table()?.outside;
+        // After `pivot_root` nothing of the host's is to be seen: not to know is not to own.
+        Ok(!outside.is_empty() && !outside.contains(&device))
+    }
+
+    /// Which of the container's own mounts this directory is on, so that things may be made in it.
+    pub(super) fn ensure_own(&self, step: &Step) -> Result<On, Trouble> {
+        if KERNELS.contains(&fstatfs(&step.fd)?.filesystem_type()) {
+            return Err(Errno::EROFS.into());
+        }
+        match self.on(step)? {
+            On::Other(_) => Err(Trouble::Elsewhere(elsewhere(step))),
+            own => Ok(own),
+        }
+    }
+
+    pub(super) fn on(&self, step: &Step) -> nix::Result<On> {
+        if step.mount == self.root_mount()? {
+            return Ok(On::Root);
+        }
+        if self.is_own_tmpfs(&step.fd)? {
+            return Ok(On::Own);
+        }
+        Ok(On::Other(step.mount))
+    }
+
+    /// That no link of the image has led to what is not the container's alone.
+    pub(super) fn ensure_not_away(&self, step: &Step) -> Result<(), Trouble> {
+        let is_away = step.by_link
+            && matches!(self.on(step)?, On::Other(_))
+            && !KERNELS.contains(&fstatfs(&step.fd)?.filesystem_type());
+        if is_away {
+            return Err(Trouble::Elsewhere(Elsewhere::ByLink));
+        }
+        Ok(())
+    }
+
+    /// That what is mounted at this place is to be seen in the container alone. The root mount is
+    /// cut off from whoever has the same; volumes keep what their user gave them.
+    pub(crate) fn ensure_private(&self, place: &MountPlace) -> io::Result<()> {
+        match place.on {
+            On::Own => Ok(()),
+            On::Root if self.is_cut_off.get() => Ok(()),
+            On::Root => {
+                // Before Linux 5.12, or where the root is no mount of its own.
+                if self.cut_off(self.fd.as_fd()).is_err() {
+                    self.ensure_unshared(self.root_mount()?)?;
+                }
+                self.is_cut_off.set(true);
+                Ok(())
+            }
+            On::Other(mount) => self.ensure_unshared(mount),
+        }
+    }
+
+    /// From now on nothing that is mounted on this mount shows up anywhere else.
+    fn cut_off(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
+        match sys::set_slave(mount) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+                fchdir(self.own().ok_or(Errno::ENOENT)?)?;
+                let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
+                Ok(nix::mount::mount(
+                    none,
+                    name.as_str(),
+                    none,
+                    MsFlags::MS_SLAVE,
+                    none,
+                )?)
+            }
+            other => other,
+        }
+    }
+
+    /// A file of the container's procfs, which is the runtime's mount at /proc; `None` where there
+    /// is no such file, or where something is mounted over it.
+    pub(crate) fn proc_file(&self, path: &Path) -> io::Result<Option<MountPlace>> {
+        let none = |e| match e {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV => Ok(None),
+            e => Err(e.into()),
+        };
+        let Ok(within) = path.strip_prefix("/proc") else {
+            return Ok(None);
+        };
+        let proc = match open_no_follow(self.fd.as_fd(), OsStr::new("proc")) {
+            Ok(proc) => proc,
+            Err(e) => return none(e),
+        };
+        if fstatfs(&proc)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Ok(None);
+        }
+        let fd = match self.resolver.on_mount(proc.as_fd(), within, OFlag::empty()) {
+            Ok(fd) => fd,
+            // Without openat2: of what is in procfs there, nothing is a link.
+            Err(Errno::ENOSYS) => {
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                match fcntl::openat(&proc, within, flags, Mode::empty()) {
+                    Ok(fd) if self.mount_of(fd.as_fd())? == self.mount_of(proc.as_fd())? => fd,
+                    Ok(_) => return Ok(None),
+                    Err(e) => return none(e),
+                }
+            }
+            Err(e) => return none(e),
+        };
+        if self.cut_off(proc.as_fd()).is_err() {
+            self.ensure_unshared(self.mount_of(proc.as_fd())?)?;
+        }
+        // Cut off just now.
+        Ok(Some(MountPlace { fd, on: On::Own }))
+    }
+
+    /// The root directory, to be mounted on.
+    pub(crate) fn root(&self) -> io::Result<MountPlace> {
+        let fd = self.fd.try_clone()?;
+        Ok(MountPlace { fd, on: On::Root })
+    }
+
+    /// Whether what this mount is mounted on has shared propagation.
+    pub(super) fn is_on_shared(&self, mount: u64) -> nix::Result<bool> {
+        let table = self.table()?;
+        let parent = table.parents.get(&mount);
+        Ok(parent.is_some_and(|parent| table.shared.contains(parent)))
+    }
+
+    fn ensure_unshared(&self, mount: u64) -> io::Result<()> {
+        if self.table()?.shared.contains(&mount) {
+            return Err(io::Error::other(Elsewhere::Shared));
+        }
+        Ok(())
+    }
+}
+
+fn elsewhere(step: &Step) -> Elsewhere {
+    if step.by_link {
+        Elsewhere::ByLink
+    } else {
+        Elsewhere::Volume
+    }
+}
+
+/// Which mount something is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The container's root mount.
+    Root,
+    /// Another that only the container has.
+    Own,
+    /// Something else, by its number.
+    Other(u64),
+}
+
+/// What can be mounted on.
+#[derive(Debug)]
+pub struct MountPlace {
+    pub(crate) fd: OwnedFd,
+    pub(crate) on: On,
+}
+
+impl AsFd for MountPlace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
