@@ -162,6 +162,11 @@ impl Place {
         })
     }
 
+    /// What the container is called.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -202,7 +207,7 @@ impl Place {
         self.start(below, &[])
     }
 
-    fn add_prestart_hook(&self, below: Below) {
+    pub(crate) fn add_prestart_hook(&self, below: Below) {
         let mut config = self.config();
         let hook = self.hook("nvidia-container-runtime-hook");
         config["hooks"] = json!({"prestart": [{
@@ -245,7 +250,7 @@ impl Place {
 
     /// Our program by a name that says which of the many it is; under strace where
     /// [`Place::lacks`] or [`Place::slow_down`] was called.
-    fn hook(&self, name: &str) -> PathBuf {
+    pub(crate) fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
         let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
         let _ = fs::remove_file(&hook);
@@ -327,6 +332,11 @@ impl Place {
 
     /// Through `before`, or by the low-level runtime itself.
     fn start(&self, below: Below, before: &[&str]) -> Output {
+        self.command(below, before).output().unwrap()
+    }
+
+    /// What starts it.
+    pub(crate) fn command(&self, below: Below, before: &[&str]) -> Command {
         let mut words: Vec<&str> = Vec::new();
         if below != Below::Runc {
             words.extend([
@@ -347,16 +357,16 @@ impl Place {
         if below == Below::Crun {
             words.push("--cgroup-manager=disabled");
         }
-        Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .arg("--root")
             .arg(self.path("state"))
             .args(["run", "--bundle"])
             .arg(self.path("bundle"))
             .arg(&self.id)
-            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below))
-            .output()
-            .unwrap()
+            .env("NVIDIA_CTK_CONFIG_FILE_PATH", self.policy(below));
+        command
     }
 }
 
