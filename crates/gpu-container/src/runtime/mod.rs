@@ -200,7 +200,11 @@ fn edit(
         journal.note(Level::Debug, "no GPU is asked for");
         return Ok(());
     }
-    journal.note(Level::Debug, format_args!("asked for: {request:?}"));
+    let (visible, parts) = (&request.visible, &request.capabilities);
+    journal.note(
+        Level::Debug,
+        format_args!("asked for: {visible:?}, with {parts}"),
+    );
     // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = by_cdi::names(&request.visible, mode, policy)?;
