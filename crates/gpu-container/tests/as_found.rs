@@ -166,10 +166,10 @@ fn a_file_that_may_get_no_longer_is_a_full_disk() {
     let place = Place::new("limited");
     make_nodes(&place);
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
-    let debug = place.path("debug");
+    let debug = place.path("debug").display().to_string();
     let config = config.replace(
         "[nvidia-container-runtime]\n",
-        &format!("debug = {debug:?}\n[nvidia-container-runtime]\ndebug = {debug:?}\nlog-level = \"debug\"\n"),
+        &format!("debug = \"{debug}\"\n[nvidia-container-runtime]\ndebug = \"{debug}\"\nlog-level = \"debug\"\n"),
     );
     fs::write(place.path("config.toml"), config).unwrap();
     // In blocks of 512 bytes: nothing, half of config.json.

@@ -121,12 +121,12 @@ fn terminal() -> (fs::File, std::os::fd::OwnedFd) {
 /// A container on a host whose runtime writes down everything.
 fn place() -> Place {
     let place = Place::new("messages");
-    let debug = place.path("debug");
+    let debug = place.path("debug").display().to_string();
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
     let config = config.replace(
         "[nvidia-container-runtime]\n",
         &format!(
-            "debug = {debug:?}\n[nvidia-container-runtime]\ndebug = {debug:?}\nlog-level = \"debug\"\n"
+            "debug = \"{debug}\"\n[nvidia-container-runtime]\ndebug = \"{debug}\"\nlog-level = \"debug\"\n"
         ),
     );
     fs::write(
@@ -207,9 +207,8 @@ fn no_variable_of_an_image_keeps_its_start_from_ending() {
                     .arg(place.path("config.toml"))
                     .arg("prestart");
                 let state = json!({"bundle": place.path("bundle"), "pid": 1, "id": "x"});
-                fs::write(place.path("state"), state.to_string()).unwrap();
-                command.stdin(fs::File::open(place.path("state")).unwrap());
-                fs::remove_file(place.path("state")).unwrap();
+                fs::write(place.path("told.json"), state.to_string()).unwrap();
+                command.stdin(fs::File::open(place.path("told.json")).unwrap());
                 command
             });
             all_messages(&place, "");

@@ -180,10 +180,10 @@ fn edit(
             let scan = bundle.scan(file, &policy.annotation_prefixes)?;
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
             warn(&request, call, journal);
-            return match request.is_some() {
-                true => Err(bundle.too_long()),
-                false => Ok(()),
-            };
+            if request.is_some() {
+                return Err(bundle.too_long());
+            }
+            return Ok(());
         }
     };
     let (scan, value);
