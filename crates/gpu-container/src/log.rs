@@ -263,13 +263,17 @@ mod tests {
         let journal = UnixDatagram::bind(&path).unwrap();
         let id = "0123456789ab".to_owned() + &"c".repeat(52);
         let syslog = Syslog::at(path.to_str().unwrap());
-        let failed = Error::State("no\nGPU".into());
+        // What explains a file of the host's has lines.
+        let failed = Error::Policy {
+            path: "/c".into(),
+            why: "no\nGPU".into(),
+        };
         syslog.failure(&failed, Some(&id), None);
         let mut heard = [0; 4096];
         let length = journal.recv(&mut heard).unwrap();
         let heard = String::from_utf8_lossy(&heard[..length]);
         let wanted = format!(
-            "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY=3\nMESSAGE=no GPU [container 0123456789ab; \
+            "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY=3\nMESSAGE=/c: no GPU [container 0123456789ab; \
              more: journalctl -t gpu-container; gpusetup doctor]\nCONTAINER_ID_FULL={id}\n"
         );
         assert_eq!(heard, wanted);

@@ -42,7 +42,10 @@ unsafe extern "C" fn main(
 #[cfg_attr(test, allow(dead_code))]
 fn failed(what: &panic::PanicHookInfo<'_>) {
     let place = what.location().map(ToString::to_string).unwrap_or_default();
-    let why = what.payload_as_str().unwrap_or("unknown");
+    let why = what.payload();
+    let text = why.downcast_ref::<String>().map(String::as_str);
+    let why = text.or_else(|| why.downcast_ref::<&str>().copied());
+    let why = why.unwrap_or("unknown");
     let line =
         format_args!("gpu-container: a fault of this program, please report it: {place}: {why}");
     log::say(&log::bounded(line).replace('\n', " "));

@@ -8,7 +8,7 @@ use gpu_host::{Link, Need};
 use serde_json::Value;
 
 use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
-use crate::error::Error;
+use crate::error::{Error, Excerpt};
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
 pub const HOOK_ENV: &str = "GPU_CONTAINER_HOOK=1";
@@ -338,7 +338,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 }
             },
             _ => {
-                let why = format!("gpu-container-hook: unknown flag {flag:?}");
+                let why = format!("gpu-container-hook: unknown flag {:?}", Excerpt::of(flag));
                 return Err(Error::State(why.into()));
             }
         }

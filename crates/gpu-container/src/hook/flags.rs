@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_inject::{Error, spec};
+use gpu_inject::{Error, Excerpt, spec};
 
 use crate::bundle::State;
 
@@ -20,16 +20,16 @@ impl Flags {
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let name = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'));
-            let name = name.ok_or_else(|| bad(format!("{arg:?} is no flag")))?;
+            let name = name.ok_or_else(|| bad(format!("{:?} is no flag", Excerpt::of(arg))))?;
             let (name, inline) = match name.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (name, None),
             };
             if name != SPEC && !known.contains(&name) {
-                return Err(bad(format!("unknown flag {arg:?}")));
+                return Err(bad(format!("unknown flag {:?}", Excerpt::of(arg))));
             }
             let value = inline.or_else(|| args.next().cloned());
-            let value = value.ok_or_else(|| bad(format!("{arg} needs a value")))?;
+            let value = value.ok_or_else(|| bad(format!("{} needs a value", Excerpt::of(arg))))?;
             flags.values.push((name.to_owned(), value));
         }
         Ok(flags)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::{Linked, Rootfs};
-use gpu_inject::{CudaCompat, Error, live, prepare, spec};
+use gpu_inject::{CudaCompat, Error, Excerpt, live, prepare, spec};
 
 use super::flags::Flags;
 use super::root;
@@ -59,12 +59,17 @@ fn carry_out(name: &str, flags: &Flags, mounts: OwnMounts) -> Result<(), Error> 
 fn symlink(rootfs: &Rootfs, spec: &str) -> Result<(), Error> {
     let parts: Vec<&str> = spec.split("::").collect();
     let [target, link] = parts[..] else {
-        let why = format!("create-symlinks: {spec:?} is not TARGET::LINK");
+        let why = format!(
+            "create-symlinks: {:?} is not TARGET::LINK",
+            Excerpt::of(spec)
+        );
         return Err(Error::State(why.into()));
     };
     if rootfs.symlink(Path::new(link), Path::new(target))? == Linked::Occupied {
         log::warning(format_args!(
-            "the image has a file at {link}, which stays in place of a link to {target}"
+            "the image has a file at {}, which stays in place of a link to {}",
+            Excerpt::of(link),
+            Excerpt::of(target)
         ));
     }
     Ok(())
@@ -87,8 +92,9 @@ fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
 /// Of files and directories of the image; never of what a link leads to outside.
 fn chmod(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     let mode = flags.last("mode").unwrap_or_default();
-    let mode = u32::from_str_radix(mode, 8)
-        .map_err(|_| Error::State(format!("chmod: {mode:?} is no octal mode").into()))?;
+    let mode = u32::from_str_radix(mode, 8).map_err(|_| {
+        Error::State(format!("chmod: {:?} is no octal mode", Excerpt::of(mode)).into())
+    })?;
     flags
         .all("path")
         .try_for_each(|path| rootfs.set_mode(Path::new(path), mode))

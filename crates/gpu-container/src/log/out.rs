@@ -165,3 +165,69 @@ impl LogFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Takes until there is no room for a piece.
+    fn fill(to: impl AsFd) {
+        while goes_whole(to.as_fd(), &[b'x'; PIECE]) {}
+    }
+
+    #[test]
+    fn a_full_pipe_or_socket_waits_for_nobody_and_hears_later_what_it_missed() {
+        // Both in one test: what was dropped is counted for the whole program.
+        let (mut from, to) = io::pipe().unwrap();
+        fill(&to);
+        message(&to, "first");
+        message(&to, "second");
+        from.read_exact(&mut [0; 2 * PIECE]).unwrap();
+        message(&to, "third");
+        drop(to);
+        let mut heard = String::new();
+        from.read_to_string(&mut heard).unwrap();
+        let heard = heard.trim_start_matches('x');
+        let told =
+            "gpu-container: 2 messages dropped: nobody read them, or the disk is full\nthird\n";
+        assert_eq!(heard, told);
+
+        let (_from, to) = UnixStream::pair().unwrap();
+        fill(&to);
+        message(&to, "nobody hears it");
+        assert!(write_once(to.as_fd(), b"x") == Err(Errno::AGAIN));
+        DROPPED.store(0, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for_where_the_kernel_cannot_ask_it() {
+        let (_from, to) = io::pipe().unwrap();
+        fill(&to);
+        assert_eq!(write_where_room(to.as_fd(), b"x"), Err(Errno::AGAIN));
+        let flags = rustix::fs::fcntl_getfl(&to).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK), "it is the engine's, too");
+    }
+
+    #[test]
+    fn a_log_is_a_regular_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = LogFile::open(&path).unwrap().unwrap();
+        log.add("a line");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(LogFile::open(&fifo).unwrap().is_none());
+        let _reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&fifo)
+            .unwrap();
+        assert!(LogFile::open(&fifo).unwrap().is_none());
+        assert!(LogFile::open("/dev/null".as_ref()).unwrap().is_none());
+        assert!(LogFile::open(&dir.path().join("none/log")).is_err());
+    }
+}

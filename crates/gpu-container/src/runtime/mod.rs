@@ -181,10 +181,10 @@ fn edit(
             let scan = bundle.scan(file, &policy.annotation_prefixes)?;
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
             warn(&request, call, journal);
-            return match request.is_some() {
-                true => Err(bundle.too_long()),
-                false => Ok(()),
-            };
+            if request.is_some() {
+                return Err(bundle.too_long());
+            }
+            return Ok(());
         }
     };
     let (scan, value);
@@ -201,7 +201,11 @@ fn edit(
         journal.note(Level::Debug, "no GPU is asked for");
         return Ok(());
     }
-    journal.note(Level::Debug, format_args!("asked for: {request:?}"));
+    let (visible, parts) = (&request.visible, &request.capabilities);
+    journal.note(
+        Level::Debug,
+        format_args!("asked for: {visible:?}, with {parts}"),
+    );
     // Mounts of config.json and of our hook would be the host's, and stay.
     if !container.has_mount_namespace() {
         return Err(Error::State(

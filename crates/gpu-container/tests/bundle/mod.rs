@@ -163,6 +163,11 @@ impl Place {
         })
     }
 
+    /// What the container is called.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -219,7 +224,7 @@ impl Place {
         self.start(below, &[])
     }
 
-    fn add_prestart_hook(&self, below: Below) {
+    pub(crate) fn add_prestart_hook(&self, below: Below) {
         let mut config = self.config();
         let hook = self.hook("nvidia-container-runtime-hook");
         config["hooks"] = json!({"prestart": [{
@@ -262,7 +267,7 @@ impl Place {
 
     /// Our program by a name that says which of the many it is; under strace where
     /// [`Place::lacks`] or [`Place::slow_down`] was called.
-    fn hook(&self, name: &str) -> PathBuf {
+    pub(crate) fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
         let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
         let _ = fs::remove_file(&hook);
@@ -347,7 +352,8 @@ impl Place {
         self.command(&[], below, before).output().unwrap()
     }
 
-    fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
+    /// What starts it, run by `host`.
+    pub(crate) fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
         let mut words: Vec<&str> = host.to_vec();
         if below != Below::Runc {
             words.extend([

@@ -8,6 +8,7 @@ mod mounts;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use gpu_host::{Capabilities, Feature};
 
@@ -19,7 +20,7 @@ use crate::error::{Error, Excerpt, Message};
 use crate::policy::{Mode, Policy, is_of_kind};
 
 /// The devices asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Visible {
     /// Not a GPU container: unset, empty or `void`.
     #[default]
@@ -30,6 +31,26 @@ pub enum Visible {
     All,
     /// Indices, UUIDs, PCI addresses, `gpu:mig` pairs, CDI names, as written, each once.
     These(Vec<AllowedName>),
+}
+
+/// For a log: of names, which are an image's, no more than an excerpt.
+impl fmt::Debug for Visible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => f.write_str("nothing"),
+            Self::NoGpu => f.write_str("no GPU"),
+            Self::All => f.write_str("all GPUs"),
+            Self::These(names) => {
+                let some = names
+                    .iter()
+                    .take(32)
+                    .map(|n| Excerpt::of(n.text()).to_string());
+                let some: Vec<String> = some.collect();
+                let count = names.len();
+                write!(f, "{count} by name: {}", Excerpt::of(some.join(",")))
+            }
+        }
+    }
 }
 
 /// The IMEX channels asked for.

@@ -44,10 +44,9 @@ pub(in crate::live) fn survive_signal(signal: c_int) -> io::Result<()> {
     // which any code may be interrupted by.
     super::done(unsafe { libc::sigaction(signal, &raw const wanted, &raw mut found) }.into())?;
     if found.sa_sigaction == libc::SIG_IGN {
+        let none = std::ptr::null_mut();
         // SAFETY: as above; it is what was there.
-        super::done(
-            unsafe { libc::sigaction(signal, &raw const found, std::ptr::null_mut()) }.into(),
-        )?;
+        super::done(unsafe { libc::sigaction(signal, &raw const found, none) }.into())?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! whether GPUs are asked for. Some engines copy an image's annotations into it, of any length; a
 //! container that asks for nothing starts all the same.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufReader, Read};
 
@@ -73,7 +74,7 @@ impl<'k> Part<'_, 'k> {
                 map.next_value_seed(self.part(Kind::Process))
             }
             (Kind::Whole, "annotations") => {
-                once(&mut scan.annotations, Some(Default::default()))?;
+                once(&mut scan.annotations, Some(BTreeMap::new()))?;
                 map.next_value_seed(self.part(Kind::Annotations))
             }
             (Kind::Whole, "mounts") => {
