@@ -180,6 +180,7 @@ pub enum Need {
 }
 
 impl Need {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_required(&self) -> bool {
         *self == Self::Required
     }

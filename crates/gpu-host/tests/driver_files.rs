@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fake::{VERSION, file, found, host, options};
 use fake_driver::describe::Description;
-use gpu_host::{Capabilities, Capability, FileKind, Options, discover, mismatch};
+use gpu_host::{Capabilities, Capability, FileKind, Need, Options, discover, mismatch};
 
 #[test]
 fn the_whole_driver_is_found_below_any_driver_root_with_the_same_container_paths() {
@@ -320,6 +320,39 @@ fn a_library_that_a_new_driver_brings_is_taken_by_its_version() {
     let found = found(&dir);
     let library = file(&found, &format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
     assert!(library.capabilities.has(Capability::Compute));
+}
+
+/// What a container is started without; of these, what not every user can reach.
+#[test]
+fn sockets_firmware_and_data_files_are_optional_and_libraries_are_not() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
+        return;
+    };
+    for (socket, mode) in [("persistenced", 0o755), ("fabricmanager", 0o700)] {
+        let at = dir.path().join(format!("run/nvidia-{socket}"));
+        fs::create_dir_all(&at).unwrap();
+        std::os::unix::net::UnixListener::bind(at.join("socket")).unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let inventory = found(&dir);
+    let need = |path: &str| file(&inventory, path).unwrap().need;
+    assert_eq!(need("/run/nvidia-persistenced/socket"), Need::Optional);
+    let closed = need("/run/nvidia-fabricmanager/socket");
+    assert_eq!(closed, Need::OptionalAndClosed);
+    for file in &inventory.driver.as_ref().unwrap().files {
+        let is_optional = matches!(
+            file.kind,
+            FileKind::Socket | FileKind::Firmware | FileKind::Config
+        );
+        assert_eq!(file.need != Need::Required, is_optional, "{file:?}");
+    }
+    // Stored by a version that did not know of it, all of it is required.
+    let text = serde_json::to_string(&inventory.driver).unwrap();
+    let text = text.replace("\"need\"", "\"not-known-then\"");
+    let driver: gpu_host::Driver = serde_json::from_str(&text).unwrap();
+    assert!(driver.files.iter().all(|f| f.need == Need::Required));
 }
 
 #[test]

@@ -147,6 +147,34 @@ fn there_is_one_hook_however_many_devices_a_container_has() {
     assert_eq!(links.count(), 6);
 }
 
+/// An engine, whoever runs it, finds every source of a mount; our hook is told of the others.
+#[test]
+fn what_only_root_can_reach_is_no_mount_of_the_spec() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Some(dir) = host(&Description::of("580.65.06", 1, 0)) else {
+        return;
+    };
+    for (daemon, mode) in [("persistenced", 0o755), ("fabricmanager", 0o700)] {
+        let at = dir.path().join(format!("run/nvidia-{daemon}"));
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join("socket"), "").unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let edits = spec_of(&dir, &GenerateOptions::default()).container_edits;
+    let closed = "/run/nvidia-fabricmanager/socket";
+    let sockets: Vec<_> = edits
+        .mounts
+        .iter()
+        .filter(|m| m.host_path.ends_with("socket"))
+        .map(|m| m.host_path.to_str().unwrap())
+        .collect();
+    assert_eq!(sockets, ["/run/nvidia-persistenced/socket"]);
+    let args = &edits.hooks[0].args;
+    let told = ["--mount-if-reached", "socket", closed, closed];
+    assert!(args.windows(4).any(|words| words == told), "{args:?}");
+}
+
 #[test]
 fn a_slice_alone_can_be_asked_for() {
     let Some(dir) = host(&Description::of("580.65.06", 1, 3)) else {

@@ -103,6 +103,16 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             &their_spec("nvidia.com/gds", "/usr/lib/gone.so.1"),
         );
     }),
+    // As the device plugin writes it with cdi-cri, by its default.
+    ("cdi-hook-gone", Base::Debian, |h| {
+        let spec = their_spec("k8s.device-plugin.nvidia.com/gpu", "/etc/os-release");
+        let hook = "  hooks:\n  - hookName: createContainer\n    path: /usr/bin/nvidia-ctk\n    \
+            args: [nvidia-ctk, hook, update-ldcache]\n";
+        h.write(
+            "var/run/cdi/k8s.device-plugin.nvidia.com-gpu.yaml",
+            &(spec + hook),
+        );
+    }),
     ("cdi-conflict", Base::Debian, |h| {
         h.write("var/run/cdi/other.yaml", &h.read(SPEC));
     }),

@@ -15,6 +15,7 @@ pub const CHECKS: Checks = &[
     ("cdi-missing", missing),
     ("cdi-stale", stale),
     ("cdi-paths-gone", paths_gone),
+    ("cdi-hook-gone", hook_gone),
     ("cdi-conflict", conflict),
     ("cdi-shadowed", shadowed),
     ("cdi-broken", broken),
@@ -100,6 +101,22 @@ fn paths_gone(look: &Look) -> Option<String> {
             .map(|m| &m.host_path)
             .find(|p| !look.exists(p.as_path()));
         seen.extend(gone.map(|gone| format!("{}: {} is gone", path.display(), gone.display())));
+    }
+    told(seen)
+}
+
+fn hook_gone(look: &Look) -> Option<String> {
+    let mut seen = Vec::new();
+    for (path, text) in specs(look) {
+        // Whether ours is there, `programs-gone` tells.
+        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+            continue;
+        };
+        let edits = spec.devices.iter().map(|d| &d.container_edits);
+        let mut hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
+        let gone = hooks.find(|h| h.path != Path::new(HOOK_PATH) && !look.exists(&h.path));
+        let gone = gone.filter(|_| is_read(&path));
+        seen.extend(gone.map(|hook| format!("{} names {}", path.display(), hook.path.display())));
     }
     told(seen)
 }
