@@ -41,9 +41,9 @@ fn put_policy(place: &Place, mode: &str, ours: &str) {
             "accept-nvidia-visible-devices-as-volume-mounts = true\n\
              [nvidia-container-cli]\nno-cgroups = {no_cgroups}\n\
              [nvidia-container-runtime]\nmode = \"{mode}\"\nruntimes = [\"{below}\"]\n\
-             modes.cdi.spec-dirs = [{:?}]\n[gpu-container]\ninventory = {:?}\n{ours}\n",
-            place.path("specs"),
-            place.path("inventory.json"),
+             modes.cdi.spec-dirs = [\"{}\"]\n[gpu-container]\ninventory = \"{}\"\n{ours}\n",
+            place.path("specs").display(),
+            place.path("inventory.json").display(),
         );
         fs::write(place.path(name), text).unwrap();
     }
