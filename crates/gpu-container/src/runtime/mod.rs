@@ -206,8 +206,9 @@ fn edit(
         Level::Debug,
         format_args!("asked for: {visible:?}, with {parts}"),
     );
-    // Mounts of config.json and of our hook would be the host's, and stay.
-    if !container.has_mount_namespace() {
+    // Mounts of config.json and of our hook would be the host's, and stay. Where nothing is listed the
+    // hook sees for itself.
+    if container.lacks_mount_namespace() {
         return Err(Error::State(
             "the container has no mount namespace of its own, so what it is given would be mounted on the \
              host; config.json needs one (linux.namespaces, type mount)"

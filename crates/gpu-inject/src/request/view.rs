@@ -217,27 +217,29 @@ impl<'a> ContainerView<'a> {
 
     /// Whether it has a user namespace that is not the engine's own.
     pub fn has_user_namespace(&self) -> bool {
-        self.namespaces().any(|kind| kind == "user")
+        self.namespaces()
+            .is_some_and(|mut kinds| kinds.any(|kind| kind == "user"))
     }
 
-    /// Whether it has a mount namespace that is not the engine's own.
-    pub fn has_mount_namespace(&self) -> bool {
-        self.namespaces().any(|kind| kind == "mount")
+    /// Whether its namespaces are listed and no mount namespace is among them: it would have the
+    /// engine's own.
+    pub fn lacks_mount_namespace(&self) -> bool {
+        self.namespaces()
+            .is_some_and(|mut kinds| kinds.all(|kind| kind != "mount"))
     }
 
-    fn namespaces(&self) -> impl Iterator<Item = &'a str> {
+    /// The kinds listed; `None` where there is no list.
+    fn namespaces(&self) -> Option<impl Iterator<Item = &'a str>> {
         let (value, scan) = self.either();
-        let values = value
-            .and_then(|v| v.pointer("/linux/namespaces")?.as_array())
-            .into_iter()
-            .flatten()
-            .filter_map(|n| n.get("type")?.as_str());
-        let scanned = scan
-            .and_then(|s| s.linux.as_ref()?.namespaces.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()));
-        values.chain(scanned)
+        let values = value.and_then(|v| v.pointer("/linux/namespaces")?.as_array());
+        let scanned = scan.and_then(|s| s.linux.as_ref()?.namespaces.as_ref());
+        if values.is_none() && scanned.is_none() {
+            return None;
+        }
+        let values = values.into_iter().flatten();
+        let scanned = scanned.into_iter().flatten();
+        let values = values.filter_map(|n| n.get("type")?.as_str());
+        Some(values.chain(scanned.filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()))))
     }
 
     /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
@@ -331,7 +333,7 @@ mod tests {
         let (root, privileged) = (view.root_path(), view.is_privileged());
         let destinations: Vec<_> = view.destinations().collect();
         let read_only: Vec<_> = view.read_only().collect();
-        let apart = (view.has_user_namespace(), view.has_mount_namespace());
+        let apart = (view.has_user_namespace(), view.lacks_mount_namespace());
         format!(
             "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart:?} {read_only:?}"
         )
