@@ -123,7 +123,12 @@ impl Root {
         // Files of procfs say they are empty. One byte more than there is: the read that finds
         // nothing left needs room too.
         let size = file.metadata().map_or(0, |m| m.len()).min(max).max(255);
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        let size = usize::try_from(size).unwrap_or_default() + 1;
+        let mut content = Vec::new();
+        // An error of this file, where a limit leaves no memory for it, and not our end.
+        content
+            .try_reserve_exact(size)
+            .map_err(|e| named(&e.into(), path))?;
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(|e| self.note_io(&e, path))?;
