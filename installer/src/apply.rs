@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::change::{Change, FileKind};
+use crate::change::{Change, FileKind, Side};
 use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
@@ -447,6 +447,8 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         limits::end();
         return Ok(Some(recovered));
     }
+    let back = journal.changes.iter();
+    limits::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = put_files_back(host, &journal, progress);
     if host.is_live() {

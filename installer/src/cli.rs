@@ -23,7 +23,7 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ("6", "host not supported, or no driver is loaded"),
     (
         "101",
-        "an error in gpusetup itself; `gpusetup recover` puts back
+        "an error in gpusetup itself; gpusetup recover puts back
 what it had begun",
     ),
     ("130", "interrupted, and everything was put back"),

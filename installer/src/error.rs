@@ -105,7 +105,9 @@ impl Error {
             }
             Self::Record { path, fault } => Some(fault.fix(path)),
             Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
-            Self::File { source, .. } if limits::is_of_size(source) => Some(limits::size_fix()),
+            Self::File { source, what, .. } if limits::is_of_size(source, what) => {
+                Some(limits::size_fix())
+            }
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::OutOfMemory => Some(limits::memory_fix().into()),
                 std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),

@@ -68,6 +68,20 @@ fn ensure_memory(wanted: usize) -> Result<(), Error> {
     ))
 }
 
+/// Refuses to put files back where one of them is longer than files may be here: the others would
+/// be back and that one not. A run needs no such look, since its journal is longer than each.
+pub fn ensure_file_size<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let longest = texts.map(str::len).max().unwrap_or_default();
+    let limit = getrlimit(Resource::Fsize).current;
+    if limit.is_none_or(|limit| longest as u64 <= limit) {
+        return Ok(());
+    }
+    Err(Error::failed(
+        format!("a file of {longest} bytes is to be put back"),
+        size_fix(),
+    ))
+}
+
 /// Files are about to be written.
 pub fn begin() {
     IS_BEGUN.store(true, Ordering::SeqCst);
@@ -83,9 +97,9 @@ pub fn memory_fix() -> &'static str {
     "raise the limit of this process (`ulimit -v`, `ulimit -d`, MemoryMax= of the service), or make room"
 }
 
-/// Whether a write failed for the size that files may have, and not a read for that of the file.
-pub fn is_of_size(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(nix::errno::Errno::EFBIG as i32)
+/// Whether an error is of the size that files may have: EFBIG, which only a write can get.
+pub fn is_of_size(error: &io::Error, what: &str) -> bool {
+    error.kind() == io::ErrorKind::FileTooLarge && !what.starts_with("read")
 }
 
 /// What to do where a file may not grow.

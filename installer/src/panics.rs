@@ -17,7 +17,10 @@ pub fn tell_in_a_line() {
 }
 
 fn said<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
-    info.payload_as_str().unwrap_or("an error without a text")
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("an error without a text")
 }
 
 fn line(said: &str, at: Option<&Location<'_>>) -> String {

@@ -269,7 +269,7 @@ pub fn bytes(bytes: &[u8]) {
         // Said once: what comes after it is lost for the same reason.
         && !IS_CUT.swap(true, Ordering::Relaxed)
     {
-        if limits::is_of_size(&e) {
+        if limits::is_of_size(&e, "write") {
             say!("gpusetup: standard output: {e}; {}", limits::size_fix());
         } else {
             say!("gpusetup: standard output: {e}");

@@ -1,5 +1,5 @@
-//! Work side by side where there can be threads, and one after the other where a limit (RLIMIT_NPROC,
-//! RLIMIT_AS, the cgroup's pids.max) leaves none: `std::thread::spawn` would panic.
+//! Work side by side where there can be threads, and one after the other where a limit (`RLIMIT_NPROC`,
+//! `RLIMIT_AS`, the cgroup's pids.max) leaves none: `std::thread::spawn` would panic.
 
 use std::panic::resume_unwind;
 use std::thread::{Builder, Scope, ScopedJoinHandle};

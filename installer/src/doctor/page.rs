@@ -60,7 +60,7 @@ be ended. What is set up goes on working. The ways out, the first that there is:
    cd /var/lib/gpusetup
    sudo mv receipt.json receipt.json.damaged
    sudo jq -r '.content.changes[].path' receipt.json.damaged
-   sudo jq -j '.content.changes[] | select(.path == "/etc/docker/daemon.json").before' receipt.json.damaged
+   sudo jq -j '.content.changes[] | select(.path == \"/etc/docker/daemon.json\").before' receipt.json.damaged
    ```
 
 3. A journal without a backup: move it away. `gpusetup plan` then shows what the run that died has not done, and
