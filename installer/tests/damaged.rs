@@ -297,7 +297,7 @@ fn shuffled(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     }
     for schema in [0, 1, 3, 200] {
         edited(&format!("schema {schema}"), &|v| {
-            v["schema"] = schema.into()
+            v["schema"] = schema.into();
         });
     }
     edited("the content alone", &|v| *v = v["content"].clone());
