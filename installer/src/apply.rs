@@ -1,9 +1,10 @@
 //! Carrying a plan out: all of it, or nothing.
 
-use std::panic::resume_unwind;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::change::{Change, FileKind};
+use crate::change::{Change, FileKind, Side};
 use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
@@ -13,7 +14,7 @@ use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
 use crate::service::daemon_reload;
 use crate::signals::Held;
-use crate::{place, verify, write};
+use crate::{limits, place, threads, verify, write};
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +34,10 @@ pub fn apply(
     signals: &Held,
     progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
-    let earlier = Record::load(host)?.unwrap_or_else(|| Record {
-        schema: 1,
-        ..Record::default()
-    });
+    let earlier = Record::load(host)?.unwrap_or_default();
     carry_out(host, plan, &earlier, how, signals, progress, |journal| {
         let mut receipt = earlier.clone();
         receipt.add(Record {
-            schema: 1,
             version: env!("CARGO_PKG_VERSION").into(),
             changes: journal.changes.clone(),
             directories: journal.directories.clone(),
@@ -129,7 +126,10 @@ fn carry_out(
         });
     match result {
         Ok((verified, commit)) => match commit.finish(host) {
-            Ok(()) => Ok(verified),
+            Ok(()) => {
+                limits::end();
+                Ok(verified)
+            }
             Err(cause) => Err(Error::NotPutBack {
                 cause: Box::new(cause),
                 left: vec![
@@ -144,7 +144,10 @@ fn carry_out(
                 _ => progress.failed(&cause.to_string()),
             }
             match put_back(host, plan, &journal, progress) {
-                left if left.is_empty() => Err(Error::PutBack(Box::new(cause))),
+                left if left.is_empty() => {
+                    limits::end();
+                    Err(Error::PutBack(Box::new(cause)))
+                }
                 left => Err(Error::NotPutBack {
                     cause: Box::new(cause),
                     left,
@@ -169,6 +172,8 @@ fn steps(
     }
     // What was looked at for these, too.
     host.was_seen_whole()?;
+    limits::ensure_memory_to_write(journal.text_length())?;
+    limits::begin();
     *begun = true;
     journal.store(host)?;
     for change in &plan.changes {
@@ -193,13 +198,13 @@ fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error>
     let changed = plan.engines.iter().filter(|(_, a)| a.service.is_some());
     let checked: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> = changed
-            .map(|(engine, _)| (engine, scope.spawn(|| engine.check(host))))
+            .map(|(engine, _)| {
+                let check = threads::begin(scope, move || engine.check(host));
+                (engine, check)
+            })
             .collect();
-        let ended = running.into_iter().map(|(engine, check)| {
-            let checked = check.join().unwrap_or_else(|e| resume_unwind(e));
-            (engine, checked)
-        });
-        ended.collect()
+        let ended = running.into_iter();
+        ended.map(|(engine, check)| (engine, check.end())).collect()
     });
     for (engine, checked) in checked {
         if checked? {
@@ -390,29 +395,60 @@ fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) ->
     left
 }
 
-/// Ends a run that died: put back, or, where all was done and checked, noted down.
-/// Whether there was one.
-pub fn recover(host: &Host, progress: &Progress) -> Result<bool, Error> {
+/// A run that died and was ended.
+pub struct Recovered {
+    /// Files of which its journal had no checksum.
+    pub unchecked: BTreeSet<PathBuf>,
+}
+
+/// Ends a run that died before one that needs the receipt: where that cannot be used, nothing is
+/// put back either.
+pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
+    let journal = Journal::load(host).ok().flatten();
+    // A run that was done brings its own.
+    if journal.is_none_or(|j| j.commit.is_none()) {
+        Record::load(host)?;
+    }
+    recover(host, progress)
+}
+
+/// Ends a run that died: put back, or, where all was done and checked, noted down. `None` where
+/// there was none.
+pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     recover_from_journal(host, progress).map_err(|cause| match cause {
         whole @ Error::NotPutBack { .. } => whole,
-        cause => Error::NotPutBack {
-            cause: Box::new(cause),
-            left: vec!["mend that, then run `gpusetup recover`".into()],
-        },
+        cause => {
+            let first = cause.fix().unwrap_or_else(|| "mend that".into());
+            Error::NotPutBack {
+                cause: Box::new(cause),
+                left: vec![first, "then run `gpusetup recover`".into()],
+            }
+        }
     })
 }
 
-fn recover_from_journal(host: &Host, progress: &Progress) -> Result<bool, Error> {
+fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     let Some(journal) = Journal::load(host)? else {
         // One that died before its journal was there leaves no more than its temporary.
         journal::delete(host)?;
-        return Ok(false);
+        return Ok(None);
+    };
+    if let Some(remark) = journal.remark() {
+        progress.warn(&remark);
+    }
+    limits::begin();
+    limits::ensure_memory_to_write(journal.text_length())?;
+    let recovered = Recovered {
+        unchecked: journal.unchecked.clone(),
     };
     if let Some(commit) = &journal.commit {
         progress.done("an earlier run was done but did not end; noting down what it did");
         commit.finish(host)?;
-        return Ok(true);
+        limits::end();
+        return Ok(Some(recovered));
     }
+    let back = journal.changes.iter();
+    limits::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = put_files_back(host, &journal, progress);
     if host.is_live() {
@@ -444,7 +480,8 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<bool, Error>
     }
     if left.is_empty() {
         journal::delete(host)?;
-        return Ok(true);
+        limits::end();
+        return Ok(Some(recovered));
     }
     Err(Error::NotPutBack {
         cause: Box::new(Error::failed(

@@ -3,13 +3,17 @@
 //! Engines say the changes they want, `plan` shows them, `apply` carries them
 //! out, the receipt keeps them, `undo` reverses them. None of these can
 //! disagree, because they share this value.
+//!
+//! It can be read from nowhere: what a journal or a receipt has is a [`crate::stored::Entry`] until
+//! its checksum was looked at. So the writer, which takes changes alone, never gets a text that
+//! nobody has checked.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 /// One file, before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The path as the engine names it, absolute within the root. A symbolic
     /// link stays; the file it leads to is written.
@@ -24,6 +28,15 @@ pub struct Change {
     pub why: String,
     /// How to take our part out of the file when the user has changed it since.
     pub kind: FileKind,
+}
+
+/// One of the two states of a file that a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// As it was found.
+    Before,
+    /// As it is wanted.
+    After,
 }
 
 /// What kind of file it is; decides how an undo merges.
@@ -56,6 +69,14 @@ pub enum FileKind {
 }
 
 impl Change {
+    /// The text of that state; `None` where there is no file in it.
+    pub fn text(&self, side: Side) -> Option<&str> {
+        match side {
+            Side::Before => self.before.as_deref(),
+            Side::After => self.after.as_deref(),
+        }
+    }
+
     /// Whether carrying it out would change anything.
     pub fn is_needed(&self) -> bool {
         self.before != self.after

@@ -21,6 +21,11 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ("4", "bad usage"),
     ("5", "another run holds the lock"),
     ("6", "host not supported, or no driver is loaded"),
+    (
+        "101",
+        "an error in gpusetup itself; gpusetup recover puts back
+what it had begun",
+    ),
     ("130", "interrupted, and everything was put back"),
 ];
 

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::limits;
+use crate::seal::Fault;
+
 /// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,6 +46,14 @@ pub enum Error {
         what: &'static str,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A file that tells what gpusetup did here cannot be used.
+    #[error("{path} {fault}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        fault: Fault,
     },
     /// A step failed.
     #[error("{what}")]
@@ -92,8 +103,13 @@ impl Error {
             Self::Unsupported { fix, .. } | Self::Config { fix, .. } | Self::Failed { fix, .. } => {
                 Some(fix.clone())
             }
+            Self::Record { path, fault } => Some(fault.fix(path)),
             Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
+            Self::File { source, what, .. } if limits::is_of_size(source, what) => {
+                Some(limits::size_fix())
+            }
             Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::OutOfMemory => Some(limits::memory_fix().into()),
                 std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),
                 std::io::ErrorKind::ReadOnlyFilesystem => {
                     Some("that file system is read-only: `mount -o remount,rw` it first".into())
@@ -128,7 +144,11 @@ impl Error {
             Self::NotPutBack { .. } => 3,
             Self::Interrupted => 130,
             Self::PutBack(cause) => cause.exit_code(),
-            Self::Config { .. } | Self::File { .. } | Self::Failed { .. } | Self::Inject(_) => 1,
+            Self::Config { .. }
+            | Self::File { .. }
+            | Self::Record { .. }
+            | Self::Failed { .. }
+            | Self::Inject(_) => 1,
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::engines::unit::Unit;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::{Asked, Plan};
-use crate::receipt::Record;
-use crate::undo;
+use crate::receipt::{JOURNAL, RECEIPT, Record};
+use crate::{seal, undo};
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {
     let key = |path: &&str| path.split('/').map(str::to_owned).collect();
@@ -105,9 +105,9 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
 
 /// A receipt or a journal of ours that somebody has had in hands.
 pub fn state(text: &[u8], current: &str) {
-    let changes = serde_json::from_slice(text)
+    let changes = seal::parse(RECEIPT, text)
         .map(|r: Record| r.changes)
-        .or_else(|_| serde_json::from_slice(text).map(|j: Journal| j.changes));
+        .or_else(|_| seal::parse(JOURNAL, text).map(|j: Journal| j.changes));
     for change in changes.unwrap_or_default() {
         let _ = undo::wanted(&change, Some(current));
         let _ = undo::wanted(&change, change.after.as_deref());

@@ -18,6 +18,8 @@ use crate::error::Error;
 /// How long output is waited for once a program has ended: a daemon that it started may keep
 /// the pipe for ever.
 const DRAIN: Duration = Duration::from_secs(2);
+/// More than this of a program's output is not kept.
+const OUTPUT: usize = 16 << 20;
 
 /// A running host, or a directory tree.
 #[derive(Clone, Debug)]
@@ -292,8 +294,18 @@ impl Host {
         });
         let mut child = command.spawn().map_err(broken)?;
         // Read on threads: a program that fills one pipe while we wait on the other never ends.
-        let stdout = child.stdout.take().map(reader);
-        let stderr = child.stderr.take().map(reader);
+        let readers = (
+            child.stdout.take().map(reader).transpose(),
+            child.stderr.take().map(reader).transpose(),
+        );
+        let (stdout, stderr) = match readers {
+            (Ok(stdout), Ok(stderr)) => (stdout, stderr),
+            (Err(e), _) | (_, Err(e)) => {
+                kill(&child);
+                let _ = child.wait();
+                return Err(broken(e));
+            }
+        };
         let started = Instant::now();
         let end = started + limit;
         let status = loop {
@@ -336,22 +348,24 @@ struct Reader {
     end: Receiver<()>,
 }
 
-fn reader(mut from: impl Read + Send + 'static) -> Reader {
+fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<Reader> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let (ended, end) = mpsc::channel();
     let into = Arc::clone(&bytes);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         // Dropped at the end, which is what is waited for.
         let _ended: mpsc::Sender<()> = ended;
         let mut part = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut part) {
             match into.lock() {
+                // What comes after is read all the same, or the program would wait for ever.
+                Ok(bytes) if bytes.len() >= OUTPUT => {}
                 Ok(mut bytes) => bytes.extend_from_slice(&part[..length]),
                 Err(_) => return,
             }
         }
-    });
-    Reader { bytes, end }
+    })?;
+    Ok(Reader { bytes, end })
 }
 
 impl Reader {
@@ -397,12 +411,17 @@ mod tests {
     /// Ctrl-C goes to the terminal's foreground group, and a blocked signal to every heir.
     #[test]
     fn a_program_has_its_own_group_and_no_signal_blocked() {
+        crate::limits::take();
         let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
         let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
         let out = out.unwrap().stdout;
         let lines: Vec<&str> = out.lines().map(str::trim).collect();
         assert_eq!(lines[0], lines[1], "{out}");
         assert!(lines[2].ends_with("0000000000000000"), "{out}");
+        // Nor ignored: SIGABRT, SIGPIPE, SIGXFSZ. Others are as whoever started us has them.
+        let ignored = u64::from_str_radix(lines[3].rsplit(char::is_whitespace).next().unwrap(), 16);
+        let ours = [Signal::SIGABRT, Signal::SIGPIPE, Signal::SIGXFSZ].map(|s| 1 << (s as u64 - 1));
+        assert_eq!(ignored.unwrap() & ours.iter().sum::<u64>(), 0, "{out}");
     }
 
     /// A container of ours must run in the engine that was set up, whatever the shell means by

@@ -4,26 +4,24 @@
 //! done and checked is finished instead. Which of the two the journal says by `commit`:
 //! storing that is the moment at which the new state becomes the one that stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
-use crate::change::Change;
+use crate::change::{Change, Side};
 use crate::error::Error;
 use crate::host::Host;
 use crate::receipt::{self, JOURNAL, RECEIPT, Record};
 use crate::service::Service;
-use crate::write;
+use crate::{seal, write};
 
-/// A run.
+/// A run, on disk of entries that have yet to be checked ([`crate::stored`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Journal {
-    /// Format; now 1.
-    pub schema: u32,
+pub struct Journal<C = Change> {
     /// Changes in the order they are made.
-    pub changes: Vec<Change>,
+    pub changes: Vec<C>,
     /// Directories that are made for them, outermost first.
     pub directories: Vec<PathBuf>,
     /// Owner, mode and the like of files that go or come back; the others' are on the file.
@@ -37,7 +35,10 @@ pub struct Journal {
     #[serde(default)]
     pub begun: Vec<Begun>,
     /// All is done and checked; this is what is left.
-    pub commit: Option<Commit>,
+    pub commit: Option<Commit<C>>,
+    /// Files of which an older gpusetup noted no checksum.
+    #[serde(skip)]
+    pub unchecked: BTreeSet<PathBuf>,
 }
 
 /// A restart.
@@ -65,9 +66,9 @@ impl Begun {
 
 /// The end of a run, the same however often it is gone through.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Commit {
+pub struct Commit<C = Change> {
     /// The receipt that stands then.
-    pub receipt: Option<Record>,
+    pub receipt: Option<Record<C>>,
     /// Directories that nobody needs any more.
     pub directories: Vec<PathBuf>,
 }
@@ -102,30 +103,49 @@ impl Journal {
             }
         }
         Ok(Self {
-            schema: 1,
             changes: changes.to_vec(),
             directories,
             attributes,
             units: Vec::new(),
             begun: Vec::new(),
             commit: None,
+            unchecked: BTreeSet::new(),
         })
     }
 
     /// Carries one of its changes out.
     pub fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
         let attributes = self.attributes.get(&change.path);
-        write::put(host, change, change.after.as_deref(), attributes)
+        write::put(host, change, Side::After, attributes)
     }
 
     /// Of a run that did not end; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
-        receipt::load(host, JOURNAL, |j: &Self| j.schema)
+        seal::load(host, JOURNAL)
+    }
+
+    /// Bytes of text in it, of both states of all files.
+    pub fn text_length(&self) -> usize {
+        let texts = self.changes.iter().chain(
+            self.commit
+                .iter()
+                .flat_map(|c| c.receipt.iter().flat_map(|r| &r.changes)),
+        );
+        let length = |c: &Change| {
+            let sides = [Side::Before, Side::After].map(|side| c.text(side).map_or(0, str::len));
+            sides.iter().sum::<usize>()
+        };
+        texts.map(length).sum()
+    }
+
+    /// A remark where entries have no checksum.
+    pub fn remark(&self) -> Option<String> {
+        receipt::remark(JOURNAL, &self.unchecked, self.changes.len())
     }
 
     /// Writes it, synced.
     pub fn store(&self, host: &Host) -> Result<(), Error> {
-        receipt::store(host, JOURNAL, self)
+        seal::store(host, JOURNAL, self)
     }
 
     /// Files as they were, whatever of them was written; tells what could not be.
@@ -153,7 +173,7 @@ impl Journal {
             return Ok(false);
         }
         let attributes = self.attributes.get(&change.path);
-        write::put(host, change, change.before.as_deref(), attributes)?;
+        write::put(host, change, Side::Before, attributes)?;
         Ok(true)
     }
 }
@@ -225,7 +245,6 @@ mod tests {
         // Taken away for good, and given back by an undo much later.
         journal.make(&host, &change).unwrap();
         let receipt = Record {
-            schema: 1,
             attributes: journal.attributes,
             ..Record::default()
         };

@@ -26,11 +26,13 @@ pub mod fuzzing;
 mod host;
 mod image;
 mod journal;
+mod limits;
 mod lock;
 mod logging;
 mod manual;
 mod nvidia_ctk;
 mod output;
+mod panics;
 mod place;
 mod plan;
 mod progress;
@@ -39,10 +41,13 @@ mod receipt;
 mod report;
 mod scopes;
 mod screen;
+mod seal;
 mod secrets;
 mod service;
 mod set_up;
 mod signals;
+mod stored;
+mod threads;
 mod time;
 mod undo;
 mod verify;
@@ -61,6 +66,8 @@ use screen::Screen;
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
+    panics::tell_in_a_line();
+    limits::take();
     let words = match nvidia_ctk::command_line(std::env::args_os().collect()) {
         Ok(words) => words,
         Err(e) => {
@@ -93,6 +100,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Error> {
     let common = &cli.common;
+    limits::ensure_memory_to_look()?;
     let is_run =
         common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;

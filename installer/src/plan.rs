@@ -1,7 +1,7 @@
 //! What `install` would do: changes with a reason each, restarts with what they stop.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::{describe, generate, inventory_store};
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::place;
-use crate::receipt;
+use crate::receipt::{self, Record};
 use crate::scopes;
 use crate::service::Service;
 
@@ -40,6 +40,8 @@ pub struct Plan {
     pub gpus: usize,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// Files of which an older gpusetup noted what they were, without a checksum.
+    pub unchecked: BTreeSet<PathBuf>,
     /// What is here of other tools that give containers GPUs.
     pub foreign: Foreign,
 }
@@ -65,6 +67,8 @@ impl Plan {
                 "run Linux 5.6 or later, or your distribution's kernel that has it",
             ));
         }
+        // One that cannot be used is a reason to plan nothing: no run could be noted down.
+        let receipt = Record::load(host)?.unwrap_or_default();
         let (engines, remarks) = chosen(host, &asked.only)?;
         let inventory = inventory(host)?;
         if inventory.driver.is_none() && host.is_live() {
@@ -83,7 +87,13 @@ impl Plan {
             engines: Vec::new(),
             wanted: Some(asked.wanted.clone()),
             gpus: inventory.gpus.len(),
-            warnings: distro.warning.into_iter().chain(remarks).collect(),
+            warnings: distro
+                .warning
+                .into_iter()
+                .chain(receipt.remark())
+                .chain(remarks)
+                .collect(),
+            unchecked: receipt.unchecked,
             foreign,
         };
         if is_of_user {

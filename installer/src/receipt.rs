@@ -1,10 +1,9 @@
 //! What gpusetup has done to this host, kept so that it can be undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
@@ -13,25 +12,21 @@ use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
-use crate::{time, undo, write};
+use crate::{seal, time, undo};
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
 /// What a run that has not ended means to do, see [`crate::journal`].
 pub const JOURNAL: &str = "journal.json";
-/// Below what is read back at most: what could not be read could not be put back.
-const LIMIT: usize = 60 << 20;
 
-/// A list of changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Format; now 1.
-    pub schema: u32,
+/// A list of changes, on disk of entries that have yet to be checked ([`crate::stored`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<C = Change> {
     /// Version of gpusetup that wrote it.
     pub version: String,
     /// Changes in the order they were made. `before` is what the user had before the first
     /// run, `after` what the last run wrote.
-    pub changes: Vec<Change>,
+    pub changes: Vec<C>,
     /// Directories made, outermost first.
     pub directories: Vec<PathBuf>,
     /// Owner, mode and the like of files of the user's that we removed.
@@ -47,6 +42,26 @@ pub struct Record {
     /// not always tell: some need none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, Asked>,
+    /// Files whose texts an older gpusetup noted, without a checksum: whether they are still what
+    /// was noted nobody can tell. On disk it is the entry that lacks them.
+    #[serde(skip)]
+    pub unchecked: BTreeSet<PathBuf>,
+}
+
+/// Of no run. Not derived: that would ask the same of an entry.
+impl<C> Default for Record<C> {
+    fn default() -> Self {
+        Self {
+            version: String::new(),
+            changes: Vec::new(),
+            directories: Vec::new(),
+            attributes: BTreeMap::new(),
+            services: Vec::new(),
+            written: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            unchecked: BTreeSet::new(),
+        }
+    }
 }
 
 /// The part of [`Wanted`] that can differ from run to run.
@@ -75,12 +90,12 @@ impl From<&Wanted> for Asked {
 impl Record {
     /// The receipt of this host; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
-        load(host, RECEIPT, |r: &Self| r.schema)
+        seal::load(host, RECEIPT)
     }
 
     /// Writes it, synced.
     pub fn store(&self, host: &Host) -> Result<(), Error> {
-        store(host, RECEIPT, self)
+        seal::store(host, RECEIPT, self)
     }
 
     /// Notes that these files were written now.
@@ -91,6 +106,11 @@ impl Record {
         };
         let written = paths.into_iter().map(|p| (p.clone(), now.clone()));
         self.written.extend(written);
+    }
+
+    /// A remark where entries have no checksum.
+    pub fn remark(&self) -> Option<String> {
+        remark(RECEIPT, &self.unchecked, self.changes.len())
     }
 
     /// Adds a later run: undo returns to what a file was before the first run, with what the
@@ -126,41 +146,26 @@ impl Record {
     }
 }
 
-/// Reads a file of ours in the state directory.
-pub fn load<T: DeserializeOwned>(
-    host: &Host,
-    name: &str,
-    schema: impl FnOnce(&T) -> u32,
-) -> Result<Option<T>, Error> {
-    let path = host.state(name);
-    let Some(text) = host.text(&path)? else {
-        return Ok(None);
-    };
-    let broken = |why: String| Error::Config {
-        path: path.clone(),
-        why,
-        fix: "it says what gpusetup changed; do not delete it before those files are looked at"
-            .into(),
-    };
-    let read: T = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
-    match schema(&read) {
-        1 => Ok(Some(read)),
-        other => Err(broken(format!("schema {other} is of another gpusetup"))),
-    }
-}
+/// More of the files are in the JSON document alone.
+const NAMED: usize = 3;
 
-/// Writes one, synced.
-pub fn store<T: Serialize>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
-    let path = host.state(name);
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::failed(format!("{}: {e}", path.display()), ""))?;
-    if text.len() > LIMIT {
-        return Err(Error::failed(
-            format!("{}: would be longer than {LIMIT} bytes", path.display()),
-            "the files to change are too large to be undone safely; make them smaller",
-        ));
+/// What is to be said of entries without a checksum, which are used as they are.
+pub fn remark(name: &str, unchecked: &BTreeSet<PathBuf>, of: usize) -> Option<String> {
+    if unchecked.is_empty() {
+        return None;
     }
-    write::write(host, &path, &format!("{text}\n"), 0o600)
+    let named = unchecked.iter().take(NAMED);
+    let named: Vec<String> = named.map(|p| p.display().to_string()).collect();
+    let more = match unchecked.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "{name} was begun by an older gpusetup: {} of its {of} entries have no checksum, so that \
+         damage to them cannot be noticed: {}{more}",
+        unchecked.len(),
+        named.join(", ")
+    ))
 }
 
 fn merged(old: &crate::change::FileKind, new: crate::change::FileKind) -> crate::change::FileKind {

@@ -8,6 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::change::{Change, FileKind};
 use crate::error::Error;
+use crate::limits;
 use crate::plan::Plan;
 use crate::screen::Screen;
 use crate::secrets;
@@ -228,6 +229,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
         "changed": changed,
         "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
         "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
+        "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "diff": diff,
         "verified": verified,
@@ -267,7 +269,11 @@ pub fn bytes(bytes: &[u8]) {
         // Said once: what comes after it is lost for the same reason.
         && !IS_CUT.swap(true, Ordering::Relaxed)
     {
-        say!("gpusetup: standard output: {e}");
+        if limits::is_of_size(&e, "write") {
+            say!("gpusetup: standard output: {e}; {}", limits::size_fix());
+        } else {
+            say!("gpusetup: standard output: {e}");
+        }
     }
 }
 
@@ -297,6 +303,7 @@ mod tests {
             wanted: None,
             gpus: 0,
             warnings: Vec::new(),
+            unchecked: std::collections::BTreeSet::new(),
             foreign: Foreign::default(),
         };
         let screen = Screen {

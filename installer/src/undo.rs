@@ -64,7 +64,8 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
         engines,
         wanted: None,
         gpus: 0,
-        warnings: Vec::new(),
+        warnings: receipt.remark().into_iter().collect(),
+        unchecked: receipt.unchecked.clone(),
         foreign: Foreign::default(),
     };
     Ok(Some((plan, receipt)))

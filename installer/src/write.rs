@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::attributes::Attributes;
-use crate::change::{Change, FileKind};
+use crate::change::{Change, FileKind, Side};
 use crate::error::Error;
 use crate::host::Host;
 use crate::place::{self, Place};
@@ -46,16 +46,18 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
     .map_err(Error::file(&change.path, "read the attributes of"))
 }
 
-/// Makes that the text at a change's path; `None`: it goes. A file that comes back gets its
-/// `attributes` back, one that is there keeps its own.
+/// Makes a file what it is in that state of the change; where there is none in it, it goes. A file
+/// that comes back gets its `attributes` back, one that is there keeps its own.
+///
+/// The text is the change's own, never one given beside it: see [`crate::change`].
 pub fn put(
     host: &Host,
     change: &Change,
-    text: Option<&str>,
+    side: Side,
     attributes: Option<&Attributes>,
 ) -> Result<(), Error> {
     let path = &change.path;
-    match (text, &change.kind) {
+    match (change.text(side), &change.kind) {
         (None, FileKind::Link) => unlink(host, Place::of_link(host, path), false)
             .map_err(Error::file(path, "remove link")),
         (None, _) => remove(host, path),

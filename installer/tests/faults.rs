@@ -12,57 +12,12 @@
 
 mod fixture;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-
-use fixture::{Tree, walk};
-
-/// The engines whose every point is tried, and how they are set up: one line each. Each is
-/// installed, undone, and recovered from runs that died half-way and at their end.
-const ENGINES: &[Engine] = &[
-    engine(
-        "Docker 20.10, containerd 1.6",
-        || docker("20.10.24", "1.6.20"),
-        &[],
-    ),
-    engine(
-        "Docker 28, containerd 2.1",
-        || docker("28.5.2", "2.1.9"),
-        &[],
-    ),
-    engine(
-        "containerd 2.1 with a drop-in, GPU nodes",
-        drop_in_and_nodes,
-        &[],
-    ),
-    engine("podman, linked and labelled files", podman, &[]),
-    engine("CRI-O", crio, &[]),
-    engine("k3s with a template of the site's", k3s, &[]),
-    engine(
-        "Docker and a CDI spec of another tool, adopted",
-        adopted,
-        &["--existing", "adopt"],
-    ),
-];
-
-struct Engine {
-    name: &'static str,
-    tree: fn() -> Tree,
-    /// More flags for install.
-    flags: &'static [&'static str],
-}
-
-const fn engine(name: &'static str, tree: fn() -> Tree, flags: &'static [&'static str]) -> Engine {
-    Engine { name, tree, flags }
-}
+use fixture::engines::{ENGINES, Engine, KILL, State, copy, gpusetup, state, traced, tree};
 
 /// Calls that change something, or may. strace passes over those that this machine's kernel
 /// does not have, for their `?`.
@@ -125,17 +80,11 @@ const FAULTS: [&str; 4] = [
 const FULL: &str = "error=ENOSPC:when=#+";
 /// Ctrl-C; it must never be the end within a step.
 const STOP: &str = "signal=INT:when=#";
-const KILL: &str = "signal=KILL:when=#";
-/// By which files get their place.
-const RENAME: &str = "renameat";
 /// As many points are tried, unless more are asked for.
 const SHARE: usize = 60;
 
-const INSTALL: &[&str] = &["install", "--yes"];
 const UNDO: &[&str] = &["undo", "--yes"];
 const RECOVER: &[&str] = &["recover"];
-
-type State = BTreeMap<PathBuf, (u32, String)>;
 
 /// A command on a tree, and what it leads to when nothing fails.
 struct Case {
@@ -144,65 +93,6 @@ struct Case {
     command: Vec<&'static str>,
     old: State,
     new: State,
-}
-
-/// Everything but the lock, relative to the tree, with owners and attributes.
-fn state(root: &Path) -> State {
-    let mut found = BTreeMap::new();
-    walk(root, &mut found);
-    found
-        .into_iter()
-        .map(|(path, (mode, mut content))| {
-            let metadata = path.symlink_metadata().unwrap();
-            write!(content, "\n{}:{}", metadata.uid(), metadata.gid()).unwrap();
-            for name in xattr::list(&path).unwrap() {
-                let value = xattr::get(&path, &name).unwrap();
-                write!(content, "\n{} {value:?}", name.display()).unwrap();
-            }
-            (path.strip_prefix(root).unwrap().to_owned(), (mode, content))
-        })
-        .filter(|(path, _)| path != Path::new("run/gpusetup.lock"))
-        .collect()
-}
-
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir_in("/dev/shm").unwrap();
-    let status = Command::new("cp")
-        .arg("-a")
-        .arg(from.join("."))
-        .arg(to.path())
-        .status();
-    assert!(status.unwrap().success());
-    to
-}
-
-fn gpusetup(root: &Path, args: &[&str]) -> Option<i32> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
-    command.arg("--root").arg(root).args(args);
-    command.output().unwrap().status.code()
-}
-
-/// Runs under strace; exit code (`None`: killed) and its log.
-fn traced(root: &Path, calls: &str, fault: Option<&str>, args: &[&str]) -> (Option<i32>, String) {
-    let log = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(log.path());
-    // Faster; but strace 6.1 then sends no signal.
-    if fault.is_none_or(|f| f.starts_with("error")) {
-        strace.arg("--seccomp-bpf");
-    }
-    strace.args(["-e", &format!("trace={calls}")]);
-    if let Some(fault) = fault {
-        strace.args(["-e", &format!("inject={calls}:{fault}")]);
-    }
-    let out = strace
-        .arg(env!("CARGO_BIN_EXE_gpusetup"))
-        .arg("--root")
-        .arg(root)
-        .args(args)
-        .output()
-        .unwrap();
-    (out.status.code(), fs::read_to_string(log.path()).unwrap())
 }
 
 /// Calls of a log by name.
@@ -294,155 +184,21 @@ fn wrong(what: &str, at: &State, wanted: &State) -> String {
     format!("{what}: {differs:?}")
 }
 
-/// Enough of a driver for a CDI spec: files in directories that are not there yet.
-fn docker(docker: &str, containerd: &str) -> Tree {
-    let tree = Tree::new(docker, containerd);
-    tree.write(
-        "proc/driver/nvidia/version",
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  x\n",
-    );
-    fs::create_dir(tree.path("run")).unwrap();
-    tree.write("proc/driver/nvidia/params", "ModifyDeviceFiles: 1\n");
-    tree
-}
-
-fn node(tree: &Tree, path: &str, minor: u64) {
-    let mode = Mode::from_bits_truncate(0o666);
-    fs::create_dir_all(tree.path("dev")).unwrap();
-    mknod(&tree.path(path), SFlag::S_IFCHR, mode, makedev(195, minor)).unwrap();
-}
-
-fn drop_in_and_nodes() -> Tree {
-    let tree = docker("28.5.2", "2.1.9");
-    fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
-    tree.write(
-        "etc/containerd/config.toml",
-        "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
-    );
-    tree.write(
-        "proc/driver/nvidia/gpus/0000:3b:00.0/information",
-        "Model: \t NVIDIA L4\nGPU UUID: \t GPU-1\nDevice Minor: \t 0\n",
-    );
-    node(&tree, "dev/nvidia0", 0);
-    node(&tree, "dev/nvidiactl", 255);
-    tree
-}
-
-/// With a stale spec of a driver before, behind a link, that is not root's and has attributes;
-/// and the same of a Docker config.
-fn podman() -> Tree {
-    let tree = docker("20.10.24", "1.6.20");
-    fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
-    tree.write("usr/bin/podman", "");
-    let json = tree.path("etc/docker/daemon.json");
-    fs::rename(&json, tree.path("etc/real.json")).unwrap();
-    symlink("/etc/real.json", &json).unwrap();
-    tree.write("run/cdi/nvidia.yaml", "cdiVersion: 0.5.0\n");
-    symlink("/run", tree.path("var/run")).unwrap();
-    for file in ["etc/real.json", "run/cdi/nvidia.yaml"] {
-        let path = tree.path(file);
-        chown(&path, Some(7), Some(8)).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        xattr::set(&path, "trusted.note", b"kept").unwrap();
-    }
-    tree
-}
-
-/// Without Docker and containerd.
-fn bare() -> Tree {
-    let tree = docker("28.5.2", "2.1.9");
-    for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
-        fs::remove_file(tree.path(path)).unwrap();
-    }
-    tree
-}
-
-/// As its packages have it: the shim's own configuration changes too.
-fn crio() -> Tree {
-    let tree = bare();
-    tree.write("usr/bin/crio", "");
-    tree.write("usr/libexec/crio/crun", "");
-    tree.write("etc/crio/crio.conf.d/10-crio.conf", "[crio.runtime]\ndefault_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/libexec/crio/crun\"\n");
-    tree
-}
-
-fn k3s() -> Tree {
-    const DIR: &str = "var/lib/rancher/k3s/agent/etc/containerd";
-    let tree = bare();
-    tree.write("usr/local/bin/k3s", "");
-    tree.write(
-        "etc/systemd/system/k3s.service",
-        "[Service]\nExecStart=/usr/local/bin/k3s server\n",
-    );
-    tree.write(
-        &format!("{DIR}/config.toml"),
-        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n",
-    );
-    tree.write(
-        &format!("{DIR}/config.toml.tmpl"),
-        "{{ template \"base\" . }}\n\n# of this site\n[debug]\n",
-    );
-    tree
-}
-
-/// A spec beside ours that must go, and come back as it was.
-fn adopted() -> Tree {
-    let tree = docker("26.1.5", "1.7.24");
-    fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
-    tree.write(
-        "etc/cdi/theirs.yaml",
-        "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [A=b]\n",
-    );
-    let path = tree.path("etc/cdi/theirs.yaml");
-    chown(&path, Some(7), Some(8)).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-    tree
-}
-
-fn tree(engine: &Engine) -> tempfile::TempDir {
-    copy(&(engine.tree)().path(""))
-}
-
-impl Engine {
-    fn install(&self) -> Vec<&'static str> {
-        [INSTALL, self.flags].concat()
-    }
-
-    fn installed(&self) -> tempfile::TempDir {
-        let tree = tree(self);
-        assert_eq!(
-            gpusetup(tree.path(), &self.install()),
-            Some(0),
-            "{}",
-            self.name
-        );
-        tree
-    }
-
-    fn cases(&self) -> Vec<Case> {
-        let name = |what: &str| format!("{what}, {}", self.name);
-        let mut cases = vec![
-            Case::new(name("install"), tree(self), self.install()),
-            Case::new(name("undo"), self.installed(), UNDO.to_vec()),
-        ];
-        for (what, command) in [("install", self.install()), ("undo", UNDO.to_vec())] {
-            let tree = || match what {
-                "install" => tree(self),
-                _ => self.installed(),
-            };
-            let (_, log) = traced(tree().path(), RENAME, None, &command);
-            let last = log.lines().count();
-            for (when, n) in [("half-way", last / 2), ("at its end", last)] {
-                let killed = tree();
-                let fault = KILL.replace('#', &n.to_string());
-                let (code, _) = traced(killed.path(), RENAME, Some(&fault), &command);
-                assert_eq!(code, None, "{what}");
-                let what = format!("recover from an {what} killed {when}");
-                cases.push(Case::new(name(&what), killed, RECOVER.to_vec()));
-            }
+fn cases(engine: &Engine) -> Vec<Case> {
+    let name = |what: &str| format!("{what}, {}", engine.name);
+    let mut cases = vec![
+        Case::new(name("install"), tree(engine), engine.install()),
+        Case::new(name("undo"), engine.installed(), UNDO.to_vec()),
+    ];
+    let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
+    for (what, command) in [("install", engine.install()), ("undo", UNDO.to_vec())] {
+        for (when, share) in [("half-way", Some(2)), ("at its end", None)] {
+            let killed = engine.killed(program, &command, share);
+            let what = format!("recover from an {what} killed {when}");
+            cases.push(Case::new(name(&what), killed, RECOVER.to_vec()));
         }
-        cases
     }
+    cases
 }
 
 #[test]
@@ -459,7 +215,7 @@ fn nothing_is_lost_whatever_fails() {
         Err(_) => SHARE,
     };
     let cases: Vec<Case> = std::thread::scope(|scope| {
-        let made: Vec<_> = ENGINES.iter().map(|e| scope.spawn(|| e.cases())).collect();
+        let made: Vec<_> = ENGINES.iter().map(|e| scope.spawn(|| cases(e))).collect();
         made.into_iter().flat_map(|m| m.join().unwrap()).collect()
     });
     let mut points: Vec<_> = cases

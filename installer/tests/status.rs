@@ -132,7 +132,7 @@ fn a_receipt_without_times_is_read() {
         return;
     };
     let receipt = "var/lib/gpusetup/receipt.json";
-    let mut value: Value = serde_json::from_str(&host.read(receipt)).unwrap();
+    let mut value = doctor_host::fixture::without_checksums(&host.read(receipt));
     let times = value.as_object_mut().unwrap().remove("written").unwrap();
     let changes = value["changes"].as_array().unwrap().len();
     assert_eq!(times.as_object().unwrap().len(), changes);

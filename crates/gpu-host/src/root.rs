@@ -129,7 +129,12 @@ impl Root {
             size => size,
         }
         .min(max);
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        let size = usize::try_from(size).unwrap_or_default() + 1;
+        let mut content = Vec::new();
+        // An error of this file, where a limit leaves no memory for it, and not our end.
+        content
+            .try_reserve_exact(size)
+            .map_err(|e| named(&e.into(), path))?;
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(|e| self.note_io(&e, path))?;

@@ -7,7 +7,7 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::change::Change;
+use crate::change::{Change, Side};
 use crate::cli::{Cdi, Common};
 use crate::error::Error;
 use crate::host::Host;
@@ -132,7 +132,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
 
 /// Carries them out beside a receipt; where one fails, those before it are noted all the same.
 pub(super) fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let put = |c: &Change| write::put(host, c, c.after.as_deref(), None);
+    let put = |c: &Change| write::put(host, c, Side::After, None);
     let failed = changes
         .iter()
         .map(put)

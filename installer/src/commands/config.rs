@@ -6,7 +6,7 @@ use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
-use crate::change::{Change, FileKind};
+use crate::change::{Change, FileKind, Side};
 use crate::cli::{Common, Config};
 use crate::edit::toml as edit;
 use crate::error::Error;
@@ -106,7 +106,7 @@ fn set(
     let _lock = lock::take(host)?;
     let change = changed()?;
     if change.is_needed() {
-        write::put(host, &change, change.after.as_deref(), None)?;
+        write::put(host, &change, Side::After, None)?;
     }
     if common.json {
         report::result(&format!(

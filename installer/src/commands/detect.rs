@@ -26,6 +26,8 @@ pub struct Seen {
     foreign: Foreign,
     /// What describes the GPUs to all engines and is not as it would be written now.
     lacks: Vec<Change>,
+    /// Why what earlier runs did is not known.
+    unknown: Option<Error>,
 }
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
@@ -35,7 +37,7 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     } else {
         report::result(&seen.text(host, Screen::output(common.plain)));
     }
-    Ok(0)
+    Ok(seen.code())
 }
 
 /// What `--json` prints, for a support bundle.
@@ -45,7 +47,12 @@ pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
 
 impl Seen {
     fn document(&self, host: &Host) -> serde_json::Value {
-        document(host, &self.inventory, &self.engines, &self.foreign)
+        let mut document = document(host, &self.inventory, &self.engines, &self.foreign);
+        document["record"] = match &self.unknown {
+            Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
+            None => serde_json::Value::Null,
+        };
+        document
     }
 
     /// Looks.
@@ -53,9 +60,15 @@ impl Seen {
         let inventory = plan::inventory(host)?;
         let mut engines = engines::detect(host);
         let foreign = Foreign::find(host);
-        let lacks = lacks(host, &inventory)?;
-        // A receipt that cannot be read is doctor's to tell.
-        let receipt = Record::load(host).ok().flatten();
+        let (receipt, unknown) = match Record::load(host) {
+            Ok(receipt) => (receipt, None),
+            Err(e) => (None, Some(e)),
+        };
+        // The receipt says whose the description is.
+        let lacks = match unknown {
+            None => lacks(host, &inventory)?,
+            Some(_) => Vec::new(),
+        };
         for engine in &mut engines {
             stand(host, &mut **engine, receipt.as_ref(), &inventory, &lacks);
             let warnings = engine.warnings(host);
@@ -75,13 +88,19 @@ impl Seen {
             engines,
             foreign,
             lacks,
+            unknown,
         })
+    }
+
+    /// 1 where all that is shown may be wrong: what earlier runs did is not known.
+    pub fn code(&self) -> u8 {
+        u8::from(self.unknown.is_some())
     }
 
     /// What to do next, a command a line; nothing where nothing can be done from here.
     pub fn next(&self, screen: Screen) -> String {
         let ours = || self.engines.iter().filter(|e| e.is_ours());
-        if self.inventory.driver.is_none() || ours().next().is_none() {
+        if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
             return String::new();
         }
         let reached = ours().filter(|e| e.is_reached());
@@ -116,8 +135,14 @@ impl Seen {
             engines,
             foreign,
             lacks,
+            unknown,
         } = self;
         let mut out = format!("\n{}", host_lines(host, screen));
+        if let Some(unknown) = unknown {
+            out.push_str(&labelled(screen, "Record", &unknown.to_string()));
+            let fix = unknown.fix().unwrap_or_default();
+            out.push_str(&labelled(screen, "", &fix));
+        }
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
         if let Some(mismatch) = plan::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));

@@ -67,7 +67,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover(host, &progress)?;
+    apply::recover_before_run(host, &progress)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
     let mending = fix::plan(host, &before.findings, ids)?;

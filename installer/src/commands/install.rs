@@ -76,7 +76,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let asks = Screen::error(common.plain);
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
-    let recovered = apply::recover(host, &progress)?;
+    let recovered = apply::recover_before_run(host, &progress)?.is_some();
     let mut plan = Plan::make(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;

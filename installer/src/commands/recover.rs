@@ -15,10 +15,16 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;
     let _lock = lock::take(host)?;
-    let changed = apply::recover(host, &progress)?;
+    let recovered = apply::recover(host, &progress)?;
     if common.json {
-        report::result(&format!("{}\n", json!({"schema": 1, "changed": changed})));
-    } else if !changed {
+        let unchecked = recovered.as_ref().map(|r| &r.unchecked);
+        let document = json!({
+            "schema": 1,
+            "changed": recovered.is_some(),
+            "unchecked": unchecked.into_iter().flatten().collect::<Vec<_>>(),
+        });
+        report::result(&format!("{document}\n"));
+    } else if recovered.is_none() {
         report::result("Nothing to recover: no run was interrupted here.\n");
     }
     Ok(0)

@@ -15,5 +15,5 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let screen = Screen::output(common.plain);
     report::result(&seen.text(host, screen));
     report::result(&seen.next(screen));
-    Ok(0)
+    Ok(seen.code())
 }

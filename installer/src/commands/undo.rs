@@ -21,7 +21,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover(host, &progress)?;
+    apply::recover_before_run(host, &progress)?;
     let Some((plan, receipt)) = undo::plan(host)? else {
         if common.json {
             report::result(&format!("{}\n", report::document(None, false, &[], true)));
@@ -31,6 +31,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         return Ok(0);
     };
     let restart = !args.no_restart && host.is_live();
+    warn(&plan, common, &progress);
     if !common.json {
         report::result(&format!(
             "\n{}\n",
@@ -64,13 +65,14 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
 fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let restart = !args.no_restart && host.is_live();
     let interrupted = Journal::load(host)?.is_some();
+    let progress = Progress::new(common);
     if interrupted {
-        let progress = Progress::new(common);
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
     let plan = undo::plan(host)?.map(|(plan, _)| plan);
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
+        warn(plan, common, &progress);
         refuse(host, plan, args)?;
     }
     if common.json {
@@ -85,6 +87,17 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         report::result(NOTHING);
     }
     Ok(if changes { 2 } else { 0 })
+}
+
+fn warn(plan: &Plan, common: &Common, progress: &Progress) {
+    for warning in &plan.warnings {
+        if common.json {
+            // The document has them; the log shall, too.
+            log::warn!("{warning}");
+        } else {
+            progress.warn(warning);
+        }
+    }
 }
 
 /// Refuses where a container would be hurt that shall not be.

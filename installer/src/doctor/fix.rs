@@ -1,5 +1,6 @@
 //! Mending what is safe: a plan as install makes one, carried out in the same way.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
@@ -159,6 +160,7 @@ fn with_engines(
         wanted: None,
         gpus,
         warnings,
+        unchecked: BTreeSet::new(),
         foreign: foreign::Foreign::default(),
     }
 }

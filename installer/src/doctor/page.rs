@@ -45,6 +45,33 @@ By hand, with no gpusetup at all, for Docker: take the runtime `nvidia` and, if 
 and `systemctl restart docker`. What each file was before is in `/var/lib/gpusetup/receipt.json` (`before`); while a run has
 not ended, in `journal.json` beside it.
 
+## A damaged record
+
+`/var/lib/gpusetup/receipt.json` and `journal.json` have a checksum over all of it and one of each text. Where one does not
+hold, gpusetup says which entry of which file it is and writes nothing: exit code 1, or 3 where a run that died is still to
+be ended. What is set up goes on working. The ways out, the first that there is:
+
+1. Put the file back from a backup, as it was when gpusetup wrote it last, and look: `gpusetup undo --dry-run`.
+2. A receipt without a backup: move it away. From then on undo knows of nothing, so take our parts out by hand. Of an entry
+   that was not named as damaged, `before` is what the file was; `null`: there was none, so remove it.
+
+   <!-- not run: nothing is damaged where these are run -->
+   ```sh
+   cd /var/lib/gpusetup
+   sudo mv receipt.json receipt.json.damaged
+   sudo jq -r '.content.changes[].path' receipt.json.damaged
+   sudo jq -j '.content.changes[] | select(.path == \"/etc/docker/daemon.json\").before' receipt.json.damaged
+   ```
+
+3. A journal without a backup: move it away. `gpusetup plan` then shows what the run that died has not done, and
+   `gpusetup install` does it. What it had done already, undo takes for yours: look at the files that the journal names.
+
+`is of a newer gpusetup` is no damage. A gpusetup that is older than the file refuses it and writes nothing. Install the
+newer one again; to go back, run `gpusetup undo` there, then install the older one and run `gpusetup install`.
+
+A gpusetup up to commit b07101d kept no checksums. The present one reads what that left, says which entries it cannot
+check (`unchecked` in the JSON document) and acts on them as before.
+
 ## Logs
 
 A command that changes the host tells systemd's journal what it decided, what it did and how it ended, a line

@@ -24,6 +24,7 @@ use crate::change::Change;
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
+use crate::threads::{self, Work};
 
 /// What the user wants set up.
 #[derive(Clone, Debug)]
@@ -306,9 +307,8 @@ pub fn detect(host: &Host) -> Engines {
     ];
     // Side by side: most of it is waiting for what programs say of their version.
     std::thread::scope(|scope| {
-        let looks = looks.map(|look| scope.spawn(move || look(host)));
-        let found = looks.map(|look| look.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
-        found.into_iter().flatten().collect()
+        let looks = looks.map(|look| threads::begin(scope, move || look(host)));
+        looks.into_iter().flat_map(Work::end).collect()
     })
 }
 

@@ -1,9 +1,10 @@
 //! A program that runs beside us: it says lines and is told lines, and is gone when we are
 //! done with it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -15,6 +16,8 @@ use crate::host::{Host, Output};
 use crate::signals::Held;
 
 const TICK: Duration = Duration::from_millis(20);
+/// More than this of what a program says is not handed on.
+const OUTPUT: u64 = 16 << 20;
 
 /// How long to wait, and what ends the waiting before.
 #[derive(Clone, Copy)]
@@ -70,14 +73,21 @@ impl Program {
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
         let mut command = host.command(argv)?;
         let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
-        Ok(Self {
+        let (to, said) = channel();
+        let (complains, complained) = channel();
+        let readers =
+            lines(child.stdout.take(), to).and_then(|()| lines(child.stderr.take(), complains));
+        // Dropped where that failed, it ends the program.
+        let program = Self {
             started: Instant::now(),
             input: child.stdin.take(),
-            said: lines(child.stdout.take()),
-            complained: lines(child.stderr.take()),
+            said,
+            complained,
             child,
-            line,
-        })
+            line: line.clone(),
+        };
+        readers.map_err(broken)?;
+        Ok(program)
     }
 
     /// Runs one to its end.
@@ -151,11 +161,13 @@ fn rest(from: &Receiver<String>) -> String {
     text
 }
 
-fn lines(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (to, receiver) = channel();
-    if let Some(from) = from {
-        std::thread::spawn(move || {
-            let mut from = BufReader::new(from);
+/// Hands on what comes, a line at a time, on a thread. What is beyond the limit is read and
+/// dropped, or the program would wait for ever.
+fn lines(from: Option<impl Read + Send + 'static>, to: Sender<String>) -> io::Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    Builder::new()
+        .spawn(move || {
+            let mut from = BufReader::new(from.take(OUTPUT));
             let mut line = Vec::new();
             while matches!(from.read_until(b'\n', &mut line), Ok(n) if n > 0) {
                 let text = String::from_utf8_lossy(&line);
@@ -164,9 +176,9 @@ fn lines(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
                 }
                 line.clear();
             }
-        });
-    }
-    receiver
+            let _ = io::copy(&mut from.into_inner().into_inner(), &mut io::sink());
+        })
+        .map(drop)
 }
 
 #[cfg(test)]

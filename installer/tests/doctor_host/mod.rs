@@ -9,7 +9,7 @@
 
 pub mod breaks;
 #[path = "../fixture/mod.rs"]
-mod fixture;
+pub mod fixture;
 
 use std::fs;
 use std::ops::Deref;

@@ -274,7 +274,6 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
     };
     let at = |path: &str, time: &str| (path.into(), time.to_owned());
     let receipt = Record {
-        schema: 1,
         changes: ["/etc/late", "/etc/early", "/etc/old-receipt"]
             .map(change)
             .into(),
@@ -285,11 +284,8 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
         .into(),
         ..Record::default()
     };
-    write(
-        dir.path(),
-        "var/lib/gpusetup/receipt.json",
-        &serde_json::to_string(&receipt).unwrap(),
-    );
+    let host = Host::open(dir.path(), Path::new("/")).unwrap();
+    receipt.store(&host).unwrap();
     for (name, text) in [
         ("late", "theirs"),
         ("early", "ours"),
@@ -302,7 +298,6 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
         .open(dir.path().join("etc/old-receipt"));
     let january = SystemTime::UNIX_EPOCH + Duration::from_secs(1_768_435_200);
     file.unwrap().set_modified(january).unwrap();
-    let host = Host::open(dir.path(), Path::new("/")).unwrap();
     let bundle = Masked::of(&collect::collect(&host)).unwrap();
     assert_eq!(bundle.unread, Vec::<String>::new());
     let order: Vec<&str> = bundle.changes.iter().map(|c| c.path.as_str()).collect();

@@ -11,6 +11,7 @@ use super::{Checks, told};
 use crate::doctor::look::Look;
 use crate::engines::Wanted;
 use crate::engines::docker::drop_in;
+use crate::journal::Journal;
 use crate::receipt::{JOURNAL, Record};
 
 pub const CHECKS: Checks = &[
@@ -82,7 +83,9 @@ fn programs_gone(look: &Look) -> Option<String> {
 fn leftover(look: &Look) -> Option<String> {
     let text = look.text(drop_in::PATH)?;
     let is_ours = text.starts_with("# Written by gpusetup");
-    let is_used = look.receipt().is_some() || look.exists(Wanted::default().names_dir);
+    // One that cannot be read is one.
+    let is_set_up = !matches!(Record::load(look.host), Ok(None));
+    let is_used = is_set_up || look.exists(Wanted::default().names_dir);
     (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))
 }
 
@@ -108,7 +111,15 @@ fn inventory(look: &Look) -> Option<String> {
 }
 
 fn receipt(look: &Look) -> Option<String> {
-    Record::load(look.host).err().map(|e| e.to_string())
+    let receipt = Record::load(look.host).err();
+    let journal = Journal::load(look.host).err();
+    told(
+        receipt
+            .into_iter()
+            .chain(journal)
+            .map(|e| e.to_string())
+            .collect(),
+    )
 }
 
 fn unsupported(look: &Look) -> Option<String> {

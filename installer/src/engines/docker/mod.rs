@@ -12,7 +12,6 @@ mod reload;
 mod rootless;
 mod snap;
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ use crate::error::Error;
 use crate::host::{Host, User};
 use crate::image;
 use crate::service::{Manager, Service};
+use crate::threads;
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 
@@ -119,10 +119,9 @@ impl Docker {
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
         // Side by side: neither needs the other's answer, and dockerd takes its time for both.
         let (version, info) = std::thread::scope(|scope| {
-            let version = scope.spawn(|| installed_version(host, program));
+            let version = threads::begin(scope, || installed_version(host, program));
             let info = host.is_live().then(|| client.info(host).ok()).flatten();
-            let version = version.join();
-            (version.unwrap_or_else(|e| resume_unwind(e)), info)
+            (version.end(), info)
         });
         let notes = file
             .map(|f| existing::dangling(host, &f))

@@ -1,0 +1,231 @@
+//! The two files that tell what gpusetup did here, as they are on disk: a checksum over all that
+//! they say, and what becomes of one that does not hold.
+//!
+//! Schema 2, by which an older gpusetup refuses them, too: it looks for a list in `changes`, and
+//! says what it finds instead.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::stored::Lacks;
+use crate::write;
+
+/// The format that is written. Schema 1, up to 0.1.0, had no checksums; it is still read.
+const SCHEMA: u32 = 2;
+/// Below what is read back at most: what could not be read could not be put back.
+const LIMIT: usize = 60 << 20;
+
+/// The sentence that gpusetup says which knows schema 1 alone. Its own words around it are
+/// `invalid type: string "…", expected a sequence`.
+const TO_OLDER: &str = "of a newer gpusetup, which this one cannot read; \
+install that version again, and run `gpusetup undo` there before you go back to an older one";
+
+/// A SHA-256 sum in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sum(String);
+
+impl Sum {
+    /// Of a text.
+    pub fn of(text: &str) -> Self {
+        Self::of_parts(&[text])
+    }
+
+    /// Of all that a file says. Its name is in it: a receipt is no journal.
+    fn of_content(name: &str, content: &str) -> Self {
+        Self::of_parts(&[name, "\n", content])
+    }
+
+    fn of_parts(parts: &[&str]) -> Self {
+        let mut sum = Sha256::new();
+        for part in parts {
+            sum.update(part.as_bytes());
+        }
+        Self(sum.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// What an unchecked value of a file becomes once it was checked; see [`crate::stored`].
+pub trait Checked: Sized {
+    /// As it is on disk.
+    type Stored: DeserializeOwned + Serialize;
+
+    /// Of what was read; or the entries whose text is not the one that was written.
+    fn checked(stored: Self::Stored, has_sums: bool) -> Result<Self, Lacks>;
+
+    /// To be written.
+    fn stored(&self) -> Self::Stored;
+}
+
+/// Enough of a file to tell whose it is.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+}
+
+/// Of any later schema: who wrote it, if it says so.
+#[derive(Deserialize)]
+struct Later {
+    version: Option<String>,
+}
+
+/// A file of schema 2.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    #[serde(rename = "schema")]
+    _schema: u32,
+    #[serde(rename = "version")]
+    _version: String,
+    #[serde(rename = "changes")]
+    _to_older: String,
+    sha256: Sum,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u32,
+    version: &'a str,
+    changes: &'a str,
+    sha256: Sum,
+    content: &'a RawValue,
+}
+
+/// Why a file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A checksum does not hold, or it is no such file at all: where, as far as that can be told.
+    Damaged(String),
+    /// Written by a gpusetup that came after this one, of that version where it says so.
+    Newer(u32, Option<String>),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(what) => write!(f, "is damaged: {what}"),
+            Self::Newer(schema, version) => {
+                write!(f, "is of a newer gpusetup")?;
+                if let Some(version) = version {
+                    write!(f, " ({version})")?;
+                }
+                write!(f, ": schema {schema}, and this one reads 1 to {SCHEMA}")
+            }
+        }
+    }
+}
+
+impl Fault {
+    /// The way out.
+    pub fn fix(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::Damaged(_) => format!(
+                "nothing was written. Put {path} back from a backup. Without one move it away and \
+                 put the files back that it names, by hand: docs/troubleshooting.md, \"A damaged \
+                 record\""
+            ),
+            Self::Newer(..) => "nothing was written. Install that version again; to go back to \
+                 this one, run `gpusetup undo` there first"
+                .into(),
+        }
+    }
+}
+
+/// Reads one of the files in the state directory; `None` where there is none.
+pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
+    let path = host.state(name);
+    let damaged = |what: String| Error::Record {
+        path: path.clone(),
+        fault: Fault::Damaged(what),
+    };
+    let bytes = match host.root().read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(damaged(e.to_string())),
+        Err(e) => return Err(Error::file(&path, "read")(e)),
+    };
+    parse(name, &bytes)
+        .map(Some)
+        .map_err(|fault| Error::Record { path, fault })
+}
+
+/// What such a file says, once its checksums were looked at.
+pub fn parse<T: Checked>(name: &str, bytes: &[u8]) -> Result<T, Fault> {
+    let broken = |e: serde_json::Error| Fault::Damaged(e.to_string());
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let at = e.valid_up_to();
+        Fault::Damaged(format!("byte {at} is no UTF-8 text"))
+    })?;
+    let head: Head = serde_json::from_str(text).map_err(broken)?;
+    let (content, has_sums) = match head.schema {
+        1 => (text, false),
+        SCHEMA => {
+            let envelope: Envelope = serde_json::from_str(text).map_err(broken)?;
+            let content = envelope.content.get();
+            if Sum::of_content(name, content) != envelope.sha256 {
+                return Err(Fault::Damaged(where_it_is::<T>(content)));
+            }
+            (content, true)
+        }
+        0 => return Err(Fault::Damaged("schema 0 was never written".into())),
+        later => {
+            let version = serde_json::from_str(text).ok();
+            let version = version.and_then(|l: Later| l.version);
+            return Err(Fault::Newer(later, version));
+        }
+    };
+    let stored: T::Stored = serde_json::from_str(content).map_err(broken)?;
+    T::checked(stored, has_sums).map_err(|lacks| Fault::Damaged(lacks.to_string()))
+}
+
+/// Which of the entries are not what they were, in a file whose own checksum does not hold.
+fn where_it_is<T: Checked>(content: &str) -> String {
+    let sum = "its checksum is not that of its content";
+    match serde_json::from_str(content) {
+        Err(e) => format!("{sum}, which cannot be read: {e}"),
+        Ok(stored) => match T::checked(stored, true) {
+            Err(lacks) => lacks.to_string(),
+            Ok(_) => format!(
+                "{sum}; the texts of the files are whole, a path, mode or owner in it is not"
+            ),
+        },
+    }
+}
+
+/// Writes one, synced.
+pub fn store<T: Checked>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
+    let path = host.state(name);
+    let text =
+        text(name, value).map_err(|e| Error::failed(format!("{}: {e}", path.display()), ""))?;
+    if text.len() > LIMIT {
+        return Err(Error::failed(
+            format!("{}: would be longer than {LIMIT} bytes", path.display()),
+            "the files to change are too large to be undone safely; make them smaller",
+        ));
+    }
+    write::write(host, &path, &text, 0o600)
+}
+
+fn text<T: Checked>(name: &str, value: &T) -> serde_json::Result<String> {
+    let content = RawValue::from_string(serde_json::to_string_pretty(&value.stored())?)?;
+    let written = Written {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        changes: TO_OLDER,
+        sha256: Sum::of_content(name, content.get()),
+        content: &content,
+    };
+    serde_json::to_string_pretty(&written).map(|text| text + "\n")
+}

@@ -1,0 +1,183 @@
+//! Limits of the process (setrlimit(2)) at many sizes: files that may not grow, memory that there
+//! is not. Each command does what it does without them, or ends with exit code 1, a line and the
+//! way out, and all is as before.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+
+use fixture::engines::{State, copy, docker, state};
+
+/// In `ulimit`'s units.
+const FILES: &[u64] = &[0, 1, 8, 10, 12, 16, 24, 64];
+const MEGABYTES: &[u64] = &[2, 16, 22, 24, 32, 56, 80, 112, 256];
+
+fn limited(root: &Path, flag: &str, limit: u64, args: &[&str]) -> Output {
+    let script = format!("ulimit {flag} {limit} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_gpusetup")]);
+    command.arg("--root").arg(root).args(args);
+    command.env_remove("RUST_BACKTRACE").output().unwrap()
+}
+
+/// Before there is a gpusetup at all: the kernel and the loader.
+fn did_not_start(out: &Output) -> bool {
+    let said = String::from_utf8_lossy(&out.stderr);
+    let by_signal = [Signal::SIGSEGV, Signal::SIGKILL, Signal::SIGBUS].map(|s| s as i32);
+    let is_loaders = said.contains("error while loading shared libraries")
+        || said.contains("cannot allocate memory")
+        || said.contains("Cannot allocate memory");
+    said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
+        || out.status.code() == Some(127) && is_loaders
+        // The shell that could not start it.
+        || matches!(out.status.code(), Some(2 | 126)) && said.starts_with("sh:")
+}
+
+/// A tree, what is done in it, and what that leads to.
+struct Case {
+    tree: tempfile::TempDir,
+    args: Vec<String>,
+    code: Option<i32>,
+    old: State,
+    new: State,
+}
+
+impl Case {
+    fn new(tree: tempfile::TempDir, args: &[&str]) -> Self {
+        fs::write(tree.path().join("run/gpusetup.lock"), "").unwrap();
+        let old = state(tree.path());
+        let done = copy(tree.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
+        command.arg("--root").arg(done.path()).args(args);
+        let code = command.output().unwrap().status.code();
+        Self {
+            args: args.iter().map(|&a| a.to_owned()).collect(),
+            code,
+            old,
+            new: state(done.path()),
+            tree,
+        }
+    }
+
+    fn tried(&self, flag: &str, limit: u64) -> bool {
+        let tree = copy(self.tree.path());
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let out = limited(tree.path(), flag, limit, &args);
+        let said = String::from_utf8_lossy(&out.stderr);
+        let what = format!("{args:?}, ulimit {flag} {limit}: {:?}: {said}", out.status);
+        if did_not_start(&out) {
+            return false;
+        }
+        assert!(
+            !said.contains("backtrace") && !said.contains("panicked"),
+            "{what}"
+        );
+        let at = state(tree.path());
+        let code = out.status.code();
+        if code == self.code && at == self.new {
+            return true;
+        }
+        // A run that could not be recovered from is still there to be.
+        let is_recover = args == ["recover"] && code == Some(3);
+        assert!(code == Some(1) || is_recover, "{what}");
+        assert_eq!(at, self.old, "{what}");
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let says = match flag {
+            "-f" => &["files may have at most", "ulimit -f"][..],
+            _ => &["memory"],
+        };
+        for word in says {
+            assert!(
+                words.to_lowercase().contains(&word.to_lowercase()),
+                "{what}"
+            );
+        }
+        false
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let untouched = || copy(docker("20.10.24", "1.6.20").root());
+    let install = ["install", "--yes"];
+    let installed = || {
+        let tree = untouched();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
+        command.arg("--root").arg(tree.path()).args(install);
+        assert!(command.output().unwrap().status.success());
+        tree
+    };
+    // A journal of a run that has written all its files and is not done.
+    let interrupted = || {
+        let tree = installed();
+        let state = tree.path().join("var/lib/gpusetup");
+        let text = fs::read_to_string(state.join("receipt.json")).unwrap();
+        let journal = fixture::without_checksums(&text);
+        fs::write(state.join("journal.json"), journal.to_string()).unwrap();
+        fs::remove_file(state.join("receipt.json")).unwrap();
+        tree
+    };
+    vec![
+        Case::new(untouched(), &["plan"]),
+        Case::new(untouched(), &install),
+        Case::new(installed(), &["undo", "--yes"]),
+        Case::new(interrupted(), &["recover"]),
+        Case::new(interrupted(), &["undo", "--dry-run"]),
+        Case::new(untouched(), &["doctor"]),
+        Case::new(untouched(), &["bundle", "--output", "-"]),
+    ]
+}
+
+#[test]
+fn a_limit_is_told_and_all_is_as_before() {
+    for case in cases() {
+        for (flag, limits, factor) in [
+            ("-f", FILES, 1),
+            ("-v", MEGABYTES, 1024),
+            ("-d", MEGABYTES, 1024),
+        ] {
+            let done = limits
+                .iter()
+                .filter(|l| case.tried(flag, **l * factor))
+                .count();
+            assert!(done > 0, "{:?} is never done with ulimit {flag}", case.args);
+        }
+    }
+}
+
+/// Where gpusetup writes its own result.
+#[test]
+fn a_result_that_is_cut_is_told_with_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = docker("20.10.24", "1.6.20");
+    let out = dir.path().join("out");
+    let bundle = ["bundle", "--output", out.to_str().unwrap()];
+    let cut = limited(tree.root(), "-f", 1, &bundle);
+    let said = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("{}: write", out.display())),
+        "{said}"
+    );
+    assert!(said.contains("at most 512 bytes"), "{said}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+    let script = format!(
+        "ulimit -f 1 && exec \"$0\" --root \"$1\" plan >{}",
+        out.display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_gpusetup")]);
+    let cut = command.arg(tree.root()).output().unwrap();
+    let said = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("standard output: File too large") && said.contains("512 bytes"),
+        "{said}"
+    );
+}
