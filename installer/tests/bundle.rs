@@ -111,8 +111,7 @@ fn where_it_cannot_be_written_it_says_so_and_leaves_what_was_there() {
 /// Files of root's alone are named, and no reason to fail.
 #[test]
 fn without_root_it_says_what_it_could_not_read() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: not root, cannot become another user");
+    if !skips::has(&[skips::Need::Root]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -203,9 +203,7 @@ fn cases(engine: &Engine) -> Vec<Case> {
 
 #[test]
 fn nothing_is_lost_whatever_fails() {
-    let strace = Command::new("strace").arg("--version").output();
-    if !nix::unistd::geteuid().is_root() || strace.is_err() {
-        println!("skip: needs root and strace");
+    if !skips::has(&[skips::Need::Root, skips::Need::Strace]) {
         return;
     }
     let started = Instant::now();

@@ -12,10 +12,10 @@ use fake_driver::describe::{Description, Other, Platform};
 use fake_driver::install::{self, Places};
 use fixture::Tree;
 use serde_json::Value;
+use skips::Need;
 
 fn tree(description: &Description, driver_root: &str) -> Option<Tree> {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: not root, no device nodes");
+    if !skips::has(&[Need::Root, Need::DeviceNodes]) {
         return None;
     }
     let tree = Tree::new("26.1.5", "1.7.24");

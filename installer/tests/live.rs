@@ -1,9 +1,11 @@
 //! gpusetup with the real dockerd of this machine, on a host of its own under an overlay. Needs
-//! root, dockerd, busybox and what the workspace builds; says what is missing and passes without.
+//! root, dockerd, busybox and what the workspace builds.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Command;
+
+use skips::Need;
 
 #[test]
 fn docker_is_reloaded_where_that_is_enough() {
@@ -12,16 +14,12 @@ fn docker_is_reloaded_where_that_is_enough() {
         bin.join("fake-driver"),
         bin.join("libfake_nvml.so"),
         bin.join("gpu-container"),
-        "/usr/sbin/dockerd".into(),
-        "/usr/bin/docker".into(),
-        "/usr/bin/busybox".into(),
     ];
-    if let Some(missing) = needed.iter().find(|p| !p.exists()) {
-        println!("skip: needs {}", missing.display());
+    if !skips::has(&[Need::Root, Need::Docker, Need::Busybox]) {
         return;
     }
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: needs root");
+    if let Some(missing) = needed.iter().find(|p| !p.exists()) {
+        skips::skip(Need::Workspace, &format!("no {}", missing.display()));
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -36,7 +34,7 @@ fn docker_is_reloaded_where_that_is_enough() {
     let said = String::from_utf8_lossy(&out.stdout);
     if out.status.code() == Some(77) {
         let why = String::from_utf8_lossy(&out.stderr);
-        println!("skip: this machine cannot be such a host: {why}");
+        skips::skip(Need::OverlayHost, &why);
         return;
     }
     assert!(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fixture::{DAEMON_JSON, Tree, copy_program};
+use skips::Need;
 
 const THEIRS: &str =
     "{\n  \"runtimes\": {\"nvidia\": {\"path\": \"nvidia-container-runtime\", \"args\": []}}\n}\n";
@@ -222,14 +223,6 @@ fn nothing_is_given_back_to_a_runtime_that_is_gone() {
     assert_eq!(tree.read("etc/docker/daemon.json"), THEIRS);
 }
 
-fn said(command: &mut Command) -> Option<Output> {
-    let done = command.output().ok();
-    if done.is_none() {
-        println!("skip: {command:?} is not installed");
-    }
-    done
-}
-
 /// What `systemd-analyze security` says of the unit, ten times over (docs/security.md).
 const EXPOSURE: &str = "20";
 
@@ -239,10 +232,12 @@ fn the_units_rights_get_no_more() {
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--offline=true", "--no-pager"]);
     command.arg(format!("--threshold={EXPOSURE}")).arg(unit);
-    if let Some(done) = said(&mut command) {
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert!(done.status.success(), "{text}{done:?}");
+    if !skips::has(&[Need::SystemdAnalyze]) {
+        return;
     }
+    let done = command.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{text}{done:?}");
 }
 
 /// The least that a policy can be.
@@ -256,6 +251,9 @@ const POLICY: &str = "(handleunknown allow)(mls true)(sid kernel)(sidorder (kern
 
 #[test]
 fn the_selinux_module_labels_our_program_where_the_policy_knows_runtimes() {
+    if !skips::has(&[Need::Secilc]) {
+        return;
+    }
     for (has, wanted) in [("container_runtime_exec_t", true), ("other_t", false)] {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("base.cil");
@@ -265,9 +263,7 @@ fn the_selinux_module_labels_our_program_where_the_policy_knows_runtimes() {
         command.arg("-o").arg(dir.path().join("policy"));
         command.arg("-f").arg(&contexts).arg(base);
         command.arg(packaging("selinux/gpu-container.cil"));
-        let Some(done) = said(&mut command) else {
-            return;
-        };
+        let done = command.output().unwrap();
         assert!(done.status.success(), "{done:?}");
         let text = fs::read_to_string(contexts).unwrap();
         assert_eq!(

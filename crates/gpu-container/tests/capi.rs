@@ -1,5 +1,5 @@
 //! The library for C: its header, what it shows, and a C program that uses all of it. Needs a C
-//! compiler, binutils and pkg-config; says so and passes where one is missing.
+//! compiler, binutils and pkg-config.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
+use skips::Need;
 
 const HEADER: &str = "packaging/include/gpucontainer.h";
 
@@ -21,17 +22,8 @@ fn top() -> PathBuf {
         .unwrap()
 }
 
-fn has(program: &str, flag: &str) -> bool {
-    let run = Command::new(program).arg(flag).output();
-    run.is_ok_and(|o| o.status.success())
-}
-
 fn can_build() -> bool {
-    let can = has("cc", "--version") && has("nm", "--version") && has("pkg-config", "--version");
-    if !can {
-        println!("skip: needs cc, nm and pkg-config");
-    }
-    can
+    skips::has(&[Need::CCompiler])
 }
 
 fn succeed(command: &mut Command) -> String {
@@ -124,14 +116,12 @@ fn the_library_shows_the_headers_functions_with_a_version_and_nothing_else() {
         .map(|f| format!("{f}@@GPUCONTAINER_1.0"));
     assert_eq!(shown, wanted.collect());
     assert!(shown.len() > 30);
-    if has("readelf", "--version") {
-        let dynamic = succeed(Command::new("readelf").args(["-dW"]).arg(&library));
-        assert!(
-            dynamic.contains("soname: [libgpucontainer.so.1]"),
-            "{dynamic}"
-        );
-        assert!(!dynamic.contains("TEXTREL"), "{dynamic}");
-    }
+    let dynamic = succeed(Command::new("readelf").args(["-dW"]).arg(&library));
+    assert!(
+        dynamic.contains("soname: [libgpucontainer.so.1]"),
+        "{dynamic}"
+    );
+    assert!(!dynamic.contains("TEXTREL"), "{dynamic}");
 }
 
 /// A host with two GPUs, one of them in a slice; the config that leads to it.
@@ -211,7 +201,7 @@ fn a_c_program_uses_every_function() {
     let config = host(dir.path());
     let program = compiled(dir.path());
     // Where it is there, every byte is accounted for.
-    let mut command = if has("valgrind", "--version") {
+    let mut command = if skips::has(&[Need::Valgrind]) {
         let mut valgrind = Command::new("valgrind");
         valgrind.args([
             "-q",
@@ -239,9 +229,7 @@ fn a_c_program_uses_every_function() {
 
 #[test]
 fn a_c_program_gives_a_running_container_its_gpu() {
-    let has_root = nix::unistd::geteuid().is_root() && has("unshare", "--version");
-    if !can_build() || !has_root {
-        println!("skip: needs root and unshare");
+    if !can_build() || !skips::has(&[Need::Root, Need::Unshare]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

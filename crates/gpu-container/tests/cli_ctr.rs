@@ -1,7 +1,7 @@
 //! `ctr run --gpus` with a real containerd and runc: containerd's client adds a prestart hook
 //! that runs `nvidia-container-cli` from its PATH (`contrib/nvidia/nvidia.go`). In namespaces of
 //! its own, where /etc is a throw-away layer. Needs root, containerd, runc, unshare and
-//! busybox-static; says so and passes where one is missing.
+//! busybox-static.
 #![allow(clippy::unwrap_used)]
 
 mod parts;
@@ -16,9 +16,10 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use parts::BUSYBOX;
+use skips::Need;
 
 fn can_run() -> bool {
-    parts::can_run(&["containerd", "ctr", "runc", "unshare"])
+    parts::can_run(&[Need::Containerd, Need::Runc, Need::Unshare])
 }
 
 /// Starts a containerd of its own below `$1`, then a container with GPU 1 that runs `$2`.

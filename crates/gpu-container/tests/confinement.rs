@@ -13,11 +13,7 @@ use std::time::Duration;
 use gpu_inject::live::{Capability, confine};
 
 fn is_root() -> bool {
-    let is = nix::unistd::geteuid().is_root();
-    if !is {
-        println!("skip: needs root");
-    }
-    is
+    skips::has(&[skips::Need::Root])
 }
 
 /// A hook that waits for its state on standard input, with a descriptor too many.

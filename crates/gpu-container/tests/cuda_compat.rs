@@ -1,6 +1,6 @@
 //! Images that bring CUDA compatibility libraries, good and hostile, started by a real runc:
 //! through the runtime, through a CDI spec and with the hook of `docker run --gpus`. Needs
-//! root, runc and a static busybox; says so and passes where one is missing.
+//! root, runc and a static busybox.
 #![allow(clippy::unwrap_used)]
 
 mod place;
@@ -14,6 +14,7 @@ use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use place::parts::BUSYBOX;
 use place::{Place, can_run, shared_object, text};
 use serde_json::{Value, json};
+use skips::Need;
 
 const COMPAT: &str = "usr/local/cuda-12.9/compat";
 const OURS: &str = "/usr/lib/libcuda.so.550.54";
@@ -331,9 +332,7 @@ fn by_a_cdi_spec_of_the_vendors() {
 /// crun tells its hooks where the root file system is.
 #[test]
 fn under_crun_by_the_programs_name() {
-    let crun = Command::new("crun").arg("--version").output();
-    if !can_run() || crun.is_err() {
-        println!("skip: needs crun besides");
+    if !can_run() || !skips::has(&[Need::Crun]) {
         return;
     }
     let place = with_compat("crun");
@@ -342,7 +341,7 @@ fn under_crun_by_the_programs_name() {
     runtime.arg("--cgroup-manager=disabled");
     let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
     if text(&out).contains("cgroups in hybrid mode") {
-        println!("skip: crun starts nothing on a host with both kinds of cgroups");
+        skips::skip(Need::CrunStarts, &text(&out));
         return;
     }
     assert!(text(&out).contains("the driver's"), "{}", text(&out));

@@ -1,5 +1,5 @@
 //! Whoever mounts the driver's files, our hook or the low-level runtime, the container is the
-//! same. Needs root, runc and a static busybox; says so and passes where one is missing.
+//! same. Needs root, runc and a static busybox.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;

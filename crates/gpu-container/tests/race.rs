@@ -9,6 +9,7 @@ mod bundle;
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -17,6 +18,7 @@ use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
 use nix::dir::Dir;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use serde_json::json;
 
 /// In which directory what changes places with what.
 const SWAPS: [(&str, &str, &str); 6] = [
@@ -52,16 +54,116 @@ fn make(place: &Place) {
     fs::write(place.image("usr/local/cuda/compat/libcuda.so.999.1"), "").unwrap();
 }
 
-/// Puts links to the canary in the place of temporary files, as soon as they show.
-fn reimagetemporaries(place: &Place, etc: &File) {
+/// Puts links to the canary in the place of temporary files, as soon as they show; tells how many.
+fn replace_temporary_files(place: &Place, etc: &File) -> usize {
+    let mut replaced = 0;
     let mut entries = Dir::from_fd(etc.try_clone().unwrap().into()).unwrap();
     for name in entries.iter().flatten().map(|e| e.file_name().to_owned()) {
         if name.to_bytes().starts_with(b".ld.so.cache.") {
             let name = name.as_c_str();
-            let _ = unlinkat(etc, name, UnlinkatFlags::NoRemoveDir);
-            let _ = symlinkat(&place.path("canary/program"), etc, name);
+            // It may be gone by now.
+            if unlinkat(etc, name, UnlinkatFlags::NoRemoveDir).is_ok() {
+                let linked = symlinkat(&place.path("canary/program"), etc, name);
+                replaced += usize::from(linked.is_ok());
+            }
         }
     }
+    replaced
+}
+
+/// Runs the starts while the image changes; how many exchanges and replacements were made.
+fn while_it_changes(place: &Place, starts: impl FnOnce()) -> (usize, usize) {
+    let over = AtomicBool::new(false);
+    let (swapped, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for (dir, one, other) in SWAPS {
+            // By descriptor: this process sees the host, and must stay in the image.
+            let dir = File::open(place.image(dir)).unwrap();
+            let (over, swapped) = (&over, &swapped);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let flag = RenameFlags::RENAME_EXCHANGE;
+                    if renameat2(&dir, one, &dir, other, flag).is_ok() {
+                        swapped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let etc = File::open(place.image("etc")).unwrap();
+        let (over, replaced) = (&over, &replaced);
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                replaced.fetch_add(replace_temporary_files(place, &etc), Ordering::Relaxed);
+            }
+        });
+        // Where they panic the threads would run on, and the scope wait for them.
+        let done = catch_unwind(AssertUnwindSafe(starts));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = done {
+            resume_unwind(panic);
+        }
+    });
+    (swapped.into_inner(), replaced.into_inner())
+}
+
+/// What a container does: looks for the secret, and says where it could not look to the end.
+fn script() -> String {
+    format!(
+        "echo STARTED; found=$(busybox timeout 60 busybox find /usr /etc -type f -size -64 -exec busybox grep -l {SECRET} {{}} +); \
+         [ $? -lt 124 ] || echo UNFINISHED; [ -z \"$found\" ] || echo LEAKED"
+    )
+}
+
+/// The same race by a hook with one flaw: it sets the mode of its temporary file by name, after
+/// a look whether that is a link. That has to show, or the race is none.
+#[test]
+fn the_race_is_lost_by_a_hook_that_changes_modes_by_name() {
+    if !can_run() {
+        return;
+    }
+    let place = Place::new("race-control");
+    canary::make(&place.path("canary"));
+    make(&place);
+    let hook = place.path("naive-hook");
+    // May change the canary, and nothing else of this machine.
+    let text = format!(
+        "[ -n \"$FENCED\" ] || FENCED=1 exec unshare --mount --propagation private sh \"$0\"
+        mount --bind {dir} {dir} && mount -o remount,bind,ro / && cd {etc} || exit 1
+        for n in $(seq 200); do
+            [ \"$(stat -c %a {program})\" != 640 ] || break
+            : >.ld.so.cache.$n
+            [ -L .ld.so.cache.$n ] || {{ sleep 0.003; chmod 0640 .ld.so.cache.$n; }}
+            rm -f .ld.so.cache.$n
+        done
+        exit 0\n",
+        dir = place.path("").display(),
+        etc = place.image("etc").display(),
+        program = place.path("canary/program").display(),
+    );
+    fs::write(&hook, text).unwrap();
+    place.make_config("void", &script(), |config| {
+        config["hooks"] = json!({"prestart": [{
+            "path": "/bin/sh",
+            "args": ["sh", hook],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        }]});
+    });
+    let before = canary::look(&place);
+    let mut harm = Vec::new();
+    let (swapped, replaced) = while_it_changes(&place, || {
+        for _ in 0..10 {
+            place.start_plain(Below::Runc);
+            harm = canary::differences(&before, &canary::look(&place));
+            if harm.iter().any(|line| line.contains("/canary/program: ")) {
+                break;
+            }
+        }
+    });
+    println!("the control's changes: {swapped}, replacements: {replaced}");
+    assert!(
+        harm.iter().any(|line| line.contains("mode 100640")),
+        "{swapped} changes, {replaced} replacements, and no harm: {harm:#?}"
+    );
 }
 
 #[test]
@@ -69,43 +171,20 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     if !can_run() {
         return;
     }
-    let starts: usize = std::env::var("RACE_STARTS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(8);
-    let script = format!(
-        "echo STARTED; busybox timeout 20 busybox find /usr /etc -type f -size -64 -exec busybox grep -l {SECRET} {{}} + && echo LEAKED"
-    );
+    let starts: usize =
+        std::env::var("RACE_STARTS").map_or(8, |n| n.parse().expect("RACE_STARTS is a number"));
+    assert!(starts > 0);
+    let script = script();
     let (mut total, mut started, mut by_runc, mut failures) = (0, 0, 0, Vec::new());
-    let swapped = AtomicUsize::new(0);
+    let (mut swapped, mut replaced) = (0, 0);
     for way in WAYS {
         let place = Place::new(&format!("race-{way:?}"));
         canary::make(&place.path("canary"));
         make_nodes(&place);
         make(&place);
         let mut before = canary::look(&place);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for (dir, one, other) in SWAPS {
-                // By descriptor: this process sees the host, and must stay in the image.
-                let dir = File::open(place.image(dir)).unwrap();
-                let (over, swapped) = (&over, &swapped);
-                scope.spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
-                        let flag = RenameFlags::RENAME_EXCHANGE;
-                        if renameat2(&dir, one, &dir, other, flag).is_ok() {
-                            swapped.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                });
-            }
-            let etc = File::open(place.image("etc")).unwrap();
-            let (image, until) = (&place, &over);
-            scope.spawn(move || {
-                while !until.load(Ordering::Relaxed) {
-                    reimagetemporaries(image, &etc);
-                }
-            });
+        let mut started_so = 0;
+        let changes = while_it_changes(&place, || {
             for n in 0..starts {
                 // With longer moments between a look and a use, for those that have any.
                 if n == starts / 2 {
@@ -114,11 +193,14 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                 place.make_config("1", &script, |_| {});
                 let out = text(&place.start_by(way, Below::Runc));
                 total += 1;
-                started += usize::from(out.contains("STARTED"));
-                if out.contains("LEAKED") {
-                    failures.push(format!(
-                        "{way:?}: the container could read the secret: {out}"
-                    ));
+                started_so += usize::from(out.contains("STARTED"));
+                for (word, what) in [
+                    ("LEAKED", "the container could read the secret"),
+                    ("UNFINISHED", "what it can read was not looked through"),
+                ] {
+                    if out.contains(word) {
+                        failures.push(format!("{way:?}: {what}: {out}"));
+                    }
                 }
                 // On the other ways the mounts are ours, and so is all that is made for them.
                 if way == Way::Cdi {
@@ -130,16 +212,39 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                     break;
                 }
             }
-            over.store(true, Ordering::Relaxed);
         });
+        // Written by strace, once by each hook that is slowed down.
+        let slowed = fs::read_to_string(place.path("strace.log"));
+        assert!(
+            slowed.is_ok_and(|log| log.contains("(DELAYED)")),
+            "{way:?}: no hook was slowed down"
+        );
+        println!(
+            "{way:?}: started: {started_so}, changes: {}, replacements: {}",
+            changes.0, changes.1
+        );
+        assert!(
+            changes.0 > starts,
+            "{way:?}: only {} changes meanwhile",
+            changes.0
+        );
+        started += started_so;
+        swapped += changes.0;
+        replaced += changes.1;
     }
     if by_runc > 0 {
         println!("empty files made by this runc itself (CVE-2024-45310): {by_runc}");
     }
     println!(
-        "starts: {total}, started: {started}, changes meanwhile: {}, escapes: {}",
-        swapped.into_inner(),
+        "starts: {total}, started: {started}, changes meanwhile: {swapped}, replaced temporary files: {replaced}, escapes: {}",
         usize::from(!failures.is_empty())
     );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_eq!(total, starts * WAYS.len());
+    // A start that was refused looked for nothing, and one whose files were left alone was no race.
+    assert!(started > 0, "no container of {total} was started");
+    assert!(
+        replaced > 0,
+        "no temporary file was replaced: are they still called .ld.so.cache.*?"
+    );
 }

@@ -1,5 +1,5 @@
-//! The shim and its hook with a real runc. Needs root, runc and a static busybox; says so and
-//! passes where one is missing. What hostile images get: `hostile.rs`.
+//! The shim and its hook with a real runc. Needs root, runc and a static busybox.
+//! What hostile images get: `hostile.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use bundle::{Below, Place, Way, can_run, make_nodes, text};
 use serde_json::json;
+use skips::Need;
 
 /// Opens a GPU by a node of its own making: what the device cgroup says.
 const OPEN: &str = "open() { busybox mknod /tmp/n$1 c 195 $1; busybox cat /tmp/n$1; }; ";
@@ -81,7 +82,7 @@ fn the_prestart_hook_allows_devices_in_the_unified_hierarchy() {
     place.make_config("1", &format!("{LOOK} {OPEN} open 0; open 1"), |_| {});
     let plain = text(&place.start_plain(Below::RuncUnified));
     if !plain.contains("nvidiactl") && !plain.contains("can't open") {
-        println!("skip: runc does not run with cgroup v2 here: {plain}");
+        skips::skip(Need::UnifiedRunc, &plain);
         return;
     }
     let out = text(&place.start_by(Way::Prestart, Below::RuncUnified));
@@ -151,13 +152,7 @@ fn a_gpu_that_is_not_there_is_refused_by_name() {
 /// walked by us.
 #[test]
 fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
-    if !can_run()
-        || std::process::Command::new("strace")
-            .arg("-V")
-            .output()
-            .is_err()
-    {
-        println!("skip: needs strace");
+    if !can_run() || !skips::has(&[Need::Strace]) {
         return;
     }
     for lacks in ["mount_setattr", "openat2", "mount_setattr,openat2"] {
@@ -246,13 +241,11 @@ fn what_cannot_be_written_is_covered_or_noted() {
     if !can_run() {
         return;
     }
-    let has_strace = std::process::Command::new("strace").arg("-V").output();
     for (name, has_cache) in [("covered", true), ("covered-6.14", true), ("noted", false)] {
         let place = Place::new(name);
         make_nodes(&place);
         if name.ends_with("6.14") {
-            if has_strace.is_err() {
-                println!("skip: needs strace");
+            if !skips::has(&[Need::Strace]) {
                 continue;
             }
             // Three are for the library and two nodes; the next is of a mount not attached.

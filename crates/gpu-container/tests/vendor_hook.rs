@@ -187,10 +187,10 @@ fn update_application_profile_names_the_gpus_of_the_container() {
     fs::create_dir(place.image("dev")).unwrap();
     let mode = Mode::from_bits_truncate(0o666);
     let node = place.image("dev/nvidia3");
-    if mknod(&node, SFlag::S_IFCHR, mode, makedev(195, 3)).is_err() {
-        println!("skip: no device nodes can be made here");
+    if !skips::has(&[skips::Need::DeviceNodes]) {
         return;
     }
+    mknod(&node, SFlag::S_IFCHR, mode, makedev(195, 3)).unwrap();
     good(&place, &["update-application-profile"]);
     let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
     let profile = fs::read_to_string(place.image(profile)).unwrap();

@@ -231,10 +231,10 @@ mod tests {
         let dri = image.path().join("dev/dri");
         std::fs::create_dir_all(&dri).unwrap();
         let mode = Mode::from_bits_truncate(0o666);
-        if mknod(&dri.join("card1"), SFlag::S_IFCHR, mode, makedev(226, 1)).is_err() {
-            println!("skip: no device nodes can be made here");
+        if !skips::has(&[skips::Need::DeviceNodes]) {
             return;
         }
+        mknod(&dri.join("card1"), SFlag::S_IFCHR, mode, makedev(226, 1)).unwrap();
         std::fs::write(dri.join("card2"), "no node").unwrap();
         let links = ["card0", "card1", "card2"].map(|name| Link {
             path: format!("/dev/dri/by-path/pci-{name}").into(),

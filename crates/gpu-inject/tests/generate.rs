@@ -14,10 +14,10 @@ use gpu_inject::Error;
 use gpu_inject::generate::{
     GenerateOptions, Mode, NameStrategy, cdi_spec, missing, other_vendor_spec,
 };
+use skips::Need;
 
 fn host(description: &Description) -> Option<tempfile::TempDir> {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: not root, no device nodes");
+    if !skips::has(&[Need::Root, Need::DeviceNodes]) {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

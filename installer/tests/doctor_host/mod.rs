@@ -124,8 +124,7 @@ impl Host {
 
     /// The same before gpusetup has done anything.
     pub fn untouched(base: Base) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skip: not root, no device nodes");
+        if !skips::has(&[skips::Need::Root, skips::Need::DeviceNodes]) {
             return None;
         }
         let host = Self(Tree::empty());

@@ -46,10 +46,7 @@ fn places(root: &Path) -> Places {
 }
 
 fn is_root() -> bool {
-    nix::unistd::geteuid().is_root() || {
-        println!("skip: not root, no device nodes");
-        false
-    }
+    skips::has(&[skips::Need::Root, skips::Need::DeviceNodes])
 }
 
 fn tree(dir: &Path, found: &mut BTreeMap<PathBuf, u64>) {

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_hook_mounts_where_that_comes_to_the_same() {
         if !live::can_mount_here() {
-            println!("skip: no mount API (Linux 5.12), or not root");
+            skips::skip(skips::Need::MountApi, "not root, or before Linux 5.12");
             return;
         }
         let usual = Policy::default();

@@ -60,6 +60,28 @@ pub(crate) fn look(place: &Place) -> Tree {
     tree
 }
 
+/// Whether the image has a second name of a file of the canary.
+pub(crate) fn image_has_hosts_file(place: &Place) -> bool {
+    let mut of_host = BTreeSet::new();
+    identities(&place.path("canary"), &mut of_host);
+    let mut of_image = BTreeSet::new();
+    identities(&place.image(""), &mut of_image);
+    !of_host.is_disjoint(&of_image)
+}
+
+/// Device and inode of each file below.
+fn identities(dir: &Path, found: &mut BTreeSet<(u64, u64)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        if about.is_dir() {
+            identities(&entry.path(), found);
+        } else {
+            found.insert((about.dev(), about.ino()));
+        }
+    }
+}
+
 fn walk(path: &Path, tree: &mut Tree) {
     let found = fs::symlink_metadata(path).unwrap();
     let attributes: Vec<_> = xattr::list(path)

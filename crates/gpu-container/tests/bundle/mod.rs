@@ -19,12 +19,14 @@ use gpu_host::{
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
+use skips::Need;
 
 pub(crate) use parts::text;
 use parts::{BUSYBOX, PROGRAM, gpu, node};
 
+#[track_caller]
 pub(crate) fn can_run() -> bool {
-    parts::can_run(&["runc"])
+    parts::can_run(&[Need::Runc])
 }
 
 /// How a container gets its GPUs.
@@ -60,17 +62,24 @@ impl Below {
     /// Those that run here. crun wants pure cgroups, v1 or v2, and gets a mount namespace
     /// with v2 alone where the machine has both.
     pub(crate) fn here() -> &'static [Self] {
-        static HERE: OnceLock<Vec<Below>> = OnceLock::new();
-        HERE.get_or_init(|| {
+        /// What crun says instead of starting a container.
+        static FAILURE: OnceLock<Option<String>> = OnceLock::new();
+        if !skips::has(&[Need::Crun]) {
+            return &[Self::Runc];
+        }
+        let failure = FAILURE.get_or_init(|| {
             let place = Place::new("crun-here");
             place.make_config("void", "echo started", |_| {});
-            let out = place.start(Self::Crun, &[]);
-            if text(&out).contains("started") {
-                return vec![Self::Runc, Self::Crun];
+            let said = text(&place.start(Self::Crun, &[]));
+            (!said.contains("started")).then_some(said)
+        });
+        match failure {
+            None => &[Self::Runc, Self::Crun],
+            Some(said) => {
+                skips::skip(Need::CrunStarts, said);
+                &[Self::Runc]
             }
-            println!("skip crun: {}", text(&out).trim());
-            vec![Self::Runc]
-        })
+        }
     }
 }
 
@@ -196,7 +205,12 @@ impl Place {
     /// Starts the container that config.json describes, with its GPUs this way.
     pub(crate) fn start_by(&self, way: Way, below: Below) -> Output {
         match way {
-            Way::Shim => return self.start(below, &[PROGRAM, "runtime"]),
+            Way::Shim => {
+                if self.path("injection").exists() {
+                    self.trace_hook_of_shim();
+                }
+                return self.start(below, &[PROGRAM, "runtime"]);
+            }
             Way::Cdi => self.apply_cdi(),
             Way::Prestart => self.add_prestart_hook(below),
         }
@@ -288,6 +302,17 @@ impl Place {
         hook
     }
 
+    /// The shim names itself as the hook: a runc before runc on PATH puts [`Place::hook`] there.
+    fn trace_hook_of_shim(&self) {
+        let hook = self.hook("gpu-container-hook");
+        let script = format!(
+            "#!/bin/sh\nsed -i 's|\"path\":\"{PROGRAM}\"|\"path\":\"{}\"|' {}\nPATH=${{PATH#*:}} exec runc \"$@\"\n",
+            hook.display(),
+            self.path("bundle/config.json").display()
+        );
+        parts::program(&self.path("inner/runc"), &script);
+    }
+
     /// From now on the hooks run as on a kernel without these system calls.
     pub(crate) fn lacks(&self, calls: &str) {
         self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
@@ -374,9 +399,14 @@ impl Place {
         if below == Below::Crun {
             words.push("--cgroup-manager=disabled");
         }
+        let mut path = std::env::var("PATH").unwrap();
+        if self.path("inner/runc").exists() {
+            path = format!("{}:{path}", self.path("inner").display());
+        }
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
+            .env("PATH", path)
             .arg("--root")
             .arg(self.path("state"))
             .args(["run", "--bundle"])

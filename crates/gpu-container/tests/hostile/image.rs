@@ -49,7 +49,8 @@ pub(crate) struct Image {
     pub(crate) make: fn(&Scene),
     /// Variables of the image; `{canary}` is the tree's path.
     pub(crate) env: &'static [(&'static str, &'static str)],
-    /// What is not the image's but the configuration's; then it is for our own runs only.
+    /// What is not the image's but the configuration's, or nothing where the image is not one
+    /// that a tar can hold; then it is for our own runs only.
     pub(crate) config: Option<fn(&mut Value, &Scene)>,
     pub(crate) outcome: Outcome,
 }
@@ -114,6 +115,10 @@ impl Scene {
              for fd in /proc/self/fd/* /proc/$PPID/exe; do echo evil >$fd; done\n"
         );
         self.program(path, &script);
+        // Without it the program would run nowhere but on the host.
+        if fs::symlink_metadata(self.at("bin/sh")).is_err() {
+            self.link("bin/sh", "busybox");
+        }
     }
 
     /// A library that shows on the host that it was loaded.

@@ -73,12 +73,18 @@ pub(crate) const IMAGES: &[Image] = &[
     image("cache-loop", Starts, |s| {
         s.link("etc/ld.so.cache", "ld.so.cache");
     }),
-    image("cache-huge", Starts, |s| {
-        fs::File::create(s.at("etc/ld.so.cache"))
-            .unwrap()
-            .set_len(1 << 34)
-            .unwrap();
-    }),
+    // A tar would write it out in full.
+    configured(
+        "cache-huge",
+        Starts,
+        |s| {
+            fs::File::create(s.at("etc/ld.so.cache"))
+                .unwrap()
+                .set_len(1 << 34)
+                .unwrap();
+        },
+        |_, _| {},
+    ),
     image("cache-malformed", Starts, |s| {
         let mut cache = b"glibc-ld.so.cache1.1".to_vec();
         cache.extend([0xff; 4096]);
@@ -101,9 +107,12 @@ pub(crate) const IMAGES: &[Image] = &[
         cache.push(0);
         s.file("etc/ld.so.cache", cache);
     }),
-    image("cache-with-a-second-name", Starts, |s| {
-        fs::hard_link(s.canary.join("ld.so.cache"), s.at("etc/ld.so.cache")).unwrap();
-    }),
+    configured(
+        "cache-with-a-second-name",
+        Starts,
+        |s| fs::hard_link(s.canary.join("ld.so.cache"), s.at("etc/ld.so.cache")).unwrap(),
+        |_, _| {},
+    ),
     image("library-fifo", Starts, |s| {
         let at = s.library();
         s.fifo(at.strip_prefix(&s.rootfs).unwrap().to_str().unwrap());
@@ -150,9 +159,12 @@ pub(crate) const IMAGES: &[Image] = &[
         let name = at.file_name().unwrap();
         s.link(&path, name);
     }),
-    image("library-with-a-second-name", Starts, |s| {
-        fs::hard_link(s.canary.join("lib/libcuda.so.1.2.3"), s.library()).unwrap();
-    }),
+    configured(
+        "library-with-a-second-name",
+        Starts,
+        |s| fs::hard_link(s.canary.join("lib/libcuda.so.1.2.3"), s.library()).unwrap(),
+        |_, _| {},
+    ),
     image("driver-baked-in", Starts, |s| {
         fs::write(s.library(), b"\x7fELF\x02\x01\x01 and no more").unwrap();
         fs::write(s.beside_library("libcuda.so.1"), "an older one").unwrap();

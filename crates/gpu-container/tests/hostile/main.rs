@@ -11,6 +11,7 @@ mod bundle;
 mod cves;
 mod image;
 mod images;
+mod naive;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -31,8 +32,9 @@ use serde_json::json;
 /// able to do. `-type f`: an image is full of things that must not be opened.
 const SCRIPT: &str = "echo STARTED; \
     busybox grep -q libcuda.so.1 /etc/ld.so.cache && echo CACHED; \
-    busybox timeout 20 busybox find / '(' -path /proc -o -path /sys ')' -prune -o -type f -size -64 \
-        -exec busybox grep -l SECRET {} + && echo LEAKED; \
+    found=$(busybox timeout 60 busybox find / '(' -path /proc -o -path /sys ')' -prune -o -type f -size -64 \
+        -exec busybox grep -l SECRET {} +); \
+    [ $? -lt 124 ] || echo UNFINISHED; [ -z \"$found\" ] || echo LEAKED; \
     echo x >/LIBRARIES/libcuda.so.VERSION; \
     busybox mknod /dev/n0 c 195 0; busybox cat /dev/n0";
 
@@ -57,8 +59,15 @@ struct Tried {
     failures: Vec<String>,
 }
 
-/// A place with the image in it, and what it looked like before any container was started.
-fn prepare(image: &Image, name: &str) -> (Place, Scene, Tree) {
+/// What a place was like before any container was started.
+struct Before {
+    tree: Tree,
+    /// The image has a second name of a file of the host.
+    image_has_hosts_file: bool,
+}
+
+/// A place with the image in it.
+fn prepare(image: &Image, name: &str) -> (Place, Scene, Before) {
     let place = Place::new(&format!("{}-{name}", image.name));
     // As a config.toml of the peer's may have it: a program of the image's.
     place.write_policy("ldconfig = \"/sbin/ldconfig\"");
@@ -67,7 +76,10 @@ fn prepare(image: &Image, name: &str) -> (Place, Scene, Tree) {
     add_socket(&place);
     let scene = scene(&place);
     (image.make)(&scene);
-    let before = canary::look(&place);
+    let before = Before {
+        tree: canary::look(&place),
+        image_has_hosts_file: canary::image_has_hosts_file(&place),
+    };
     (place, scene, before)
 }
 
@@ -91,9 +103,29 @@ fn without_us(image: &Image, way: Way, below: Below) -> Vec<String> {
     let (place, scene, before) = prepare(image, &format!("without-{way:?}-{below:?}"));
     configure(&place, image, &scene, "void");
     place.start_plain(below);
-    let changed = canary::changed(&before, &canary::look(&place), &place.path(""));
+    let changed = canary::changed(&before.tree, &canary::look(&place), &place.path(""));
     images::clean_up(&scene);
     changed
+}
+
+/// What a start did to the host, or gave the container of it.
+fn harm(place: &Place, before: &Before, after: &Tree, out: &str, below: Below) -> Vec<String> {
+    let mut harm = canary::differences(&before.tree, after);
+    if place.image("evil-program").exists() {
+        harm.push("a program of the image was run".into());
+    }
+    // A file of the host with a second name in the image is the image's to read.
+    if out.contains("LEAKED") && !before.image_has_hosts_file {
+        harm.push("the container could read the host's secret".into());
+    }
+    if out.contains("UNFINISHED") {
+        harm.push("what the container can read was not looked through".into());
+    }
+    // ENXIO: the device cgroup let it through to a driver that is not there.
+    if below == Below::Runc && out.contains("n0': No such device or address") {
+        harm.push("the container may open a GPU that it did not ask for".into());
+    }
+    harm
 }
 
 fn try_one(image: &Image, way: Way, below: Below) -> Tried {
@@ -103,29 +135,18 @@ fn try_one(image: &Image, way: Way, below: Below) -> Tried {
     let after = canary::look(&place);
 
     let started = out.contains("STARTED\n");
-    let mut failures = canary::differences(&before, &after);
+    let mut failures = harm(&place, &before, &after, &out, below);
     let mut note = "";
     // runc 1.1 itself makes its links in /dev through a link of the image.
-    if !failures.is_empty() {
+    let changes = canary::differences(&before.tree, &after);
+    if !changes.is_empty() {
         let theirs = without_us(image, way, below);
-        if theirs == canary::changed(&before, &after, &place.path("")) {
-            failures.clear();
+        if theirs == canary::changed(&before.tree, &after, &place.path("")) {
+            failures.retain(|f| !changes.contains(f));
             note = " (the runtime changes the same without us)";
         } else {
             failures.push(format!("without us the runtime changes: {theirs:?}"));
         }
-    }
-    if place.image("evil-program").exists() {
-        failures.push("a program of the image was run".into());
-    }
-    // A file of the host with a second name in the image is the image's to read.
-    let is_its_own = image.name.ends_with("second-name");
-    if out.contains("LEAKED") && !is_its_own {
-        failures.push("the container could read the host's secret".into());
-    }
-    // ENXIO: the device cgroup let it through to a driver that is not there.
-    if below == Below::Runc && out.contains("n0': No such device or address") {
-        failures.push("the container may open a GPU that it did not ask for".into());
     }
     let as_expected = match (image.outcome, below, way) {
         (Outcome::StartsUnderRunc | Outcome::RefusedUnderRunc, Below::Crun, _)
@@ -238,25 +259,15 @@ fn images_of_our_own_making_change_nothing_on_the_host() {
     try_all(images::IMAGES);
 }
 
-/// That these images can do harm at all: a hook such as the peer's was, with no environment of
-/// its own and loaded dynamically, runs the image's library on the host.
+/// That these images can do harm at all: by a hook as the peer's were, in the same containers and
+/// judged by the same eyes.
 #[test]
-fn a_hook_that_takes_the_images_environment_falls_to_it() {
+fn the_images_harm_a_host_whose_hook_is_naive() {
     if !can_run() {
         return;
     }
-    let image = cves::CVES.iter().find(|i| i.name == "preload").unwrap();
-    let (place, scene, _) = prepare(image, "control");
-    configure(&place, image, &scene, "1");
-    place.edit_config(|config| {
-        config["hooks"] = json!({"createContainer": [{"path": "/bin/true", "args": ["true"]}]});
-    });
-    let out = text(&place.start_plain(Below::Runc));
-    if place.path("canary/evil-library").exists() {
-        println!("the control falls, as it should");
-    } else {
-        println!("skip: this runc gives hooks no environment of the image's: {out}");
-    }
+    let harmless = naive::harmless([cves::CVES, images::IMAGES]);
+    assert!(harmless.is_empty(), "{}", harmless.join("\n"));
 }
 
 /// For `testenv/scenarios/hostile`: the images as an engine imports them, the canary, and a
@@ -284,12 +295,8 @@ fn export() {
     let mut table = String::new();
     let mut scripts = String::new();
     for image in cves::CVES.iter().chain(images::IMAGES) {
-        // What is not the image's alone, what has a second name of ours, and what a tar would
-        // write out in full.
-        let is_here_only = image.config.is_some()
-            || image.name.ends_with("second-name")
-            || image.name == "cache-huge";
-        if is_here_only {
+        // What is not the image's alone, or not as a tar has it.
+        if image.config.is_some() {
             continue;
         }
         let place = Place::new(image.name);

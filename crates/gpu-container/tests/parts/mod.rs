@@ -5,21 +5,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use gpu_host::{DeviceNode, Gpu, PciAddress};
+use skips::Need;
 
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
 
-/// Whether containers can be started here by these programs, from an image of busybox; says so
-/// where they cannot.
-pub(crate) fn can_run(programs: &[&str]) -> bool {
-    let has = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    let can =
-        nix::unistd::geteuid().is_root() && Path::new(BUSYBOX).exists() && programs.iter().all(has);
-    if !can {
-        let programs = programs.join(", ");
-        println!("skip: needs root, {programs} and busybox-static");
-    }
-    can
+/// Whether containers can be started here by these programs, from an image of busybox.
+#[track_caller]
+pub(crate) fn can_run(programs: &[Need]) -> bool {
+    skips::has(&[Need::Root, Need::Busybox, Need::DeviceNodes]) && skips::has(programs)
 }
 
 /// A node that the host has where the container gets it.

@@ -276,6 +276,7 @@ pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
     file
 }
 
+#[track_caller]
 pub(crate) fn can_run() -> bool {
-    parts::can_run(&["runc"])
+    parts::can_run(&[skips::Need::Runc])
 }

@@ -12,13 +12,13 @@ use std::path::Path;
 use fake_driver::describe::Description;
 use fake_driver::install::{self, Places};
 use gpu_host::{Inventory, Options, Root, discover};
+use skips::Need;
 
 pub const VERSION: &str = "580.65.06";
 
 /// A host with that driver; `None` where nobody may make nodes.
 pub fn host(description: &Description, driver_root: &str) -> Option<tempfile::TempDir> {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: not root, no device nodes");
+    if !skips::has(&[Need::Root, Need::DeviceNodes]) {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
+use skips::Need;
 
 use crate::elf::tests::object;
 use crate::prepare::refresh_cache;
@@ -85,9 +86,7 @@ proptest! {
 
     #[test]
     fn every_name_leads_to_the_same_file(image_files in files(4), ours in files(2)) {
-        let can_run = nix::unistd::geteuid().is_root() && Path::new(LDCONFIG).exists();
-        if !can_run || std::env::consts::ARCH != "x86_64" {
-            println!("skip: needs root and ldconfig, and names of x86-64");
+        if !skips::has(&[Need::Root, Need::Ldconfig, Need::X86]) {
             return Ok(());
         }
         let (by_us, by_ldconfig) = (image(&image_files), image(&image_files));

@@ -226,7 +226,7 @@ fn ancestors() -> impl Iterator<Item = u32> {
     above.take(MOST_ANCESTORS)
 }
 
-/// `ppid` of a `/proc/PID/stat` (proc_pid_stat(5)): the name before it may have blanks and brackets.
+/// `ppid` of a `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it may have blanks and brackets.
 fn parent(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;

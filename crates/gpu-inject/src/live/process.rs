@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn a_pidfd_is_its_process_and_nobody_elses() {
         let ours = i32::try_from(std::process::id()).unwrap();
-        if super::super::sys::pidfd_open(ours).is_err() {
-            println!("skip: no pidfd_open (Linux 5.3)");
+        if let Err(error) = super::super::sys::pidfd_open(ours) {
+            skips::skip(skips::Need::Pidfd, &error.to_string());
             return;
         }
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
