@@ -267,7 +267,7 @@ mod tests {
     fn a_short_text_is_whole_and_a_long_one_says_how_long() {
         assert_eq!(format!("{:?}", Excerpt::of("GPU-1")), "\"GPU-1\"");
         assert_eq!(Excerpt::of("/a b/'c\"").to_string(), "/a b/'c\"");
-        let long = format!("{:?}", Excerpt::of(&"x".repeat(70_000)));
+        let long = format!("{:?}", Excerpt::of("x".repeat(70_000)));
         assert_eq!(long, format!("\"{}\"… (70000 bytes)", "x".repeat(EXCERPT)));
     }
 

@@ -180,6 +180,13 @@ fn no_variable_of_an_image_keeps_its_start_from_ending() {
         return;
     }
     let place = place();
+    let nothing_below = place.path("nothing-below.toml");
+    let config = fs::read_to_string(place.path("config.toml")).unwrap();
+    fs::write(
+        &nothing_below,
+        config.replace("[\"runc\"]", "[\"/bin/true\"]"),
+    )
+    .unwrap();
     for variable in VARIABLES {
         for length in LENGTHS {
             let what = format!("{variable} of {length} bytes");
@@ -188,9 +195,12 @@ fn no_variable_of_an_image_keeps_its_start_from_ending() {
             make();
             let out = shim(&place).output().unwrap();
             ensure_short(&place, &text(&out), &what);
+            // A runtime below would wait there itself, where the kernel refuses such a variable.
             with_nobody_reading(&what, || {
                 make();
-                shim(&place)
+                let mut command = shim(&place);
+                command.env("NVIDIA_CTK_CONFIG_FILE_PATH", &nothing_below);
+                command
             });
             all_messages(&place, "");
 
@@ -535,6 +545,7 @@ fn a_hook_whose_input_stays_open_ends() {
     let place = place();
     place.make_config("void", "true", |_| {});
     let state = json!({"bundle": place.path("bundle"), "pid": 1, "id": "x"}).to_string();
+    let mut started = Vec::new();
     for (program, words) in [
         ("nvidia-container-runtime-hook", &["poststop"][..]),
         ("nvidia-container-runtime-hook", &["poststart"]),
@@ -549,7 +560,6 @@ fn a_hook_whose_input_stays_open_ends() {
         let hook = place.hook(program);
         for told in ["", &state[..20], &state] {
             let what = format!("{program} {words:?} told {} bytes", told.len());
-            let start = Instant::now();
             let mut child = Command::new(&hook)
                 .args(words)
                 .env("NVIDIA_CTK_CONFIG_FILE_PATH", place.path("config.toml"))
@@ -560,12 +570,15 @@ fn a_hook_whose_input_stays_open_ends() {
                 .unwrap();
             let mut input = child.stdin.take().unwrap();
             input.write_all(told.as_bytes()).unwrap();
-            within_bound(&mut child, &what);
-            let took = start.elapsed();
-            // A document that is complete is reason enough.
-            let most = if told == state { 4 } else { 15 };
-            assert!(took < Duration::from_secs(most), "{what}: {took:?}");
-            drop(input);
+            started.push((child, input, Instant::now(), told == state, what));
         }
+    }
+    // Those that were told all come first: that is reason enough to end.
+    started.sort_by_key(|(.., is_whole, _)| !is_whole);
+    for (mut child, _input, start, is_whole, what) in started {
+        within_bound(&mut child, &what);
+        let took = start.elapsed();
+        let most = Duration::from_secs(if is_whole { 4 } else { 20 });
+        assert!(took < most, "{what}: {took:?}");
     }
 }
