@@ -209,7 +209,7 @@ fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
     );
 }
 
-/// A state that tells nothing, outside of any container: a refusal that says what was looked at.
+/// A state that is wrong, outside of any container: a refusal, whatever the host has mounted.
 #[test]
 fn no_other_directory_is_taken_for_the_root() {
     let dir = tempfile::tempdir().unwrap();
@@ -226,11 +226,10 @@ fn no_other_directory_is_taken_for_the_root() {
         .unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(!out.status.success(), "{said}");
-    for wanted in [
-        "not-there/config.json: No such file",
-        "/proc/self/mountinfo",
-    ] {
-        assert!(said.contains(wanted), "{said}");
-    }
+    assert!(
+        said.contains("not-there/config.json: No such file"),
+        "{said}"
+    );
+    assert!(!said.contains("mountinfo"), "{said}");
     assert!(!dir.path().join("b").exists());
 }
