@@ -196,6 +196,11 @@ fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
     place.make_config("void", "busybox ls -l /usr/lib; echo started", |config| {
         map(config, &place.path("image"));
+        // What looks like a root in it, as a volume with a tree of its own can.
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        for (at, kind) in [("/mnt", "tmpfs"), ("/mnt/proc", "proc"), ("/mnt/dev", "tmpfs")] {
+            mounts.push(json!({"destination": at, "type": kind, "source": kind}));
+        }
         config["hooks"] = json!({"createContainer": [{
             "path": hook,
             "args": ["nvidia-cdi-hook", "create-symlinks", "--link", "libcuda.so.1::/usr/lib/libcuda.so"],

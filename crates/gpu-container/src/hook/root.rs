@@ -44,7 +44,7 @@ fn is_closed(error: &Error) -> bool {
 }
 
 /// Whether this is another user namespace than the host's own, where root may read everything
-/// (user_namespaces(7), "User and group ID mappings"). Unknown counts as the host's.
+/// (`user_namespaces(7)`, "User and group ID mappings"). Unknown counts as the host's.
 fn is_mapped() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let numbers: Vec<&str> = map.split_whitespace().collect();
