@@ -9,7 +9,7 @@ mod mount_table;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use gpu_inject::Error;
 use gpu_inject::live::OwnMounts;
@@ -33,6 +33,8 @@ fn named_or_found(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
     };
     let failed = match named.and_then(|path| Rootfs::open(&path)) {
         Ok(rootfs) => return Ok(rootfs),
+        // Anything else is a state that is wrong, and what the table has then may be another's.
+        Err(e) if !is_closed(&e) || !is_mapped() => return Err(e),
         Err(e) => e,
     };
     by_mount_table().map_err(|why| {
@@ -41,6 +43,18 @@ fn named_or_found(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
         );
         Error::State(why.into())
     })
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(error, Error::Host { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Whether this is another user namespace than the host's own, where root may read everything
+/// (`user_namespaces(7)`, "User and group ID mappings"). Unknown counts as the host's.
+fn is_mapped() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers: Vec<&str> = map.split_whitespace().collect();
+    !matches!(numbers[..], [] | ["0", "0", "4294967295"])
 }
 
 /// The one mount that has a container's own mounts in it. No image can make any before it is
