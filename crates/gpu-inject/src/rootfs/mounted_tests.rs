@@ -265,11 +265,26 @@ fn an_overlay_of_several_file_systems_is_one_mount() {
 
 #[test]
 fn before_linux_5_8_mounts_have_the_same_numbers() {
-    in_container(|_, rootfs| {
-        for path in ["/", "/vol", "/run", "/tmp"] {
+    in_container(|place, rootfs| {
+        fs::create_dir_all(place.image("a b\\/c\nd")).unwrap();
+        place.bind("vol", "image/a b\\/c\nd");
+        fs::create_dir(place.path("vol/deep")).unwrap();
+        // A second mount over the first.
+        place.bind("vol", "image/vol");
+        let paths = [
+            "/",
+            "/usr/lib",
+            "/vol",
+            "/vol/deep",
+            "/run",
+            "/tmp",
+            "/a b\\/c\nd/deep",
+        ];
+        for path in paths {
             let found = rootfs.resolve(Path::new(path)).unwrap();
-            let by_fdinfo = rootfs.mount_by_fdinfo(found.as_fd()).unwrap();
-            assert_eq!(rootfs.mount_of(found.as_fd()).unwrap(), by_fdinfo, "{path}");
+            let number = rootfs.mount_of(found.as_fd());
+            assert_eq!(number, rootfs.mount_by_fdinfo(found.as_fd()), "{path}");
+            assert_eq!(number, rootfs.mount_by_path(found.as_fd()), "{path}");
         }
     });
 }

@@ -7,12 +7,13 @@
 //! mount, and one file system can be mounted at many places.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
@@ -148,8 +149,8 @@ impl Rootfs {
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         match sys::mount_id(fd) {
             Ok(Some(id)) => Ok(id),
-            // Before Linux 5.8.
-            _ => self.mount_by_fdinfo(fd),
+            // Before Linux 5.8. In a user namespace our own fdinfo is not ours to read before 5.14.
+            _ => self.mount_by_fdinfo(fd).or_else(|_| self.mount_by_path(fd)),
         }
     }
 
@@ -158,6 +159,24 @@ impl Rootfs {
         text.lines()
             .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
             .ok_or(Errno::ENOSYS)
+    }
+
+    /// By where the kernel says that it is: on the last of the longest mount points above.
+    pub(super) fn mount_by_path(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
+        let own = self.own().ok_or(Errno::ENOENT)?;
+        let path = fcntl::readlinkat(own, fd.as_raw_fd().to_string().as_str())?;
+        let path = Path::new(&path);
+        if !path.is_absolute() || path.as_os_str().as_bytes().ends_with(b" (deleted)") {
+            return Err(Errno::ESTALE);
+        }
+        let text = self.of_own_process("mountinfo")?;
+        let above = text.lines().filter_map(|line| {
+            let point = unescaped(line.split(' ').nth(4)?);
+            path.starts_with(&point)
+                .then(|| Some((point.components().count(), Line::read(line)?.id)))?
+        });
+        let deepest = above.max_by_key(|(depth, _)| *depth);
+        deepest.map(|(_, id)| id).ok_or(Errno::ESTALE)
     }
 
     /// A file of our own directory in the host's procfs.
@@ -338,6 +357,26 @@ fn elsewhere(step: &Step) -> Elsewhere {
     } else {
         Elsewhere::Volume
     }
+}
+
+/// A path of mountinfo(5), in which `\040` is a blank.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..3).and_then(|d| std::str::from_utf8(d).ok());
+        match code.and_then(|d| u8::from_str_radix(d, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
 }
 
 /// Which mount something is on.
