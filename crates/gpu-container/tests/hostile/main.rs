@@ -11,6 +11,7 @@ mod bundle;
 mod cves;
 mod image;
 mod images;
+mod usual;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -166,7 +166,7 @@ fn a_tmpfs_is_the_containers_only_where_the_host_is_known_not_to_have_it() {
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
         let refused = rootfs.write(Path::new("/tmp/x"), b"x", 0o644);
         assert_eq!(why(refused), Some(Elsewhere::Volume));
-        let alone = owner::Table::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
+        let alone = Table::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
         assert!(alone.outside.is_empty());
     });
 }
