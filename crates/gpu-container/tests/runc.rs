@@ -148,14 +148,20 @@ fn a_gpu_that_is_not_there_is_refused_by_name() {
     assert!(said.contains("no GPU \"7\""), "{said}");
 }
 
-/// Before Linux 5.12 mounts get their flags another way, before 5.6 the container's paths are
-/// walked by us.
+/// Before Linux 5.12 mounts get their flags another way, before 5.8 their numbers come from
+/// procfs, before 5.6 the container's paths are walked by us.
 #[test]
 fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
     if !can_run() || !skips::has(&[Need::Strace]) {
         return;
     }
-    for lacks in ["mount_setattr", "openat2", "mount_setattr,openat2"] {
+    for lacks in [
+        "mount_setattr",
+        "openat2",
+        "statx",
+        "mount_setattr,openat2",
+        "mount_setattr,openat2,statx",
+    ] {
         let place = Place::new("old-kernel");
         make_nodes(&place);
         place.lacks(lacks);

@@ -11,6 +11,7 @@ mod look;
 mod make;
 mod owner;
 mod resolve;
+mod table;
 mod walk;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -33,9 +34,9 @@ use crate::error::{Error, Excerpt, Message};
 use crate::live::{Apart, OwnMounts};
 use make::Dir;
 pub use owner::MountPlace;
-use owner::Table;
 pub(crate) use owner::{Elsewhere, of_io};
 use resolve::Resolver;
+use table::Table;
 use walk::{MOST_MADE, MOST_STEPS, Trouble};
 
 /// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.

@@ -12,6 +12,7 @@ mod cves;
 mod image;
 mod images;
 mod naive;
+mod usual;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Volumes at the places that we write to or mount on, or where links of the image lead: shared
 //! with the host and private, empty and with everything in them. Neither their content nor the
-//! host's mounts change, by any way in, and what real users have goes on starting.
+//! host's mounts change, by any way in.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -186,7 +186,7 @@ impl<'a, I: Iterator<Item = &'a str>> RevSorted<'a> for I {}
 
 /// runc makes the mount points of what a CDI spec names, in a volume as elsewhere: empty files
 /// and directories, before any program of ours runs.
-fn without_mount_points(tree: Tree, before: &Tree) -> Tree {
+pub(crate) fn without_mount_points(tree: Tree, before: &Tree) -> Tree {
     let is_made =
         |path: &Path, line: &str| !before.contains_key(path) && (line.ends_with("content \"\""));
     let but_the_time = |line: &str| match line.split_once(" modified ") {
@@ -321,163 +321,4 @@ fn volumes_and_the_hosts_mounts_stay_as_they_are() {
         failures.len(),
         failures.join("\n")
     );
-}
-
-/// What real users mount, a row each: name, kind, source in the place, destination, options; and
-/// whether the driver's socket is there in the end.
-type Usual = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    bool,
-);
-const USUAL: [Usual; 14] = [
-    ("data", "bind", "host/volume", "/data", "rprivate", true),
-    (
-        "configuration",
-        "bind",
-        "host/volume",
-        "/etc/app",
-        "rprivate",
-        true,
-    ),
-    ("hosts", "bind", "host/file", "/etc/hosts", "rprivate", true),
-    (
-        "resolv.conf",
-        "bind",
-        "host/file",
-        "/etc/resolv.conf",
-        "ro",
-        true,
-    ),
-    (
-        "containerenv",
-        "bind",
-        "host/file",
-        "/run/.containerenv",
-        "rprivate",
-        true,
-    ),
-    (
-        "emptyDir at /run",
-        "bind",
-        "host/volume",
-        "/run",
-        "rprivate",
-        false,
-    ),
-    (
-        "emptyDir at /var/run",
-        "bind",
-        "host/volume",
-        "/var/run",
-        "rprivate",
-        false,
-    ),
-    (
-        "volume at /var",
-        "bind",
-        "host/volume",
-        "/var",
-        "rprivate",
-        false,
-    ),
-    (
-        "volume at /tmp",
-        "bind",
-        "host/volume",
-        "/tmp",
-        "rshared",
-        true,
-    ),
-    ("host's /run", "bind", "host/run", "/run", "rslave", true),
-    ("tmpfs at /run", "tmpfs", "tmpfs", "/run", "nosuid", true),
-    ("tmpfs at /etc", "tmpfs", "tmpfs", "/etc", "nosuid", true),
-    (
-        "tmpfs at the libraries",
-        "tmpfs",
-        "tmpfs",
-        "/usr/lib",
-        "nosuid",
-        true,
-    ),
-    (
-        "driver's directory",
-        "bind",
-        "host/volume",
-        "/usr/local/nvidia",
-        "rprivate",
-        true,
-    ),
-];
-
-#[test]
-fn what_users_mount_goes_on_starting() {
-    if !can_run() {
-        return;
-    }
-    let mut todo = Vec::new();
-    for usual in USUAL {
-        for way in WAYS {
-            todo.push((usual, way, false));
-        }
-    }
-    // A read-only root has what it needs, or the runtime makes it.
-    todo.push((USUAL[0], Way::Shim, true));
-    let failures = super::in_parallel(&todo, |(usual, way, is_read_only)| {
-        let (name, kind, source, at, option, has_socket) = *usual;
-        let id = format!(
-            "usual-{}-{way:?}-{is_read_only}",
-            name.replace([' ', '/', '\''], "-")
-        );
-        let place = Place::new(&id);
-        canary::make(&place.path("canary"));
-        make_nodes(&place);
-        add_socket(&place);
-        for dir in ["run", "var"] {
-            fs::create_dir_all(place.image(dir)).unwrap();
-        }
-        symlink("/run", place.image("var/run")).unwrap();
-        fs::write(place.image("etc/ld.so.cache"), "").unwrap();
-        fs::create_dir(place.path("host/volume")).unwrap();
-        fs::create_dir_all(place.path("host/run/nvidia-persistenced")).unwrap();
-        fs::write(place.path("host/run/nvidia-persistenced/socket"), "").unwrap();
-        fs::write(place.path("host/file"), "").unwrap();
-        let script = "busybox ls /run/nvidia-persistenced /var/run/nvidia-persistenced; \
-            busybox grep -q libcuda.so.1 /etc/ld.so.cache && echo CACHED; \
-            busybox grep -q . /usr/lib/libcuda.so.1.2.3 && echo MOUNTED; echo STARTED";
-        place.make_config("1", script, |config| {
-            config["root"]["readonly"] = json!(*is_read_only);
-            let (source, options) = match kind {
-                "bind" => (place.path(source), json!(["rbind", option])),
-                _ => (source.into(), json!([option])),
-            };
-            config["mounts"].as_array_mut().unwrap().push(json!({
-                "type": kind, "source": source, "destination": at, "options": options,
-            }));
-        });
-        let before = canary::look(&place);
-        let out = text(&place.start_by(*way, Below::Runc));
-        let mut after = canary::look(&place);
-        if *way == Way::Cdi {
-            after = without_mount_points(after, &before);
-        }
-        let mut failures = canary::differences(&before, &after);
-        let said = |word: &str| out.lines().any(|l| l == word);
-        for word in ["STARTED", "CACHED", "MOUNTED"] {
-            if !said(word) {
-                failures.push(format!("not {word}"));
-            }
-        }
-        // What a CDI spec has mounted the runtime makes mount points for.
-        if said("socket") != (has_socket || *way == Way::Cdi) {
-            failures.push(format!("socket: {}", said("socket")));
-        }
-        let about = |f: String| format!("{name} by {way:?}: {f}\n{out}");
-        failures.into_iter().map(about).collect::<Vec<_>>()
-    });
-    let failures: Vec<String> = failures.into_iter().flatten().collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -166,7 +166,7 @@ fn a_tmpfs_is_the_containers_only_where_the_host_is_known_not_to_have_it() {
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
         let refused = rootfs.write(Path::new("/tmp/x"), b"x", 0o644);
         assert_eq!(why(refused), Some(Elsewhere::Volume));
-        let alone = owner::Table::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
+        let alone = Table::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
         assert!(alone.outside.is_empty());
     });
 }
@@ -265,11 +265,26 @@ fn an_overlay_of_several_file_systems_is_one_mount() {
 
 #[test]
 fn before_linux_5_8_mounts_have_the_same_numbers() {
-    in_container(|_, rootfs| {
-        for path in ["/", "/vol", "/run", "/tmp"] {
+    in_container(|place, rootfs| {
+        fs::create_dir_all(place.image("a b\\/c\nd")).unwrap();
+        place.bind("vol", "image/a b\\/c\nd");
+        fs::create_dir(place.path("vol/deep")).unwrap();
+        // A second mount over the first.
+        place.bind("vol", "image/vol");
+        let paths = [
+            "/",
+            "/usr/lib",
+            "/vol",
+            "/vol/deep",
+            "/run",
+            "/tmp",
+            "/a b\\/c\nd/deep",
+        ];
+        for path in paths {
             let found = rootfs.resolve(Path::new(path)).unwrap();
-            let by_fdinfo = rootfs.mount_by_fdinfo(found.as_fd()).unwrap();
-            assert_eq!(rootfs.mount_of(found.as_fd()).unwrap(), by_fdinfo, "{path}");
+            let number = rootfs.mount_of(found.as_fd());
+            assert_eq!(number, rootfs.mount_by_fdinfo(found.as_fd()), "{path}");
+            assert_eq!(number, rootfs.mount_by_path(found.as_fd()), "{path}");
         }
     });
 }

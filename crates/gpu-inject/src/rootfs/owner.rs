@@ -6,12 +6,12 @@
 //! there. A mount is known by its number; `st_dev` would not do: an overlay has several on one
 //! mount, and one file system can be mounted at many places.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use nix::sys::stat::{Mode, fstat, major, minor};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
 use nix::unistd::fchdir;
 
+use super::table::{self, Table};
 use super::walk::{Step, Trouble};
 use super::{KERNELS, Rootfs, open_no_follow};
 use crate::error::Error;
@@ -59,68 +60,6 @@ impl Display for Elsewhere {
 
 impl std::error::Error for Elsewhere {}
 
-/// Of mountinfo(5): what a decision needs.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    shared: HashSet<u64>,
-    parents: HashMap<u64, u64>,
-    /// File systems that are mounted outside of the container, `major:minor`.
-    pub(super) outside: HashSet<(u64, u64)>,
-}
-
-struct Line {
-    id: u64,
-    parent: u64,
-    device: (u64, u64),
-    is_shared: bool,
-}
-
-impl Line {
-    fn read(line: &str) -> Option<Self> {
-        let (before, _) = line.split_once(" - ")?;
-        let mut words = before.split(' ');
-        let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let (major, minor) = words.next()?.split_once(':')?;
-        Some(Self {
-            id,
-            parent,
-            device: (major.parse().ok()?, minor.parse().ok()?),
-            // Behind root, mount point and options.
-            is_shared: words.skip(3).any(|w| w.starts_with("shared:")),
-        })
-    }
-}
-
-impl Table {
-    /// Of the table of a mount namespace in which the container's root is the mount `root`.
-    pub(super) fn of(mountinfo: &str, root: u64) -> Self {
-        let lines: Vec<Line> = mountinfo.lines().filter_map(Line::read).collect();
-        let parents: HashMap<u64, u64> = lines.iter().map(|l| (l.id, l.parent)).collect();
-        let is_inside = |mut id: u64| {
-            // The top of a namespace is its own parent, or that of a mount that is not listed.
-            for _ in 0..parents.len() {
-                if id == root {
-                    return true;
-                }
-                match parents.get(&id) {
-                    Some(parent) if *parent != id => id = *parent,
-                    _ => break,
-                }
-            }
-            id == root
-        };
-        Self {
-            shared: lines.iter().filter(|l| l.is_shared).map(|l| l.id).collect(),
-            outside: lines
-                .iter()
-                .filter(|l| !is_inside(l.id))
-                .map(|l| l.device)
-                .collect(),
-            parents,
-        }
-    }
-}
-
 impl Error {
     /// Where this says that a place is not the container's own: why.
     pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
@@ -140,16 +79,15 @@ impl Rootfs {
     /// The table of mounts of another namespace, from before the container's was entered: what
     /// is mounted there is not the container's alone.
     pub(crate) fn know_outside(&self, mountinfo: &str) {
-        let lines = mountinfo.lines().filter_map(Line::read);
-        *self.outside.borrow_mut() = lines.map(|l| l.device).collect();
+        *self.outside.borrow_mut() = table::devices(mountinfo);
     }
 
     /// The number of the mount that a descriptor is on.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         match sys::mount_id(fd) {
             Ok(Some(id)) => Ok(id),
-            // Before Linux 5.8.
-            _ => self.mount_by_fdinfo(fd),
+            // Before Linux 5.8. In a user namespace our own fdinfo is not ours to read before 5.14.
+            _ => self.mount_by_fdinfo(fd).or_else(|_| self.mount_by_path(fd)),
         }
     }
 
@@ -158,6 +96,18 @@ impl Rootfs {
         text.lines()
             .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
             .ok_or(Errno::ENOSYS)
+    }
+
+    /// By where the kernel says that it is.
+    pub(super) fn mount_by_path(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
+        let own = self.own().ok_or(Errno::ENOENT)?;
+        let path = fcntl::readlinkat(own, fd.as_raw_fd().to_string().as_str())?;
+        let path = Path::new(&path);
+        if !path.is_absolute() || path.as_os_str().as_bytes().ends_with(b" (deleted)") {
+            return Err(Errno::ESTALE);
+        }
+        let text = self.of_own_process("mountinfo")?;
+        table::mount_at(&text, path).ok_or(Errno::ESTALE)
     }
 
     /// A file of our own directory in the host's procfs.
