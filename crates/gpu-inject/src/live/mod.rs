@@ -129,7 +129,7 @@ fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &st
 /// and for what lies above it: those rules are not the container's alone.
 ///
 /// Both paths are relative to our own cgroup namespace, whichever one the container has, and begin
-/// with `..` where they lie outside of it (cgroup_namespaces(7)).
+/// with `..` where they lie outside of it (`cgroup_namespaces(7)`).
 fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     let inner = Path::new(cgroup).strip_prefix(root).ok()?;
     let is_plain = inner

@@ -19,8 +19,7 @@ const FIRST_PID: u64 = 0xEFFF_FFFC;
 /// Of this thread: another one of the process may have other namespaces.
 const OWN_MOUNT: &str = "/proc/thread-self/ns/mnt";
 const OWN_USER: &str = "/proc/thread-self/ns/user";
-/// Of the first process that our procfs knows. It has no other meaning: in a container's procfs it is
-/// the container's.
+/// Of the first process that our procfs knows: the host's, or in a container's procfs the container's.
 const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
 /// As many processes one above the other as are looked at.
 const MOST_ANCESTORS: usize = 64;
@@ -116,10 +115,10 @@ impl OwnMounts {
     /// specification; a container without one (config.json has no `mount` namespace) has the
     /// runtime's.
     ///
-    /// Our procfs is still that of the runtime, whose first process is never the container's. Where
-    /// its namespaces may not be looked at, the runtime's do: that is the parent of the process that
-    /// becomes the container and is our parent. In a user namespace neither is ours to see, and the
-    /// kernel lets us mount in no namespace but those made there.
+    /// `/proc` is still the runtime's, so its first process is not the container's. Where we may not
+    /// see that one's namespaces, the runtime's are compared: our parent becomes the container, and
+    /// the runtime is its parent. In a user namespace we may see neither, and the kernel lets us
+    /// mount only in namespaces that were made there.
     #[must_use]
     pub fn of_hook() -> Self {
         Self(match Id::at(OWN_MOUNT) {
@@ -128,9 +127,8 @@ impl OwnMounts {
         })
     }
 
-    /// For a program that somebody started in a mount namespace made for a container: LXC,
-    /// Enroot, Apptainer. One of the processes that led to this one is in another, where
-    /// that is so.
+    /// For a program that was started in a mount namespace made for a container, by LXC, Enroot or
+    /// Apptainer. Then the first process in `/proc`, or one between that and us, is in another.
     #[must_use]
     pub fn of_caller() -> Self {
         Self(match Id::at(OWN_MOUNT) {
@@ -220,7 +218,7 @@ fn ancestors() -> impl Iterator<Item = u32> {
     above.take(MOST_ANCESTORS)
 }
 
-/// `ppid` of a `/proc/PID/stat` (proc_pid_stat(5)): the name before it may have blanks and brackets.
+/// `ppid` of a `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it may have blanks and brackets.
 fn parent(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
