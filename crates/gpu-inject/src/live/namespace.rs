@@ -6,7 +6,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::fcntl::{self, OFlag};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::unistd;
 
 use crate::error::Error;
 
@@ -210,8 +213,12 @@ fn has_own_user_namespace() -> bool {
 fn ancestors() -> impl Iterator<Item = u32> {
     let mut of = "self".to_owned();
     let above = std::iter::from_fn(move || {
-        let stat = fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
-        let parent = parent(&stat)?;
+        // A file of procfs has no size that could be asked for: one call reads all that counts.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = fcntl::open(format!("/proc/{of}/stat").as_str(), flags, Mode::empty()).ok()?;
+        let mut start = [0; 256];
+        let read = unistd::read(&file, &mut start).ok()?;
+        let parent = parent(&String::from_utf8_lossy(&start[..read]))?;
         of = parent.to_string();
         Some(parent)
     });
