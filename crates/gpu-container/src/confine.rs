@@ -8,7 +8,7 @@ use crate::log;
 
 /// For the hook of our CDI spec, which the runtime starts in the container's namespaces:
 /// files of the image's, and mounts. Says whose mount namespace this is, which is seen before
-/// CAP_SYS_PTRACE goes.
+/// `CAP_SYS_PTRACE` goes.
 pub(crate) fn cdi_hook() -> OwnMounts {
     confine(
         &[

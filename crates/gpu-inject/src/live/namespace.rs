@@ -6,7 +6,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::fcntl::{self, OFlag};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::unistd;
 
 use crate::error::Error;
 
@@ -19,8 +22,7 @@ const FIRST_PID: u64 = 0xEFFF_FFFC;
 /// Of this thread: another one of the process may have other namespaces.
 const OWN_MOUNT: &str = "/proc/thread-self/ns/mnt";
 const OWN_USER: &str = "/proc/thread-self/ns/user";
-/// Of the first process that our procfs knows. It has no other meaning: in a container's procfs it is
-/// the container's.
+/// Of the first process that our procfs knows: the host's, or in a container's procfs the container's.
 const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
 /// As many processes one above the other as are looked at.
 const MOST_ANCESTORS: usize = 64;
@@ -122,10 +124,10 @@ impl OwnMounts {
     /// specification; a container without one (config.json has no `mount` namespace) has the
     /// runtime's.
     ///
-    /// Our procfs is still that of the runtime, whose first process is never the container's. Where
-    /// its namespaces may not be looked at, the runtime's do: that is the parent of the process that
-    /// becomes the container and is our parent. In a user namespace neither is ours to see, and the
-    /// kernel lets us mount in no namespace but those made there.
+    /// `/proc` is still the runtime's, so its first process is not the container's. Where we may not
+    /// see that one's namespaces, the runtime's are compared: our parent becomes the container, and
+    /// the runtime is its parent. In a user namespace we may see neither, and the kernel lets us
+    /// mount only in namespaces that were made there.
     #[must_use]
     pub fn of_hook() -> Self {
         Self(match Id::at(OWN_MOUNT) {
@@ -134,9 +136,8 @@ impl OwnMounts {
         })
     }
 
-    /// For a program that somebody started in a mount namespace made for a container: LXC,
-    /// Enroot, Apptainer. One of the processes that led to this one is in another, where
-    /// that is so.
+    /// For a program that was started in a mount namespace made for a container, by LXC, Enroot or
+    /// Apptainer. Then the first process in `/proc`, or one between that and us, is in another.
     #[must_use]
     pub fn of_caller() -> Self {
         Self(match Id::at(OWN_MOUNT) {
@@ -218,8 +219,12 @@ fn has_own_user_namespace() -> bool {
 fn ancestors() -> impl Iterator<Item = u32> {
     let mut of = "self".to_owned();
     let above = std::iter::from_fn(move || {
-        let stat = fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
-        let parent = parent(&stat)?;
+        // A file of procfs has no size that could be asked for: one call reads all that counts.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = fcntl::open(format!("/proc/{of}/stat").as_str(), flags, Mode::empty()).ok()?;
+        let mut start = [0; 256];
+        let read = unistd::read(&file, &mut start).ok()?;
+        let parent = parent(&String::from_utf8_lossy(&start[..read]))?;
         of = parent.to_string();
         Some(parent)
     });
