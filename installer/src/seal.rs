@@ -229,3 +229,76 @@ fn text<T: Checked>(name: &str, value: &T) -> serde_json::Result<String> {
     };
     serde_json::to_string_pretty(&written).map(|text| text + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Change, FileKind};
+    use crate::receipt::{RECEIPT, Record};
+
+    fn record() -> Record {
+        let change = |path: &str, before: Option<&str>| Change {
+            path: path.into(),
+            before: before.map(str::to_owned),
+            after: Some("{\"a\": 1}\n".into()),
+            mode: 0o644,
+            why: "w".into(),
+            kind: FileKind::Own,
+        };
+        Record {
+            version: "1".into(),
+            changes: vec![change("/a", Some("{}\n")), change("/b", None)],
+            ..Record::default()
+        }
+    }
+
+    /// Whatever becomes of a byte: the same is read, or nothing.
+    #[test]
+    fn no_byte_changes_what_is_read() {
+        let whole = record();
+        let text = text(RECEIPT, &whole).unwrap().into_bytes();
+        assert_eq!(parse::<Record>(RECEIPT, &text), Ok(whole.clone()));
+        let mut refused = 0;
+        for at in 0..text.len() {
+            for mask in [0x01, 0x20, 0x80] {
+                let mut bytes = text.clone();
+                bytes[at] ^= mask;
+                match parse::<Record>(RECEIPT, &bytes) {
+                    Ok(read) => assert_eq!(read, whole, "byte {at}"),
+                    Err(_) => refused += 1,
+                }
+            }
+            // Only the end of the last line is nothing that anybody needs.
+            let is_cut = at + 1 < text.len();
+            assert_eq!(
+                parse::<Record>(RECEIPT, &text[..at]).is_err(),
+                is_cut,
+                "{at}"
+            );
+        }
+        // What may change is the sentence for older versions and our version.
+        assert!(refused > 2 * text.len(), "{refused}");
+    }
+
+    #[test]
+    fn a_later_one_is_no_damage() {
+        let later = br#"{"schema": 3, "version": "9.9", "anything": []}"#;
+        let fault = parse::<Record>(RECEIPT, later).unwrap_err();
+        assert_eq!(fault, Fault::Newer(3, Some("9.9".into())));
+        assert!(fault.to_string().contains("of a newer gpusetup (9.9)"));
+        assert!(fault.fix(Path::new("/r")).contains("that version again"));
+    }
+
+    #[test]
+    fn what_has_no_checksum_stays_so() {
+        let old = br#"{"schema": 1, "version": "0.1.0", "changes": [{"path": "/a", "before": "x", "after": "y", "mode": 420, "why": "w", "kind": {"kind": "own"}}], "directories": [], "services": []}"#;
+        let read: Record = parse(RECEIPT, old).unwrap();
+        assert_eq!(read.unchecked.len(), 1);
+        let again: Record = parse(RECEIPT, text(RECEIPT, &read).unwrap().as_bytes()).unwrap();
+        assert_eq!(again, read);
+        let mut both = again;
+        both.add(record());
+        let kept: Record = parse(RECEIPT, text(RECEIPT, &both).unwrap().as_bytes()).unwrap();
+        assert_eq!((kept.changes.len(), kept.unchecked.len()), (2, 1));
+    }
+}

@@ -2,8 +2,9 @@
 //! shuffled: each command acts as it would with the whole file, or says what is wrong and writes
 //! nothing. Needs root and strace; says so and passes where one is missing.
 //!
-//! A share of the bytes is tried, of each field one; `GPUSETUP_DAMAGE=all cargo test -p gpusetup
-//! --test damaged` tries every one with every command.
+//! Of each field a byte could be tried, and a share of these is, each with undo and with another
+//! command in turn. `GPUSETUP_DAMAGE=all cargo test -p gpusetup --test damaged` tries every byte of
+//! every kind of file, a number there that many of each.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -93,7 +94,12 @@ fn gpusetup(root: &Path, args: &[&str]) -> Output {
 }
 
 impl Case {
-    fn new(name: String, tree: tempfile::TempDir, file: &'static str, all: bool) -> Self {
+    fn new(
+        name: String,
+        tree: tempfile::TempDir,
+        file: &'static str,
+        share: Option<usize>,
+    ) -> Self {
         let text = fs::read(tree.path().join(STATE).join(file)).unwrap();
         let intact = COMMANDS
             .iter()
@@ -104,7 +110,7 @@ impl Case {
             })
             .collect();
         let mut damages = shuffled(&text);
-        damages.extend(flips(&text, all));
+        damages.extend(flips(&text, share));
         Self {
             name,
             tree,
@@ -114,8 +120,8 @@ impl Case {
         }
     }
 
-    /// A receipt and a journal of each engine, of all that there are where all is asked for.
-    fn of(n: usize, engine: &Engine, all: bool) -> Vec<Self> {
+    /// A receipt and one kind of journal of each engine; all kinds where a share is asked for.
+    fn of(n: usize, engine: &Engine, share: Option<usize>) -> Vec<Self> {
         let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
         let install = engine.install();
         [
@@ -138,27 +144,27 @@ impl Case {
         ]
         .into_iter()
         .enumerate()
-        .filter(|(kind, _)| all || *kind == 0 || *kind == 1 + n % 3)
+        .filter(|(kind, _)| share.is_some() || *kind == 0 || *kind == 1 + n % 3)
         .map(|(_, case)| case)
         // An undo that only removes files has its journal in place by the first of two renames.
         .filter(|(_, tree, file)| tree.path().join(STATE).join(file).exists())
         .map(|(what, tree, file)| {
             // The lock is there, so that taking it changes no directory.
             fs::write(tree.path().join("run/gpusetup.lock"), "").unwrap();
-            Self::new(format!("{}, {what}", engine.name), tree, file, all)
+            Self::new(format!("{}, {what}", engine.name), tree, file, share)
         })
         .collect()
     }
 
     /// What is wrong with what gpusetup did with each damaged file.
-    fn losses(&self, all: bool) -> (usize, Vec<String>) {
+    fn losses(&self) -> (usize, Vec<String>) {
         let mut tree = copy(self.tree.path());
         let mut losses = Vec::new();
         let mut tried = 0;
         for (n, (what, bytes)) in self.damages.iter().enumerate() {
             for (c, command) in COMMANDS.iter().enumerate() {
                 // Undo with each, another with each in turn.
-                if !all && c != 0 && c != 1 + n % (COMMANDS.len() - 1) {
+                if c != 0 && c != 1 + n % (COMMANDS.len() - 1) {
                     continue;
                 }
                 tried += 1;
@@ -219,14 +225,15 @@ impl Case {
 }
 
 /// One bit of a byte; which of them changes from byte to byte.
-fn flips(text: &[u8], all: bool) -> Vec<(String, Vec<u8>)> {
+fn flips(text: &[u8], share: Option<usize>) -> Vec<(String, Vec<u8>)> {
     let flip = |at: usize| {
         let mut bytes = text.to_vec();
         bytes[at] ^= [0x01, 0x20, 0x80, 0x04][at % 4];
         (format!("byte {at}"), bytes)
     };
-    if all {
-        return (0..text.len()).map(flip).collect();
+    if let Some(share) = share {
+        let stride = text.len().div_ceil(share);
+        return (0..text.len()).step_by(stride).map(flip).collect();
     }
     // Of each line the middle of its key and the middle of its value.
     let mut places = Vec::new();
@@ -312,12 +319,13 @@ fn a_damaged_record_is_told_and_nothing_is_written() {
         return;
     }
     let started = Instant::now();
-    let all = std::env::var("GPUSETUP_DAMAGE").as_deref() == Ok("all");
+    let share = std::env::var("GPUSETUP_DAMAGE").ok();
+    let share = share.map(|n| n.parse().unwrap_or(usize::MAX));
     let cases: Vec<Case> = std::thread::scope(|scope| {
         let made: Vec<_> = ENGINES
             .iter()
             .enumerate()
-            .map(|(n, e)| scope.spawn(move || Case::of(n, e, all)))
+            .map(|(n, e)| scope.spawn(move || Case::of(n, e, share)))
             .collect();
         made.into_iter().flat_map(|m| m.join().unwrap()).collect()
     });
@@ -325,7 +333,7 @@ fn a_damaged_record_is_told_and_nothing_is_written() {
     let work = || {
         let (mut tried, mut losses) = (0, Vec::new());
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (n, lost) = case.losses(all);
+            let (n, lost) = case.losses();
             tried += n;
             losses.extend(lost);
         }
