@@ -231,6 +231,7 @@ fn nothing_is_lost_whatever_fails() {
         n += 1;
         n % stride == 0
     });
+    assert!(!points.is_empty(), "none of {there} points");
     let next = AtomicUsize::new(0);
     let losses: Vec<String> = std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

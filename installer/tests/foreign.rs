@@ -488,7 +488,9 @@ fn what_was_left_is_not_out_of_date() {
     assert_eq!(tree.code(&["install", "--yes", "--existing=leave"]), 0);
     let json = |args: &[&str]| -> Value { serde_json::from_slice(&tree.run(args).stdout).unwrap() };
     let seen = json(&["detect", "--json"]);
-    for engine in seen["engines"].as_array().unwrap() {
+    let engines = seen["engines"].as_array().unwrap();
+    assert_eq!(engines.len(), 2, "{seen}");
+    for engine in engines {
         assert_eq!(engine["configured"], true, "{engine}");
         assert_eq!(engine["outdated"], Value::Array(Vec::new()), "{engine}");
     }

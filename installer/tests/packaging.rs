@@ -90,16 +90,20 @@ fn upgrades_and_what_dpkg_does_besides_touch_nothing() {
     set_up(&tree, &[]);
     tree.write("run/cdi/nvidia.yaml", "path: /usr/bin/gpu-container-hook");
     let before = (tree.state(), tree.read("run/cdi/nvidia.yaml"));
-    for entry in fs::read_dir(packaging("scripts")).unwrap().flatten() {
+    let mut scripts = 0;
+    for entry in fs::read_dir(packaging("scripts")).unwrap() {
+        let entry = entry.unwrap();
         let package = entry.file_name().into_string().unwrap();
         for name in ["preinst", "postinst", "prerm", "postrm"] {
             if entry.path().join(name).exists() {
+                scripts += 1;
                 for words in UPGRADES {
                     goes(&tree, &package, name, words);
                 }
             }
         }
     }
+    assert!(scripts >= 4, "{scripts}");
     assert_eq!((tree.state(), tree.read("run/cdi/nvidia.yaml")), before);
 }
 

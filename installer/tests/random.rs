@@ -163,9 +163,7 @@ fn there_and_back(
 #[test]
 fn random_configs_come_back_byte_for_byte() {
     let cases = std::env::var("GPUSETUP_RANDOM")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(200);
+        .map_or(200, |v| v.parse().expect("GPUSETUP_RANDOM is a number"));
     std::thread::scope(|scope| {
         for (n, versions) in VERSIONS.into_iter().enumerate() {
             scope.spawn(move || {

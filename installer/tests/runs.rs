@@ -5,7 +5,7 @@ mod fixture;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -24,8 +24,8 @@ fn start(tree: &Tree) -> Child {
         .arg("--root")
         .arg(tree.path(""))
         .args(["install", "--yes"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -76,12 +76,26 @@ fn many_at_once_are_as_one() {
     let one = tree();
     assert_eq!(one.code(&["install", "--yes"]), 0);
     let many = tree();
-    let mut all: Vec<Child> = (0..8).map(|_| start(&many)).collect();
-    let codes: Vec<_> = all.iter_mut().map(|c| c.wait().unwrap().code()).collect();
-    assert!(codes.contains(&Some(0)), "{codes:?}");
-    // 1: it saw the other's files between its look and its lock.
-    let known = [Some(0), Some(1), Some(5)];
-    assert!(codes.iter().all(|c| known.contains(c)), "{codes:?}");
+    let all: Vec<Child> = (0..8).map(|_| start(&many)).collect();
+    let outs: Vec<Output> = all
+        .into_iter()
+        .map(|c| c.wait_with_output().unwrap())
+        .collect();
+    let mut done = 0;
+    for out in &outs {
+        let said = String::from_utf8_lossy(&out.stderr);
+        match out.status.code() {
+            Some(0) => done += 1,
+            // It saw the other's files between its look and its lock.
+            Some(1) => assert!(
+                said.contains("was changed by somebody else meanwhile"),
+                "{said}"
+            ),
+            Some(5) => assert!(said.contains("another gpusetup holds"), "{said}"),
+            other => panic!("exit {other:?}: {said}"),
+        }
+    }
+    assert!(done > 0, "{outs:?}");
     let relative = |tree: &Tree| -> Vec<_> {
         let (root, state) = (tree.path(""), tree.state());
         let all = state.into_iter();

@@ -23,6 +23,15 @@ code_is() { # code_is CODE COMMAND…: the command must exit with that code
     [ "$code" = "$wanted" ] || { echo "exit $code, wanted $wanted"; return 1; }
 }
 
+# `! COMMAND | grep` is also true where the command fails and says nothing.
+says_nothing_of() { # says_nothing_of PATTERN COMMAND…: it must succeed and say something, but nothing that matches
+    local pattern=$1 said
+    shift
+    said=$("$@") || return
+    [ -n "$said" ] || { echo "it says nothing at all"; return 1; }
+    ! grep -E -- "$pattern" <<<"$said"
+}
+
 finish() {
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

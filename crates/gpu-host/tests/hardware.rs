@@ -158,6 +158,7 @@ fn nodes_that_the_host_lacks_are_what_the_driver_would_make() {
     let (with, without) = (found(&with), found(&without));
     assert_eq!(without.control_nodes, with.control_nodes);
     assert_eq!(without.mig_control, with.mig_control);
+    assert_eq!((with.gpus.len(), without.gpus.len()), (2, 2));
     for (a, b) in with.gpus.iter().zip(&without.gpus) {
         assert_eq!((&a.node, &a.mig), (&b.node, &b.mig));
     }

@@ -132,6 +132,7 @@ fn there_is_one_hook_however_many_devices_a_container_has() {
         return;
     };
     let spec = spec_of(&dir, &GenerateOptions::default());
+    assert!(spec.devices.len() > 3);
     assert!(
         spec.devices
             .iter()
@@ -236,6 +237,7 @@ fn a_spec_of_64_gpus_of_7_slices_each_is_valid_and_no_device_sees_another() {
             assert!(seen.insert(cap.to_owned()), "{cap} is of two slices");
         }
     }
+    assert_eq!(seen.len(), 64 * 7 * 2);
     let all = spec.device("all").unwrap();
     assert_eq!(
         nodes(all).iter().filter(|n| n.contains("caps")).count(),
@@ -388,6 +390,7 @@ fn nodes_that_the_host_lacks_are_given_by_number_and_do_not_make_the_spec_stale(
             .filter(|n| !n.path.starts_with("/dev/dri"))
             .collect()
     };
+    assert!(!all(&with).is_empty());
     assert!(all(&with).iter().all(|n| n.major.is_none()));
     assert!(!all(&spec).is_empty());
     for node in all(&spec) {
@@ -411,6 +414,7 @@ fn wsl_has_all_and_nothing_else() {
     assert_eq!(names(&spec), ["all"]);
     assert_eq!(nodes(&spec.devices[0]), ["/dev/dxg"]);
     let mounts = &spec.container_edits.mounts;
+    assert!(!mounts.is_empty());
     assert!(
         mounts
             .iter()

@@ -14,12 +14,13 @@ use crate::{OURS, RENDERED, ROOT};
 fn real_daemons_make_of_it_what_they_should() {
     let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
     let programs = std::iter::once("containerd").chain(named.split(':').filter(|p| !p.is_empty()));
-    let mut read = 0;
+    let (mut read, mut daemons) = (0, 0);
     for program in programs {
         if program == "containerd" && !skips::has(&[Need::Containerd]) {
             continue;
         }
         let daemon = version_of(program).unwrap_or_else(|| panic!("{program} tells no version"));
+        daemons += 1;
         for case in cases::all() {
             let wanted = case.version.as_deref().map(numbers);
             // A file for 1.6 is one for 1.7 too; 2.0 to 2.2 read the same, and 2.3 for itself.
@@ -29,7 +30,8 @@ fn real_daemons_make_of_it_what_they_should() {
             }
         }
     }
-    println!("{read} cases read by real daemons");
+    println!("{read} cases read by {daemons} real daemons");
+    assert!(daemons == 0 || read > 0, "no case is for the daemons here");
 }
 
 /// What distributions of Kubernetes have their containerd read, read by one of 2.x.

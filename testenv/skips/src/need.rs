@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A prerequisite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,8 @@ impl Need {
                 ensure_exists("/usr/sbin/dockerd").and_then(|()| ensure_exists("/usr/bin/docker"))
             }
             Self::SystemdAnalyze => ensure_runs("systemd-analyze", "--version"),
-            Self::Secilc => ensure_runs("secilc", "--version"),
+            // Its help exits with 1.
+            Self::Secilc => ensure_starts("secilc", "--help").map(drop),
             Self::CrunStarts
             | Self::UnifiedRunc
             | Self::MountApi
@@ -175,20 +176,22 @@ fn ensure_exists(path: &str) -> Result<(), String> {
 
 /// Any other word than a flag is what the program is to run.
 fn ensure_runs(program: &str, word: &str) -> Result<(), String> {
-    let mut command = Command::new(program);
-    command.arg(word).stdin(Stdio::null());
-    match command.output() {
-        Ok(out) if out.status.success() => Ok(()),
-        Ok(out) => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let said = said.lines().next().unwrap_or_default();
-            Err(format!("{program} {word}: {}: {said}", out.status))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(format!("{program} is not installed"))
-        }
-        Err(error) => Err(format!("{program}: {error}")),
+    let out = ensure_starts(program, word)?;
+    if out.status.success() {
+        return Ok(());
     }
+    let said = String::from_utf8_lossy(&out.stderr);
+    let said = said.lines().next().unwrap_or_default();
+    Err(format!("{program} {word}: {}: {said}", out.status))
+}
+
+fn ensure_starts(program: &str, word: &str) -> Result<Output, String> {
+    let mut command = Command::new(program);
+    let out = command.arg(word).stdin(Stdio::null()).output();
+    out.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("{program} is not installed"),
+        _ => format!("{program}: {error}"),
+    })
 }
 
 fn can_make_nodes() -> Result<(), String> {
