@@ -38,7 +38,11 @@ fn plant(root: &Path, forms: &[String], places: &[Place], made_up: &mut MadeUp) 
     let mut changes = Vec::new();
     for place in places {
         let mut text = place.text.trim_start().to_owned();
-        for (way, form) in place.ways.iter().flat_map(|w| forms.iter().map(move |f| (w, f))) {
+        for (way, form) in place
+            .ways
+            .iter()
+            .flat_map(|w| forms.iter().map(move |f| (w, f)))
+        {
             let (filled, secrets) = made_up.fill(form);
             text.push_str(&format!("{}\n", written(way, &filled)));
             planted.extend(secrets.into_iter().map(|secret| Planted {
@@ -76,7 +80,10 @@ fn archive(root: &Path) -> (Vec<(String, String)>, Value) {
         entry.read_to_string(&mut text).unwrap();
         (name, text)
     });
-    (entries.collect(), serde_json::from_slice(&out.stdout).unwrap())
+    (
+        entries.collect(),
+        serde_json::from_slice(&out.stdout).unwrap(),
+    )
 }
 
 /// So many forms in one tree: one bundle each would take minutes.

@@ -19,9 +19,17 @@ impl Masked<Bundle> {
             cut: t.cut,
         };
         // The journal of a unit is named like its file.
-        let log = |t: &Text| Text { content: secrets::mask(&t.content), ..text(&Text { content: String::new(), ..t.clone() }) };
+        let log = |t: &Text| Text {
+            content: secrets::mask(&t.content),
+            ..text(&Text {
+                content: String::new(),
+                ..t.clone()
+            })
+        };
         let file = |path: &str, content: &Option<String>| {
-            content.as_ref().map(|c| secrets::mask_file(Path::new(path), c))
+            content
+                .as_ref()
+                .map(|c| secrets::mask_file(Path::new(path), c))
         };
         let change = |c: &Done| Done {
             path: secrets::mask(&c.path),

@@ -4,7 +4,12 @@ use super::kinds::Kind;
 use super::mark::mark;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
-    let mut scan = Flow { text, kind, at: 0, out: String::with_capacity(text.len()) };
+    let mut scan = Flow {
+        text,
+        kind,
+        at: 0,
+        out: String::with_capacity(text.len()),
+    };
     let mut path = Vec::new();
     while scan.at < text.len() {
         scan.value(&mut path, 0);
@@ -15,7 +20,12 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
 
 /// A list or a table that begins here, and its length in the text.
 pub(super) fn one(text: &str, kind: &Kind, path: &mut Vec<String>) -> (String, usize) {
-    let mut scan = Flow { text, kind, at: 0, out: String::new() };
+    let mut scan = Flow {
+        text,
+        kind,
+        at: 0,
+        out: String::new(),
+    };
     scan.value(path, 0);
     (scan.out, scan.at)
 }
@@ -64,7 +74,9 @@ impl<'a> Flow<'a> {
             let comment = &rest[..length];
             let sign = if comment.starts_with('#') { 1 } else { 2 };
             let (sign, inside) = comment.split_at(sign);
-            let inside = inside.strip_suffix("*/").map_or((inside, ""), |i| (i, "*/"));
+            let inside = inside
+                .strip_suffix("*/")
+                .map_or((inside, ""), |i| (i, "*/"));
             let masked = format!("{sign}{}{}", mark("comment", inside.0), inside.1);
             self.out.push_str(&masked);
             self.at += length;
@@ -74,7 +86,9 @@ impl<'a> Flow<'a> {
     /// A sign where none belongs.
     fn stray(&mut self) {
         self.space();
-        if let Some(c) = self.peek() && matches!(c, ']' | '}' | ',' | ':') {
+        if let Some(c) = self.peek()
+            && matches!(c, ']' | '}' | ',' | ':')
+        {
             self.copy(1);
         }
     }
@@ -134,7 +148,8 @@ impl<'a> Flow<'a> {
                         continue;
                     }
                     self.at = before;
-                    self.out.push_str(&format!("{quote}{}{quote}", Kind::key(raw)));
+                    self.out
+                        .push_str(&format!("{quote}{}{quote}", Kind::key(raw)));
                     path.push(raw.to_owned());
                     self.copy(space + 1);
                     self.value(path, depth + 1);
@@ -161,7 +176,11 @@ impl<'a> Flow<'a> {
                     || *c == ':' && !rest[n + 1..].starts_with(|c: char| !c.is_whitespace())
                     || *c == '#' && rest[..*n].ends_with(char::is_whitespace)
             };
-            let end = rest.char_indices().skip(1).find(ends).map_or(rest.len(), |(n, _)| n);
+            let end = rest
+                .char_indices()
+                .skip(1)
+                .find(ends)
+                .map_or(rest.len(), |(n, _)| n);
             let word = rest[..end].trim_end();
             self.at += word.len();
             return (word, "");
@@ -199,7 +218,11 @@ impl<'a> Flow<'a> {
             return;
         }
         let masked = self.kind.value(path, raw, what);
-        let quote = if quote.is_empty() && masked != raw { "\"" } else { quote };
+        let quote = if quote.is_empty() && masked != raw {
+            "\""
+        } else {
+            quote
+        };
         self.out.push_str(&format!("{quote}{masked}{quote}"));
     }
 }

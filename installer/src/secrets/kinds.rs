@@ -75,7 +75,11 @@ pub(super) struct Kind(Option<&'static Entry>);
 impl Kind {
     pub(super) fn of(path: &Path) -> Self {
         let path = format!("/{}", path.to_string_lossy().trim_start_matches('/'));
-        let fits = |e: &&Entry| e.paths.iter().any(|p| is_like(p.as_bytes(), path.as_bytes()));
+        let fits = |e: &&Entry| {
+            e.paths
+                .iter()
+                .any(|p| is_like(p.as_bytes(), path.as_bytes()))
+        };
         Self(TABLE.kind.iter().rev().find(fits))
     }
 
@@ -96,10 +100,12 @@ impl Kind {
             return text.to_owned();
         }
         // A key that is named is meant; one that `*` stands for may be anything.
-        let is_secret = path.last().is_some_and(|key| words::is_secret_key(key));
-        let is_kept = |p: &String| is_path_like(p, path) && !(is_secret && p.ends_with('*'));
-        if keep.iter().any(is_kept) {
+        let is_named = |p: &&String| !p.ends_with('*');
+        if keep.iter().filter(is_named).any(|p| is_path_like(p, path)) {
             return text::mask_kept(text);
+        }
+        if is_in(keep) && !path.last().is_some_and(|key| words::is_secret_key(key)) {
+            return text::mask(text, Trust::Values);
         }
         mark(what, text)
     }

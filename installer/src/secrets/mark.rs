@@ -5,7 +5,11 @@ const END: &str = " bytes>";
 
 /// The mark of a text of that kind; of nothing, nothing.
 pub(super) fn mark(kind: &str, text: &str) -> String {
-    if text.is_empty() || marks(text).next().is_some_and(|(at, m)| at == 0 && m == text.len()) {
+    if text.is_empty()
+        || marks(text)
+            .next()
+            .is_some_and(|(at, m)| at == 0 && m == text.len())
+    {
         return text.to_owned();
     }
     format!("{START}{kind}, {}{END}", text.len())

@@ -49,6 +49,10 @@ pub(super) fn mask_settings(text: &str) -> String {
 
 /// A value of a key that is shown.
 pub(super) fn mask_kept(text: &str) -> String {
+    // Nothing but a URL, whatever signs its password has.
+    if text.contains("://") && text.contains('@') && !text.contains("@sha256:") {
+        return url::mask(text);
+    }
     mask(text, Trust::Words)
 }
 
@@ -56,11 +60,23 @@ pub(super) fn mask_kept(text: &str) -> String {
 pub(super) fn mask_key(key: &str) -> String {
     let said = key.trim();
     if said.is_empty() || said.contains("://") || said.contains(char::is_whitespace) {
-        return if said.is_empty() { key.to_owned() } else { mask_kept(key) };
+        return if said.is_empty() {
+            key.to_owned()
+        } else {
+            mask(key, Trust::Values)
+        };
     }
     let name = said.trim_start_matches(['-', '$']);
-    let is_name = is_harmless(name, Trust::Words) || name.starts_with('/') && mask_path(name, Trust::Words) == name;
-    if is_name { key.to_owned() } else { marked("string", key) }
+    if name.len() <= 10 && name.chars().all(|c| c.is_ascii_alphabetic()) {
+        return key.to_owned();
+    }
+    let is_name = is_harmless(name, Trust::Words)
+        || name.starts_with('/') && mask_path(name, Trust::Words) == name;
+    if is_name {
+        key.to_owned()
+    } else {
+        marked("string", key)
+    }
 }
 
 /// A path: each part of it is a word; below known directories ids are names.
@@ -70,20 +86,43 @@ pub(super) fn mask_path(path: &str, trust: Trust) -> String {
         return marked("string", path);
     }
     let part = |part: &str| {
+        if part.contains("@sha256:") && is_harmless(part, trust) {
+            return part.to_owned();
+        }
         let (name, ends) = part.split_at(part.find([':', ',']).unwrap_or(part.len()));
-        let is_id = is_rooted && (name.len() == 64 && words::is_id(name) || is_uuid(name) || words::is_id(name.trim_end_matches(".scope").rsplit('-').next().unwrap_or(name)));
+        let is_id = is_rooted
+            && (name.len() == 64 && words::is_id(name)
+                || is_uuid(name)
+                || words::is_id(
+                    name.trim_end_matches(".scope")
+                        .rsplit('-')
+                        .next()
+                        .unwrap_or(name),
+                ));
         let is_fine = is_id || is_harmless(name, Trust::Words);
-        let name = if is_fine { name.to_owned() } else { marked("string", name) };
+        let name = if is_fine {
+            name.to_owned()
+        } else {
+            marked("string", name)
+        };
         let ends = match ends.get(..1) {
-            Some(sign) if ends[1..].starts_with('/') => format!("{sign}{}", mask_path(&ends[1..], trust)),
-            Some(sign) if !is_harmless(&ends[1..], Trust::Values) => format!("{sign}{}", marked("string", &ends[1..])),
+            Some(sign) if ends[1..].starts_with('/') => {
+                format!("{sign}{}", mask_path(&ends[1..], trust))
+            }
+            Some(sign) if !is_harmless(&ends[1..], Trust::Values) => {
+                format!("{sign}{}", marked("string", &ends[1..]))
+            }
             _ => ends.to_owned(),
         };
         name + &ends
     };
     // Lists of paths, as in PATH.
     if let Some((first, rest)) = path.split_once(":/") {
-        return format!("{}:{}", mask_path(first, trust), mask_path(&format!("/{rest}"), trust));
+        return format!(
+            "{}:{}",
+            mask_path(first, trust),
+            mask_path(&format!("/{rest}"), trust)
+        );
     }
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
@@ -117,7 +156,16 @@ struct Lines {
 
 impl Lines {
     fn new(trust: Trust) -> Self {
-        Self { trust, comments: false, block: None, key: false, open: None, here: None, carried: None, after_mark: false }
+        Self {
+            trust,
+            comments: false,
+            block: None,
+            key: false,
+            open: None,
+            here: None,
+            carried: None,
+            after_mark: false,
+        }
     }
 
     fn all(&mut self, text: &str) -> String {
@@ -131,7 +179,11 @@ impl Lines {
             } else {
                 let masked = self.line(said);
                 let end = masked.trim_end();
-                self.after_mark = if said.trim().is_empty() { self.after_mark } else { ends_in_mark(end) };
+                self.after_mark = if said.trim().is_empty() {
+                    self.after_mark
+                } else {
+                    ends_in_mark(end)
+                };
                 out.push_str(&masked);
             }
             out.push_str(&line[said.len()..]);
@@ -143,7 +195,13 @@ impl Lines {
     fn line(&mut self, line: &str) -> String {
         let said = line.trim();
         let depth = line.len() - line.trim_start().len();
-        let whole = |what| format!("{}{}", &line[..depth], marked(what, line[depth..].trim_end()));
+        let whole = |what| {
+            format!(
+                "{}{}",
+                &line[..depth],
+                marked(what, line[depth..].trim_end())
+            )
+        };
         if line.len() > LONG {
             return whole("text");
         }
@@ -159,7 +217,11 @@ impl Lines {
             return whole("lines");
         }
         if let Some(quote) = self.open {
-            self.open = if line.contains(quote) { None } else { Some(quote) };
+            self.open = if line.contains(quote) {
+                None
+            } else {
+                Some(quote)
+            };
             return whole("lines");
         }
         if let Some(column) = self.block {
@@ -169,7 +231,11 @@ impl Lines {
             self.block = None;
         }
         if self.comments && said.starts_with('#') {
-            return format!("{}#{}", &line[..depth], marked("comment", said[1..].trim_end()));
+            return format!(
+                "{}#{}",
+                &line[..depth],
+                marked("comment", said[1..].trim_end())
+            );
         }
         if let Some(at) = line.find("-----BEGIN ") {
             self.key = !line[at..].contains("-----END");
@@ -177,7 +243,13 @@ impl Lines {
             return before + &marked("lines", line[at..].trim_end());
         }
         let comment_sign = said.trim_start_matches(['#', '/', ' ']);
-        if self.after_mark && !comment_sign.is_empty() && !comment_sign.contains(char::is_whitespace) && !comment_sign.contains(['=', ':', '[', '{']) && !is_harmless(comment_sign, Trust::Values) || self.after_mark && comment_sign.starts_with('=') {
+        if self.after_mark
+            && !comment_sign.is_empty()
+            && !comment_sign.contains(char::is_whitespace)
+            && !comment_sign.contains(['=', ':', '[', '{'])
+            && !is_harmless(comment_sign, Trust::Values)
+            || self.after_mark && comment_sign.starts_with('=')
+        {
             return whole("lines");
         }
         let masked = self.words(line, self.trust, 0);
@@ -192,10 +264,34 @@ impl Lines {
     }
 
     fn words(&mut self, text: &str, trust: Trust, depth: usize) -> String {
-        let (next, rest) = if depth == 0 { self.carried.take() } else { None }.unwrap_or((Next::Free, false));
-        let mut scan = Scan { lines: self, text, at: 0, out: String::with_capacity(text.len()), trust, depth, next, rest, before: String::new() };
+        let (next, rest) = if depth == 0 {
+            self.carried.take()
+        } else {
+            None
+        }
+        .unwrap_or((Next::Free, false));
+        let mut scan = Scan {
+            lines: self,
+            text,
+            at: 0,
+            out: String::with_capacity(text.len()),
+            trust,
+            depth,
+            next,
+            rest,
+            before: String::new(),
+        };
+        let mut still = 0;
         while scan.at < text.len() {
+            let before = scan.at;
             scan.step();
+            // What a sign means may be found out in steps; a sign that means nothing is passed over.
+            still = if scan.at == before { still + 1 } else { 0 };
+            if still > 2 {
+                still = 0;
+                scan.next = Next::Free;
+                scan.copy(scan.rest().chars().next().map_or(0, char::len_utf8));
+            }
         }
         let Scan { out, next, .. } = scan;
         if depth == 0 && text.trim_end().ends_with('\\') {
@@ -206,14 +302,15 @@ impl Lines {
 }
 
 fn ends_in_mark(text: &str) -> bool {
-    text.rfind("<masked ").is_some_and(|at| {
-        mark::at_start(&text[at..]).is_some_and(|n| text[at + n..].len() <= 2)
-    })
+    text.rfind("<masked ")
+        .is_some_and(|at| mark::at_start(&text[at..]).is_some_and(|n| text[at + n..].len() <= 2))
 }
 
 /// The length of what is the rest of a key whose beginning was cut off.
 fn rest_of_key(text: &str) -> usize {
-    let Some(end) = text.find("-----END ") else { return 0 };
+    let Some(end) = text.find("-----END ") else {
+        return 0;
+    };
     if text[..end].contains("-----BEGIN ") {
         return 0;
     }
@@ -226,7 +323,12 @@ fn rest_of_key(text: &str) -> usize {
     }
     let whole = text[end..].find('\n').map_or(text.len(), |n| end + n + 1);
     // What stands before it is masked, too: it is a part of the same text.
-    let kept = lines.iter().rev().skip_while(is_part).map(|l| l.len()).sum::<usize>();
+    let kept = lines
+        .iter()
+        .rev()
+        .skip_while(is_part)
+        .map(|l| l.len())
+        .sum::<usize>();
     if kept == 0 { whole } else { 0 }
 }
 
@@ -234,8 +336,15 @@ fn rest_of_key(text: &str) -> usize {
 fn here(line: &str) -> Option<String> {
     let at = line.find("<<")?;
     let word = line[at + 2..].trim_start_matches(['-', ' ']);
-    let word: String = word.trim_start_matches(['\'', '"', '\\']).chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    (!word.is_empty() && !line[at + 2..].starts_with('<') && word.starts_with(|c: char| c.is_ascii_uppercase())).then_some(word)
+    let word: String = word
+        .trim_start_matches(['\'', '"', '\\'])
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    (!word.is_empty()
+        && !line[at + 2..].starts_with('<')
+        && word.starts_with(|c: char| c.is_ascii_uppercase()))
+    .then_some(word)
 }
 
 struct Scan<'a, 'b> {
@@ -267,7 +376,11 @@ impl<'a> Scan<'a, '_> {
     }
 
     fn strict(&self) -> Trust {
-        if self.rest || self.next != Next::Free { Trust::Values } else { self.trust }
+        if self.rest || self.next != Next::Free {
+            Trust::Values
+        } else {
+            self.trust
+        }
     }
 
     fn step(&mut self) {
@@ -275,6 +388,13 @@ impl<'a> Scan<'a, '_> {
         let Some(c) = rest.chars().next() else { return };
         if c.is_whitespace() {
             return self.copy(c.len_utf8());
+        }
+        // A line break or a backslash, written as one does in quotes.
+        if ["\\n", "\\t", "\\r", "\\\\"]
+            .iter()
+            .any(|e| rest.starts_with(e))
+        {
+            return self.copy(2);
         }
         if let Some(length) = mark::at_start(rest) {
             self.next = Next::Free;
@@ -293,7 +413,14 @@ impl<'a> Scan<'a, '_> {
             self.next = Next::Secret;
             return self.copy(3);
         }
-        if matches!(c, ',' | ';' | '|' | '&' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>') {
+        if rest.starts_with("<<") {
+            self.rest = true;
+            return self.copy(2);
+        }
+        if matches!(
+            c,
+            ',' | ';' | '|' | '&' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>'
+        ) {
             if c == ';' || c == '|' {
                 self.next = Next::Free;
             }
@@ -303,8 +430,11 @@ impl<'a> Scan<'a, '_> {
             return self.sign(c);
         }
         // Behind the user of a URL that was masked before.
-        if c == '@' && self.out.ends_with("bytes>") {
-            return self.copy(1);
+        if c == '@' && self.out.ends_with(" bytes>") {
+            let end = rest.find(|c: char| c.is_whitespace() || "\"'`<>,;".contains(c));
+            let place = &rest[1..end.unwrap_or(rest.len())];
+            let masked = url::mask(&format!("x://{place}"));
+            return self.put(1 + place.len(), &format!("@{}", &masked["x://".len()..]));
         }
         self.word();
     }
@@ -346,7 +476,11 @@ impl<'a> Scan<'a, '_> {
             return self.copy(rest.len());
         }
         let kept = words::is_switch(said) || is_plain_path(said);
-        let masked = if kept { said.to_owned() } else { marked("string", said) };
+        let masked = if kept {
+            said.to_owned()
+        } else {
+            marked("string", said)
+        };
         self.next = Next::Free;
         self.put(said.len(), &masked);
     }
@@ -364,21 +498,45 @@ impl<'a> Scan<'a, '_> {
             self.inner(inside, Trust::Values)
         };
         self.next = Next::Free;
-        self.put(1 + inside.len() + close.len(), &format!("{open}{masked}{close}"));
+        self.put(
+            1 + inside.len() + close.len(),
+            &format!("{open}{masked}{close}"),
+        );
     }
 
     fn inner(&mut self, inside: &str, trust: Trust) -> String {
         if self.depth == DEEP {
             return marked("text", inside);
         }
+        // Quoted as a whole, the value of a variable goes on over spaces.
+        if let Some((key, value)) = inside.split_once('=').filter(|_| trust == Trust::Values)
+            && is_name(key)
+            && value.contains(char::is_whitespace)
+            && !value.contains('=')
+            && !value
+                .split_whitespace()
+                .all(|w| w.len() > 1 && is_harmless(w, trust))
+        {
+            return format!("{}={}", mask_name(key), marked("string", value));
+        }
         self.lines.words(inside, trust, self.depth + 1)
+    }
+
+    /// What is no list of flags is one value.
+    fn inner_of_value(&mut self, said: &str) -> String {
+        if said.starts_with(['-', '/', '{', '[']) {
+            self.inner(said, Trust::Values)
+        } else {
+            marked("string", said)
+        }
     }
 
     fn quoted(&mut self, quote: &'static str) {
         let rest = self.rest();
         let inside = &rest[quote.len()..];
         let Some(end) = end_of(inside, quote) else {
-            let is_value = matches!(self.next, Next::Secret | Next::Value) && self.out.ends_with(['=', ' ', ':']);
+            let is_value = matches!(self.next, Next::Secret | Next::Value)
+                && self.out.ends_with(['=', ' ', ':']);
             if self.next == Next::Secret || is_value && self.out.ends_with('=') {
                 if self.depth == 0 {
                     self.lines.open = quote.chars().last();
@@ -393,11 +551,13 @@ impl<'a> Scan<'a, '_> {
         let length = end + 2 * quote.len();
         let space = behind.len() - behind.trim_start().len();
         let is_key = said.len() <= 80
-            && (behind[space..].starts_with(':') && !behind[space..].starts_with("://") || behind[space..].starts_with('='))
+            && (behind[space..].starts_with(':') && !behind[space..].starts_with("://")
+                || behind[space..].starts_with('='))
             && (self.next != Next::Secret)
             && !said.is_empty();
         if is_key {
-            self.out.push_str(&format!("{quote}{}{quote}", mask_key(said)));
+            self.out
+                .push_str(&format!("{quote}{}{quote}", mask_key(said)));
             self.at += length;
             self.before = said.to_owned();
             self.copy(space + 1);
@@ -409,10 +569,22 @@ impl<'a> Scan<'a, '_> {
             return;
         }
         let masked = match self.next {
-            Next::Secret | Next::Near if words::is_switch(said) || is_plain_path(said) => said.to_owned(),
+            Next::Secret | Next::Near if words::is_switch(said) || is_plain_path(said) => {
+                said.to_owned()
+            }
             Next::Secret | Next::SecretLine | Next::Near => marked("string", said),
             Next::Id if words::is_id(said) => said.to_owned(),
             Next::Free => self.inner(said, if self.rest { Trust::Values } else { self.trust }),
+            // A value goes on over spaces.
+            Next::Value if self.out.ends_with('=') && said.contains(' ') && !said.contains('=') => {
+                let is_fine = |w: &str| w.len() > 1 && is_harmless(w, Trust::Values);
+                let is_kept = said.split_whitespace().all(is_fine);
+                if is_kept {
+                    said.to_owned()
+                } else {
+                    self.inner_of_value(said)
+                }
+            }
             Next::Value | Next::Id => self.inner(said, Trust::Values),
         };
         if !said.is_empty() || !behind.starts_with(quote) {
@@ -424,15 +596,25 @@ impl<'a> Scan<'a, '_> {
     fn word(&mut self) {
         let rest = self.rest();
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let end = if self.next == Next::Secret {
+            end
+        } else {
+            rest[..end].find("\\n").unwrap_or(end)
+        };
         let raw = &rest[..end];
         let stop = raw.find(['"', '\'', '`']).unwrap_or(raw.len());
         let equals = raw.find('=').filter(|n| *n <= stop);
-        let scheme = raw.find("://").or_else(|| raw.find(":\\/\\/")).filter(|n| equals.is_none_or(|e| *n < e));
+        let scheme = raw
+            .find("://")
+            .or_else(|| raw.find(":\\/\\/"))
+            .filter(|n| equals.is_none_or(|e| *n < e));
         if matches!(self.next, Next::Secret) {
             return self.secret(raw);
         }
         if scheme.is_some() {
-            let length = raw.find(['"', '\'', '`', '<', '>', '|']).unwrap_or(raw.len());
+            let length = raw
+                .find(['"', '\'', '`', '<', '>', '|'])
+                .unwrap_or(raw.len());
             let (word, _) = trimmed(&raw[..length]);
             let masked = url::mask(&word.replace("\\/", "/"));
             self.next = Next::Free;
@@ -442,8 +624,9 @@ impl<'a> Scan<'a, '_> {
         if let Some(at) = equals.filter(|n| *n > 0) {
             let key = &raw[..at];
             let name = key.trim_end_matches([':', '+', '?']);
-            let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-/:@%$".contains(c);
-            if name.chars().all(is_name) && at + 1 + usize::from(raw[at..].starts_with("==")) < raw.len().max(at + 2) {
+            if is_name(name)
+                && at + 1 + usize::from(raw[at..].starts_with("==")) < raw.len().max(at + 2)
+            {
                 self.put(at + 1, &format!("{}=", mask_name(key)));
                 self.before = key.to_owned();
                 self.behind(key);
@@ -454,9 +637,16 @@ impl<'a> Scan<'a, '_> {
         if let Some(at) = raw.find(':').filter(|n| *n > 0 && *n < stop.max(1)) {
             let after = &raw[at + 1..];
             let key = &raw[..at];
-            if (after.is_empty() || after.starts_with(['"', '\'', '[', '{'])) && words::is_secret_key(key) && !key.contains(['/', '(', '[']) {
+            if (after.is_empty() || after.starts_with(['"', '\'', '[', '{']))
+                && words::is_secret_key(key)
+                && !key.contains(['/', '(', '['])
+            {
                 self.put(at + 1, &format!("{}:", mask_name(key)));
-                self.next = if after.is_empty() { Next::SecretLine } else { Next::Secret };
+                self.next = if after.is_empty() {
+                    Next::SecretLine
+                } else {
+                    Next::Secret
+                };
                 self.before = key.to_owned();
                 return;
             }
@@ -486,12 +676,23 @@ impl<'a> Scan<'a, '_> {
             return self.secret(raw);
         }
         let stop = raw.find(['"', '\'', '`']).unwrap_or(raw.len());
+        let stop = raw[..stop].find('<').unwrap_or(stop);
         let (word, _) = trimmed(&raw[..stop]);
         if word.contains("://") {
             self.next = Next::Free;
             return self.put(word.len(), &url::mask(word));
         }
         let parts = |c: char| matches!(c, ';' | '&' | '|' | ',');
+        let is_pair = |part: &str| {
+            let part = part.trim_end_matches(parts);
+            part.split_once('=').is_none_or(|(key, value)| {
+                is_name(key) && !value.trim_end_matches('=').contains('=')
+            })
+        };
+        if word.contains('=') && !word.split_inclusive(parts).all(is_pair) {
+            self.next = Next::Free;
+            return self.put(word.len(), &marked("string", word));
+        }
         if word.contains('=') || word.contains(['\\', '&', ';']) && word.len() > 1 {
             let mut masked = String::new();
             for part in word.split_inclusive(parts) {
@@ -505,7 +706,13 @@ impl<'a> Scan<'a, '_> {
         if self.next == Next::Free {
             return self.plain(raw);
         }
-        let masked = self.judged(word);
+        // So short that any form would do, but a value all the same.
+        let is_short = word.len() <= 2 && !words::is_known(word);
+        let masked = if is_short && word.contains(char::is_alphabetic) {
+            marked("string", word)
+        } else {
+            self.judged(word)
+        };
         self.next = Next::Free;
         self.before = word.to_owned();
         self.put(word.len(), &masked);
@@ -525,7 +732,11 @@ impl<'a> Scan<'a, '_> {
             return self.copy(raw.len());
         }
         let kept = words::is_switch(word) || is_plain_path(word);
-        let masked = if kept { word.to_owned() } else { marked("string", word) };
+        let masked = if kept {
+            word.to_owned()
+        } else {
+            marked("string", word)
+        };
         self.next = Next::Free;
         self.put(word.len(), &masked);
     }
@@ -533,10 +744,15 @@ impl<'a> Scan<'a, '_> {
     /// `-u`, `-psecret`, `--flag`; no flag is a sign between words.
     fn flag(&mut self, raw: &str) -> bool {
         let name = raw.trim_start_matches('-');
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || raw.starts_with("---") {
+        if name.is_empty()
+            || name.starts_with(|c: char| c.is_ascii_digit())
+            || raw.starts_with("---")
+        {
             return false;
         }
-        let stop = name.find(['"', '\'', '`', ',', ';', ')', ']', '}', '|']).unwrap_or(name.len());
+        let stop = name
+            .find(['"', '\'', '`', ',', ';', ')', ']', '}', '|'])
+            .unwrap_or(name.len());
         let (name, ended) = (&name[..stop], stop < name.len());
         let dashes = raw.len() - raw.trim_start_matches('-').len();
         let length = dashes + name.len();
@@ -549,7 +765,11 @@ impl<'a> Scan<'a, '_> {
             return true;
         }
         let is_name = is_harmless(name, Trust::Words);
-        let masked = if is_name { raw[..length].to_owned() } else { marked("string", &raw[..length]) };
+        let masked = if is_name {
+            raw[..length].to_owned()
+        } else {
+            marked("string", &raw[..length])
+        };
         self.put(length, &masked);
         self.before = name.to_owned();
         self.next = if ended {
@@ -564,7 +784,13 @@ impl<'a> Scan<'a, '_> {
 
     /// A word as it stands, with the signs of a sentence around it.
     fn plain(&mut self, raw: &str) {
-        let stop = raw.find(['"', '`']).or_else(|| raw.find('\'').filter(|n| !raw[*n..].starts_with("'s") && !raw[*n..].starts_with("'t"))).unwrap_or(raw.len());
+        let stop = raw
+            .find(['"', '`'])
+            .or_else(|| {
+                raw.find('\'')
+                    .filter(|n| !raw[*n..].starts_with("'s") && !raw[*n..].starts_with("'t"))
+            })
+            .unwrap_or(raw.len());
         let (word, _) = trimmed(&raw[..stop.max(1)]);
         if word.is_empty() {
             let length = raw.chars().next().map_or(0, char::len_utf8);
@@ -573,15 +799,16 @@ impl<'a> Scan<'a, '_> {
         let masked = self.judged(word);
         let is_empty_word = words::is_known(word) || word.len() <= 3;
         let ends_sentence = raw[word.len()..].starts_with(['.', ';']);
-        self.next = if words::announces(word) && !ends_sentence && !raw[word.len()..].starts_with(',') {
-            Next::Near
-        } else if self.next == Next::Near && is_empty_word && masked == word && !ends_sentence {
-            Next::Near
-        } else if words::names_ids(word) {
-            Next::Id
-        } else {
-            Next::Free
-        };
+        self.next =
+            if words::announces(word) && !ends_sentence && !raw[word.len()..].starts_with(',') {
+                Next::Near
+            } else if self.next == Next::Near && is_empty_word && masked == word && !ends_sentence {
+                Next::Near
+            } else if words::names_ids(word) {
+                Next::Id
+            } else {
+                Next::Free
+            };
         if words::is_command(word) {
             self.rest = true;
         }
@@ -596,12 +823,23 @@ impl<'a> Scan<'a, '_> {
         if words::is_id(word) && (self.next == Next::Id || words::names_ids(&self.before)) {
             return word.to_owned();
         }
-        let trust = if self.next == Next::Id { if self.rest { Trust::Values } else { self.trust } } else { self.strict() };
+        let trust = if self.next == Next::Id {
+            if self.rest { Trust::Values } else { self.trust }
+        } else {
+            self.strict()
+        };
         let bare = word.trim_start_matches(['@', '+', '!', ':', '-']);
         if bare.starts_with('/') && bare.len() > 1 {
-            return format!("{}{}", &word[..word.len() - bare.len()], mask_path(bare, trust));
+            return format!(
+                "{}{}",
+                &word[..word.len() - bare.len()],
+                mask_path(bare, trust)
+            );
         }
-        let said = word.strip_suffix("'s").or_else(|| word.strip_suffix("n't")).unwrap_or(word);
+        let said = word
+            .strip_suffix("'s")
+            .or_else(|| word.strip_suffix("n't"))
+            .unwrap_or(word);
         if is_harmless(said, trust) || trust == Trust::Words && is_call(said) {
             return word.to_owned();
         }
@@ -609,22 +847,42 @@ impl<'a> Scan<'a, '_> {
     }
 }
 
+/// Whether something could be the name of a key.
+fn is_name(key: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "_.-/:@%$".contains(c);
+    key.contains(|c: char| c.is_ascii_alphabetic()) && key.chars().all(is_fit)
+}
+
 /// Words joined by brackets: `error(s)`, `foo[3]`, `NV_ERR(0x1f)`.
 fn is_call(word: &str) -> bool {
-    let parts = word.split(['(', ')', '[', ']', '{', '}', '|', '>', '<', '#', '*', '=', '?']);
+    let parts = word.split([
+        '(', ')', '[', ']', '{', '}', '|', '>', '<', '#', '*', '=', '?',
+    ]);
     let parts: Vec<&str> = parts.filter(|p| !p.is_empty()).collect();
-    parts.len() > 1 && parts.len() <= 4 && parts.iter().all(|p| {
-        is_harmless(p, Trust::Words) && (p.chars().all(char::is_alphabetic) || is_harmless(p, Trust::Values))
-    })
+    parts.len() > 1
+        && parts.len() <= 4
+        && parts.iter().all(|p| {
+            is_harmless(p, Trust::Words)
+                && (p.chars().all(char::is_alphabetic) || is_harmless(p, Trust::Values))
+        })
 }
 
 fn is_plain_path(text: &str) -> bool {
-    words::is_rooted(text) && !text.contains(char::is_whitespace) && mask_path(text, Trust::Words) == text && text[1..].contains('/')
+    words::is_rooted(text)
+        && !text.contains(char::is_whitespace)
+        && mask_path(text, Trust::Words) == text
+        && text[1..].contains('/')
 }
 
 fn mask_name(key: &str) -> String {
-    let bare = key.trim_start_matches(['-', '/', '$']).trim_end_matches([':', '+', '?']);
-    if is_harmless(bare, Trust::Words) || bare.split(['_', '-', '.', '/', ':']).all(|p| is_harmless(p, Trust::Words)) {
+    let bare = key
+        .trim_start_matches(['-', '/', '$'])
+        .trim_end_matches([':', '+', '?']);
+    if is_harmless(bare, Trust::Words)
+        || bare
+            .split(['_', '-', '.', '/', ':'])
+            .all(|p| is_harmless(p, Trust::Words))
+    {
         key.to_owned()
     } else {
         marked("string", key)
@@ -633,10 +891,20 @@ fn mask_name(key: &str) -> String {
 
 /// Without what ends a sentence or closes a bracket.
 fn trimmed(raw: &str) -> (&str, &str) {
-    let word = raw.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '…']);
+    let word = raw.trim_end_matches([
+        '.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '…',
+    ]);
     // Closed where it was opened is a part of it.
     let word = match raw[word.len()..].chars().next() {
-        Some(c @ (')' | ']' | '}')) if word.contains(match c { ')' => '(', ']' => '[', _ => '{' }) => &raw[..=word.len()],
+        Some(c @ (')' | ']' | '}'))
+            if word.contains(match c {
+                ')' => '(',
+                ']' => '[',
+                _ => '{',
+            }) =>
+        {
+            &raw[..=word.len()]
+        }
         _ => word,
     };
     raw.split_at(word.len())
@@ -644,7 +912,9 @@ fn trimmed(raw: &str) -> (&str, &str) {
 
 /// A quote that begins here, also one that is itself in quotes.
 fn quote(text: &str) -> Option<&'static str> {
-    ["\\\"", "\\'", "\"", "'", "`"].into_iter().find(|q| text.starts_with(q))
+    ["\\\"", "\\'", "\"", "'", "`"]
+        .into_iter()
+        .find(|q| text.starts_with(q))
 }
 
 fn end_of(inside: &str, quote: &str) -> Option<usize> {

@@ -4,7 +4,12 @@ use super::kinds::Kind;
 use super::mark::mark;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
-    let mut scan = Toml { text, kind, at: 0, out: String::with_capacity(text.len()) };
+    let mut scan = Toml {
+        text,
+        kind,
+        at: 0,
+        out: String::with_capacity(text.len()),
+    };
     let mut table: Vec<String> = Vec::new();
     while scan.at < text.len() {
         scan.space();
@@ -99,7 +104,8 @@ impl<'a> Toml<'a> {
                 };
                 self.at += end + 2;
                 let part = &inside[..end];
-                self.out.push_str(&format!("{quote}{}{quote}", Kind::key(part)));
+                self.out
+                    .push_str(&format!("{quote}{}{quote}", Kind::key(part)));
                 part
             } else {
                 let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -208,7 +214,9 @@ impl<'a> Toml<'a> {
         }
         self.at += word.len();
         let is_number = word.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c));
-        let masked = self.kind.value(path, word, if is_number { "number" } else { "string" });
+        let masked = self
+            .kind
+            .value(path, word, if is_number { "number" } else { "string" });
         let quote = if masked == word { "" } else { "\"" };
         self.out.push_str(&format!("{quote}{masked}{quote}"));
     }

@@ -13,7 +13,11 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
         if trimmed.is_empty() {
             out.push_str(line);
         } else if trimmed.starts_with(['#', ';']) {
-            out.push_str(&format!("{}{}{end}", &trimmed[..1], mark("comment", &trimmed[1..])));
+            out.push_str(&format!(
+                "{}{}{end}",
+                &trimmed[..1],
+                mark("comment", &trimmed[1..])
+            ));
         } else if trimmed.starts_with('[') && trimmed.ends_with(']') && trimmed.len() < 64 {
             section = trimmed[1..trimmed.len() - 1].to_owned();
             out.push_str(&format!("[{}]{end}", Kind::key(&section)));

@@ -9,8 +9,12 @@ pub(super) fn mask(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else {
         return mark("string", word);
     };
-    let (place, fragment) = rest.split_once('#').map_or((rest, None), |(p, f)| (p, Some(f)));
-    let (place, query) = place.split_once('?').map_or((place, None), |(p, q)| (p, Some(q)));
+    let (place, fragment) = rest
+        .split_once('#')
+        .map_or((rest, None), |(p, f)| (p, Some(f)));
+    let (place, query) = place
+        .split_once('?')
+        .map_or((place, None), |(p, q)| (p, Some(q)));
     // A password may have a slash that it should not, so the last sign counts.
     let (user, place) = match place.rfind('@') {
         Some(at) if !place[at..].starts_with("@sha256:") => (Some(&place[..at]), &place[at + 1..]),
@@ -23,9 +27,15 @@ pub(super) fn mask(word: &str) -> String {
     let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let is_plain = is_harmless(host, Trust::Words)
         || host.rsplit_once(':').is_some_and(|(host, port)| {
-            is_harmless(host, Trust::Words) && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
+            is_harmless(host, Trust::Words)
+                && port.len() <= 5
+                && port.bytes().all(|b| b.is_ascii_digit())
         });
-    out.push_str(&if is_plain { host.to_owned() } else { mark("string", host) });
+    out.push_str(&if is_plain {
+        host.to_owned()
+    } else {
+        mark("string", host)
+    });
     let is_hook = |s: &str| s.to_ascii_lowercase().contains("hook");
     out.push_str(&if is_hook(place) && path.len() > 1 {
         format!("/{}", mark("string", &path[1..]))
@@ -41,7 +51,12 @@ pub(super) fn mask(word: &str) -> String {
         out.push_str(&format!("?{}", pairs.collect::<Vec<_>>().join("&")));
     }
     if let Some(fragment) = fragment {
-        out.push_str(&format!("#{}", mark("string", fragment)));
+        let is_plain = !fragment.contains('=') && is_harmless(fragment, Trust::Words);
+        out.push_str(&if is_plain {
+            format!("#{fragment}")
+        } else {
+            format!("#{}", mark("string", fragment))
+        });
     }
     out
 }

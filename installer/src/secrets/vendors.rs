@@ -30,7 +30,10 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 pub(super) fn mask(text: &str) -> String {
     let small = text.to_ascii_lowercase();
     let mut out = text.to_owned();
-    for rule in RULES.iter().filter(|r| r.keywords.iter().any(|k| small.contains(k.as_str()))) {
+    for rule in RULES
+        .iter()
+        .filter(|r| r.keywords.iter().any(|k| small.contains(k.as_str())))
+    {
         // Most are never needed.
         if let Some(regex) = rule.compiled.get_or_init(|| Regex::new(&rule.regex).ok()) {
             let masked = |found: &Captures<'_>| {
@@ -54,7 +57,12 @@ mod tests {
     fn every_rule_is_one_that_our_engine_reads() {
         assert!(RULES.len() > 200, "{}", RULES.len());
         for rule in RULES.iter() {
-            assert!(Regex::new(&rule.regex).is_ok(), "{}: {}", rule._id, rule.regex);
+            assert!(
+                Regex::new(&rule.regex).is_ok(),
+                "{}: {}",
+                rule._id,
+                rule.regex
+            );
             let is_small = |k: &String| *k == k.to_ascii_lowercase() && k.len() > 2;
             assert!(rule.keywords.iter().all(is_small), "{}", rule._id);
         }

@@ -26,7 +26,17 @@ fn is_listed(list: &[String], word: &str) -> bool {
 pub(super) fn is_switch(text: &str) -> bool {
     matches!(
         text.to_ascii_lowercase().as_str(),
-        "" | "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "none" | "nil" | "~" | "void"
+        "" | "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "on"
+            | "off"
+            | "null"
+            | "none"
+            | "nil"
+            | "~"
+            | "void"
     )
 }
 
@@ -64,7 +74,15 @@ fn humps(word: &str) -> Vec<&str> {
 
 /// Whether a secret follows the word without any sign.
 pub(super) fn announces(word: &str) -> bool {
-    is_listed(&lists().secret_words, word)
+    // `AuthToken`, `wifi-sec.psk`
+    let last = word
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '<')
+        .next()
+        .unwrap_or(word);
+    let last = humps(last).pop().unwrap_or(last);
+    [word, last]
+        .iter()
+        .any(|w| is_listed(&lists().secret_words, w))
 }
 
 /// Whether what follows is the id of a container or the like.
@@ -78,7 +96,10 @@ pub(super) fn is_prose_key(key: &str) -> bool {
 }
 
 pub(super) fn is_command(word: &str) -> bool {
-    lists().commands.iter().any(|c| c == word.rsplit('/').next().unwrap_or(word))
+    lists()
+        .commands
+        .iter()
+        .any(|c| c == word.rsplit('/').next().unwrap_or(word))
 }
 
 pub(super) fn is_known(word: &str) -> bool {
@@ -88,7 +109,9 @@ pub(super) fn is_known(word: &str) -> bool {
 /// 64 letters of hex, or the 12 that are shown of them.
 pub(super) fn is_id(word: &str) -> bool {
     matches!(word.len(), 12 | 64)
-        && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Whether a path begins in a directory of which files may be named.
@@ -114,17 +137,24 @@ pub(super) fn is_harmless(word: &str, trust: Trust) -> bool {
     if word.starts_with('/') {
         return text::mask_path(word, trust) == word;
     }
+    if let Some((before, after)) = word.split_once('@') {
+        let is_instance = |s: &str| {
+            s.rsplit_once('.')
+                .is_some_and(|(_, kind)| matches!(kind, "service" | "socket" | "timer"))
+        };
+        return (after.starts_with("sha256:") && FORMS.is_match(after) || is_instance(after))
+            && is_harmless(before, trust);
+    }
     // Parts of a list; of a pair what is behind the colon is a value.
     for sign in [',', ':'] {
         if let Some((first, rest)) = word.split_once(sign) {
-            let behind = if sign == ':' && !first.is_empty() { Trust::Values } else { trust };
+            let behind = if sign == ':' && !first.is_empty() {
+                Trust::Values
+            } else {
+                trust
+            };
             return is_harmless(first, trust) && is_harmless(rest, behind);
         }
-    }
-    if let Some((before, after)) = word.split_once('@') {
-        let is_instance = |s: &str| s.rsplit_once('.').is_some_and(|(_, kind)| matches!(kind, "service" | "socket" | "timer"));
-        return (after.starts_with("sha256:") && FORMS.is_match(after) || is_instance(after))
-            && is_harmless(before, trust);
     }
     let is_sign = |c: char| matches!(c, '.' | '_' | '-' | '/' | '+' | '*' | '~');
     if word.chars().any(|c| !c.is_alphanumeric() && !is_sign(c)) {
@@ -137,7 +167,10 @@ pub(super) fn is_harmless(word: &str, trust: Trust) -> bool {
     let is_number = |p: &str| p.len() <= 10 && p.bytes().all(|b| b.is_ascii_digit());
     if trust == Trust::Values {
         let is_named = pieces.iter().any(|p| p.len() > 2 && is_known(p));
-        return is_named && pieces.iter().all(|p| is_known(p) || is_number(p) || p.len() == 1);
+        return is_named
+            && pieces
+                .iter()
+                .all(|p| is_known(p) || is_number(p) || p.len() == 1);
     }
     let mut short = 0;
     let all = pieces.iter().all(|p| {
@@ -192,6 +225,9 @@ fn is_random(word: &str) -> bool {
         return false;
     }
     let class = |b: u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
-    let turns = letters.windows(2).filter(|w| class(w[0]) != class(w[1])).count();
+    let turns = letters
+        .windows(2)
+        .filter(|w| class(w[0]) != class(w[1]))
+        .count();
     turns * 2 > letters.len()
 }

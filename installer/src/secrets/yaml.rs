@@ -5,7 +5,13 @@ use super::kinds::Kind;
 use super::mark::mark;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
-    let mut scan = Yaml { text, kind, at: 0, out: String::with_capacity(text.len()), above: Vec::new() };
+    let mut scan = Yaml {
+        text,
+        kind,
+        at: 0,
+        out: String::with_capacity(text.len()),
+        above: Vec::new(),
+    };
     while scan.at < text.len() {
         scan.line();
     }
@@ -69,14 +75,17 @@ impl<'a> Yaml<'a> {
         self.copy(column);
         // A list stands below its key, also in the same column.
         let is_item = said.starts_with("- ") || said.trim_end() == "-";
-        self.above.retain(|(at, _)| *at < column || is_item && *at == column);
+        self.above
+            .retain(|(at, _)| *at < column || is_item && *at == column);
         loop {
             let rest = self.rest_of_line();
             if rest.trim_end() == "-" {
                 self.copy(1);
                 return self.end_line();
             }
-            let Some(after) = rest.strip_prefix("- ") else { break };
+            let Some(after) = rest.strip_prefix("- ") else {
+                break;
+            };
             let dash = 2 + after.len() - after.trim_start().len();
             self.copy(dash);
             column += dash;
@@ -88,7 +97,8 @@ impl<'a> Yaml<'a> {
             let above = column.saturating_sub(1);
             return self.value(above);
         };
-        self.out.push_str(&format!("{quote}{}{quote}", Kind::key(key)));
+        self.out
+            .push_str(&format!("{quote}{}{quote}", Kind::key(key)));
         self.at += key.len() + 2 * quote.len();
         let behind = self.rest_of_line();
         let space = behind[length..].len() - behind[length..].trim_start().len();
@@ -110,7 +120,7 @@ impl<'a> Yaml<'a> {
                 self.at += length;
                 self.end_line();
             }
-            Some('|' | '>') => {
+            Some('|' | '>') if is_header(rest) => {
                 self.copy(rest.len());
                 self.end_line();
                 self.block(column);
@@ -122,7 +132,9 @@ impl<'a> Yaml<'a> {
                 let masked = if said.contains('\\') && quote == '"' {
                     let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
                     match meant {
-                        Some(meant) if self.kind.value(&path, &meant, "string") == meant => said.to_owned(),
+                        Some(meant) if self.kind.value(&path, &meant, "string") == meant => {
+                            said.to_owned()
+                        }
                         _ => mark("string", said),
                     }
                 } else {
@@ -139,8 +151,14 @@ impl<'a> Yaml<'a> {
                 let end = rest.find(" #").unwrap_or(rest.len());
                 let word = rest[..end].trim_end();
                 let is_number = word.parse::<f64>().is_ok();
-                let masked = self.kind.value(&path, word, if is_number { "number" } else { "string" });
-                let quote = if masked == word || masked.contains(['"', '\\']) { "" } else { "\"" };
+                let masked =
+                    self.kind
+                        .value(&path, word, if is_number { "number" } else { "string" });
+                let quote = if masked == word || masked.contains(['"', '\\']) {
+                    ""
+                } else {
+                    "\""
+                };
                 self.out.push_str(&format!("{quote}{masked}{quote}"));
                 self.at += word.len();
                 self.end_line();
@@ -152,7 +170,11 @@ impl<'a> Yaml<'a> {
     fn block(&mut self, column: usize) {
         let rest = &self.text[self.at..];
         let is_in = |l: &&str| l.trim().is_empty() || l.len() - l.trim_start().len() > column;
-        let length: usize = rest.split_inclusive('\n').take_while(is_in).map(str::len).sum();
+        let length: usize = rest
+            .split_inclusive('\n')
+            .take_while(is_in)
+            .map(str::len)
+            .sum();
         let block = &rest[..length];
         let said = block.trim();
         let before = block.len() - block.trim_start().len();
@@ -163,6 +185,15 @@ impl<'a> Yaml<'a> {
         }
         self.at += length;
     }
+}
+
+/// What begins a text below its key, and nothing else.
+fn is_header(rest: &str) -> bool {
+    rest.len() <= 4
+        && rest[1..]
+            .trim_end()
+            .chars()
+            .all(|c| matches!(c, '+' | '-' | '1'..='9'))
 }
 
 /// A key that the line begins with, its quotes, and the length of the sign behind it.

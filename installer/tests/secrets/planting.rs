@@ -27,7 +27,9 @@ impl MadeUp {
 
     fn letters(&mut self, of: &str, length: usize) -> String {
         let letters: Vec<char> = of.chars().collect();
-        (0..length).map(|_| letters[self.next(letters.len())]).collect()
+        (0..length)
+            .map(|_| letters[self.next(letters.len())])
+            .collect()
     }
 
     fn secret(&mut self, kind: &str, length: usize) -> String {
@@ -105,22 +107,31 @@ pub(crate) fn places() -> Vec<Place> {
 
 /// The texts of a list, line breaks in them as such.
 pub(crate) fn forms(list: &str) -> Vec<String> {
-    let lines = list.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let lines = list
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
     lines
-        .map(|l| l.replace("\\\\", "\0").replace("\\n", "\n").replace('\0', "\\"))
+        .map(|l| {
+            l.replace("\\\\", "\0")
+                .replace("\\n", "\n")
+                .replace('\0', "\\")
+        })
         .collect()
 }
 
 /// A text written one way.
 pub(crate) fn written(way: &str, text: &str) -> String {
     let escaped = json!(text).to_string();
-    let line = way.replace("{json}", &escaped[1..escaped.len() - 1]);
+    let way = way.replace("\\n", "\n");
+    if way.contains("{json}") {
+        return way.replace("{json}", &escaped[1..escaped.len() - 1]);
+    }
     if way.starts_with("# ") || way.starts_with("// ") {
         let sign = way.split("{}").next().unwrap_or_default();
         let lines: Vec<String> = text.lines().map(|l| format!("{sign}{l}")).collect();
         return lines.join("\n");
     }
-    line.replace("{}", text)
+    way.replace("{}", text)
 }
 
 /// A half of a long secret is as good as the whole.
