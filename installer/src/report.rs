@@ -1,6 +1,7 @@
 //! What the user reads: progress on standard error, the result on standard output.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
@@ -144,8 +145,8 @@ const FAINT: &str = "2";
 /// Changed lines with two around them, secrets masked.
 fn diff(change: &Change, screen: Screen) -> String {
     let (before, after) = (
-        mask(change.before.as_deref()),
-        mask(change.after.as_deref()),
+        mask(&change.path, change.before.as_deref()),
+        mask(&change.path, change.after.as_deref()),
     );
     let diff = TextDiff::from_lines(&before, &after);
     let mut text = String::new();
@@ -198,8 +199,8 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
 }
 
 /// A file's text without what is nobody's business.
-fn mask(text: Option<&str>) -> String {
-    secrets::mask(text.unwrap_or_default())
+fn mask(path: &Path, text: Option<&str>) -> String {
+    secrets::mask_file(path, text.unwrap_or_default())
 }
 
 /// The one document of `--json`.
@@ -219,8 +220,8 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
             json!({
                 "before_header": header(c, c.before.is_some()),
                 "after_header": header(c, c.after.is_some()),
-                "before": mask(c.before.as_deref()),
-                "after": mask(c.after.as_deref()),
+                "before": mask(&c.path, c.before.as_deref()),
+                "after": mask(&c.path, c.after.as_deref()),
             })
         })
         .collect();

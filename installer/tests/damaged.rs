@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde_json::Value;
+use skips::Need;
 
 use fixture::engines::{ENGINES, Engine, copy};
 use fixture::walk;
@@ -313,9 +314,7 @@ fn shuffled(text: &[u8]) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_damaged_record_is_told_and_nothing_is_written() {
-    let strace = Command::new("strace").arg("--version").output();
-    if !nix::unistd::geteuid().is_root() || strace.is_err() {
-        println!("skip: needs root and strace");
+    if !skips::has(&[Need::Root, Need::Strace]) {
         return;
     }
     let started = Instant::now();

@@ -15,6 +15,7 @@ use std::process::{Command, Output};
 
 use serde::Deserialize;
 use serde_json::Value;
+use skips::Need;
 
 use fixture::engines::{ENGINES, Engine, copy, state, tree};
 
@@ -121,8 +122,7 @@ fn is_said(out: &Output) -> bool {
 
 #[test]
 fn what_an_older_one_set_up_is_upgraded_and_undone() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: needs root");
+    if !skips::has(&[Need::Root]) {
         return;
     }
     for (name, dir) in RECORDED {
@@ -205,9 +205,7 @@ struct OlderJournal {
 
 #[test]
 fn an_older_one_refuses_and_says_the_way_out() {
-    let strace = Command::new("strace").arg("--version").output();
-    if !nix::unistd::geteuid().is_root() || strace.is_err() {
-        println!("skip: needs root and strace");
+    if !skips::has(&[Need::Root, Need::Strace]) {
         return;
     }
     let engine = engine("Docker 20.10");

@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tar::{Builder, Header};
 
+use super::masked::Masked;
 use super::{Bundle, page};
-use crate::secrets::Masked;
 
 /// A .tar.gz with one directory in it.
 pub fn pack(bundle: &Masked<Bundle>, directory: &str) -> io::Result<Vec<u8>> {
@@ -35,6 +35,7 @@ pub fn pack(bundle: &Masked<Bundle>, directory: &str) -> io::Result<Vec<u8>> {
         ("changes.json", json!(bundle.changes)),
         ("doctor.json", bundle.doctor.clone()),
         ("unread.json", json!(bundle.unread)),
+        ("masked.json", json!(bundle.masked())),
     ] {
         add(name.into(), &pretty(&value)?)?;
     }

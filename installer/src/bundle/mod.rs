@@ -1,10 +1,11 @@
 //! `gpusetup bundle`: what a maintainer needs to see of a host, in one archive.
 //!
 //! Everything is collected into one value, masked as a whole, and only then written: the archive
-//! takes nothing but [`Masked`](crate::secrets::Masked), so there is no way around the mask.
+//! takes nothing but [`Masked`](masked::Masked), so there is no way around the mask.
 
 pub mod archive;
 pub mod collect;
+pub mod masked;
 mod page;
 pub mod topology;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::bundle::masked::Masked;
 use crate::bundle::{Bundle, archive, collect};
 use crate::cli::{BundleArgs, Common};
 use crate::error::Error;
@@ -12,7 +13,6 @@ use crate::host::Host;
 use crate::output;
 use crate::progress::Progress;
 use crate::report;
-use crate::secrets::Masked;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;
@@ -34,7 +34,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
     let failed = |e: &dyn std::fmt::Display| Error::failed(format!("the archive: {e}"), "");
     let collected = collect::collect(host);
     let name = format!("gpusetup-bundle-{}", collected.made.replace([':', '-'], ""));
-    let bundle = Masked::of(&collected).map_err(|e| failed(&e))?;
+    let bundle = Masked::of(&collected);
     let bytes = archive::pack(&bundle, &name).map_err(|e| failed(&e))?;
     let output = match &args.output {
         Some(path) => path.clone(),
@@ -94,12 +94,14 @@ fn told(
             "files": bundle.files.len(),
             "logs": bundle.logs.len(),
             "unread": bundle.unread,
+            "masked": bundle.masked(),
         });
         report::result(&format!("{document}\n"));
     } else if !to_stdout {
+        let masked: usize = bundle.masked().values().sum();
         let size = bytes.len().div_ceil(1024);
         progress.done(&format!(
-            "{} files and {} log files, passwords, tokens and keys masked, {size} kB",
+            "{} files and {} log files, {masked} values masked, {size} kB",
             bundle.files.len(),
             bundle.logs.len()
         ));

@@ -55,13 +55,17 @@ pub enum Need {
     SystemdAnalyze,
     /// `secilc` on PATH.
     Secilc,
+    /// `lxc-start` on PATH, and LXC's own hook for NVIDIA's tools.
+    Lxc,
+    /// The mount namespace of the machine's first process, to be looked at: shown by an attempt.
+    HostNamespace,
     /// A test that is loaded dynamically by glibc's loader: shown by an attempt.
     Dynamic,
 }
 
 impl Need {
     /// All there are.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Root,
         Self::Runc,
         Self::Crun,
@@ -86,6 +90,8 @@ impl Need {
         Self::Workspace,
         Self::SystemdAnalyze,
         Self::Secilc,
+        Self::Lxc,
+        Self::HostNamespace,
         Self::Dynamic,
     ];
 
@@ -116,6 +122,8 @@ impl Need {
             Self::Workspace => "workspace",
             Self::SystemdAnalyze => "systemd-analyze",
             Self::Secilc => "secilc",
+            Self::Lxc => "lxc",
+            Self::HostNamespace => "host-namespace",
             Self::Dynamic => "dynamic",
         }
     }
@@ -146,6 +154,8 @@ impl Need {
             Self::Docker => {
                 ensure_exists("/usr/sbin/dockerd").and_then(|()| ensure_exists("/usr/bin/docker"))
             }
+            Self::Lxc => ensure_runs("lxc-start", "--version")
+                .and_then(|()| ensure_exists("/usr/share/lxc/hooks/nvidia")),
             Self::SystemdAnalyze => ensure_runs("systemd-analyze", "--version"),
             // Its help exits with 1.
             Self::Secilc => ensure_starts("secilc", "--help").map(drop),
@@ -157,6 +167,7 @@ impl Need {
             | Self::Containerd2
             | Self::OverlayHost
             | Self::Workspace
+            | Self::HostNamespace
             | Self::Dynamic => Ok(()),
         }
     }

@@ -66,17 +66,13 @@ fn started(place: &Place, more: &str) -> String {
 }
 
 fn has_lxc() -> bool {
-    can_run() && crate::parts::can_run(&["lxc-start"])
+    can_run() && skips::has(&[skips::Need::Lxc])
 }
 
 /// A container of root's with mapped ids, as LXC calls unprivileged: the hook of LXC's own runs.
 #[test]
 fn an_unprivileged_container_by_the_hook_of_lxc() {
     if !has_lxc() {
-        return;
-    }
-    if !std::path::Path::new(HOOK).exists() {
-        println!("skip: this LXC has no {HOOK}");
         return;
     }
     let place = Place::new();

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::Command;
 
+use skips::Need;
+
 use crate::parts::text;
 use crate::place::{NOBODY, Place};
 use crate::{LOOK, SEEN, can_run, contains_all};
@@ -193,7 +195,10 @@ fn the_machines_first_process_is_no_container() {
         return;
     }
     if fs::metadata("/proc/1/ns/mnt").is_err() {
-        println!("skip: the first process's namespaces may not be seen here");
+        skips::skip(
+            Need::HostNamespace,
+            "the namespaces of the first process may not be seen",
+        );
         return;
     }
     ensure_refused(
@@ -214,7 +219,10 @@ fn without_a_number_the_hosts_own_namespace_is_refused() {
     let is_first = own == Some(0xEFFF_FFF8);
     let is_inits = own == id("/proc/1/ns/mnt") && id("/proc/1/ns/pid") == Some(0xEFFF_FFFC);
     if !is_first && !is_inits {
-        println!("skip: this is not the host's mount namespace");
+        skips::skip(
+            Need::HostNamespace,
+            "this is not the mount namespace of the first process",
+        );
         return;
     }
     let place = Place::new();

@@ -51,8 +51,7 @@ impl Place {
 
 /// Once with each way of resolving: a root mount, a volume in it, and a tmpfs of the host's.
 fn in_container(test: impl Fn(&Place, &Rootfs) + Sync) {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skip: needs root");
+    if !skips::has(&[skips::Need::Root]) {
         return;
     }
     for resolver in [Resolver::Kernel, Resolver::Walk] {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
+use super::marked;
 use crate::bundle::{Done, Now};
 
 /// Of a text that is ours as a whole, more lines than that say nothing to a reader.
@@ -76,9 +77,9 @@ fn diff(change: &Done) -> Markup {
         pre.diff tabindex="0" {
             @for line in lines.iter().take(LINES) {
                 @match line.tag() {
-                    ChangeTag::Delete => { del { "- " (line.value().trim_end_matches('\n')) } }
-                    ChangeTag::Insert => { ins { "+ " (line.value().trim_end_matches('\n')) } }
-                    ChangeTag::Equal => { "  " (line.value().trim_end_matches('\n')) }
+                    ChangeTag::Delete => { del { "- " (marked(line.value().trim_end_matches('\n'))) } }
+                    ChangeTag::Insert => { ins { "+ " (marked(line.value().trim_end_matches('\n'))) } }
+                    ChangeTag::Equal => { "  " (marked(line.value().trim_end_matches('\n'))) }
                 }
                 "\n"
             }

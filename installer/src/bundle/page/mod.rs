@@ -10,6 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::Bundle;
+use crate::secrets;
 
 /// The page.
 pub fn html(bundle: &Bundle) -> String {
@@ -32,7 +33,7 @@ pub fn html(bundle: &Bundle) -> String {
                     h1 { "GPU containers on this host" }
                     p.quiet {
                         "gpusetup " (bundle.version) ", " time datetime=(bundle.made) { (bundle.made) }
-                        ". Passwords, tokens and keys are masked as " code { "***" } "."
+                        ". What is not known to be harmless is masked, like " mark { "<masked string, 24 bytes>" } ": look at it before you send it."
                     }
                     nav aria-label="Sections" {
                         a href="#host" { "Host" }
@@ -41,6 +42,7 @@ pub fn html(bundle: &Bundle) -> String {
                         a href="#changes" { "Changes " span.count { (bundle.changes.len()) } }
                         a href="#files" { "Files " span.count { (bundle.files.len()) } }
                         a href="#logs" { "Logs " span.count { (bundle.logs.len()) } }
+                        a href="#masked" { "Masked " span.count { (bundle.masked().values().sum::<usize>()) } }
                     }
                 }
                 main {
@@ -50,12 +52,39 @@ pub fn html(bundle: &Bundle) -> String {
                     (changes::section(&bundle.changes))
                     (texts::section("files", "Files", &bundle.files))
                     (texts::section("logs", "Logs", &bundle.logs))
+                    (masked(bundle))
                     (unread(&bundle.unread))
                 }
             }
         }
     }
     .into_string()
+}
+
+/// How much was masked where, so that whoever sends it can look.
+fn masked(bundle: &Bundle) -> Markup {
+    let masked = bundle.masked();
+    html! {
+        section #masked aria-labelledby="masked-title" {
+            h2 #masked-title { "Masked" }
+            @if masked.is_empty() {
+                p { "Nothing had to be masked." }
+            } @else {
+                ul { @for (name, count) in &masked { li { code { (name) } " " (count) } } }
+            }
+        }
+    }
+}
+
+/// A text, with what was masked in it to be seen.
+fn marked(text: &str) -> Markup {
+    let mut at = 0;
+    let mut parts = Vec::new();
+    for (place, length) in secrets::marks(text) {
+        parts.push((&text[at..place], &text[place..place + length]));
+        at = place + length;
+    }
+    html! { @for (before, mark) in parts { (before) mark { (mark) } } (&text[at..]) }
 }
 
 fn unread(unread: &[String]) -> Markup {
@@ -65,7 +94,7 @@ fn unread(unread: &[String]) -> Markup {
             @if unread.is_empty() {
                 p { "Everything that was looked for could be read." }
             } @else {
-                ul { @for line in unread { li { (line) } } }
+                ul { @for line in unread { li { (marked(line)) } } }
             }
         }
     }

@@ -1,8 +1,10 @@
-//! Files and logs, as they are.
+//! Files and logs.
 
 use maud::{Markup, html};
 
+use super::marked;
 use crate::bundle::Text;
+use crate::secrets;
 
 /// The page stays readable; the archive has the rest.
 const LINES: usize = 200;
@@ -17,12 +19,20 @@ pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
                 details {
                     summary {
                         code { (text.name) } " "
-                        span.quiet { (text.content.lines().count()) " lines" @if text.cut { ", not all" } }
+                        span.quiet { (text.content.lines().count()) " lines" @if text.cut { ", not all" } (masked(&text.content)) }
                     }
-                    pre tabindex="0" { (part(&text.content, is_log)) }
+                    pre tabindex="0" { (marked(&part(&text.content, is_log))) }
                 }
             }
         }
+    }
+}
+
+/// How much of it was masked.
+fn masked(text: &str) -> String {
+    match secrets::count(text) {
+        0 => String::new(),
+        n => format!(", {n} masked"),
     }
 }
 

@@ -1,0 +1,95 @@
+//! What may leave the host: a bundle of which every text was masked. There is no other way to one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Bundle, Done, Text};
+use crate::secrets;
+
+/// A value without secrets.
+#[derive(Clone, Debug)]
+pub struct Masked<T>(T);
+
+impl Masked<Bundle> {
+    /// Masks every text in it: files and logs by what they are, the rest as free text.
+    pub fn of(bundle: &Bundle) -> Self {
+        let text = |t: &Text| Text {
+            name: secrets::mask(&t.name),
+            content: secrets::mask_file(Path::new(&t.name), &t.content),
+            cut: t.cut,
+        };
+        // The journal of a unit is named like its file.
+        let log = |t: &Text| Text {
+            content: secrets::mask(&t.content),
+            ..text(&Text {
+                content: String::new(),
+                ..t.clone()
+            })
+        };
+        let file = |path: &str, content: &Option<String>| {
+            content
+                .as_ref()
+                .map(|c| secrets::mask_file(Path::new(path), c))
+        };
+        let change = |c: &Done| Done {
+            path: secrets::mask(&c.path),
+            why: secrets::mask(&c.why),
+            before: file(&c.path, &c.before),
+            after: file(&c.path, &c.after),
+            ..c.clone()
+        };
+        Self(Bundle {
+            schema: bundle.schema,
+            version: bundle.version.clone(),
+            made: bundle.made.clone(),
+            host: secrets::mask_document(&bundle.host),
+            // Names and numbers that the kernel and NVML made.
+            topology: bundle.topology.clone(),
+            changes: bundle.changes.iter().map(change).collect(),
+            doctor: secrets::mask_document(&bundle.doctor),
+            files: bundle.files.iter().map(text).collect(),
+            logs: bundle.logs.iter().map(log).collect(),
+            unread: bundle.unread.iter().map(|u| secrets::mask(u)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+impl<T> Masked<T> {
+    /// To show that the tests would see what is not masked.
+    pub fn not(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> std::ops::Deref for Masked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Bundle {
+    /// How much was masked in each part that has something masked.
+    pub fn masked(&self) -> BTreeMap<String, usize> {
+        let texts = self.files.iter().chain(&self.logs);
+        let texts = texts.map(|t| (t.name.clone(), secrets::count(&t.content)));
+        let changes = self.changes.iter().map(|c| {
+            let sides = [&c.before, &c.after].into_iter().flatten();
+            sides.map(|s| secrets::count(s)).sum::<usize>()
+        });
+        let documents = [
+            ("host.json", secrets::count(&self.host.to_string())),
+            ("changes.json", changes.sum()),
+            ("doctor.json", secrets::count(&self.doctor.to_string())),
+            ("unread.json", secrets::count(&self.unread.join("\n"))),
+        ];
+        let mut all = BTreeMap::new();
+        let documents = documents.map(|(name, count)| (name.to_owned(), count));
+        for (name, count) in texts.chain(documents).filter(|(_, count)| *count > 0) {
+            *all.entry(name).or_default() += count;
+        }
+        all
+    }
+}

@@ -1,0 +1,44 @@
+//! systemd's units and their drop-ins.
+
+use super::kinds::Kind;
+use super::mark::mark;
+
+pub(super) fn mask(text: &str, kind: &Kind) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut section = String::new();
+    let mut lines = text.split_inclusive('\n');
+    while let Some(line) = lines.next() {
+        let trimmed = line.trim();
+        let end = if line.ends_with('\n') { "\n" } else { "" };
+        if trimmed.is_empty() {
+            out.push_str(line);
+        } else if trimmed.starts_with(['#', ';']) {
+            out.push_str(&format!(
+                "{}{}{end}",
+                &trimmed[..1],
+                mark("comment", &trimmed[1..])
+            ));
+        } else if trimmed.starts_with('[') && trimmed.ends_with(']') && trimmed.len() < 64 {
+            section = trimmed[1..trimmed.len() - 1].to_owned();
+            out.push_str(&format!("[{}]{end}", Kind::key(&section)));
+        } else {
+            // What goes on over lines is one value.
+            let mut whole = line.to_owned();
+            while whole.trim_end().ends_with('\\') {
+                let Some(more) = lines.next() else { break };
+                whole.push_str(more);
+            }
+            let end = if whole.ends_with('\n') { "\n" } else { "" };
+            let whole = whole.strip_suffix('\n').unwrap_or(&whole);
+            match whole.split_once('=') {
+                Some((key, value)) if !key.contains('\n') => {
+                    let path = [section.clone(), key.trim().to_owned()];
+                    let value = kind.value(&path, value, "string");
+                    out.push_str(&format!("{}={value}{end}", Kind::key(key)));
+                }
+                _ => out.push_str(&format!("{}{end}", mark("text", whole))),
+            }
+        }
+    }
+    out
+}

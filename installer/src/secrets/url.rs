@@ -1,0 +1,62 @@
+//! URLs: where they lead stays, who goes there and with what does not.
+
+use super::mark::mark;
+use super::text::{self, Trust};
+use super::words::{is_harmless, is_switch};
+
+/// `word` has `://` in it.
+pub(super) fn mask(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return mark("string", word);
+    };
+    let (place, fragment) = rest
+        .split_once('#')
+        .map_or((rest, None), |(p, f)| (p, Some(f)));
+    let (place, query) = place
+        .split_once('?')
+        .map_or((place, None), |(p, q)| (p, Some(q)));
+    // A password may have a slash that it should not, so the last sign counts.
+    let (user, place) = match place.rfind('@') {
+        Some(at) if !place[at..].starts_with("@sha256:") => (Some(&place[..at]), &place[at + 1..]),
+        _ => (None, place),
+    };
+    let mut out = format!("{}://", text::mask_key(scheme));
+    if let Some(user) = user {
+        out.push_str(&format!("{}@", mark("string", user)));
+    }
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let is_plain = is_harmless(host, Trust::Words)
+        || host.rsplit_once(':').is_some_and(|(host, port)| {
+            is_harmless(host, Trust::Words)
+                && port.len() <= 5
+                && port.bytes().all(|b| b.is_ascii_digit())
+        });
+    out.push_str(&if is_plain {
+        host.to_owned()
+    } else {
+        mark("string", host)
+    });
+    let is_hook = |s: &str| s.to_ascii_lowercase().contains("hook");
+    out.push_str(&if is_hook(place) && path.len() > 1 {
+        format!("/{}", mark("string", &path[1..]))
+    } else {
+        text::mask_path(path, Trust::Words)
+    });
+    if let Some(query) = query {
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((key, value)) if is_switch(value) => format!("{}={value}", text::mask_key(key)),
+            Some((key, value)) => format!("{}={}", text::mask_key(key), mark("string", value)),
+            None => mark("string", pair),
+        });
+        out.push_str(&format!("?{}", pairs.collect::<Vec<_>>().join("&")));
+    }
+    if let Some(fragment) = fragment {
+        let is_plain = !fragment.contains('=') && is_harmless(fragment, Trust::Words);
+        out.push_str(&if is_plain {
+            format!("#{fragment}")
+        } else {
+            format!("#{}", mark("string", fragment))
+        });
+    }
+    out
+}

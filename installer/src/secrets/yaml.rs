@@ -1,0 +1,235 @@
+//! YAML, line by line: where a key stands says what it is below.
+
+use super::flow;
+use super::kinds::Kind;
+use super::mark::mark;
+
+pub(super) fn mask(text: &str, kind: &Kind) -> String {
+    let mut scan = Yaml {
+        text,
+        kind,
+        at: 0,
+        out: String::with_capacity(text.len()),
+        above: Vec::new(),
+    };
+    while scan.at < text.len() {
+        scan.line();
+    }
+    scan.out
+}
+
+struct Yaml<'a> {
+    text: &'a str,
+    kind: &'a Kind,
+    at: usize,
+    out: String,
+    /// Keys that the next line may be below, each with its column.
+    above: Vec<(usize, String)>,
+}
+
+impl<'a> Yaml<'a> {
+    /// What is left of the line, without its end.
+    fn rest_of_line(&self) -> &'a str {
+        let rest = &self.text[self.at..];
+        &rest[..rest.find('\n').unwrap_or(rest.len())]
+    }
+
+    fn copy(&mut self, length: usize) {
+        let end = self.at + length;
+        self.out.push_str(&self.text[self.at..end]);
+        self.at = end;
+    }
+
+    fn end_line(&mut self) {
+        let rest = self.rest_of_line();
+        let said = rest.trim();
+        let space = rest.len() - rest.trim_start().len();
+        self.copy(space);
+        if let Some(comment) = said.strip_prefix('#') {
+            self.out.push_str(&format!("#{}", mark("comment", comment)));
+        } else {
+            self.out.push_str(&mark("text", said));
+        }
+        self.at += rest.len() - space;
+        if self.at < self.text.len() {
+            self.copy(1);
+        }
+    }
+
+    fn path(&self) -> Vec<String> {
+        self.above.iter().map(|(_, key)| key.clone()).collect()
+    }
+
+    fn line(&mut self) {
+        let line = self.rest_of_line();
+        let said = line.trim_start();
+        let mut column = line.len() - said.len();
+        if said.is_empty() || said.starts_with('#') {
+            return self.end_line();
+        }
+        if matches!(said.trim_end(), "---" | "...") {
+            self.above.clear();
+            self.copy(line.len());
+            return self.end_line();
+        }
+        self.copy(column);
+        // A list stands below its key, also in the same column.
+        let is_item = said.starts_with("- ") || said.trim_end() == "-";
+        self.above
+            .retain(|(at, _)| *at < column || is_item && *at == column);
+        loop {
+            let rest = self.rest_of_line();
+            if rest.trim_end() == "-" {
+                self.copy(1);
+                return self.end_line();
+            }
+            let Some(after) = rest.strip_prefix("- ") else {
+                break;
+            };
+            let dash = 2 + after.len() - after.trim_start().len();
+            self.copy(dash);
+            column += dash;
+        }
+        if self.rest_of_line().trim().is_empty() {
+            return self.end_line();
+        }
+        let Some((key, quote, length)) = key(self.rest_of_line()) else {
+            let above = column.saturating_sub(1);
+            return self.value(above);
+        };
+        self.out
+            .push_str(&format!("{quote}{}{quote}", Kind::key(key)));
+        self.at += key.len() + 2 * quote.len();
+        let behind = self.rest_of_line();
+        let space = behind[length..].len() - behind[length..].trim_start().len();
+        self.copy(length + space);
+        self.above.push((column, key.to_owned()));
+        self.value(column);
+    }
+
+    /// The value of the innermost key, which stands in that column.
+    fn value(&mut self, column: usize) {
+        let rest = self.rest_of_line();
+        let path = self.path();
+        match rest.chars().next() {
+            None | Some('#') => self.end_line(),
+            Some('[' | '{') => {
+                let mut path = path;
+                let (masked, length) = flow::one(&self.text[self.at..], self.kind, &mut path);
+                self.out.push_str(&masked);
+                self.at += length;
+                self.end_line();
+            }
+            Some('|' | '>') if is_header(rest) => {
+                self.copy(rest.len());
+                self.end_line();
+                self.block(column);
+            }
+            Some(quote @ ('"' | '\'')) => {
+                let inside = &self.text[self.at + 1..];
+                let end = quoted(inside, quote);
+                let said = &inside[..end];
+                let masked = if said.contains('\\') && quote == '"' {
+                    let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
+                    match meant {
+                        Some(meant) if self.kind.value(&path, &meant, "string") == meant => {
+                            said.to_owned()
+                        }
+                        _ => mark("string", said),
+                    }
+                } else {
+                    self.kind.value(&path, said, "string")
+                };
+                self.out.push_str(&format!("{quote}{masked}"));
+                self.at += 1 + end;
+                if self.text[self.at..].starts_with(quote) {
+                    self.copy(1);
+                }
+                self.end_line();
+            }
+            Some(_) => {
+                let end = rest.find(" #").unwrap_or(rest.len());
+                let word = rest[..end].trim_end();
+                let is_number = word.parse::<f64>().is_ok();
+                let masked =
+                    self.kind
+                        .value(&path, word, if is_number { "number" } else { "string" });
+                let quote = if masked == word || masked.contains(['"', '\\']) {
+                    ""
+                } else {
+                    "\""
+                };
+                self.out.push_str(&format!("{quote}{masked}{quote}"));
+                self.at += word.len();
+                self.end_line();
+            }
+        }
+    }
+
+    /// Text below its key, to the first line that is not further in.
+    fn block(&mut self, column: usize) {
+        let rest = &self.text[self.at..];
+        let is_in = |l: &&str| l.trim().is_empty() || l.len() - l.trim_start().len() > column;
+        let length: usize = rest
+            .split_inclusive('\n')
+            .take_while(is_in)
+            .map(str::len)
+            .sum();
+        let block = &rest[..length];
+        let said = block.trim();
+        let before = block.len() - block.trim_start().len();
+        self.out.push_str(&block[..before.min(block.len())]);
+        if !said.is_empty() {
+            self.out.push_str(&mark("lines", said));
+            self.out.push_str(&block[before + said.len()..]);
+        }
+        self.at += length;
+    }
+}
+
+/// What begins a text below its key, and nothing else.
+fn is_header(rest: &str) -> bool {
+    rest.len() <= 4
+        && rest[1..]
+            .trim_end()
+            .chars()
+            .all(|c| matches!(c, '+' | '-' | '1'..='9'))
+}
+
+/// A key that the line begins with, its quotes, and the length of the sign behind it.
+fn key(line: &str) -> Option<(&str, &'static str, usize)> {
+    let quote = match line.chars().next()? {
+        '"' => "\"",
+        '\'' => "'",
+        '[' | '{' | '|' | '>' | '#' => return None,
+        _ => "",
+    };
+    let (key, rest) = if quote.is_empty() {
+        let ends = |(n, c): (usize, char)| {
+            c == ':' && line[n + 1..].chars().next().is_none_or(char::is_whitespace)
+        };
+        let at = line.char_indices().find(|p| ends(*p))?.0;
+        let key = line[..at].trim_end();
+        (key, &line[key.len()..])
+    } else {
+        let end = quoted(&line[1..], quote.chars().next()?);
+        let rest = line[1 + end..].strip_prefix(quote)?;
+        (&line[1..=end], rest)
+    };
+    let space = rest.len() - rest.trim_start().len();
+    rest[space..].strip_prefix(':')?;
+    Some((key, quote, space + 1))
+}
+
+fn quoted(inside: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (n, c) in inside.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            c if c == quote => return n,
+            _ => {}
+        }
+    }
+    inside.len()
+}

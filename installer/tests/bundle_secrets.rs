@@ -1,0 +1,142 @@
+//! Secrets of every form in every kind of file that a bundle collects: none comes out, and what a
+//! maintainer needs does.
+//!
+//! Forms and places are data (`secrets/`); the secrets themselves are made up from a seed, so that
+//! no scanner of this repository finds any.
+#![allow(clippy::unwrap_used)]
+
+#[path = "secrets/planting.rs"]
+mod planting;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use flate2::read::GzDecoder;
+use planting::{MadeUp, Place, forms, is_in, places, written};
+use serde_json::{Value, json};
+use tar::Archive;
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// One secret, and where it was planted.
+struct Planted {
+    secret: String,
+    form: String,
+    place: String,
+}
+
+/// Some forms in every place, in every way, and once as what gpusetup replaced.
+fn plant(root: &Path, forms: &[String], places: &[Place], made_up: &mut MadeUp) -> Vec<Planted> {
+    let mut planted = Vec::new();
+    let mut changes = Vec::new();
+    for place in places {
+        let mut text = place.text.trim_start().to_owned();
+        for (way, form) in place
+            .ways
+            .iter()
+            .flat_map(|w| forms.iter().map(move |f| (w, f)))
+        {
+            let (filled, secrets) = made_up.fill(form);
+            text.push_str(&format!("{}\n", written(way, &filled)));
+            planted.extend(secrets.into_iter().map(|secret| Planted {
+                secret,
+                form: form.clone(),
+                place: format!("{} by {way:?}", place.path),
+            }));
+        }
+        write(root, &place.path, &text);
+        changes.push(json!({
+            "path": format!("/{}", place.path), "before": text, "after": text, "mode": 420,
+            "why": "x", "kind": {"kind": "own"},
+        }));
+    }
+    let receipt = json!({
+        "schema": 1, "version": "1", "directories": [], "services": [], "changes": changes,
+    });
+    write(root, "var/lib/gpusetup/receipt.json", &receipt.to_string());
+    planted
+}
+
+/// Names and content of what is in the archive of a tree, and what the program said.
+fn archive(root: &Path) -> (Vec<(String, String)>, Value) {
+    let packed = root.with_extension("tar.gz");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
+    command.arg("--root").arg(root);
+    command.args(["bundle", "--json", "-o"]).arg(&packed);
+    let out = command.output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let mut archive = Archive::new(GzDecoder::new(fs::File::open(packed).unwrap()));
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        (name, text)
+    });
+    (
+        entries.collect(),
+        serde_json::from_slice(&out.stdout).unwrap(),
+    )
+}
+
+/// So many forms in one tree: one bundle each would take minutes.
+const TOGETHER: usize = 40;
+
+/// Forms of which a secret came out, each with the first place.
+fn leaks(list: &str, seed: u64) -> Vec<String> {
+    let places = places();
+    let forms = forms(list);
+    let mut found = BTreeMap::new();
+    for (n, some) in forms.chunks(TOGETHER).enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("host");
+        let planted = plant(&root, some, &places, &mut MadeUp::new(seed + n as u64));
+        let (all, _) = archive(&root);
+        let all: Vec<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
+        let all = all.join("\n");
+        for p in planted.iter().filter(|p| is_in(&p.secret, &all)) {
+            let ways: &mut Vec<String> = found.entry(p.form.clone()).or_default();
+            ways.push(p.place.clone());
+        }
+    }
+    println!("{} of {} forms come through", found.len(), forms.len());
+    let line = |(form, ways): (String, Vec<String>)| {
+        format!("{form:?} in {} ways: {}", ways.len(), ways[0])
+    };
+    found.into_iter().map(line).collect()
+}
+
+#[test]
+fn no_form_of_a_secret_comes_through_in_any_kind_of_file() {
+    let found = leaks(include_str!("secrets/forms.txt"), 1);
+    assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn what_a_maintainer_needs_can_still_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("host");
+    let places = places();
+    for place in &places {
+        write(&root, &place.path, place.text.trim_start());
+    }
+    let (all, _) = archive(&root);
+    let mut missing = Vec::new();
+    for place in &places {
+        let file = all.iter().find(|(name, _)| name.ends_with(&place.path));
+        let (_, text) = file.unwrap_or_else(|| panic!("no {}", place.path));
+        for words in &place.needs {
+            if !text.contains(words) {
+                missing.push(format!("{}: no {words:?} in\n{text}", place.path));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
