@@ -169,20 +169,12 @@ fn clean_up(place: &Place) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let here = place.path("").to_string_lossy().into_owned();
     let points = table.lines().filter_map(|l| l.split(' ').nth(4));
-    for point in points.filter(|p| p.starts_with(&here)).rev_sorted() {
+    let mut points: Vec<&str> = points.filter(|p| p.starts_with(&here)).collect();
+    points.sort_unstable();
+    for point in points.into_iter().rev() {
         let _ = Command::new("umount").args(["-q", "-l", point]).output();
     }
 }
-
-trait RevSorted<'a>: Iterator<Item = &'a str> + Sized {
-    fn rev_sorted(self) -> Vec<&'a str> {
-        let mut all: Vec<&str> = self.collect();
-        all.sort_unstable();
-        all.reverse();
-        all
-    }
-}
-impl<'a, I: Iterator<Item = &'a str>> RevSorted<'a> for I {}
 
 /// runc makes the mount points of what a CDI spec names, in a volume as elsewhere: empty files
 /// and directories, before any program of ours runs.
