@@ -71,23 +71,24 @@ fn what_a_maintainer_needs_stays() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+fn all(item: &toml_edit::Item, texts: &mut Vec<String>) {
+    if let Some(text) = item.as_str() {
+        texts.push(text.to_owned());
+    } else if let Some(table) = item.as_table_like() {
+        table.iter().for_each(|(_, item)| all(item, texts));
+    } else if let Some(tables) = item.as_array_of_tables() {
+        tables
+            .iter()
+            .flat_map(|t| t.iter())
+            .for_each(|(_, item)| all(item, texts));
+    }
+}
+
 /// What gpusetup itself tells of a problem is no secret.
 #[test]
 fn what_doctor_says_stays() {
     let problems: toml_edit::DocumentMut = include_str!("../../problems.toml").parse().unwrap();
     let mut texts = Vec::new();
-    fn all(item: &toml_edit::Item, texts: &mut Vec<String>) {
-        if let Some(text) = item.as_str() {
-            texts.push(text.to_owned());
-        } else if let Some(table) = item.as_table_like() {
-            table.iter().for_each(|(_, item)| all(item, texts));
-        } else if let Some(tables) = item.as_array_of_tables() {
-            tables
-                .iter()
-                .flat_map(|t| t.iter())
-                .for_each(|(_, item)| all(item, texts));
-        }
-    }
     problems.iter().for_each(|(_, item)| all(item, &mut texts));
     assert!(texts.len() > 300, "{}", texts.len());
     let changed: Vec<String> = texts

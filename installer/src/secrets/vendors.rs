@@ -14,8 +14,8 @@ struct Rules {
 
 #[derive(Deserialize)]
 struct Rule {
-    #[serde(rename = "id")]
-    _id: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader"))]
+    id: String,
     regex: String,
     keywords: Vec<String>,
     #[serde(skip)]
@@ -60,11 +60,11 @@ mod tests {
             assert!(
                 Regex::new(&rule.regex).is_ok(),
                 "{}: {}",
-                rule._id,
+                rule.id,
                 rule.regex
             );
             let is_small = |k: &String| *k == k.to_ascii_lowercase() && k.len() > 2;
-            assert!(rule.keywords.iter().all(is_small), "{}", rule._id);
+            assert!(rule.keywords.iter().all(is_small), "{}", rule.id);
         }
     }
 }

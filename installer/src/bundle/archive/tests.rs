@@ -191,7 +191,7 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
     write(
         dir.path(),
         "var/log/gpusetup.log",
-        &format!("</pre>{script}\0\n"),
+        &format!("</pre>{script}\0\n</pre> <script> alert </script>\n"),
     );
     write(
         dir.path(),
@@ -216,7 +216,8 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
     ] {
         assert!(!page.contains(tag), "{tag}");
     }
-    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    // The masker leaves the words of a sentence, and with them the signs around them.
+    assert!(page.contains("&lt;script&gt; alert &lt;/script&gt;"));
     for (name, _) in &all {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@*/".contains(c);
         assert!(
