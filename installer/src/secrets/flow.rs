@@ -2,6 +2,7 @@
 
 use super::kinds::Kind;
 use super::mark::mark;
+use super::text;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
     let mut scan = Flow {
@@ -77,7 +78,7 @@ impl<'a> Flow<'a> {
             let inside = inside
                 .strip_suffix("*/")
                 .map_or((inside, ""), |i| (i, "*/"));
-            let masked = format!("{sign}{}{}", mark("comment", inside.0), inside.1);
+            let masked = format!("{sign}{}{}", text::mask_comment(inside.0), inside.1);
             self.out.push_str(&masked);
             self.at += length;
         }

@@ -44,6 +44,14 @@ pub(super) fn mask_kept(text: &str) -> String {
     mask(text, Trust::Words)
 }
 
+/// A comment; of gpusetup's own the words stay, since a plan shows what it would write.
+pub(super) fn mask_comment(text: &str) -> String {
+    if text.trim_start().starts_with("Written by gpusetup") {
+        return mask(text, Trust::Words);
+    }
+    marked("comment", text)
+}
+
 /// The name of a key, or a part of it.
 pub(super) fn mask_key(key: &str) -> String {
     let said = key.trim();
@@ -69,6 +77,14 @@ pub(super) fn mask_key(key: &str) -> String {
 
 /// A path: each part of it is a word; below known directories ids are names.
 pub(super) fn mask_path(path: &str, trust: Trust) -> String {
+    // Lists of paths, as in PATH.
+    if let Some((first, rest)) = path.split_once(":/") {
+        return format!(
+            "{}:{}",
+            mask_path(first, trust),
+            mask_path(&format!("/{rest}"), trust)
+        );
+    }
     let is_rooted = words::is_rooted(path);
     if trust == Trust::Values && !is_rooted && path.len() > 3 {
         return marked("string", path);
@@ -104,14 +120,6 @@ pub(super) fn mask_path(path: &str, trust: Trust) -> String {
         };
         name + &ends
     };
-    // Lists of paths, as in PATH.
-    if let Some((first, rest)) = path.split_once(":/") {
-        return format!(
-            "{}:{}",
-            mask_path(first, trust),
-            mask_path(&format!("/{rest}"), trust)
-        );
-    }
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
@@ -219,11 +227,7 @@ impl Lines {
             self.block = None;
         }
         if self.comments && said.starts_with('#') {
-            return format!(
-                "{}#{}",
-                &line[..depth],
-                marked("comment", said[1..].trim_end())
-            );
+            return format!("{}#{}", &line[..depth], mask_comment(said[1..].trim_end()));
         }
         if let Some(at) = line.find("-----BEGIN ") {
             self.key = !line[at..].contains("-----END");

@@ -2,6 +2,7 @@
 
 use super::kinds::Kind;
 use super::mark::mark;
+use super::text;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
     let mut scan = Toml {
@@ -54,7 +55,7 @@ impl<'a> Toml<'a> {
             if let Some(comment) = rest.strip_prefix('#') {
                 let end = comment.find('\n').unwrap_or(comment.len());
                 let (said, _) = comment.split_at(end);
-                self.out.push_str(&format!("#{}", mark("comment", said)));
+                self.out.push_str(&format!("#{}", text::mask_comment(said)));
                 self.at += 1 + end;
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use super::kinds::Kind;
 use super::mark::mark;
+use super::text;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
     let mut out = String::with_capacity(text.len());
@@ -16,7 +17,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
             out.push_str(&format!(
                 "{}{}{end}",
                 &trimmed[..1],
-                mark("comment", &trimmed[1..])
+                text::mask_comment(&trimmed[1..])
             ));
         } else if trimmed.starts_with('[') && trimmed.ends_with(']') && trimmed.len() < 64 {
             section = trimmed[1..trimmed.len() - 1].to_owned();

@@ -9,17 +9,17 @@ pub(super) fn mask(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else {
         return mark("string", word);
     };
+    // A password may have any sign that it should not, so the last one counts, and comes first.
+    let (user, rest) = match rest.rfind('@') {
+        Some(at) if !rest[at..].starts_with("@sha256:") => (Some(&rest[..at]), &rest[at + 1..]),
+        _ => (None, rest),
+    };
     let (place, fragment) = rest
         .split_once('#')
         .map_or((rest, None), |(p, f)| (p, Some(f)));
     let (place, query) = place
         .split_once('?')
         .map_or((place, None), |(p, q)| (p, Some(q)));
-    // A password may have a slash that it should not, so the last sign counts.
-    let (user, place) = match place.rfind('@') {
-        Some(at) if !place[at..].starts_with("@sha256:") => (Some(&place[..at]), &place[at + 1..]),
-        _ => (None, place),
-    };
     let mut out = format!("{}://", text::mask_key(scheme));
     if let Some(user) = user {
         out.push_str(&format!("{}@", mark("string", user)));

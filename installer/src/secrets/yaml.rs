@@ -3,6 +3,7 @@
 use super::flow;
 use super::kinds::Kind;
 use super::mark::mark;
+use super::text;
 
 pub(super) fn mask(text: &str, kind: &Kind) -> String {
     let mut scan = Yaml {
@@ -46,7 +47,8 @@ impl<'a> Yaml<'a> {
         let space = rest.len() - rest.trim_start().len();
         self.copy(space);
         if let Some(comment) = said.strip_prefix('#') {
-            self.out.push_str(&format!("#{}", mark("comment", comment)));
+            self.out
+                .push_str(&format!("#{}", text::mask_comment(comment)));
         } else {
             self.out.push_str(&mark("text", said));
         }

@@ -227,7 +227,7 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
     }
     // No place from which a browser would load anything.
     for attribute in ["src=", "http://", "https://", "url(", "@import"] {
-        let ours = page.replace("&lt;img src=x onerror=alert(1)&gt;", "");
+        let ours = page.replace("src=&lt;", "").replace("src=<mark>&lt;", "");
         assert!(!ours.contains(attribute), "{attribute}");
     }
 }

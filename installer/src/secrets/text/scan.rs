@@ -358,6 +358,11 @@ impl<'a> Scan<'a, '_> {
         if quote(raw).is_some() || raw.starts_with(['[', '{', '(', '<']) || raw == "\\" {
             return;
         }
+        // A sign that is none of the quotes it stands in.
+        if self.next == Next::Value && raw.contains("\\\"") {
+            self.next = Next::Free;
+            return self.put(raw.len(), &marked("string", raw));
+        }
         if self.next == Next::Secret {
             return self.secret(raw);
         }
