@@ -1,5 +1,6 @@
 //! OCI bundles and the state that hooks get on standard input.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cdi::Document;
 use gpu_inject::live::Pidfd;
-use gpu_inject::request::{ContainerView, Scan, early_root_path};
+use gpu_inject::request::{Arrangement, ContainerView, Scan, early_root_path};
 use gpu_inject::{Error, Excerpt};
 use serde_json::Value;
 
@@ -28,11 +29,16 @@ pub(crate) enum Config {
 /// A bundle directory.
 pub(crate) struct Bundle {
     dir: PathBuf,
+    /// The text of config.json for a hook, which may need it twice.
+    text: OnceCell<Vec<u8>>,
 }
 
 impl Bundle {
     pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            dir: dir.into(),
+            text: OnceCell::new(),
+        }
     }
 
     fn config_path(&self) -> PathBuf {
@@ -113,18 +119,34 @@ impl Bundle {
                 .ok_or_else(|| Error::State("config.json has no root.path".into()))
         };
         let text = match self.config()? {
-            Config::Text(text) => text,
+            Config::Text(text) => self.text.get_or_init(|| text),
             Config::Long(file) => {
                 return below(ContainerView::of(&self.scan(file, &[])?).root_path());
             }
         };
-        if let Some(path) = early_root_path(&text) {
+        if let Some(path) = early_root_path(text) {
             return below(Some(&path));
         }
-        if let Some(scan) = Scan::read(&text) {
+        if let Some(scan) = Scan::read(text) {
             return below(ContainerView::of(&scan).root_path());
         }
-        below(ContainerView::new(&self.value(&text)?).root_path())
+        below(ContainerView::new(&self.value(text)?).root_path())
+    }
+
+    /// What config.json says about mounts: of /dev only where that is wanted. Nothing where it cannot be read.
+    pub(crate) fn arrangement(&self, wants_dev: bool) -> Arrangement {
+        let text = match self.text.get() {
+            Some(text) => text,
+            None => match self.config() {
+                Ok(Config::Text(text)) => self.text.get_or_init(|| text),
+                Ok(Config::Long(_)) | Err(_) => return Arrangement::default(),
+            },
+        };
+        let has_own_dev = || Scan::read(text).is_some_and(|s| ContainerView::of(&s).has_own_dev());
+        Arrangement {
+            own_dev: wants_dev && has_own_dev(),
+            no_shared_mounts: Arrangement::has_no_shared_mounts(text),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::{Error, Excerpt, Message};
 use crate::live::{Apart, OwnMounts};
+use crate::request::Arrangement;
 use make::Dir;
 pub use owner::MountPlace;
 pub(crate) use owner::{Elsewhere, of_io};
@@ -87,6 +88,9 @@ pub struct Rootfs {
     is_cut_off: Cell<bool>,
     /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
     mounts: Option<OwnMounts>,
+    arrangement: Arrangement,
+    /// The mount at /dev, where the arrangement says that it is the container's own.
+    own_dev: OnceCell<Option<u64>>,
 }
 
 /// An entry that was made, to be taken away again by [`Rootfs::take_back`].
@@ -167,6 +171,8 @@ impl Rootfs {
             outside: RefCell::default(),
             is_cut_off: Cell::new(false),
             mounts: None,
+            arrangement: Arrangement::default(),
+            own_dev: OnceCell::new(),
         })
     }
 
@@ -180,6 +186,17 @@ impl Rootfs {
     pub fn in_namespace(mut self, mounts: OwnMounts) -> Self {
         self.mounts = Some(mounts);
         self
+    }
+
+    /// With what config.json says about its mounts.
+    #[must_use]
+    pub fn arranged(mut self, arrangement: Arrangement) -> Self {
+        self.arrangement = arrangement;
+        self
+    }
+
+    pub(crate) fn arrangement(&self) -> Arrangement {
+        self.arrangement
     }
 
     pub(crate) fn ensure_apart(&self) -> Result<Apart, Error> {

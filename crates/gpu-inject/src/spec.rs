@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 use crate::error::{Error, Excerpt};
+use crate::request::Arrangement;
 
 /// Set for our hook, so that the binary knows it is one whatever it is called.
 pub const HOOK_ENV: &str = "GPU_CONTAINER_HOOK=1";
@@ -38,19 +39,46 @@ pub enum Mounter {
 /// file, which may not be its to read.
 pub const ROOTFS_FLAG: &str = "--rootfs";
 
-/// Carries `edits` out in `config`; `hook` is our hook's program on the host, `rootfs` the
-/// config's `root.path`. The config may be half edited where an error comes back.
+/// That /dev is a tmpfs of the container's own ([`Arrangement::own_dev`]).
+pub const OWN_DEV_FLAG: &str = "--own-dev";
+
+/// That no mount of the container is shared ([`Arrangement::no_shared_mounts`]).
+pub const NO_SHARED_FLAG: &str = "--no-shared-mounts";
+
+/// What our hook is told of config.json, besides what it is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ToldToHook<'a> {
+    /// `root.path`.
+    pub rootfs: Option<&'a str>,
+    /// What it says about mounts.
+    pub arrangement: Arrangement,
+}
+
+impl<'a> ToldToHook<'a> {
+    fn arguments(self) -> impl Iterator<Item = &'a str> {
+        let Arrangement {
+            own_dev,
+            no_shared_mounts,
+        } = self.arrangement;
+        let rootfs = self.rootfs.into_iter().flat_map(|path| [ROOTFS_FLAG, path]);
+        rootfs
+            .chain(own_dev.then_some(OWN_DEV_FLAG))
+            .chain(no_shared_mounts.then_some(NO_SHARED_FLAG))
+    }
+}
+
+/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may be half edited where an
+/// error comes back.
 pub fn apply(
     config: &mut Document<'_>,
     edits: &Edits,
     hook: &Path,
     mounter: Mounter,
-    rootfs: Option<&str>,
+    told: ToldToHook<'_>,
 ) -> Result<(), Error> {
     let mut made = without_nodes(edits, hook, mounter);
     for hook in &mut made.hooks {
-        let told = rootfs.into_iter().flat_map(|path| [ROOTFS_FLAG, path]);
-        hook.args.extend(told.map(str::to_owned));
+        hook.args.extend(told.arguments().map(str::to_owned));
     }
     cdi::apply(config, &made, &no_look)?;
     let nodes = edits.devices.iter().map(|node| KnownNode {
@@ -452,7 +480,8 @@ mod tests {
         };
         let applied = |mounter| -> Value {
             let mut config = Document::parse(b"{}").unwrap();
-            apply(&mut config, &edits, Path::new("/hook"), mounter, None).unwrap();
+            let told = ToldToHook::default();
+            apply(&mut config, &edits, Path::new("/hook"), mounter, told).unwrap();
             config.get(&[]).unwrap()
         };
         let told = |config: &Value| {

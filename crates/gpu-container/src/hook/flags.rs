@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_inject::{Error, Excerpt, spec};
+use gpu_inject::request::Arrangement;
+use gpu_inject::{Edits, Error, Excerpt, spec};
 
 use crate::bundle::State;
 
@@ -60,13 +61,26 @@ pub(super) struct Told {
     pub(super) state: State,
     /// Where the root file system is, as config.json says: relative to the bundle.
     pub(super) rootfs: Option<PathBuf>,
+    /// What config.json says about mounts, where the shim has said it.
+    pub(super) arrangement: Arrangement,
 }
 
 impl Told {
+    /// What is known about the container's mounts, looked for where it matters to these edits.
+    pub(super) fn arrangement(&self, edits: &Edits) -> Arrangement {
+        let is_of_shim = self.rootfs.is_some();
+        let wants_dev = !edits.links_by_nodes.is_empty();
+        if is_of_shim || (!wants_dev && edits.mounted.is_empty()) {
+            return self.arrangement;
+        }
+        self.state.bundle.arrangement(wants_dev)
+    }
+
     /// The rest of the arguments besides.
     pub(super) fn read(args: &[String]) -> Result<(Self, Vec<String>), Error> {
         let mut rest = Vec::new();
         let (mut file, mut rootfs) = (None, None);
+        let mut arrangement = Arrangement::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             if arg == "--container-spec" {
@@ -75,12 +89,21 @@ impl Told {
                 file = Some(Path::new(path));
             } else if arg == spec::ROOTFS_FLAG {
                 rootfs = args.next().filter(|p| !p.is_empty()).map(PathBuf::from);
+            } else if arg == spec::OWN_DEV_FLAG {
+                arrangement.own_dev = true;
+            } else if arg == spec::NO_SHARED_FLAG {
+                arrangement.no_shared_mounts = true;
             } else {
                 rest.push(arg.clone());
             }
         }
         let state = State::from(file)?;
-        Ok((Self { state, rootfs }, rest))
+        let told = Self {
+            state,
+            rootfs,
+            arrangement,
+        };
+        Ok((told, rest))
     }
 }
 

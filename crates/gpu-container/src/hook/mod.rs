@@ -58,7 +58,8 @@ fn own(args: &[String], mounts: OwnMounts) -> Result<(), Error> {
     let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
     let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
-    let rootfs = ManuallyDrop::new(root::open(&told.state, told.rootfs.as_deref(), mounts)?);
+    let rootfs = root::open(&told.state, told.rootfs.as_deref(), mounts)?;
+    let rootfs = ManuallyDrop::new(rootfs.arranged(told.arrangement(&edits)));
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
     log::debug(&done.1);

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use cdi::Document;
 use gpu_host::{Root, programs};
 use gpu_inject::policy::{Level, Mode, Policy};
-use gpu_inject::request::{ContainerView, Request, Scan};
-use gpu_inject::spec::Mounter;
+use gpu_inject::request::{Arrangement, ContainerView, Request, Scan};
+use gpu_inject::spec::{Mounter, ToldToHook};
 use gpu_inject::{Error, generate, inventory_store, live, plan, spec};
 use nix::unistd::execv;
 
@@ -231,8 +231,14 @@ fn edit(
                 journal.note(Level::Debug, &text);
             }
         }
-        let rootfs = container.root_path();
-        spec::apply(&mut config, &edits, &hook_path(), mounter, rootfs)?;
+        let told = ToldToHook {
+            rootfs: container.root_path(),
+            arrangement: Arrangement {
+                own_dev: container.has_own_dev(),
+                no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
+            },
+        };
+        spec::apply(&mut config, &edits, &hook_path(), mounter, told)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;

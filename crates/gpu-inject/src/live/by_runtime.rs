@@ -20,6 +20,9 @@ pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error
         // Ours to make, not the runtime's. What the runtime could not reach is ours either way, and optional.
         return Ok(());
     }
+    if rootfs.arrangement().no_shared_mounts {
+        return Ok(());
+    }
     let named = edits.mounted.iter().map(|m| (&*m.host_path, &*m.path));
     let libraries = edits.libraries.iter().map(|l| (&*l.path, &*l.path));
     let mut shared = None;

@@ -14,7 +14,7 @@ use gpu_host::{Capabilities, Feature};
 
 pub use allowed::AllowedName;
 pub(crate) use capabilities::parse as parse_capabilities;
-pub use view::{ContainerView, Scan, early_root_path};
+pub use view::{Arrangement, ContainerView, Scan, early_root_path};
 
 use crate::error::{Error, Excerpt, Message};
 use crate::policy::{Mode, Policy, is_of_kind};

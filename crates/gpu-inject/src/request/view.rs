@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::path::{Component, Path};
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -61,6 +62,8 @@ struct Mount<'a> {
     source: Option<Text<'a>>,
     #[serde(borrow, default)]
     destination: Option<Text<'a>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
     #[serde(borrow, default)]
     options: Option<Vec<Text<'a>>>,
 }
@@ -89,7 +92,9 @@ struct Namespace<'a> {
 struct Mounted<'a> {
     source: Option<&'a str>,
     destination: Option<&'a str>,
+    kind: Option<&'a str>,
     is_read_only: bool,
+    is_bound: bool,
 }
 
 /// A string where the text has it, or its own where it has escapes.
@@ -264,6 +269,16 @@ impl<'a> ContainerView<'a> {
             .filter_map(|m| Some((m.source?, m.destination?)))
     }
 
+    /// Whether /dev is a tmpfs that the runtime makes for this container: the one mount there, and no directory of
+    /// the host's.
+    pub fn has_own_dev(&self) -> bool {
+        let mut at_dev = self.each_mount().filter(|m| !is_elsewhere(m.destination));
+        let one = at_dev.next();
+        let is_own = one
+            .is_some_and(|m| m.destination == Some(DEV) && m.kind == Some("tmpfs") && !m.is_bound);
+        is_own && at_dev.next().is_none()
+    }
+
     fn each_mount(&self) -> impl Iterator<Item = Mounted<'a>> {
         const RO: &str = "ro";
         let (value, scan) = self.either();
@@ -276,7 +291,10 @@ impl<'a> ContainerView<'a> {
                 Mounted {
                     source: m.get("source").and_then(Value::as_str),
                     destination: m.get("destination").and_then(Value::as_str),
+                    kind: m.get("type").and_then(Value::as_str),
                     is_read_only: options.is_some_and(|list| list.iter().any(|o| o == RO)),
+                    is_bound: options
+                        .is_some_and(|list| list.iter().any(|o| o.as_str().is_some_and(is_bind))),
                 }
             });
         let scanned = scan
@@ -288,7 +306,9 @@ impl<'a> ContainerView<'a> {
                 Mounted {
                     source: m.source.as_ref().map(|text| text.0.as_ref()),
                     destination: m.destination.as_ref().map(|text| text.0.as_ref()),
+                    kind: m.kind.as_ref().map(|text| text.0.as_ref()),
                     is_read_only: options.is_some_and(|list| list.iter().any(|o| o.0 == RO)),
+                    is_bound: options.is_some_and(|list| list.iter().any(|o| is_bind(&o.0))),
                 }
             });
         values.chain(scanned)
@@ -318,6 +338,49 @@ impl<'a> ContainerView<'a> {
     }
 }
 
+const DEV: &str = "/dev";
+
+fn is_bind(option: &str) -> bool {
+    option == "bind" || option == "rbind"
+}
+
+/// Whether a mount with this destination is certainly not at /dev.
+fn is_elsewhere(destination: Option<&str>) -> bool {
+    let Some(destination) = destination else {
+        return false;
+    };
+    let parts = || {
+        Path::new(destination)
+            .components()
+            .filter(|p| *p != Component::RootDir)
+    };
+    let is_plain = parts().all(|p| matches!(p, Component::Normal(_)));
+    is_plain && !parts().eq([Component::Normal("dev".as_ref())])
+}
+
+/// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
+/// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// /dev is a tmpfs that the runtime makes for this container.
+    pub own_dev: bool,
+    /// No mount of the container has shared propagation: neither a volume nor its root.
+    pub no_shared_mounts: bool,
+}
+
+impl Arrangement {
+    /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
+    /// default is `rslave`, crun's `private`).
+    pub fn has_no_shared_mounts(text: &[u8]) -> bool {
+        // The letters of the word as escapes, which no engine writes.
+        let hidden = [br"\u006".as_slice(), br"\u007"];
+        let words = hidden.into_iter().chain([b"shared".as_slice()]);
+        words
+            .into_iter()
+            .all(|word| memmem::find(text, word).is_none())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -333,7 +396,11 @@ mod tests {
         let (root, privileged) = (view.root_path(), view.is_privileged());
         let destinations: Vec<_> = view.destinations().collect();
         let read_only: Vec<_> = view.read_only().collect();
-        let apart = (view.has_user_namespace(), view.lacks_mount_namespace());
+        let apart = (
+            view.has_user_namespace(),
+            view.lacks_mount_namespace(),
+            view.has_own_dev(),
+        );
         format!(
             "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart:?} {read_only:?}"
         )
@@ -352,6 +419,53 @@ mod tests {
             }
         }
         Ok(true)
+    }
+
+    #[test]
+    fn a_dev_of_the_runtimes_is_told_from_one_that_a_user_gave() {
+        let own = r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]}"#;
+        let other = r#"{"destination":"/data","type":"bind","source":"/d","options":["rbind"]}"#;
+        for (mounts, wanted) in [
+            (own.to_owned(), true),
+            (format!("{other},{own}"), true),
+            (other.to_owned(), false),
+            (own.replace("tmpfs\",\"source", "bind\",\"source"), false),
+            (own.replace("nosuid", "rbind"), false),
+            (own.replace("\"/dev\"", "\"/dev/\""), false),
+            (format!("{own},{}", other.replace("/data", "/dev")), false),
+            (
+                format!("{own},{}", other.replace("/data", "/x/../dev/.")),
+                false,
+            ),
+            (
+                format!("{own},{}", other.replace("\"destination\":\"/data\",", "")),
+                false,
+            ),
+            (
+                format!("{own},{}", other.replace("/data", "/dev/shm")),
+                true,
+            ),
+        ] {
+            let text = format!(r#"{{"mounts":[{mounts}]}}"#);
+            let scan = Scan::read(text.as_bytes()).unwrap();
+            assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_says_shared_anywhere_promises_nothing() {
+        for (text, wanted) in [
+            (r#"{"options":["rbind","rprivate"]}"#, true),
+            (r#"{"options":["rbind","rshared"]}"#, false),
+            (r#"{"linux":{"rootfsPropagation":"shared"}}"#, false),
+            (r#"{"options":["rs\u0068ared"]}"#, false),
+        ] {
+            assert_eq!(
+                Arrangement::has_no_shared_mounts(text.as_bytes()),
+                wanted,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -78,7 +78,8 @@ fn in_container(test: impl Fn(&Place, &Rootfs) + Sync) {
                 place.tmpfs("host");
                 place.tmpfs("image/run");
                 place.bind("host", "image/tmp");
-                let mut rootfs = Rootfs::open(&place.image("")).unwrap();
+                let rootfs = Rootfs::open(&place.image("")).unwrap();
+                let mut rootfs = rootfs.in_namespace(OwnMounts::of_caller());
                 rootfs.resolver = resolver;
                 test(&place, &rootfs);
             });

@@ -171,10 +171,27 @@ impl Rootfs {
         if step.mount == self.root_mount()? {
             return Ok(On::Root);
         }
-        if self.is_own_tmpfs(&step.fd)? {
+        if self.own_dev()? == Some(step.mount) || self.is_own_tmpfs(&step.fd)? {
             return Ok(On::Own);
         }
         Ok(On::Other(step.mount))
+    }
+
+    /// The mount at /dev, where config.json says that the runtime has made it for this container.
+    fn own_dev(&self) -> nix::Result<Option<u64>> {
+        if !self.arrangement().own_dev {
+            return Ok(None);
+        }
+        if let Some(known) = self.own_dev.get() {
+            return Ok(*known);
+        }
+        let mut found = None;
+        if let Ok(dev) = open_no_follow(self.fd.as_fd(), OsStr::new("dev"))
+            && fstatfs(&dev)?.filesystem_type() == TMPFS_MAGIC
+        {
+            found = Some(self.mount_of(dev.as_fd())?);
+        }
+        Ok(*self.own_dev.get_or_init(|| found))
     }
 
     /// That no link of the image has led to what is not the container's alone.
