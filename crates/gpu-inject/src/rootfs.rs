@@ -23,9 +23,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use nix::fcntl::{self, OFlag};
+use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
@@ -125,7 +126,8 @@ pub enum Linked {
 /// mount namespace that is entered later.
 pub fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = fcntl::open("/proc/thread-self/fd", flags, Mode::empty()).ok()?;
+    // By openat: musl's open sets O_CLOEXEC by a call of its own once more.
+    let dir = fcntl::openat(AT_FDCWD, "/proc/thread-self/fd", flags, Mode::empty()).ok()?;
     let kind = fstatfs(&dir).ok()?.filesystem_type();
     (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }
@@ -153,8 +155,8 @@ impl Rootfs {
     /// entered.
     pub fn open_with(path: &Path, own: Option<OwnedFd>) -> Result<Self, Error> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd =
-            fcntl::open(path, flags, Mode::empty()).map_err(|e| Error::host(path)(e.into()))?;
+        let fd = fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
+            .map_err(|e| Error::host(path)(e.into()))?;
         let resolver = Resolver::of(fd.as_fd());
         Ok(Self {
             fd,
@@ -445,10 +447,13 @@ fn with_temporary<T>(
     name: &OsStr,
     make: impl Fn(&OsStr) -> nix::Result<T>,
 ) -> nix::Result<(OsString, T)> {
+    // Asked once: the number only keeps two hooks in one root file system from the same names.
+    static OWN: OnceLock<u32> = OnceLock::new();
+    let own = OWN.get_or_init(std::process::id);
     for n in 0..TEMPORARY_NAMES {
         let mut temporary = OsString::from(".");
         temporary.push(name);
-        temporary.push(format!(".{}.{n}", std::process::id()));
+        temporary.push(format!(".{own}.{n}"));
         match make(&temporary) {
             Err(Errno::EEXIST) => {}
             other => return other.map(|made| (temporary, made)),
