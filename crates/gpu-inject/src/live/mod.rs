@@ -40,7 +40,7 @@ pub use target::{Pidfd, Target};
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let own = own_descriptors();
     let path = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read_to_string(path).map_err(Error::host(path))?;
+    let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
     if !target.no_cgroups {
         allow_devices(target.process(), &mounts, edits)?;
     }
@@ -48,7 +48,9 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
-    rootfs.know_outside(&mounts);
+    if target.has_other_mounts() {
+        rootfs.know_outside(&mounts);
+    }
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     target.enter_user_namespace()?;
@@ -57,6 +59,12 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
         warnings: rootfs.notes(),
         left_out,
     })
+}
+
+/// A table of the kernel's. A path in it can be any bytes, and one mount with an odd name is no reason to give nobody a
+/// GPU: what is no UTF-8 is replaced, since of paths only those of cgroups count.
+pub(crate) fn kernel_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// What was not done and is no reason to refuse the container, a line each.

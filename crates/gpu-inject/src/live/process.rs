@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
+use super::kernel_text;
 use super::namespace::Namespace;
 use crate::error::Error;
 
@@ -53,11 +54,11 @@ impl Process {
     }
 
     pub(super) fn read(&self, name: &str) -> Result<String, Error> {
-        let mut text = String::new();
+        let mut text = Vec::new();
         self.file(name)
-            .and_then(|mut f| f.read_to_string(&mut text))
+            .and_then(|mut f| f.read_to_end(&mut text))
             .map_err(Error::host(&self.path.join(name)))?;
-        Ok(text)
+        Ok(kernel_text(text))
     }
 
     /// Its namespace of that kind, by the name in `/proc/PID/ns`.

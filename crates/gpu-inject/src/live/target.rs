@@ -122,6 +122,11 @@ impl Target {
         &self.process
     }
 
+    /// Whether its mounts are others than those that this process sees before it enters.
+    pub(super) fn has_other_mounts(&self) -> bool {
+        matches!(self.mounts, Mounts::There(..))
+    }
+
     pub(super) fn enter_mount_namespace(&self) -> Result<Apart, Error> {
         match &self.mounts {
             Mounts::Here(apart) => Ok(*apart),

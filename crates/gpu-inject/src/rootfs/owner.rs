@@ -25,7 +25,7 @@ use super::table::{self, Table};
 use super::walk::{Step, Trouble};
 use super::{KERNELS, Rootfs, open_no_follow};
 use crate::error::Error;
-use crate::live::sys;
+use crate::live::{kernel_text, sys};
 
 /// Why a place that is not the container's own cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +116,9 @@ impl Rootfs {
         let name = format!("../{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut file = File::from(fcntl::openat(own, name.as_str(), flags, Mode::empty())?);
-        let mut text = String::with_capacity(16 << 10);
-        match file.read_to_string(&mut text) {
-            Ok(_) => Ok(text),
+        let mut text = Vec::with_capacity(16 << 10);
+        match file.read_to_end(&mut text) {
+            Ok(_) => Ok(kernel_text(text)),
             Err(e) => Err(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
         }
     }
