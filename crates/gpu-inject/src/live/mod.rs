@@ -40,7 +40,9 @@ pub use target::{Pidfd, Target};
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let own = own_descriptors();
     let path = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read_to_string(path).map_err(Error::host(path))?;
+    let mounts = fs::read(path).map_err(Error::host(path))?;
+    // Any user who may mount a FUSE file system chooses a mount point whose name need not be UTF-8.
+    let mounts = String::from_utf8_lossy(&mounts);
     if !target.no_cgroups {
         allow_devices(target.process(), &mounts, edits)?;
     }
