@@ -4,10 +4,13 @@
 
 mod bundle;
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use bundle::{Below, Place, Way, can_run, make_nodes, text};
+use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use gpu_host::{DeviceNode, ImexChannel};
 use serde_json::json;
 use skips::Need;
 
@@ -146,6 +149,77 @@ fn a_gpu_that_is_not_there_is_refused_by_name() {
     let said = text(&out);
     assert!(!out.status.success() && !said.contains("started"), "{said}");
     assert!(said.contains("no GPU \"7\""), "{said}");
+}
+
+/// As many as the driver has (`NVreg_ImexChannelCount`); each is a mount, where the hook makes them. By
+/// an engine whose limit on open files is low, too.
+#[test]
+fn every_imex_channel_of_a_host_is_given() {
+    if !can_run() {
+        return;
+    }
+    for way in [Way::Shim, Way::Prestart] {
+        let place = Place::new(&format!("imex-{way:?}"));
+        make_nodes(&place);
+        let mut inventory = place.inventory();
+        let node = inventory.gpus[0].node.clone();
+        inventory.imex_channels = (0..2048)
+            .map(|id| ImexChannel {
+                id,
+                node: DeviceNode {
+                    path: format!("/dev/nvidia-caps-imex-channels/channel{id}").into(),
+                    ..node.clone()
+                },
+            })
+            .collect();
+        place.store(&inventory);
+        let script = "set -- /dev/nvidia-caps-imex-channels/*; echo CHANNELS $#";
+        place.make_config("1", script, |config| {
+            let env = config["process"]["env"].as_array_mut().unwrap();
+            env.push("NVIDIA_IMEX_CHANNELS=all".into());
+        });
+        let host = ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"];
+        let out = text(&place.start_on(&host, way, Below::Runc));
+        assert!(out.contains("CHANNELS 2048\n"), "{way:?}: {out}");
+    }
+}
+
+/// A mount point that is not UTF-8: of a FUSE file system, of any user's, or where a link of the image
+/// has led a volume. Neither keeps a container from starting.
+#[test]
+fn the_name_of_a_mount_need_not_be_utf8() {
+    if !can_run() {
+        return;
+    }
+    for way in WAYS {
+        for is_of_host in [true, false] {
+            let name = format!("not-utf8-{way:?}-{is_of_host}");
+            let place = Place::new(&name);
+            make_nodes(&place);
+            let odd = OsStr::from_bytes(b"not-utf8-\xff");
+            fs::create_dir(place.path("host/volume")).unwrap();
+            let within = if is_of_host { "host" } else { "bundle/rootfs" };
+            fs::create_dir(place.path(within).join(odd)).unwrap();
+            symlink(odd, place.image("volume")).unwrap();
+            place.make_config("1", LOOK, |config| {
+                let mounts = config["mounts"].as_array_mut().unwrap();
+                mounts.push(json!({
+                    "type": "bind", "source": place.path("host/volume"), "options": ["rbind"],
+                    "destination": if is_of_host { "/data" } else { "/volume" },
+                }));
+                // Whose this is, is read from the table of mounts.
+                mounts.push(json!({"type": "tmpfs", "source": "tmpfs", "destination": "/etc"}));
+            });
+            let dir = place.path("host").display().to_string();
+            let mount = "at=$1/$(printf 'not-utf8-\\377'); shift; mount --bind \"$at\" \"$at\"; exec \"$@\"";
+            let host = ["unshare", "--mount", "sh", "-ec", mount, "sh", &dir];
+            let host = if is_of_host { &host[..] } else { &[] };
+            let out = text(&place.start_on(host, way, Below::Runc));
+            for wanted in SEEN_BY_HOOK {
+                assert!(out.contains(wanted), "{name}: {wanted:?} in\n{out}");
+            }
+        }
+    }
 }
 
 /// Before Linux 5.12 mounts get their flags another way, before 5.8 their numbers come from

@@ -38,7 +38,8 @@ pub enum Capability {
 const LIMITS: [(sys::Resource, u64); 5] = [
     // A core of ours would hold what we know of the host, in a directory of the image's.
     (libc::RLIMIT_CORE, 0),
-    (libc::RLIMIT_NOFILE, 4096),
+    // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
+    (libc::RLIMIT_NOFILE, 8192),
     // Twice the largest cache that we can come to write.
     (libc::RLIMIT_FSIZE, 48 << 20),
     (libc::RLIMIT_AS, 512 << 20),

@@ -40,6 +40,7 @@ pub use target::{Pidfd, Target};
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let own = own_descriptors();
     let path = Path::new("/proc/self/mountinfo");
+    // Any user who may mount a FUSE file system chooses a mount point whose name need not be UTF-8.
     let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
     if !target.no_cgroups {
         allow_devices(target.process(), &mounts, edits)?;

@@ -257,14 +257,25 @@ pub(super) type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 pub(super) type Resource = libc::c_int;
 
-/// Sets both limits of a resource (`RLIMIT_*`).
+/// Sets both limits of a resource (`RLIMIT_*`); without the right to raise the hard one, to that one.
 pub(super) fn limit(resource: Resource, to: u64) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: to,
-        rlim_max: to,
+    let set = |to| {
+        let limit = libc::rlimit {
+            rlim_cur: to,
+            rlim_max: to,
+        };
+        // SAFETY: setrlimit(2) reads the structure, which lives.
+        done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
     };
-    // SAFETY: setrlimit(2) reads the structure, which lives.
-    done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+    set(to).or_else(|_| {
+        let mut now = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: getrlimit(2) writes the structure, which lives.
+        done(unsafe { libc::getrlimit(resource, &raw mut now) }.into())?;
+        set(to.min(now.rlim_max))
+    })
 }
 
 /// `struct __user_cap_header_struct` and `__user_cap_data_struct`, of linux/capability.h.

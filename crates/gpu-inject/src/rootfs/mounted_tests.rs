@@ -1,6 +1,7 @@
 //! Roots in which something is mounted, each test in a mount namespace of its thread's own.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -268,10 +269,16 @@ fn before_linux_5_8_mounts_have_the_same_numbers() {
     in_container(|place, rootfs| {
         fs::create_dir_all(place.image("a b\\/c\nd")).unwrap();
         place.bind("vol", "image/a b\\/c\nd");
+        let not_utf8 = OsStr::from_bytes(b"image/not-utf8-\xff");
+        fs::create_dir(place.dir.path().join(not_utf8)).unwrap();
+        let (from, to) = (place.path("vol"), place.dir.path().join(not_utf8));
+        mount(Some(&from), &to, NONE, MsFlags::MS_BIND, NONE).unwrap();
+        symlink(OsStr::from_bytes(b"not-utf8-\xff"), place.image("link")).unwrap();
         fs::create_dir(place.path("vol/deep")).unwrap();
         // A second mount over the first.
         place.bind("vol", "image/vol");
         let paths = [
+            "/link/deep",
             "/",
             "/usr/lib",
             "/vol",
@@ -286,5 +293,7 @@ fn before_linux_5_8_mounts_have_the_same_numbers() {
             assert_eq!(number, rootfs.mount_by_fdinfo(found.as_fd()), "{path}");
             assert_eq!(number, rootfs.mount_by_path(found.as_fd()), "{path}");
         }
+        // Which file systems are the container's own is read from the same table.
+        rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
     });
 }

@@ -25,7 +25,7 @@ use super::table::{self, Table};
 use super::walk::{Step, Trouble};
 use super::{KERNELS, Rootfs, open_no_follow};
 use crate::error::Error;
-use crate::live::{kernel_text, sys};
+use crate::live::sys;
 
 /// Why a place that is not the container's own cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,8 @@ impl Rootfs {
 
     pub(super) fn mount_by_fdinfo(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         let text = self.of_own_process(&format!("fdinfo/{}", fd.as_raw_fd()))?;
-        text.lines()
+        String::from_utf8_lossy(&text)
+            .lines()
             .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
             .ok_or(Errno::ENOSYS)
     }
@@ -110,15 +111,16 @@ impl Rootfs {
         table::mount_at(&text, path).ok_or(Errno::ESTALE)
     }
 
-    /// A file of our own directory in the host's procfs.
-    fn of_own_process(&self, name: &str) -> nix::Result<String> {
+    /// A file of our own directory in the host's procfs. Bytes: any user who may mount a FUSE file
+    /// system chooses a mount point whose name need not be UTF-8.
+    fn of_own_process(&self, name: &str) -> nix::Result<Vec<u8>> {
         let own = self.own().ok_or(Errno::ENOENT)?;
         let name = format!("../{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut file = File::from(fcntl::openat(own, name.as_str(), flags, Mode::empty())?);
         let mut text = Vec::with_capacity(16 << 10);
         match file.read_to_end(&mut text) {
-            Ok(_) => Ok(kernel_text(text)),
+            Ok(_) => Ok(text),
             Err(e) => Err(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
         }
     }
@@ -136,7 +138,8 @@ impl Rootfs {
         if let Some(known) = self.table.get() {
             return Ok(known);
         }
-        let table = Table::of(&self.of_own_process("mountinfo")?, self.root_mount()?);
+        let text = self.of_own_process("mountinfo")?;
+        let table = Table::of(&String::from_utf8_lossy(&text), self.root_mount()?);
         Ok(self.table.get_or_init(|| table))
     }
 

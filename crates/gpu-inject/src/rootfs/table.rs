@@ -74,10 +74,12 @@ pub(super) fn devices(mountinfo: &str) -> HashSet<(u64, u64)> {
 }
 
 /// The mount that a path is on: the last of those at the deepest mount point above.
-pub(super) fn mount_at(mountinfo: &str, path: &Path) -> Option<u64> {
-    let above = mountinfo.lines().filter_map(|line| {
-        let point = unescaped(line.split(' ').nth(4)?);
-        let id = Line::read(line)?.id;
+/// Mount points are compared as bytes: one that is not UTF-8 would else be none, and what is in it
+/// would count as the mount around it.
+pub(super) fn mount_at(mountinfo: &[u8], path: &Path) -> Option<u64> {
+    let above = mountinfo.split(|b| *b == b'\n').filter_map(|line| {
+        let point = unescaped(line.split(|b| *b == b' ').nth(4)?);
+        let id = Line::read(&String::from_utf8_lossy(line))?.id;
         path.starts_with(&point)
             .then(|| (point.components().count(), id))
     });
@@ -85,9 +87,9 @@ pub(super) fn mount_at(mountinfo: &str, path: &Path) -> Option<u64> {
 }
 
 /// A path of mountinfo(5), in which `\040` is a blank.
-fn unescaped(text: &str) -> PathBuf {
+fn unescaped(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, after @ ..] = rest {
         let code = after.get(..3).and_then(|d| std::str::from_utf8(d).ok());
         match code.and_then(|d| u8::from_str_radix(d, 8).ok()) {
