@@ -188,6 +188,17 @@ fn a_process_in_our_own_mount_namespace_is_no_container() {
     }
 }
 
+/// The same where the machine is a container itself: its first process is one of its own pid namespace.
+#[test]
+fn the_first_process_of_a_host_in_a_pid_namespace_is_no_container() {
+    if !can_run() {
+        return;
+    }
+    let script = "sleep 60 >&- 2>&- & N=$!; export N; \
+        unshare --mount --propagation private sh -c '. $F; configure --pid=$N'; kill -KILL $N";
+    ensure_refused(HOSTS[1], script, " is in the host's mount namespace");
+}
+
 /// Said from a mount namespace that is not the host's, so that the host's is not ours.
 #[test]
 fn the_machines_first_process_is_no_container() {

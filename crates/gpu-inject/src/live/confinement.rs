@@ -124,6 +124,7 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     }
     // Device programs are charged to it before Linux 5.11; 64 KiB is the usual limit.
     let _ = sys::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
+    let _ = sys::heed_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
     let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);

@@ -21,6 +21,7 @@ const FIRST_PID: u64 = 0xEFFF_FFFC;
 
 /// Of this thread: another one of the process may have other namespaces.
 const OWN_MOUNT: &str = "/proc/thread-self/ns/mnt";
+const OWN_PID: &str = "/proc/thread-self/ns/pid";
 const OWN_USER: &str = "/proc/thread-self/ns/user";
 /// Of the first process that our procfs knows: the host's, or in a container's procfs the container's.
 const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
@@ -97,7 +98,8 @@ impl Namespace {
 
     /// Where it cannot be seen, the other checks decide.
     fn is_first_process_of_the_host(&self) -> bool {
-        Id::at(FIRST_PROCESS).is_ok_and(|first| first == self.id) && is_procfs_of_the_host()
+        Id::at(FIRST_PROCESS).is_ok_and(|first| first == self.id)
+            && (is_procfs_of_the_host() || is_procfs_of_our_own())
     }
 }
 
@@ -209,6 +211,12 @@ fn mounts_of(pid: u32) -> io::Result<Id> {
 /// Whether `/proc` is of the pid namespace that the kernel began with.
 fn is_procfs_of_the_host() -> bool {
     Id::at("/proc/1/ns/pid").is_ok_and(|first| first.inode == FIRST_PID)
+}
+
+/// Whether the first process of `/proc` is that of our own pid namespace: our host's, where that is itself a container.
+fn is_procfs_of_our_own() -> bool {
+    let first = Id::at("/proc/1/ns/pid");
+    first.is_ok_and(|first| Id::at(OWN_PID).is_ok_and(|own| own == first))
 }
 
 fn has_own_user_namespace() -> bool {

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use super::namespace::Apart;
 
 pub(super) use bpf::{Insn, device_programs, instructions, load, program, replace};
-pub(super) use start::{fill_closed_descriptors, survive_signal};
+pub(super) use start::{fill_closed_descriptors, heed_signal, survive_signal};
 
 /// `MOUNT_ATTR_*` of linux/mount.h.
 pub(super) const RDONLY: u64 = 0x1;

@@ -50,3 +50,20 @@ pub(in crate::live) fn survive_signal(signal: c_int) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Has this signal end us, whatever whoever started us has made of it: ignored and blocked signals are inherited.
+pub(in crate::live) fn heed_signal(signal: c_int) -> io::Result<()> {
+    // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer, and an empty signal set.
+    let (wanted, mut set): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    let none = std::ptr::null_mut();
+    // SAFETY: sigaction(2) reads one structure, which lives.
+    super::done(unsafe { libc::sigaction(signal, &raw const wanted, none) }.into())?;
+    // SAFETY: sigaddset(3) writes to a set that lives; sigprocmask(2) reads it. We have one thread.
+    unsafe {
+        libc::sigaddset(&raw mut set, signal);
+        super::done(
+            libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()).into(),
+        )
+    }
+    .map(drop)
+}
