@@ -411,6 +411,8 @@ pub(crate) fn is_unwritable(errno: Errno) -> bool {
             | Errno::EOVERFLOW
             | Errno::ENOSPC
             | Errno::EDQUOT
+            // A file that our own limit, or the file system, lets get no longer.
+            | Errno::EFBIG
             | Errno::EBUSY
     )
 }

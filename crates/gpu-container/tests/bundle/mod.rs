@@ -332,7 +332,8 @@ impl Place {
         ));
     }
 
-    fn inject(&self, options: &str) {
+    /// From now on the hooks run under strace with these options.
+    pub(crate) fn inject(&self, options: &str) {
         fs::write(self.path("injection"), options).unwrap();
     }
 
