@@ -108,6 +108,9 @@ impl Error {
             Self::File { source, what, .. } if limits::is_of_size(source, what) => {
                 Some(limits::size_fix())
             }
+            Self::File { source, .. } if limits::is_of_open_files(&source.to_string()) => {
+                Some(limits::open_files_fix().into())
+            }
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::OutOfMemory => Some(limits::memory_fix().into()),
                 std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::ended;
 use crate::error::Error;
+use crate::limits;
 
 /// How long output is waited for once a program has ended: a daemon that it started may keep
 /// the pipe for ever.
@@ -196,7 +197,11 @@ impl Host {
             None => Ok(()),
             Some(trouble) => Err(Error::failed(
                 format!("this host cannot be looked at whole: {trouble}"),
-                "nothing was changed; mend that first",
+                if limits::is_of_open_files(trouble) {
+                    format!("nothing was changed; {}", limits::open_files_fix())
+                } else {
+                    "nothing was changed; mend that first".into()
+                },
             )),
         }
     }

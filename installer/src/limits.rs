@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, getrlimit};
 
@@ -95,6 +96,20 @@ pub fn end() {
 /// What to do where memory was refused.
 pub fn memory_fix() -> &'static str {
     "raise the limit of this process (`ulimit -v`, `ulimit -d`, MemoryMax= of the service), or make room"
+}
+
+/// Whether an error is of the number of files that may be open: EMFILE, ENFILE. Told by its text: a
+/// path around it takes its number away, and no kind of error stands for these two.
+pub fn is_of_open_files(error: &str) -> bool {
+    let numbers = [Errno::EMFILE as i32, Errno::ENFILE as i32];
+    numbers
+        .iter()
+        .any(|n| error.ends_with(&format!("(os error {n})")))
+}
+
+/// What to do where no more files may be open.
+pub fn open_files_fix() -> &'static str {
+    "raise the limit of open files (`ulimit -n`, LimitNOFILE= of the service)"
 }
 
 /// Whether an error is of the size that files may have: EFBIG, which only a write can get.

@@ -107,6 +107,8 @@ struct Written<'a> {
 pub enum Fault {
     /// A checksum does not hold, or it is no such file at all: where, as far as that can be told.
     Damaged(String),
+    /// Something else stands in its place, or a link that leads nowhere: what it says is not known.
+    Unreachable(String),
     /// Written by a gpusetup that came after this one, of that version where it says so.
     Newer(u32, Option<String>),
 }
@@ -115,6 +117,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged(what) => write!(f, "is damaged: {what}"),
+            Self::Unreachable(what) => write!(f, "cannot be read: {what}"),
             Self::Newer(schema, version) => {
                 write!(f, "is of a newer gpusetup")?;
                 if let Some(version) = version {
@@ -136,6 +139,11 @@ impl Fault {
                  put the files back that it names, by hand: docs/troubleshooting.md, \"A damaged \
                  record\""
             ),
+            Self::Unreachable(_) => format!(
+                "nothing was written. Mount what a link leads to, or put {path} back from a backup. \
+                 Without one move away what stands there and put the files back by hand: \
+                 docs/troubleshooting.md, \"A damaged record\""
+            ),
             Self::Newer(..) => "nothing was written. Install that version again; to go back to \
                  this one, run `gpusetup undo` there first"
                 .into(),
@@ -150,15 +158,65 @@ pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
         path: path.clone(),
         fault: Fault::Damaged(what),
     };
+    let unreachable = |what: String| Error::Record {
+        path: path.clone(),
+        fault: Fault::Unreachable(what),
+    };
     let bytes = match host.root().read(&path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return match dangling_link(host, &path)? {
+                None => Ok(None),
+                Some(what) => Err(unreachable(what)),
+            };
+        }
         Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(damaged(e.to_string())),
+        Err(e) if is_something_else(host, &path) => return Err(unreachable(e.to_string())),
         Err(e) => return Err(Error::file(&path, "read")(e)),
     };
     parse(name, &bytes)
         .map(Some)
         .map_err(|fault| Error::Record { path, fault })
+}
+
+/// A link that is the file, or a directory on the way to it, and leads to nothing: to a disk that is
+/// not mounted, say. That the file cannot be found by it does not mean that there is none.
+fn dangling_link(host: &Host, path: &Path) -> Result<Option<String>, Error> {
+    for part in path.ancestors() {
+        match host.root().symlink_metadata(part) {
+            // Its target is missing: the file's, or else the directory would have been found.
+            Ok(found) if found.is_symlink() && is_missing(host, part)? => {
+                let target = host
+                    .root()
+                    .read_link(part)
+                    .map_err(Error::file(part, "read"))?;
+                let (part, target) = (part.display(), target.display());
+                return Ok(Some(format!(
+                    "{part} is a link to {target}, which is not there"
+                )));
+            }
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::file(part, "read")(e)),
+        }
+    }
+    Ok(None)
+}
+
+fn is_missing(host: &Host, path: &Path) -> Result<bool, Error> {
+    match host.root().metadata(path) {
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Error::file(path, "read")(e)),
+    }
+}
+
+/// Whether a directory, a socket, a FIFO or a link stands there, or a file where a directory should.
+fn is_something_else(host: &Host, path: &Path) -> bool {
+    match host.root().symlink_metadata(path) {
+        Ok(found) => !found.is_file(),
+        Err(e) => e.kind() == ErrorKind::NotADirectory,
+    }
 }
 
 /// What such a file says, once its checksums were looked at.

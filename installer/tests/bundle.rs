@@ -131,3 +131,17 @@ fn without_root_it_says_what_it_could_not_read() {
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(said["unread"].to_string().contains("daemon.json"), "{said}");
 }
+
+/// JSON of one line that is too long: nothing of it can be shown, and that is told.
+#[test]
+fn a_file_of_which_no_line_is_whole_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let cdi = dir.path().join("host/etc/cdi");
+    fs::create_dir_all(&cdi).unwrap();
+    let spec = format!("{{\"kind\": \"{}\"}}", "x".repeat(300 << 10));
+    fs::write(cdi.join("nvidia.json"), spec).unwrap();
+    let out = bundle(dir.path(), &["--json", "-o", "x.tar.gz"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let unread = said["unread"].to_string();
+    assert!(unread.contains("/etc/cdi/nvidia.json: left out"), "{said}");
+}

@@ -11,7 +11,8 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -406,4 +407,54 @@ fn the_damaged_entry_is_named() {
         "{msg}"
     );
     assert!(said["fix"].as_str().unwrap().contains("backup"), "{said}");
+}
+
+/// What stands in place of the file is no reason to say that there is none.
+#[test]
+fn something_else_in_its_place_is_told() {
+    type Way = (&'static str, fn(&Path));
+    let ways: [Way; 6] = [
+        ("a link to nothing", |p| {
+            symlink("/disk/receipt.json", p).unwrap();
+        }),
+        ("a link to itself", |p| {
+            symlink(p.file_name().unwrap(), p).unwrap();
+        }),
+        ("a directory", |p| fs::create_dir(p).unwrap()),
+        ("a socket", |p| drop(UnixListener::bind(p).unwrap())),
+        ("its directory is a link to nothing", |p| {
+            let dir = p.parent().unwrap();
+            fs::rename(dir, dir.with_extension("away")).unwrap();
+            symlink("/disk/gpusetup", dir).unwrap();
+        }),
+        ("its directory is a file", |p| {
+            let dir = p.parent().unwrap();
+            fs::rename(dir, dir.with_extension("away")).unwrap();
+            fs::write(dir, "").unwrap();
+        }),
+    ];
+    for (name, file) in [("receipt", RECEIPT), ("journal", JOURNAL)] {
+        for (what, put) in ways {
+            let tree = fixture::Tree::new("20.10.24", "1.6.20");
+            assert_eq!(tree.code(&["install", "--yes"]), 0);
+            let path = tree.path(STATE).join(file);
+            if path.exists() {
+                fs::remove_file(&path).unwrap();
+            }
+            put(&path);
+            let before = tree.state();
+            for args in [&["undo", "--yes"][..], &["install", "--yes"]] {
+                let out = tree.run(args);
+                let said = String::from_utf8_lossy(&out.stderr);
+                let code = out.status.code();
+                assert!(
+                    matches!(code, Some(1 | 3)),
+                    "{name}, {what}: {code:?} {said}"
+                );
+                assert!(said.contains("cannot be read: "), "{name}, {what}: {said}");
+                assert!(said.contains("from a backup"), "{name}, {what}: {said}");
+                assert_eq!(tree.state(), before, "{name}, {what}");
+            }
+        }
+    }
 }

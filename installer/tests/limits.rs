@@ -181,3 +181,24 @@ fn a_result_that_is_cut_is_told_with_the_limit() {
         "{said}"
     );
 }
+
+/// Of open files: nothing is begun that cannot be ended, and what to raise is said.
+#[test]
+fn too_few_open_files_are_told_with_the_way_out() {
+    let tree = docker("20.10.24", "1.6.20");
+    let old = state(tree.root());
+    let mut refused = 0;
+    for limit in 3..12 {
+        let tree = copy(tree.root());
+        let out = limited(tree.path(), "-n", limit, &["install", "--yes"]);
+        if did_not_start(&out) || out.status.code() == Some(0) {
+            continue;
+        }
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(said.contains("ulimit -n"), "{limit}: {said}");
+        assert_eq!(out.status.code(), Some(1), "{limit}: {said}");
+        assert_eq!(state(tree.path()), old, "{limit}");
+        refused += 1;
+    }
+    assert!(refused > 0);
+}

@@ -225,11 +225,21 @@ fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Optio
         Ok((bytes, cut))
     };
     match read() {
-        Ok((bytes, cut)) => Some(Text {
-            name: path.to_string_lossy().into_owned(),
-            content: whole_lines(&String::from_utf8_lossy(&bytes), cut, tail),
-            cut,
-        }),
+        Ok((bytes, cut)) => {
+            let content = whole_lines(&String::from_utf8_lossy(&bytes), cut, tail);
+            if cut && content.trim().is_empty() {
+                unread.push(format!(
+                    "{}: left out, no line of it is whole in {} KiB",
+                    path.display(),
+                    LIMIT >> 10
+                ));
+            }
+            Some(Text {
+                name: path.to_string_lossy().into_owned(),
+                content,
+                cut,
+            })
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         // A directory, a link that leads in a circle.
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => None,

@@ -1,5 +1,6 @@
 //! JSON, with comments or without, and what YAML has of it. Whatever cannot be made out is a value.
 
+use super::argument::Before;
 use super::kinds::Kind;
 use super::mark::mark;
 use super::text;
@@ -10,6 +11,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
         kind,
         at: 0,
         out: String::with_capacity(text.len()),
+        before: Before::Nothing,
     };
     let mut path = Vec::new();
     while scan.at < text.len() {
@@ -26,6 +28,7 @@ pub(super) fn one(text: &str, kind: &Kind, path: &mut Vec<String>) -> (String, u
         kind,
         at: 0,
         out: String::new(),
+        before: Before::Nothing,
     };
     scan.value(path, 0);
     (scan.out, scan.at)
@@ -39,6 +42,8 @@ struct Flow<'a> {
     kind: &'a Kind,
     at: usize,
     out: String,
+    /// Of a list of arguments: the one before.
+    before: Before,
 }
 
 impl<'a> Flow<'a> {
@@ -114,6 +119,7 @@ impl<'a> Flow<'a> {
 
     fn list(&mut self, path: &mut Vec<String>, depth: usize) {
         self.copy(1);
+        self.before = Before::Nothing;
         while self.at < self.text.len() {
             self.value(path, depth + 1);
             self.space();
@@ -152,6 +158,7 @@ impl<'a> Flow<'a> {
                     self.out
                         .push_str(&format!("{quote}{}{quote}", Kind::key(raw)));
                     path.push(raw.to_owned());
+                    self.before = Before::Nothing;
                     self.copy(space + 1);
                     self.value(path, depth + 1);
                     path.pop();
@@ -209,7 +216,9 @@ impl<'a> Flow<'a> {
         if quote == "\"" && raw.contains('\\') {
             // As it is meant: a slash with a backslash before it is a slash.
             let said: Option<String> = serde_json::from_str(&format!("\"{raw}\"")).ok();
-            let masked = said.as_ref().map(|said| self.kind.value(path, said, what));
+            let masked = said
+                .as_ref()
+                .map(|said| self.kind.argument(&mut self.before, path, said, what));
             let out = match (said, masked) {
                 (Some(said), Some(masked)) if said == masked => format!("\"{raw}\""),
                 (_, Some(masked)) => serde_json::Value::String(masked).to_string(),
@@ -218,7 +227,7 @@ impl<'a> Flow<'a> {
             self.out.push_str(&out);
             return;
         }
-        let masked = self.kind.value(path, raw, what);
+        let masked = self.kind.argument(&mut self.before, path, raw, what);
         let quote = if quote.is_empty() && masked != raw {
             "\""
         } else {

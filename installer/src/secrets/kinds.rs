@@ -1,10 +1,12 @@
 //! Which keys of which file may be read: the table, and where in a file a value stands.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::argument::Before;
 use super::mark::mark;
 use super::text::{self, Trust};
 use super::words;
@@ -35,6 +37,7 @@ struct Entry {
 pub(super) struct Lists {
     pub secret_keys: Vec<String>,
     pub secret_words: Vec<String>,
+    pub secret_pairs: Vec<String>,
     pub prose_keys: Vec<String>,
     pub id_keys: Vec<String>,
     pub commands: Vec<String>,
@@ -59,10 +62,21 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     toml::from_str(include_str!("../../masking.toml")).expect("ours; every test reads it")
 });
 
-/// The names of all keys that are kept.
+/// What a bundle looks at: lists of paths and of units.
+static LOOKED_AT: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole")
+});
+
+/// The names of all keys that are kept, and of the files and units that a bundle looks at.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let all = TABLE.kind.iter().flat_map(|e| e.keep.iter().chain(&e.free));
-    all.flat_map(|p| p.split('/'))
+    let keys = TABLE.kind.iter().flat_map(|e| e.keep.iter().chain(&e.free));
+    let paths = LOOKED_AT.values().flatten();
+    let parts = paths.flat_map(|p| p.split('/'));
+    let parts = parts.filter(|p| !p.is_empty() && !p.contains('*'));
+    // A unit's log has its name without the end.
+    let stems = parts.clone().filter_map(|p| Some(p.rsplit_once('.')?.0));
+    let stems = stems.filter(|s| !s.is_empty());
+    keys.flat_map(|p| p.split('/')).chain(parts).chain(stems)
 }
 
 pub(super) fn lists() -> &'static Lists {
@@ -108,6 +122,22 @@ impl Kind {
             return text::mask(text, Trust::Values);
         }
         mark(what, text)
+    }
+
+    /// The same in a list of arguments, where a flag may stand before it.
+    pub(super) fn argument(
+        &self,
+        before: &mut Before,
+        path: &[String],
+        text: &str,
+        what: &str,
+    ) -> String {
+        let shown = self.value(path, text, what);
+        match before.step(text) {
+            Before::Secret if !words::is_switch(text) && !text.starts_with('/') => mark(what, text),
+            Before::Flag if shown == text && !text.contains('/') => text::mask(text, Trust::Values),
+            _ => shown,
+        }
     }
 
     /// A key of the file: a name of somebody's, too.

@@ -4,6 +4,7 @@
 //! text a word is kept where it has a harmless form. What vendors' tokens look like comes last.
 //! Rather too much than too little: a masked word costs a question, a password costs more.
 
+mod argument;
 mod flow;
 mod kinds;
 mod mark;

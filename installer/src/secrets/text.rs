@@ -7,7 +7,7 @@ mod scan;
 use super::mark::{self, mark as marked};
 use super::url;
 use super::words::{self, is_harmless};
-use scan::{Next, Scan};
+use scan::{Next, Promise, Scan};
 
 /// Which words stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,13 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
+/// Whether the next line may be nothing but a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
+}
+
 /// What is known of a text line by line.
 struct Lines {
     trust: Trust,
@@ -148,6 +155,8 @@ struct Lines {
     carried: Option<(Next, bool)>,
     /// The line before ended in something masked.
     after_mark: bool,
+    /// The line before ended in a key, such as `password:`, or in a question for it.
+    asked: Asked,
 }
 
 impl Lines {
@@ -161,6 +170,7 @@ impl Lines {
             here: None,
             carried: None,
             after_mark: false,
+            asked: Asked::No,
         }
     }
 
@@ -244,6 +254,12 @@ impl Lines {
         {
             return whole("lines");
         }
+        if self.asked == Asked::Yes && !comment_sign.is_empty() && !said.starts_with('#') {
+            self.asked = Asked::No;
+            if !said.contains(char::is_whitespace) && !is_harmless(said, Trust::Values) {
+                return whole("lines");
+            }
+        }
         let masked = self.words(line, self.trust, 0);
         let tail = said.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
         if tail.ends_with(": |") || tail.ends_with(": >") {
@@ -272,6 +288,7 @@ impl Lines {
             next,
             rest,
             before: String::new(),
+            promise: Promise::default(),
         };
         let mut still = 0;
         while scan.at < text.len() {
@@ -286,6 +303,10 @@ impl Lines {
             }
         }
         let Scan { out, next, .. } = scan;
+        let is_open = matches!(next, Next::Secret | Next::SecretLine | Next::Near);
+        if depth == 0 && is_open && text.trim_end().ends_with([':', '=']) {
+            self.asked = Asked::Yes;
+        }
         if depth == 0 && text.trim_end().ends_with('\\') {
             self.carried = Some((next, true));
         }

@@ -1,5 +1,6 @@
 //! TOML, read as far as it can be: keys by their tables, values, comments.
 
+use super::argument::Before;
 use super::kinds::Kind;
 use super::mark::mark;
 use super::text;
@@ -10,6 +11,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
         kind,
         at: 0,
         out: String::with_capacity(text.len()),
+        before: Before::Nothing,
     };
     let mut table: Vec<String> = Vec::new();
     while scan.at < text.len() {
@@ -31,6 +33,8 @@ struct Toml<'a> {
     kind: &'a Kind,
     at: usize,
     out: String,
+    /// Of a list of arguments: the one before.
+    before: Before,
 }
 
 impl<'a> Toml<'a> {
@@ -139,6 +143,7 @@ impl<'a> Toml<'a> {
             return self.line();
         }
         self.copy(space + 1);
+        self.before = Before::Nothing;
         let above = path.len();
         path.extend(keys);
         let rest = self.rest();
@@ -198,7 +203,7 @@ impl<'a> Toml<'a> {
                 let masked = if quote.starts_with('"') && said.contains('\\') {
                     self.escaped(path, said)
                 } else {
-                    self.kind.value(path, said, "string")
+                    self.kind.argument(&mut self.before, path, said, "string")
                 };
                 self.out.push_str(&format!("{quote}{masked}{closing}"));
                 return;
@@ -215,20 +220,23 @@ impl<'a> Toml<'a> {
         }
         self.at += word.len();
         let is_number = word.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c));
-        let masked = self
-            .kind
-            .value(path, word, if is_number { "number" } else { "string" });
+        let masked = self.kind.argument(
+            &mut self.before,
+            path,
+            word,
+            if is_number { "number" } else { "string" },
+        );
         let quote = if masked == word { "" } else { "\"" };
         self.out.push_str(&format!("{quote}{masked}{quote}"));
     }
 
     /// JSON's escapes are those of TOML, but for two.
-    fn escaped(&self, path: &[String], said: &str) -> String {
+    fn escaped(&mut self, path: &[String], said: &str) -> String {
         let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
         let Some(meant) = meant else {
             return mark("string", said);
         };
-        let masked = self.kind.value(path, &meant, "string");
+        let masked = self.kind.argument(&mut self.before, path, &meant, "string");
         if masked == meant {
             return said.to_owned();
         }

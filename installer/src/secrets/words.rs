@@ -45,6 +45,9 @@ pub(super) fn is_secret_key(key: &str) -> bool {
     let list = &lists().secret_keys;
     let parts = key.split(|c: char| !c.is_ascii_alphanumeric());
     let mut parts = parts.filter(|p| !p.is_empty());
+    if is_listed(list, key) {
+        return true;
+    }
     parts.any(|part| {
         is_listed(list, part.trim_end_matches(|c: char| c.is_ascii_digit()))
             || humps(part).iter().any(|hump| is_listed(list, hump))
@@ -72,8 +75,16 @@ fn humps(word: &str) -> Vec<&str> {
     parts
 }
 
+/// The same of two words: `api key`.
+pub(super) fn announces_with(before: &str, word: &str) -> bool {
+    let last = before.rsplit(['-', '_', '.']).next().unwrap_or(before);
+    is_listed(&lists().secret_pairs, &format!("{last} {word}"))
+}
+
 /// Whether a secret follows the word without any sign.
 pub(super) fn announces(word: &str) -> bool {
+    // Called with it: `PASSWORD('…')`.
+    let word = word.trim_end_matches('(');
     // `AuthToken`, `wifi-sec.psk`
     let last = word
         .rsplit(|c: char| !c.is_alphanumeric() && c != '<')
@@ -83,6 +94,11 @@ pub(super) fn announces(word: &str) -> bool {
     [word, last]
         .iter()
         .any(|w| is_listed(&lists().secret_words, w))
+}
+
+/// Whether the word stands between one such as `password` and its secret: known, or such a word, too.
+pub(super) fn says_nothing(word: &str) -> bool {
+    is_known(word) || announces(word) || is_listed(&lists().secret_keys, word)
 }
 
 /// Whether what follows is the id of a container or the like.

@@ -1,5 +1,6 @@
 //! YAML, line by line: where a key stands says what it is below.
 
+use super::argument::Before;
 use super::flow;
 use super::kinds::Kind;
 use super::mark::mark;
@@ -12,6 +13,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
         at: 0,
         out: String::with_capacity(text.len()),
         above: Vec::new(),
+        before: Before::Nothing,
     };
     while scan.at < text.len() {
         scan.line();
@@ -26,6 +28,8 @@ struct Yaml<'a> {
     out: String,
     /// Keys that the next line may be below, each with its column.
     above: Vec<(usize, String)>,
+    /// Of a list of arguments: the one before.
+    before: Before,
 }
 
 impl<'a> Yaml<'a> {
@@ -106,7 +110,12 @@ impl<'a> Yaml<'a> {
         let space = behind[length..].len() - behind[length..].trim_start().len();
         self.copy(length + space);
         self.above.push((column, key.to_owned()));
+        self.before = Before::Nothing;
         self.value(column);
+    }
+
+    fn shown(&mut self, path: &[String], text: &str, what: &str) -> String {
+        self.kind.argument(&mut self.before, path, text, what)
     }
 
     /// The value of the innermost key, which stands in that column.
@@ -134,13 +143,13 @@ impl<'a> Yaml<'a> {
                 let masked = if said.contains('\\') && quote == '"' {
                     let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
                     match meant {
-                        Some(meant) if self.kind.value(&path, &meant, "string") == meant => {
+                        Some(meant) if self.shown(&path, &meant, "string") == meant => {
                             said.to_owned()
                         }
                         _ => mark("string", said),
                     }
                 } else {
-                    self.kind.value(&path, said, "string")
+                    self.shown(&path, said, "string")
                 };
                 self.out.push_str(&format!("{quote}{masked}"));
                 self.at += 1 + end;
@@ -153,9 +162,8 @@ impl<'a> Yaml<'a> {
                 let end = rest.find(" #").unwrap_or(rest.len());
                 let word = rest[..end].trim_end();
                 let is_number = word.parse::<f64>().is_ok();
-                let masked =
-                    self.kind
-                        .value(&path, word, if is_number { "number" } else { "string" });
+                let what = if is_number { "number" } else { "string" };
+                let masked = self.shown(&path, word, what);
                 let quote = if masked == word || masked.contains(['"', '\\']) {
                     ""
                 } else {

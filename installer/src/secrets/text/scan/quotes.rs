@@ -1,0 +1,130 @@
+//! What stands in quotes or brackets.
+
+use super::super::super::argument::Before;
+use super::super::super::mark::mark as marked;
+use super::super::super::words::{self, is_harmless};
+use super::super::parts::{balanced, end_of, is_name, is_plain_path, mask_name};
+use super::super::{DEEP, Trust, mask_key};
+use super::{Next, Scan};
+
+impl Scan<'_, '_> {
+    pub(super) fn group(&mut self, open: char) {
+        let rest = self.rest();
+        let length = balanced(rest, open);
+        let (inside, close) = match length {
+            Some(n) => (&rest[1..n], &rest[n..=n]),
+            None => (&rest[1..], ""),
+        };
+        let masked = if self.next == Next::Secret {
+            marked("string", inside.trim())
+        } else {
+            self.inner(inside, Trust::Values)
+        };
+        self.next = Next::Free;
+        self.put(
+            1 + inside.len() + close.len(),
+            &format!("{open}{masked}{close}"),
+        );
+    }
+
+    pub(super) fn inner(&mut self, inside: &str, trust: Trust) -> String {
+        if self.depth == DEEP {
+            return marked("text", inside);
+        }
+        // Quoted as a whole, the value of a variable goes on over spaces.
+        if let Some((key, value)) = inside.split_once('=').filter(|_| trust == Trust::Values)
+            && is_name(key)
+            && value.contains(char::is_whitespace)
+            && !value.contains('=')
+            && !value
+                .split_whitespace()
+                .all(|w| w.len() > 1 && is_harmless(w, trust))
+        {
+            return format!("{}={}", mask_name(key), marked("string", value));
+        }
+        self.lines.words(inside, trust, self.depth + 1)
+    }
+
+    /// What is no list of flags is one value.
+    fn inner_of_value(&mut self, said: &str) -> String {
+        if said.starts_with(['-', '/', '{', '[']) {
+            self.inner(said, Trust::Values)
+        } else {
+            marked("string", said)
+        }
+    }
+
+    pub(super) fn quoted(&mut self, quote: &'static str) {
+        let rest = self.rest();
+        let inside = &rest[quote.len()..];
+        let Some(end) = end_of(inside, quote) else {
+            let is_value = matches!(self.next, Next::Secret | Next::Value)
+                && self.out.ends_with(['=', ' ', ':']);
+            if self.next == Next::Secret || is_value && self.out.ends_with('=') {
+                if self.depth == 0 {
+                    self.lines.open = quote.chars().last();
+                }
+                let masked = format!("{quote}{}", marked("string", inside));
+                return self.put(rest.len(), &masked);
+            }
+            return self.copy(quote.len());
+        };
+        let said = &inside[..end];
+        let behind = &inside[end + quote.len()..];
+        let length = end + 2 * quote.len();
+        let space = behind.len() - behind.trim_start().len();
+        let is_key = said.len() <= 80
+            && (behind[space..].starts_with(':') && !behind[space..].starts_with("://")
+                || behind[space..].starts_with('='))
+            && (self.next != Next::Secret)
+            && !said.is_empty();
+        if is_key {
+            self.out
+                .push_str(&format!("{quote}{}{quote}", mask_key(said)));
+            self.at += length;
+            self.before = said.to_owned();
+            self.copy(space + 1);
+            if self.rest().starts_with('>') {
+                self.copy(1);
+            }
+            self.behind(said);
+            // No key, but what a sentence is about: `exec: "runc": executable file not found`.
+            let is_topic = said.contains("://") || is_harmless(said, Trust::Values);
+            if self.next == Next::Value && is_topic && self.rest().starts_with(' ') && !self.rest {
+                self.next = Next::Free;
+            }
+            // Behind the quoted key of a log, a sentence is quoted, too.
+            return;
+        }
+        let masked = match self.next {
+            Next::Secret | Next::Near if words::is_switch(said) || is_plain_path(said) => {
+                said.to_owned()
+            }
+            Next::Secret | Next::SecretLine | Next::Near => marked("string", said),
+            Next::Id if words::is_id(said) => said.to_owned(),
+            Next::Free => self.inner(said, if self.rest { Trust::Values } else { self.trust }),
+            // A value goes on over spaces.
+            Next::Value if self.out.ends_with('=') && said.contains(' ') && !said.contains('=') => {
+                let is_fine = |w: &str| w.len() > 1 && is_harmless(w, Trust::Values);
+                let is_kept = said.split_whitespace().all(is_fine);
+                if is_kept {
+                    said.to_owned()
+                } else {
+                    self.inner_of_value(said)
+                }
+            }
+            Next::Value | Next::Id => self.inner(said, Trust::Values),
+        };
+        // `'it''s'`: a quote that is doubled ends nothing.
+        let goes_on = self.next == Next::Secret && behind.starts_with(quote);
+        if !goes_on && (!said.is_empty() || !behind.starts_with(quote)) {
+            // Quoted each for itself, as in a list.
+            self.next = match Before::of(said) {
+                Before::Secret => Next::Secret,
+                Before::Flag => Next::Value,
+                Before::Nothing => Next::Free,
+            };
+        }
+        self.put(length, &format!("{quote}{masked}{quote}"));
+    }
+}
