@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::{ContainerEdits, Hook, Spec};
 
+/// Flags of our own createContainer hook (`gpu-container-hook cdi`) with a path of the host's, and how many words are
+/// between.
+const HOST_PATH_BEHIND: [(&str, usize); 3] =
+    [("--mounted", 0), ("--mount", 1), ("--mount-if-reached", 1)];
+
 /// Whose paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelativeTo {
@@ -83,10 +88,16 @@ impl Transform {
         {
             hook.path = moved;
         }
-        if has_container_paths == is_container {
-            for argument in &mut hook.args {
+        let mut host_in = None;
+        for argument in &mut hook.args {
+            let is_of_container = has_container_paths && host_in != Some(0);
+            if is_of_container == is_container {
                 *argument = self.argument(argument);
             }
+            host_in = match HOST_PATH_BEHIND.iter().find(|(flag, _)| argument == flag) {
+                Some((_, words)) => Some(*words),
+                None => host_in.and_then(|words: usize| words.checked_sub(1)),
+            };
         }
     }
 
@@ -114,6 +125,34 @@ impl Transform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_our_hooks_pairs_the_first_path_is_the_hosts() {
+        let args =
+            "--mounted /driver/a /driver/b --mount file /driver/c /driver/d --link /driver/e=x";
+        let moved = |relative_to| {
+            let mut hook = Hook {
+                hook_name: "createContainer".into(),
+                args: args.split(' ').map(str::to_owned).collect(),
+                ..Hook::default()
+            };
+            let transform = Transform {
+                from: "/driver".into(),
+                to: "/m".into(),
+                relative_to,
+            };
+            transform.hook(&mut hook);
+            hook.args.join(" ")
+        };
+        assert_eq!(
+            moved(RelativeTo::Host),
+            "--mounted /m/a /driver/b --mount file /m/c /driver/d --link /driver/e=x"
+        );
+        assert_eq!(
+            moved(RelativeTo::Container),
+            "--mounted /driver/a /m/b --mount file /driver/c /m/d --link /m/e=x"
+        );
+    }
     use crate::{Device, DeviceNode, Mount};
 
     fn spec() -> Spec {
