@@ -1,7 +1,6 @@
 //! What the user reads: progress on standard error, the result on standard output.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
@@ -145,8 +144,8 @@ const FAINT: &str = "2";
 /// Changed lines with two around them, secrets masked.
 fn diff(change: &Change, screen: Screen) -> String {
     let (before, after) = (
-        mask(&change.path, change.before.as_deref()),
-        mask(&change.path, change.after.as_deref()),
+        mask(change.before.as_deref()),
+        mask(change.after.as_deref()),
     );
     let diff = TextDiff::from_lines(&before, &after);
     let mut text = String::new();
@@ -198,9 +197,10 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
-/// A file's text without what is nobody's business.
-fn mask(path: &Path, text: Option<&str>) -> String {
-    secrets::mask_file(path, text.unwrap_or_default())
+/// A file's text without secrets. It is the user's own file on the user's own screen, so what is no secret by its form
+/// stays, unlike in a bundle, which is for others.
+fn mask(text: Option<&str>) -> String {
+    secrets::mask(text.unwrap_or_default())
 }
 
 /// The one document of `--json`.
@@ -220,8 +220,8 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
             json!({
                 "before_header": header(c, c.before.is_some()),
                 "after_header": header(c, c.after.is_some()),
-                "before": mask(&c.path, c.before.as_deref()),
-                "after": mask(&c.path, c.after.as_deref()),
+                "before": mask(c.before.as_deref()),
+                "after": mask(c.after.as_deref()),
             })
         })
         .collect();

@@ -32,7 +32,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
             let end = if whole.ends_with('\n') { "\n" } else { "" };
             let whole = whole.strip_suffix('\n').unwrap_or(&whole);
             match whole.split_once('=') {
-                Some((key, value)) if !key.contains('\n') => {
+                Some((key, value)) if is_key(key.trim()) => {
                     let path = [section.clone(), key.trim().to_owned()];
                     let value = kind.value(&path, value, "string");
                     out.push_str(&format!("{}={value}{end}", Kind::key(key)));
@@ -42,4 +42,10 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
         }
     }
     out
+}
+
+/// As systemd.syntax(7) has them: what is before a `=` in anything else is no key, and may be half a secret.
+fn is_key(text: &str) -> bool {
+    let is_sign = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !text.is_empty() && text.bytes().all(is_sign)
 }

@@ -121,13 +121,18 @@ impl Scan<'_, '_> {
             return self.put(word.len(), &url::mask(word));
         }
         let parts = |c: char| matches!(c, ';' | '&' | '|' | ',');
-        let is_pair = |part: &str| {
+        // Options one after the other, as of a mount. Behind the first, what looks like one may be a part of a value.
+        let is_pair = |(at, part): (usize, &str)| {
             let part = part.trim_end_matches(parts);
             part.split_once('=').is_none_or(|(key, value)| {
-                is_name(key) && !value.trim_end_matches('=').contains('=')
+                let is_word = key.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && key.ends_with(|c: char| c.is_ascii_alphanumeric());
+                is_name(key)
+                    && !value.trim_end_matches('=').contains('=')
+                    && (at == 0 || is_word && is_harmless(key, Trust::Words))
             })
         };
-        if word.contains('=') && !word.split_inclusive(parts).all(is_pair) {
+        if word.contains('=') && !word.split_inclusive(parts).enumerate().all(is_pair) {
             self.next = Next::Free;
             return self.put(word.len(), &marked("string", word));
         }
