@@ -125,11 +125,13 @@ impl Scan<'_, '_> {
         let is_pair = |(at, part): (usize, &str)| {
             let part = part.trim_end_matches(parts);
             part.split_once('=').is_none_or(|(key, value)| {
-                let is_word = key.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && key.ends_with(|c: char| c.is_ascii_alphanumeric());
-                is_name(key)
-                    && !value.trim_end_matches('=').contains('=')
-                    && (at == 0 || is_word && is_harmless(key, Trust::Words))
+                let name = key.trim_start_matches('-');
+                let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && name.ends_with(|c: char| c.is_ascii_alphabetic())
+                    && !name.contains(|c: char| c.is_ascii_digit())
+                    && (name.len() == 1 || is_harmless(name, Trust::Words));
+                let is_first = at == 0 && name == key && self.next != Next::Value;
+                is_name(key) && !value.trim_end_matches('=').contains('=') && (is_first || is_word)
             })
         };
         if word.contains('=') && !word.split_inclusive(parts).enumerate().all(is_pair) {
