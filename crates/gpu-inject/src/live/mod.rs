@@ -48,7 +48,10 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
-    rootfs.know_outside(&mounts);
+    // Started in the container's namespace, that table has the container's own mounts, too.
+    if !target.is_here() {
+        rootfs.know_outside(&mounts);
+    }
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.
     target.enter_user_namespace()?;

@@ -122,6 +122,11 @@ impl Target {
         &self.process
     }
 
+    /// Whether its mount namespace is the one that we were started in.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.mounts, Mounts::Here(_))
+    }
+
     pub(super) fn enter_mount_namespace(&self) -> Result<Apart, Error> {
         match &self.mounts {
             Mounts::Here(apart) => Ok(*apart),
