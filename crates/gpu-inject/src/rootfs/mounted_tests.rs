@@ -78,7 +78,9 @@ fn in_container(test: impl Fn(&Place, &Rootfs) + Sync) {
                 place.tmpfs("host");
                 place.tmpfs("image/run");
                 place.bind("host", "image/tmp");
-                let mut rootfs = Rootfs::open(&place.image("")).unwrap();
+                let mut rootfs = Rootfs::open(&place.image(""))
+                    .unwrap()
+                    .in_namespace(crate::live::OwnMounts::of_hook());
                 rootfs.resolver = resolver;
                 test(&place, &rootfs);
             });
