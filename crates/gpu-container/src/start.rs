@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "main as C calls it, and an allocator")]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::hint::black_box;
 use std::panic;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,13 +85,19 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
         Self::given(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: our caller's promise.
-        Self::given(unsafe { self.0.realloc(at, layout, size) }, size)
+        Self::given(unsafe { self.0.realloc(black_box(at), layout, size) }, size)
     }
 
+    /// The allocator reads what it keeps in front of the memory. Inlined beside the call that
+    /// made the memory, of which the compiler knows the bounds, that is out of bounds: with LTO dlmalloc's
+    /// check of it became a panic at every call, under the allocator's lock, which hung. So where
+    /// the memory comes from is not shown.
+    #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: our caller's promise.
-        unsafe { self.0.dealloc(at, layout) };
+        unsafe { self.0.dealloc(black_box(at), layout) };
     }
 }

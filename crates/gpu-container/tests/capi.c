@@ -134,6 +134,8 @@ static int injects(gpc_context *context, gpc_inventory *inventory, const char *r
     CHECK(gpc_inject(context, edits, 0, rootfs, GPC_INJECT_FLAG_NO_CGROUPS) == -1);
     CHECK(gpc_inject(context, edits, 1, "rootfs", GPC_INJECT_FLAG_NO_CGROUPS) == -1);
     if (pid > 0) {
+        CHECK(gpc_inject(context, edits, getpid(), rootfs, 4 | GPC_INJECT_FLAG_NO_CGROUPS) == -1);
+        CHECK(strstr(gpc_error(context), "flags 0x5"));
         CHECK(gpc_inject(context, edits, getpid(), rootfs, GPC_INJECT_FLAG_NO_CGROUPS) == -1);
         CHECK(strstr(gpc_error(context), " is in our own mount namespace"));
         CHECK(gpc_inject(context, edits, pid, "/no/such/dir", GPC_INJECT_FLAG_NO_CGROUPS) == -1);

@@ -216,6 +216,28 @@ fn chmod_never_follows_a_link_out_of_the_image() {
     }
 }
 
+/// Specs of nvidia-ctk 1.14 to 1.16 name /dev/dri, which a container of compute alone does not have.
+#[test]
+fn chmod_passes_over_what_is_not_there_and_changes_the_rest() {
+    let place = Place::new();
+    fs::create_dir(place.image("dir")).unwrap();
+    let paths = [
+        "--path",
+        "/dev/dri",
+        "--path",
+        "/dir/none",
+        "--path",
+        "/dir",
+    ];
+    good(&place, &[&["chmod", "--mode", "700"], &paths[..]].concat());
+    let mode = fs::metadata(place.image("dir"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    assert!(!place.image("dev/dri").exists());
+}
+
 #[test]
 fn a_hook_that_nobody_knows_is_a_warning_and_a_flag_that_nobody_knows_an_error() {
     let place = Place::new();

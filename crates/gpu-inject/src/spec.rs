@@ -366,7 +366,11 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 }
             },
             _ => {
-                let why = format!("gpu-container-hook: unknown flag {:?}", Excerpt::of(flag));
+                let why = format!(
+                    "gpu-container-hook: unknown flag {:?}; was the CDI spec made by another version? \
+                     `gpusetup cdi refresh` makes it anew",
+                    Excerpt::of(flag)
+                );
                 return Err(Error::State(why.into()));
             }
         }

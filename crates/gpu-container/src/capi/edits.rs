@@ -144,6 +144,13 @@ unsafe fn inject(
     if !crate::can_be_rootfs(&rootfs) {
         return Err(format!("{}: our own root", rootfs.display()));
     }
+    // A program made for a later library would else get what it asked to be left alone.
+    let known = InjectFlag::NoCgroups as u32 | InjectFlag::NoDevbind as u32;
+    if flags & !known != 0 {
+        return Err(format!(
+            "flags {flags:#x}: this library knows {known:#x} alone"
+        ));
+    }
     // The child has the namespaces of this thread, and no other thread beside it.
     in_child(|| {
         let mut target = live::Target::of_process(process, rootfs).map_err(why)?;

@@ -2,6 +2,7 @@
 //! (nvidia-container-toolkit 1.20, `cmd/nvidia-cdi-hook`), each in the root file system
 //! alone.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gpu_inject::live::OwnMounts;
@@ -89,13 +90,23 @@ fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     prepare::note_cuda_compat(rootfs, &compat)
 }
 
-/// Of files and directories of the image; never of what a link leads to outside.
+/// Of files and directories of the image; never of what a link leads to outside. A path that is not
+/// there is passed over, as nvidia-cdi-hook does.
 fn chmod(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     let mode = flags.last("mode").unwrap_or_default();
     let mode = u32::from_str_radix(mode, 8).map_err(|_| {
         Error::State(format!("chmod: {:?} is no octal mode", Excerpt::of(mode)).into())
     })?;
-    flags
-        .all("path")
-        .try_for_each(|path| rootfs.set_mode(Path::new(path), mode))
+    flags.all("path").map(Path::new).try_for_each(|path| {
+        match rootfs.set_mode(path, mode) {
+            // Specs name directories that only some containers have, such as /dev/dri.
+            Err(Error::Rootfs { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && rootfs.link_metadata(path).is_none() =>
+            {
+                Ok(())
+            }
+            done => done,
+        }
+    })
 }

@@ -49,6 +49,7 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
+    // Started in the container's namespace, that table has the container's own mounts, too.
     if target.has_other_mounts() {
         rootfs.know_outside(&mounts);
     }
