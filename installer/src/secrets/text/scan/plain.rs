@@ -120,6 +120,15 @@ impl Scan<'_, '_> {
             self.next = Next::Free;
             return self.put(word.len(), &url::mask(word));
         }
+        // Signs that no harmless form has in the middle: what is between them is no list of words.
+        let is_odd = |c: char| matches!(c, '*' | '#' | '!' | '?' | '%' | '^' | '~');
+        if self.next == Next::Value
+            && word.len() > 3
+            && (raw.contains(is_odd) || is_in_crumbs(word))
+        {
+            self.next = Next::Free;
+            return self.put(word.len(), &marked("string", word));
+        }
         let parts = |c: char| matches!(c, ';' | '&' | '|' | ',');
         // Options one after the other, as of a mount. Behind the first, what looks like one may be a part of a value.
         let is_pair = |(at, part): (usize, &str)| {
@@ -305,4 +314,15 @@ impl Scan<'_, '_> {
         }
         marked("string", word)
     }
+}
+
+/// Whether a value falls into pieces so short that any form would do for them.
+fn is_in_crumbs(word: &str) -> bool {
+    let pieces = word.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_crumb = |piece: &&str| {
+        (1..=2).contains(&piece.len())
+            && piece.contains(|c: char| c.is_ascii_alphabetic())
+            && !words::is_known(piece)
+    };
+    word.len() >= 8 && pieces.filter(is_crumb).count() >= 2
 }
