@@ -159,9 +159,8 @@ impl Bundle {
                 Ok(Config::Long(_)) | Err(_) => return Arrangement::default(),
             },
         };
-        let has_own_dev = || Scan::read(text).is_some_and(|s| ContainerView::of(&s).has_own_dev());
         Arrangement {
-            own_dev: wants_dev && has_own_dev(),
+            own_dev: wants_dev && Arrangement::has_own_dev(text),
             no_shared_mounts: Arrangement::has_no_shared_mounts(text),
         }
     }

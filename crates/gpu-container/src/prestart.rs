@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
 use gpu_inject::policy::{Level, Policy};
-use gpu_inject::request::{ContainerView, Request, Scan};
+use gpu_inject::request::{Arrangement, ContainerView, Request, Scan};
 use gpu_inject::{Error, inventory_store, live, plan};
 
 use crate::bundle::{Bundle, Config, State};
@@ -68,7 +68,7 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
         None => Policy::load(&root)?,
     };
     let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
-    let request = request(config, &state.bundle, &policy)?;
+    let (request, arrangement) = request(config, &state.bundle, &policy)?;
     for warning in &request.warnings {
         log::warning(warning);
         journal.note(Level::Warning, warning);
@@ -81,6 +81,7 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let edits = plan::plan(&inventory, &request, &policy)?;
     let mut target = live::Target::of_process(&process, state.rootfs()?)?;
     target.no_cgroups = policy.no_cgroups;
+    target.arrangement = arrangement;
     let done = live::inject(&target, &edits);
     match &done {
         Ok(notes) => {
@@ -99,16 +100,30 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     done.map(drop)
 }
 
-fn request(config: Config, bundle: &Bundle, policy: &Policy) -> Result<Request, Error> {
+/// What is asked for, and what config.json says about mounts.
+fn request(
+    config: Config,
+    bundle: &Bundle,
+    policy: &Policy,
+) -> Result<(Request, Arrangement), Error> {
+    let both = |view: ContainerView<'_>| {
+        let arrangement = Arrangement {
+            own_dev: view.has_own_dev(),
+            ..Arrangement::default()
+        };
+        Ok((Request::read(view, policy)?, arrangement))
+    };
     let text = match config {
         Config::Text(text) => text,
-        // Annotations do not count here.
+        // Annotations do not count here. Of mounts not all are kept.
         Config::Long(file) => {
-            return Request::read(ContainerView::of(&bundle.scan(file, &[])?), policy);
+            let scan = bundle.scan(file, &[])?;
+            let request = Request::read(ContainerView::of(&scan), policy)?;
+            return Ok((request, Arrangement::default()));
         }
     };
     match Scan::read(&text) {
-        Some(scan) => Request::read(ContainerView::of(&scan), policy),
-        None => Request::read(ContainerView::new(&bundle.value(&text)?), policy),
+        Some(scan) => both(ContainerView::of(&scan)),
+        None => both(ContainerView::new(&bundle.value(&text)?)),
     }
 }

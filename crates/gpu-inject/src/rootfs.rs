@@ -85,7 +85,9 @@ pub struct Rootfs {
     may_make: Cell<usize>,
     root_mount: OnceCell<u64>,
     table: OnceCell<Table>,
-    outside: RefCell<HashSet<(u64, u64)>>,
+    /// The mounts of the namespace that was left for the container's, and, once it matters, their file systems.
+    outside_text: OnceCell<String>,
+    outside: OnceCell<HashSet<(u64, u64)>>,
     is_cut_off: Cell<bool>,
     /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
     mounts: Option<OwnMounts>,
@@ -170,7 +172,8 @@ impl Rootfs {
             may_make: Cell::new(MOST_MADE),
             root_mount: OnceCell::new(),
             table: OnceCell::new(),
-            outside: RefCell::default(),
+            outside_text: OnceCell::new(),
+            outside: OnceCell::new(),
             is_cut_off: Cell::new(false),
             mounts: None,
             arrangement: Arrangement::default(),

@@ -48,10 +48,12 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     // Taken while we still see the host: the container's view could name other files.
     let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
-    let rootfs = Rootfs::open_with(&target.rootfs, own)?.in_namespace(OwnMounts::entered(apart));
+    let rootfs = Rootfs::open_with(&target.rootfs, own)?
+        .in_namespace(OwnMounts::entered(apart))
+        .arranged(target.arrangement);
     // Started in the container's namespace, that table has the container's own mounts, too.
     if target.has_other_mounts() {
-        rootfs.know_outside(&mounts);
+        rootfs.know_outside(mounts);
     }
     // What we make from here on belongs to the container's root, and we can do no more
     // than it can: its file systems may have no name for the host's root.

@@ -13,6 +13,7 @@ use super::namespace::{Apart, Namespace, OwnMounts};
 use super::process::Process;
 use super::sys;
 use crate::error::Error;
+use crate::request::Arrangement;
 
 /// A process by a descriptor of `pidfd_open(2)`: no other process that gets its number is taken
 /// for it, nor one that has that number in another pid namespace.
@@ -63,6 +64,8 @@ pub struct Target {
     pub no_cgroups: bool,
     /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
     pub no_devbind: bool,
+    /// What config.json says about its mounts.
+    pub arrangement: Arrangement,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl Target {
             rootfs,
             no_cgroups: false,
             no_devbind: false,
+            arrangement: Arrangement::default(),
         }
     }
 

@@ -346,8 +346,9 @@ fn is_bind(option: &str) -> bool {
 
 /// Whether a mount with this destination is certainly not at /dev.
 fn is_elsewhere(destination: Option<&str>) -> bool {
+    // Without one a runtime mounts on the root directory, or not at all.
     let Some(destination) = destination else {
-        return false;
+        return true;
     };
     let parts = || {
         Path::new(destination)
@@ -369,6 +370,38 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
+    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
+    pub fn has_own_dev(text: &[u8]) -> bool {
+        // Ways to write /dev that are not found by its name alone: escapes, and paths that are not plain.
+        let odd = [
+            br"\".as_slice(),
+            b"/..",
+            b"/./",
+            b"/.\"",
+            b"//",
+            b"dev/\"",
+            b"\"dev\"",
+        ];
+        let is_plain = odd
+            .into_iter()
+            .all(|other| memmem::find(text, other).is_none());
+        let mut named = memmem::find_iter(text, br#""/dev""#);
+        if let (true, Some(at), None) = (is_plain, named.next(), named.next()) {
+            let start = memchr::memrchr(b'{', &text[..at]);
+            let end = memchr::memchr(b'}', &text[at..]);
+            let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
+            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
+                let mounts = Some(vec![mount]);
+                let alone = Scan {
+                    mounts,
+                    ..Scan::default()
+                };
+                return ContainerView::of(&alone).has_own_dev();
+            }
+        }
+        Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
+    }
+
     /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
     /// default is `rslave`, crun's `private`).
     pub fn has_no_shared_mounts(text: &[u8]) -> bool {
@@ -414,6 +447,10 @@ mod tests {
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
             prop_assert_eq!(told(one), told(other));
+            prop_assert_eq!(
+                Arrangement::has_own_dev(text.as_bytes()),
+                other.has_own_dev()
+            );
             if let Some(early) = early_root_path(text.as_bytes()) {
                 prop_assert_eq!(Some(early.as_str()), other.root_path());
             }
@@ -439,7 +476,7 @@ mod tests {
             ),
             (
                 format!("{own},{}", other.replace("\"destination\":\"/data\",", "")),
-                false,
+                true,
             ),
             (
                 format!("{own},{}", other.replace("/data", "/dev/shm")),
@@ -449,6 +486,7 @@ mod tests {
             let text = format!(r#"{{"mounts":[{mounts}]}}"#);
             let scan = Scan::read(text.as_bytes()).unwrap();
             assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
+            assert_eq!(Arrangement::has_own_dev(text.as_bytes()), wanted, "{text}");
         }
     }
 

@@ -163,7 +163,7 @@ fn a_tmpfs_is_the_containers_only_where_the_host_is_known_not_to_have_it() {
         let within = within.trim_end_matches('/');
         let outside: Vec<&str> = table.lines().filter(|l| !l.contains(within)).collect();
         let rootfs = Rootfs::open(&place.image("")).unwrap();
-        rootfs.know_outside(&outside.join("\n"));
+        rootfs.know_outside(outside.join("\n"));
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
         let refused = rootfs.write(Path::new("/tmp/x"), b"x", 0o644);
         assert_eq!(why(refused), Some(Elsewhere::Volume));

@@ -78,8 +78,9 @@ pub(crate) fn of_io(error: &io::Error) -> Option<Elsewhere> {
 impl Rootfs {
     /// The table of mounts of another namespace, from before the container's was entered: what
     /// is mounted there is not the container's alone.
-    pub(crate) fn know_outside(&self, mountinfo: &str) {
-        *self.outside.borrow_mut() = table::devices(mountinfo);
+    pub(crate) fn know_outside(&self, mountinfo: String) {
+        // Said once, by whoever enters.
+        let _ = self.outside_text.set(mountinfo);
     }
 
     /// The number of the mount that a descriptor is on.
@@ -150,9 +151,9 @@ impl Rootfs {
         }
         let device = fstat(fd)?.st_dev;
         let device = (major(device), minor(device));
-        let outside = self.outside.borrow();
-        if !outside.is_empty() {
-            return Ok(!outside.contains(&device));
+        if let Some(text) = self.outside_text.get() {
+            let outside = self.outside.get_or_init(|| table::devices(text));
+            return Ok(!outside.is_empty() && !outside.contains(&device));
         }
         let outside = &self.table()?.outside;
         // After `pivot_root` nothing of the host's is to be seen: not to know is not to own.
