@@ -92,6 +92,8 @@ pub struct Rootfs {
     /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
     mounts: Option<OwnMounts>,
     arrangement: Arrangement,
+    /// Whether we may do no more than whoever had us started: then a volume is theirs to write to.
+    has_callers_rights: bool,
     /// The mount at /dev, where the arrangement says that it is the container's own.
     own_dev: OnceCell<Option<u64>>,
 }
@@ -177,6 +179,7 @@ impl Rootfs {
             is_cut_off: Cell::new(false),
             mounts: None,
             arrangement: Arrangement::default(),
+            has_callers_rights: false,
             own_dev: OnceCell::new(),
         })
     }
@@ -197,6 +200,12 @@ impl Rootfs {
     #[must_use]
     pub fn arranged(mut self, arrangement: Arrangement) -> Self {
         self.arrangement = arrangement;
+        self
+    }
+
+    /// With the rights of whoever had us started and no others, as in a user namespace of theirs.
+    pub(crate) fn with_callers_rights(mut self, has: bool) -> Self {
+        self.has_callers_rights = has;
         self
     }
 

@@ -50,7 +50,8 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let apart = target.enter_mount_namespace()?;
     let rootfs = Rootfs::open_with(&target.rootfs, own)?
         .in_namespace(OwnMounts::entered(apart))
-        .arranged(target.arrangement);
+        .arranged(target.arrangement)
+        .with_callers_rights(target.has_callers_rights());
     // Started in the container's namespace, that table has the container's own mounts, too.
     if target.has_other_mounts() {
         rootfs.know_outside(mounts);

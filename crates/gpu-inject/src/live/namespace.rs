@@ -219,7 +219,7 @@ fn is_procfs_of_our_own() -> bool {
     first.is_ok_and(|first| Id::at(OWN_PID).is_ok_and(|own| own == first))
 }
 
-fn has_own_user_namespace() -> bool {
+pub(super) fn has_own_user_namespace() -> bool {
     Id::at(OWN_USER).is_ok_and(|own| own.inode != FIRST_USER)
 }
 

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
-use super::namespace::{Apart, Namespace, OwnMounts};
+use super::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
 use super::process::Process;
 use super::sys;
 use crate::error::Error;
@@ -129,6 +129,12 @@ impl Target {
     /// Whether its mounts are others than those that this process sees before it enters.
     pub(super) fn has_other_mounts(&self) -> bool {
         matches!(self.mounts, Mounts::There(..))
+    }
+
+    /// Whether whoever started us could do all that we can: in a user namespace of theirs, as Apptainer's. What they have
+    /// mounted in the container is then no boundary, and its /dev may be a part of a tmpfs that is mounted elsewhere, too.
+    pub(super) fn has_callers_rights(&self) -> bool {
+        matches!(self.mounts, Mounts::Here(_)) && has_own_user_namespace()
     }
 
     pub(super) fn enter_mount_namespace(&self) -> Result<Apart, Error> {

@@ -22,7 +22,7 @@ pub(super) const KINDS: [&str; 4] = [
 const MANAGEMENT: &str = "management.nvidia.com/*";
 
 /// A device's name that whoever said it may ask by. Nothing else leads to a CDI spec or to a
-/// GPU: a container's own words become one in [`Gate::admit`] alone.
+/// GPU: a container's own words become one in `Gate::admit` alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AllowedName {
     text: String,
