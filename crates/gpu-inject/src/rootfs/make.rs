@@ -129,20 +129,20 @@ impl Rootfs {
 
     /// What is at `path`, unless a link of the image leads to a volume.
     pub(super) fn resolve_not_away(&self, path: &Path) -> Result<OwnedFd, Trouble> {
-        match self
-            .resolver
-            .on_mount(self.fd.as_fd(), path, OFlag::empty())
-        {
-            Err(Errno::EXDEV | Errno::ENOSYS) => {}
-            other => return Ok(other?),
-        }
-        let found = self.track(path)?;
-        self.ensure_not_away(&found)?;
-        Ok(Rc::into_inner(found.fd).ok_or(Errno::EBADF)?)
+        self.resolve_if(path, |found| self.ensure_not_away(found))
     }
 
     /// The same where it is the container's own.
     pub(super) fn resolve_own(&self, path: &Path) -> Result<OwnedFd, Trouble> {
+        self.resolve_if(path, |found| self.ensure_own(found).map(drop))
+    }
+
+    /// What is at `path`: on the root mount as it is, else where `ensure` says that it may be used.
+    fn resolve_if(
+        &self,
+        path: &Path,
+        ensure: impl FnOnce(&Step) -> Result<(), Trouble>,
+    ) -> Result<OwnedFd, Trouble> {
         match self
             .resolver
             .on_mount(self.fd.as_fd(), path, OFlag::empty())
@@ -151,7 +151,7 @@ impl Rootfs {
             other => return Ok(other?),
         }
         let found = self.track(path)?;
-        self.ensure_own(&found)?;
+        ensure(&found)?;
         Ok(Rc::into_inner(found.fd).ok_or(Errno::EBADF)?)
     }
 
