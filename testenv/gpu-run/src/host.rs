@@ -18,7 +18,7 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("podman", &["--version"]),
     ("runc", &["--version"]),
     ("crun", &["--version"]),
-    ("nvidia-ctk", &["--version"]),
+    ("/usr/bin/nvidia-ctk", &["--version"]),
     ("nvidia-smi", &["--version"]),
 ];
 

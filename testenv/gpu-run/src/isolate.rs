@@ -42,10 +42,16 @@ pub(crate) fn isolate(options: &Options) -> Result<u8, String> {
 pub(crate) fn init(options: &Options) -> Result<u8, String> {
     die_with_parent()?;
     let place = options.output.join(crate::outer::LAYER);
-    layer::enter(
-        &place,
-        &[("programs", &options.programs), ("output", &options.output)],
-    )?;
+    let nodes = if options.fake.is_some() {
+        layer::Nodes::None
+    } else {
+        layer::Nodes::OfHost
+    };
+    let brought = [
+        ("programs", options.programs.as_path()),
+        ("output", &options.output),
+    ];
+    layer::enter(&place, &brought, nodes)?;
     let mut command = Command::new(Path::new(layer::BROUGHT).join("programs/gpu-run"));
     command.arg("work").args(options.arguments());
     let child = command

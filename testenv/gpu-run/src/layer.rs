@@ -46,6 +46,14 @@ const NODES: [(&str, u64, u64); 7] = [
 /// Nodes and directories of nodes that are GPUs'.
 const GPU_NODES: [&str; 6] = ["nvidia", "dri", "dxg", "kfd", "infiniband", "gdrdrv"];
 
+/// Whose GPU nodes the layer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    OfHost,
+    /// A fake driver makes its own.
+    None,
+}
+
 type Result<T> = std::result::Result<T, String>;
 
 fn said<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> String {
@@ -99,7 +107,7 @@ fn overlay(lower: &Path, kept: &Path, at: &Path) -> Result<()> {
 
 /// Makes the layer on `place`, an empty directory, and makes it the root. `brought` come along, below [`BROUGHT`]. For the
 /// first process of a pid namespace, in a mount namespace of its own.
-pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)]) -> Result<()> {
+pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)], gpus: Nodes) -> Result<()> {
     mounted(
         None,
         Path::new("/"),
@@ -144,7 +152,7 @@ pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)]) -> Result<()> {
         None,
     )?;
     bind(Path::new("/sys"), &root.join("sys"), MsFlags::MS_REC)?;
-    devices(&root.join("dev"))?;
+    devices(&root.join("dev"), gpus)?;
     bring(&root, &held)?;
     pivot(&root)
 }
@@ -223,7 +231,7 @@ fn bring_mount(point: &Path, kept: &Path, root: &Path) {
 }
 
 /// A /dev of the run's own with the host's GPU nodes by their numbers: what is made there does not reach the host.
-fn devices(dev: &Path) -> Result<()> {
+fn devices(dev: &Path, gpus: Nodes) -> Result<()> {
     tmpfs(dev, "mode=755")?;
     for (name, major, minor) in NODES {
         node(&dev.join(name), 0o666, makedev(major, minor))?;
@@ -248,6 +256,9 @@ fn devices(dev: &Path) -> Result<()> {
         ("/proc/self/fd/2", "stderr"),
     ] {
         symlink(target, dev.join(name)).map_err(said(name))?;
+    }
+    if gpus == Nodes::None {
+        return Ok(());
     }
     for entry in fs::read_dir("/dev").map_err(said("/dev"))?.flatten() {
         let name = entry.file_name();

@@ -17,6 +17,9 @@ const AFTER: &str = "\
 Exit codes: 0 every way works; 2 one failed; 3 the host is not as it was before; 4 bad usage; 6 this host cannot do it (no \
 root, no driver); 7 none failed, and not all could be shown; 130 interrupted.";
 
+/// A relative path that no user would give: where this program is.
+pub(crate) const BESIDE: &str = "BESIDE-THIS-PROGRAM";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// All of it
@@ -41,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", default_value = "gpu-report")]
     pub(crate) output: PathBuf,
     /// gpusetup's files (`tree`), `gpu-run` and `gpu-probe`; beside this program unless told otherwise
-    #[arg(long, value_name = "DIR", default_value = "")]
+    #[arg(long, value_name = "DIR", default_value = BESIDE, hide_default_value = true)]
     pub(crate) programs: PathBuf,
     /// Print the report as JSON
     #[arg(long)]

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::files;
 use crate::isolate::again;
-use crate::options::Options;
+use crate::options::{BESIDE, Options};
 use crate::redact::Redactor;
 use crate::report::{Report, Row, SCHEMA, Verdict};
 use crate::work::Told;
@@ -96,11 +96,16 @@ pub(crate) fn run(mut options: Options) -> Result<u8, String> {
         exit_code: 0,
     };
     report.exit_code = report.code();
-    write(&report, &options)
+    let mut redactor = Redactor::new(&report.host.name, options.keep_identifiers);
+    redactor.knows(report.host.gpus.iter().map(|g| g.uuid.clone()));
+    if !options.keep_identifiers {
+        report.host.name = "host".into();
+    }
+    write(&report, &options, &mut redactor)
 }
 
 fn find_programs(options: &mut Options) -> Result<(), String> {
-    if options.programs.as_os_str().is_empty() {
+    if options.programs == Path::new(BESIDE) {
         let own = std::env::current_exe().map_err(|e| e.to_string())?;
         options.programs = own.parent().map(Path::to_owned).unwrap_or_default();
     }
@@ -239,9 +244,7 @@ fn remove(group: &Path) {
 }
 
 /// Both forms, without what names this machine.
-fn write(report: &Report, options: &Options) -> Result<u8, String> {
-    let mut redactor = Redactor::new(&report.host.name, options.keep_identifiers);
-    redactor.knows(report.host.gpus.iter().map(|g| g.uuid.clone()));
+fn write(report: &Report, options: &Options, redactor: &mut Redactor) -> Result<u8, String> {
     let text = redactor.text(&report.text());
     let json = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
     let json = redactor.text(&json) + "\n";
