@@ -70,10 +70,10 @@ fn start(name: &str, arguments: &[&str], asked: &[&str]) -> Result<Daemon, Strin
 /// What a log says last, without what is only information.
 fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let lines = text
+    let mut lines = text
         .lines()
         .filter(|l| !l.contains("level=info") && !l.trim().is_empty());
-    let line = lines.last().unwrap_or("it said nothing");
+    let line = lines.next_back().unwrap_or("it said nothing");
     line.chars().take(300).collect()
 }
 

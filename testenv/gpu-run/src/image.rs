@@ -143,7 +143,7 @@ fn known_libraries() -> Vec<PathBuf> {
             .find(|l| l.trim().starts_with(&format!("{name} (")) && l.contains(kind))?;
         Some(PathBuf::from(line.split("=> ").nth(1)?.trim()))
     };
-    LIBRARIES.iter().filter_map(|n| path_of(n)).collect()
+    LIBRARIES.iter().filter_map(path_of).collect()
 }
 
 /// The same as an archive that engines load.

@@ -116,7 +116,7 @@ impl Measure {
             match (sum, &host) {
                 (Sum::Passed { .. }, _) => {}
                 (Sum::DoesNotCompute, Verdict::NotVerified(why)) => {
-                    verdict = Verdict::NotVerified(why.clone())
+                    verdict = Verdict::NotVerified(why.clone());
                 }
                 (Sum::DoesNotCompute, _) => {
                     return failed("the driver computes on the host, and not here");
@@ -131,12 +131,7 @@ impl Measure {
     }
 
     /// What a graphics loader lists in a container that has all GPUs.
-    pub(crate) fn graphics(
-        &self,
-        of_host: Option<&Graphics>,
-        name: &str,
-        ended: &Ended,
-    ) -> Verdict {
+    pub(crate) fn graphics(of_host: Option<&Graphics>, name: &str, ended: &Ended) -> Verdict {
         let on_host = match can_graphics(of_host, name) {
             Ok(count) => count,
             Err(not_run) => return not_run,
@@ -332,7 +327,6 @@ mod tests {
 
     #[test]
     fn graphics_are_compared_with_the_hosts() {
-        let measure = measure(&PASSED);
         let list = |n: usize| Graphics::Devices {
             nvidia: vec!["a".into(); n],
             others: 1,
@@ -343,15 +337,15 @@ mod tests {
             ended
         };
         assert_eq!(
-            measure.graphics(Some(&list(2)), "Vulkan", &said(list(2))),
+            Measure::graphics(Some(&list(2)), "Vulkan", &said(list(2))),
             Verdict::Ok
         );
         assert!(matches!(
-            measure.graphics(Some(&list(2)), "Vulkan", &said(list(1))),
+            Measure::graphics(Some(&list(2)), "Vulkan", &said(list(1))),
             Verdict::Failed(_)
         ));
         assert!(matches!(
-            measure.graphics(Some(&list(0)), "Vulkan", &said(list(0))),
+            Measure::graphics(Some(&list(0)), "Vulkan", &said(list(0))),
             Verdict::NotRun(_)
         ));
     }

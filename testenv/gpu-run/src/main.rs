@@ -18,6 +18,7 @@ mod record;
 mod redact;
 mod report;
 mod times;
+mod tries;
 mod ways;
 mod work;
 

@@ -6,24 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gpu_run::seen::{Cuda, Graphics, Seen};
+use gpu_run::seen::{Cuda, Seen};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Ended, find, run, set_deadline};
-use crate::judge::{Measure, can_graphics};
+use crate::judge::Measure;
 use crate::options::Options;
 use crate::redact::Redactor;
 use crate::report::{self, Host, Row, Times, Verdict, ms};
-use crate::ways::{self, Engine, Place, Way};
-use crate::{cli, daemons, files, host, image, layer, read_back, record, times};
+use crate::{files, host, image, layer, read_back, record};
 
 /// Of one program; a driver that nobody keeps awake takes seconds to answer.
-const LIMIT: Duration = Duration::from_secs(25);
+pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 /// Kept of the run's time for taking everything back.
 const FOR_UNDO: u64 = 20;
-/// What an engine's timing may take at most.
-const FOR_TIMES: Duration = Duration::from_secs(18);
-
 /// Whatever a set-up may write to.
 const WRITTEN: [&str; 7] = [
     "/etc",
@@ -47,13 +43,13 @@ pub(crate) struct Told {
     pub(crate) times: Vec<Times>,
 }
 
-struct Work<'a> {
-    options: &'a Options,
-    told: Told,
-    measure: Measure,
-    image: PathBuf,
-    archive: PathBuf,
-    probe: PathBuf,
+pub(crate) struct Work<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) told: Told,
+    pub(crate) measure: Measure,
+    pub(crate) image: PathBuf,
+    pub(crate) archive: PathBuf,
+    pub(crate) probe: PathBuf,
 }
 
 pub(crate) fn work(options: &Options) -> Result<u8, String> {
@@ -82,7 +78,13 @@ pub(crate) fn work(options: &Options) -> Result<u8, String> {
 }
 
 impl Work<'_> {
-    fn row(&mut self, group: &str, name: &str, verdict: Verdict, took: Option<Duration>) {
+    pub(crate) fn row(
+        &mut self,
+        group: &str,
+        name: &str,
+        verdict: Verdict,
+        took: Option<Duration>,
+    ) {
         let ms = took
             .filter(|_| !matches!(verdict, Verdict::NotRun(_)))
             .map(ms);
@@ -92,14 +94,14 @@ impl Work<'_> {
             verdict,
             ms,
         };
-        if !self.told.rows.last().is_some_and(|r| r.group == group) {
+        if self.told.rows.last().is_none_or(|r| r.group != group) {
             eprintln!("{group}");
         }
         eprint!("{}", report::line(&row));
         self.told.rows.push(row);
     }
 
-    fn expect(&mut self, group: &str, name: &str, ended: &Ended, codes: &[i32]) -> bool {
+    pub(crate) fn expect(&mut self, group: &str, name: &str, ended: &Ended, codes: &[i32]) -> bool {
         let is_right = ended.code().is_some_and(|c| codes.contains(&c));
         let verdict = if is_right {
             Verdict::Ok
@@ -203,7 +205,7 @@ impl Work<'_> {
         }
     }
 
-    fn has(&self, engine: &str, program: &str) -> Result<(), String> {
+    pub(crate) fn has(&self, engine: &str, program: &str) -> Result<(), String> {
         if self.options.without.iter().any(|w| w == engine) {
             Err(format!("left out by --without {engine}"))
         } else if find(program).is_none() {
@@ -267,205 +269,6 @@ impl Work<'_> {
         Some(before)
     }
 
-    fn all_ways(&mut self, running: &mut Vec<daemons::Daemon>) {
-        let gpus = self.measure.gpus.clone();
-        let (cgroup, image) = (self.options.cgroup.clone(), self.image.clone());
-        let place = Place {
-            cgroup: &cgroup,
-            image: &image,
-            gpus: &gpus,
-        };
-        let mut works = Vec::new();
-        let archive = self.archive.display().to_string();
-        let mut start = |work: &mut Self,
-                         name: &str,
-                         group,
-                         program: &str,
-                         begin: &dyn Fn() -> Result<Option<daemons::Daemon>, String>,
-                         load: &[&str]| {
-            let begun = work.has(name, program).and_then(|()| begin());
-            let loaded = begun.and_then(|daemon| {
-                running.extend(daemon);
-                done(
-                    &run(Command::new(load[0]).args(&load[1..]), LIMIT),
-                    "loading the image",
-                )
-            });
-            if let Err(why) = &loaded {
-                work.row(group, "all ways", Verdict::NotRun(why.clone()), None);
-            }
-            loaded.is_ok()
-        };
-        if start(
-            self,
-            "containerd",
-            "containerd (ctr)",
-            "containerd",
-            &|| daemons::containerd().map(Some),
-            &["ctr", "images", "import", &archive],
-        ) {
-            let version = run(Command::new("containerd").arg("--version"), LIMIT).out;
-            let engine = ways::containerd(&place, ways::version(&version));
-            works.extend(self.engine(&engine).then_some("containerd"));
-        }
-        if start(
-            self,
-            "docker",
-            "docker",
-            "dockerd",
-            &|| daemons::dockerd().map(Some),
-            &["docker", "load", "-qi", &archive],
-        ) {
-            let version = run(
-                Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]),
-                LIMIT,
-            )
-            .out;
-            let engine = ways::docker(&place, ways::version(&version));
-            works.extend(self.engine(&engine).then_some("docker"));
-        }
-        if start(
-            self,
-            "podman",
-            "podman",
-            "podman",
-            &|| Ok(None),
-            &["podman", "load", "-qi", &archive],
-        ) {
-            works.extend(self.engine(&ways::podman(&place)).then_some("podman"));
-        }
-        for low_level in ["runc", "crun"] {
-            let engine = self
-                .has(low_level, low_level)
-                .and_then(|()| ways::shim(&place, low_level));
-            match engine {
-                Ok(engine) => drop(self.engine(&engine)),
-                Err(why) => {
-                    let group = format!("shim on {low_level}");
-                    self.row(&group, "all ways", Verdict::NotRun(why), None);
-                }
-            }
-        }
-        if works.is_empty() {
-            self.row(
-                "gpusetup",
-                "verify",
-                Verdict::NotRun("no engine starts a plain container here".into()),
-                None,
-            );
-            return;
-        }
-        let mut command = Command::new("gpusetup");
-        command
-            .args(["verify", "--no-daemon-reload"])
-            .args(works.iter().flat_map(|e| ["--engine", e]));
-        let ended = run(&mut command, LIMIT);
-        self.expect(
-            "gpusetup",
-            &format!("verify: {}", works.join(", ")),
-            &ended,
-            &[0],
-        );
-    }
-
-    /// All ways of an engine, timed; false where it does not even start a plain container.
-    fn engine(&mut self, engine: &Engine) -> bool {
-        let group = engine.group;
-        let ended = self.start(&engine.plain, &["nodes", "add-vectors"]);
-        if !ended.is_success() {
-            let why = format!("a plain container does not start here: {}", ended.failure());
-            self.row(group, "all ways", Verdict::NotRun(why), None);
-            return false;
-        }
-        let verdict = self.measure.compute(engine.plain.asks, &ended);
-        self.row(group, &engine.plain.name, verdict, Some(ended.took));
-        let mut in_order = Vec::new();
-        for way in &engine.ways {
-            if let Some(why) = &way.lacks {
-                self.row(group, &way.name, Verdict::NotRun(why.clone()), None);
-                continue;
-            }
-            let ended = self.start(way, &["nodes", "add-vectors"]);
-            let verdict = self.measure.compute(way.asks, &ended);
-            if !matches!(verdict, Verdict::Failed(_)) {
-                in_order.push(way.name.clone());
-            }
-            self.row(group, &way.name, verdict, Some(ended.took));
-        }
-        if let Some(all) = engine
-            .ways
-            .iter()
-            .find(|w| w.asks == crate::judge::Asks::All && w.lacks.is_none())
-        {
-            self.programs(group, all);
-        }
-        let rounds = usize::from(self.options.rounds);
-        let found = times::measure(engine, |w| in_order.contains(&w.name), rounds, FOR_TIMES);
-        self.told.times.extend(found);
-        true
-    }
-
-    /// The driver's own program, and graphics, in a container that has all GPUs.
-    fn programs(&mut self, group: &str, all: &Way) {
-        if find("nvidia-smi").is_some() {
-            let ended = self.start_program(all, &["nvidia-smi", "-L"]);
-            let verdict = self.measure.smi(&ended);
-            self.row(
-                group,
-                &format!("nvidia-smi, {}", all.name),
-                verdict,
-                Some(ended.took),
-            );
-        } else {
-            self.row(
-                group,
-                "nvidia-smi",
-                Verdict::NotRun("this host has no nvidia-smi".into()),
-                None,
-            );
-        }
-        for (name, part) in [("Vulkan", "vulkan"), ("EGL", "egl")] {
-            let of_host: Option<Graphics> = if part == "egl" {
-                self.measure.host.egl.clone()
-            } else {
-                self.measure.host.vulkan.clone()
-            };
-            if let Err(why) = can_graphics(of_host.as_ref(), name) {
-                self.row(group, &format!("{name}, {}", all.name), why, None);
-                continue;
-            }
-            let ended = self.start(all, &[part]);
-            let verdict = self.measure.graphics(of_host.as_ref(), name, &ended);
-            self.row(
-                group,
-                &format!("{name}, {}", all.name),
-                verdict,
-                Some(ended.took),
-            );
-        }
-    }
-
-    fn start(&self, way: &Way, parts: &[&str]) -> Ended {
-        self.start_program(way, &[&[image::PROBE], parts].concat())
-    }
-
-    fn start_program(&self, way: &Way, program: &[&str]) -> Ended {
-        match way.command(program) {
-            Ok(mut command) => run(&mut command, LIMIT),
-            Err(why) => Ended::not_started(&way.name, &why),
-        }
-    }
-
-    fn cli(&mut self) {
-        let group = "nvidia-container-cli";
-        let (verdict, took) = cli::info(&self.measure);
-        self.row(group, "info", verdict, Some(took));
-        let (verdict, took) = cli::list();
-        self.row(group, "list", verdict, Some(took));
-        let (verdict, took) = cli::configure(&self.measure, &self.image, &self.probe);
-        self.row(group, "configure, one GPU", verdict, Some(took));
-    }
-
     fn take_back(&mut self, before: Option<&files::Snapshot>) {
         set_deadline(Duration::from_secs(FOR_UNDO));
         let Some(before) = before else {
@@ -499,7 +302,7 @@ fn written() -> files::Snapshot {
     found
 }
 
-fn done(ended: &Ended, what: &str) -> Result<(), String> {
+pub(crate) fn done(ended: &Ended, what: &str) -> Result<(), String> {
     if ended.is_success() {
         Ok(())
     } else {

@@ -93,14 +93,14 @@ fn devices(cuda: &Cuda) -> Result<(i32, Vec<Device>), CudaError> {
 
 fn uuid_text(bytes: [u8; 16]) -> String {
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let [a, b, c, d, e] = [
+    let groups = [
         &hex[..8],
         &hex[8..12],
         &hex[12..16],
         &hex[16..20],
         &hex[20..],
     ];
-    format!("GPU-{a}-{b}-{c}-{d}-{e}")
+    format!("GPU-{}", groups.join("-"))
 }
 
 fn add_vectors(cuda: &Cuda, device: i32) -> Sum {

@@ -1,5 +1,5 @@
-//! Every call into the driver: libraries are opened and functions looked up by name, with the C signatures of cuda.h,
-//! vulkan_core.h and eglext.h. All of the probe's unsafe code is here.
+//! Every call into the driver: libraries are opened and functions looked up by name, with the signatures of the C headers
+//! of CUDA, Vulkan and EGL. All of the probe's unsafe code is here.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
