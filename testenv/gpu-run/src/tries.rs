@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gpu_run::seen::Graphics;
 
-use crate::command::{Ended, find, run};
+use crate::command::{Ended, find, run, time_left};
 use crate::daemons::{self, Daemon};
 use crate::judge::{Asks, Measure, can_graphics};
 use crate::report::Verdict;
@@ -15,6 +15,14 @@ use crate::{cli, image, times};
 
 /// What an engine's timing may take at most.
 const FOR_TIMES: Duration = Duration::from_secs(18);
+/// Kept of the run's time when the timing begins.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// An engine that starts containers, and its ways that did not fail.
+pub(crate) struct Tried {
+    engine: Engine,
+    in_order: Vec<String>,
+}
 
 /// How an engine is begun: its name for --without, its group of rows, its program, its daemon if it has one, and what
 /// loads an image into it.
@@ -28,7 +36,7 @@ struct Beginning<'a> {
 
 impl Work<'_> {
     /// All engines; the daemons they need run on in `running`.
-    pub(crate) fn all_ways(&mut self, running: &mut Vec<Daemon>) {
+    pub(crate) fn all_ways(&mut self, running: &mut Vec<Daemon>) -> Vec<Tried> {
         let gpus = self.measure.gpus.clone();
         let (cgroup, image) = (self.options.cgroup.clone(), self.image.clone());
         let place = Place {
@@ -37,6 +45,7 @@ impl Work<'_> {
             gpus: &gpus,
         };
         let mut works = Vec::new();
+        let mut tried = Vec::new();
         let containerd = Beginning {
             name: "containerd",
             group: "containerd (ctr)",
@@ -47,7 +56,7 @@ impl Work<'_> {
         if self.begins(&containerd, running) {
             let version = run(Command::new("containerd").arg("--version"), LIMIT).out;
             let engine = ways::containerd(&place, ways::version(&version));
-            works.extend(self.engine(&engine).then_some("containerd"));
+            works.extend(self.engine(engine, &mut tried).then_some("containerd"));
         }
         let docker = Beginning {
             name: "docker",
@@ -60,7 +69,7 @@ impl Work<'_> {
             let mut command = Command::new("docker");
             command.args(["version", "--format", "{{.Server.Version}}"]);
             let engine = ways::docker(&place, ways::version(&run(&mut command, LIMIT).out));
-            works.extend(self.engine(&engine).then_some("docker"));
+            works.extend(self.engine(engine, &mut tried).then_some("docker"));
         }
         let podman = Beginning {
             name: "podman",
@@ -70,14 +79,15 @@ impl Work<'_> {
             load: &["podman", "load", "-qi"],
         };
         if self.begins(&podman, running) {
-            works.extend(self.engine(&ways::podman(&place)).then_some("podman"));
+            let engine = ways::podman(&place);
+            works.extend(self.engine(engine, &mut tried).then_some("podman"));
         }
         for low_level in ["runc", "crun"] {
             let engine = self
                 .has(low_level, low_level)
                 .and_then(|()| ways::shim(&place, low_level));
             match engine {
-                Ok(engine) => drop(self.engine(&engine)),
+                Ok(engine) => drop(self.engine(engine, &mut tried)),
                 Err(why) => {
                     let group = format!("shim on {low_level}");
                     self.row(&group, "all ways", Verdict::NotRun(why), None);
@@ -85,6 +95,7 @@ impl Work<'_> {
             }
         }
         self.verify(&works);
+        tried
     }
 
     /// Its daemon answers and has the image; otherwise a row says why not.
@@ -123,8 +134,8 @@ impl Work<'_> {
         );
     }
 
-    /// All ways of an engine, timed; false where it does not even start a plain container.
-    fn engine(&mut self, engine: &Engine) -> bool {
+    /// All ways of an engine; false where it does not even start a plain container.
+    fn engine(&mut self, engine: Engine, tried: &mut Vec<Tried>) -> bool {
         let group = engine.group;
         let ended = probe(&engine.plain, &["nodes", "add-vectors"]);
         if !ended.is_success() {
@@ -154,10 +165,20 @@ impl Work<'_> {
         {
             self.programs(group, all);
         }
-        let rounds = usize::from(self.options.rounds);
-        let found = times::measure(engine, |w| in_order.contains(&w.name), rounds, FOR_TIMES);
-        self.told.times.extend(found);
+        tried.push(Tried { engine, in_order });
         true
+    }
+
+    /// Starts beside plain ones, when all else is shown: what time there is is shared by the engines.
+    pub(crate) fn times(&mut self, tried: &[Tried]) {
+        let rounds = usize::from(self.options.rounds);
+        for (n, Tried { engine, in_order }) in tried.iter().enumerate() {
+            let left = time_left().saturating_sub(RESERVE);
+            let share = u32::try_from(tried.len() - n).map_or(left, |of| left / of);
+            let room = share.min(FOR_TIMES);
+            let found = times::measure(engine, |w| in_order.contains(&w.name), rounds, room);
+            self.told.times.extend(found);
+        }
     }
 
     /// The driver's own program, and graphics, in a container that has all GPUs.

@@ -68,8 +68,9 @@ pub(crate) fn work(options: &Options) -> Result<u8, String> {
     work.record(&output.join("recording"));
     let before = work.set_up();
     let mut daemons = Vec::new();
-    work.all_ways(&mut daemons);
+    let tried = work.all_ways(&mut daemons);
     work.cli();
+    work.times(&tried);
     work.take_back(before.as_ref());
     drop(daemons);
     let text = serde_json::to_string(&work.told).map_err(|e| e.to_string())?;
