@@ -102,9 +102,10 @@ impl Daemon {
         }
     }
 
-    /// Its own reading of a root file.
+    /// Its own reading of a root file. The daemon starts without one, while `config dump` of 1.6 then fails: after an undo
+    /// that took away the file that install had made there is nothing to refuse.
     pub fn check(&self, host: &Host, root: &Path) -> Result<bool, Error> {
-        if !host.is_live() {
+        if !host.is_live() || !host.root().exists(root) {
             return Ok(false);
         }
         let file = root.display().to_string();

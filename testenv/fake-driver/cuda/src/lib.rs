@@ -1,5 +1,5 @@
 //! The fake driver's `libcuda.so.1`: enough of cuda.h to count devices, answered from
-//! which device nodes open.
+//! which device nodes open, and to go all the way to a kernel, which is then not run.
 #![allow(
     non_snake_case,
     clippy::not_unsafe_ptr_arg_deref,
@@ -10,6 +10,8 @@
     reason = "each function is documented in cuda.h under its name"
 )]
 
+// Public, so that its functions are those of the library.
+pub mod compute;
 #[path = "../../visible.rs"]
 #[allow(unreachable_pub, reason = "shared with the other library")]
 mod visible;
@@ -38,24 +40,32 @@ fn put<T>(to: *mut T, value: T) -> c_uint {
     SUCCESS
 }
 
-/// Names of the devices: GPUs, or the slices of those that are partitioned.
-fn devices() -> Vec<String> {
+/// A device as CUDA lists it.
+struct Device {
+    name: String,
+    uuid: String,
+}
+
+/// GPUs, or the slices of those that are partitioned.
+fn devices() -> Vec<Device> {
     if !visible::opens("nvidiactl") || !visible::opens("nvidia-uvm") {
         return Vec::new();
     }
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for gpu in visible::now().gpus {
         if visible::is_partitioned(&gpu.uuid) {
-            names.extend(
-                gpu.mig
-                    .iter()
-                    .map(|s| format!("{} MIG {}", gpu.name, s.profile)),
-            );
+            found.extend(gpu.mig.iter().map(|slice| Device {
+                name: format!("{} MIG {}", gpu.name, slice.profile),
+                uuid: slice.uuid.clone(),
+            }));
         } else {
-            names.push(gpu.name);
+            found.push(Device {
+                name: gpu.name,
+                uuid: gpu.uuid,
+            });
         }
     }
-    names
+    found
 }
 
 #[unsafe(no_mangle)]
@@ -93,10 +103,11 @@ pub extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_uint {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) -> c_uint {
-    let names = devices();
-    let Some(found) = usize::try_from(device).ok().and_then(|n| names.get(n)) else {
+    let devices = devices();
+    let Some(found) = usize::try_from(device).ok().and_then(|n| devices.get(n)) else {
         return INVALID_DEVICE;
     };
+    let found = &found.name;
     let room = usize::try_from(length).unwrap_or(0);
     if name.is_null() || room == 0 {
         return INVALID_VALUE;

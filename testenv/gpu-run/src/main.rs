@@ -1,0 +1,64 @@
+//! `testenv/gpu`: every way of getting a GPU into a container on this host, tried in a throw-away layer over it.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cli;
+mod command;
+mod daemons;
+mod files;
+mod host;
+mod image;
+mod isolate;
+mod judge;
+mod layer;
+mod options;
+mod outer;
+mod read_back;
+mod record;
+mod redact;
+mod report;
+mod times;
+mod tries;
+mod ways;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::{Cli, Verb};
+
+/// As gpusetup's own: nothing of it begins with clap's 2, which has a meaning here.
+const BAD_USAGE: u8 = 4;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { BAD_USAGE } else { 0 });
+        }
+    };
+    let result = match cli.verb {
+        Verb::Run(options) => outer::run(options),
+        Verb::Isolate(options) => isolate::isolate(&options),
+        Verb::Init(options) => isolate::init(&options),
+        Verb::Work(options) => work::work(&options),
+        Verb::Read { recording } => read_back::read(&recording).map(|found| {
+            println!(
+                "driver {}, {} libraries, GPUs: {}",
+                found.version,
+                found.libraries,
+                found.uuids.join(" ")
+            );
+            0
+        }),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            eprintln!("gpu-run: {e}");
+            ExitCode::from(isolate::CANNOT)
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The part on the host: looks whether it can be done, starts the run in namespaces of its own, waits with a limit, sees
+//! that the host is as it was, and writes the report.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::files;
+use crate::isolate::again;
+use crate::options::{BESIDE, Options};
+use crate::redact::Redactor;
+use crate::report::{Report, Row, SCHEMA, Verdict};
+use crate::work::Told;
+use crate::{host, report};
+
+/// Below the output directory: where the layer is mounted, in the run's own namespace. Empty for everybody else.
+pub(crate) const LAYER: &str = ".layer";
+pub(crate) const HOST_ROW: &str = "the host is as before";
+const INTERRUPTED: u8 = 130;
+const CGROUP: &str = "gpu-run-";
+
+/// What a run would change, did it not keep to its layer.
+const OF_HOST: [&str; 8] = [
+    "/etc",
+    "/var/lib/gpusetup",
+    "/run/cdi",
+    "/run/gpusetup",
+    "/run/docker.sock",
+    "/usr/bin/gpusetup",
+    "/usr/lib/gpu-container",
+    "/dev/char",
+];
+
+pub(crate) fn run(mut options: Options) -> Result<u8, String> {
+    let begun = Instant::now();
+    if !nix::unistd::geteuid().is_root() {
+        return Err(
+            "this needs root, for mounts, device nodes and engines of its own: run it with sudo"
+                .into(),
+        );
+    }
+    if options.fake.is_none() && host::driver(Path::new("/")).is_none() {
+        return Err(
+            "no NVIDIA driver is loaded on this host (no /proc/driver/nvidia/version); --fake tries a fake one".into(),
+        );
+    }
+    if options.fake.is_some() && host::driver(Path::new("/")).is_some() {
+        return Err("--fake is for hosts without a driver, and this one has one".into());
+    }
+    find_programs(&mut options)?;
+    make_output(&mut options.output)?;
+    options.date = date();
+    options.cgroup = format!("/{CGROUP}{}", std::process::id());
+    // Of runs that were killed.
+    sweep(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+    let before = of_host();
+    let ended = start_and_wait(&options);
+    sweep(|pid| pid == std::process::id());
+    let _ = fs::remove_dir(options.output.join(LAYER));
+    let told = match ended {
+        Ended::Told(told) => *told,
+        Ended::Cannot(why) => return Err(why),
+        Ended::Interrupted => {
+            eprintln!("gpu-run: interrupted; all that it had started is gone");
+            return Ok(INTERRUPTED);
+        }
+    };
+    let changed = files::differences(&before, &of_host());
+    let verdict = if changed.is_empty() {
+        Verdict::Ok
+    } else {
+        Verdict::Failed(files::sentence(&changed))
+    };
+    let mut rows = told.rows;
+    rows.push(Row {
+        group: "after".into(),
+        name: HOST_ROW.into(),
+        verdict,
+        ms: None,
+    });
+    let mut report = Report {
+        schema: SCHEMA,
+        date: options.date.clone(),
+        fake_driver: options.fake.is_some(),
+        host: told.host,
+        rows,
+        times: told.times,
+        seconds: report::ms(begun.elapsed()) / 1000.0,
+        exit_code: 0,
+    };
+    report.exit_code = report.code();
+    let mut redactor = Redactor::new(&report.host.name, options.keep_identifiers);
+    redactor.knows(report.host.gpus.iter().map(|g| g.uuid.clone()));
+    if !options.keep_identifiers {
+        report.host.name = "host".into();
+    }
+    write(&report, &options, &mut redactor)
+}
+
+fn find_programs(options: &mut Options) -> Result<(), String> {
+    if options.programs == Path::new(BESIDE) {
+        let own = std::env::current_exe().map_err(|e| e.to_string())?;
+        options.programs = own.parent().map(Path::to_owned).unwrap_or_default();
+    }
+    for name in ["tree/usr/bin/gpusetup", "gpu-run", "gpu-probe"] {
+        let path = options.programs.join(name);
+        if !path.exists() {
+            return Err(format!(
+                "{} is not there: `testenv/gpu --pack DIR` makes a directory with all of it",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn make_output(output: &mut PathBuf) -> Result<(), String> {
+    let said = |e: std::io::Error, path: &Path| format!("{}: {e}", path.display());
+    fs::create_dir_all(&*output).map_err(|e| said(e, output))?;
+    *output = output.canonicalize().map_err(|e| said(e, output))?;
+    // What a run that was killed left.
+    let _ = fs::remove_dir(output.join(LAYER));
+    let mut entries = fs::read_dir(&*output).map_err(|e| said(e, output))?;
+    if entries.next().is_some() {
+        return Err(format!(
+            "{} is not empty: a report goes into a directory of its own (--output)",
+            output.display()
+        ));
+    }
+    let layer = output.join(LAYER);
+    fs::create_dir(&layer).map_err(|e| said(e, &layer))
+}
+
+enum Ended {
+    Told(Box<Told>),
+    Cannot(String),
+    Interrupted,
+}
+
+fn start_and_wait(options: &Options) -> Ended {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if let Err(e) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            return Ended::Cannot(format!("signals: {e}"));
+        }
+    }
+    let mut child = match again("isolate", options).stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(e) => return Ended::Cannot(format!("the run: {e}")),
+    };
+    let out = child.stdout.take();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = out.map(|o| o.take(16 * 1024 * 1024).read_to_string(&mut text));
+        text
+    });
+    // It ends by itself before; this is for a run that hangs.
+    let end = Instant::now() + Duration::from_secs(options.limit + 15);
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if stop.load(Ordering::Relaxed) => {
+                kill(&mut child);
+                return Ended::Interrupted;
+            }
+            Ok(None) if Instant::now() > end => {
+                kill(&mut child);
+                return Ended::Cannot(format!(
+                    "the run did not end within {} s",
+                    options.limit + 15
+                ));
+            }
+            Ok(None) => thread::sleep(Duration::from_millis(20)),
+            Err(e) => return Ended::Cannot(format!("waiting for the run: {e}")),
+        }
+    };
+    if stop.load(Ordering::Relaxed) {
+        return Ended::Interrupted;
+    }
+    let text = reader.join().unwrap_or_default();
+    match serde_json::from_str(text.trim()) {
+        Ok(told) if status.success() => Ended::Told(Box::new(told)),
+        _ => Ended::Cannot(format!("the run ended without a report, {status}")),
+    }
+}
+
+/// The kernel ends all that is in its namespaces with it.
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+    // The pid namespace is torn down after the process that we wait for.
+    thread::sleep(Duration::from_millis(300));
+}
+
+fn of_host() -> files::Snapshot {
+    let mut found = files::snapshot(&OF_HOST);
+    for entry in fs::read_dir("/dev").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("nvidia") {
+            found.extend(files::snapshot(&[&entry.path().to_string_lossy()]));
+        }
+    }
+    found
+}
+
+/// Removes control groups of runs that these processes were; empty ones, as the kernel removes no other.
+fn sweep(is_it: impl Fn(u32) -> bool) {
+    let top = Path::new("/sys/fs/cgroup");
+    let controllers = fs::read_dir(top)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path());
+    for hierarchy in controllers.chain([top.to_owned()]) {
+        for entry in fs::read_dir(&hierarchy).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(CGROUP).and_then(|p| p.parse().ok());
+            if pid.is_some_and(&is_it) {
+                for _ in 0..20 {
+                    remove(&entry.path());
+                    if !entry.path().exists() {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+}
+
+fn remove(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
+/// Both forms, without what names this machine.
+fn write(report: &Report, options: &Options, redactor: &mut Redactor) -> Result<u8, String> {
+    let text = redactor.text(&report.text());
+    let json = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
+    let json = redactor.text(&json) + "\n";
+    for (name, content) in [("report.txt", &text), ("report.json", &json)] {
+        let path = options.output.join(name);
+        fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    print!("{}", if options.json { &json } else { &text });
+    eprintln!("report: {}", options.output.display());
+    Ok(report.exit_code)
+}
+
+/// Now, as RFC 3339 has it.
+fn date() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let (days, rest) = (now / 86400, now % 86400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// Year, month and day, that many days after 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let is_leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
+    let (mut year, mut left) = (1970, days);
+    while left >= if is_leap(year) { 366 } else { 365 } {
+        left -= if is_leap(year) { 366 } else { 365 };
+        year += 1;
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_786), (2026, 11, 29));
+        assert_eq!(civil(20_818), (2026, 12, 31));
+    }
+}
