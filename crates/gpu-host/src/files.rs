@@ -151,12 +151,25 @@ fn library_dirs(
         std::iter::once(dir).chain(below)
     });
     let mut seen = HashSet::new();
-    asked
+    let dirs: Vec<PathBuf> = asked
         .chain(cached)
         .chain(usual)
         .filter_map(|dir| tree.canonicalize(dir).ok())
         .filter(|dir| seen.insert(dir.clone()))
-        .collect()
+        .collect();
+    let led_to: Vec<PathBuf> = dirs
+        .iter()
+        .filter_map(|dir| link_leads_to(tree, dir))
+        .filter(|dir| seen.insert(dir.clone()))
+        .collect();
+    dirs.into_iter().chain(led_to).collect()
+}
+
+/// Where that directory's libcuda is, if it has but a link to it: a driver in a directory of its own, such as
+/// /opt/nvidia, that the loader finds by links in /usr/lib.
+fn link_leads_to(tree: &Root, dir: &Path) -> Option<PathBuf> {
+    let library = tree.canonicalize(dir.join("libcuda.so.1")).ok()?;
+    library.parent().map(Path::to_path_buf)
 }
 
 struct Finder<'a> {

@@ -141,6 +141,30 @@ fn its_gpu_and_driver_are_found() {
     }
 }
 
+/// The host lists capabilities that are no MIG slice: fabric-imex-mgmt, and every slice that 32 GPUs could have.
+#[test]
+fn its_lists_of_capabilities_give_no_slice_that_is_not_there() {
+    let dir = recorded();
+    let size = |name: &str| {
+        let list = dir.path().join("proc/driver/nvidia-caps").join(name);
+        list.metadata().unwrap().len()
+    };
+    assert!(size("mig-minors") > 100_000);
+    assert!(size("sys-minors") > 0 && size("nvlink-minors") > 0);
+    let inventory = looked_at(&dir);
+    assert_eq!(inventory.gpus[0].mig, []);
+    assert!(!inventory.gpus[0].mig_enabled);
+    let control = &inventory.mig_control;
+    let nodes = [&control.config, &control.monitor].map(|n| {
+        let node = n.as_ref().unwrap();
+        (node.path.display().to_string(), node.mode)
+    });
+    let wanted = [("nvidia-cap1", 0o400), ("nvidia-cap2", 0o444)];
+    let wanted = wanted.map(|(name, mode)| (format!("/dev/nvidia-caps/{name}"), mode));
+    assert_eq!(nodes, wanted);
+    assert!(inventory.imex_channels.is_empty() && inventory.features.is_empty());
+}
+
 #[test]
 fn programs_are_the_drivers_and_no_wrapper_scripts() {
     let dir = recorded();

@@ -21,9 +21,10 @@ pub struct Description {
     /// No `/dev/nvidia*` yet, as before somebody runs nvidia-modprobe.
     #[serde(default)]
     pub no_nodes: bool,
-    /// Files as large as a real driver's, with holes, so that they take up little disk.
+    /// Files of a few bytes, and lists of what is there alone: for trees that are copied or packed. Otherwise files are
+    /// as large as a real driver's, with holes, so that they take up little disk.
     #[serde(default)]
-    pub real_sizes: bool,
+    pub small: bool,
     /// `gds`, `mofed`, `gdrcopy`, `nvswitch`: lays out their nodes and files.
     #[serde(default)]
     pub features: Vec<String>,
@@ -108,7 +109,7 @@ impl Description {
             platform: Platform::Nvidia,
             loaded_version: None,
             no_nodes: false,
-            real_sizes: false,
+            small: false,
             features: Vec::new(),
             imex_channels: Vec::new(),
             others: Vec::new(),

@@ -139,7 +139,7 @@ fn libraries(
 ) -> io::Result<()> {
     let version = &description.driver_version;
     let text = description.to_wire().to_text();
-    let sizes = Sizes::new(description.real_sizes);
+    let sizes = Sizes::new(!description.small);
     for (artifact, name) in [
         ("libfake_nvml.so", "libnvidia-ml"),
         ("libfake_cuda.so", "libcuda"),
@@ -199,14 +199,13 @@ fn programs(
         None => shared_object("nvidia-smi", false),
     };
     made.file(&below.join("usr/bin/nvidia-smi"), &smi, 0o755)?;
+    let sizes = Sizes::new(!description.small);
     for name in PROGRAMS {
-        made.file(
-            &below.join("usr/bin").join(name),
-            &shared_object(name, false),
-            0o755,
-        )?;
+        let path = below.join("usr/bin").join(name);
+        made.file(&path, &[], 0o755)?;
+        let file = fs::File::options().write(true).open(made.root.join(path))?;
+        SharedObject::new(name, false, sizes.of(name)).write(&file)?;
     }
-    let sizes = Sizes::new(description.real_sizes);
     for (path, content) in FILES {
         let path = path.replace("{version}", &description.driver_version);
         made.file(&below.join(&path), content.as_bytes(), 0o644)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::describe::Description;
+use crate::describe::{Description, Gpu};
 use crate::parts::{CAPS_MAJOR, DRM_MAJOR, MAJOR, UVM_MAJOR};
 
 /// Files below /proc, without /proc/devices, which a running host has.
@@ -64,14 +64,8 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
             }
         }
     }
-    if description.real_sizes {
-        // The driver lists all that there could ever be, for 32 GPUs: 109 kB.
-        let numbers = description.gpus.iter().map(|g| g.minor).collect::<Vec<_>>();
-        minors.extend(
-            (0..32)
-                .filter(|n| !numbers.contains(n))
-                .map(minors_of_absent),
-        );
+    if !description.small {
+        minors = every_minor(&description.gpus);
     }
     files.push(("driver/nvidia-caps/mig-minors".into(), minors));
     for (name, content) in [
@@ -87,16 +81,20 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The lines of a GPU that is not there: 15 GPU instances of 8 compute instances each, numbered as driver 580 does.
-fn minors_of_absent(gpu: u32) -> String {
-    let mut lines = String::new();
-    let first = 3 + gpu * 15 * 9;
-    for instance in 0..15 {
-        let minor = first + instance * 9;
-        lines += &format!("gpu{gpu}/gi{instance}/access {minor}\n");
-        for compute in 0..8 {
-            let minor = minor + 1 + compute;
-            lines += &format!("gpu{gpu}/gi{instance}/ci{compute}/access {minor}\n");
+/// The list as the driver has it, 109 kB: all slices that there could ever be, of 32 GPUs whether they are there or not.
+/// GPUs of a higher minor, which no driver has, come after them.
+fn every_minor(gpus: &[Gpu]) -> String {
+    let mut lines = String::from("config 1\nmonitor 2\n");
+    let more = gpus.iter().map(|g| g.minor).filter(|n| *n >= 32);
+    for gpu in (0..32).chain(more) {
+        let first = 3 + gpu * 15 * 9;
+        for instance in 0..15 {
+            let minor = first + instance * 9;
+            lines += &format!("gpu{gpu}/gi{instance}/access {minor}\n");
+            for compute in 0..8 {
+                let minor = minor + 1 + compute;
+                lines += &format!("gpu{gpu}/gi{instance}/ci{compute}/access {minor}\n");
+            }
         }
     }
     lines
@@ -128,4 +126,35 @@ pub fn pci_files(description: &Description) -> Vec<(PathBuf, String)> {
         );
     }
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_minors_is_that_of_a_recorded_host() {
+        let recorded =
+            include_str!("../../../crates/gpu-host/tests/h200/proc/driver/nvidia-caps/mig-minors");
+        let minors = |description: &Description| {
+            let files = proc_files(description);
+            let found = files
+                .into_iter()
+                .find(|(path, _)| path.ends_with("mig-minors"));
+            found.map(|(_, content)| content)
+        };
+        let mut description = Description::of("580.65.06", 2, 7);
+        assert_eq!(minors(&description).as_deref(), Some(recorded));
+        let slices = description
+            .gpus
+            .iter()
+            .flat_map(|g| g.mig.iter().map(|s| (g.minor, s)));
+        for (gpu, slice) in slices {
+            let [instance, _] = slice.caps(gpu);
+            let line = format!("gpu{gpu}/gi{}/access {instance}\n", slice.gpu_instance);
+            assert!(recorded.contains(&line), "{line}");
+        }
+        description.small = true;
+        assert!(minors(&description).is_some_and(|list| list.len() < 1000));
+    }
 }

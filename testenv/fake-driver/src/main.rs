@@ -63,9 +63,9 @@ struct What {
     /// MIG slices on each
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7))]
     mig: u32,
-    /// Files as large as a real driver's
+    /// Files of a few bytes, for a tree that is copied or packed; otherwise they are as large as a real driver's
     #[arg(long)]
-    real_sizes: bool,
+    small: bool,
     /// Driver version
     #[arg(long, default_value = "580.65.06")]
     driver_version: String,
@@ -75,7 +75,7 @@ impl What {
     fn description(&self) -> Result<Description, String> {
         let Some(path) = &self.describe else {
             return Ok(Description {
-                real_sizes: self.real_sizes,
+                small: self.small,
                 ..Description::of(&self.driver_version, self.gpus, self.mig)
             });
         };
