@@ -36,7 +36,7 @@ fn each_feature_alone_needs_its_version() {
     let of_device = |spec: &mut Spec| {
         spec.devices[0]
             .annotations
-            .extend([("a".to_owned(), "b".to_owned())])
+            .extend([("a".to_owned(), "b".to_owned())]);
     };
     let mount = |kind: Option<&str>| Mount {
         host_path: "/h".into(),
@@ -58,7 +58,7 @@ fn each_feature_alone_needs_its_version() {
         (
             "0.5.0",
             spec(|s| {
-                s.devices[0].container_edits.device_nodes[0].host_path = Some("/dev/y".into())
+                s.devices[0].container_edits.device_nodes[0].host_path = Some("/dev/y".into());
             }),
         ),
         ("0.6.0", spec(text)),
@@ -124,7 +124,7 @@ fn what_a_spec_says_wrong_is_named() {
                 e.mounts.push(Mount {
                     container_path: "/c".into(),
                     ..Mount::default()
-                })
+                });
             }),
         ),
         (
@@ -134,7 +134,7 @@ fn what_a_spec_says_wrong_is_named() {
                     host_path: "h".into(),
                     container_path: "c".into(),
                     ..Mount::default()
-                })
+                });
             }),
         ),
         (

@@ -16,7 +16,10 @@ fn nothing(_: &Path) -> io::Result<NodeStat> {
 }
 
 /// A block device of a user's own.
-fn disk(_: &Path) -> io::Result<NodeStat> {
+fn disk(path: &Path) -> io::Result<NodeStat> {
+    if path != Path::new("/dev/x") {
+        return nothing(path);
+    }
     Ok(NodeStat {
         kind: 'b',
         major: 8,
