@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use gpu_host::discover::loaded_version;
-use gpu_host::{Options, Root, discover};
+use gpu_host::{Capabilities, Capability, Options, Root, discover};
 
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
     let dir = tempfile::tempdir().unwrap();
@@ -174,4 +174,32 @@ fn a_file_that_is_gone_is_at_no_path() {
     assert_eq!(root.canonicalize("/a/../a/./b").unwrap(), Path::new("/a/b"));
     fs::remove_file(dir.path().join("a/b")).unwrap();
     assert!(root.canonicalize("/a/b").is_err() && !root.exists("/a/b"));
+}
+
+/// The words of `NVIDIA_DRIVER_CAPABILITIES`, as images have them, and sets of them.
+#[test]
+fn capabilities_are_their_words_and_their_sets_are_sets() {
+    let words = "compute,compat32,graphics,utility,video,display,ngx";
+    assert_eq!(Capabilities::ALL.to_string(), words);
+    for (word, capability) in words.split(',').zip(Capability::ALL) {
+        assert_eq!(Capability::from_word(word), Some(capability), "{word}");
+        let one = Capabilities::of(&[capability]);
+        let others = Capability::ALL.into_iter().filter(|c| *c != capability);
+        let rest = others.fold(Capabilities::NONE, Capabilities::with);
+        assert!(one.has(capability) && !rest.has(capability), "{word}");
+        assert!(!one.is_empty() && !one.intersects(rest) && one.intersects(Capabilities::ALL));
+        assert_eq!(
+            (one.and(rest), one.or(rest)),
+            (Capabilities::NONE, Capabilities::ALL)
+        );
+        assert_eq!((one.and(Capabilities::ALL), one.or(one)), (one, one));
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(text, format!("[\"{word}\"]"));
+        assert_eq!(serde_json::from_str::<Capabilities>(&text).unwrap(), one);
+        assert_eq!(format!("{one:?}"), format!("Capabilities({word})"));
+    }
+    for other in ["", "all", "Compute", "compute "] {
+        assert_eq!(Capability::from_word(other), None, "{other}");
+    }
+    assert!(Capabilities::NONE.is_empty() && Capabilities::NONE.to_string().is_empty());
 }
