@@ -83,3 +83,6 @@ pub fn wanted(done: &Change, current: Option<&str>) -> Result<Option<String>, ed
         _ => Ok(current.map(str::to_owned)),
     }
 }
+
+#[cfg(test)]
+mod tests;

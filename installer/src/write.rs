@@ -213,3 +213,6 @@ pub fn remove_dirs(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
     let outermost = dirs.first().map_or(Path::new("/"), PathBuf::as_path);
     place::remove_dirs(host.root(), dirs).map_err(Error::file(outermost, "remove directory"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,6 +296,37 @@ mod tests {
         assert_eq!(line.into_text(), "one\n\ttwo\\r");
     }
 
+    #[test]
+    fn an_excerpt_is_the_same_as_a_text_only_where_it_is_whole() {
+        let long = "x".repeat(EXCERPT + 1);
+        assert!(Excerpt::of("all") == "all" && Excerpt::of("all") != "none");
+        assert!(Excerpt::of(&long) != long.as_str());
+        assert!(Excerpt::of(&long) != &long[..EXCERPT]);
+        assert!(Excerpt::of("all").starts_with("al") && !Excerpt::of("all").starts_with("l"));
+        let message = Message::from("one\ntwo");
+        assert!(message == "one\\ntwo" && message != "one");
+        assert_eq!(message.to_string(), "one\\ntwo");
+        assert_eq!(format!("{message:?}"), r#""one\\ntwo""#);
+    }
+
+    #[test]
+    fn a_line_takes_all_that_it_has_room_for_and_then_no_more() {
+        let mut line = Line::up_to(CUT.len() + 3, Breaks::Escaped);
+        line.write_str("abc").unwrap();
+        assert!(line.write_str("d").is_err() && line.write_str("").is_err());
+        assert_eq!(line.into_text(), format!("abc{CUT}"));
+        let mut whole = Line::up_to(CUT.len() + 3, Breaks::Escaped);
+        whole.write_str("abc").unwrap();
+        assert_eq!(whole.into_text(), "abc");
+        for (c, shown) in [
+            ('\u{61c}', "\\u{61c}"),
+            ('\u{2069}', "\\u{2069}"),
+            ('\t', "\\t"),
+        ] {
+            assert_eq!(&*Message::of(format_args!("{c}")), shown);
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_is_longer_than_it_may_be(bytes: Vec<u8>, times in 1..200usize) {

@@ -166,4 +166,61 @@ mod tests {
         });
         assert!(count < 1 << 10, "{count} were read");
     }
+
+    fn of(file: &File) -> Option<SharedObject> {
+        read(file.try_clone().unwrap())
+    }
+
+    #[test]
+    fn a_name_that_is_no_file_name_is_none() {
+        let longest = "x".repeat(255);
+        for (soname, found) in [
+            ("libcuda.so.1", Some("libcuda.so.1")),
+            (&longest, Some(&*longest)),
+            (&"x".repeat(256), None),
+            ("", None),
+            ("../libcuda.so.1", None),
+            ("/lib/libcuda.so.1", None),
+        ] {
+            for is_32 in [false, true] {
+                let object = of(&library(soname, is_32, 0)).unwrap();
+                assert_eq!(object.soname.as_deref(), found, "{soname}");
+                assert_eq!(object.is_32, is_32);
+            }
+        }
+        let not_text = library("libcuda.so.1", false, 0);
+        let bytes = fake_driver::elf::shared_object("libcuda.so.1", false);
+        let name_at = bytes.len() - "libcuda.so.1".len() - 1;
+        not_text.write_all_at(b"\xff", name_at as u64).unwrap();
+        assert_eq!(of(&not_text).unwrap().soname, None);
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_nothing() {
+        for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\n", b"!<arch>\n"] {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            assert_eq!(of(&file), None);
+        }
+    }
+
+    /// The string lies beyond the segment, or just at its end.
+    #[test]
+    fn a_name_outside_the_segments_is_none() {
+        let bytes = fake_driver::elf::shared_object("libcuda.so.1", false);
+        // p_filesz and p_vaddr of the first segment.
+        let (size_at, address_at) = (64 + 32, 64 + 16);
+        let name_at = (bytes.len() - "libcuda.so.1".len() - 1) as u64;
+        for (at, value, is_found) in [
+            (size_at, name_at, false),
+            (size_at, name_at + 5, false),
+            (size_at, bytes.len() as u64, true),
+            (address_at, name_at + 1, false),
+        ] {
+            let file = library("libcuda.so.1", false, 0);
+            file.write_all_at(&value.to_le_bytes(), at).unwrap();
+            let soname = of(&file).unwrap().soname;
+            assert_eq!(soname.is_some(), is_found, "{value} at {at}: {soname:?}");
+        }
+    }
 }

@@ -362,6 +362,9 @@ mod tests {
         assert!(!call("--root create state x").makes_container);
         assert!(!call("--log").makes_container);
         assert!(!call("start run").makes_container);
+        // A flag without a value does not take the command for one.
+        assert!(call("--debug create --bundle /b id").makes_container);
+        assert!(call("--systemd-cgroup run id").makes_container);
     }
 
     #[test]

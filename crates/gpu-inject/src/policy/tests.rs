@@ -248,3 +248,18 @@ fn the_file_is_the_variables_then_the_users_then_the_hosts() {
     // A hook's environment is not looked at.
     assert_eq!(Policy::load(&root).unwrap().runtimes, ["host"]);
 }
+
+/// One that is not there is the default, which is weaker than what most of them say.
+#[test]
+fn a_policy_that_is_there_but_cannot_be_read_is_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
+    std::fs::write(dir.path().join("bytes"), b"# \xff\n").unwrap();
+    std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    for path in ["/directory", "/bytes", "/loop", "/bytes/below"] {
+        assert!(Policy::load_from(&root, Path::new(path)).is_err(), "{path}");
+    }
+    let none = Policy::load_from(&root, Path::new("/none")).unwrap();
+    assert_eq!(none, Policy::default());
+}

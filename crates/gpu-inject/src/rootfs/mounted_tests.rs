@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::owner::On;
 use super::resolve::Resolver;
 use super::*;
 use crate::live::cover;
@@ -295,5 +296,30 @@ fn before_linux_5_8_mounts_have_the_same_numbers() {
         }
         // Which file systems are the container's own is read from the same table.
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
+    });
+}
+
+/// What is mounted over a file of procfs is somebody else's: the file beneath is not what a container sees.
+#[test]
+fn a_file_of_procfs_is_known_from_what_lies_over_it() {
+    in_container(|place, rootfs| {
+        let found = |path: &str| rootfs.proc_file(Path::new(path)).unwrap().map(|p| p.on);
+        assert_eq!(found("/proc/meminfo"), None);
+        fs::create_dir(place.image("proc")).unwrap();
+        fs::write(place.image("proc/meminfo"), "no procfs").unwrap();
+        assert_eq!(found("/proc/meminfo"), None);
+        fs::remove_file(place.image("proc/meminfo")).unwrap();
+        let kind = Some(Path::new("proc"));
+        mount(kind, &place.image("proc"), kind, MsFlags::empty(), NONE).unwrap();
+        for path in ["/proc/meminfo", "/proc/sys/kernel/hostname"] {
+            assert_eq!(found(path), Some(On::Own), "{path}");
+        }
+        for path in ["/proc/none", "/proc/meminfo/x", "/usr/lib", "/process"] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        fs::write(place.path("theirs"), "theirs").unwrap();
+        place.bind("theirs", "image/proc/meminfo");
+        assert_eq!(found("/proc/meminfo"), None);
+        assert_eq!(found("/proc/version"), Some(On::Own));
     });
 }
