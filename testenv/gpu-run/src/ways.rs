@@ -85,6 +85,19 @@ fn lacking(way: Way, lacks: bool, why: &str) -> Way {
     }
 }
 
+/// All GPUs, and that one, by the names of our CDI spec.
+fn by_cdi(of: impl Fn(&[&str], &str, Asks) -> Way, one: &str) -> [Way; 2] {
+    let device = format!("nvidia.com/gpu={one}");
+    [
+        timed(of(
+            &["--device", "nvidia.com/gpu=all"],
+            "CDI, all",
+            Asks::All,
+        )),
+        of(&["--device", &device], "CDI, one GPU", Asks::First),
+    ]
+}
+
 fn image() -> Vec<String> {
     vec![NAME.to_owned()]
 }
@@ -126,7 +139,7 @@ pub(crate) fn docker(place: &Place, server: (u32, u32)) -> Engine {
         format!("\"device={one}\""),
         format!("NVIDIA_VISIBLE_DEVICES={one}"),
     );
-    let cdi = format!("nvidia.com/gpu={one}");
+    let [cdi_all, cdi_one] = by_cdi(of, one);
     Engine {
         group: "docker",
         plain: timed(of(&[], "a plain container", Asks::Nothing)),
@@ -148,20 +161,8 @@ pub(crate) fn docker(place: &Place, server: (u32, u32)) -> Engine {
                 "--runtime nvidia, nothing asked",
                 Asks::Nothing,
             ),
-            lacking(
-                timed(of(
-                    &["--device", "nvidia.com/gpu=all"],
-                    "CDI, all",
-                    Asks::All,
-                )),
-                no_cdi,
-                why,
-            ),
-            lacking(
-                of(&["--device", &cdi], "CDI, one GPU", Asks::First),
-                no_cdi,
-                why,
-            ),
+            lacking(cdi_all, no_cdi, why),
+            lacking(cdi_one, no_cdi, why),
         ],
     }
 }
@@ -171,10 +172,8 @@ pub(crate) fn containerd(place: &Place, version: (u32, u32)) -> Engine {
     let base = ["ctr", "run", "--rm", "--cgroup", &cgroup];
     let of = |options: &[&str], name: &str, asks| way(&base, options, image_and_id, name, asks);
     let one = first(place.gpus);
-    let (cdi, variable) = (
-        format!("nvidia.com/gpu={one}"),
-        format!("NVIDIA_VISIBLE_DEVICES={one}"),
-    );
+    let variable = format!("NVIDIA_VISIBLE_DEVICES={one}");
+    let [cdi_all, cdi_one] = by_cdi(of, one);
     let ours = ["--runc-binary", "/usr/bin/gpu-container-runtime", "--env"];
     let by_shim =
         |variable: &str, name: &str, asks| of(&[&ours[..], &[variable]].concat(), name, asks);
@@ -198,20 +197,8 @@ pub(crate) fn containerd(place: &Place, version: (u32, u32)) -> Engine {
                 sliced,
                 "ctr --gpus knows no slices",
             ),
-            lacking(
-                timed(of(
-                    &["--device", "nvidia.com/gpu=all"],
-                    "CDI, all",
-                    Asks::All,
-                )),
-                no_cdi,
-                why,
-            ),
-            lacking(
-                of(&["--device", &cdi], "CDI, one GPU", Asks::First),
-                no_cdi,
-                why,
-            ),
+            lacking(cdi_all, no_cdi, why),
+            lacking(cdi_one, no_cdi, why),
         ],
     }
 }
@@ -230,10 +217,8 @@ pub(crate) fn podman(place: &Place) -> Engine {
     ];
     let of = |options: &[&str], name: &str, asks| way(&base, options, image, name, asks);
     let one = first(place.gpus);
-    let (cdi, variable) = (
-        format!("nvidia.com/gpu={one}"),
-        format!("NVIDIA_VISIBLE_DEVICES={one}"),
-    );
+    let variable = format!("NVIDIA_VISIBLE_DEVICES={one}");
+    let [cdi_all, cdi_one] = by_cdi(of, one);
     let mut ours = base.to_vec();
     ours.splice(1..1, ["--runtime", "/usr/bin/gpu-container-runtime"]);
     let by_shim = |options: &[&str], name: &str, asks| way(&ours, options, image, name, asks);
@@ -241,12 +226,8 @@ pub(crate) fn podman(place: &Place) -> Engine {
         group: "podman",
         plain: timed(of(&[], "a plain container", Asks::Nothing)),
         ways: vec![
-            timed(of(
-                &["--device", "nvidia.com/gpu=all"],
-                "CDI, all",
-                Asks::All,
-            )),
-            of(&["--device", &cdi], "CDI, one GPU", Asks::First),
+            cdi_all,
+            cdi_one,
             by_shim(&["-e", &variable], "our runtime, one GPU", Asks::First),
             by_shim(&[], "our runtime, nothing asked", Asks::Nothing),
         ],
