@@ -19,7 +19,7 @@ const PTX_REFUSED: [c_int; 3] = [218, 222, 209];
 /// The oldest that drivers of today compile, and one for the day when they no longer do.
 const TARGETS: [(&str, &str); 2] = [("6.0", "sm_50"), ("6.3", "sm_75")];
 
-/// sum[i] = a[i] + b[i] for i below length.
+/// `sum[i] = a[i] + b[i]` for `i` below `length`.
 const KERNEL: &str = "
 .address_size 64
 .visible .entry add(.param .u64 a, .param .u64 b, .param .u64 sum, .param .u32 length)
