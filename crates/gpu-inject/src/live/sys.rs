@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod bpf;
+mod filter;
 mod start;
 
 use std::ffi::{CStr, CString};
@@ -292,9 +293,9 @@ struct CapData {
     inheritable: u32,
 }
 
-/// Gives up every capability that is not in `keep` (a bit each), for good: in the bounding
-/// set too, where we may.
-pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
+/// No program that is started from here on, whatever its file says, has a capability that is not in
+/// `keep` (a bit each). Needs CAP_SETPCAP, so before [`keep_capabilities`].
+pub(super) fn bound_capabilities(keep: u64) {
     for capability in 0..64 {
         if keep >> capability & 1 == 0 {
             // SAFETY: prctl(2) with numbers alone.
@@ -305,6 +306,10 @@ pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
             }
         }
     }
+}
+
+/// Gives up every capability that is not in `keep` (a bit each), for good.
+pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
     // SAFETY: prctl(2) with numbers alone.
     unsafe {
         libc::prctl(
@@ -336,41 +341,7 @@ pub(super) fn keep_capabilities(keep: u64) -> io::Result<()> {
 /// From now on these system calls fail with `EPERM`, here and in whatever would be started.
 /// Needs `no_new_privs` or CAP_SYS_ADMIN.
 pub(super) fn deny(calls: &[libc::c_long]) -> io::Result<()> {
-    // Offsets in `struct seccomp_data`; codes of linux/bpf_common.h.
-    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-    const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-    const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    const NR: u32 = 0;
-    const ARCH: u32 = 4;
-    let insn = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    // AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 of linux/audit.h.
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => 0xc000_003e,
-        "aarch64" => 0xc000_00b7,
-        _ => return Err(io::ErrorKind::Unsupported.into()),
-    };
-    let refuse = insn(
-        RETURN,
-        0,
-        0,
-        libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(),
-    );
-    let mut code = vec![
-        insn(LOAD, 0, 0, ARCH),
-        insn(EQUAL, 1, 0, arch),
-        insn(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        insn(LOAD, 0, 0, NR),
-        // x32 has numbers of its own for the same calls.
-        insn(AT_LEAST, 0, 1, 0x4000_0000),
-        refuse,
-    ];
-    for call in calls {
-        let number = u32::try_from(*call).map_err(|_| io::ErrorKind::InvalidInput)?;
-        code.push(insn(EQUAL, 0, 1, number));
-        code.push(refuse);
-    }
-    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let mut code = filter::refusing(calls)?;
     let program = libc::sock_fprog {
         len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: code.as_mut_ptr(),

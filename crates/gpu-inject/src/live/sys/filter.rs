@@ -1,0 +1,156 @@
+//! A seccomp program that refuses system calls by their numbers.
+//!
+//! A list of comparisons would do, but Linux 5.11 and later run a program once for each number there
+//! is, some 460, when it is set (`seccomp_cache_prepare` in kernel/seccomp.c), and earlier ones run it
+//! at every call. So it searches: halves, and short lists at the end.
+
+use std::io;
+
+use libc::sock_filter;
+
+// Codes of linux/bpf_common.h.
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+// Offsets in `struct seccomp_data`.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+
+const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+/// Numbers from here on are x32's: other numbers for the same calls.
+const X32: u32 = 0x4000_0000;
+/// How many numbers are compared one by one.
+const LIST: usize = 4;
+
+/// The program: `EPERM` for these calls, the end of the process for another architecture's, all else let through.
+pub(super) fn refusing(calls: &[libc::c_long]) -> io::Result<Vec<sock_filter>> {
+    // AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 of linux/audit.h.
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => 0xc000_003e,
+        "aarch64" => 0xc000_00b7,
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let mut numbers = calls
+        .iter()
+        .map(|call| u32::try_from(*call).map_err(|_| io::ErrorKind::InvalidInput))
+        .collect::<Result<Vec<_>, _>>()?;
+    numbers.sort_unstable();
+    let mut code = vec![
+        insn(LOAD, 0, 0, ARCH),
+        insn(EQUAL, 1, 0, arch),
+        insn(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        insn(LOAD, 0, 0, NR),
+        insn(AT_LEAST, 0, 1, X32),
+        insn(RETURN, 0, 0, REFUSE),
+    ];
+    search(&numbers, &mut code)?;
+    Ok(code)
+}
+
+fn insn(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// Appends what refuses these numbers, which are in order, and lets all others through.
+fn search(numbers: &[u32], code: &mut Vec<sock_filter>) -> io::Result<()> {
+    if numbers.len() <= LIST {
+        for (at, number) in numbers.iter().enumerate() {
+            // Over the rest of the list and the first of the two ends.
+            code.push(insn(EQUAL, distance(numbers.len() - at)?, 0, *number));
+        }
+        code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+        code.push(insn(RETURN, 0, 0, REFUSE));
+        return Ok(());
+    }
+    let (below, from) = numbers.split_at(numbers.len() / 2);
+    let branch = code.len();
+    code.push(insn(AT_LEAST, 0, 0, from[0]));
+    search(below, code)?;
+    code[branch].jt = distance(code.len() - branch - 1)?;
+    search(from, code)
+}
+
+/// A jump forward: at most 255 instructions.
+fn distance(instructions: usize) -> io::Result<u8> {
+    u8::try_from(instructions).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel makes of it.
+    fn run(code: &[sock_filter], arch: u32, nr: u32) -> (u32, usize) {
+        let (mut at, mut loaded, mut steps) = (0, 0, 0);
+        loop {
+            let insn = &code[at];
+            steps += 1;
+            at += 1;
+            let jump = match insn.code {
+                LOAD => {
+                    loaded = if insn.k == NR { nr } else { arch };
+                    continue;
+                }
+                RETURN => return (insn.k, steps),
+                EQUAL => loaded == insn.k,
+                AT_LEAST => loaded >= insn.k,
+                other => panic!("{other:#x}"),
+            };
+            at += usize::from(if jump { insn.jt } else { insn.jf });
+        }
+    }
+
+    fn native() -> u32 {
+        refusing(&[]).unwrap()[1].k
+    }
+
+    #[test]
+    fn what_is_listed_is_refused_and_nothing_else() {
+        let spread: Vec<libc::c_long> = (0..47).map(|n| n * 7 % 463).collect();
+        for calls in [
+            &[][..],
+            &[0],
+            &[5, 3, 4],
+            &spread[..5],
+            &spread[..9],
+            &spread,
+        ] {
+            let code = refusing(calls).unwrap();
+            for nr in 0..600 {
+                let expected = if calls.contains(&nr) {
+                    REFUSE
+                } else {
+                    libc::SECCOMP_RET_ALLOW
+                };
+                let number = u32::try_from(nr).unwrap();
+                assert_eq!(
+                    run(&code, native(), number).0,
+                    expected,
+                    "{nr} of {calls:?}"
+                );
+                assert_eq!(run(&code, native(), number | X32).0, REFUSE, "x32: {nr}");
+            }
+            assert_eq!(run(&code, native(), u32::MAX).0, REFUSE);
+            assert_eq!(
+                run(&code, native() ^ 1, 1).0,
+                libc::SECCOMP_RET_KILL_PROCESS
+            );
+        }
+    }
+
+    #[test]
+    fn it_searches() {
+        let calls: Vec<libc::c_long> = (0..47).map(|n| n * 10).collect();
+        let code = refusing(&calls).unwrap();
+        let longest = (0..600).map(|nr| run(&code, native(), nr).1).max().unwrap();
+        assert!(longest <= 4 + 4 + LIST + 1, "{longest} of {}", code.len());
+    }
+
+    #[test]
+    fn what_no_number_or_no_jump_can_say_is_an_error() {
+        assert!(refusing(&[-1]).is_err());
+        assert!(refusing(&(0..2000).collect::<Vec<_>>()).is_err());
+    }
+}
