@@ -118,7 +118,8 @@ impl Service {
             Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
             Manager::OpenRc | Manager::Snap => return None,
         };
-        // Without `-n`, which beside `--since` is the first lines with systemd 252, and the last with others.
+        // Without `-n`, which beside `--since` means the first lines before systemd 254 (its issue 26657): those of the
+        // daemon that ran before.
         argv.extend([self.name.as_str(), "--since", &since]);
         argv.extend(["-o", "json", "--no-pager", "-q"]);
         // systemctl has ended before journald has read what the service said last. Only root can

@@ -52,8 +52,8 @@ soon() { # soon COMMAND…: it must succeed within some seconds; says what its l
     done
 }
 
-# Not by time: `--since` is at best a moment that another line may share, and `-n` beside it means the first lines
-# with systemd 252 and the last ones with others.
+# Not by time: a second has other lines, too, and `-n` beside `--since` means the first ones before systemd 254 (its
+# issue 26657).
 journal_end() { # journal_end: where the journal ends now, for --after-cursor
     timeout 10 journalctl --sync || true
     journalctl -n 1 -o export --no-pager | sed -n 's/^__CURSOR=//p'
