@@ -29,7 +29,7 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
-use nix::unistd::{self, UnlinkatFlags};
+use nix::unistd::{self, UnlinkatFlags, getpid, gettid};
 
 use crate::error::{Error, Excerpt, Message};
 use crate::live::{Apart, OwnMounts};
@@ -130,8 +130,14 @@ pub enum Linked {
 /// mount namespace that is entered later.
 pub fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    // The process's first thread is the process; there the kernel has a shorter path to make up.
+    let path = if gettid() == getpid() {
+        "/proc/self/fd"
+    } else {
+        "/proc/thread-self/fd"
+    };
     // By openat: musl's open sets O_CLOEXEC by a call of its own once more.
-    let dir = fcntl::openat(AT_FDCWD, "/proc/thread-self/fd", flags, Mode::empty()).ok()?;
+    let dir = fcntl::openat(AT_FDCWD, path, flags, Mode::empty()).ok()?;
     let kind = fstatfs(&dir).ok()?.filesystem_type();
     (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }

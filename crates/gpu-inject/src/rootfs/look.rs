@@ -66,11 +66,14 @@ impl Rootfs {
     /// no such directory. Of more than `most` names, that many: an image cannot make us
     /// read for ever.
     pub fn names(&self, path: &Path, most: usize) -> Vec<OsString> {
+        let dir = self.resolve_dir(path);
+        dir.map(|dir| Self::names_in(&dir, most))
+            .unwrap_or_default()
+    }
+
+    fn names_in(dir: &OwnedFd, most: usize) -> Vec<OsString> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut dir) = self
-            .resolve_dir(path)
-            .and_then(|fd| Dir::openat(fd, ".", flags, Mode::empty()))
-        else {
+        let Ok(mut dir) = Dir::openat(dir, ".", flags, Mode::empty()) else {
             return Vec::new();
         };
         let mut names: Vec<OsString> = dir
@@ -124,7 +127,7 @@ impl Rootfs {
             let found = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
             (found.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(found.st_rdev)
         };
-        let names = self.names(path, most).into_iter();
+        let names = Self::names_in(&dir, most).into_iter();
         names.filter(|n| is_it(n)).filter_map(number).collect()
     }
 
