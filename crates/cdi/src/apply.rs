@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
-use crate::document::Document;
+use crate::lazy_json::Document;
 use crate::spec::{ContainerEdits, DeviceNode, Hook, IntelRdt};
 
 /// What a stat of a host's device node tells.
