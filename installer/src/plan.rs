@@ -353,7 +353,7 @@ pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
 }
 
 fn no_driver(host: &Host) -> Error {
-    let installed = gpu_host::discover::installed_version(host.root(), &host.driver_root);
+    let installed = gpu_host::installed_version(host.root(), &host.driver_root);
     match installed {
         Some(version) => Error::Unsupported {
             why: format!("the NVIDIA driver {version} is installed but not loaded"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gpu_host::{Root, discover::installed_version};
+use gpu_host::{Root, installed_version};
 
 /// There while udev has events to work on (systemd, `udev-util.c`, `udev_queue_is_empty`).
 const UDEV_QUEUE: &str = "/run/udev/queue";

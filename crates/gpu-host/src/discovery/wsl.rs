@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::elf;
-use crate::glob;
+use super::nodes::Dev;
+use crate::formats::elf;
 use crate::inventory::{
     Capabilities, Driver, DriverFile, FileKind, Gpu, Inventory, Link, Need, PciAddress,
 };
-use crate::nodes::Dev;
 use crate::root::Root;
+use crate::root::glob;
 
 /// The driver store as Windows shares it.
 pub(crate) const STORES: &str = "/usr/lib/wsl/drivers";

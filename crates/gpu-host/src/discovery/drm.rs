@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::nodes::Dev;
 use crate::inventory::{DeviceNode, Link, PciAddress};
-use crate::nodes::Dev;
 
 /// `card` and `renderD` nodes of that PCI device, and the `by-path` links to them.
 pub(crate) fn of(dev: &Dev<'_>, pci: PciAddress) -> (Vec<DeviceNode>, Vec<Link>) {

@@ -8,6 +8,8 @@
 //! not proof against a tree that changes meanwhile, hence for the host's own
 //! trees alone. A container's root file system has its own, stricter handle.
 
+pub mod glob;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};

@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::init::{self, Init};
-use crate::platform;
+use super::init::{self, Init};
+use super::os_release::field;
+use super::platform;
 use crate::root::Root;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    toml::from_str(include_str!("../distros.toml"))
+    toml::from_str(include_str!("../../distros.toml"))
         .expect("distros.toml is read whole by this module's test")
 });
 
@@ -223,32 +224,6 @@ impl Distro {
             self.unsupported = Some(format!("{unknown}, and systemd does not run it"));
         }
     }
-}
-
-/// A field of a file that a shell could source; the last one counts, an empty one does not.
-pub(crate) fn field(text: &str, key: &str) -> Option<String> {
-    text.lines()
-        .filter_map(|l| l.trim_start().strip_prefix(key)?.strip_prefix('='))
-        .map(unquoted)
-        .rfind(|v| !v.is_empty())
-}
-
-/// A value as the shell would read it: quotes off, `\x` is `x`.
-fn unquoted(value: &str) -> String {
-    let value = value.trim();
-    let inner = ['"', '\'']
-        .iter()
-        .find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q))
-        .unwrap_or(value);
-    let mut out = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => out.extend(chars.next()),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

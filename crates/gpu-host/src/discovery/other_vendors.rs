@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::Options;
-use crate::drm;
+use super::drm;
+use super::nodes::Dev;
+use super::options::Options;
 use crate::inventory::{DeviceNode, Link, PciAddress};
-use crate::nodes::Dev;
 use crate::root::Root;
 
 const PCI: &str = "/sys/bus/pci/devices";

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::UserSpace;
-use crate::kernel;
+use super::user_space::UserSpace;
+use crate::os::kernel;
 
 /// Directories in the driver's tree, in the kernel's order (Linux
 /// Documentation/driver-api/firmware/fw_search_path.rst).

@@ -6,8 +6,8 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::nodes::Dev;
 use crate::inventory::{DeviceNode, MigControl, MigDevice};
-use crate::nodes::Dev;
 use crate::root::Root;
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";

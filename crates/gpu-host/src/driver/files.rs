@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::discover::is_version;
+use super::user_space::{self, UserSpace};
+use super::version::is_version;
+use super::{firmware, reach};
+use crate::formats::{elf, ldcache};
 use crate::inventory::{Capabilities, Capability, DriverFile, FileKind, Link, Need};
-use crate::root::Root;
-use crate::{elf, firmware, glob, ldcache, reach};
+use crate::root::{Root, glob};
 
-const TABLE: &str = include_str!("../driver-files.toml");
+const TABLE: &str = include_str!("../../driver-files.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,28 +67,6 @@ fn table() -> Table {
     toml::from_str(TABLE).expect("driver-files.toml is read whole by this module's test")
 }
 
-/// Where the driver's user space is, and where else to look.
-pub(crate) struct UserSpace<'a> {
-    /// The host's tree.
-    pub(crate) root: &'a Root,
-    /// The driver root, as a tree of its own.
-    pub(crate) tree: &'a Root,
-    /// Where the host has that tree.
-    pub(crate) driver_root: &'a Path,
-    /// Directories with libraries, before the usual ones.
-    pub(crate) libraries: &'a [PathBuf],
-    /// Directories with data files, besides the usual ones.
-    pub(crate) configs: &'a [PathBuf],
-}
-
-impl UserSpace<'_> {
-    /// A path as the driver's tree has it; given with the driver root or without.
-    fn inner(&self, path: &Path) -> PathBuf {
-        let inner = path.strip_prefix(self.driver_root).unwrap_or(path);
-        Path::new("/").join(inner)
-    }
-}
-
 /// Every file of driver `version`, sorted by path.
 pub(crate) fn find(space: &UserSpace<'_>, version: &str) -> Vec<DriverFile> {
     let table = table();
@@ -110,8 +90,10 @@ pub(crate) fn known_roots() -> Vec<PathBuf> {
     table().search.roots.iter().map(PathBuf::from).collect()
 }
 
-/// Newest version suffix of `libcuda.so.*`.
-pub(crate) fn installed_version(tree: &Root) -> Option<String> {
+/// Version of a driver whose files are there, loaded or not: the newest suffix of
+/// `libcuda.so.*`. With no driver loaded this tells "install it" from "load it".
+pub fn installed_version(root: &Root, driver_root: &Path) -> Option<String> {
+    let tree = &user_space::tree(root, driver_root).ok()?;
     let mut versions: Vec<String> = library_dirs(tree, &table().search, std::iter::empty())
         .iter()
         .flat_map(|dir| tree.read_dir(dir).unwrap_or_default())

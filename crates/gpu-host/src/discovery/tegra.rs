@@ -8,15 +8,16 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::discover::{Error, Options, loaded_version};
-use crate::elf;
-use crate::glob;
+use super::nodes::Dev;
+use super::options::{Error, Options};
+use crate::driver::version::loaded_version;
+use crate::formats::elf;
 use crate::inventory::{
     Capabilities, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu, Inventory, Link,
     Need, PciAddress,
 };
-use crate::nodes::Dev;
 use crate::root::Root;
+use crate::root::glob;
 
 /// Where L4T has its lists.
 pub(crate) const CSV_DIR: &str = "/etc/nvidia-container-runtime/host-files-for-container.d";

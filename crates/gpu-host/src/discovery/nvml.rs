@@ -8,9 +8,9 @@ use std::ffi::OsStr;
 use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
+use super::mig::Caps;
+use super::nodes::Dev;
 use crate::inventory::{Driver, DriverFile, FileKind, Gpu, MigDevice, PciAddress};
-use crate::mig::Caps;
-use crate::nodes::Dev;
 
 type Found = (Vec<Gpu>, Option<(u32, u32)>);
 

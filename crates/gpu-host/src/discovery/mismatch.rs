@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::{Options, installed_version};
-use crate::files;
+use super::options::Options;
+use crate::driver::files::{self, installed_version};
 use crate::inventory::{DriverFile, FileKind, Inventory, Source};
 
 /// Why containers would get no working driver.

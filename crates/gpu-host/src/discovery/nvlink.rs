@@ -5,8 +5,8 @@
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
+use super::nvml::library;
 use crate::inventory::{Inventory, PciAddress};
-use crate::nvml::library;
 
 /// `NVML_NVLINK_MAX_LINKS` of nvml.h.
 const MAX_LINKS: u32 = 18;

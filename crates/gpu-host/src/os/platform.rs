@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::distro::field;
-use crate::kernel;
+use super::kernel;
+use super::os_release::field;
 use crate::root::Root;
 
 /// Facts that do not follow from os-release: Ubuntu is Ubuntu on WSL, a Jetson and a DGX too.

@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::discover::{dev_root, loaded_version};
+use super::options::dev_root;
+use super::{features, tegra, wsl};
+use crate::driver::version::loaded_version;
 use crate::inventory::{Freshness, Inventory, SCHEMA};
 use crate::root::Root;
-use crate::{features, tegra, wsl};
 
 /// The key of the host as it is now. What cannot be read stays empty.
 pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use crate::glob;
 use crate::inventory::{Capabilities, Capability, ControlNode, DeviceNode};
-use crate::kernel;
+use crate::os::kernel;
 use crate::root::Root;
+use crate::root::glob;
 
 /// Major of `/dev/nvidia*` (Linux Documentation/admin-guide/devices.txt), where
 /// `/proc/devices` cannot be read.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::nodes::Dev;
+use crate::driver::reach;
 use crate::inventory::{Capabilities, DriverFile, Feature, FeatureFiles, FileKind, ImexChannel};
-use crate::nodes::Dev;
-use crate::reach;
 use crate::root::Root;
 
-const TABLE: &str = include_str!("../features.toml");
+const TABLE: &str = include_str!("../../features.toml");
 
 /// Where the nodes of the channels are (IMEX Service for `NVLink` Networks guide).
 pub(crate) const IMEX_CHANNELS: &str = "/dev/nvidia-caps-imex-channels";

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use super::mig::{self, Caps};
+use super::nodes::Dev;
 use crate::inventory::{Gpu, PciAddress};
-use crate::mig::{self, Caps};
-use crate::nodes::Dev;
 
 const GPUS: &str = "/proc/driver/nvidia/gpus";
 
