@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use cdi::Document;
 use gpu_inject::live::Pidfd;
-use gpu_inject::request::{Arrangement, ContainerView, Scan, early_root_path};
+use gpu_inject::oci::{Arrangement, ContainerView, Scan, early_root_path};
+use gpu_inject::request::scan_long;
 use gpu_inject::{Error, Excerpt};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
@@ -79,7 +80,7 @@ impl Bundle {
 
     /// Of one that is too long what tells whether GPUs are asked for.
     pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
-        Scan::of_long(long, prefixes).map_err(|why| self.wrong(&why))
+        scan_long(long, prefixes).map_err(|why| self.wrong(&why))
     }
 
     /// What cannot be done with one that is too long.
@@ -206,7 +207,7 @@ impl State {
     fn read(from: impl Read + AsFd, name: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}").into());
         let bytes = input::document(from, STATE).map_err(wrong)?;
-        let told = gpu_inject::state::State::parse(&bytes)?;
+        let told = gpu_inject::oci::State::parse(&bytes)?;
         if let Some(id) = &told.id {
             log::about(id);
         }

@@ -16,7 +16,7 @@
 //! let mut config = json!({"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all"]}});
 //! let request = host.request_of(&config)?;
 //! let edits = host.plan(&request)?;
-//! gpu_container::spec::apply_to_value(&mut config, &edits, "/usr/bin/gpu-container-hook".as_ref())?;
+//! gpu_container::oci::apply_to_value(&mut config, &edits, "/usr/bin/gpu-container-hook".as_ref())?;
 //!
 //! // A hook or an engine further down does not do it again.
 //! assert_eq!(config["process"]["env"][0], "NVIDIA_VISIBLE_DEVICES=void");
@@ -36,12 +36,13 @@ pub use cdi;
 pub use gpu_host::{Capabilities, Capability, Inventory};
 pub use gpu_inject::policy::Policy;
 pub use gpu_inject::request::{Imex, Request, Visible};
-pub use gpu_inject::{Edits, Error, live, spec};
+pub use gpu_inject::{Edits, Error, live, oci};
 
 use gpu_host::{Options, Root, discover, ldcache};
+use gpu_inject::generate::inventory_store;
 use gpu_inject::generate::{self, GenerateOptions};
-use gpu_inject::request::ContainerView;
-use gpu_inject::{inventory_store, plan};
+use gpu_inject::oci::ContainerView;
+use gpu_inject::plan;
 use serde_json::Value;
 
 /// Where to look.

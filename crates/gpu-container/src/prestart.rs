@@ -6,9 +6,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
+use gpu_inject::generate::inventory_store;
+use gpu_inject::oci::{Arrangement, ContainerView, Scan};
 use gpu_inject::policy::{Level, Policy};
-use gpu_inject::request::{Arrangement, ContainerView, Request, Scan};
-use gpu_inject::{Error, inventory_store, live, plan};
+use gpu_inject::request::Request;
+use gpu_inject::{Error, live, plan};
 
 use crate::bundle::{Bundle, Config, State};
 use crate::exit::ExitCode;

@@ -224,7 +224,7 @@ mod tests {
             path: path.into(),
             compat32: false,
         };
-        let cache = gpu_inject::ldcache::with_libraries(
+        let cache = gpu_inject::rootfs_edits::ld_cache::with_libraries(
             &[],
             &[
                 library("libcuda.so.1", "/lib/libcuda.so.1"),

@@ -4,8 +4,8 @@ use std::ffi::c_char;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gpu_inject::spec::Nodes;
-use gpu_inject::{Edits, live, spec};
+use gpu_inject::oci::Nodes;
+use gpu_inject::{Edits, live, oci};
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn gpc_edits_to_cdi(
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
         let edits = unsafe { object(edits, "edits")? };
-        let edits = spec::to_cdi(&edits.edits, &context.hook, Nodes::Numbered);
+        let edits = oci::to_cdi(&edits.edits, &context.hook, Nodes::Numbered);
         owned(serde_json::to_string(&edits).map_err(|e| e.to_string())?)
     })
 }
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn gpc_edits_apply(
         let config = unsafe { text(config, "config")? };
         let mut config: Value =
             serde_json::from_str(config).map_err(|e| format!("not a config: {e}"))?;
-        spec::apply_to_value(&mut config, &edits.edits, &context.hook).map_err(why)?;
+        oci::apply_to_value(&mut config, &edits.edits, &context.hook).map_err(why)?;
         owned(config.to_string())
     })
 }

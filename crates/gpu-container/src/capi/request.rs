@@ -3,7 +3,8 @@
 use std::ffi::c_char;
 
 use gpu_host::{Capabilities, Capability};
-use gpu_inject::request::{AllowedName, ContainerView, Imex, Request, Visible};
+use gpu_inject::oci::ContainerView;
+use gpu_inject::request::{AllowedName, Imex, Request, Visible};
 use serde_json::{Value, json};
 
 use super::text::text;

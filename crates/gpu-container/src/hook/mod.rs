@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 
 use gpu_inject::live::OwnMounts;
-use gpu_inject::{Error, Excerpt, live, spec};
+use gpu_inject::{Error, Excerpt, live, oci};
 
 use crate::bundle::State;
 use crate::exit::ExitCode;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 fn own(args: &[String], mounts: OwnMounts) -> Result<(), Error> {
     let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
-    let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
+    let edits = ManuallyDrop::new(oci::read_arguments(&args)?);
     let rootfs = root::open(&told.state, told.rootfs.as_deref(), mounts)?;
     let rootfs = ManuallyDrop::new(rootfs.arranged(told.arrangement(&edits)));
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);

@@ -90,7 +90,8 @@ fn stat(path: &Path) -> std::io::Result<NodeStat> {
 
 #[cfg(test)]
 mod tests {
-    use gpu_inject::request::{ContainerView, Request};
+    use gpu_inject::oci::ContainerView;
+    use gpu_inject::request::Request;
     use serde_json::json;
 
     use super::*;

@@ -16,10 +16,12 @@ use std::path::{Path, PathBuf};
 
 use cdi::Document;
 use gpu_host::{Root, programs};
+use gpu_inject::generate::{self, inventory_store};
+use gpu_inject::oci::{Arrangement, ContainerView, Scan};
+use gpu_inject::oci::{Mounter, ToldToHook};
 use gpu_inject::policy::{Level, Mode, Policy};
-use gpu_inject::request::{Arrangement, ContainerView, Request, Scan};
-use gpu_inject::spec::{Mounter, ToldToHook};
-use gpu_inject::{Error, generate, inventory_store, live, plan, spec};
+use gpu_inject::request::Request;
+use gpu_inject::{Error, live, oci, plan};
 use nix::unistd::execv;
 
 use crate::bundle::{Bundle, Config};
@@ -238,7 +240,7 @@ fn edit(
                 no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
             },
         };
-        spec::apply(&mut config, &edits, &hook_path(), mounter, told)?;
+        oci::apply(&mut config, &edits, &hook_path(), mounter, told)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use gpu_inject::oci::ContainerView;
+use gpu_inject::oci::Mounter;
 use gpu_inject::policy::Policy;
-use gpu_inject::request::ContainerView;
-use gpu_inject::spec::Mounter;
 use gpu_inject::{Edits, live};
 
 const RUNC: &str = "runc";

@@ -1,6 +1,7 @@
 //! From a request to the edits of one container.
 
 mod extras;
+pub mod requirements;
 mod select;
 
 use std::collections::{BTreeSet, HashSet};
@@ -13,7 +14,6 @@ use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::requirements;
 use select::Selection;
 
 /// A GPU or slices of one.

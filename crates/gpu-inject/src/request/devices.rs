@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::allowed::{Gate, Source};
 use super::mounts::Mounted;
-use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
+use super::{Visible, is_legacy_cuda_image};
 use crate::error::{Error, Message};
-use crate::policy::Policy;
+use crate::oci::ContainerView;
+use crate::policy::{Mode, Policy};
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 

@@ -5,18 +5,17 @@ mod capabilities;
 mod devices;
 mod imex;
 mod mounts;
-mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 
 use gpu_host::{Capabilities, Feature};
 
 pub use allowed::AllowedName;
-pub(crate) use capabilities::parse as parse_capabilities;
-pub use view::{Arrangement, ContainerView, Scan, early_root_path};
 
 use crate::error::{Error, Excerpt, Message};
+use crate::oci::{ContainerView, Scan};
 use crate::policy::{Mode, Policy, is_of_kind};
 
 /// The devices asked for.
@@ -136,6 +135,14 @@ impl Request {
     pub fn is_some(&self) -> bool {
         self.visible != Visible::NotAsked
     }
+}
+
+/// Of a config.json that is too long to be held, what tells whether GPUs are asked for and where the
+/// root file system is: annotations with one of these prefixes, no more mounts than those that ask
+/// for devices.
+pub fn scan_long(text: impl Read, prefixes: &[String]) -> Result<Scan<'static>, Message> {
+    let is_asked = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
+    Scan::of_long(text, &is_asked, &mounts::may_ask)
 }
 
 /// An image of before 2018, which says its CUDA version and nothing of what it requires.

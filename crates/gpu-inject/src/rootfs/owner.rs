@@ -25,7 +25,7 @@ use super::table::{self, Table};
 use super::walk::{Step, Trouble};
 use super::{KERNELS, Rootfs, open_no_follow};
 use crate::error::Error;
-use crate::live::sys;
+use crate::linux::mount_api;
 
 /// Why a place that is not the container's own cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Rootfs {
 
     /// The number of the mount that a descriptor is on.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
-        match sys::mount_id(fd) {
+        match mount_api::mount_id(fd) {
             Ok(Some(id)) => Ok(id),
             // Before Linux 5.8. In a user namespace our own fdinfo is not ours to read before 5.14.
             _ => self.mount_by_fdinfo(fd).or_else(|_| self.mount_by_path(fd)),
@@ -230,7 +230,7 @@ impl Rootfs {
 
     /// From now on nothing that is mounted on this mount shows up anywhere else.
     fn cut_off(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
-        match sys::set_slave(mount) {
+        match mount_api::set_slave(mount) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
                 fchdir(self.own().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::{ContainerView, Request, Visible};
+use crate::oci::ContainerView;
+use crate::request::{Request, Visible};
 
 /// Ways in, and how config.json says a name by each.
 const WAYS: [&str; 6] = [

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::elf::Object;
 use crate::edits::{COMPAT_ROOT, CudaCompat, Library};
-use crate::elf::Object;
-use crate::requirements::versions;
+use crate::plan::requirements::versions;
 use crate::rootfs::Rootfs;
 
 /// The note in which a `libcuda` says what it works with.
@@ -122,7 +122,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::elf::tests::object;
+    use crate::rootfs_edits::elf::tests::object;
 
     const NOTE: &str = r#"{"Format":1,"CUDA Version":"12.9","Driver":[535,550,570],"Device":[1]}"#;
 

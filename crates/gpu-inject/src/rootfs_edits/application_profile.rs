@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::sys::stat::minor;
 
+use super::read_only_cover;
 use crate::error::Error;
-use crate::live::cover;
 use crate::rootfs::Rootfs;
 
 /// Where the driver looks (driver README, "Application Profiles"; the file's name is that of
@@ -27,7 +27,7 @@ pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
         "rules": [{"pattern": [], "profile": "gpu-container"}],
     });
     let text = format!("{profile}\n");
-    cover::write(rootfs, Path::new(PATH), text.as_bytes())
+    read_only_cover::write(rootfs, Path::new(PATH), text.as_bytes())
 }
 
 /// The bits of the GPUs whose nodes are in the container's `/dev`, if there are any.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::elf::Object;
 use crate::edits::Library;
-use crate::elf::Object;
 use crate::rootfs::Rootfs;
 
 /// Names looked at in one directory; Debian's has a few thousand with a desktop.
@@ -57,7 +57,7 @@ fn numbers(name: &OsString) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::object;
+    use crate::rootfs_edits::elf::tests::object;
 
     #[test]
     fn files_are_named_by_their_soname_and_the_newest_counts() {

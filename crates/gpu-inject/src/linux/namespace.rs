@@ -30,7 +30,7 @@ const MOST_ANCESTORS: usize = 64;
 
 /// Which namespace a descriptor or a path is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id {
+pub(crate) struct Id {
     device: u64,
     inode: u64,
 }
@@ -50,30 +50,30 @@ impl Id {
 
 /// A namespace that stays the same, whatever becomes of its processes.
 #[derive(Debug)]
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     file: File,
     id: Id,
 }
 
 impl Namespace {
-    pub(super) fn of(file: File) -> io::Result<Self> {
+    pub(crate) fn of(file: File) -> io::Result<Self> {
         let id = Id::of(&file.metadata()?);
         Ok(Self { file, id })
     }
 
-    pub(super) fn enter(&self, kind: CloneFlags) -> nix::Result<()> {
+    pub(crate) fn enter(&self, kind: CloneFlags) -> nix::Result<()> {
         setns(&self.file, kind)
     }
 
     /// Whether it is this thread's own user namespace.
-    pub(super) fn is_own_user_namespace(&self) -> Result<bool, Error> {
+    pub(crate) fn is_own_user_namespace(&self) -> Result<bool, Error> {
         let own = Id::at(OWN_USER).map_err(Error::host(Path::new(OWN_USER)))?;
         Ok(self.id == own)
     }
 
     /// For the mount namespace of a process that is not of ours: nothing may be attached in what the
     /// host, or whoever started us, has too.
-    pub(super) fn ensure_apart(&self, whose: &str) -> Result<Apart, Error> {
+    pub(crate) fn ensure_apart(&self, whose: &str) -> Result<Apart, Error> {
         let own = Id::at(OWN_MOUNT).map_err(Error::host(Path::new(OWN_MOUNT)))?;
         if self.id == own {
             return Err(Error::State(
@@ -104,7 +104,7 @@ impl Namespace {
 }
 
 /// A mount namespace that is a container's, and the one this process is in. Made here alone, and
-/// [`super::sys::attach`] wants it: nothing is attached without.
+/// [`super::mount_api::attach`] wants it: nothing is attached without.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Apart(());
 
@@ -149,7 +149,7 @@ impl OwnMounts {
     }
 
     /// Found to be a container's already, and entered.
-    pub(super) fn entered(_: Apart) -> Self {
+    pub(crate) fn entered(_: Apart) -> Self {
         Self(Verdict::Apart)
     }
 
@@ -219,7 +219,7 @@ fn is_procfs_of_our_own() -> bool {
     first.is_ok_and(|first| Id::at(OWN_PID).is_ok_and(|own| own == first))
 }
 
-pub(super) fn has_own_user_namespace() -> bool {
+pub(crate) fn has_own_user_namespace() -> bool {
     Id::at(OWN_USER).is_ok_and(|own| own.inode != FIRST_USER)
 }
 

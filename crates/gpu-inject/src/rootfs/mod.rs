@@ -7,6 +7,7 @@
 //! Nothing is made on file systems of the kernel's own, where a new directory can be a
 //! new cgroup and writing a file a command, nor in a volume (`owner`).
 
+mod detach;
 mod look;
 mod make;
 mod owner;
@@ -32,8 +33,8 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::{Error, Excerpt, Message};
-use crate::live::{Apart, OwnMounts};
-use crate::request::Arrangement;
+use crate::linux::namespace::{Apart, OwnMounts};
+use crate::oci::Arrangement;
 use make::Dir;
 pub use owner::MountPlace;
 pub(crate) use owner::{Elsewhere, of_io};

@@ -1,19 +1,21 @@
 //! What a container needs besides mounts and nodes: links, the loader's cache, and the
 //! driver's application profile.
 
+mod application_profile;
+pub(crate) mod cuda_compat;
+pub(crate) mod elf;
+pub mod ld_cache;
+pub(crate) mod library_scan;
+mod musl_path;
+pub(crate) mod read_only_cover;
+
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
 
-use crate::compat;
 use crate::edits::{CudaCompat, Edits, Library};
 use crate::error::Error;
-use crate::folders;
-use crate::ldcache;
-use crate::live::cover;
-use crate::musl;
-use crate::profile;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
@@ -45,7 +47,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     let compat = edits
         .cuda_compat
         .as_ref()
-        .and_then(|c| compat::libraries(rootfs, c));
+        .and_then(|c| cuda_compat::libraries(rootfs, c));
     write_cache(rootfs, compat, &named(libraries, links))?;
     write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
 }
@@ -53,7 +55,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
 /// What `ldconfig` would do for the libraries in these directories, in the container's root
 /// file system (`nvidia-cdi-hook update-ldcache`).
 pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Error> {
-    let libraries = folders::libraries(rootfs, directories);
+    let libraries = library_scan::libraries(rootfs, directories);
     name_libraries(rootfs, &libraries)?;
     let compat = rootfs
         .read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT)
@@ -63,7 +65,7 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
         .map(|text| PathBuf::from(text.trim()))
         .filter(|dir| dir.is_absolute())
         .map(|dir| {
-            let found = folders::libraries(rootfs, std::slice::from_ref(&dir));
+            let found = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
             (dir, found)
         });
     write_cache(rootfs, compat, &libraries)
@@ -72,20 +74,24 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
 /// Notes the directory of the image's compatibility libraries for the [`refresh_cache`] to
 /// come, where they are right for this driver (`nvidia-cdi-hook enable-cuda-compat`).
 pub fn note_cuda_compat(rootfs: &Rootfs, wanted: &CudaCompat) -> Result<(), Error> {
-    let text = match compat::libraries(rootfs, wanted) {
+    let text = match cuda_compat::libraries(rootfs, wanted) {
         Some((dir, _)) => format!("{}\n", dir.display()),
         // That of an earlier start of the same container, under another driver.
         None if rootfs.exists(Path::new(COMPAT_CONF)) => String::new(),
         None => return Ok(()),
     };
-    cover::write(rootfs, Path::new(COMPAT_CONF), text.as_bytes())
+    read_only_cover::write(rootfs, Path::new(COMPAT_CONF), text.as_bytes())
 }
 
 /// The application profile for GPUs of these bits, or for those found in the container.
 pub fn write_profile(rootfs: &Rootfs, devices: Option<u64>, by_nodes: bool) -> Result<(), Error> {
-    let found = || by_nodes.then(|| profile::visible(rootfs)).flatten();
+    let found = || {
+        by_nodes
+            .then(|| application_profile::visible(rootfs))
+            .flatten()
+    };
     match devices.or_else(found) {
-        Some(devices) => profile::write(rootfs, devices),
+        Some(devices) => application_profile::write(rootfs, devices),
         None => Ok(()),
     }
 }
@@ -154,8 +160,8 @@ fn write_cache(
         .ok()
         .flatten()
         .unwrap_or_default();
-    let cache = ldcache::Merged::new(&image, &all);
-    cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
+    let cache = ld_cache::Merged::new(&image, &all);
+    read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // A later ldconfig in the container finds our directories too; where two have a library
     // of one name, the first counts.
@@ -165,9 +171,9 @@ fn write_cache(
             .into_iter()
             .chain(ours.iter().copied());
         let text: String = all.map(|d| format!("{}\n", d.display())).collect();
-        cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
+        read_only_cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
     }
-    musl::add(rootfs, &ours)
+    musl_path::add(rootfs, &ours)
 }
 
 /// The libraries, and the links beside them that programs load them by (`libcuda.so`):
@@ -201,7 +207,7 @@ fn directories(libraries: &[Library]) -> Vec<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::object;
+    use crate::rootfs_edits::elf::tests::object;
 
     #[test]
     fn the_loader_finds_development_links_too() {

@@ -8,7 +8,8 @@ use std::io::{BufReader, Read};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Mount, Process, Scan, Text};
+use super::scan::{Mount, Process, Scan, Text};
+use crate::error::Message;
 
 /// What is kept at most. No kernel starts a program with more than 6 MiB of variables (execve(2)),
 /// nor has a mount namespace so many mounts.
@@ -16,8 +17,20 @@ const KEPT: usize = 16 << 20;
 /// What a text takes beside its bytes.
 const EACH: usize = size_of::<Text<'static>>();
 
+impl Scan<'static> {
+    /// Of a text that is too long to be held: of its annotations those with such a key, of its
+    /// mounts those with such a destination.
+    pub fn of_long(
+        text: impl Read,
+        keeps_annotation: &dyn Fn(&str) -> bool,
+        keeps_mount: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, Message> {
+        read(text, keeps_annotation, keeps_mount).map_err(|e| Message::of(format_args!("{e}")))
+    }
+}
+
 /// Annotations are kept by their keys, mounts by their destinations.
-pub(super) fn read(
+fn read(
     text: impl Read,
     keeps_annotation: &dyn Fn(&str) -> bool,
     keeps_mount: &dyn Fn(&str) -> bool,
@@ -183,7 +196,7 @@ impl Visitor<'static> for Part<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::ContainerView;
+    use crate::oci::ContainerView;
 
     fn of(text: &str) -> Result<Scan<'static>, serde_json::Error> {
         read(text.as_bytes(), &|key| key.starts_with("cdi/"), &|to| {

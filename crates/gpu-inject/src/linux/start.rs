@@ -4,16 +4,18 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use super::result::done;
+
 /// Opens /dev/null in the place of those of standard input, output and error that are closed: what
 /// we open next would be taken for them. Closed again by exec(3).
-pub(in crate::live) fn fill_closed_descriptors() -> io::Result<()> {
+pub(crate) fn fill_closed_descriptors() -> io::Result<()> {
     let mut asked = [0, 1, 2].map(|fd| libc::pollfd {
         fd,
         events: 0,
         revents: 0,
     });
     // SAFETY: poll(2) reads and writes three structures, which live.
-    super::done(unsafe { libc::poll(asked.as_mut_ptr(), 3, 0) }.into())?;
+    done(unsafe { libc::poll(asked.as_mut_ptr(), 3, 0) }.into())?;
     for one in asked.iter().filter(|one| one.revents & libc::POLLNVAL != 0) {
         // SAFETY: open(2) reads a NUL-ended path. It takes the lowest number that is free: this one.
         let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
@@ -34,7 +36,7 @@ extern "C" fn survive(_: c_int) {}
 /// Has a system call fail where this signal would end us without a word: by a handler that does
 /// nothing. Unlike `SIG_IGN` it is gone in the program that we become. A signal that is ignored
 /// already stays so, there too.
-pub(in crate::live) fn survive_signal(signal: c_int) -> io::Result<()> {
+pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: all zeros are a `sigaction` without flags, mask and restorer.
     let (mut wanted, mut found): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     let handler: extern "C" fn(c_int) = survive;
@@ -42,28 +44,26 @@ pub(in crate::live) fn survive_signal(signal: c_int) -> io::Result<()> {
     wanted.sa_flags = libc::SA_RESTART;
     // SAFETY: sigaction(2) reads the one and writes the other; both live. The handler does nothing,
     // which any code may be interrupted by.
-    super::done(unsafe { libc::sigaction(signal, &raw const wanted, &raw mut found) }.into())?;
+    done(unsafe { libc::sigaction(signal, &raw const wanted, &raw mut found) }.into())?;
     if found.sa_sigaction == libc::SIG_IGN {
         let none = std::ptr::null_mut();
         // SAFETY: as above; it is what was there.
-        super::done(unsafe { libc::sigaction(signal, &raw const found, none) }.into())?;
+        done(unsafe { libc::sigaction(signal, &raw const found, none) }.into())?;
     }
     Ok(())
 }
 
 /// Has this signal end us, whatever whoever started us has made of it: ignored and blocked signals are inherited.
-pub(in crate::live) fn heed_signal(signal: c_int) -> io::Result<()> {
+pub(crate) fn heed_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer, and an empty signal set.
     let (wanted, mut set): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
     let none = std::ptr::null_mut();
     // SAFETY: sigaction(2) reads one structure, which lives.
-    super::done(unsafe { libc::sigaction(signal, &raw const wanted, none) }.into())?;
+    done(unsafe { libc::sigaction(signal, &raw const wanted, none) }.into())?;
     // SAFETY: sigaddset(3) writes to a set that lives; sigprocmask(2) reads it. We have one thread.
     unsafe {
         libc::sigaddset(&raw mut set, signal);
-        super::done(
-            libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()).into(),
-        )
+        done(libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()).into())
     }
     .map(drop)
 }

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
-use super::kernel_text;
+use super::kernel_text::kernel_text;
 use super::namespace::Namespace;
 use crate::error::Error;
 
 /// A process by its directory in /proc, which stays its own: once it is gone, reading
 /// there fails, whoever gets its number.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     dir: OwnedFd,
     path: PathBuf,
 }
@@ -29,12 +29,12 @@ impl Display for Process {
 
 impl Process {
     /// This one.
-    pub(super) fn own() -> Result<Self, Error> {
+    pub(crate) fn own() -> Result<Self, Error> {
         Self::at("/proc/self".into())
     }
 
     /// The process of a descriptor that `pidfd_open(2)` made.
-    pub(super) fn of_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, Error> {
+    pub(crate) fn of_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, Error> {
         let process = Self::at(format!("/proc/{}", number(pidfd)?).into())?;
         // Not collected by its parent until now, so the number was its own all the while.
         number(pidfd)?;
@@ -53,7 +53,7 @@ impl Process {
         Ok(fcntl::openat(self.dir.as_fd(), name, flags, Mode::empty())?.into())
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<String, Error> {
+    pub(crate) fn read(&self, name: &str) -> Result<String, Error> {
         let mut text = Vec::new();
         self.file(name)
             .and_then(|mut f| f.read_to_end(&mut text))
@@ -62,13 +62,13 @@ impl Process {
     }
 
     /// Its namespace of that kind, by the name in `/proc/PID/ns`.
-    pub(super) fn namespace(&self, kind: &str) -> Result<Namespace, Error> {
+    pub(crate) fn namespace(&self, kind: &str) -> Result<Namespace, Error> {
         self.open_namespace(kind)
             .map_err(Error::host(&self.path_of(kind)))
     }
 
     /// Its user namespace; `None` where the kernel has none.
-    pub(super) fn user_namespace(&self) -> Result<Option<Namespace>, Error> {
+    pub(crate) fn user_namespace(&self) -> Result<Option<Namespace>, Error> {
         match self.open_namespace("user") {
             Ok(found) => Ok(Some(found)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -80,7 +80,7 @@ impl Process {
         self.file(&format!("ns/{kind}")).and_then(Namespace::of)
     }
 
-    pub(super) fn path_of(&self, kind: &str) -> PathBuf {
+    pub(crate) fn path_of(&self, kind: &str) -> PathBuf {
         self.path.join("ns").join(kind)
     }
 }
@@ -112,13 +112,13 @@ mod tests {
     #[test]
     fn a_pidfd_is_its_process_and_nobody_elses() {
         let ours = i32::try_from(std::process::id()).unwrap();
-        if let Err(error) = super::super::sys::pidfd_open(ours) {
+        if let Err(error) = super::super::descriptors::pidfd_open(ours) {
             skips::skip(skips::Need::Pidfd, &error.to_string());
             return;
         }
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let pidfd = super::super::sys::pidfd_open(pid).unwrap();
+        let pidfd = super::super::descriptors::pidfd_open(pid).unwrap();
         let process = Process::of_pidfd(pidfd.as_fd()).unwrap();
         // spawn() comes back a moment before the kernel gives the program its name.
         let is_named = (0..5000).any(|_| {

@@ -3,17 +3,17 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::owned;
+use super::result::owned;
 
 /// One instruction, `struct bpf_insn`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::live) struct Insn {
-    pub(in crate::live) code: u8,
+pub(crate) struct Insn {
+    pub(crate) code: u8,
     /// Destination in the low four bits, source in the high four.
-    pub(in crate::live) registers: u8,
-    pub(in crate::live) offset: i16,
-    pub(in crate::live) immediate: i32,
+    pub(crate) registers: u8,
+    pub(crate) offset: i16,
+    pub(crate) immediate: i32,
 }
 
 const BPF_PROG_LOAD: libc::c_int = 5;
@@ -62,7 +62,7 @@ struct Query {
 
 /// Ids of the device programs attached to a cgroup itself, and the flags they were
 /// attached with.
-pub(in crate::live) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
+pub(crate) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
     let mut ids = vec![0u32; MAX_PROGRAMS];
     let mut query = Query {
         target_fd: cgroup.as_raw_fd().unsigned_abs(),
@@ -86,7 +86,7 @@ struct FdById {
 }
 
 /// A descriptor of the program with that id.
-pub(in crate::live) fn program(id: u32) -> io::Result<OwnedFd> {
+pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
     let mut attr = FdById {
         id,
         next_id: 0,
@@ -118,7 +118,7 @@ struct InfoByFd {
 /// The program's instructions. For a device program what the kernel hands out can be
 /// loaded again: their context is not rewritten (kernel/bpf/cgroup.c, `cg_dev_verifier_ops`
 /// has no `convert_ctx_access`).
-pub(in crate::live) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
+pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
     let mut info = ProgramInfo::default();
     let ask = |info: &mut ProgramInfo| {
         let mut attr = InfoByFd {
@@ -173,7 +173,7 @@ struct Load {
 }
 
 /// Loads a device program.
-pub(in crate::live) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
+pub(crate) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
     let mut attr = Load {
         kind: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
@@ -202,7 +202,7 @@ struct Attach {
 /// Puts `new` in the place of `old`, in one step. `BPF_F_REPLACE` is of Linux 5.6 and goes
 /// with a program attached as one of many (`BPF_F_ALLOW_MULTI`); a lone one is replaced
 /// by attaching.
-pub(in crate::live) fn replace(
+pub(crate) fn replace(
     cgroup: BorrowedFd<'_>,
     old: BorrowedFd<'_>,
     new: BorrowedFd<'_>,

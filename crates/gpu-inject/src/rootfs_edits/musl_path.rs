@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
+use super::read_only_cover;
 use crate::error::Error;
-use crate::live::cover;
 use crate::rootfs::Rootfs;
 
 /// What the loader looks through where there is no file: it must be in one that we make.
@@ -40,7 +40,7 @@ pub(crate) fn add(rootfs: &Rootfs, directories: &[&Path]) -> Result<(), Error> {
     if text == Some(made.as_str()) {
         return Ok(());
     }
-    cover::write(rootfs, path, made.as_bytes())
+    read_only_cover::write(rootfs, path, made.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The CDI specs of a host.
 
 mod devices;
+pub mod host_files;
+pub mod inventory_store;
 mod other_vendors;
 
 use std::collections::HashSet;
@@ -11,8 +13,8 @@ use gpu_host::{Capabilities, Feature, Inventory, Source};
 
 use crate::edits::{Edits, Mount, MountKind};
 use crate::error::Error;
+use crate::oci::{Nodes, to_cdi};
 use crate::plan;
-use crate::spec::{Nodes, to_cdi};
 
 pub use devices::NameStrategy;
 pub use other_vendors::other_vendor_spec;

@@ -13,26 +13,29 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
+use super::{GenerateOptions, HOOK_PATH, KIND, SPEC_PATH, cdi_spec, inventory_store};
+use crate::driver_params;
 use crate::error::Error;
-use crate::generate::{self, GenerateOptions, HOOK_PATH, KIND};
-use crate::{inventory_store, live};
 
 /// The files, each with its text. Without a driver there is nothing to write: an error.
 pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, String)>, Error> {
     let inventory = with_nodes_as_stored(root, inventory.clone());
-    let spec = generate::cdi_spec(&inventory, &GenerateOptions::default())?;
+    let spec = cdi_spec(&inventory, &GenerateOptions::default())?;
     let stored = inventory_store::to_bytes(&inventory)?;
     let mut files = vec![
-        (generate::SPEC_PATH, spec.to_yaml()?),
+        (SPEC_PATH, spec.to_yaml()?),
         (
             inventory_store::PATH,
             String::from_utf8_lossy(&stored).into_owned(),
         ),
     ];
-    match root.read_to_string(live::PARAMS) {
-        Ok(params) => files.push((live::PARAMS_MASK, live::masked_params(&params))),
+    match root.read_to_string(driver_params::PARAMS) {
+        Ok(params) => files.push((
+            driver_params::PARAMS_MASK,
+            driver_params::masked_params(&params),
+        )),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(Error::host(Path::new(live::PARAMS))(e)),
+        Err(e) => return Err(Error::host(Path::new(driver_params::PARAMS))(e)),
     }
     Ok(files)
 }

@@ -10,9 +10,9 @@ use std::process::Command;
 use proptest::prelude::*;
 use skips::Need;
 
-use crate::elf::tests::object;
-use crate::prepare::refresh_cache;
 use crate::rootfs::Rootfs;
+use crate::rootfs_edits::elf::tests::object;
+use crate::rootfs_edits::refresh_cache;
 
 const LDCONFIG: &str = "/sbin/ldconfig";
 const IMAGE: [&str; 4] = [

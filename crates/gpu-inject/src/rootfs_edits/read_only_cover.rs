@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
-use super::{Apart, mounts, sys};
 use crate::error::Error;
+use crate::linux::mount_api;
+use crate::linux::namespace::Apart;
 use crate::rootfs::{Content, Elsewhere, Rootfs, is_unwritable, of_io};
 
 const NAME: &CStr = c"cover";
@@ -50,7 +51,7 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     rootfs.ensure_private(&target)?;
     let mut size = Size(0);
     content(&mut size)?;
-    let tmpfs = sys::tmpfs(size.0 + 4096)?;
+    let tmpfs = mount_api::tmpfs(size.0 + 4096)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let file = fcntl::openat(&tmpfs, NAME, flags, Mode::from_bits_truncate(0o644))?;
     let file = File::from(file);
@@ -62,9 +63,9 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     drop(file);
     let cover = alone(apart, rootfs, &tmpfs)?;
     // Before Linux 5.12 it stays writable: for the container's root, and it alone has it.
-    match sys::set_attributes(cover.as_fd(), sys::RDONLY) {
+    match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
-        _ => sys::attach(apart, cover.as_fd(), target.as_fd()),
+        _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
     }
 }
 
@@ -85,13 +86,13 @@ impl Write for Size {
 /// A mount of the one file. Before Linux 6.15 there is none of what is not attached, so the
 /// tmpfs is attached for a moment, to the root of a container that runs nothing yet.
 fn alone(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd) -> io::Result<OwnedFd> {
-    if let Ok(cover) = sys::open_tree_at(tmpfs.as_fd(), NAME) {
+    if let Ok(cover) = mount_api::open_tree_at(tmpfs.as_fd(), NAME) {
         return Ok(cover);
     }
     let root = rootfs.root()?;
     rootfs.ensure_private(&root)?;
-    sys::attach(apart, tmpfs.as_fd(), root.as_fd())?;
-    let cover = sys::open_tree_at(tmpfs.as_fd(), NAME);
-    mounts::detach(rootfs, tmpfs.as_fd())?;
+    mount_api::attach(apart, tmpfs.as_fd(), root.as_fd())?;
+    let cover = mount_api::open_tree_at(tmpfs.as_fd(), NAME);
+    rootfs.detach(tmpfs.as_fd())?;
     cover
 }

@@ -1,20 +1,13 @@
 //! The parts of an OCI config that a request is read from.
 
-mod long;
-
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::path::{Component, Path};
 
 use memchr::memmem;
-use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
 
-use super::mounts;
-use crate::error::Message;
+use super::scan::{Root, Scan, Text};
 
 /// A container's config.json, looked at for a request.
 #[derive(Clone, Copy, Debug)]
@@ -26,68 +19,6 @@ enum Of<'a> {
     Scan(&'a Scan<'a>),
 }
 
-/// Those parts by one pass over the text: the rest is skipped, not kept, and what is kept
-/// stays in the text. For the many containers that ask for nothing.
-#[derive(Debug, Default, Deserialize)]
-pub struct Scan<'a> {
-    #[serde(borrow, default)]
-    process: Option<Process<'a>>,
-    #[serde(borrow, default)]
-    annotations: Option<BTreeMap<Text<'a>, Text<'a>>>,
-    #[serde(borrow, default)]
-    mounts: Option<Vec<Mount<'a>>>,
-    #[serde(borrow, default)]
-    root: Option<Root<'a>>,
-    #[serde(borrow, default)]
-    linux: Option<Linux<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Process<'a> {
-    #[serde(borrow, default)]
-    env: Option<Vec<Text<'a>>>,
-    #[serde(borrow, default)]
-    capabilities: Option<Capabilities<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Capabilities<'a> {
-    #[serde(borrow, default)]
-    bounding: Option<Vec<Text<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Mount<'a> {
-    #[serde(borrow, default)]
-    source: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    destination: Option<Text<'a>>,
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    options: Option<Vec<Text<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Root<'a> {
-    #[serde(borrow, default)]
-    path: Option<Text<'a>>,
-    #[serde(default)]
-    readonly: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Linux<'a> {
-    #[serde(borrow, default)]
-    namespaces: Option<Vec<Namespace<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Namespace<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-}
-
 /// A mount as either form says it.
 struct Mounted<'a> {
     source: Option<&'a str>,
@@ -95,28 +26,6 @@ struct Mounted<'a> {
     kind: Option<&'a str>,
     is_read_only: bool,
     is_bound: bool,
-}
-
-/// A string where the text has it, or its own where it has escapes.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Scan<'a> {
-    /// `None` where the text is no JSON, says a part twice or gives one another type than the
-    /// OCI specification does: such a text is for [`ContainerView::new`].
-    pub fn read(text: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
-    }
-}
-
-impl Scan<'static> {
-    /// Of a text that is too long to be held, what tells whether GPUs are asked for and where the
-    /// root file system is: annotations with one of these prefixes, no more mounts than those
-    /// that ask for devices.
-    pub fn of_long(text: impl Read, prefixes: &[String]) -> Result<Self, Message> {
-        let keeps = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
-        long::read(text, &keeps, &mounts::may_ask).map_err(|e| Message::of(format_args!("{e}")))
-    }
 }
 
 /// `root.path` of a config.json that the runtime has taken already: engines write it before all
@@ -264,7 +173,7 @@ impl<'a> ContainerView<'a> {
     }
 
     /// (source, destination) of each mount.
-    pub(super) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.each_mount()
             .filter_map(|m| Some((m.source?, m.destination?)))
     }
@@ -359,65 +268,11 @@ fn is_elsewhere(destination: Option<&str>) -> bool {
     is_plain && !parts().eq([Component::Normal("dev".as_ref())])
 }
 
-/// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
-/// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrangement {
-    /// /dev is a tmpfs that the runtime makes for this container.
-    pub own_dev: bool,
-    /// No mount of the container has shared propagation: neither a volume nor its root.
-    pub no_shared_mounts: bool,
-}
-
-impl Arrangement {
-    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
-    pub fn has_own_dev(text: &[u8]) -> bool {
-        // Ways to write /dev that are not found by its name alone: escapes, and paths that are not plain.
-        let odd = [
-            br"\".as_slice(),
-            b"/..",
-            b"/./",
-            b"/.\"",
-            b"//",
-            b"dev/\"",
-            b"\"dev\"",
-        ];
-        let is_plain = odd
-            .into_iter()
-            .all(|other| memmem::find(text, other).is_none());
-        let mut named = memmem::find_iter(text, br#""/dev""#);
-        if let (true, Some(at), None) = (is_plain, named.next(), named.next()) {
-            let start = memchr::memrchr(b'{', &text[..at]);
-            let end = memchr::memchr(b'}', &text[at..]);
-            let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
-            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
-                let mounts = Some(vec![mount]);
-                let alone = Scan {
-                    mounts,
-                    ..Scan::default()
-                };
-                return ContainerView::of(&alone).has_own_dev();
-            }
-        }
-        Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
-    }
-
-    /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
-    /// default is `rslave`, crun's `private`).
-    pub fn has_no_shared_mounts(text: &[u8]) -> bool {
-        // The letters of the word as escapes, which no engine writes.
-        let hidden = [br"\u006".as_slice(), br"\u007"];
-        let words = hidden.into_iter().chain([b"shared".as_slice()]);
-        words
-            .into_iter()
-            .all(|word| memmem::find(text, word).is_none())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::arrangement::Arrangement;
     use super::*;
 
     /// All that a view tells.
@@ -456,54 +311,6 @@ mod tests {
             }
         }
         Ok(true)
-    }
-
-    #[test]
-    fn a_dev_of_the_runtimes_is_told_from_one_that_a_user_gave() {
-        let own = r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]}"#;
-        let other = r#"{"destination":"/data","type":"bind","source":"/d","options":["rbind"]}"#;
-        for (mounts, wanted) in [
-            (own.to_owned(), true),
-            (format!("{other},{own}"), true),
-            (other.to_owned(), false),
-            (own.replace("tmpfs\",\"source", "bind\",\"source"), false),
-            (own.replace("nosuid", "rbind"), false),
-            (own.replace("\"/dev\"", "\"/dev/\""), false),
-            (format!("{own},{}", other.replace("/data", "/dev")), false),
-            (
-                format!("{own},{}", other.replace("/data", "/x/../dev/.")),
-                false,
-            ),
-            (
-                format!("{own},{}", other.replace("\"destination\":\"/data\",", "")),
-                true,
-            ),
-            (
-                format!("{own},{}", other.replace("/data", "/dev/shm")),
-                true,
-            ),
-        ] {
-            let text = format!(r#"{{"mounts":[{mounts}]}}"#);
-            let scan = Scan::read(text.as_bytes()).unwrap();
-            assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
-            assert_eq!(Arrangement::has_own_dev(text.as_bytes()), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_says_shared_anywhere_promises_nothing() {
-        for (text, wanted) in [
-            (r#"{"options":["rbind","rprivate"]}"#, true),
-            (r#"{"options":["rbind","rshared"]}"#, false),
-            (r#"{"linux":{"rootfsPropagation":"shared"}}"#, false),
-            (r#"{"options":["rs\u0068ared"]}"#, false),
-        ] {
-            assert_eq!(
-                Arrangement::has_no_shared_mounts(text.as_bytes()),
-                wanted,
-                "{text}"
-            );
-        }
     }
 
     #[test]
