@@ -14,6 +14,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod generate;
+pub mod host;
 mod linux;
 pub mod live;
 pub mod oci;

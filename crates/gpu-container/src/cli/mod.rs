@@ -23,9 +23,9 @@ mod testing;
 use std::ffi::OsString;
 use std::fmt::Display;
 
-use gpu_container::{Host, Look};
 use gpu_host::Inventory;
 use gpu_inject::Excerpt;
+use gpu_inject::host::{Host, Look};
 
 use crate::exit::ExitCode;
 use crate::log::{bounded, output, say};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpu_container::{Host, Look};
+use gpucontainer::{Host, Look};
 
 const VERSION: &str = "580.65.06";
 
@@ -35,7 +35,7 @@ fn tree() -> tempfile::TempDir {
     dir
 }
 
-fn look(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpu_container::Error> {
+fn look(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
     Host::look(&Look {
         root: tree.path().to_owned(),
         driver_root: Some("/run/driver".into()),

@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 use skips::Need;
 
-const HEADER: &str = "packaging/include/gpucontainer.h";
+const HEADER: &str = "crates/libgpucontainer/include/gpucontainer.h";
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -71,11 +71,11 @@ fn declared() -> BTreeSet<String> {
         .collect()
 }
 
-/// `UPDATE_HEADER=1 cargo test -p gpu-container --test capi` writes it anew.
+/// `UPDATE_HEADER=1 cargo test -p libgpucontainer --test capi` writes it anew.
 #[test]
 fn the_header_is_what_the_source_says() {
-    let source = top().join("crates/gpu-container/src/capi/mod.rs");
-    let config = top().join("packaging/library/cbindgen.toml");
+    let source = top().join("crates/libgpucontainer/src/capi/mod.rs");
+    let config = top().join("crates/libgpucontainer/cbindgen.toml");
     let config = cbindgen::Config::from_file(config).unwrap();
     let builder = cbindgen::Builder::new()
         .with_config(config)
@@ -90,7 +90,7 @@ fn the_header_is_what_the_source_says() {
     let committed = fs::read_to_string(path).unwrap();
     assert!(
         made == committed,
-        "run UPDATE_HEADER=1 cargo test -p gpu-container --test capi"
+        "run UPDATE_HEADER=1 cargo test -p libgpucontainer --test capi"
     );
 }
 
@@ -186,7 +186,7 @@ fn compiled(dir: &Path) -> PathBuf {
         Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-o"])
             .arg(&program)
-            .arg(top().join("crates/gpu-container/tests/capi.c"))
+            .arg(top().join("crates/libgpucontainer/tests/capi.c"))
             .args(flags.split_whitespace()),
     );
     program

@@ -1,49 +1,19 @@
-//! GPUs for containers, as a library: what this host has, what a container asks for, and
-//! the edits that give it, carried out in an OCI config or in a container that exists.
-//!
-//! ```
-//! use gpu_container::{Host, Inventory, Policy, Request};
-//! use serde_json::json;
-//!
-//! # fn main() -> Result<(), gpu_container::Error> {
-//! // `Host::look` looks at the running host; this one is made up.
-//! let inventory = Inventory {
-//!     driver: Some(Default::default()),
-//!     ..Inventory::default()
-//! };
-//! let host = Host::of(inventory, Policy::default());
-//!
-//! let mut config = json!({"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all"]}});
-//! let request = host.request_of(&config)?;
-//! let edits = host.plan(&request)?;
-//! gpu_container::oci::apply_to_value(&mut config, &edits, "/usr/bin/gpu-container-hook".as_ref())?;
-//!
-//! // A hook or an engine further down does not do it again.
-//! assert_eq!(config["process"]["env"][0], "NVIDIA_VISIBLE_DEVICES=void");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! [`capi`] is the same for C: `libgpucontainer.so.1` and `gpucontainer.h`.
-#![deny(unsafe_code)]
-
-pub mod capi;
+//! A host and the policy for containers on it: what `nvidia-container-cli` and the library for C
+//! begin with.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-pub use cdi;
-pub use gpu_host::{Capabilities, Capability, Inventory};
-pub use gpu_inject::policy::Policy;
-pub use gpu_inject::request::{Imex, Request, Visible};
-pub use gpu_inject::{Edits, Error, live, oci};
-
-use gpu_host::{Options, Root, discover, ldcache};
-use gpu_inject::generate::inventory_store;
-use gpu_inject::generate::{self, GenerateOptions};
-use gpu_inject::oci::ContainerView;
-use gpu_inject::plan;
+use gpu_host::{Inventory, Options, Root, discover, ldcache};
 use serde_json::Value;
+
+use crate::edits::Edits;
+use crate::error::Error;
+use crate::generate::{self, GenerateOptions, inventory_store};
+use crate::oci::ContainerView;
+use crate::plan;
+use crate::policy::Policy;
+use crate::request::Request;
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -54,7 +24,7 @@ pub struct Look {
     pub driver_root: Option<PathBuf>,
     /// The loader cache of the driver root; None for `/etc/ld.so.cache`.
     pub ld_cache: Option<PathBuf>,
-    /// The policy's file; None for [`gpu_inject::policy::PATH`].
+    /// The policy's file; None for [`crate::policy::PATH`].
     pub config: Option<PathBuf>,
 }
 
