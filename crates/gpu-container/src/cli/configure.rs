@@ -9,10 +9,11 @@ use gpu_inject::{Edits, host, live, plan};
 
 use super::configure_options::Configure;
 use super::failure::{self, Failure, Phase};
+use super::inventory::inventory;
 use super::log::Log;
 use super::options::Global;
 use super::select::select;
-use super::{inventory, target};
+use super::target;
 
 /// Carries it out. Enters the container's namespaces and stays there.
 pub(super) fn run(

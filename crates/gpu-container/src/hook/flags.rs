@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gpu_inject::oci::Arrangement;
 use gpu_inject::{Edits, Error, Excerpt, oci};
 
-use crate::bundle::State;
+use crate::oci_bundle::State;
 
 /// The values of a hook's flags, in order.
 #[derive(Debug, Default)]

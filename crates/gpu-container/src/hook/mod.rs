@@ -4,7 +4,9 @@
 //!
 //! None starts a program, and none believes its environment: it may be the container's.
 
+mod confine;
 mod flags;
+pub(crate) mod prestart;
 mod root;
 mod vendor;
 
@@ -14,9 +16,9 @@ use std::mem::ManuallyDrop;
 use gpu_inject::live::OwnMounts;
 use gpu_inject::{Error, Excerpt, live, oci};
 
-use crate::bundle::State;
 use crate::exit::ExitCode;
-use crate::{confine, log};
+use crate::log;
+use crate::oci_bundle::State;
 use flags::Told;
 
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,

@@ -11,8 +11,8 @@ use gpu_inject::{CudaCompat, Error, Excerpt, live, oci, rootfs_edits};
 
 use super::flags::Flags;
 use super::root;
-use crate::bundle::State;
 use crate::log;
+use crate::oci_bundle::State;
 
 /// Runs the hook of that name; `None` where there is none.
 pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Result<(), Error>> {

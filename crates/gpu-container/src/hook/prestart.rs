@@ -12,9 +12,10 @@ use gpu_inject::policy::{Level, Policy};
 use gpu_inject::request::Request;
 use gpu_inject::{Error, live, plan};
 
-use crate::bundle::{Bundle, Config, State};
+use super::confine;
 use crate::exit::ExitCode;
-use crate::{confine, log};
+use crate::log;
+use crate::oci_bundle::{Bundle, Config, State};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
