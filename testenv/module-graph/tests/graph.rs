@@ -28,7 +28,10 @@ fn a_name_is_of_the_file_that_has_it() {
             "use crate::One; use crate::b::inner::Two; fn f(_: One, _: Two) {}",
         ),
         ("b/mod.rs", "pub mod inner; pub use inner::One;"),
-        ("b/inner.rs", "pub(crate) struct One; pub(in crate::b) struct Two;"),
+        (
+            "b/inner.rs",
+            "pub(crate) struct One; pub(in crate::b) struct Two;",
+        ),
     ]);
     assert_eq!(imports(&graph, "a"), ["b::inner"]);
     assert!(imports(&graph, "").is_empty() && imports(&graph, "b").is_empty());

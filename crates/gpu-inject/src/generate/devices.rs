@@ -1,40 +1,11 @@
 //! Which devices a spec has, and their names.
 
 use gpu_host::other_vendors::{Found, OtherGpu};
-use gpu_host::{Gpu, ImexChannel, Inventory, MigDevice};
+use gpu_host::{Gpu, ImexChannel, Inventory};
 
-use super::GenerateOptions;
+use super::options::{GenerateOptions, NameStrategy};
 use crate::error::Error;
 use crate::plan::{self, Picked};
-
-/// How GPUs and slices are named (nvidia-container-toolkit 1.20 `pkg/nvcdi/namer.go`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameStrategy {
-    /// `0`, `0:1`
-    Index,
-    /// `GPU-…`, `MIG-…`, where a source tells it.
-    Uuid,
-    /// `gpu0`, `mig0:1`
-    TypeIndex,
-}
-
-impl NameStrategy {
-    fn gpu(self, gpu: &Gpu) -> Option<String> {
-        match self {
-            Self::Index => Some(gpu.index.to_string()),
-            Self::Uuid => gpu.uuid.clone(),
-            Self::TypeIndex => Some(format!("gpu{}", gpu.index)),
-        }
-    }
-
-    fn slice(self, gpu: &Gpu, slice: &MigDevice) -> Option<String> {
-        match self {
-            Self::Index => Some(format!("{}:{}", gpu.index, slice.index)),
-            Self::Uuid => slice.uuid.clone(),
-            Self::TypeIndex => Some(format!("mig{}:{}", gpu.index, slice.index)),
-        }
-    }
-}
 
 /// A device of the spec.
 pub(super) struct Chosen<'a> {

@@ -3,100 +3,22 @@
 mod devices;
 pub mod host_files;
 pub mod inventory_store;
+mod options;
 mod other_vendors;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use cdi::{ContainerEdits, Device, Spec};
-use gpu_host::{Capabilities, Feature, Inventory, Source};
+use gpu_host::{Feature, Inventory, Source};
 
 use crate::edits::{Edits, Mount, MountKind};
 use crate::error::Error;
 use crate::oci::{Nodes, to_cdi};
 use crate::plan;
 
-pub use devices::NameStrategy;
+pub use options::{GenerateOptions, HOOK_PATH, KIND, Mode, NameStrategy, SPEC_PATH};
 pub use other_vendors::other_vendor_spec;
-
-/// Where engines find it. The vendor's tool writes the same file: two specs of one
-/// kind in one directory would cancel each other out.
-pub const SPEC_PATH: &str = "/var/run/cdi/nvidia.yaml";
-/// Our hook's program.
-pub const HOOK_PATH: &str = "/usr/bin/gpu-container-hook";
-/// Kind of our devices.
-pub const KIND: &str = "nvidia.com/gpu";
-
-/// What a spec describes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// GPUs and MIG slices, whatever they come from.
-    #[default]
-    Gpu,
-    /// For containers that manage the GPUs of a host: every node that the driver has,
-    /// those included by which MIG and `NVSwitch` are set up.
-    Management,
-    /// A feature beside GPUs.
-    Feature(Feature),
-    /// IMEX channels.
-    Imex,
-}
-
-impl Mode {
-    /// Vendor and class, as nvidia-container-toolkit 1.20 `pkg/nvcdi` names them.
-    fn kind(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Gpu => ("nvidia.com", "gpu"),
-            Self::Management => ("management.nvidia.com", "gpu"),
-            Self::Feature(feature) => ("nvidia.com", feature.word()),
-            Self::Imex => ("nvidia.com", "imex-channel"),
-        }
-    }
-}
-
-/// How a spec is made.
-#[derive(Clone, Debug)]
-pub struct GenerateOptions {
-    /// Our hook's program on the host.
-    pub hook_path: PathBuf,
-    /// Which parts of the driver; a CDI device cannot ask, so all of them.
-    pub capabilities: Capabilities,
-    /// What to describe.
-    pub mode: Mode,
-    /// Instead of the mode's own.
-    pub vendor: Option<String>,
-    /// Instead of the mode's own.
-    pub class: Option<String>,
-    /// Names of GPUs and slices; each gives a device.
-    pub names: Vec<NameStrategy>,
-    /// Only these: index, UUID, `gpu:slice`.
-    pub devices: Option<Vec<String>>,
-    /// With `all`, which is every device in one.
-    pub all: bool,
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self {
-            hook_path: HOOK_PATH.into(),
-            capabilities: Capabilities::ALL,
-            mode: Mode::Gpu,
-            vendor: None,
-            class: None,
-            names: vec![NameStrategy::Index, NameStrategy::Uuid],
-            devices: None,
-            all: true,
-        }
-    }
-}
-
-impl GenerateOptions {
-    fn kind(&self, (vendor, class): (&str, &str)) -> String {
-        let vendor = self.vendor.as_deref().unwrap_or(vendor);
-        let class = self.class.as_deref().unwrap_or(class);
-        format!("{vendor}/{class}")
-    }
-}
 
 /// The spec of that mode. The same inventory gives the same text.
 pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {

@@ -7,7 +7,8 @@ use cdi::{Device, Spec};
 use gpu_host::other_vendors::{Found, OtherGpu, Vendor};
 
 use super::devices::chosen_others;
-use super::{GenerateOptions, NameStrategy, finished, nothing};
+use super::options::{GenerateOptions, NameStrategy};
+use super::{finished, nothing};
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::oci::{Nodes, to_cdi};

@@ -2,7 +2,9 @@
 
 use gpu_host::{DeviceNode, Feature, Gpu, Inventory};
 
-use super::{Picked, Selection, add_file, add_node};
+use super::additions::{add_file, add_node};
+use super::select::Selection;
+use super::selected_device::Picked;
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::request::{Imex, Request};

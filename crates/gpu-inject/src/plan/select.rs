@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gpu_host::{Feature, Gpu, Inventory, PciAddress};
 
-use super::{Picked, parts};
+use super::selected_device::{Picked, parts};
 use crate::error::Error;
 use crate::request::{Imex, Visible};
 

@@ -1,7 +1,8 @@
-use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl};
+use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl, MigDevice};
 use proptest::prelude::*;
 
 use super::*;
+use crate::edits::Mount;
 use crate::request::{AllowedName, Imex, Visible};
 
 fn node(name: &str, minor: u32) -> DeviceNode {

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use super::allowed::{Gate, Source};
+use super::legacy_image::is_legacy_cuda_image;
 use super::mounts::Mounted;
-use super::{Visible, is_legacy_cuda_image};
+use super::visible::Visible;
 use crate::error::{Error, Message};
 use crate::oci::ContainerView;
 use crate::policy::{Mode, Policy};

@@ -2,8 +2,19 @@
 
 use std::collections::HashSet;
 
-use super::Imex;
 use crate::error::Error;
+
+/// The IMEX channels asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Imex {
+    /// None.
+    #[default]
+    None,
+    /// Every channel of the host.
+    All,
+    /// These.
+    These(Vec<u32>),
+}
 
 /// A channel is the minor of a device number (nvidia-container-toolkit
 /// `pkg/nvcdi/lib-imex.go`: 20 bits).

@@ -11,8 +11,10 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::context::{Context, Failure, call, dropped, given, object, why};
+use super::inventory::HostInventory;
+use super::request::ContainerRequest;
 use super::text::{owned, path, text};
-use super::{ContainerRequest, Context, Failure, HostInventory, call, dropped, given, object, why};
 use crate::Host;
 
 /// What one container gets.

@@ -4,8 +4,8 @@ use std::ffi::{CString, c_char};
 
 use gpu_host::{FileKind, Inventory};
 
+use super::context::{Context, call, dropped, given, object, why};
 use super::text::{kept, lent, owned, text};
-use super::{Context, call, dropped, given, object, why};
 use crate::Host;
 
 /// What containers on a host can be given.

@@ -20,103 +20,22 @@
     reason = "what callers owe is the conventions above, for every function"
 )]
 
+mod context;
 mod edits;
 mod inventory;
 mod request;
 mod text;
 
-use std::any::Any;
 use std::ffi::{CStr, CString, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+pub use context::Context;
 pub use edits::*;
 pub use inventory::*;
 pub use request::*;
 
-use crate::{Error, Look};
+use context::{call, dropped, given};
 use text::path;
-
-/// Where to look, and why the last call failed.
-pub struct Context {
-    look: Look,
-    hook: PathBuf,
-    error: CString,
-}
-
-/// Why a call failed.
-type Failure = String;
-
-impl Context {
-    fn new() -> Self {
-        Self {
-            look: Look::default(),
-            hook: gpu_inject::generate::HOOK_PATH.into(),
-            error: CString::default(),
-        }
-    }
-
-    fn policy(&self) -> Result<gpu_inject::policy::Policy, Failure> {
-        crate::policy(&self.look.root, self.look.config.as_deref()).map_err(why)
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn why(error: Error) -> Failure {
-    error.to_string()
-}
-
-/// Does a call's work; failures and panics go into the context, and `failed` is the answer.
-fn call<T>(
-    context: *mut Context,
-    failed: T,
-    work: impl FnOnce(&Context) -> Result<T, Failure>,
-) -> T {
-    // SAFETY: a context is null or from gpc_context_new, not freed, and no other thread's now.
-    let Some(context) = (unsafe { context.as_mut() }) else {
-        return failed;
-    };
-    context.error = CString::default();
-    let done = catch_unwind(AssertUnwindSafe(|| work(context)));
-    let why = match done {
-        Ok(Ok(value)) => return value,
-        Ok(Err(why)) => why,
-        Err(panic) => format!("a fault of the library: {}", said(panic.as_ref())),
-    };
-    context.error = CString::new(why.replace('\0', "?")).unwrap_or_default();
-    failed
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("unknown")
-}
-
-/// The object a pointer leads to.
-///
-/// # Safety
-/// Null, or from this library's function for that type and not freed.
-unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
-    // SAFETY: as above.
-    unsafe { pointer.as_ref() }.ok_or_else(|| format!("{name} is null"))
-}
-
-/// Gives an object to C.
-fn given<T>(object: T) -> *mut T {
-    Box::into_raw(Box::new(object))
-}
-
-/// Takes an object back and drops it.
-///
-/// # Safety
-/// Null, or from [`given`] and not taken back.
-unsafe fn dropped<T>(object: *mut T) {
-    if !object.is_null() {
-        // SAFETY: as above.
-        drop(unsafe { Box::from_raw(object) });
-    }
-}
 
 /// The library's version, such as `0.1.0`. Lives as long as the program.
 #[unsafe(no_mangle)]
@@ -209,6 +128,7 @@ unsafe fn set(
 
 #[cfg(test)]
 mod tests {
+    use super::context::Failure;
     use super::*;
 
     fn error(context: *const Context) -> String {

@@ -7,8 +7,8 @@ use gpu_inject::oci::ContainerView;
 use gpu_inject::request::{AllowedName, Imex, Request, Visible};
 use serde_json::{Value, json};
 
+use super::context::{Context, Failure, call, dropped, given, object, why};
 use super::text::text;
-use super::{Context, Failure, call, dropped, given, object, why};
 
 /// What a container asks for.
 pub struct ContainerRequest {

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::Failure;
+use super::context::Failure;
 
 /// # Safety
 /// Null, or text that ends with a NUL and stays as it is during the call.
