@@ -1,11 +1,15 @@
 //! What an image can have us do, and how much of it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
+use super::make::MOST_KNOWN;
 use super::resolve::Resolver;
-use super::walk::{Bound, MOST_OPEN, MOST_PARTS};
+use super::walk::{Bound, MOST_MADE, MOST_OPEN, MOST_PARTS};
 use super::*;
+use crate::error::Error;
 
 fn image() -> (tempfile::TempDir, Rootfs) {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::Rootfs;
+use super::handle::Rootfs;
 
 impl Rootfs {
     /// umount2(2) takes no descriptor. Changes the working directory.

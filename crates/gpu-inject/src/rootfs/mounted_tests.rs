@@ -1,6 +1,8 @@
 //! Roots in which something is mounted, each test in a mount namespace of its thread's own.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,9 +10,12 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::owner::On;
+use super::place::On;
 use super::resolve::Resolver;
+use super::table::Table;
 use super::*;
+use crate::error::Error;
+use crate::linux::namespace::OwnMounts;
 use crate::rootfs_edits::read_only_cover;
 
 const NONE: Option<&Path> = None;
