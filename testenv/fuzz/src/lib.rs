@@ -239,7 +239,7 @@ fn requirement(bytes: &[u8]) {
     let inventory = inventory();
     let gpus: Vec<_> = inventory.gpus.iter().collect();
     let text = String::from_utf8_lossy(bytes).into_owned();
-    let _ = requirements::check(&[text], &inventory, &gpus);
+    let _ = requirements::ensure_met(&[text], &inventory, &gpus);
 }
 
 fn policy(bytes: &[u8]) {

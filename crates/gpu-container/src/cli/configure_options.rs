@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn imex_channels_are_numbers_or_all() {
         let (read, _) = configure("--imex-channel=0,3 --imex-channel 5").unwrap();
-        assert_eq!(read.devices.imex, Imex::These(vec![0, 3, 5]));
+        assert_eq!(read.devices.imex, Imex::Listed(vec![0, 3, 5]));
         let (read, _) = configure("--imex-channel=1,all,2").unwrap();
         assert_eq!(read.devices.imex, Imex::All);
     }

@@ -19,7 +19,7 @@ const OWN: &str = "runtime.nvidia.com/gpu";
 /// `auto` mode where all are qualified. `none` has no device in any spec, so that the
 /// driver's files without a GPU are always of our plan.
 pub(super) fn names(visible: &Visible, mode: Mode) -> Result<Option<&[AllowedName]>, Error> {
-    let Visible::These(names) = visible else {
+    let Visible::Listed(names) = visible else {
         return Ok(None);
     };
     if !matches!(mode, Mode::Cdi | Mode::Auto) || names.iter().any(|n| n.cdi().is_none()) {

@@ -5,13 +5,13 @@ use gpu_host::{Gpu, ImexChannel, Inventory};
 
 use super::options::{GenerateOptions, NameStrategy};
 use crate::error::Error;
-use crate::plan::{self, Picked};
+use crate::plan::{self, SelectedDevice};
 
 /// A device of the spec.
 pub(super) struct Chosen<'a> {
     /// Each gives a device of its own.
     pub(super) names: Vec<String>,
-    pub(super) parts: Vec<Picked<'a>>,
+    pub(super) parts: Vec<SelectedDevice<'a>>,
     /// A slice of a GPU that is a device as well: `all` has it already.
     pub(super) is_within_another: bool,
 }
@@ -45,7 +45,7 @@ pub(super) fn chosen<'a>(
             if whole || own {
                 found.push(Chosen {
                     names: names(options, |s| s.slice(gpu, slice))?,
-                    parts: vec![Picked::Slice(gpu, slice)],
+                    parts: vec![SelectedDevice::Slice(gpu, slice)],
                     is_within_another: whole,
                 });
             }
@@ -60,7 +60,7 @@ pub(super) fn chosen<'a>(
         gpus.flat_map(|g| std::iter::once(g.index.to_string()).chain(slices(g)))
             .collect()
     };
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(found)
 }
 
@@ -80,7 +80,7 @@ pub(super) fn chosen_channels<'a>(
             .map(|c| c.id.to_string())
             .collect()
     };
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(found)
 }
 
@@ -101,7 +101,7 @@ pub(super) fn chosen_others<'a>(
         })
         .collect();
     let there = || found.gpus.iter().map(|g| g.index.to_string()).collect();
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(chosen)
 }
 
@@ -154,7 +154,7 @@ impl<'a> Filter<'a> {
         is_asked
     }
 
-    fn all_were_there(&self, there: impl Fn() -> Vec<String>) -> Result<(), Error> {
+    fn ensure_all_exist(&self, there: impl Fn() -> Vec<String>) -> Result<(), Error> {
         let asked = self.asked.iter().flatten();
         match asked.clone().find(|(_, is_there)| !is_there) {
             None => Ok(()),

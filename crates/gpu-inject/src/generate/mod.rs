@@ -171,10 +171,10 @@ impl Maker<'_> {
         Ok(plan::shared(self.inventory, self.options.capabilities))
     }
 
-    fn edits_of(&self, picked: &[plan::Picked<'_>]) -> Edits {
+    fn edits_of(&self, selected: &[plan::SelectedDevice<'_>]) -> Edits {
         let mut edits = Edits::default();
         let mut nodes = plan::Nodes::of(&mut edits);
-        for one in picked {
+        for one in selected {
             plan::device(&mut nodes, *one, self.options.capabilities);
         }
         edits

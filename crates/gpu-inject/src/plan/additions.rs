@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gpu_host::{Capabilities, Capability, DeviceNode, DriverFile, FileKind};
 
-use super::selected_device::Picked;
+use super::selected_device::SelectedDevice;
 use crate::edits::{Edits, Library, Mount, MountKind};
 
 pub(super) fn add_file(edits: &mut Edits, file: &DriverFile) {
@@ -71,10 +71,14 @@ impl<'e> Nodes<'e> {
 }
 
 /// What this device adds.
-pub(crate) fn device(nodes: &mut Nodes<'_>, picked: Picked<'_>, capabilities: Capabilities) {
-    let gpu = picked.gpu();
+pub(crate) fn device(
+    nodes: &mut Nodes<'_>,
+    selected: SelectedDevice<'_>,
+    capabilities: Capabilities,
+) {
+    let gpu = selected.gpu();
     let is_new = nodes.add(&gpu.node);
-    if let Picked::Slice(_, slice) = picked {
+    if let SelectedDevice::Slice(_, slice) = selected {
         for node in &slice.nodes {
             nodes.add(node);
         }

@@ -19,7 +19,7 @@ use crate::request::Request;
 pub(crate) use additions::{Nodes, device};
 use additions::{add_file, draws};
 use select::Selection;
-pub(crate) use selected_device::{Picked, parts};
+pub(crate) use selected_device::{SelectedDevice, parts};
 
 /// The edits that give a container what it asks for and nothing else. No edits for a
 /// container that asks for nothing.
@@ -32,11 +32,11 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     }
     let selection = Selection::of(inventory, &request.visible)?;
     let gpus = selection.gpus();
-    requirements::check(&request.requirements, inventory, &gpus)?;
+    requirements::ensure_met(&request.requirements, inventory, &gpus)?;
     let capabilities = request.capabilities.and(policy.supported);
     let mut edits = shared(inventory, capabilities);
     let mut nodes = Nodes::of(&mut edits);
-    for one in &selection.picked {
+    for one in &selection.selected {
         device(&mut nodes, *one, capabilities);
     }
     if request.all_lists {

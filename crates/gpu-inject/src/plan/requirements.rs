@@ -23,7 +23,11 @@ const LONGEST: usize = 127;
 /// Checks every requirement against the host, once for each of the GPUs that the container
 /// gets, or once without one where it gets none. What the host cannot tell (the CUDA
 /// version without NVML) counts as met.
-pub fn check(requirements: &[String], inventory: &Inventory, gpus: &[&Gpu]) -> Result<(), Error> {
+pub fn ensure_met(
+    requirements: &[String],
+    inventory: &Inventory,
+    gpus: &[&Gpu],
+) -> Result<(), Error> {
     let each: Vec<Option<&Gpu>> = if gpus.is_empty() {
         vec![None]
     } else {
@@ -211,7 +215,7 @@ mod tests {
     /// On a host with two GPUs, for the container that gets the first.
     fn met(requirement: &str) -> Result<(), Error> {
         let host = host();
-        check(&[requirement.to_owned()], &host, &[&host.gpus[0]])
+        ensure_met(&[requirement.to_owned()], &host, &[&host.gpus[0]])
     }
 
     fn is_met(requirement: &str) {
@@ -305,11 +309,11 @@ mod tests {
             "cuda>=x",
         ] {
             let list = [requirement.to_owned()];
-            check(&list, &host, &[&host.gpus[0]]).unwrap();
-            check(&list, &host, &[]).unwrap();
+            ensure_met(&list, &host, &[&host.gpus[0]]).unwrap();
+            ensure_met(&list, &host, &[]).unwrap();
         }
         host.driver = Some(gpu_host::Driver::default());
-        check(&["driver>=999".to_owned()], &host, &[]).unwrap();
+        ensure_met(&["driver>=999".to_owned()], &host, &[]).unwrap();
     }
 
     #[test]
@@ -326,7 +330,7 @@ mod tests {
         let both: Vec<&Gpu> = host.gpus.iter().collect();
         let check = |list: &[&str]| {
             let list: Vec<String> = list.iter().map(|r| (*r).to_owned()).collect();
-            check(&list, &host, &both)
+            ensure_met(&list, &host, &both)
         };
         check(&["brand=tesla brand=geforce", "arch>=8"]).unwrap();
         assert!(check(&["brand=tesla"]).is_err());

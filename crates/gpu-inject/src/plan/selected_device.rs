@@ -4,12 +4,12 @@ use gpu_host::{Gpu, MigDevice};
 
 /// A GPU or slices of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Picked<'a> {
+pub(crate) enum SelectedDevice<'a> {
     Whole(&'a Gpu),
     Slice(&'a Gpu, &'a MigDevice),
 }
 
-impl<'a> Picked<'a> {
+impl<'a> SelectedDevice<'a> {
     pub(super) fn gpu(self) -> &'a Gpu {
         match self {
             Self::Whole(gpu) | Self::Slice(gpu, _) => gpu,
@@ -26,13 +26,13 @@ impl<'a> Picked<'a> {
 }
 
 /// Every device of a partitioned GPU is its slices.
-pub(crate) fn parts(gpu: &Gpu) -> Vec<Picked<'_>> {
+pub(crate) fn parts(gpu: &Gpu) -> Vec<SelectedDevice<'_>> {
     if gpu.mig_enabled {
         gpu.mig
             .iter()
-            .map(|slice| Picked::Slice(gpu, slice))
+            .map(|slice| SelectedDevice::Slice(gpu, slice))
             .collect()
     } else {
-        vec![Picked::Whole(gpu)]
+        vec![SelectedDevice::Whole(gpu)]
     }
 }

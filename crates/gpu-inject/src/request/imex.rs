@@ -12,8 +12,8 @@ pub enum Imex {
     None,
     /// Every channel of the host.
     All,
-    /// These.
-    These(Vec<u32>),
+    /// Those of these numbers.
+    Listed(Vec<u32>),
 }
 
 /// A channel is the minor of a device number (nvidia-container-toolkit
@@ -51,7 +51,7 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex,
     Ok(if channels.is_empty() {
         Imex::None
     } else {
-        Imex::These(channels)
+        Imex::Listed(channels)
     })
 }
 
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(of("none").unwrap(), Imex::None);
         assert_eq!(
             of("0, channel7,7,1048575").unwrap(),
-            Imex::These(vec![0, 7, 1_048_575])
+            Imex::Listed(vec![0, 7, 1_048_575])
         );
         assert_eq!(of("3,all").unwrap(), Imex::All);
         assert_eq!(of("channelall").unwrap(), Imex::All);

@@ -66,7 +66,7 @@ impl Request {
         };
         let mut warnings = std::mem::take(&mut mounted.warnings);
         let visible = devices::read(container, policy, mode, &mounted, &mut warnings)?;
-        if visible == Visible::NotAsked {
+        if visible == Visible::None {
             // Everything else goes with GPUs; an error in it is nobody's business here.
             return Ok(Self {
                 warnings,
@@ -91,7 +91,7 @@ impl Request {
 
     /// Whether the container asks for anything at all.
     pub fn is_some(&self) -> bool {
-        self.visible != Visible::NotAsked
+        self.visible != Visible::None
     }
 }
 

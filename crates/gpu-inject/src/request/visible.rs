@@ -10,23 +10,23 @@ use crate::error::Excerpt;
 pub enum Visible {
     /// Not a GPU container: unset, empty or `void`.
     #[default]
-    NotAsked,
+    None,
     /// The driver's files without a GPU: `none`.
-    NoGpu,
+    DriverOnly,
     /// Every GPU.
     All,
     /// Indices, UUIDs, PCI addresses, `gpu:mig` pairs, CDI names, as written, each once.
-    These(Vec<AllowedName>),
+    Listed(Vec<AllowedName>),
 }
 
 /// For a log: of names, which are an image's, no more than an excerpt.
 impl fmt::Debug for Visible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAsked => f.write_str("nothing"),
-            Self::NoGpu => f.write_str("no GPU"),
+            Self::None => f.write_str("nothing"),
+            Self::DriverOnly => f.write_str("no GPU"),
             Self::All => f.write_str("all GPUs"),
-            Self::These(names) => {
+            Self::Listed(names) => {
                 let some = names
                     .iter()
                     .take(32)

@@ -30,7 +30,7 @@ pub(crate) fn write(rootfs: &Rootfs, path: &Path, content: &[u8]) -> Result<(), 
 /// The same with a content that is written piece by piece.
 pub(crate) fn write_by(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> Result<(), Error> {
     let refused = match rootfs.write_by(path, content, 0o644) {
-        Err(Error::Rootfs { source, .. }) if is(&source) => source,
+        Err(Error::Rootfs { source, .. }) if is_cover_needed(&source) => source,
         other => return other,
     };
     let covered = cover(rootfs, path, content);
@@ -40,7 +40,7 @@ pub(crate) fn write_by(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> Re
     Ok(())
 }
 
-fn is(error: &io::Error) -> bool {
+fn is_cover_needed(error: &io::Error) -> bool {
     let is_unwritable = |e| is_unwritable(Errno::from_raw(e));
     of_io(error) == Some(Elsewhere::Volume) || error.raw_os_error().is_some_and(is_unwritable)
 }

@@ -31,7 +31,7 @@ pub enum RequestOption {
 pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut ContainerRequest {
     call(context, std::ptr::null_mut(), |_| {
         let request = Request {
-            visible: Visible::NoGpu,
+            visible: Visible::DriverOnly,
             ..Request::default()
         };
         Ok(given(ContainerRequest { request }))
@@ -111,8 +111,8 @@ pub unsafe extern "C" fn gpc_request_add_device(
             match &mut request.visible {
                 Visible::All => {}
                 _ if device == "all" => request.visible = Visible::All,
-                Visible::These(list) => list.push(AllowedName::by_caller(device)),
-                other => *other = Visible::These(vec![AllowedName::by_caller(device)]),
+                Visible::Listed(list) => list.push(AllowedName::by_caller(device)),
+                other => *other = Visible::Listed(vec![AllowedName::by_caller(device)]),
             }
             Ok(())
         })
@@ -175,8 +175,8 @@ pub unsafe extern "C" fn gpc_request_add_imex_channel(
             let number = number.map_err(|_| format!("{channel}: not an IMEX channel"))?;
             match &mut request.imex {
                 Imex::All => {}
-                Imex::These(list) => list.push(number),
-                none @ Imex::None => *none = Imex::These(vec![number]),
+                Imex::Listed(list) => list.push(number),
+                none @ Imex::None => *none = Imex::Listed(vec![number]),
             }
             Ok(())
         })

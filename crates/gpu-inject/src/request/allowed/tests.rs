@@ -55,7 +55,7 @@ fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
 fn asked(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
     match request.map_err(|e| e.to_string())?.visible {
-        Visible::These(names) => Ok(names
+        Visible::Listed(names) => Ok(names
             .iter()
             .filter_map(|n| Some(n.cdi()?.to_string()))
             .collect()),
