@@ -13,7 +13,7 @@ use crate::Error;
 /// A value: its text, or its parts where something in it was looked at. What is not touched
 /// keeps its text, numbers and keys nobody knows included.
 #[derive(Clone, Debug)]
-pub enum Document<'a> {
+pub enum LazyJson<'a> {
     /// As it was read, or as it was made.
     Text(Cow<'a, str>),
     /// Its members in their order. Of several of one key the last counts.
@@ -22,7 +22,7 @@ pub enum Document<'a> {
     List(Vec<Self>),
 }
 
-impl<'a> Document<'a> {
+impl<'a> LazyJson<'a> {
     /// The whole text must be JSON.
     pub fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         let whole: &RawValue = serde_json::from_slice(text)?;
@@ -47,7 +47,7 @@ impl<'a> Document<'a> {
             Self::Text(text) => {
                 let Members(members) = serde_json::from_str(text).ok()?;
                 let member = members.into_iter().rfind(|(name, _)| name == key)?;
-                Document::Text(member.1.get().into()).get(rest)
+                LazyJson::Text(member.1.get().into()).get(rest)
             }
             Self::List(_) => None,
         }
@@ -124,7 +124,7 @@ impl<'a> Document<'a> {
                 Cow::Borrowed(text) => opened_list(text)?,
                 Cow::Owned(text) => opened_list(text)?
                     .into_iter()
-                    .map(Document::owned)
+                    .map(LazyJson::owned)
                     .collect(),
             };
             *self = Self::List(items);
@@ -136,14 +136,14 @@ impl<'a> Document<'a> {
     }
 
     /// Of a text alone.
-    fn owned<'b>(self) -> Document<'b> {
+    fn owned<'b>(self) -> LazyJson<'b> {
         match self {
-            Self::Text(text) => Document::Text(text.into_owned().into()),
+            Self::Text(text) => LazyJson::Text(text.into_owned().into()),
             Self::Object(members) => {
                 let members = members.into_iter();
-                Document::Object(members.map(|(name, part)| (name, part.owned())).collect())
+                LazyJson::Object(members.map(|(name, part)| (name, part.owned())).collect())
             }
-            Self::List(items) => Document::List(items.into_iter().map(Document::owned).collect()),
+            Self::List(items) => LazyJson::List(items.into_iter().map(LazyJson::owned).collect()),
         }
     }
 
@@ -202,19 +202,19 @@ impl<'a> Document<'a> {
     }
 }
 
-fn opened_object(text: &str) -> Option<Vec<(String, Document<'_>)>> {
+fn opened_object(text: &str) -> Option<Vec<(String, LazyJson<'_>)>> {
     let Members(members) = serde_json::from_str(text).ok()?;
     let mut parts = Vec::with_capacity(members.len());
     for (name, part) in members {
-        parts.push((name, Document::Text(part.get().into())));
+        parts.push((name, LazyJson::Text(part.get().into())));
     }
     Some(parts)
 }
 
-fn opened_list(text: &str) -> Option<Vec<Document<'_>>> {
+fn opened_list(text: &str) -> Option<Vec<LazyJson<'_>>> {
     let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     let items = items.into_iter().map(RawValue::get);
-    Some(items.map(|item| Document::Text(item.into())).collect())
+    Some(items.map(|item| LazyJson::Text(item.into())).collect())
 }
 
 /// An object's members in their order, their values as text.
@@ -250,12 +250,12 @@ mod tests {
     fn what_is_not_touched_keeps_its_text() {
         let text = r#"{ "a" : 1.50e3, "big": 12345678901234567890123, "l": [ {"x": 1}, 2 ],
             "k\u0065y": {"n": null}, "o": {}}"#;
-        let mut document = Document::parse(text.as_bytes()).unwrap();
+        let mut document = LazyJson::parse(text.as_bytes()).unwrap();
         assert_eq!(document.text(), text);
         document
             .list(&["l"])
             .unwrap()
-            .push(Document::made(&"é\n").unwrap());
+            .push(LazyJson::made(&"é\n").unwrap());
         document.set(&["key", "n"], &true).unwrap();
         document.list(&["o", "new"]).unwrap();
         assert_eq!(
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn of_several_of_one_key_the_last_counts() {
-        let mut document = Document::parse(br#"{"a": 1, "a": {"b": [2]}}"#).unwrap();
+        let mut document = LazyJson::parse(br#"{"a": 1, "a": {"b": [2]}}"#).unwrap();
         assert_eq!(document.get::<Vec<u8>>(&["a", "b"]), Some(vec![2]));
         document.list(&["a", "b"]).unwrap().clear();
         assert_eq!(document.text(), r#"{"a":1,"a":{"b":[]}}"#);
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn another_shape_is_an_error_and_nothing_is_made_by_looking() {
         let text = br#"{"a": 1, "b": [], "c": null}"#;
-        let mut document = Document::parse(text).unwrap();
+        let mut document = LazyJson::parse(text).unwrap();
         assert!(document.list(&["a"]).is_err() && document.list(&["b", "x"]).is_err());
         for missing in [&["c"][..], &["d"], &["a", "x"], &["b", "x"]] {
             assert!(document.list_at(missing).is_none());
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(document.get::<u64>(&["c", "x"]), None);
         assert_eq!(document.text(), r#"{"a":1,"b":[],"c":null}"#);
         for broken in [&b"{"[..], b"", b"{} {}", b"\xff", br#"{"a": tru}"#] {
-            assert!(Document::parse(broken).is_err());
+            assert!(LazyJson::parse(broken).is_err());
         }
     }
 }

@@ -21,7 +21,7 @@ mod version;
 pub use apply::{KnownNode, NodeStat, add_known_nodes, apply, apply_to_value};
 pub use error::Error;
 pub use excerpt::{Breaks, Excerpt, Line, Message};
-pub use lazy_json::Document;
+pub use lazy_json::LazyJson;
 pub use name::QualifiedName;
 pub use registry::{Registry, SPEC_DIRS};
 pub use spec::{ContainerEdits, Device, DeviceNode, Hook, IntelRdt, Mount, Spec};

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use cdi::Document;
+use cdi::LazyJson;
 use gpu_inject::live::Pidfd;
 use gpu_inject::oci::{Arrangement, ContainerView, Scan, early_root_path};
 use gpu_inject::request::scan_long;
@@ -96,8 +96,8 @@ impl Bundle {
     }
 
     /// The same to be edited.
-    pub(crate) fn document<'a>(&self, text: &'a [u8]) -> Result<Document<'a>, Error> {
-        Document::parse(text).map_err(|e| self.wrong(&e.to_string()))
+    pub(crate) fn document<'a>(&self, text: &'a [u8]) -> Result<LazyJson<'a>, Error> {
+        LazyJson::parse(text).map_err(|e| self.wrong(&e.to_string()))
     }
 
     fn wrong(&self, why: &str) -> Error {
@@ -106,7 +106,7 @@ impl Bundle {
     }
 
     /// Replaces config.json in one step; owner and mode stay.
-    pub(crate) fn write_config(&self, config: &Document<'_>) -> Result<(), Error> {
+    pub(crate) fn write_config(&self, config: &LazyJson<'_>) -> Result<(), Error> {
         let path = self.config_path();
         let temporary = self
             .dir

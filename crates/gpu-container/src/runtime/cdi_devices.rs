@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use cdi::{Document, NodeStat, QualifiedName, Registry};
+use cdi::{LazyJson, NodeStat, QualifiedName, Registry};
 use gpu_inject::policy::{Mode, Policy};
 use gpu_inject::request::{AllowedName, Visible};
 use gpu_inject::{Error, Excerpt};
@@ -47,7 +47,7 @@ fn kinds(names: &[AllowedName]) -> impl Iterator<Item = &str> {
 /// Applies them. False where no spec has them and our own plan can be tried: in `auto` mode,
 /// for devices of ours on a host whose spec has not been written.
 pub(super) fn apply(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     names: &[AllowedName],
     mode: Mode,
     policy: &Policy,

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
-use cdi::Document;
+use cdi::LazyJson;
 use gpu_host::Root;
 use gpu_inject::generate::{self, inventory_store};
 use gpu_inject::oci::{Arrangement, ContainerView, Scan};
@@ -167,8 +167,8 @@ fn warn(request: &Request, call: &Call, journal: &mut Journal) {
 }
 
 /// Hooks by which an engine, or a hooks.d file, would have it done a second time.
-fn remove_hooks(config: &mut Document<'_>) {
-    let is_ours = |hook: &Document<'_>| {
+fn remove_hooks(config: &mut LazyJson<'_>) {
+    let is_ours = |hook: &LazyJson<'_>| {
         let path: String = hook.get(&["path"]).unwrap_or_default();
         let name = Path::new(&path).file_name().unwrap_or_default();
         name == "nvidia-container-runtime-hook" || name == "nvidia-container-toolkit"
@@ -198,7 +198,7 @@ mod tests {
         let hook = |path: &str| serde_json::json!({ "path": path });
         let removed = |config: &serde_json::Value| -> serde_json::Value {
             let text = config.to_string();
-            let mut config = Document::parse(text.as_bytes()).unwrap();
+            let mut config = LazyJson::parse(text.as_bytes()).unwrap();
             remove_hooks(&mut config);
             config.get(&[]).unwrap()
         };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use cdi::{ContainerEdits, DeviceNode, Document, Hook, KnownNode, Mount as CdiMount, NodeStat};
+use cdi::{ContainerEdits, DeviceNode, Hook, KnownNode, LazyJson, Mount as CdiMount, NodeStat};
 use gpu_host::Need;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub enum Mounter {
 /// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may be half edited where an
 /// error comes back.
 pub fn apply(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     edits: &Edits,
     hook: &Path,
     mounter: Mounter,
@@ -234,7 +234,7 @@ mod tests {
             ..full()
         };
         let applied = |mounter| -> Value {
-            let mut config = Document::parse(b"{}").unwrap();
+            let mut config = LazyJson::parse(b"{}").unwrap();
             let told = ToldToHook::default();
             apply(&mut config, &edits, Path::new("/hook"), mounter, told).unwrap();
             config.get(&[]).unwrap()
