@@ -57,7 +57,7 @@ struct CapData {
 }
 
 /// No program that is started from here on, whatever its file says, has a capability that is not in
-/// `keep` (a bit each). Needs CAP_SETPCAP, so before [`keep_capabilities`].
+/// `keep` (a bit each). Needs `CAP_SETPCAP`, so before [`keep_capabilities`].
 pub(crate) fn bound_capabilities(keep: u64) {
     for capability in 0..64 {
         if keep >> capability & 1 == 0 {
