@@ -116,6 +116,13 @@ impl Output {
         self.code == Some(0)
     }
 
+    /// The first line that says something, standard error first.
+    pub fn first_line(&self) -> &str {
+        let lines = self.stderr.lines().chain(self.stdout.lines());
+        let mut lines = lines.map(str::trim).filter(|l| !l.is_empty());
+        lines.next().unwrap_or("it said nothing")
+    }
+
     /// The last line that says something, standard error first.
     pub fn last_line(&self) -> &str {
         // docker ends its errors by naming its own `--help`.

@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod host;
 mod image;
 mod journal;
+mod last_words;
 mod limits;
 mod lock;
 mod logging;

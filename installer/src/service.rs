@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::host::{Host, Output};
+use crate::last_words::LastWords;
 
 /// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
 /// more than two minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long to wait between looks for why a service did not start, in milliseconds.
-const JOURNAL_NAPS: [u64; 4] = [100, 200, 400, 800];
+/// How long to wait between looks for why a service did not start, in milliseconds: five seconds, as nothing
+/// runs meanwhile.
+const JOURNAL_NAPS: [u64; 6] = [100, 200, 400, 800, 1500, 2000];
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,12 +78,21 @@ impl Service {
         if let Some(mut reset) = self.systemctl() {
             // The limit counts our restarts as crashes; a unit that never failed has nothing to reset.
             reset.extend(["reset-failed", &self.name]);
+            // A service that has hit it takes its socket with it, which has a limit of its own.
+            let socket = self.name.replace(".service", ".socket");
+            reset.push(&socket);
             let _ = host.run(&reset, Duration::from_secs(10));
         }
         // One that is only slow has told of no failure yet.
         let began = SystemTime::now();
         let out = host.run(&self.restart_command(), PATIENCE)?;
-        succeeded(&self.restart_command(), &out).map_err(|e| self.why(host, began).unwrap_or(e))
+        if out.ok() {
+            return Ok(());
+        }
+        match self.last_words(host, began) {
+            Some(words) => Err(self.did_not_come_back(&words, &out)),
+            None => succeeded(&self.restart_command(), &out),
+        }
     }
 
     /// Makes it read its configuration again.
@@ -97,33 +108,49 @@ impl Service {
         }
     }
 
-    /// The last line of its journal since then that tells of a failure.
-    fn why(&self, host: &Host, began: SystemTime) -> Option<Error> {
-        let since = began.duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let since = format!("@{since}");
+    /// What its journal has of it since then; `None` where there is none to read.
+    fn last_words(&self, host: &Host, began: SystemTime) -> Option<LastWords> {
+        let since = began.duration_since(UNIX_EPOCH).ok()?;
+        // Not a whole second: what it said at its last start may be of the same one.
+        let since = format!("@{}.{:06}", since.as_secs(), since.subsec_micros());
         let mut argv = match self.manager {
             Manager::Systemd => vec!["journalctl", "-u"],
             Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
             Manager::OpenRc | Manager::Snap => return None,
         };
+        // Without `-n`, which beside `--since` means the first lines before systemd 254 (its issue 26657): those of the
+        // daemon that ran before.
         argv.extend([self.name.as_str(), "--since", &since]);
-        argv.extend(["-n", "40", "-o", "cat", "--no-pager"]);
+        argv.extend(["-o", "json", "--no-pager", "-q"]);
         // systemctl has ended before journald has read what the service said last. Only root can
         // have it read all.
         let _ = host.run(&["journalctl", "--sync"], Duration::from_secs(10));
         let mut naps = JOURNAL_NAPS.iter();
-        let line = loop {
-            let log = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
-            if let Some(line) = log.lines().rfind(|l| tells_of_failure(l)) {
-                break line.to_owned();
+        loop {
+            let out = host.run(&argv, Duration::from_secs(10));
+            let words = out.map_or(LastWords::None, |out| LastWords::read(&out.stdout));
+            match naps.next() {
+                Some(nap) if words.may_be_early() => sleep(Duration::from_millis(*nap)),
+                _ => return Some(words),
             }
-            sleep(Duration::from_millis(*naps.next()?));
-        };
+        }
+    }
+
+    /// The error that says why, or that its journal does not.
+    fn did_not_come_back(&self, words: &LastWords, out: &Output) -> Error {
         let engine = self.name.trim_end_matches(".service");
-        Some(Error::failed(
-            format!("{engine} did not come back: {}", line.trim()),
-            self.fix_for(&line),
-        ))
+        let unsaid = "its journal does not say why, or not yet";
+        let what = match words {
+            LastWords::OfFailure(line) | LastWords::NeverRan(line) => line.clone(),
+            LastWords::Other(line) => format!("{unsaid}; it said last: {line}"),
+            LastWords::OfManager(line) => format!("{unsaid}: {line}"),
+            // The last line is where to look.
+            LastWords::None => format!("{unsaid}: {}", out.first_line()),
+        };
+        Error::failed(
+            format!("{engine} did not come back: {what}"),
+            self.fix_for(&what),
+        )
     }
 
     /// What to do about a line of an engine's log.
@@ -165,14 +192,6 @@ fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
     succeeded(argv, &host.run(argv, PATIENCE)?)
 }
 
-fn tells_of_failure(line: &str) -> bool {
-    // What dockerd writes at every end that is in order.
-    !line.contains("error=\"<nil>\"")
-        && ["fail", "error", "unable"]
-            .iter()
-            .any(|word| line.contains(word))
-}
-
 fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
     if out.ok() {
         return Ok(());
@@ -188,14 +207,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_in_order_is_no_failure() {
-        assert!(!tells_of_failure(
-            r#"level=info msg="stopping event stream following graceful shutdown" error="<nil>""#
-        ));
-        assert!(tells_of_failure(
-            "unable to configure the Docker daemon with file /etc/docker/daemon.json"
-        ));
-        assert!(tells_of_failure(r#"level=error msg="failed to start""#));
+    fn what_is_not_known_is_not_made_up() {
+        let docker = Service::systemd("docker.service");
+        let said = "Job for docker.service failed because the control process exited with error code.\n\
+                    See \"systemctl status docker.service\" for details.\n";
+        let out = Output {
+            code: Some(1),
+            stdout: String::new(),
+            stderr: said.into(),
+        };
+        let told = |words| docker.did_not_come_back(&words, &out).to_string();
+        assert_eq!(
+            told(LastWords::OfFailure("unable: EOF".into())),
+            "docker did not come back: unable: EOF"
+        );
+        for (words, part) in [
+            (LastWords::None, "control process exited"),
+            (LastWords::OfManager("status=1/FAILURE".into()), "status=1"),
+            (LastWords::Other("Starting up".into()), "last: Starting up"),
+        ] {
+            let told = told(words);
+            assert!(told.contains("does not say why, or not yet"), "{told}");
+            assert!(told.contains(part), "{told}");
+        }
+        let fix = docker.did_not_come_back(&LastWords::None, &out).fix();
+        assert!(fix.is_some_and(|fix| fix.contains("journalctl -u docker.service")));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-# Sourced by scenarios: `check "what" command…` counts, `finish` sums up.
+# Sourced by scenarios: `check "what" command…` counts, `finish` sums up. What another process writes to the journal is
+# looked for with `soon`, from `journal_end` on.
 # shellcheck shell=bash
 passed=0 failed=0
 
@@ -12,8 +13,15 @@ check() { # check TEXT COMMAND…: the command must succeed
         local code=$?
         failed=$((failed + 1))
         echo "not ok $((passed + failed)) - $text (exit $code)"
-        printf '%s\n' "$out" | tail -20 | sed 's/^/    /'
+        ends "$out" | sed 's/^/    /'
     fi
+}
+
+ends() { # ends TEXT: of a long one its beginning, where a command says what went wrong, and its end, where a check does
+    local lines
+    mapfile -t lines <<<"$1"
+    if [ ${#lines[@]} -le 40 ]; then printf '%s\n' "$1"; return; fi
+    printf '%s\n' "${lines[@]:0:15}" "[… $((${#lines[@]} - 40)) lines …]" "${lines[@]: -25}"
 }
 
 code_is() { # code_is CODE COMMAND…: the command must exit with that code
@@ -30,6 +38,25 @@ says_nothing_of() { # says_nothing_of PATTERN COMMAND…: it must succeed and sa
     said=$("$@") || return
     [ -n "$said" ] || { echo "it says nothing at all"; return 1; }
     ! grep -E -- "$pattern" <<<"$said"
+}
+
+# A line is in the journal some time after it was written: journald reads a daemon's last words when it gets a
+# processor, which can be after the daemon's end and after systemctl's.
+soon() { # soon COMMAND…: it must succeed within some seconds; says what its last try said
+    local out code=0 end=$((SECONDS + 15 * ${HOST_SLOW:-1}))
+    while :; do
+        timeout 10 journalctl --sync || true
+        if out=$("$@" 2>&1); then printf '%s\n' "$out"; return; else code=$?; fi
+        [ $SECONDS -lt $end ] || { printf '%s\n' "$out"; return $code; }
+        sleep 0.2
+    done
+}
+
+# Not by time: a second has other lines, too, and `-n` beside `--since` means the first ones before systemd 254 (its
+# issue 26657).
+journal_end() { # journal_end: where the journal ends now, for --after-cursor
+    timeout 10 journalctl --sync || true
+    journalctl -n 1 -o export --no-pager | sed -n 's/^__CURSOR=//p'
 }
 
 finish() {

@@ -203,3 +203,21 @@ fn capabilities_are_their_words_and_their_sets_are_sets() {
     }
     assert!(Capabilities::NONE.is_empty() && Capabilities::NONE.to_string().is_empty());
 }
+
+/// What a path leads to is opened as what it is, or not at all.
+#[test]
+fn a_directory_is_no_file_and_a_file_no_directory() {
+    let (dir, root) = tree(&[("a/b", "")]);
+    symlink("a", dir.path().join("link")).unwrap();
+    assert!(root.open_dir("/a").is_ok() && root.open_dir("/link").is_ok());
+    assert_eq!(
+        root.open_dir("/a/b").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
+    assert!(root.open_file("/a/b").is_ok() && root.open_file("/a").is_err());
+    assert_eq!(root.read_link("/link").unwrap(), Path::new("a"));
+    assert_eq!(
+        root.read_link("/a").unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+}

@@ -313,6 +313,39 @@ mod tests {
         assert_eq!(parse(&bytes).unwrap().len(), 1);
     }
 
+    /// As glibc 2.33 and later write it: a directory of sections, behind one of another kind.
+    #[test]
+    fn names_of_hardware_capabilities_are_read() {
+        let mut bytes = cache(&[("a", "/a"), ("b", "/b")]);
+        let mut names = Vec::new();
+        for name in ["x86-64-v3", "x86-64-v2"] {
+            names.push(u32::try_from(bytes.len()).unwrap());
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(0);
+        }
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let directory = u32::try_from(bytes.len()).unwrap();
+        let sections = directory + 8 + 2 * 16;
+        // Tag, flags, offset, size of each: the generator's name, then the capabilities.
+        let other = [EXTENSION_HWCAPS + 7, 0, names[0], 9];
+        let hwcaps = [EXTENSION_HWCAPS, 0, sections, 8];
+        let words = [EXTENSION_MAGIC, 2].into_iter().chain(other).chain(hwcaps);
+        for word in words.chain(names) {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        let read_with = |directory: u32| {
+            let mut bytes = bytes.clone();
+            bytes[32..36].copy_from_slice(&directory.to_ne_bytes());
+            let read = read(&bytes).unwrap();
+            assert!(read.len() == 2 && !read.is_empty());
+            read.hwcaps.iter().map(|n| n.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(read_with(directory), [b"x86-64-v3", b"x86-64-v2"]);
+        assert_eq!(read_with(0), [b""; 0]);
+        assert_eq!(read_with(directory + 4), [b""; 0]);
+        assert!(read(&cache(&[])).unwrap().is_empty());
+    }
+
     /// One long text that every entry uses: the file is small, what it says is not.
     #[test]
     fn a_cache_that_grows_when_read_is_refused() {

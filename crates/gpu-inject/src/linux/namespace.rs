@@ -19,10 +19,41 @@ const FIRST_MOUNT: u64 = 0xEFFF_FFF8;
 const FIRST_USER: u64 = 0xEFFF_FFFD;
 const FIRST_PID: u64 = 0xEFFF_FFFC;
 
-/// Of this thread: another one of the process may have other namespaces.
-const OWN_MOUNT: &str = "/proc/thread-self/ns/mnt";
-const OWN_PID: &str = "/proc/thread-self/ns/pid";
-const OWN_USER: &str = "/proc/thread-self/ns/user";
+/// A namespace of this thread, which can be another than that of the process's other threads: where it is in /proc of the
+/// process, whose entries are those of its first thread, and where else. The kernel makes up each part of such a path
+/// when it is first used, so the shorter one is taken where it will do.
+#[derive(Clone, Copy)]
+struct Own {
+    of_process: &'static str,
+    of_thread: &'static str,
+}
+
+const OWN_MOUNT: Own = Own {
+    of_process: "/proc/self/ns/mnt",
+    of_thread: "/proc/thread-self/ns/mnt",
+};
+const OWN_PID: Own = Own {
+    of_process: "/proc/self/ns/pid",
+    of_thread: "/proc/thread-self/ns/pid",
+};
+const OWN_USER: Own = Own {
+    of_process: "/proc/self/ns/user",
+    of_thread: "/proc/thread-self/ns/user",
+};
+
+impl Own {
+    fn path(self) -> &'static str {
+        if unistd::gettid() == unistd::getpid() {
+            self.of_process
+        } else {
+            self.of_thread
+        }
+    }
+
+    fn id(self) -> io::Result<Id> {
+        Id::at(self.path())
+    }
+}
 /// Of the first process that our procfs knows: the host's, or in a container's procfs the container's.
 const FIRST_PROCESS: &str = "/proc/1/ns/mnt";
 /// As many processes one above the other as are looked at.
@@ -67,14 +98,18 @@ impl Namespace {
 
     /// Whether it is this thread's own user namespace.
     pub(crate) fn is_own_user_namespace(&self) -> Result<bool, Error> {
-        let own = Id::at(OWN_USER).map_err(Error::host(Path::new(OWN_USER)))?;
+        let own = OWN_USER
+            .id()
+            .map_err(Error::host(Path::new(OWN_USER.path())))?;
         Ok(self.id == own)
     }
 
     /// For the mount namespace of a process that is not of ours: nothing may be attached in what the
     /// host, or whoever started us, has too.
     pub(crate) fn ensure_apart(&self, whose: &str) -> Result<Apart, Error> {
-        let own = Id::at(OWN_MOUNT).map_err(Error::host(Path::new(OWN_MOUNT)))?;
+        let own = OWN_MOUNT
+            .id()
+            .map_err(Error::host(Path::new(OWN_MOUNT.path())))?;
         if self.id == own {
             return Err(Error::State(
                 format!(
@@ -132,7 +167,7 @@ impl OwnMounts {
     /// mount only in namespaces that were made there.
     #[must_use]
     pub fn of_hook() -> Self {
-        Self(match Id::at(OWN_MOUNT) {
+        Self(match OWN_MOUNT.id() {
             Ok(own) => of_hook(own),
             Err(e) => Verdict::Unknown(e),
         })
@@ -142,7 +177,7 @@ impl OwnMounts {
     /// Apptainer. Then the first process in `/proc`, or one between that and us, is in another.
     #[must_use]
     pub fn of_caller() -> Self {
-        Self(match Id::at(OWN_MOUNT) {
+        Self(match OWN_MOUNT.id() {
             Ok(own) => of_caller(own),
             Err(e) => Verdict::Unknown(e),
         })
@@ -163,8 +198,9 @@ impl OwnMounts {
                     .into(),
             )),
             Verdict::Unknown(e) => Err(Error::State(format!(
-                "whether this is the host's mount namespace cannot be seen ({OWN_MOUNT} and those of \
-                 the processes above: {e}); say --pid, with /proc mounted"
+                "whether this is the host's mount namespace cannot be seen ({} and those of \
+                 the processes above: {e}); say --pid, with /proc mounted",
+                OWN_MOUNT.path(),
             ).into())),
         }
     }
@@ -216,27 +252,41 @@ fn is_procfs_of_the_host() -> bool {
 /// Whether the first process of `/proc` is that of our own pid namespace: our host's, where that is itself a container.
 fn is_procfs_of_our_own() -> bool {
     let first = Id::at("/proc/1/ns/pid");
-    first.is_ok_and(|first| Id::at(OWN_PID).is_ok_and(|own| own == first))
+    first.is_ok_and(|first| OWN_PID.id().is_ok_and(|own| own == first))
 }
 
 pub(crate) fn has_own_user_namespace() -> bool {
-    Id::at(OWN_USER).is_ok_and(|own| own.inode != FIRST_USER)
+    OWN_USER.id().is_ok_and(|own| own.inode != FIRST_USER)
 }
 
 /// The processes above this one by their numbers in our procfs, as far as it knows them.
 fn ancestors() -> impl Iterator<Item = u32> {
-    let mut of = "self".to_owned();
-    let above = std::iter::from_fn(move || {
-        // A file of procfs has no size that could be asked for: one call reads all that counts.
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = fcntl::open(format!("/proc/{of}/stat").as_str(), flags, Mode::empty()).ok()?;
-        let mut start = [0; 256];
-        let read = unistd::read(&file, &mut start).ok()?;
-        let parent = parent(&String::from_utf8_lossy(&start[..read]))?;
-        of = parent.to_string();
-        Some(parent)
-    });
+    let first = own_parent();
+    let above = std::iter::successors(first, |of| read_parent(&of.to_string()));
     above.take(MOST_ANCESTORS)
+}
+
+/// The process that started this one. The kernel tells its number in our own pid namespace without more ado; a
+/// procfs of another one has another number for it.
+fn own_parent() -> Option<u32> {
+    let own = fcntl::readlink("/proc/self").ok()?;
+    if own.to_str() == Some(unistd::getpid().to_string().as_str()) {
+        return u32::try_from(unistd::getppid().as_raw())
+            .ok()
+            .filter(|parent| *parent > 0);
+    }
+    read_parent("self")
+}
+
+fn read_parent(of: &str) -> Option<u32> {
+    // A file of procfs has no size that could be asked for: one call reads all that counts. By openat: musl's open sets
+    // O_CLOEXEC by a call of its own once more.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/{of}/stat");
+    let file = fcntl::openat(fcntl::AT_FDCWD, path.as_str(), flags, Mode::empty()).ok()?;
+    let mut start = [0; 256];
+    let read = unistd::read(&file, &mut start).ok()?;
+    parent(&String::from_utf8_lossy(&start[..read]))
 }
 
 /// `ppid` of a `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it may have blanks and brackets.
@@ -262,11 +312,27 @@ mod tests {
     fn the_process_that_started_us_is_above() {
         let first = ancestors().next().unwrap();
         assert_eq!(first, std::os::unix::process::parent_id());
+        assert_eq!(read_parent("self"), Some(first));
+        assert_eq!(ancestors().nth(1), read_parent(&first.to_string()));
+    }
+
+    #[test]
+    fn a_threads_namespaces_are_its_own() {
+        if !skips::has(&[skips::Need::Root]) {
+            return;
+        }
+        let apart = || {
+            let of_process = || Id::at(OWN_MOUNT.of_process).unwrap();
+            assert_eq!(OWN_MOUNT.id().unwrap(), of_process());
+            nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            assert_ne!(OWN_MOUNT.id().unwrap(), of_process());
+        };
+        std::thread::spawn(apart).join().unwrap();
     }
 
     #[test]
     fn our_own_namespace_is_no_containers() {
-        let own = Namespace::of(File::open(OWN_MOUNT).unwrap()).unwrap();
+        let own = Namespace::of(File::open(OWN_MOUNT.path()).unwrap()).unwrap();
         let said = own.ensure_apart("process 7").unwrap_err().to_string();
         assert!(
             said.starts_with("process 7 is in our own mount namespace"),

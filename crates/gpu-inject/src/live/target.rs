@@ -168,3 +168,26 @@ impl Target {
         move |errno| Error::system(what)(errno.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::sched::unshare;
+
+    use super::*;
+
+    /// One that root makes for a container is none: what is mounted there is still a boundary.
+    #[test]
+    fn a_mount_namespace_alone_does_not_give_the_caller_our_rights() {
+        if !skips::has(&[skips::Need::Root]) {
+            return;
+        }
+        let caller = || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let target = Target::of_caller(PathBuf::from("/")).unwrap();
+            assert!(!target.has_callers_rights());
+        };
+        thread::spawn(caller).join().unwrap();
+    }
+}

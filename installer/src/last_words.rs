@@ -1,0 +1,270 @@
+//! Why a service did not start: what its journal has of it.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Whose words they are, from those that tell most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastWords {
+    /// The service's own, of a failure.
+    OfFailure(String),
+    /// Its manager's, of a service that never ran: the program is not there, a limit was hit.
+    NeverRan(String),
+    /// The service's own, but none of them tells of a failure.
+    Other(String),
+    /// Its manager's alone: that it failed, not why.
+    OfManager(String),
+    /// Nobody's.
+    None,
+}
+
+/// An entry as `journalctl -o json` gives it.
+#[derive(Deserialize)]
+struct Entry {
+    /// Text, or numbers where that is no UTF-8.
+    #[serde(rename = "MESSAGE", default)]
+    message: Value,
+    #[serde(rename = "MESSAGE_ID", default)]
+    message_id: Option<String>,
+    #[serde(rename = "SYSLOG_IDENTIFIER", default)]
+    identifier: Option<String>,
+    #[serde(rename = "_PID", default)]
+    pid: Option<String>,
+}
+
+/// `SD_MESSAGE_UNIT_STARTING` of sd-messages.h.
+const STARTING: &str = "7d4958e842da4a758f6c1cdc7b36dcc5";
+
+impl LastWords {
+    /// The words in this journal of a restart, which begins with the stop of what ran before.
+    pub fn read(journal: &str) -> Self {
+        let entries = journal.lines().filter_map(|l| serde_json::from_str(l).ok());
+        let entries: Vec<Entry> = entries.collect();
+        let first = entries.iter().position(Entry::starts);
+        let (before, after) = entries.split_at(first.unwrap_or(0));
+        // What ran before goes on to say things while it ends, and its children after that.
+        let old: HashSet<&str> = before.iter().filter_map(Entry::of_service).collect();
+        // Each start after the first is the manager's own, of a service that has failed.
+        let starts: Vec<Self> = after
+            .split(Entry::starts)
+            .map(|start| Self::of_start(start, &old))
+            .collect();
+        // The first is the one that was waited for, where it has as good ones.
+        let best = starts.into_iter().min_by_key(Self::rank);
+        best.unwrap_or(Self::None)
+    }
+
+    fn of_start(entries: &[Entry], old: &HashSet<&str>) -> Self {
+        let own = || {
+            let its = |e: &&Entry| e.of_service().is_some_and(|pid| !old.contains(pid));
+            entries.iter().filter(its).filter_map(Entry::text)
+        };
+        let managers = || {
+            let its = entries.iter().filter(|e| e.is_managers());
+            its.filter_map(Entry::text)
+        };
+        if let Some(line) = own().rfind(|l| tells_of_failure(l)) {
+            return Self::OfFailure(line);
+        }
+        if let Some(line) = managers().find(|l| NEVER_RAN.iter().any(|w| l.contains(w))) {
+            return Self::NeverRan(line);
+        }
+        if let Some(line) = own().next_back() {
+            return Self::Other(line);
+        }
+        // The first that tells of the end is the one with its exit code.
+        match managers().find(|l| l.contains("exited") || tells_of_failure(l)) {
+            Some(line) => Self::OfManager(line),
+            None => Self::None,
+        }
+    }
+
+    /// Whether more may still come that would tell more.
+    pub fn may_be_early(&self) -> bool {
+        !matches!(self, Self::OfFailure(_) | Self::NeverRan(_))
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::OfFailure(_) => 0,
+            Self::NeverRan(_) => 1,
+            Self::Other(_) => 2,
+            Self::OfManager(_) => 3,
+            Self::None => 4,
+        }
+    }
+}
+
+impl Entry {
+    fn is_managers(&self) -> bool {
+        self.identifier.as_deref() == Some("systemd")
+    }
+
+    fn starts(&self) -> bool {
+        self.is_managers() && self.message_id.as_deref() == Some(STARTING)
+    }
+
+    /// The process of it that said this.
+    fn of_service(&self) -> Option<&str> {
+        (!self.is_managers()).then_some(self.pid.as_deref().unwrap_or_default())
+    }
+
+    fn text(&self) -> Option<String> {
+        let text = match &self.message {
+            Value::String(text) => text.clone(),
+            Value::Array(bytes) => {
+                let bytes = bytes.iter().filter_map(|b| u8::try_from(b.as_u64()?).ok());
+                String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+            }
+            _ => return None,
+        };
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+}
+
+/// What systemd says of a service whose program it never had running (src/core/execute.c, job.c).
+const NEVER_RAN: [&str; 5] = [
+    "Failed at step",
+    "Failed to run '",
+    "Failed to spawn '",
+    "Failed to load environment files",
+    "Dependency failed",
+];
+
+fn tells_of_failure(line: &str) -> bool {
+    let line = line.to_lowercase();
+    // What dockerd writes at every end that is in order.
+    !line.contains("error=\"<nil>\"")
+        && ["fail", "error", "unable", "fatal", "panic"]
+            .iter()
+            .any(|word| line.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EOF: &str =
+        "unable to configure the Docker daemon with file /etc/docker/daemon.json: EOF";
+
+    fn own(pid: u32, text: &str) -> String {
+        serde_json::json!({"MESSAGE": text, "SYSLOG_IDENTIFIER": "dockerd", "_PID": pid.to_string(),
+            "_TRANSPORT": "stdout", "_SYSTEMD_UNIT": "docker.service"})
+        .to_string()
+    }
+
+    fn manager(text: &str) -> String {
+        let id = text.starts_with("Starting").then_some(STARTING);
+        serde_json::json!({"MESSAGE": text, "MESSAGE_ID": id, "SYSLOG_IDENTIFIER": "systemd", "_PID": "1",
+            "UNIT": "docker.service"})
+        .to_string()
+    }
+
+    fn read(lines: &[String]) -> LastWords {
+        LastWords::read(&lines.join("\n"))
+    }
+
+    /// A start that systemd sees fail, with what the service said.
+    fn start(said: &[String]) -> Vec<String> {
+        let mut lines = vec![manager("Starting docker.service - Docker...")];
+        lines.extend_from_slice(said);
+        lines.extend([
+            manager("docker.service: Main process exited, code=exited, status=1/FAILURE"),
+            manager("docker.service: Failed with result 'exit-code'."),
+            manager("Failed to start docker.service - Docker."),
+        ]);
+        lines
+    }
+
+    #[test]
+    fn an_end_in_order_is_no_failure() {
+        assert!(!tells_of_failure(
+            r#"level=info msg="stopping event stream following graceful shutdown" error="<nil>""#
+        ));
+        assert!(tells_of_failure(EOF));
+        assert!(tells_of_failure(r#"level=error msg="failed to start""#));
+        assert!(tells_of_failure("Failed to listen"));
+    }
+
+    #[test]
+    fn the_services_own_words_come_before_its_managers() {
+        assert_eq!(
+            read(&start(&[own(7, EOF)])),
+            LastWords::OfFailure(EOF.into())
+        );
+    }
+
+    /// Nothing is pushed out by what comes after, however much that is.
+    #[test]
+    fn the_first_start_is_the_one_that_counts() {
+        let mut lines = start(&[own(7, EOF)]);
+        lines.extend(start(&[own(8, "failed: a pid file is there")]));
+        lines.extend((0..99).map(|n| own(9, &format!("level=info n={n}"))));
+        assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
+        // One whose words have not come says less than the next.
+        let mut lines = start(&[]);
+        lines.extend(start(&[own(8, EOF)]));
+        assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
+    }
+
+    #[test]
+    fn what_ran_before_is_not_to_blame() {
+        let old = r#"level=info msg="stopping event stream" error="context canceled""#;
+        let mut lines = vec![
+            manager("Stopping docker.service - Docker..."),
+            own(6, "level=info msg=\"Processing signal 'terminated'\""),
+            own(6, old),
+        ];
+        lines.extend(start(&[own(6, old)]));
+        let said = read(&lines);
+        assert!(matches!(said, LastWords::OfManager(_)), "{said:?}");
+        assert!(said.may_be_early());
+        lines.insert(6, own(7, EOF));
+        assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
+    }
+
+    #[test]
+    fn a_manager_that_knows_why_is_believed_at_once() {
+        let why = "docker.service: Failed at step EXEC spawning /usr/sbin/dockerd: No such file or directory";
+        let said = read(&start(&[manager(why)]));
+        assert_eq!(said, LastWords::NeverRan(why.into()));
+        assert!(!said.may_be_early());
+    }
+
+    #[test]
+    fn words_that_name_no_failure_are_better_than_none() {
+        let said = read(&start(&[own(7, "level=info msg=\"Starting up\"")]));
+        assert!(matches!(&said, LastWords::Other(line) if line.contains("Starting up")));
+        assert!(said.may_be_early());
+    }
+
+    #[test]
+    fn a_journal_without_a_word() {
+        let said = read(&start(&[]));
+        assert!(
+            matches!(&said, LastWords::OfManager(line) if line.contains("status=1/FAILURE")),
+            "{said:?}"
+        );
+        assert_eq!(read(&[]), LastWords::None);
+        assert_eq!(read(&["-- No entries --".into()]), LastWords::None);
+        assert!(LastWords::None.may_be_early());
+    }
+
+    /// A journal that lost the manager's lines, or one of a systemd that does not number them.
+    #[test]
+    fn without_the_mark_of_a_start_all_counts() {
+        assert_eq!(read(&[own(7, EOF)]), LastWords::OfFailure(EOF.into()));
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_is_read() {
+        let bytes = r#"{"MESSAGE":[101,114,114,111,114,32,255],"_PID":"7"}"#;
+        assert_eq!(
+            read(&[bytes.into()]),
+            LastWords::OfFailure("error \u{fffd}".into())
+        );
+    }
+}
