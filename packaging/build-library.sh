@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
 profile=${PROFILE:-release}
-map=packaging/library/gpucontainer.map
+map=crates/libgpucontainer/gpucontainer.map
 
 dir=$profile
 [ "$profile" = dev ] && dir=debug
@@ -20,8 +20,8 @@ if [ -n "${FLOOR:-}" ]; then
     linker=(python-zig cc -target "${TARGET%%-*}-linux-gnu.$FLOOR" "-Wl,--build-id=sha1")
     unwinder=-lunwind
 fi
-cargo rustc -q --locked -p gpu-container --lib --crate-type staticlib --profile "$profile" "${where[@]}"
-archive=${CARGO_TARGET_DIR:-target}/$dir/libgpu_container.a
+cargo rustc -q --locked -p libgpucontainer --lib --crate-type staticlib --profile "$profile" "${where[@]}"
+archive=${CARGO_TARGET_DIR:-target}/$dir/libgpucontainer.a
 mkdir -p "$out"
 # Not taken out of memory by dlclose: Rust's thread-local values have destructors in it.
 "${linker[@]}" -shared -o "$out/libgpucontainer.so.1.0.0" \

@@ -16,7 +16,7 @@ version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$to
 install -D -m 644 "$bin/libgpucontainer.so.1.0.0" "$dest$LIBDIR/libgpucontainer.so.1.0.0"
 ln -sfn libgpucontainer.so.1.0.0 "$dest$LIBDIR/libgpucontainer.so.1"
 ln -sfn libgpucontainer.so.1 "$dest$LIBDIR/libgpucontainer.so"
-install -D -m 644 "$top/packaging/include/gpucontainer.h" "$dest/usr/include/gpucontainer.h"
+install -D -m 644 "$top/crates/libgpucontainer/include/gpucontainer.h" "$dest/usr/include/gpucontainer.h"
 install -d -m 755 "$dest$LIBDIR/pkgconfig"
-sed "s|@LIBDIR@|$LIBDIR|; s|@VERSION@|$version|" "$top/packaging/library/gpucontainer.pc.in" \
+sed "s|@LIBDIR@|$LIBDIR|; s|@VERSION@|$version|" "$top/crates/libgpucontainer/gpucontainer.pc.in" \
     >"$dest$LIBDIR/pkgconfig/gpucontainer.pc"

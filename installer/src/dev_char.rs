@@ -6,7 +6,7 @@
 //! runc libcontainer/cgroups/devices/systemd.go).
 
 use gpu_host::Inventory;
-use gpu_inject::describe::{char_link, nodes};
+use gpu_inject::generate::host_files::{char_link, nodes};
 
 use crate::change::{Change, FileKind};
 use crate::error::Error;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use cdi::SPEC_DIRS;
 use gpu_host::init;
-use gpu_inject::describe::{is_of_our_kind, is_ours};
 use gpu_inject::generate::SPEC_PATH;
+use gpu_inject::generate::host_files::{is_of_our_kind, is_ours};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, FileKind};

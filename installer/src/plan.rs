@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
-use gpu_inject::{describe, generate, inventory_store};
+use gpu_inject::generate::{self, host_files, inventory_store};
 
 use crate::change::{Change, FileKind};
 use crate::dev_char;
@@ -353,7 +353,7 @@ pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
 }
 
 fn no_driver(host: &Host) -> Error {
-    let installed = gpu_host::discover::installed_version(host.root(), &host.driver_root);
+    let installed = gpu_host::installed_version(host.root(), &host.driver_root);
     match installed {
         Some(version) => Error::Unsupported {
             why: format!("the NVIDIA driver {version} is installed but not loaded"),
@@ -373,7 +373,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
         n => format!("{n} GPUs"),
     };
     let mut changes = Vec::new();
-    for (path, after) in describe::files(host.root(), inventory)? {
+    for (path, after) in host_files::files(host.root(), inventory)? {
         let why = match path {
             generate::SPEC_PATH => format!("CDI: {gpus}, kept fresh by gpusetup-cdi.service"),
             inventory_store::PATH => "so that container starts need not look at the host".into(),

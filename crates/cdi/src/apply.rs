@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
-use crate::document::Document;
+use crate::lazy_json::LazyJson;
 use crate::spec::{ContainerEdits, DeviceNode, Hook, IntelRdt};
 
 /// What a stat of a host's device node tells.
@@ -33,7 +33,7 @@ pub struct NodeStat {
 /// Applies `edits` to `config`. `stat` answers for device nodes of the host. The
 /// config may be half edited where an error comes back.
 pub fn apply(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     edits: &ContainerEdits,
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
@@ -55,7 +55,7 @@ pub fn apply(
     for gid in edits.additional_gids.iter().filter(|g| **g != 0) {
         let gids = config.list(&["process", "user", "additionalGids"])?;
         if !gids.iter().any(|g| g.get(&[]) == Some(*gid)) {
-            gids.push(Document::made(gid)?);
+            gids.push(LazyJson::made(gid)?);
         }
     }
     Ok(())
@@ -69,7 +69,7 @@ pub fn apply_to_value(
 ) -> Result<(), Error> {
     let text = config.to_string();
     let odd = |_| Error::Config("a value");
-    let mut document = Document::parse(text.as_bytes()).map_err(odd)?;
+    let mut document = LazyJson::parse(text.as_bytes()).map_err(odd)?;
     for edits in edits {
         apply(&mut document, edits, stat)?;
     }
@@ -77,14 +77,14 @@ pub fn apply_to_value(
     Ok(())
 }
 
-fn set_env(config: &mut Document<'_>, variable: &str) -> Result<(), Error> {
+fn set_env(config: &mut LazyJson<'_>, variable: &str) -> Result<(), Error> {
     let name = variable.split('=').next().unwrap_or(variable);
     let env = config.list(&["process", "env"])?;
-    let same = |v: &Document<'_>| {
+    let same = |v: &LazyJson<'_>| {
         v.get::<String>(&[])
             .is_some_and(|v| v.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
     };
-    let variable = Document::made(&variable)?;
+    let variable = LazyJson::made(&variable)?;
     if let Some(old) = env.iter_mut().find(|v| same(v)) {
         *old = variable;
     } else {
@@ -103,7 +103,7 @@ struct Own {
 /// All at once: a host of 64 partitioned GPUs has a thousand nodes, and a look through all
 /// that is there for each of them would take longer than the container's start.
 fn add_nodes(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     nodes: &[DeviceNode],
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
@@ -140,7 +140,7 @@ pub struct KnownNode<'a> {
 
 /// As [`apply`] adds a [`DeviceNode`] that says all of this, without one being made for it.
 pub fn add_known_nodes<'a>(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     nodes: impl Iterator<Item = KnownNode<'a>>,
 ) -> Result<(), Error> {
     let nodes = nodes.map(|node| {
@@ -172,12 +172,12 @@ pub fn add_known_nodes<'a>(
 }
 
 fn put_nodes(
-    config: &mut Document<'_>,
+    config: &mut LazyJson<'_>,
     nodes: &[(Device<'_>, Option<Rule<'_>>)],
 ) -> Result<(), Error> {
     let mut devices = Vec::with_capacity(nodes.len());
     for (device, _) in nodes {
-        devices.push((&*device.path, Document::made(device)?));
+        devices.push((&*device.path, LazyJson::made(device)?));
     }
     let there = config.list(&["linux", "devices"])?;
     replace_by(there, devices, |device| device.get::<At>(&[])?.path);
@@ -186,13 +186,13 @@ fn put_nodes(
         return Ok(());
     }
     let there = config.list(&["linux", "resources", "devices"])?;
-    let allowed = |rule: &Document<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
+    let allowed = |rule: &LazyJson<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
     let before: Vec<Rule<'_>> = there.iter().filter_map(allowed).collect();
     let mut seen = HashSet::with_capacity(before.len() + nodes.len());
     seen.extend(&before);
     for rule in rules() {
         if seen.insert(rule) {
-            there.push(Document::made(rule)?);
+            there.push(LazyJson::made(rule)?);
         }
     }
     Ok(())
@@ -208,9 +208,9 @@ struct At {
 /// Puts these at the end, in place of those that are in the same place; of several in one,
 /// the last.
 fn replace_by<'a>(
-    there: &mut Vec<Document<'a>>,
-    made: Vec<(&str, Document<'a>)>,
-    place: impl Fn(&Document<'a>) -> Option<String>,
+    there: &mut Vec<LazyJson<'a>>,
+    made: Vec<(&str, LazyJson<'a>)>,
+    place: impl Fn(&LazyJson<'a>) -> Option<String>,
 ) {
     let mut names = HashSet::with_capacity(made.len());
     let mut last = Vec::with_capacity(made.len());
@@ -322,7 +322,7 @@ struct Mount<'a> {
     options: Vec<&'a str>,
 }
 
-fn add_mounts(config: &mut Document<'_>, edits: &ContainerEdits) -> Result<(), Error> {
+fn add_mounts(config: &mut LazyJson<'_>, edits: &ContainerEdits) -> Result<(), Error> {
     let mounts = config.list(&["mounts"])?;
     let mut entries = Vec::with_capacity(edits.mounts.len());
     for mount in &edits.mounts {
@@ -339,9 +339,9 @@ fn add_mounts(config: &mut Document<'_>, edits: &ContainerEdits) -> Result<(), E
     }
     let mut made = Vec::with_capacity(entries.len());
     for entry in &entries {
-        made.push((&*entry.destination, Document::made(entry)?));
+        made.push((&*entry.destination, LazyJson::made(entry)?));
     }
-    let place = |mount: &Document<'_>| mount.get::<At>(&[])?.destination;
+    let place = |mount: &LazyJson<'_>| mount.get::<At>(&[])?.destination;
     replace_by(mounts, made, place);
     // A mount must come after those it lies in; equal depths keep their order.
     mounts.sort_by_cached_key(|m| {
@@ -363,22 +363,22 @@ struct HookEntry<'a> {
     timeout: Option<i64>,
 }
 
-fn add_hook(config: &mut Document<'_>, hook: &Hook) -> Result<(), Error> {
-    let entry = Document::made(&HookEntry {
+fn add_hook(config: &mut LazyJson<'_>, hook: &Hook) -> Result<(), Error> {
+    let entry = LazyJson::made(&HookEntry {
         path: hook.path.to_string_lossy(),
         args: &hook.args,
         env: &hook.env,
         timeout: hook.timeout,
     })?;
     let hooks = config.list(&["hooks", &hook.hook_name])?;
-    let value = |document: &Document<'_>| document.get::<Value>(&[]);
+    let value = |document: &LazyJson<'_>| document.get::<Value>(&[]);
     if hooks.is_empty() || !hooks.iter().any(|h| value(h) == value(&entry)) {
         hooks.push(entry);
     }
     Ok(())
 }
 
-fn set_rdt(config: &mut Document<'_>, rdt: &IntelRdt) -> Result<(), Error> {
+fn set_rdt(config: &mut LazyJson<'_>, rdt: &IntelRdt) -> Result<(), Error> {
     let text = [
         ("closID", &rdt.clos_id),
         ("l3CacheSchema", &rdt.l3_cache_schema),

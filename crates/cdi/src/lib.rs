@@ -8,9 +8,9 @@
 
 pub mod annotations;
 mod apply;
-mod document;
 mod error;
 mod excerpt;
+mod lazy_json;
 mod name;
 mod registry;
 mod spec;
@@ -19,9 +19,9 @@ mod validate;
 mod version;
 
 pub use apply::{KnownNode, NodeStat, add_known_nodes, apply, apply_to_value};
-pub use document::Document;
 pub use error::Error;
 pub use excerpt::{Breaks, Excerpt, Line, Message};
+pub use lazy_json::LazyJson;
 pub use name::QualifiedName;
 pub use registry::{Registry, SPEC_DIRS};
 pub use spec::{ContainerEdits, Device, DeviceNode, Hook, IntelRdt, Mount, Spec};

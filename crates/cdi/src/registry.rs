@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::apply::{NodeStat, apply};
-use crate::{ContainerEdits, Device, Document, Error, Excerpt, QualifiedName, Spec};
+use crate::{ContainerEdits, Device, Error, Excerpt, LazyJson, QualifiedName, Spec};
 
 /// Where engines look, later ones winning (SPEC.md, "Location").
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -141,7 +141,7 @@ impl Registry {
     /// Applies these devices to an OCI config; on an error the config is as before.
     pub fn inject(
         &self,
-        config: &mut Document<'_>,
+        config: &mut LazyJson<'_>,
         names: &[QualifiedName],
         stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
     ) -> Result<(), Error> {

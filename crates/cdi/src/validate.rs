@@ -76,9 +76,9 @@ fn edits(key: &str, edits: &ContainerEdits) -> Result<(), Error> {
     }
     for (n, node) in edits.device_nodes.iter().enumerate() {
         let key = format!("{key}.deviceNodes[{n}]");
-        absolute(&key, "path", &node.path)?;
+        ensure_absolute(&key, "path", &node.path)?;
         if let Some(path) = &node.host_path {
-            absolute(&key, "hostPath", path)?;
+            ensure_absolute(&key, "hostPath", path)?;
         }
         if node
             .kind
@@ -100,19 +100,19 @@ fn edits(key: &str, edits: &ContainerEdits) -> Result<(), Error> {
                 format!("no hook is named {:?}", hook.hook_name),
             ));
         }
-        absolute(&key, "path", &hook.path)?;
+        ensure_absolute(&key, "path", &hook.path)?;
     }
     for (n, mount) in edits.mounts.iter().enumerate() {
         let key = format!("{key}.mounts[{n}]");
         if mount.host_path.as_os_str().is_empty() {
             return Err(invalid(key, "no hostPath"));
         }
-        absolute(&key, "containerPath", &mount.container_path)?;
+        ensure_absolute(&key, "containerPath", &mount.container_path)?;
     }
     Ok(())
 }
 
-fn absolute(key: &str, field: &str, path: &Path) -> Result<(), Error> {
+fn ensure_absolute(key: &str, field: &str, path: &Path) -> Result<(), Error> {
     if path.is_absolute() {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cdi::{Document, Error, NodeStat, QualifiedName, Registry, Spec};
+use cdi::{Error, LazyJson, NodeStat, QualifiedName, Registry, Spec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ fn inject(
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
     let text = config.to_string();
-    let mut document = Document::parse(text.as_bytes()).unwrap();
+    let mut document = LazyJson::parse(text.as_bytes()).unwrap();
     let done = registry.inject(&mut document, names, stat);
     *config = document.get(&[]).unwrap();
     done

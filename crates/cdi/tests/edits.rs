@@ -171,10 +171,10 @@ fn known_nodes_are_those_a_spec_would_give() {
     let mut expected = json!({"process": {"user": {"uid": 5}}});
     let text = expected.to_string();
     apply_to_value(&mut expected, &[&same], &nothing).unwrap();
-    let mut document = cdi::Document::parse(text.as_bytes()).unwrap();
+    let mut document = cdi::LazyJson::parse(text.as_bytes()).unwrap();
     cdi::add_known_nodes(&mut document, std::iter::once(known)).unwrap();
     assert_eq!(document.get::<Value>(&[]).unwrap(), expected);
-    let mut untouched = cdi::Document::parse(text.as_bytes()).unwrap();
+    let mut untouched = cdi::LazyJson::parse(text.as_bytes()).unwrap();
     cdi::add_known_nodes(&mut untouched, std::iter::empty()).unwrap();
     assert_eq!(untouched.text(), text);
 }

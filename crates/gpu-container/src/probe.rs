@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::ldcache;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
-use serde::Serialize;
+use probe_report::{Denied, Library, Node, Report, SCHEMA};
 
 use crate::exit::ExitCode;
 use crate::log;
@@ -21,47 +21,6 @@ const MINORS: u64 = 64;
 /// Where a node of our own may be made: /dev first, since a container's root file system is
 /// often mounted nodev, where no node opens and nothing is learnt.
 const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-probe"];
-
-#[derive(Serialize)]
-struct Seen {
-    schema: u32,
-    /// Nodes below /dev, and whether they open.
-    nodes: Vec<Node>,
-    /// GPUs that the container was not given.
-    denied: Denied,
-    /// What the loader's cache names.
-    libraries: Vec<Library>,
-    nvidia_smi: bool,
-    visible_devices: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Node {
-    path: PathBuf,
-    major: u64,
-    minor: u64,
-    /// `ok`, or the name of the error.
-    open: String,
-}
-
-/// How opening GPUs went that the container has no node of, by nodes made here.
-#[derive(Default, Serialize)]
-struct Denied {
-    /// Minors for which a node could be made and its opening was answered.
-    tried: Vec<u64>,
-    /// Those that open. Must be empty.
-    leaked: Vec<u64>,
-    /// Why no node could be made, `EPERM` without `CAP_MKNOD`: then nothing was learnt.
-    mknod: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Library {
-    name: String,
-    path: PathBuf,
-    /// Whether the file is there; the cache may name what is not mounted.
-    exists: bool,
-}
 
 /// Prints one JSON document; exits 0 whatever it sees. With `again` it then waits for a line
 /// on its standard input and does the same once more, so that what happens in between shows.
@@ -90,15 +49,15 @@ fn look_and_tell() -> io::Result<()> {
         look(Path::new(dir), &mut nodes);
     }
     let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
-    let seen = Seen {
-        schema: 1,
+    let report = Report {
+        schema: SCHEMA,
         denied: others(&nodes),
         nodes,
         libraries: libraries(&cache, Path::exists),
         nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
         visible_devices: std::env::var("NVIDIA_VISIBLE_DEVICES").ok(),
     };
-    let mut text = serde_json::to_vec(&seen)?;
+    let mut text = serde_json::to_vec(&report)?;
     text.push(b'\n');
     log::output(&text)
 }
@@ -147,24 +106,23 @@ fn others(nodes: &[Node]) -> Denied {
     };
     for number in (0..MINORS).filter(|n| !has(*n)) {
         match open_own(number) {
-            Ok(answer) => denied.note(number, &answer),
+            Ok(answer) => note(&mut denied, number, &answer),
             Err(why) => denied.mknod = Some(format!("{why:?}")),
         }
     }
     denied
 }
 
-impl Denied {
-    fn note(&mut self, number: u64, answer: &str) {
-        match answer {
-            // A nodev mount, or a security module's own rule: nothing about the device rules.
-            "EACCES" => {}
-            "EPERM" => self.tried.push(number),
-            // ENXIO is an open that the device rules let through to a driver without that GPU.
-            _ => {
-                self.tried.push(number);
-                self.leaked.push(number);
-            }
+/// What an answer teaches of the GPU of that minor.
+fn note(denied: &mut Denied, number: u64, answer: &str) {
+    match answer {
+        // A nodev mount, or a security module's own rule: nothing about the device rules.
+        "EACCES" => {}
+        "EPERM" => denied.tried.push(number),
+        // ENXIO is an open that the device rules let through to a driver without that GPU.
+        _ => {
+            denied.tried.push(number);
+            denied.leaked.push(number);
         }
     }
 }
@@ -211,7 +169,7 @@ mod tests {
     fn what_teaches_nothing_is_not_counted() {
         let mut denied = Denied::default();
         for (number, answer) in [(0, "EPERM"), (1, "EACCES"), (2, "ENXIO"), (3, "ok")] {
-            denied.note(number, answer);
+            note(&mut denied, number, answer);
         }
         assert_eq!(denied.tried, [0, 2, 3]);
         assert_eq!(denied.leaked, [2, 3]);
@@ -224,7 +182,7 @@ mod tests {
             path: path.into(),
             compat32: false,
         };
-        let cache = gpu_inject::ldcache::with_libraries(
+        let cache = gpu_inject::rootfs_edits::ld_cache::with_libraries(
             &[],
             &[
                 library("libcuda.so.1", "/lib/libcuda.so.1"),

@@ -34,7 +34,7 @@ unsafe extern "C" fn main(
         OsString::from(OsStr::from_bytes(text.to_bytes()))
     });
     let name = args.next().unwrap_or_default();
-    let done = crate::run(&name, args.collect());
+    let done = crate::applets::run(&name, args.collect());
     log::end();
     done.number()
 }

@@ -2,5 +2,5 @@
 
 /// The ELF reader; whether the bytes are an ELF file.
 pub fn elf(bytes: &[u8]) -> bool {
-    crate::elf::read(std::io::Cursor::new(bytes)).is_some()
+    crate::formats::elf::read(std::io::Cursor::new(bytes)).is_some()
 }

@@ -7,46 +7,28 @@
 //! made by [`discover()`].
 #![deny(unsafe_code)]
 
-pub mod cgroup;
-pub mod discover;
-pub mod distro;
-mod drm;
-mod elf;
-mod features;
-mod files;
-mod firmware;
-pub mod freshness;
+mod discovery;
+mod driver;
+mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod glob;
-pub mod init;
 pub mod inventory;
-pub mod kernel;
-pub mod ldcache;
-mod mig;
-pub mod mismatch;
-mod nodes;
-#[cfg(feature = "nvml")]
-pub mod nvlink;
-#[cfg(feature = "nvml")]
-#[allow(unsafe_code, reason = "two NVML calls that nvml-wrapper lacks")]
-mod nvml;
-pub mod other_vendors;
-pub mod packages;
-pub mod platform;
-mod procfs;
-pub mod programs;
-mod reach;
+mod os;
 pub mod root;
-mod tegra;
-mod wsl;
 
-pub use discover::{Options, discover};
-pub use freshness::freshness;
+pub use discovery::freshness::freshness;
+pub use discovery::mismatch::{Mismatch, mismatch};
+#[cfg(feature = "nvml")]
+pub use discovery::nvlink;
+pub use discovery::options::{Error, Options};
+pub use discovery::{discover, other_vendors, source};
+pub use driver::files::installed_version;
+pub use driver::version::loaded_version;
+pub use formats::ldcache;
 pub use inventory::{
     Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, Feature, FeatureFiles,
     FileKind, Freshness, Gpu, ImexChannel, Inventory, Link, MigControl, MigDevice, Need,
     PciAddress, Source,
 };
-pub use mismatch::{Mismatch, mismatch};
-pub use root::Root;
+pub use os::{cgroup, distro, init, kernel, packages, platform, programs};
+pub use root::{Root, glob};

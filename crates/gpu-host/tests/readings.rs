@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use gpu_host::discover::loaded_version;
+use gpu_host::loaded_version;
 use gpu_host::{Capabilities, Capability, Options, Root, discover};
 
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {

@@ -112,7 +112,7 @@ pub enum Error {
     NameStrategy(String),
     /// Looking at the host failed.
     #[error(transparent)]
-    Discover(#[from] gpu_host::discover::Error),
+    Discover(#[from] gpu_host::Error),
     /// A CDI spec or an OCI config cannot be used.
     #[error(transparent)]
     Cdi(#[from] cdi::Error),

@@ -6,7 +6,7 @@ use crate::edits::CudaCompat;
 use crate::rootfs::Rootfs;
 
 /// The longest ld.so.cache of an image that is read, in bytes.
-pub const CACHE_LIMIT: u64 = crate::prepare::CACHE_LIMIT;
+pub const CACHE_LIMIT: u64 = crate::rootfs_edits::CACHE_LIMIT;
 
 /// Device and inode of what `path` leads to in the root at `root`, by the kernel's way and by
 /// ours.
@@ -27,5 +27,6 @@ pub fn cuda_compat(root: &Path, driver: &str) -> bool {
         cuda: Some((12, 4)),
         root: Some("/compat".into()),
     };
-    Rootfs::open(root).is_ok_and(|rootfs| crate::compat::libraries(&rootfs, &compat).is_some())
+    Rootfs::open(root)
+        .is_ok_and(|rootfs| crate::rootfs_edits::cuda_compat::libraries(&rootfs, &compat).is_some())
 }

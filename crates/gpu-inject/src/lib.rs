@@ -4,31 +4,25 @@
 //!
 //! This crate is the security boundary. Everything below a container's root
 //! file system is hostile: it is reached through [`rootfs`] alone, by descriptor,
-//! never by a path string. unsafe is in `live/sys.rs` and nowhere else.
+//! never by a path string. unsafe is in `linux/` and nowhere else.
 #![deny(unsafe_code)]
 
-mod compat;
-pub mod describe;
+mod capability_list;
+pub mod driver_params;
 pub mod edits;
-mod elf;
 pub mod error;
-mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod generate;
-pub mod inventory_store;
-pub mod ldcache;
+pub mod host;
+mod linux;
 pub mod live;
-mod musl;
+pub mod oci;
 pub mod plan;
 pub mod policy;
-pub mod prepare;
-mod profile;
 pub mod request;
-pub mod requirements;
 pub mod rootfs;
-pub mod spec;
-pub mod state;
+pub mod rootfs_edits;
 
 pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 pub use error::{Error, Excerpt, Message};

@@ -349,7 +349,7 @@ fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
 
 fn driver(host: &Host, inventory: &Inventory) -> String {
     let Some(driver) = &inventory.driver else {
-        let installed = gpu_host::discover::installed_version(host.root(), &host.driver_root);
+        let installed = gpu_host::installed_version(host.root(), &host.driver_root);
         return installed.map_or("none".into(), |v| format!("{v}, installed but not loaded"));
     };
     let mut kinds: Vec<(String, usize)> = Vec::new();

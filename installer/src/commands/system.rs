@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::{DeviceNode, Inventory, Options, discover};
-use gpu_inject::describe;
+use gpu_inject::generate::host_files;
 use serde_json::json;
 
 use crate::cli::{Common, System};
@@ -48,7 +48,7 @@ fn nodes(
         return Err(gpu_inject::Error::NoDriver.into());
     }
     let is_control = |n: &DeviceNode| inventory.control_nodes.iter().any(|c| c.node == *n);
-    let wanted: Vec<&DeviceNode> = describe::nodes(&inventory)
+    let wanted: Vec<&DeviceNode> = host_files::nodes(&inventory)
         .filter(|n| inventory.missing_nodes.contains(&n.host_path))
         .filter(|n| !control_only || is_control(n))
         .collect();
@@ -87,7 +87,7 @@ fn nodes(
 pub fn make_all<'a>(host: &Host, nodes: impl Iterator<Item = &'a DeviceNode>) -> Result<(), Error> {
     for node in nodes {
         log::debug!("make node {}", node.host_path.display());
-        describe::make_node(host.root(), node)
+        host_files::make_node(host.root(), node)
             .map_err(Error::file(&node.host_path, "make device node"))?;
     }
     Ok(())

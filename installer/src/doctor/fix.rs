@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
-use gpu_inject::{describe, generate};
+use gpu_inject::generate::{self, host_files};
 
 use super::Finding;
 use super::look::Look;
@@ -87,7 +87,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {
-        let missing = describe::nodes(&inventory)
+        let missing = host_files::nodes(&inventory)
             .filter(|n| inventory.missing_nodes.contains(&n.host_path))
             .filter(|n| host.root().symlink_metadata(&n.host_path).is_err());
         nodes.extend(missing.cloned());

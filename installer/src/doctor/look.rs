@@ -107,13 +107,12 @@ impl<'a> Look<'a> {
 
     /// Version of the loaded kernel module.
     pub fn loaded_version(&self) -> Option<String> {
-        gpu_host::discover::loaded_version(self.host.root())
+        gpu_host::loaded_version(self.host.root())
     }
 
     /// Version of the driver's user space.
     pub fn installed_version(&self) -> Option<String> {
-        let look =
-            || gpu_host::discover::installed_version(self.host.root(), &self.host.driver_root);
+        let look = || gpu_host::installed_version(self.host.root(), &self.host.driver_root);
         self.installed.get_or_init(look).clone()
     }
 

@@ -1,34 +1,11 @@
 //! What the probe in a container says, judged.
 
-use serde::{Deserialize, Serialize};
+use ::probe_report::{Node, Report};
+use serde::Serialize;
 
-/// One line of the probe (crates/gpu-container, probe.rs), as far as it is judged.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
-    nodes: Vec<Node>,
-    denied: Tries,
-    libraries: Vec<Found>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Node {
-    path: String,
-    open: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Tries {
-    tried: Vec<u64>,
-    leaked: Vec<u64>,
-    mknod: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Found {
-    name: String,
-    path: String,
-    exists: bool,
-}
+/// One line of the probe, as far as it is judged.
+#[derive(Clone, Debug)]
+pub struct Seen(Report);
 
 /// A library that the image's loader finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,34 +30,35 @@ pub struct Denied {
 impl Seen {
     /// A line of what a container prints; engines may print others.
     pub fn parse(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok()
+        serde_json::from_str(line).ok().map(Self)
     }
 
     /// GPU nodes that open. ENXIO is an open that the device rules let through to a driver
     /// that has no such device.
     pub fn open_gpus(&self) -> usize {
         let is_gpu = |node: &&Node| {
-            let number = node.path.strip_prefix("/dev/nvidia").unwrap_or_default();
+            let path = node.path.to_str().unwrap_or_default();
+            let number = path.strip_prefix("/dev/nvidia").unwrap_or_default();
             !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
         };
         let opens = |node: &&Node| matches!(node.open.as_str(), "ok" | "ENXIO");
-        self.nodes.iter().filter(is_gpu).filter(opens).count()
+        self.0.nodes.iter().filter(is_gpu).filter(opens).count()
     }
 
     /// Libraries that the loader finds.
     pub fn libraries(&self) -> Vec<Library> {
-        let there = self.libraries.iter().filter(|l| l.exists);
+        let there = self.0.libraries.iter().filter(|l| l.exists);
         there
             .map(|l| Library {
                 name: l.name.clone(),
-                path: l.path.clone(),
+                path: l.path.display().to_string(),
             })
             .collect()
     }
 
     /// How the GPUs of others were refused.
     pub fn denied(&self) -> Denied {
-        let tries = &self.denied;
+        let tries = &self.0.denied;
         let why = || match tries.mknod.as_deref() {
             Some("EPERM") => "the container may not make device nodes".to_owned(),
             Some(other) => format!("no device node can be made in the container: {other}"),
@@ -95,7 +73,7 @@ impl Seen {
 
     /// What is wrong with it, for a container that gets GPUs or one that does not.
     pub fn wrong(&self, gets: bool) -> Option<String> {
-        let leaked = &self.denied.leaked;
+        let leaked = &self.0.denied.leaked;
         if !leaked.is_empty() {
             let some: Vec<String> = leaked.iter().take(4).map(u64::to_string).collect();
             let more = if leaked.len() > 4 { ", …" } else { "" };
@@ -105,13 +83,13 @@ impl Seen {
                 some.join(", ")
             ));
         }
-        if let Some(gone) = self.libraries.iter().find(|l| !l.exists) {
+        if let Some(gone) = self.0.libraries.iter().find(|l| !l.exists) {
             return Some(format!(
                 "the container's ld.so.cache names {}, which is not there",
-                gone.path
+                gone.path.display()
             ));
         }
-        let has_cuda = self.libraries.iter().any(|l| l.name == "libcuda.so.1");
+        let has_cuda = self.0.libraries.iter().any(|l| l.name == "libcuda.so.1");
         match (gets, has_cuda) {
             (true, false) => Some("libcuda.so.1 is not in the container's ld.so.cache".into()),
             (false, true) => Some("a container that asks for nothing gets the driver".into()),

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gpu_host::{Inventory, Options, PciAddress, Root, Source, discover, distro, ldcache};
+use gpu_inject::oci::ContainerView;
+use gpu_inject::plan::requirements;
 use gpu_inject::policy::Policy;
-use gpu_inject::request::{ContainerView, Request};
-use gpu_inject::{Edits, Library, requirements, spec};
+use gpu_inject::request::Request;
+use gpu_inject::{Edits, Library, oci};
 use gpusetup::fuzzing;
 use serde_json::{Value, json};
 
@@ -33,7 +35,7 @@ pub const TARGETS: &[Target] = &[
     target("cuda-compat", cuda_compat),
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
-    target("oci-state", |b| drop(gpu_inject::state::State::parse(b))),
+    target("oci-state", |b| drop(gpu_inject::oci::State::parse(b))),
     target("container-path", container_path),
     target("request", request),
     target("requirements", requirement),
@@ -113,7 +115,7 @@ fn library() -> Library {
 }
 
 fn ld_cache_write(bytes: &[u8]) {
-    let made = gpu_inject::ldcache::with_libraries(bytes, &[library()]);
+    let made = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]);
     // An image's own names need not be UTF-8, and stay as they are.
     let read = ldcache::read(&made);
     let ours = library().path;
@@ -164,12 +166,12 @@ fn oci_config(bytes: &[u8]) {
         ..Edits::default()
     };
     let mut edited = config.clone();
-    if spec::apply_to_value(&mut edited, &edits, Path::new("/usr/bin/gpu-container")).is_err() {
+    if oci::apply_to_value(&mut edited, &edits, Path::new("/usr/bin/gpu-container")).is_err() {
         assert_eq!(edited, config, "an error, yet something was changed");
         return;
     }
     let mut again = edited.clone();
-    let done = spec::apply_to_value(&mut again, &edits, Path::new("/usr/bin/gpu-container"));
+    let done = oci::apply_to_value(&mut again, &edits, Path::new("/usr/bin/gpu-container"));
     assert!(done.is_ok() && again == edited, "a second edit changes it");
 }
 
@@ -237,7 +239,7 @@ fn requirement(bytes: &[u8]) {
     let inventory = inventory();
     let gpus: Vec<_> = inventory.gpus.iter().collect();
     let text = String::from_utf8_lossy(bytes).into_owned();
-    let _ = requirements::check(&[text], &inventory, &gpus);
+    let _ = requirements::ensure_met(&[text], &inventory, &gpus);
 }
 
 fn policy(bytes: &[u8]) {
@@ -276,7 +278,7 @@ fn proc(bytes: &[u8]) {
         });
     }
     let params = String::from_utf8_lossy(params);
-    let masked = gpu_inject::live::masked_params(&params);
+    let masked = gpu_inject::driver_params::masked_params(&params);
     assert!(
         !masked
             .lines()

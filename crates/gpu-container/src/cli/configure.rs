@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use gpu_host::Inventory;
 use gpu_inject::policy::Policy;
 use gpu_inject::request::Request;
-use gpu_inject::{Edits, live, plan};
+use gpu_inject::{Edits, host, live, plan};
 
 use super::configure_options::Configure;
 use super::failure::{self, Failure, Phase};
+use super::inventory::inventory;
 use super::log::Log;
 use super::options::Global;
 use super::select::select;
-use super::{inventory, target};
+use super::target;
 
 /// Carries it out. Enters the container's namespaces and stays there.
 pub(super) fn run(
@@ -49,7 +50,7 @@ pub(super) fn run(
 
 /// What the file says for every caller, such as a rootless engine's.
 fn no_cgroups(global: &Global) -> Result<bool, Failure> {
-    let policy = gpu_container::policy(Path::new("/"), global.config.as_deref());
+    let policy = host::policy(Path::new("/"), global.config.as_deref());
     policy
         .map(|p| p.no_cgroups)
         .map_err(|e| failure::of_plan(&e))

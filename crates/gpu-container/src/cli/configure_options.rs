@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 
 use gpu_host::{Capabilities, Capability};
-use gpu_inject::Excerpt;
+use gpu_inject::{Excerpt, host};
 
 use super::argp::Opt;
 use super::argp::Takes::{Nothing, Value};
@@ -228,7 +228,7 @@ impl Configure {
 /// The root file system a caller names: absolute, and not the host's own by any spelling.
 pub(super) fn rootfs(word: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(word);
-    if gpu_container::can_be_rootfs(&path) {
+    if host::can_be_rootfs(&path) {
         Ok(path)
     } else {
         Err("invalid rootfs directory".into())
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn imex_channels_are_numbers_or_all() {
         let (read, _) = configure("--imex-channel=0,3 --imex-channel 5").unwrap();
-        assert_eq!(read.devices.imex, Imex::These(vec![0, 3, 5]));
+        assert_eq!(read.devices.imex, Imex::Listed(vec![0, 3, 5]));
         let (read, _) = configure("--imex-channel=1,all,2").unwrap();
         assert_eq!(read.devices.imex, Imex::All);
     }

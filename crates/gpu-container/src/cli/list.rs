@@ -92,7 +92,7 @@ fn imex(inventory: &Inventory, asked: &Devices) -> Vec<PathBuf> {
             .iter()
             .map(|c| c.node.path.clone())
             .collect(),
-        Imex::These(ids) => ids
+        Imex::Listed(ids) => ids
             .iter()
             .map(|id| format!("/dev/nvidia-caps-imex-channels/channel{id}").into())
             .collect(),

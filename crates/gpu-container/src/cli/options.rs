@@ -235,8 +235,8 @@ impl Devices {
                 .map_err(|_| format!("unsupported IMEX channel value: {}", Excerpt::of(id)))?;
             match &mut self.imex {
                 Imex::All => {}
-                Imex::These(ids) => ids.push(number),
-                none @ Imex::None => *none = Imex::These(vec![number]),
+                Imex::Listed(ids) => ids.push(number),
+                none @ Imex::None => *none = Imex::Listed(vec![number]),
             }
         }
         Ok(())

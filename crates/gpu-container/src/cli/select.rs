@@ -56,10 +56,10 @@ impl<'a> Chosen<'a> {
         if self.all {
             Visible::All
         } else if self.names.is_empty() {
-            Visible::NoGpu
+            Visible::DriverOnly
         } else {
             let names = self.names.iter().cloned();
-            Visible::These(names.map(AllowedName::by_caller).collect())
+            Visible::Listed(names.map(AllowedName::by_caller).collect())
         }
     }
 

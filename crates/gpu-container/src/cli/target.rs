@@ -10,7 +10,7 @@ use gpu_inject::live::{Pidfd, Target};
 
 use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
-use crate::bundle::State;
+use crate::oci_bundle::State;
 
 /// By `--pid`, `--pidfd` or `--oci-state`; else the namespaces that we were started in, as with the
 /// peer's standalone mode. No number is looked up for that: `getppid()` would be of our pid

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gpu_inject::request::Arrangement;
-use gpu_inject::{Edits, Error, Excerpt, spec};
+use gpu_inject::oci::Arrangement;
+use gpu_inject::{Edits, Error, Excerpt, oci};
 
-use crate::bundle::State;
+use crate::oci_bundle::State;
 
 /// The values of a hook's flags, in order.
 #[derive(Debug, Default)]
@@ -87,11 +87,11 @@ impl Told {
                 file = args.next().map(Path::new);
             } else if let Some(path) = arg.strip_prefix("--container-spec=") {
                 file = Some(Path::new(path));
-            } else if arg == spec::ROOTFS_FLAG {
+            } else if arg == oci::ROOTFS_FLAG {
                 rootfs = args.next().filter(|p| !p.is_empty()).map(PathBuf::from);
-            } else if arg == spec::OWN_DEV_FLAG {
+            } else if arg == oci::OWN_DEV_FLAG {
                 arrangement.own_dev = true;
-            } else if arg == spec::NO_SHARED_FLAG {
+            } else if arg == oci::NO_SHARED_FLAG {
                 arrangement.no_shared_mounts = true;
             } else {
                 rest.push(arg.clone());

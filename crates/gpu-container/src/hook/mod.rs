@@ -4,7 +4,9 @@
 //!
 //! None starts a program, and none believes its environment: it may be the container's.
 
+mod confine;
 mod flags;
+pub(crate) mod prestart;
 mod root;
 mod vendor;
 
@@ -12,11 +14,11 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 
 use gpu_inject::live::OwnMounts;
-use gpu_inject::{Error, Excerpt, live, spec};
+use gpu_inject::{Error, Excerpt, live, oci};
 
-use crate::bundle::State;
 use crate::exit::ExitCode;
-use crate::{confine, log};
+use crate::log;
+use crate::oci_bundle::State;
 use flags::Told;
 
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 fn own(args: &[String], mounts: OwnMounts) -> Result<(), Error> {
     let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
-    let edits = ManuallyDrop::new(spec::read_arguments(&args)?);
+    let edits = ManuallyDrop::new(oci::read_arguments(&args)?);
     let rootfs = root::open(&told.state, told.rootfs.as_deref(), mounts)?;
     let rootfs = ManuallyDrop::new(rootfs.arranged(told.arrangement(&edits)));
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);

@@ -15,7 +15,7 @@ use gpu_inject::Error;
 use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::Rootfs;
 
-use crate::bundle::State;
+use crate::oci_bundle::State;
 use mount_table::Root;
 
 const MOUNTS: &str = "/proc/self/mountinfo";

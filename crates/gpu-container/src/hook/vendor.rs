@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::{Linked, Rootfs};
-use gpu_inject::{CudaCompat, Error, Excerpt, live, prepare, spec};
+use gpu_inject::{CudaCompat, Error, Excerpt, live, oci, rootfs_edits};
 
 use super::flags::Flags;
 use super::root;
-use crate::bundle::State;
 use crate::log;
+use crate::oci_bundle::State;
 
 /// Runs the hook of that name; `None` where there is none.
 pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Result<(), Error>> {
@@ -44,10 +44,10 @@ fn carry_out(name: &str, flags: &Flags, mounts: OwnMounts) -> Result<(), Error> 
             .try_for_each(|link| symlink(&rootfs, link)),
         "update-ldcache" => {
             let folders: Vec<PathBuf> = flags.all("folder").map(PathBuf::from).collect();
-            prepare::refresh_cache(&rootfs, &folders)
+            rootfs_edits::refresh_cache(&rootfs, &folders)
         }
         "enable-cuda-compat" => enable_cuda_compat(&rootfs, flags),
-        "update-application-profile" => prepare::write_profile(&rootfs, None, true),
+        "update-application-profile" => rootfs_edits::write_profile(&rootfs, None, true),
         "disable-device-node-modification" => live::forbid_device_nodes(&rootfs),
         _ => chmod(&rootfs, flags),
     };
@@ -78,7 +78,7 @@ fn symlink(rootfs: &Rootfs, spec: &str) -> Result<(), Error> {
 
 fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
     let driver = flags.last("host-driver-version").unwrap_or_default();
-    let cuda = flags.last("host-cuda-version").and_then(spec::version_pair);
+    let cuda = flags.last("host-cuda-version").and_then(oci::version_pair);
     if driver.is_empty() && cuda.is_none() {
         return Ok(());
     }
@@ -87,7 +87,7 @@ fn enable_cuda_compat(rootfs: &Rootfs, flags: &Flags) -> Result<(), Error> {
         cuda,
         root: flags.last("cuda-compat-container-root").map(PathBuf::from),
     };
-    prepare::note_cuda_compat(rootfs, &compat)
+    rootfs_edits::note_cuda_compat(rootfs, &compat)
 }
 
 /// Of files and directories of the image; never of what a link leads to outside. A path that is not

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gpu_host::{Root, discover::installed_version};
+use gpu_host::{Root, installed_version};
+
+use crate::log;
 
 /// There while udev has events to work on (systemd, `udev-util.c`, `udev_queue_is_empty`).
 const UDEV_QUEUE: &str = "/run/udev/queue";
@@ -19,7 +21,7 @@ pub(super) fn wait(root: &Root, driver_root: &Path) {
     let start = Instant::now();
     while is_coming(root, driver_root) {
         if start.elapsed() > LIMIT {
-            super::say("udev has not loaded the driver in 60 s");
+            log::say("gpu-container: udev has not loaded the driver in 60 s");
             return;
         }
         sleep(STEP);

@@ -17,8 +17,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use gpu_host::{Freshness, Inventory, Options, Root, discover, freshness};
+use gpu_inject::Error;
+use gpu_inject::generate::{self, host_files, inventory_store};
 use gpu_inject::policy::Policy;
-use gpu_inject::{Error, describe, generate, inventory_store};
 
 use crate::exit::ExitCode;
 use crate::log;
@@ -132,10 +133,10 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
         say("no driver is loaded: nothing to describe");
         return Ok(());
     }
-    for node in describe::nodes(&found) {
+    for node in host_files::nodes(&found) {
         // A node that cannot be made, in a container for instance, is in the spec by its number.
         if found.missing_nodes.contains(&node.host_path)
-            && let Err(e) = describe::make_node(root, node)
+            && let Err(e) = host_files::make_node(root, node)
         {
             say(&format!("{}: {e}", node.host_path.display()));
         }
@@ -151,7 +152,7 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
     if let Some(who) = &left {
         say(&format!("{who}: left as it is"));
     }
-    for (path, text) in describe::files(root, &inventory)? {
+    for (path, text) in host_files::files(root, &inventory)? {
         if path == generate::SPEC_PATH && left.is_some() {
             continue;
         }
@@ -159,8 +160,8 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
             log::tell(&format!("wrote {path}"));
         }
     }
-    for node in describe::nodes(&inventory).filter(|n| root.exists(&n.host_path)) {
-        let (path, target) = describe::char_link(node);
+    for node in host_files::nodes(&inventory).filter(|n| root.exists(&n.host_path)) {
+        let (path, target) = host_files::char_link(node);
         // Another tool's link to the same device is as good.
         if root.exists(&path) {
             continue;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cdi::SPEC_DIRS;
 use gpu_host::Root;
-use gpu_inject::describe::{is_of_our_kind, is_ours};
+use gpu_inject::generate::host_files::{is_of_our_kind, is_ours};
 
 /// The unit of nvidia-container-toolkit 1.18 and later, and what starts it
 /// (its deployments/systemd and deployments/udev).

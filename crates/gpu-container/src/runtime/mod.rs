@@ -1,44 +1,31 @@
 //! The OCI runtime shim: `create` and `run` edit config.json for a container that asks
 //! for GPUs; everything else goes to the low-level runtime untouched.
 
-mod by_cdi;
-mod mounter;
+mod cdi_devices;
+mod command_line;
+mod low_level;
+mod mount_owner;
 
 use std::env;
-use std::ffi::{CString, OsStr, OsString};
-use std::fs::{self, Metadata};
-use std::io;
-use std::iter::once;
+use std::ffi::OsString;
 use std::mem::ManuallyDrop;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cdi::Document;
-use gpu_host::{Root, programs};
-use gpu_inject::policy::{Level, Mode, Policy};
-use gpu_inject::request::{Arrangement, ContainerView, Request, Scan};
-use gpu_inject::spec::{Mounter, ToldToHook};
-use gpu_inject::{Error, generate, inventory_store, live, plan, spec};
-use nix::unistd::execv;
+use cdi::LazyJson;
+use gpu_host::Root;
+use gpu_inject::generate::{self, inventory_store};
+use gpu_inject::oci::{Arrangement, ContainerView, Scan};
+use gpu_inject::oci::{Mounter, ToldToHook};
+use gpu_inject::policy::{Level, Policy};
+use gpu_inject::request::Request;
+use gpu_inject::{Error, live, oci, plan};
 
-use crate::bundle::{Bundle, Config};
 use crate::exit::ExitCode;
 use crate::log::{self, Journal};
-
-/// Names of this program, alone or with a suffix.
-const NAMES: [&str; 2] = ["gpu-container-runtime", "nvidia-container-runtime"];
-
-/// Flags before the command that take a value (runc 1.3 `runc --help`, crun 1.21 `crun --help`).
-const GLOBAL_WITH_VALUE: [&str; 7] = [
-    "--log",
-    "--log-format",
-    "--log-level",
-    "--root",
-    "--criu",
-    "--rootless",
-    "--cgroup-manager",
-];
+use crate::oci_bundle::{Bundle, Config};
+pub(crate) use command_line::is_name;
+use command_line::{Call, Called};
+use low_level::{exec, low_level};
 
 /// Runs as an OCI runtime of that name.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
@@ -64,83 +51,6 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     }
 }
 
-/// What the program's name says: `….cdi` and `….legacy` are modes (nvidia-container-toolkit
-/// `cmd/nvidia-container-runtime.cdi`), `…-crun` the low-level runtime to look for first. So
-/// an engine that has to have crun gets it by the path in its own configuration, whatever
-/// another engine on the host has to have.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Called {
-    mode: Option<Mode>,
-    low_level: Option<String>,
-}
-
-impl Called {
-    fn by(name: &str) -> Self {
-        let suffix = NAMES.iter().find_map(|n| name.strip_prefix(n));
-        let suffix = suffix.unwrap_or_default();
-        match suffix.split_at_checked(1) {
-            Some((".", mode)) => Self {
-                mode: Mode::from_word(mode),
-                low_level: None,
-            },
-            Some(("-", runtime)) if !runtime.is_empty() => Self {
-                mode: None,
-                low_level: Some(runtime.to_owned()),
-            },
-            _ => Self::default(),
-        }
-    }
-}
-
-/// Whether a program of that name is this one.
-pub(crate) fn is_name(name: &str) -> bool {
-    NAMES.contains(&name) || Called::by(name) != Called::default()
-}
-
-/// What of the command line concerns us.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Call {
-    makes_container: bool,
-    asks_version: bool,
-    bundle: PathBuf,
-    log: Option<PathBuf>,
-}
-
-impl Call {
-    fn read(args: &[OsString]) -> Self {
-        let mut call = Self {
-            bundle: ".".into(),
-            ..Self::default()
-        };
-        let mut command: Option<&OsStr> = None;
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let text = arg.to_string_lossy();
-            let (flag, inline) = match text.split_once('=') {
-                Some((flag, value)) if flag.starts_with('-') => (flag, Some(value.into())),
-                _ => (text.as_ref(), None),
-            };
-            // Both take one dash as well as two.
-            let flag = format!("--{}", flag.trim_start_matches('-'));
-            let dashed = text.starts_with('-');
-            if !dashed {
-                command = command.or(Some(arg));
-                continue;
-            }
-            let mut value = || inline.clone().or_else(|| args.next().map(PathBuf::from));
-            match (command, flag.as_str()) {
-                (None, "--log") => call.log = value(),
-                (None, "--version") => call.asks_version = true,
-                (None, flag) if GLOBAL_WITH_VALUE.contains(&flag) => drop(value()),
-                (Some(_), "--bundle" | "--b") => call.bundle = value().unwrap_or_default(),
-                _ => {}
-            }
-        }
-        call.makes_container = command.is_some_and(|c| c == "create" || c == "run");
-        call
-    }
-}
-
 /// What is to be done before the low-level runtime, which is returned.
 fn prepare(call: &Call, called: &Called) -> Result<PathBuf, Error> {
     let host = |source| Error::Host {
@@ -152,10 +62,10 @@ fn prepare(call: &Call, called: &Called) -> Result<PathBuf, Error> {
     let policy = Policy::from_environment(&root, |name| env::var_os(name));
     if !call.makes_container {
         // A policy that cannot be read lets nothing start, but what runs can be stopped.
-        return low_level(&policy.unwrap_or_default(), called);
+        return low_level(&policy.unwrap_or_default(), called.low_level.as_ref());
     }
     let policy = policy?;
-    let low_level = low_level(&policy, called)?;
+    let low_level = low_level(&policy, called.low_level.as_ref())?;
     let mut journal = Journal::open(policy.debug.as_deref(), policy.log_level);
     let done = edit(call, called, &root, &policy, &low_level, &mut journal);
     if let Err(e) = &done {
@@ -217,15 +127,15 @@ fn edit(
     }
     // None of these is dropped: this process is about to be another program.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
-    let names = by_cdi::names(&request.visible, mode)?;
+    let names = cdi_devices::names(&request.visible, mode)?;
     let is_done = match names {
-        Some(names) => by_cdi::apply(&mut config, names, mode, policy)?,
+        Some(names) => cdi_devices::apply(&mut config, names, mode, policy)?,
         None => false,
     };
     if !is_done {
         let inventory = ManuallyDrop::new(inventory_store::current(root, policy)?);
         let mut edits = ManuallyDrop::new(plan::plan(&inventory, &request, policy)?);
-        let mounter = mounter::choose(container, &edits, policy, low_level);
+        let mounter = mount_owner::choose(container, &edits, policy, low_level);
         if mounter == Mounter::Runtime {
             for text in live::leave_out_unreachable(&mut edits) {
                 journal.note(Level::Debug, &text);
@@ -238,7 +148,7 @@ fn edit(
                 no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
             },
         };
-        spec::apply(&mut config, &edits, &hook_path(), mounter, told)?;
+        oci::apply(&mut config, &edits, &hook_path(), mounter, told)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
@@ -257,8 +167,8 @@ fn warn(request: &Request, call: &Call, journal: &mut Journal) {
 }
 
 /// Hooks by which an engine, or a hooks.d file, would have it done a second time.
-fn remove_hooks(config: &mut Document<'_>) {
-    let is_ours = |hook: &Document<'_>| {
+fn remove_hooks(config: &mut LazyJson<'_>) {
+    let is_ours = |hook: &LazyJson<'_>| {
         let path: String = hook.get(&["path"]).unwrap_or_default();
         let name = Path::new(&path).file_name().unwrap_or_default();
         name == "nvidia-container-runtime-hook" || name == "nvidia-container-toolkit"
@@ -279,125 +189,16 @@ fn hook_path() -> PathBuf {
     env::current_exe().unwrap_or_else(|_| packaged.to_owned())
 }
 
-/// The first that is installed.
-fn low_level(policy: &Policy, called: &Called) -> Result<PathBuf, Error> {
-    let wanted: Vec<&String> = called.low_level.iter().chain(&policy.runtimes).collect();
-    wanted.iter().find_map(|r| find(r)).ok_or_else(|| {
-        let tried: Vec<&str> = wanted.iter().map(|r| r.as_str()).collect();
-        let tried = tried.join(", ");
-        let why = format!(
-            "none of the low-level runtimes {tried} is installed; install runc, or name one in {} (nvidia-container-runtime.runtimes)",
-            policy.path.display()
-        );
-        Error::State(why.into())
-    })
-}
-
-/// Becomes the low-level runtime; returns only with an error.
-fn exec(program: PathBuf, args: &[OsString]) -> Result<ExitCode, Error> {
-    log::end();
-    let done = text(program.as_os_str()).and_then(|name| {
-        let args = args.iter().map(|arg| text(arg));
-        let all = once(Ok(name.clone()))
-            .chain(args)
-            .collect::<Result<Vec<_>, _>>()?;
-        // std's would set SIGPIPE back, which may have been ignored.
-        Ok(execv(&name, &all).map(|never| match never {})?)
-    });
-    done.map_err(|source| Error::Host {
-        path: program,
-        source,
-    })
-}
-
-fn text(of: &OsStr) -> io::Result<CString> {
-    Ok(CString::new(of.as_bytes())?)
-}
-
-/// A program by name or path, never ourselves: a shim that runs itself never ends.
-fn find(name: &str) -> Option<PathBuf> {
-    let own = fs::metadata("/proc/self/exe").map(|m| (m.dev(), m.ino()));
-    let is_own = |found: &Metadata| own.as_ref().is_ok_and(|o| *o == (found.dev(), found.ino()));
-    let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = env::split_paths(&path).chain(programs::DIRS.map(PathBuf::from));
-    // `join` with an absolute name is that name.
-    dirs.filter(|d| d.is_absolute())
-        .map(|d| d.join(name))
-        .find(|p| fs::metadata(p).is_ok_and(|found| found.is_file() && !is_own(&found)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn call(line: &str) -> Call {
-        Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_command_and_the_bundle_are_found() {
-        let docker = call(
-            "--root /run/x --log /l.json --log-format json --systemd-cgroup create --bundle /b --pid-file /p id",
-        );
-        assert_eq!(
-            docker,
-            Call {
-                makes_container: true,
-                asks_version: false,
-                bundle: "/b".into(),
-                log: Some("/l.json".into()),
-            }
-        );
-        assert_eq!(call("run -b /b id").bundle, Path::new("/b"));
-        assert_eq!(
-            call("--log=/l create --bundle=/b id").bundle,
-            Path::new("/b")
-        );
-        assert_eq!(call("create id").bundle, Path::new("."));
-    }
-
-    #[test]
-    fn a_container_called_create_is_no_command() {
-        assert!(!call("delete create").makes_container);
-        assert!(!call("--root create state x").makes_container);
-        assert!(!call("--log").makes_container);
-        assert!(!call("start run").makes_container);
-        // A flag without a value does not take the command for one.
-        assert!(call("--debug create --bundle /b id").makes_container);
-        assert!(call("--systemd-cgroup run id").makes_container);
-    }
-
-    #[test]
-    fn version_is_asked_for_before_the_command_only() {
-        assert!(call("--version").asks_version && call("-version").asks_version);
-        assert!(!call("exec id ls --version").asks_version);
-    }
-
-    #[test]
-    fn the_programs_name_says_the_mode_and_the_low_level_runtime() {
-        let called = |name: &str| Called::by(name);
-        assert_eq!(called("nvidia-container-runtime"), Called::default());
-        assert_eq!(called("nvidia-container-runtime.cdi").mode, Some(Mode::Cdi));
-        let legacy = called("gpu-container-runtime.legacy");
-        assert_eq!(legacy.mode, Some(Mode::Legacy));
-        let crun = called("gpu-container-runtime-crun").low_level;
-        assert_eq!(crun.as_deref(), Some("crun"));
-        assert!(is_name("nvidia-container-runtime-runc") && is_name("gpu-container-runtime"));
-        for other in [
-            "runtime",
-            "nvidia-container-runtime.odd",
-            "nvidia-container-runtime-",
-        ] {
-            assert!(!is_name(other), "{other}");
-        }
-    }
 
     #[test]
     fn hooks_that_would_do_it_again_go_and_others_stay() {
         let hook = |path: &str| serde_json::json!({ "path": path });
         let removed = |config: &serde_json::Value| -> serde_json::Value {
             let text = config.to_string();
-            let mut config = Document::parse(text.as_bytes()).unwrap();
+            let mut config = LazyJson::parse(text.as_bytes()).unwrap();
             remove_hooks(&mut config);
             config.get(&[]).unwrap()
         };

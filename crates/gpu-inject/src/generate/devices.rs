@@ -1,46 +1,17 @@
 //! Which devices a spec has, and their names.
 
 use gpu_host::other_vendors::{Found, OtherGpu};
-use gpu_host::{Gpu, ImexChannel, Inventory, MigDevice};
+use gpu_host::{Gpu, ImexChannel, Inventory};
 
-use super::GenerateOptions;
+use super::options::{GenerateOptions, NameStrategy};
 use crate::error::Error;
-use crate::plan::{self, Picked};
-
-/// How GPUs and slices are named (nvidia-container-toolkit 1.20 `pkg/nvcdi/namer.go`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameStrategy {
-    /// `0`, `0:1`
-    Index,
-    /// `GPU-…`, `MIG-…`, where a source tells it.
-    Uuid,
-    /// `gpu0`, `mig0:1`
-    TypeIndex,
-}
-
-impl NameStrategy {
-    fn gpu(self, gpu: &Gpu) -> Option<String> {
-        match self {
-            Self::Index => Some(gpu.index.to_string()),
-            Self::Uuid => gpu.uuid.clone(),
-            Self::TypeIndex => Some(format!("gpu{}", gpu.index)),
-        }
-    }
-
-    fn slice(self, gpu: &Gpu, slice: &MigDevice) -> Option<String> {
-        match self {
-            Self::Index => Some(format!("{}:{}", gpu.index, slice.index)),
-            Self::Uuid => slice.uuid.clone(),
-            Self::TypeIndex => Some(format!("mig{}:{}", gpu.index, slice.index)),
-        }
-    }
-}
+use crate::plan::{self, SelectedDevice};
 
 /// A device of the spec.
 pub(super) struct Chosen<'a> {
     /// Each gives a device of its own.
     pub(super) names: Vec<String>,
-    pub(super) parts: Vec<Picked<'a>>,
+    pub(super) parts: Vec<SelectedDevice<'a>>,
     /// A slice of a GPU that is a device as well: `all` has it already.
     pub(super) is_within_another: bool,
 }
@@ -74,7 +45,7 @@ pub(super) fn chosen<'a>(
             if whole || own {
                 found.push(Chosen {
                     names: names(options, |s| s.slice(gpu, slice))?,
-                    parts: vec![Picked::Slice(gpu, slice)],
+                    parts: vec![SelectedDevice::Slice(gpu, slice)],
                     is_within_another: whole,
                 });
             }
@@ -89,7 +60,7 @@ pub(super) fn chosen<'a>(
         gpus.flat_map(|g| std::iter::once(g.index.to_string()).chain(slices(g)))
             .collect()
     };
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(found)
 }
 
@@ -109,7 +80,7 @@ pub(super) fn chosen_channels<'a>(
             .map(|c| c.id.to_string())
             .collect()
     };
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(found)
 }
 
@@ -130,7 +101,7 @@ pub(super) fn chosen_others<'a>(
         })
         .collect();
     let there = || found.gpus.iter().map(|g| g.index.to_string()).collect();
-    filter.all_were_there(there)?;
+    filter.ensure_all_exist(there)?;
     Ok(chosen)
 }
 
@@ -183,7 +154,7 @@ impl<'a> Filter<'a> {
         is_asked
     }
 
-    fn all_were_there(&self, there: impl Fn() -> Vec<String>) -> Result<(), Error> {
+    fn ensure_all_exist(&self, there: impl Fn() -> Vec<String>) -> Result<(), Error> {
         let asked = self.asked.iter().flatten();
         match asked.clone().find(|(_, is_there)| !is_there) {
             None => Ok(()),

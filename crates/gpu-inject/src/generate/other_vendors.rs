@@ -7,11 +7,12 @@ use cdi::{Device, Spec};
 use gpu_host::other_vendors::{Found, OtherGpu, Vendor};
 
 use super::devices::chosen_others;
-use super::{GenerateOptions, NameStrategy, finished, nothing};
+use super::options::{GenerateOptions, NameStrategy};
+use super::{finished, nothing};
 use crate::edits::Edits;
 use crate::error::Error;
+use crate::oci::{Nodes, to_cdi};
 use crate::plan;
-use crate::spec::{Nodes, to_cdi};
 
 /// Each GPU by index, AMD's by unique id too, and `all`; with the groups that may open the
 /// nodes, which distributions give to `video` and `render` alone.

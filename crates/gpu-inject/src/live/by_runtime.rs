@@ -8,7 +8,6 @@ use nix::sys::stat::{FileStat, fstat, stat};
 
 use gpu_host::Need;
 
-use super::mounts;
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::rootfs::{Elsewhere, Rootfs};
@@ -36,7 +35,7 @@ pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error
         // Never a mount of the host's own that has come here.
         let is_ours = fstat(&found).is_ok_and(|f| is_same(&f, host));
         if is_ours {
-            let _ = mounts::detach(rootfs, found.as_fd());
+            let _ = rootfs.detach(found.as_fd());
         }
         shared = Some(path.to_owned());
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
 
-use super::{below, cgroup_mounts};
+use super::cgroup_paths::{below, cgroup_mounts};
 use crate::error::Error;
 
 /// The container's directory in the devices hierarchy, if that one is mounted.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
 
-use super::sys::{self, Insn};
-use super::{below, cgroup_mounts};
+use super::cgroup_paths::{below, cgroup_mounts};
 use crate::error::Error;
+use crate::linux::bpf::{self, Insn};
 
 /// The container's directory in the v2 tree.
 pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
@@ -23,7 +23,7 @@ pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
 pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
     let cgroup = File::open(dir).map_err(Error::host(dir))?;
     let failed = |what: &str| Error::system(format!("{}: {what}", dir.display()));
-    let (ids, flags) = sys::device_programs(cgroup.as_fd())
+    let (ids, flags) = bpf::device_programs(cgroup.as_fd())
         .map_err(failed("ask for the cgroup's device programs"))?;
     // None attached: nothing is forbidden.
     if !ids.is_empty() && nodes.len() > MOST {
@@ -34,10 +34,10 @@ pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
         return Err(Error::State(why.into()));
     }
     for id in ids {
-        let old = sys::program(id).map_err(failed("open device program"))?;
-        let code = sys::instructions(old.as_fd()).map_err(failed("read device program"))?;
-        let new = sys::load(&with_devices(nodes, &code)).map_err(failed("load device program"))?;
-        sys::replace(cgroup.as_fd(), old.as_fd(), new.as_fd(), flags)
+        let old = bpf::program(id).map_err(failed("open device program"))?;
+        let code = bpf::instructions(old.as_fd()).map_err(failed("read device program"))?;
+        let new = bpf::load(&with_devices(nodes, &code)).map_err(failed("load device program"))?;
+        bpf::replace(cgroup.as_fd(), old.as_fd(), new.as_fd(), flags)
             .map_err(failed("replace device program"))?;
     }
     Ok(())

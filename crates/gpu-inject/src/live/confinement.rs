@@ -6,7 +6,8 @@ use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::alarm;
 
-use super::sys;
+use crate::linux::privileges::Resource;
+use crate::linux::{descriptors, privileges, start};
 
 /// Capabilities by their numbers in linux/capability.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum Capability {
 }
 
 /// A process that touches a container needs no more than this.
-const LIMITS: [(sys::Resource, u64); 5] = [
+const LIMITS: [(Resource, u64); 5] = [
     // A core of ours would hold what we know of the host, in a directory of the image's.
     (libc::RLIMIT_CORE, 0),
     // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
@@ -115,16 +116,16 @@ const DENIED: &[libc::c_long] = &[
 /// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
 /// held by.
 pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
-    sys::close_inherited();
+    descriptors::close_inherited();
     let prepared = prepare();
-    sys::clear_environment();
+    privileges::clear_environment();
     umask(Mode::from_bits_truncate(0o022));
     for (resource, to) in LIMITS {
-        let _ = sys::limit(resource, to);
+        let _ = privileges::limit(resource, to);
     }
     // Device programs are charged to it before Linux 5.11; 64 KiB is the usual limit.
-    let _ = sys::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
-    let _ = sys::heed_signal(libc::SIGALRM);
+    let _ = privileges::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
+    let _ = start::heed_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
     give_up(keep, DENIED);
@@ -136,10 +137,10 @@ fn give_up(keep: &[Capability], calls: &[libc::c_long]) {
     let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);
     // The bounding set says what a program may have that is started. Where none can be, some forty
     // calls to empty it add nothing.
-    if sys::deny(calls).is_err() {
-        sys::bound_capabilities(mask);
+    if privileges::deny(calls).is_err() {
+        privileges::bound_capabilities(mask);
     }
-    let _ = sys::keep_capabilities(mask);
+    let _ = privileges::keep_capabilities(mask);
 }
 
 #[cfg(test)]

@@ -2,34 +2,32 @@
 //! started: `docker run --gpus`, `nvidia-container-cli configure`.
 
 mod by_runtime;
+mod cgroup_paths;
 mod cgroup_v1;
 mod cgroup_v2;
 mod confinement;
-pub(crate) mod cover;
 mod mounts;
-mod namespace;
-mod process;
 mod start;
-pub(crate) mod sys;
 mod systemd;
 mod target;
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use gpu_host::Need;
 
 use crate::edits::Edits;
 use crate::error::{Error, Message};
-use crate::prepare::prepare_rootfs;
+use crate::linux::kernel_text::kernel_text;
+use crate::linux::mount_api;
+use crate::linux::process::Process;
 use crate::rootfs::{Rootfs, own_descriptors};
+use crate::rootfs_edits::prepare_rootfs;
 
+pub use crate::linux::namespace::OwnMounts;
 pub use confinement::{Capability, confine};
+pub use mounts::Placed;
 use mounts::Taken;
-pub use mounts::{PARAMS, PARAMS_MASK, Placed, masked_params};
-pub(crate) use namespace::Apart;
-pub use namespace::OwnMounts;
-use process::Process;
 pub use start::start;
 pub use target::{Pidfd, Target};
 
@@ -64,12 +62,6 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
         warnings: rootfs.notes(),
         left_out,
     })
-}
-
-/// A table of the kernel's. A path in it can be any bytes, and one mount with an odd name is no reason to give nobody a
-/// GPU: what is no UTF-8 is replaced, since of paths only those of cgroups count.
-pub(crate) fn kernel_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// What was not done and is no reason to refuse the container, a line each.
@@ -110,7 +102,7 @@ pub fn leave_out_unreachable(edits: &mut Edits) -> Vec<String> {
 /// Whether this process could do what [`mount_here`] does; a kernel before Linux 5.12 cannot.
 #[must_use]
 pub fn can_mount_here() -> bool {
-    sys::has_mount_api()
+    mount_api::has_mount_api()
 }
 
 /// All of it or nothing.
@@ -162,55 +154,4 @@ pub(crate) fn cgroups(cgroup: &str, mountinfo: &str) -> [Option<PathBuf>; 2] {
         cgroup_v1::directory(cgroup, mountinfo),
         cgroup_v2::directory(cgroup, mountinfo),
     ]
-}
-
-/// Mount points of a mountinfo(5) text: (root within the file system, mount point, type, options).
-fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &str)> {
-    mountinfo.lines().filter_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let (root, point) = (before.next()?, before.next()?);
-        let mut after = after.split(' ');
-        let (kind, _, options) = (after.next()?, after.next()?, after.next()?);
-        Some((root, point, kind, options))
-    })
-}
-
-/// Where below a cgroup mount the cgroup of that path is. None for the mount's own root
-/// and for what lies above it: those rules are not the container's alone.
-///
-/// Both paths are relative to our own cgroup namespace, whichever one the container has, and begin
-/// with `..` where they lie outside of it (`cgroup_namespaces(7)`).
-fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
-    let inner = Path::new(cgroup).strip_prefix(root).ok()?;
-    let is_plain = inner
-        .components()
-        .all(|c| matches!(c, Component::Normal(_)));
-    (is_plain && inner != Path::new("")).then(|| Path::new(point).join(inner))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_cgroup_of_the_containers_own() {
-        assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
-        assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
-        // Mounted from outside of our cgroup namespace, and the container is beside us.
-        assert_eq!(below("/..", "/c", "/../x/y"), Some("/c/x/y".into()));
-        for (root, cgroup) in [
-            ("/..", "/"),
-            ("/..", "/../../x"),
-            ("/", "/../x"),
-            ("/docker/1", "/docker/12/x"),
-            ("/", "/"),
-            ("/a", "/a"),
-            ("/", "/../x"),
-            ("/", "/a/../.."),
-            ("/a", "/b"),
-        ] {
-            assert_eq!(below(root, "/c", cgroup), None, "{root} {cgroup}");
-        }
-    }
 }

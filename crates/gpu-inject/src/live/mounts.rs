@@ -1,27 +1,21 @@
 //! Files and nodes of the host, taken here, placed there.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gpu_host::Need;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::sys;
+use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
+use crate::linux::mount_api;
 use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, is_unwritable};
-
-/// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
-/// device nodes on its own (driver README, "Registry keys").
-pub const PARAMS: &str = "/proc/driver/nvidia/params";
-/// Our copy that says 0, written by `gpusetup install` and `gpusetup cdi refresh`. The
-/// hook may run as a user who cannot write on the host.
-pub const PARAMS_MASK: &str = "/run/gpusetup/params";
 
 /// A detached mount on its way into a container.
 pub(super) struct Taken {
@@ -41,9 +35,13 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec
     let mut hand = Hand::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
-            MountKind::File | MountKind::Config => sys::RDONLY | sys::NOSUID | sys::NODEV,
-            MountKind::Socket => sys::NOSUID | sys::NODEV | sys::NOEXEC,
-            MountKind::Proc => sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC,
+            MountKind::File | MountKind::Config => {
+                mount_api::RDONLY | mount_api::NOSUID | mount_api::NODEV
+            }
+            MountKind::Socket => mount_api::NOSUID | mount_api::NODEV | mount_api::NOEXEC,
+            MountKind::Proc => {
+                mount_api::RDONLY | mount_api::NOSUID | mount_api::NODEV | mount_api::NOEXEC
+            }
         };
         let is_optional = mount.need != Need::Required;
         match hand.one(&mount.host_path, &mount.path, flags) {
@@ -57,7 +55,7 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec
         }
     }
     for node in edits.devices.iter().filter(|_| nodes_wanted) {
-        let flags = sys::NOSUID | sys::NOEXEC;
+        let flags = mount_api::NOSUID | mount_api::NOEXEC;
         taken.push(hand.one(&node.host_path, &node.path, flags)?);
     }
     if edits.forbid_device_node_creation {
@@ -89,11 +87,11 @@ struct Hand {
 impl Hand {
     fn one(&mut self, host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
-        let mut mount = sys::open_tree(host).map_err(|e| match e.raw_os_error() {
+        let mut mount = mount_api::open_tree(host).map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => Error::host(host)(e),
             _ => failed("open_tree (Linux 5.2)")(e),
         })?;
-        if let Err(e) = sys::set_attributes(mount.as_fd(), flags) {
+        if let Err(e) = mount_api::set_attributes(mount.as_fd(), flags) {
             if e.raw_os_error() != Some(libc::ENOSYS) {
                 return Err(failed("mount_setattr")(e));
             }
@@ -115,7 +113,7 @@ impl Hand {
         if !Path::new(PARAMS).exists() || !mask.exists() {
             return Ok(None);
         }
-        let flags = sys::RDONLY | sys::NOSUID | sys::NODEV | sys::NOEXEC;
+        let flags = mount_api::RDONLY | mount_api::NOSUID | mount_api::NODEV | mount_api::NOEXEC;
         self.one(mask, Path::new(PARAMS), flags).map(Some)
     }
 
@@ -153,26 +151,15 @@ fn by_remount(host: &Path, flags: u64) -> nix::Result<OwnedFd> {
     let here = statvfs(host)?.flags();
     let mut all = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     for (ours, theirs, flag) in [
-        (sys::RDONLY, FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (sys::NOSUID, FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (sys::NODEV, FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (sys::NOEXEC, FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (mount_api::RDONLY, FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (mount_api::NOSUID, FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (mount_api::NODEV, FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (mount_api::NOEXEC, FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
     ] {
         all.set(flag, flags & ours != 0 || here.contains(theirs));
     }
     mount(none, host, none, all, none)?;
-    sys::open_tree(host).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
-/// What the mask says, for parameters of this text.
-pub fn masked_params(params: &str) -> String {
-    params
-        .lines()
-        .map(|line| match line.split_once(':') {
-            Some(("ModifyDeviceFiles", _)) => "ModifyDeviceFiles: 0\n".to_owned(),
-            _ => format!("{line}\n"),
-        })
-        .collect()
+    mount_api::open_tree(host).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 /// A mount that is attached, and the place it is attached at.
@@ -216,7 +203,7 @@ pub(super) fn place(
             },
         };
         let apart = rootfs.ensure_apart()?;
-        sys::attach(apart, one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
+        mount_api::attach(apart, one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
         if one.is_dir {
             rootfs.forget();
         }
@@ -269,14 +256,8 @@ fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
 /// Takes mounts off again, last first. For after a failure, whose own error is what counts.
 pub(super) fn undo(rootfs: &Rootfs, placed: &[Placed]) {
     for one in placed.iter().rev() {
-        let _ = detach(rootfs, one.mount.as_fd());
+        let _ = rootfs.detach(one.mount.as_fd());
     }
-}
-
-/// umount2(2) takes no descriptor. Changes the working directory.
-pub(super) fn detach(rootfs: &Rootfs, mount: BorrowedFd<'_>) -> nix::Result<()> {
-    nix::unistd::fchdir(rootfs.own().ok_or(Errno::ENOENT)?)?;
-    umount2(mount.as_raw_fd().to_string().as_str(), MntFlags::MNT_DETACH)
 }
 
 #[cfg(test)]
@@ -300,11 +281,5 @@ mod tests {
         };
         assert!(take(&edits, false).unwrap().0.is_empty());
         assert!(take(&edits, true).is_err());
-    }
-
-    #[test]
-    fn only_the_one_parameter_changes() {
-        let text = "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\n";
-        assert_eq!(masked_params(text), text.replace("Files: 1", "Files: 0"));
     }
 }

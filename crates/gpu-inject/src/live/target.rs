@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
-use super::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
-use super::process::Process;
-use super::sys;
 use crate::error::Error;
-use crate::request::Arrangement;
+use crate::linux::descriptors;
+use crate::linux::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
+use crate::linux::process::Process;
+use crate::oci::Arrangement;
 
 /// A process by a descriptor of `pidfd_open(2)`: no other process that gets its number is taken
 /// for it, nor one that has that number in another pid namespace.
@@ -28,7 +28,7 @@ impl Pidfd {
                 format!("process {pid}: there is no such number").into(),
             ));
         }
-        sys::pidfd_open(pid)
+        descriptors::pidfd_open(pid)
             .map(Self)
             .map_err(|e| match e.raw_os_error() {
                 Some(libc::ESRCH) => Error::State(
@@ -46,7 +46,7 @@ impl Pidfd {
 
     /// That this program was started with, by its number.
     pub fn inherited(fd: i32) -> Result<Self, Error> {
-        let own = sys::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
+        let own = descriptors::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
         Ok(Self(own))
     }
 }

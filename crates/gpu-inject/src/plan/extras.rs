@@ -2,7 +2,9 @@
 
 use gpu_host::{DeviceNode, Feature, Gpu, Inventory};
 
-use super::{Picked, Selection, add_file, add_node};
+use super::additions::{add_file, add_node};
+use super::select::Selection;
+use super::selected_device::SelectedDevice;
 use crate::edits::Edits;
 use crate::error::Error;
 use crate::request::{Imex, Request};
@@ -40,8 +42,8 @@ pub(super) fn mig_control(
             ));
         };
         let is_of_whole = |gpu: &Gpu| selection.whole.iter().any(|w| w.index == gpu.index);
-        let is_single = |p: &Picked<'_>| matches!(p, Picked::Slice(gpu, _) if !is_of_whole(gpu));
-        if selection.picked.iter().any(is_single) {
+        let is_single = |p: &SelectedDevice<'_>| matches!(p, SelectedDevice::Slice(gpu, _) if !is_of_whole(gpu));
+        if selection.selected.iter().any(is_single) {
             return Err(failed(
                 "goes with whole GPUs in NVIDIA_VISIBLE_DEVICES, not with single slices",
             ));
@@ -98,7 +100,7 @@ pub(super) fn channels(
                 add_node(edits, &channel.node);
             }
         }
-        Imex::These(ids) => {
+        Imex::Listed(ids) => {
             for id in ids {
                 let node: &DeviceNode = here
                     .iter()

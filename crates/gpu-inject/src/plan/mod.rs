@@ -1,43 +1,25 @@
 //! From a request to the edits of one container.
 
+mod additions;
 mod extras;
+pub mod requirements;
 mod select;
+mod selected_device;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use gpu_host::{
-    Capabilities, Capability, DeviceNode, DriverFile, FileKind, Gpu, Inventory, MigDevice, Source,
+    Capabilities, Capability, DeviceNode, DriverFile, FileKind, Gpu, Inventory, Source,
 };
 
-use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind};
+use crate::edits::{CudaCompat, Edits};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::requirements;
+pub(crate) use additions::{Nodes, device};
+use additions::{add_file, draws};
 use select::Selection;
-
-/// A GPU or slices of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Picked<'a> {
-    Whole(&'a Gpu),
-    Slice(&'a Gpu, &'a MigDevice),
-}
-
-impl<'a> Picked<'a> {
-    fn gpu(self) -> &'a Gpu {
-        match self {
-            Self::Whole(gpu) | Self::Slice(gpu, _) => gpu,
-        }
-    }
-
-    /// Which of the host's it is: the GPU's index and the slice's on it.
-    fn number(self) -> (u32, Option<u32>) {
-        match self {
-            Self::Whole(gpu) => (gpu.index, None),
-            Self::Slice(gpu, slice) => (gpu.index, Some(slice.index)),
-        }
-    }
-}
+pub(crate) use selected_device::{SelectedDevice, parts};
 
 /// The edits that give a container what it asks for and nothing else. No edits for a
 /// container that asks for nothing.
@@ -50,11 +32,11 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     }
     let selection = Selection::of(inventory, &request.visible)?;
     let gpus = selection.gpus();
-    requirements::check(&request.requirements, inventory, &gpus)?;
+    requirements::ensure_met(&request.requirements, inventory, &gpus)?;
     let capabilities = request.capabilities.and(policy.supported);
     let mut edits = shared(inventory, capabilities);
     let mut nodes = Nodes::of(&mut edits);
-    for one in &selection.picked {
+    for one in &selection.selected {
         device(&mut nodes, *one, capabilities);
     }
     if request.all_lists {
@@ -131,13 +113,6 @@ fn cuda_compat(inventory: &Inventory, capabilities: Capabilities) -> Option<Cuda
     })
 }
 
-fn draws(capabilities: Capabilities) -> bool {
-    capabilities.intersects(Capabilities::of(&[
-        Capability::Graphics,
-        Capability::Display,
-    ]))
-}
-
 /// The driver knows 64 bits; a GPU beyond has none (libnvidia-container `nvc_mount.c`).
 fn egl_mask(gpus: &[&Gpu]) -> Option<u64> {
     let bits = gpus.iter().filter_map(|g| 1u64.checked_shl(g.minor));
@@ -161,87 +136,6 @@ fn is_given(file: &DriverFile, capabilities: Capabilities) -> bool {
         && (file.kind != FileKind::Library32 || capabilities.has(Capability::Compat32))
 }
 
-fn add_file(edits: &mut Edits, file: &DriverFile) {
-    edits.mounts.push(Mount {
-        kind: match file.kind {
-            FileKind::Socket => MountKind::Socket,
-            FileKind::Config => MountKind::Config,
-            _ => MountKind::File,
-        },
-        host_path: file.host_path.clone(),
-        path: file.path.clone(),
-        need: file.need,
-    });
-    edits.links.extend(file.links.iter().cloned());
-    if matches!(file.kind, FileKind::Library | FileKind::Library32) {
-        let name = || {
-            file.path
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-        };
-        if let Some(soname) = file.soname.clone().or_else(name) {
-            edits.libraries.push(Library {
-                path: file.path.clone(),
-                soname,
-                compat32: file.kind == FileKind::Library32,
-            });
-        }
-    }
-}
-
-fn add_node(edits: &mut Edits, node: &DeviceNode) {
-    if !has_node(edits, node) {
-        edits.devices.push(node.clone());
-    }
-}
-
-/// By number first: paths take long to compare, and a host can have a thousand nodes. From the
-/// end, where those of the same GPU are.
-fn has_node(edits: &Edits, node: &DeviceNode) -> bool {
-    let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
-    edits.devices.iter().rev().any(is_it)
-}
-
-/// The same for many: a number that no node has had is enough to tell a new one.
-pub(crate) struct Nodes<'e> {
-    edits: &'e mut Edits,
-    numbers: HashSet<(u32, u32)>,
-}
-
-impl<'e> Nodes<'e> {
-    pub(crate) fn of(edits: &'e mut Edits) -> Self {
-        let numbers = edits.devices.iter().map(|d| (d.major, d.minor)).collect();
-        Self { edits, numbers }
-    }
-
-    /// False where it was there already.
-    fn add(&mut self, node: &DeviceNode) -> bool {
-        let is_new = self.numbers.insert((node.major, node.minor)) || !has_node(self.edits, node);
-        if is_new {
-            self.edits.devices.push(node.clone());
-        }
-        is_new
-    }
-}
-
-/// What this device adds.
-pub(crate) fn device(nodes: &mut Nodes<'_>, picked: Picked<'_>, capabilities: Capabilities) {
-    let gpu = picked.gpu();
-    let is_new = nodes.add(&gpu.node);
-    if let Picked::Slice(_, slice) = picked {
-        for node in &slice.nodes {
-            nodes.add(node);
-        }
-    }
-    // Another slice of the same GPU has brought them along.
-    if is_new && draws(capabilities) {
-        for node in &gpu.drm {
-            nodes.add(node);
-        }
-        nodes.edits.links.extend(gpu.drm_links.iter().cloned());
-    }
-}
-
 /// Groups of nodes that others may not open.
 pub(crate) fn gids(nodes: &[DeviceNode]) -> Vec<u32> {
     nodes
@@ -251,18 +145,6 @@ pub(crate) fn gids(nodes: &[DeviceNode]) -> Vec<u32> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
-}
-
-/// Every device of a partitioned GPU is its slices.
-pub(crate) fn parts(gpu: &Gpu) -> Vec<Picked<'_>> {
-    if gpu.mig_enabled {
-        gpu.mig
-            .iter()
-            .map(|slice| Picked::Slice(gpu, slice))
-            .collect()
-    } else {
-        vec![Picked::Whole(gpu)]
-    }
 }
 
 #[cfg(test)]

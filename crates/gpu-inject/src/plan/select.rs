@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gpu_host::{Feature, Gpu, Inventory, PciAddress};
 
-use super::{Picked, parts};
+use super::selected_device::{SelectedDevice, parts};
 use crate::error::Error;
 use crate::request::{Imex, Visible};
 
@@ -18,7 +18,7 @@ const VENDOR: &str = "nvidia.com/";
 #[derive(Debug, Default)]
 pub(super) struct Selection<'a> {
     /// GPUs and slices, each once, in order.
-    pub(super) picked: Vec<Picked<'a>>,
+    pub(super) selected: Vec<SelectedDevice<'a>>,
     seen: HashSet<(u32, Option<u32>)>,
     /// GPUs that were asked for as such, those included that are partitioned and have no
     /// slice yet.
@@ -33,9 +33,9 @@ impl<'a> Selection<'a> {
     pub(super) fn of(inventory: &'a Inventory, visible: &Visible) -> Result<Self, Error> {
         let mut selection = Self::default();
         match visible {
-            Visible::NotAsked | Visible::NoGpu => {}
+            Visible::None | Visible::DriverOnly => {}
             Visible::All => selection.add_all(inventory),
-            Visible::These(list) => {
+            Visible::Listed(list) => {
                 for asked in list {
                     selection.add(inventory, asked.text())?;
                 }
@@ -47,7 +47,7 @@ impl<'a> Selection<'a> {
     /// Every GPU the container has to do with, each once.
     pub(super) fn gpus(&self) -> Vec<&'a Gpu> {
         let mut seen = HashSet::new();
-        let all = self.picked.iter().map(|p| p.gpu());
+        let all = self.selected.iter().map(|p| p.gpu());
         all.chain(self.whole.iter().copied())
             .filter(|gpu| seen.insert(gpu.index))
             .collect()
@@ -66,9 +66,9 @@ impl<'a> Selection<'a> {
         }
     }
 
-    fn add_part(&mut self, part: Picked<'a>) {
+    fn add_part(&mut self, part: SelectedDevice<'a>) {
         if self.seen.insert(part.number()) {
-            self.picked.push(part);
+            self.selected.push(part);
         }
     }
 
@@ -106,8 +106,8 @@ impl<'a> Selection<'a> {
         let id = name.parse().ok()?;
         match &mut self.channels {
             Imex::All => {}
-            Imex::None => self.channels = Imex::These(vec![id]),
-            Imex::These(list) => list.push(id),
+            Imex::None => self.channels = Imex::Listed(vec![id]),
+            Imex::Listed(list) => list.push(id),
         }
         Some(())
     }
@@ -116,7 +116,7 @@ impl<'a> Selection<'a> {
 enum Found<'a> {
     All,
     Gpu(&'a Gpu),
-    Slice(Picked<'a>),
+    Slice(SelectedDevice<'a>),
     Nothing,
 }
 
@@ -139,7 +139,7 @@ fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
     {
         let found = gpus.iter().find(|g| g.index == of).and_then(|gpu| {
             let slice = gpu.mig.iter().find(|s| s.index == slice)?;
-            Some(Found::Slice(Picked::Slice(gpu, slice)))
+            Some(Found::Slice(SelectedDevice::Slice(gpu, slice)))
         });
         return Ok(found.unwrap_or(Found::Nothing));
     }
@@ -185,7 +185,7 @@ fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
     for gpu in gpus {
         add(gpu.uuid.as_deref(), Found::Gpu(gpu));
         for slice in &gpu.mig {
-            let part = Found::Slice(Picked::Slice(gpu, slice));
+            let part = Found::Slice(SelectedDevice::Slice(gpu, slice));
             add(slice.uuid.as_deref(), part);
         }
     }

@@ -1,7 +1,8 @@
-use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl};
+use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl, MigDevice};
 use proptest::prelude::*;
 
 use super::*;
+use crate::edits::Mount;
 use crate::request::{AllowedName, Imex, Visible};
 
 fn node(name: &str, minor: u32) -> DeviceNode {
@@ -53,7 +54,7 @@ fn host() -> Inventory {
 
 fn nodes(asked: &str) -> Result<Vec<String>, Error> {
     let request = Request {
-        visible: Visible::These(asked.split(',').map(AllowedName::by_caller).collect()),
+        visible: Visible::Listed(asked.split(',').map(AllowedName::by_caller).collect()),
         capabilities: Capabilities::of(&[Capability::Compute]),
         ..Request::default()
     };
@@ -200,7 +201,7 @@ fn rich() -> Inventory {
 
 fn wish(visible: &str) -> Request {
     Request {
-        visible: Visible::These(visible.split(',').map(AllowedName::by_caller).collect()),
+        visible: Visible::Listed(visible.split(',').map(AllowedName::by_caller).collect()),
         capabilities: Capabilities::of(&[Capability::Utility]),
         ..Request::default()
     }
@@ -298,13 +299,13 @@ fn features_bring_their_nodes_and_files() {
 fn imex_channels_by_number_all_and_by_cdi_name() {
     let with = |imex| Request { imex, ..wish("0") };
     let channel = |id: u32| format!("/dev/nvidia-caps-imex-channels/channel{id}");
-    let one = planned(&with(Imex::These(vec![3]))).unwrap();
+    let one = planned(&with(Imex::Listed(vec![3]))).unwrap();
     assert_eq!(paths(&one)[1..], [channel(3)]);
     let all = planned(&with(Imex::All)).unwrap();
     assert_eq!(paths(&all)[1..], [channel(0), channel(3)]);
     let named = planned(&wish("0,nvidia.com/imex-channel=0")).unwrap();
     assert_eq!(paths(&named)[1..], [channel(0)]);
-    let said = planned(&with(Imex::These(vec![1])))
+    let said = planned(&with(Imex::Listed(vec![1])))
         .unwrap_err()
         .to_string();
     assert!(
@@ -362,7 +363,7 @@ fn the_egl_mask_has_a_bit_for_each_gpu_where_something_draws() {
         ..wish("2,0")
     };
     assert_eq!(planned(&request).unwrap().egl_devices, Some(0b101));
-    request.visible = Visible::NoGpu;
+    request.visible = Visible::DriverOnly;
     assert_eq!(planned(&request).unwrap().egl_devices, None);
     assert_eq!(planned(&wish("0")).unwrap().egl_devices, None);
 }

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Capabilities, Root};
 use toml::{Table, Value};
 
+use crate::capability_list;
 use crate::error::Error;
-use crate::request::parse_capabilities;
 
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
@@ -211,7 +211,7 @@ impl Policy {
                 .filter(|name| !name.is_empty())
                 .collect(),
             supported: match file.text("supported-driver-capabilities")? {
-                Some(list) => parse_capabilities(&list)
+                Some(list) => capability_list::parse(&list)
                     .map_err(|e| file.wrong("supported-driver-capabilities", &e.to_string()))?,
                 None => usual.supported,
             },

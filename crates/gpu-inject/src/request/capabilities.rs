@@ -2,8 +2,9 @@
 
 use gpu_host::{Capabilities, Capability};
 
-use super::ContainerView;
+use crate::capability_list::parse;
 use crate::error::{Error, Message};
+use crate::oci::ContainerView;
 use crate::policy::Policy;
 
 /// What is asked for and allowed, and a warning for what is asked for and not allowed.
@@ -38,17 +39,4 @@ pub(super) fn read(
         ))
     });
     Ok((given, warning))
-}
-
-/// A comma list of words, or `all`.
-pub(crate) fn parse(list: &str) -> Result<Capabilities, Error> {
-    let mut found = Capabilities::NONE;
-    for word in list.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-        if word == "all" {
-            return Ok(Capabilities::ALL);
-        }
-        let one = Capability::from_word(word).ok_or_else(|| Error::Capability(word.into()))?;
-        found = found.with(one);
-    }
-    Ok(found)
 }

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use super::allowed::{Gate, Source};
+use super::legacy_image::is_legacy_cuda_image;
 use super::mounts::Mounted;
-use super::{ContainerView, Mode, Visible, is_legacy_cuda_image};
+use super::visible::Visible;
 use crate::error::{Error, Message};
-use crate::policy::Policy;
+use crate::oci::ContainerView;
+use crate::policy::{Mode, Policy};
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 
@@ -35,7 +37,7 @@ pub(super) fn read(
     let variables = variables(container, policy);
     let asked = by_environment(container, &variables);
     if asks_for_nothing(&asked) {
-        return Ok(Visible::NotAsked);
+        return Ok(Visible::None);
     }
     let variables = variables.join(", ");
     if !may_ask(container, policy) {
@@ -43,7 +45,7 @@ pub(super) fn read(
             "an unprivileged container asks for GPUs by {variables}, which {} does not let it (accept-nvidia-visible-devices-envvar-when-unprivileged): it starts without",
             policy.path.display()
         )));
-        return Ok(Visible::NotAsked);
+        return Ok(Visible::None);
     }
     these(asked, &gate(Source::Variables(variables)))
 }
@@ -129,20 +131,20 @@ fn asks_for_nothing(names: &[String]) -> bool {
 /// mode `all` is a name like any other, of the default kind.
 fn these(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
     if asks_for_nothing(&names) {
-        return Ok(Visible::NotAsked);
+        return Ok(Visible::None);
     }
     match names.iter().find(|n| *n == "all" || *n == "none") {
         Some(word) if word == "all" && gate.mode == Mode::Cdi => {
-            Ok(Visible::These(vec![gate.admit(word.clone())?]))
+            Ok(Visible::Listed(vec![gate.admit(word.clone())?]))
         }
         Some(word) if word == "all" => Ok(Visible::All),
-        Some(_) => Ok(Visible::NoGpu),
+        Some(_) => Ok(Visible::DriverOnly),
         None => {
             // As many as an image likes: each is looked up, not compared with all before it.
             let mut seen = HashSet::new();
             let once = names.into_iter().filter(|name| seen.insert(name.clone()));
             let allowed: Result<_, _> = once.map(|name| gate.admit(name)).collect();
-            Ok(Visible::These(allowed?))
+            Ok(Visible::Listed(allowed?))
         }
     }
 }

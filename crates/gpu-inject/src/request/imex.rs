@@ -2,8 +2,19 @@
 
 use std::collections::HashSet;
 
-use super::Imex;
 use crate::error::Error;
+
+/// The IMEX channels asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Imex {
+    /// None.
+    #[default]
+    None,
+    /// Every channel of the host.
+    All,
+    /// Those of these numbers.
+    Listed(Vec<u32>),
+}
 
 /// A channel is the minor of a device number (nvidia-container-toolkit
 /// `pkg/nvcdi/lib-imex.go`: 20 bits).
@@ -40,7 +51,7 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex,
     Ok(if channels.is_empty() {
         Imex::None
     } else {
-        Imex::These(channels)
+        Imex::Listed(channels)
     })
 }
 
@@ -58,7 +69,7 @@ mod tests {
         assert_eq!(of("none").unwrap(), Imex::None);
         assert_eq!(
             of("0, channel7,7,1048575").unwrap(),
-            Imex::These(vec![0, 7, 1_048_575])
+            Imex::Listed(vec![0, 7, 1_048_575])
         );
         assert_eq!(of("3,all").unwrap(), Imex::All);
         assert_eq!(of("channelall").unwrap(), Imex::All);

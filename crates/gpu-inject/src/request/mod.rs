@@ -4,66 +4,23 @@ mod allowed;
 mod capabilities;
 mod devices;
 mod imex;
+mod legacy_image;
 mod mounts;
-mod view;
+mod visible;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::io::Read;
 
 use gpu_host::{Capabilities, Feature};
 
 pub use allowed::AllowedName;
-pub(crate) use capabilities::parse as parse_capabilities;
-pub use view::{Arrangement, ContainerView, Scan, early_root_path};
+pub use imex::Imex;
+use legacy_image::is_legacy_cuda_image;
+pub use visible::Visible;
 
 use crate::error::{Error, Excerpt, Message};
+use crate::oci::{ContainerView, Scan};
 use crate::policy::{Mode, Policy, is_of_kind};
-
-/// The devices asked for.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub enum Visible {
-    /// Not a GPU container: unset, empty or `void`.
-    #[default]
-    NotAsked,
-    /// The driver's files without a GPU: `none`.
-    NoGpu,
-    /// Every GPU.
-    All,
-    /// Indices, UUIDs, PCI addresses, `gpu:mig` pairs, CDI names, as written, each once.
-    These(Vec<AllowedName>),
-}
-
-/// For a log: of names, which are an image's, no more than an excerpt.
-impl fmt::Debug for Visible {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAsked => f.write_str("nothing"),
-            Self::NoGpu => f.write_str("no GPU"),
-            Self::All => f.write_str("all GPUs"),
-            Self::These(names) => {
-                let some = names
-                    .iter()
-                    .take(32)
-                    .map(|n| Excerpt::of(n.text()).to_string());
-                let some: Vec<String> = some.collect();
-                let count = names.len();
-                write!(f, "{count} by name: {}", Excerpt::of(some.join(",")))
-            }
-        }
-    }
-}
-
-/// The IMEX channels asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Imex {
-    /// None.
-    #[default]
-    None,
-    /// Every channel of the host.
-    All,
-    /// These.
-    These(Vec<u32>),
-}
 
 /// What a container asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +66,7 @@ impl Request {
         };
         let mut warnings = std::mem::take(&mut mounted.warnings);
         let visible = devices::read(container, policy, mode, &mounted, &mut warnings)?;
-        if visible == Visible::NotAsked {
+        if visible == Visible::None {
             // Everything else goes with GPUs; an error in it is nobody's business here.
             return Ok(Self {
                 warnings,
@@ -134,14 +91,16 @@ impl Request {
 
     /// Whether the container asks for anything at all.
     pub fn is_some(&self) -> bool {
-        self.visible != Visible::NotAsked
+        self.visible != Visible::None
     }
 }
 
-/// An image of before 2018, which says its CUDA version and nothing of what it requires.
-fn is_legacy_cuda_image(container: ContainerView<'_>) -> bool {
-    let says = |name| container.env(name).is_some_and(|v| !v.is_empty());
-    says("CUDA_VERSION") && !says("NVIDIA_REQUIRE_CUDA")
+/// Of a config.json that is too long to be held, what tells whether GPUs are asked for and where the
+/// root file system is: annotations with one of these prefixes, no more mounts than those that ask
+/// for devices.
+pub fn scan_long(text: impl Read, prefixes: &[String]) -> Result<Scan<'static>, Message> {
+    let is_asked = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
+    Scan::of_long(text, &is_asked, &mounts::may_ask)
 }
 
 /// Every `NVIDIA_REQUIRE_*`, but for `JetPack`'s, which is no condition; for a legacy image

@@ -7,8 +7,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::ContainerView;
 use crate::error::{Excerpt, Message};
+use crate::oci::ContainerView;
 
 const PARENT: &str = "/var/run/nvidia-container-devices";
 

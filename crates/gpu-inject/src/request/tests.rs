@@ -27,20 +27,20 @@ fn visible(value: &str) -> Visible {
 }
 
 fn named(names: &[&str]) -> Visible {
-    Visible::These(names.iter().map(|n| AllowedName::by_caller(*n)).collect())
+    Visible::Listed(names.iter().map(|n| AllowedName::by_caller(*n)).collect())
 }
 
 #[test]
 fn the_words_of_visible_devices() {
-    assert_eq!(read(&[]).unwrap().visible, Visible::NotAsked);
-    assert_eq!(visible(""), Visible::NotAsked);
-    assert_eq!(visible("void"), Visible::NotAsked);
-    assert_eq!(visible("0,void"), Visible::NotAsked);
-    assert_eq!(visible("all,void"), Visible::NotAsked);
-    assert_eq!(visible(" , "), Visible::NotAsked);
-    assert_eq!(visible("none"), Visible::NoGpu);
-    assert_eq!(visible("0,none"), Visible::NoGpu);
-    assert_eq!(visible("none,all"), Visible::NoGpu);
+    assert_eq!(read(&[]).unwrap().visible, Visible::None);
+    assert_eq!(visible(""), Visible::None);
+    assert_eq!(visible("void"), Visible::None);
+    assert_eq!(visible("0,void"), Visible::None);
+    assert_eq!(visible("all,void"), Visible::None);
+    assert_eq!(visible(" , "), Visible::None);
+    assert_eq!(visible("none"), Visible::DriverOnly);
+    assert_eq!(visible("0,none"), Visible::DriverOnly);
+    assert_eq!(visible("none,all"), Visible::DriverOnly);
     assert_eq!(visible("all"), Visible::All);
     assert_eq!(visible("0,all,none"), Visible::All);
     assert_eq!(visible("0, 0:1,GPU-1,,"), named(&["0", "0:1", "GPU-1"]));
@@ -61,7 +61,7 @@ fn the_last_of_two_variables_counts_and_an_entry_without_a_value_is_none() {
     ]);
     assert_eq!(found.unwrap().visible, named(&["1"]));
     let found = read(&["NVIDIA_VISIBLE_DEVICES"]).unwrap();
-    assert_eq!(found.visible, Visible::NotAsked);
+    assert_eq!(found.visible, Visible::None);
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn a_legacy_cuda_image_gets_all_and_requires_its_cuda_version() {
     assert_eq!(old.capabilities, Capabilities::ALL);
     assert_eq!(old.requirements, ["cuda>=8.0"]);
     let emptied = read(&["CUDA_VERSION=8", "NVIDIA_VISIBLE_DEVICES="]).unwrap();
-    assert_eq!(emptied.visible, Visible::NotAsked);
+    assert_eq!(emptied.visible, Visible::None);
     let new = read(&["CUDA_VERSION=12", "NVIDIA_REQUIRE_CUDA=cuda>=12"]).unwrap();
-    assert_eq!(new.visible, Visible::NotAsked);
+    assert_eq!(new.visible, Visible::None);
     let odd = read(&["CUDA_VERSION=new"]).unwrap();
     assert!(odd.requirements.is_empty() && odd.warnings.len() == 1);
 }
@@ -99,7 +99,7 @@ fn swarm_resources_replace_visible_devices() {
     );
     assert_eq!(
         visible(&["NVIDIA_VISIBLE_DEVICES=all", "DOCKER_RESOURCE_GPU="]),
-        Visible::NotAsked
+        Visible::None
     );
     assert_eq!(visible(&["NVIDIA_VISIBLE_DEVICES=all"]), Visible::All);
 }
@@ -142,7 +142,7 @@ fn an_unqualified_annotation_counts_in_cdi_mode_alone() {
     let view = ContainerView::new(&config);
     let visible = |mode| Request::read_in(view, &policy, mode).unwrap().visible;
     assert_eq!(visible(Mode::Auto), named(&["0"]));
-    let Visible::These(found) = visible(Mode::Cdi) else {
+    let Visible::Listed(found) = visible(Mode::Cdi) else {
         panic!("no names");
     };
     assert_eq!(found.len(), 1);
@@ -248,7 +248,7 @@ fn imex_channels_by_mount_come_before_the_variable_and_policy_can_ignore_both() 
         accept_mounts: true,
         ..Policy::default()
     };
-    assert_eq!(of(&config, &policy).unwrap().imex, Imex::These(vec![1, 2]));
+    assert_eq!(of(&config, &policy).unwrap().imex, Imex::Listed(vec![1, 2]));
     config["mounts"] = json!([
         {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/imex/all"},
     ]);

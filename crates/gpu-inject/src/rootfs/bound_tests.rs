@@ -1,11 +1,15 @@
 //! What an image can have us do, and how much of it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
+use super::make::MOST_KNOWN;
 use super::resolve::Resolver;
-use super::walk::{Bound, MOST_OPEN, MOST_PARTS};
+use super::walk::{Bound, MOST_MADE, MOST_OPEN, MOST_PARTS};
 use super::*;
+use crate::error::Error;
 
 fn image() -> (tempfile::TempDir, Rootfs) {
     let dir = tempfile::tempdir().unwrap();
@@ -132,7 +136,7 @@ fn directories_are_made_up_to_a_bound() {
 /// The way to the directory is gone once, and not all of its links are followed.
 #[test]
 fn a_directory_full_of_links_is_looked_at_in_part() {
-    use crate::elf::tests::object;
+    use crate::rootfs_edits::elf::tests::object;
 
     let (dir, mut rootfs) = image();
     rootfs.resolver = Resolver::Walk;
@@ -153,7 +157,7 @@ fn a_directory_full_of_links_is_looked_at_in_part() {
         root: Some("/compat".into()),
     };
     let before = rootfs.steps.get();
-    assert!(crate::compat::libraries(&rootfs, &compat).is_some());
+    assert!(crate::rootfs_edits::cuda_compat::libraries(&rootfs, &compat).is_some());
     let steps = before - rootfs.steps.get();
     assert!(steps < 70 * 620, "{steps}");
     fs::remove_dir_all(&within).unwrap();
@@ -164,7 +168,7 @@ fn a_directory_full_of_links_is_looked_at_in_part() {
     rootfs.forget();
     let before = rootfs.steps.get();
     assert_eq!(
-        crate::folders::libraries(&rootfs, &["/compat".into()]).len(),
+        crate::rootfs_edits::library_scan::libraries(&rootfs, &["/compat".into()]).len(),
         1
     );
     assert!(before - rootfs.steps.get() < 2 * 620);

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,13 +11,44 @@ use std::rc::Rc;
 use nix::dir::{Dir, Entry, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
 
+use super::calls::{failed, io_failed, kind, open_no_follow};
+use super::elsewhere::Elsewhere;
+use super::handle::Rootfs;
 use super::walk::Trouble;
-use super::{Elsewhere, Rootfs, failed, kind, open_no_follow};
 use crate::error::Error;
 
 impl Rootfs {
+    /// The regular file at `path`, `None` where there is none. At most `max` bytes: an
+    /// image cannot make us read for ever, nor wait on a FIFO, nor open a device. Nor is it read
+    /// where a link of the image leads into a volume: the container may not be allowed to, and
+    /// what we read we write down for it.
+    pub fn read(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>, Error> {
+        let found = match self.resolve_not_away(path) {
+            Ok(found) => found,
+            Err(Trouble::System(Errno::ENOENT | Errno::ENOTDIR)) => return Ok(None),
+            Err(e) => return Err(failed(path, "open")(e)),
+        };
+        let about = fstat(&found).map_err(failed(path, "stat"))?;
+        if SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Ok(None);
+        }
+        let file = self
+            .reopen(&found, OFlag::O_RDONLY)
+            .map_err(failed(path, "open"))?;
+        // One byte more than there is: the read that finds it full is the last.
+        let size = u64::try_from(about.st_size).unwrap_or_default().min(max);
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.take(max.saturating_add(1))
+            .read_to_end(&mut content)
+            .map_err(io_failed(path, "read"))?;
+        if content.len() as u64 > max {
+            return Err(failed(path, "read")(Errno::EFBIG));
+        }
+        Ok(Some(content))
+    }
+
     /// What the path leads to, links followed within the root.
     pub fn metadata(&self, path: &Path) -> Option<Metadata> {
         File::from(self.resolve(path).ok()?).metadata().ok()

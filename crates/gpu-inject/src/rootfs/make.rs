@@ -12,23 +12,15 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 
-use super::owner::{Elsewhere, MountPlace, On};
+use super::calls::{create, failed, is_dir};
+use super::elsewhere::Elsewhere;
+use super::handle::Rootfs;
+use super::place::{Dir, Kind, MountPlace, On};
 use super::walk::{Bound, Guide, Step, Trouble, walk};
-use super::{Kind, MOST_KNOWN, Rootfs, create, failed, is_dir};
 use crate::error::Error;
 
-/// A directory of the container's own.
-#[derive(Clone, Debug)]
-pub(super) struct Dir {
-    fd: Rc<OwnedFd>,
-    on: On,
-}
-
-impl AsFd for Dir {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
+/// Directories that are kept open; a driver's files are in a dozen.
+pub(super) const MOST_KNOWN: usize = 32;
 
 /// Makes what a path misses.
 struct Maker<'r> {
@@ -305,21 +297,5 @@ impl Rootfs {
         let made = create(dir.as_fd(), name, 0o644)?;
         self.remember(Rc::clone(dir), name, false);
         Ok(made)
-    }
-}
-
-impl Dir {
-    fn on_root(fd: OwnedFd) -> Self {
-        Self {
-            fd: Rc::new(fd),
-            on: On::Root,
-        }
-    }
-
-    fn into_place(self) -> Result<MountPlace, Trouble> {
-        Ok(MountPlace {
-            fd: Rc::into_inner(self.fd).ok_or(Errno::EBADF)?,
-            on: self.on,
-        })
     }
 }

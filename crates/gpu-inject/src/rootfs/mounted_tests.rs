@@ -1,6 +1,8 @@
 //! Roots in which something is mounted, each test in a mount namespace of its thread's own.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,10 +10,13 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::owner::On;
+use super::place::On;
 use super::resolve::Resolver;
+use super::table::Table;
 use super::*;
-use crate::live::cover;
+use crate::error::Error;
+use crate::linux::namespace::OwnMounts;
+use crate::rootfs_edits::read_only_cover;
 
 const NONE: Option<&Path> = None;
 
@@ -201,7 +206,7 @@ fn a_file_that_is_mounted_or_in_a_volume_is_covered() {
         place.bind("theirs", "image/usr/lib/theirs");
         fs::write(place.path("vol/theirs"), "user").unwrap();
         for path in ["/usr/lib/theirs", "/vol/theirs"] {
-            cover::write(rootfs, Path::new(path), b"ours").unwrap();
+            read_only_cover::write(rootfs, Path::new(path), b"ours").unwrap();
             let seen = fs::read_to_string(place.image(&path[1..])).unwrap();
             assert_eq!(seen, "ours", "{path}: {:?}", rootfs.notes());
         }
@@ -209,7 +214,7 @@ fn a_file_that_is_mounted_or_in_a_volume_is_covered() {
             assert_eq!(fs::read_to_string(place.path(left)).unwrap(), "user");
         }
         assert_eq!(rootfs.notes(), [""; 0]);
-        cover::write(rootfs, Path::new("/vol/none"), b"ours").unwrap();
+        read_only_cover::write(rootfs, Path::new("/vol/none"), b"ours").unwrap();
         assert!(
             rootfs.notes()[0].contains("/vol/none: not written"),
             "{:?}",

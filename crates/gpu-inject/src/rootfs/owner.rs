@@ -7,7 +7,6 @@
 //! mount, and one file system can be mounted at many places.
 
 use std::ffi::OsStr;
-use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,62 +17,34 @@ use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, fstat, major, minor};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
 use nix::unistd::fchdir;
 
+use super::calls::open_no_follow;
+use super::elsewhere::Elsewhere;
+use super::handle::Rootfs;
+use super::place::{MountPlace, On};
 use super::table::{self, Table};
 use super::walk::{Step, Trouble};
-use super::{KERNELS, Rootfs, open_no_follow};
-use crate::error::Error;
-use crate::live::sys;
+use crate::linux::mount_api;
 
-/// Why a place that is not the container's own cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Elsewhere {
-    /// The user has mounted something there.
-    Volume,
-    /// A link of the image leads to what the user has mounted somewhere else.
-    ByLink,
-    /// What is mounted there would show up on the host, too.
-    Shared,
-}
-
-impl Display for Elsewhere {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Volume => {
-                "this is in a volume, where nothing is made for a container; mount the volume \
-                 somewhere else, or have an empty file of that name in it"
-            }
-            Self::ByLink => {
-                "a link of the image leads out of its root file system into a volume, where \
-                 nothing is made for a container; mount the volume somewhere else, or use an \
-                 image without that link"
-            }
-            Self::Shared => {
-                "mounts made there would show up on the host, since the volume has shared \
-                 propagation; give the volume as private or slave"
-            }
-        })
-    }
-}
-
-impl std::error::Error for Elsewhere {}
-
-impl Error {
-    /// Where this says that a place is not the container's own: why.
-    pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
-        let (Self::Rootfs { source, .. } | Self::System { source, .. }) = self else {
-            return None;
-        };
-        of_io(source)
-    }
-}
-
-/// The same of an error of the system's kind.
-pub(crate) fn of_io(error: &io::Error) -> Option<Elsewhere> {
-    error.get_ref()?.downcast_ref().copied()
-}
+/// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
+const KERNELS: [FsType; 14] = [
+    FsType(0x9fa0),      // PROC_SUPER_MAGIC
+    FsType(0x6265_6572), // SYSFS_MAGIC
+    FsType(0x0027_e0eb), // CGROUP_SUPER_MAGIC
+    FsType(0x6367_7270), // CGROUP2_SUPER_MAGIC
+    FsType(0x6462_6720), // DEBUGFS_MAGIC
+    FsType(0x7472_6163), // TRACEFS_MAGIC
+    FsType(0x7363_6673), // SECURITYFS_MAGIC
+    FsType(0x6265_6570), // CONFIGFS_MAGIC (fs/configfs)
+    FsType(0xcafe_4a11), // BPF_FS_MAGIC
+    FsType(0x4249_4e4d), // BINFMTFS_MAGIC
+    FsType(0x0765_5821), // RDTGROUP_SUPER_MAGIC
+    FsType(0x6165_676c), // PSTOREFS_MAGIC
+    FsType(0xde5e_81e4), // EFIVARFS_MAGIC
+    FsType(0xf97c_ff8c), // SELINUX_MAGIC
+];
 
 impl Rootfs {
     /// The table of mounts of another namespace, from before the container's was entered: what
@@ -85,7 +56,7 @@ impl Rootfs {
 
     /// The number of the mount that a descriptor is on.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
-        match sys::mount_id(fd) {
+        match mount_api::mount_id(fd) {
             Ok(Some(id)) => Ok(id),
             // Before Linux 5.8. In a user namespace our own fdinfo is not ours to read before 5.14.
             _ => self.mount_by_fdinfo(fd).or_else(|_| self.mount_by_path(fd)),
@@ -230,7 +201,7 @@ impl Rootfs {
 
     /// From now on nothing that is mounted on this mount shows up anywhere else.
     fn cut_off(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
-        match sys::set_slave(mount) {
+        match mount_api::set_slave(mount) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
                 fchdir(self.own().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
@@ -309,29 +280,5 @@ fn elsewhere(step: &Step) -> Elsewhere {
         Elsewhere::ByLink
     } else {
         Elsewhere::Volume
-    }
-}
-
-/// Which mount something is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
-    /// The container's root mount.
-    Root,
-    /// Another that only the container has.
-    Own,
-    /// Something else, by its number.
-    Other(u64),
-}
-
-/// What can be mounted on.
-#[derive(Debug)]
-pub struct MountPlace {
-    pub(crate) fd: OwnedFd,
-    pub(crate) on: On,
-}
-
-impl AsFd for MountPlace {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

@@ -1,6 +1,13 @@
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
+use nix::fcntl;
+use nix::sys::stat::Mode;
+use nix::unistd::{self, UnlinkatFlags};
+
+use super::calls::TEMPORARY_NAMES;
+use super::resolve::Resolver;
 use super::*;
 
 /// An image, and beside it what must never be touched.

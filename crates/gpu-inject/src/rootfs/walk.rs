@@ -16,7 +16,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::owner::Elsewhere;
+use super::elsewhere::Elsewhere;
 
 /// Links in one path, as the kernel counts them (`MAXSYMLINKS`).
 pub(super) const MAX_LINKS: u8 = 40;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
-use gpu_inject::describe;
+use gpu_inject::generate::host_files;
 use nix::sys::stat::major;
 
 use super::{Checks, told};
@@ -34,7 +34,7 @@ fn missing(look: &Look) -> Option<String> {
 /// problem.
 fn missing_nodes(look: &Look, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
     let root = look.host.root();
-    let is_wanted = |p: &&PathBuf| describe::nodes(inventory).any(|n| n.host_path == **p);
+    let is_wanted = |p: &&PathBuf| host_files::nodes(inventory).any(|n| n.host_path == **p);
     let mut missing: Vec<PathBuf> = inventory
         .missing_nodes
         .iter()
@@ -79,7 +79,7 @@ fn stale(look: &Look) -> Option<String> {
 
 fn no_node(look: &Look) -> Option<String> {
     let inventory = look.loaded()?;
-    let seen = describe::nodes(inventory).filter_map(|node| {
+    let seen = host_files::nodes(inventory).filter_map(|node| {
         let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
         let kind = found.file_type();
         let what = if kind.is_dir() {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use gpu_host::distro;
+use gpu_inject::driver_params::PARAMS_MASK;
 use gpu_inject::generate::SPEC_PATH;
-use gpu_inject::inventory_store;
-use gpu_inject::live::PARAMS_MASK;
+use gpu_inject::generate::inventory_store;
 
 use super::{Checks, told};
 use crate::doctor::look::Look;

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::{ContainerView, Request, Visible};
+use crate::oci::ContainerView;
+use crate::request::{Request, Visible};
 
 /// Ways in, and how config.json says a name by each.
 const WAYS: [&str; 6] = [
@@ -54,7 +55,7 @@ fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
 fn asked(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
     match request.map_err(|e| e.to_string())?.visible {
-        Visible::These(names) => Ok(names
+        Visible::Listed(names) => Ok(names
             .iter()
             .filter_map(|n| Some(n.cdi()?.to_string()))
             .collect()),

@@ -1,0 +1,132 @@
+//! The hook of `docker run --gpus`: dockerd adds it to the spec of a container that asks
+//! for GPUs that way and looks for it by the name `nvidia-container-runtime-hook`
+//! (moby `daemon/nvidia_linux.go`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use gpu_host::Root;
+use gpu_inject::generate::inventory_store;
+use gpu_inject::oci::{Arrangement, ContainerView, Scan};
+use gpu_inject::policy::{Level, Policy};
+use gpu_inject::request::Request;
+use gpu_inject::{Error, live, plan};
+
+use super::confine;
+use crate::exit::ExitCode;
+use crate::log;
+use crate::oci_bundle::{Bundle, Config, State};
+
+/// `[-config FILE] [-debug] prestart|poststart|poststop`
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let mut config = None;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str().unwrap_or_default().trim_start_matches('-') {
+            "config" => config = args.next().map(PathBuf::from),
+            "debug" => {}
+            "version" => {
+                log::tell(concat!(
+                    "nvidia-container-runtime-hook, by gpu-container ",
+                    env!("CARGO_PKG_VERSION")
+                ));
+                return ExitCode::SUCCESS;
+            }
+            // Nothing is left to do at these points.
+            "poststart" | "poststop" => {
+                State::pass_over();
+                return ExitCode::SUCCESS;
+            }
+            "prestart" => {
+                return match prestart(config.as_deref()) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(e) => {
+                        log::failure(&e, None);
+                        ExitCode::FAILURE
+                    }
+                };
+            }
+            other => {
+                log::say(&format!(
+                    "nvidia-container-runtime-hook: unknown command {other:?}; prestart is one"
+                ));
+                return ExitCode::from(4);
+            }
+        }
+    }
+    log::say("nvidia-container-runtime-hook: no command; prestart is one");
+    ExitCode::from(4)
+}
+
+fn prestart(policy: Option<&Path>) -> Result<(), Error> {
+    confine::prestart_hook();
+    let state = State::from_stdin()?;
+    let config = state.bundle.config()?;
+    let root = Root::host().map_err(|source| Error::Host {
+        path: "/".into(),
+        source,
+    })?;
+    let policy = match policy {
+        Some(path) => Policy::load_from(&root, path)?,
+        None => Policy::load(&root)?,
+    };
+    let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
+    let (request, arrangement) = request(config, &state.bundle, &policy)?;
+    for warning in &request.warnings {
+        log::warning(warning);
+        journal.note(Level::Warning, warning);
+    }
+    if !request.is_some() {
+        return Ok(());
+    }
+    let process = state.process()?;
+    let inventory = inventory_store::current(&root, &policy)?;
+    let edits = plan::plan(&inventory, &request, &policy)?;
+    let mut target = live::Target::of_process(&process, state.rootfs()?)?;
+    target.no_cgroups = policy.no_cgroups;
+    target.arrangement = arrangement;
+    let done = live::inject(&target, &edits);
+    match &done {
+        Ok(notes) => {
+            log::notes(&notes.warnings);
+            log::debug(&notes.left_out);
+            for text in &notes.left_out {
+                journal.note(Level::Debug, text);
+            }
+            journal.note(
+                Level::Info,
+                format_args!("{target} has {:?}", request.visible),
+            );
+        }
+        Err(e) => journal.note(Level::Error, e),
+    }
+    done.map(drop)
+}
+
+/// What is asked for, and what config.json says about mounts.
+fn request(
+    config: Config,
+    bundle: &Bundle,
+    policy: &Policy,
+) -> Result<(Request, Arrangement), Error> {
+    let both = |view: ContainerView<'_>| {
+        let arrangement = Arrangement {
+            own_dev: view.has_own_dev(),
+            ..Arrangement::default()
+        };
+        Ok((Request::read(view, policy)?, arrangement))
+    };
+    let text = match config {
+        Config::Text(text) => text,
+        // Annotations do not count here. Of mounts not all are kept.
+        Config::Long(file) => {
+            let scan = bundle.scan(file, &[])?;
+            let request = Request::read(ContainerView::of(&scan), policy)?;
+            return Ok((request, Arrangement::default()));
+        }
+    };
+    match Scan::read(&text) {
+        Some(scan) => both(ContainerView::of(&scan)),
+        None => both(ContainerView::new(&bundle.value(&text)?)),
+    }
+}

@@ -1,0 +1,166 @@
+//! What the program's name and its command line say.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use gpu_inject::policy::Mode;
+
+/// Names of this program, alone or with a suffix.
+const NAMES: [&str; 2] = ["gpu-container-runtime", "nvidia-container-runtime"];
+
+/// Flags before the command that take a value (runc 1.3 `runc --help`, crun 1.21 `crun --help`).
+const GLOBAL_WITH_VALUE: [&str; 7] = [
+    "--log",
+    "--log-format",
+    "--log-level",
+    "--root",
+    "--criu",
+    "--rootless",
+    "--cgroup-manager",
+];
+
+/// What the program's name says: `….cdi` and `….legacy` are modes (nvidia-container-toolkit
+/// `cmd/nvidia-container-runtime.cdi`), `…-crun` the low-level runtime to look for first. So
+/// an engine that has to have crun gets it by the path in its own configuration, whatever
+/// another engine on the host has to have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Called {
+    pub(super) mode: Option<Mode>,
+    pub(super) low_level: Option<String>,
+}
+
+impl Called {
+    pub(super) fn by(name: &str) -> Self {
+        let suffix = NAMES.iter().find_map(|n| name.strip_prefix(n));
+        let suffix = suffix.unwrap_or_default();
+        match suffix.split_at_checked(1) {
+            Some((".", mode)) => Self {
+                mode: Mode::from_word(mode),
+                low_level: None,
+            },
+            Some(("-", runtime)) if !runtime.is_empty() => Self {
+                mode: None,
+                low_level: Some(runtime.to_owned()),
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// Whether a program of that name is this one.
+pub(crate) fn is_name(name: &str) -> bool {
+    NAMES.contains(&name) || Called::by(name) != Called::default()
+}
+
+/// What of the command line concerns us.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) makes_container: bool,
+    pub(super) asks_version: bool,
+    pub(super) bundle: PathBuf,
+    pub(super) log: Option<PathBuf>,
+}
+
+impl Call {
+    pub(super) fn read(args: &[OsString]) -> Self {
+        let mut call = Self {
+            bundle: ".".into(),
+            ..Self::default()
+        };
+        let mut command: Option<&OsStr> = None;
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            let (flag, inline) = match text.split_once('=') {
+                Some((flag, value)) if flag.starts_with('-') => (flag, Some(value.into())),
+                _ => (text.as_ref(), None),
+            };
+            // Both take one dash as well as two.
+            let flag = format!("--{}", flag.trim_start_matches('-'));
+            let dashed = text.starts_with('-');
+            if !dashed {
+                command = command.or(Some(arg));
+                continue;
+            }
+            let mut value = || inline.clone().or_else(|| args.next().map(PathBuf::from));
+            match (command, flag.as_str()) {
+                (None, "--log") => call.log = value(),
+                (None, "--version") => call.asks_version = true,
+                (None, flag) if GLOBAL_WITH_VALUE.contains(&flag) => drop(value()),
+                (Some(_), "--bundle" | "--b") => call.bundle = value().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        call.makes_container = command.is_some_and(|c| c == "create" || c == "run");
+        call
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn call(line: &str) -> Call {
+        Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_and_the_bundle_are_found() {
+        let docker = call(
+            "--root /run/x --log /l.json --log-format json --systemd-cgroup create --bundle /b --pid-file /p id",
+        );
+        assert_eq!(
+            docker,
+            Call {
+                makes_container: true,
+                asks_version: false,
+                bundle: "/b".into(),
+                log: Some("/l.json".into()),
+            }
+        );
+        assert_eq!(call("run -b /b id").bundle, Path::new("/b"));
+        assert_eq!(
+            call("--log=/l create --bundle=/b id").bundle,
+            Path::new("/b")
+        );
+        assert_eq!(call("create id").bundle, Path::new("."));
+    }
+
+    #[test]
+    fn a_container_called_create_is_no_command() {
+        assert!(!call("delete create").makes_container);
+        assert!(!call("--root create state x").makes_container);
+        assert!(!call("--log").makes_container);
+        assert!(!call("start run").makes_container);
+        // A flag without a value does not take the command for one.
+        assert!(call("--debug create --bundle /b id").makes_container);
+        assert!(call("--systemd-cgroup run id").makes_container);
+    }
+
+    #[test]
+    fn version_is_asked_for_before_the_command_only() {
+        assert!(call("--version").asks_version && call("-version").asks_version);
+        assert!(!call("exec id ls --version").asks_version);
+    }
+
+    #[test]
+    fn the_programs_name_says_the_mode_and_the_low_level_runtime() {
+        let called = |name: &str| Called::by(name);
+        assert_eq!(called("nvidia-container-runtime"), Called::default());
+        assert_eq!(called("nvidia-container-runtime.cdi").mode, Some(Mode::Cdi));
+        let legacy = called("gpu-container-runtime.legacy");
+        assert_eq!(legacy.mode, Some(Mode::Legacy));
+        let crun = called("gpu-container-runtime-crun").low_level;
+        assert_eq!(crun.as_deref(), Some("crun"));
+        assert!(is_name("nvidia-container-runtime-runc") && is_name("gpu-container-runtime"));
+        for other in [
+            "runtime",
+            "nvidia-container-runtime.odd",
+            "nvidia-container-runtime-",
+        ] {
+            assert!(!is_name(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Who mounts the driver's files: our hook where it can, being one process for all of them, or
+//! the low-level runtime, which takes several times as long for each.
+
+use std::path::Path;
+
+use gpu_inject::oci::ContainerView;
+use gpu_inject::oci::Mounter;
+use gpu_inject::policy::Policy;
+use gpu_inject::{Edits, live};
+
+const RUNC: &str = "runc";
+const CRUN: &str = "crun";
+/// Low-level runtimes that run a createContainer hook where it can mount. One that makes a
+/// machine for the container (Kata, gVisor) has to read the mounts itself.
+const START_HOOKS_IN_PLACE: [&str; 2] = [RUNC, CRUN];
+
+/// For a container that is to get `edits`.
+pub(super) fn choose(
+    container: ContainerView<'_>,
+    edits: &Edits,
+    policy: &Policy,
+    low_level: &Path,
+) -> Mounter {
+    let name = low_level.file_name().unwrap_or_default();
+    let can_be_hook = policy.hook_mounts
+        && START_HOOKS_IN_PLACE.iter().any(|known| name == *known)
+        // The hook has the rights of the container's root there, who may not reach every file.
+        && !container.has_user_namespace()
+        && !container.destinations().any(|d| is_below(d, edits))
+        // crun has made read-only what is to be so before it runs hooks; runc does it after.
+        && (name != CRUN || !container.read_only().any(|d| is_above(d, edits)))
+        && live::can_mount_here();
+    if can_be_hook {
+        Mounter::Hook
+    } else {
+        Mounter::Runtime
+    }
+}
+
+/// The hook mounts last: what the user has below a directory of ours would be covered.
+fn is_below(destination: &str, edits: &Edits) -> bool {
+    let is_odd = |part: &str| matches!(part, "" | "." | "..");
+    let is_plain = destination
+        .strip_prefix('/')
+        .is_some_and(|rest| !rest.split('/').any(is_odd));
+    let rest = |path: &Path| {
+        let rest = destination
+            .as_bytes()
+            .strip_prefix(path.as_os_str().as_encoded_bytes());
+        rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with(b"/"))
+    };
+    !is_plain || edits.mounts.iter().any(|mount| rest(&mount.path))
+}
+
+/// Whether something is to be mounted within. An image has `/lib` as a link to `/usr/lib`.
+fn is_above(destination: &str, edits: &Edits) -> bool {
+    let usr = Path::new("/usr").join(destination.trim_start_matches('/'));
+    let is_it = |path: &Path| path.starts_with(destination) || path.starts_with(&usr);
+    edits.mounts.iter().any(|mount| is_it(&mount.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu_inject::{Mount, MountKind};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn chosen(config: &Value, low_level: &str, policy: &Policy) -> Mounter {
+        let mount = |path: &str| Mount {
+            kind: MountKind::File,
+            host_path: path.into(),
+            path: path.into(),
+            need: gpu_host::Need::Required,
+        };
+        let edits = Edits {
+            mounts: vec![mount("/usr/lib/libcuda.so.580"), mount("/run/nvidia")],
+            ..Edits::default()
+        };
+        choose(
+            ContainerView::new(config),
+            &edits,
+            policy,
+            Path::new(low_level),
+        )
+    }
+
+    #[test]
+    fn the_hook_mounts_where_that_comes_to_the_same() {
+        if !live::can_mount_here() {
+            skips::skip(skips::Need::MountApi, "not root, or before Linux 5.12");
+            return;
+        }
+        let usual = Policy::default();
+        let mounts = |destinations: &[&str]| -> Value {
+            let mounts = destinations.iter().map(|d| json!({"destination": d}));
+            json!({"mounts": mounts.collect::<Vec<_>>()})
+        };
+        let plain = mounts(&["/proc", "/run", "/run/nvidia", "/run/nvidia2/x", "/usr/lib"]);
+        for low_level in ["/usr/bin/runc", "/usr/bin/crun"] {
+            assert_eq!(chosen(&plain, low_level, &usual), Mounter::Hook);
+        }
+        assert_eq!(chosen(&plain, "/usr/bin/runsc", &usual), Mounter::Runtime);
+        for destination in [
+            "/run/nvidia/mine",
+            "/run//nvidia/mine",
+            "/run/x/../nvidia/mine",
+            "/run/nvidia/x/..",
+            "run/nvidia/mine",
+        ] {
+            let config = mounts(&[destination]);
+            assert_eq!(
+                chosen(&config, "runc", &usual),
+                Mounter::Runtime,
+                "{destination}"
+            );
+        }
+        for read_only in [
+            json!({"root": {"readonly": true}}),
+            json!({"mounts": [{"destination": "/lib", "options": ["rbind", "ro"]}]}),
+        ] {
+            assert_eq!(chosen(&read_only, "crun", &usual), Mounter::Runtime);
+            assert_eq!(chosen(&read_only, "runc", &usual), Mounter::Hook);
+        }
+        let elsewhere = json!({"mounts": [{"destination": "/li", "options": ["ro"]}]});
+        assert_eq!(chosen(&elsewhere, "crun", &usual), Mounter::Hook);
+        let apart = json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}});
+        assert_eq!(chosen(&apart, "runc", &usual), Mounter::Runtime);
+        let as_before = Policy {
+            hook_mounts: false,
+            ..usual
+        };
+        assert_eq!(chosen(&plain, "runc", &as_before), Mounter::Runtime);
+    }
+}

@@ -1,0 +1,170 @@
+//! What is written on a host about its GPUs, so that engines and container starts find it: the
+//! CDI spec, the stored inventory, the driver's parameters, device nodes and the links by which
+//! systemd knows them. Written by `gpusetup` and by `gpu-container refresh`.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cdi::Spec;
+use gpu_host::{DeviceNode, Inventory, Root};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat};
+
+use super::{GenerateOptions, HOOK_PATH, KIND, SPEC_PATH, cdi_spec, inventory_store};
+use crate::driver_params;
+use crate::error::Error;
+
+/// The files, each with its text. Without a driver there is nothing to write: an error.
+pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, String)>, Error> {
+    let inventory = with_nodes_as_stored(root, inventory.clone());
+    let spec = cdi_spec(&inventory, &GenerateOptions::default())?;
+    let stored = inventory_store::to_bytes(&inventory)?;
+    let mut files = vec![
+        (SPEC_PATH, spec.to_yaml()?),
+        (
+            inventory_store::PATH,
+            String::from_utf8_lossy(&stored).into_owned(),
+        ),
+    ];
+    match root.read_to_string(driver_params::PARAMS) {
+        Ok(params) => files.push((
+            driver_params::PARAMS_MASK,
+            driver_params::masked_params(&params),
+        )),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::host(Path::new(driver_params::PARAMS))(e)),
+    }
+    Ok(files)
+}
+
+/// A node that was missing, is in the spec by number, and came since makes nothing stale.
+fn with_nodes_as_stored(root: &Root, mut inventory: Inventory) -> Inventory {
+    let text = root.read_to_string(inventory_store::PATH).ok();
+    let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
+    let stored = stored.filter(|s| s.freshness == inventory.freshness);
+    if let Some(stored) = stored {
+        let was_missing = |n: &PathBuf| stored.missing_nodes.contains(n);
+        if inventory.missing_nodes.iter().all(was_missing) {
+            inventory.missing_nodes = stored.missing_nodes;
+        }
+    }
+    inventory
+}
+
+/// Each device node that containers can get, once.
+pub fn nodes(inventory: &Inventory) -> impl Iterator<Item = &DeviceNode> {
+    let mig = &inventory.mig_control;
+    let control = inventory
+        .control_nodes
+        .iter()
+        .map(|c| &c.node)
+        .chain(mig.config.iter().chain(&mig.monitor))
+        .chain(inventory.features.iter().flat_map(|f| &f.nodes))
+        .chain(inventory.imex_channels.iter().map(|c| &c.node));
+    let gpus = inventory.gpus.iter().flat_map(|gpu| {
+        let slices = gpu.mig.iter().flat_map(|m| &m.nodes);
+        std::iter::once(&gpu.node).chain(slices)
+    });
+    let mut seen = HashSet::new();
+    control
+        .chain(gpus)
+        .filter(move |n| seen.insert((n.major, n.minor)))
+}
+
+/// `/dev/char/MAJOR:MINOR` of a node and where it leads: relative, as udev's own.
+pub fn char_link(node: &DeviceNode) -> (PathBuf, String) {
+    let path = Path::new("/dev/char").join(format!("{}:{}", node.major, node.minor));
+    let target = match node.host_path.strip_prefix("/dev") {
+        Ok(rest) => format!("../{}", rest.display()),
+        // A driver root of its own: the node is not below /dev.
+        Err(_) => node.host_path.display().to_string(),
+    };
+    (path, target)
+}
+
+/// Makes a node in the host's own tree, by descriptor; one that is there meanwhile stays.
+pub fn make_node(root: &Root, node: &DeviceNode) -> io::Result<()> {
+    let no_name = || io::Error::from(io::ErrorKind::InvalidInput);
+    let dir = node.host_path.parent().ok_or_else(no_name)?;
+    let name = node.host_path.file_name().ok_or_else(no_name)?;
+    let opened = match root.open_dir(dir) {
+        // /dev/nvidia-caps.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let above = dir.parent().ok_or_else(no_name)?;
+            let above = root.open_dir(above)?;
+            match mkdirat(
+                above,
+                dir.file_name().ok_or_else(no_name)?,
+                Mode::from_bits_truncate(0o755),
+            ) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            root.open_dir(dir)?
+        }
+        other => other?,
+    };
+    let mode = Mode::from_bits_truncate(node.mode & 0o777);
+    let number = makedev(node.major.into(), node.minor.into());
+    match mknodat(&opened, name, SFlag::S_IFCHR, mode, number) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    }
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    fchownat(
+        &opened,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
+    // The umask took bits off.
+    fchmodat(&opened, name, mode, FchmodatFlags::FollowSymlink)?;
+    Ok(())
+}
+
+/// Whether a CDI spec is of our kind. What is no spec for us may be one for an engine: then its
+/// text tells.
+pub fn is_of_our_kind(text: &str) -> bool {
+    if let Ok(spec) = Spec::parse(text.as_bytes()) {
+        return spec.kind == KIND;
+    }
+    let bare: String = text.chars().filter(|c| !"\"' \t".contains(*c)).collect();
+    let ours = format!("kind:{KIND}");
+    let mut ends = bare.split(&ours).skip(1);
+    ends.any(|rest| rest.is_empty() || rest.starts_with(['\n', '\r', ',', '}']))
+}
+
+/// Whether a CDI spec is by us: every spec of ours calls our hook.
+pub fn is_ours(text: &str) -> bool {
+    let hook = Path::new(HOOK_PATH).file_name().and_then(|n| n.to_str());
+    hook.is_some_and(|hook| text.contains(hook))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_are_told_by_their_kind_and_hook() {
+        let spec = |kind: &str| format!("cdiVersion: 0.5.0\nkind: {kind}\ndevices: []\n");
+        assert!(is_of_our_kind(&spec("nvidia.com/gpu")));
+        assert!(!is_of_our_kind(&spec("management.nvidia.com/gpu")));
+        assert!(is_of_our_kind(
+            "{\n \"kind\": \"nvidia.com/gpu\",\n \"unheard\": 1"
+        ));
+        assert!(is_of_our_kind(
+            "{\"unheard\":1,\"kind\":\"nvidia.com/gpu\"}"
+        ));
+        assert!(!is_of_our_kind(
+            "{\"unheard\":1,\"kind\":\"nvidia.com/gpus\"}"
+        ));
+        assert!(!is_of_our_kind("a: b"));
+        assert!(is_ours("path: /usr/bin/gpu-container-hook\n"));
+        assert!(!is_ours("path: /usr/bin/nvidia-cdi-hook\n"));
+    }
+}

@@ -1,0 +1,256 @@
+//! The CDI specs of a host.
+
+mod devices;
+pub mod host_files;
+pub mod inventory_store;
+mod options;
+mod other_vendors;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use cdi::{ContainerEdits, Device, Spec};
+use gpu_host::{Feature, Inventory, Source};
+
+use crate::edits::{Edits, Mount, MountKind};
+use crate::error::Error;
+use crate::oci::{Nodes, to_cdi};
+use crate::plan;
+
+pub use options::{GenerateOptions, HOOK_PATH, KIND, Mode, NameStrategy, SPEC_PATH};
+pub use other_vendors::other_vendor_spec;
+
+/// The spec of that mode. The same inventory gives the same text.
+pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {
+    let maker = Maker {
+        inventory,
+        options,
+        missing: inventory.missing_nodes.iter().collect(),
+    };
+    match options.mode {
+        Mode::Gpu => maker.gpus(),
+        Mode::Management => maker.management(),
+        Mode::Feature(feature) => maker.feature(feature),
+        Mode::Imex => maker.imex(),
+    }
+}
+
+struct Maker<'a> {
+    inventory: &'a Inventory,
+    options: &'a GenerateOptions,
+    /// Host paths of nodes that are not there.
+    missing: HashSet<&'a PathBuf>,
+}
+
+impl Maker<'_> {
+    /// Each GPU, each slice, and `all`. A WSL host has `all` alone: Windows gives one node
+    /// for all its GPUs.
+    fn gpus(&self) -> Result<Spec, Error> {
+        let mut shared = self.driver()?;
+        let chosen = devices::chosen(self.inventory, self.options)?;
+        let mut made = Vec::new();
+        // One hook for the container, however many devices it has: an engine runs that of the
+        // spec and that of each device.
+        for part in chosen.iter().flat_map(|one| &one.parts) {
+            shared.links_by_nodes.extend(self.edits_of(&[*part]).links);
+        }
+        shared.links_by_nodes.sort_by(|a, b| a.path.cmp(&b.path));
+        shared.links_by_nodes.dedup();
+        if self.inventory.source != Source::Wsl {
+            for one in &chosen {
+                let mut edits = self.edits_of(&one.parts);
+                edits.links.clear();
+                // A partitioned GPU without slices. Engines refuse a spec with an empty device.
+                if edits == Edits::default() {
+                    continue;
+                }
+                made.extend(one.names.iter().map(|name| self.device(name, &edits)));
+            }
+        }
+        if self.options.all {
+            let outermost = chosen.iter().filter(|one| !one.is_within_another);
+            let parts = outermost.flat_map(|one| &one.parts);
+            let mut edits = Edits::default();
+            let mut seen = HashSet::new();
+            // Each part by itself: what is looked up in all that is there already takes longer
+            // the more GPUs there are.
+            for part in parts.map(|part| self.edits_of(&[*part])) {
+                let is_new = |n: &gpu_host::DeviceNode| seen.insert(n.path.clone());
+                edits
+                    .devices
+                    .extend(part.devices.into_iter().filter(is_new));
+            }
+            if edits == Edits::default() {
+                // A host whose GPUs are still to come; not empty, for the same reason.
+                edits.env.push(void());
+            }
+            made.push(self.device("all", &edits));
+        }
+        shared.env.push(void());
+        self.spec(made, &shared)
+    }
+
+    fn management(&self) -> Result<Spec, Error> {
+        let mut shared = self.driver()?;
+        shared.env.push(void());
+        // Whoever sets up MIG needs the nodes of slices that are yet to be made.
+        shared.forbid_device_node_creation = false;
+        let host = self.inventory;
+        let mut nodes = Edits::default();
+        let mut seen: HashSet<_> = shared.devices.iter().map(|n| n.path.clone()).collect();
+        let mut add = |node: &gpu_host::DeviceNode| {
+            if seen.insert(node.path.clone()) {
+                nodes.devices.push(node.clone());
+            }
+        };
+        for gpu in &host.gpus {
+            add(&gpu.node);
+            gpu.mig.iter().flat_map(|s| &s.nodes).for_each(&mut add);
+        }
+        let control = &host.mig_control;
+        control.config.iter().for_each(&mut add);
+        control.monitor.iter().for_each(&mut add);
+        host.imex_channels.iter().for_each(|c| add(&c.node));
+        let switches = host
+            .features
+            .iter()
+            .filter(|f| f.feature == Feature::Nvswitch);
+        switches.flat_map(|f| &f.nodes).for_each(&mut add);
+        if nodes == Edits::default() {
+            nodes.env.push(void());
+        }
+        self.spec(vec![self.device("all", &nodes)], &shared)
+    }
+
+    fn feature(&self, feature: Feature) -> Result<Spec, Error> {
+        let found = self.inventory.features.iter();
+        let Some(found) = found.clone().find(|f| f.feature == feature) else {
+            return Err(nothing(feature.word()));
+        };
+        let edits = Edits {
+            devices: found.nodes.clone(),
+            mounts: found
+                .files
+                .iter()
+                .map(|file| Mount {
+                    kind: MountKind::File,
+                    host_path: file.host_path.clone(),
+                    path: file.path.clone(),
+                    need: file.need,
+                })
+                .collect(),
+            ..Edits::default()
+        };
+        self.spec(vec![self.device("all", &edits)], &Edits::default())
+    }
+
+    fn imex(&self) -> Result<Spec, Error> {
+        let channels = devices::chosen_channels(self.inventory, self.options)?;
+        if channels.is_empty() {
+            return Err(nothing("imex"));
+        }
+        let edits = |nodes: Vec<_>| Edits {
+            devices: nodes,
+            ..Edits::default()
+        };
+        let mut made: Vec<Device> = channels
+            .iter()
+            .map(|c| self.device(&c.id.to_string(), &edits(vec![c.node.clone()])))
+            .collect();
+        if self.options.all {
+            let nodes = channels.iter().map(|c| c.node.clone()).collect();
+            made.push(self.device("all", &edits(nodes)));
+        }
+        self.spec(made, &Edits::default())
+    }
+
+    fn driver(&self) -> Result<Edits, Error> {
+        if self.inventory.driver.is_none() {
+            return Err(Error::NoDriver);
+        }
+        Ok(plan::shared(self.inventory, self.options.capabilities))
+    }
+
+    fn edits_of(&self, selected: &[plan::SelectedDevice<'_>]) -> Edits {
+        let mut edits = Edits::default();
+        let mut nodes = plan::Nodes::of(&mut edits);
+        for one in selected {
+            plan::device(&mut nodes, *one, self.options.capabilities);
+        }
+        edits
+    }
+
+    fn device(&self, name: &str, edits: &Edits) -> Device {
+        Device {
+            name: name.to_owned(),
+            container_edits: self.cdi(edits),
+            ..Device::default()
+        }
+    }
+
+    /// By path, so that a spec outlives a reload of the modules; by number where the host
+    /// has no such node yet, because engines look at a path before they start a container.
+    fn cdi(&self, edits: &Edits) -> ContainerEdits {
+        let mut made = to_cdi(edits, &self.options.hook_path, Nodes::ByPath);
+        if !self.missing.is_empty() {
+            let numbered = to_cdi(edits, &self.options.hook_path, Nodes::Numbered);
+            let nodes = made.device_nodes.iter_mut().zip(numbered.device_nodes);
+            for ((by_path, numbered), node) in nodes.zip(&edits.devices) {
+                if self.missing.contains(&node.host_path) {
+                    *by_path = numbered;
+                }
+            }
+        }
+        made
+    }
+
+    fn spec(&self, devices: Vec<Device>, shared: &Edits) -> Result<Spec, Error> {
+        let kind = self.options.kind(self.options.mode.kind());
+        finished(kind, devices, self.cdi(shared))
+    }
+}
+
+fn finished(kind: String, devices: Vec<Device>, shared: ContainerEdits) -> Result<Spec, Error> {
+    let mut spec = Spec {
+        kind,
+        devices,
+        container_edits: shared,
+        ..Spec::default()
+    };
+    spec.cdi_version = spec.minimum_version().to_owned();
+    spec.validate()?;
+    Ok(spec)
+}
+
+/// A hook or a runtime further down must not do it again.
+fn void() -> (String, String) {
+    ("NVIDIA_VISIBLE_DEVICES".into(), "void".into())
+}
+
+fn nothing(what: &str) -> Error {
+    Error::NothingToDescribe(what.to_owned())
+}
+
+/// Files of the host that a spec names and that are not there: the spec is stale.
+pub fn missing(spec: &Spec, exists: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let edits = || {
+        std::iter::once(&spec.container_edits)
+            .chain(spec.devices.iter().map(|d| &d.container_edits))
+    };
+    let nodes = edits()
+        .flat_map(|e| &e.device_nodes)
+        // One with a number needs no node on the host.
+        .filter(|n| n.major.is_none())
+        .map(|n| n.host_path.as_ref().unwrap_or(&n.path));
+    let mounts = edits().flat_map(|e| &e.mounts).map(|m| &m.host_path);
+    let hooks = edits().flat_map(|e| &e.hooks).map(|h| &h.path);
+    let mut gone: Vec<PathBuf> = nodes
+        .chain(mounts)
+        .chain(hooks)
+        .filter(|p| !exists(p))
+        .cloned()
+        .collect();
+    gone.sort();
+    gone.dedup();
+    gone
+}

@@ -1,0 +1,226 @@
+//! bpf(2), as far as device programs need it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use super::result::owned;
+
+/// One instruction, `struct bpf_insn`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Insn {
+    pub(crate) code: u8,
+    /// Destination in the low four bits, source in the high four.
+    pub(crate) registers: u8,
+    pub(crate) offset: i16,
+    pub(crate) immediate: i32,
+}
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_REPLACE: u32 = 4;
+/// `BPF_MAXINSNS` is 4096 without CAP_BPF, a million with; device programs have tens.
+const MAX_INSNS: usize = 65_536;
+/// The kernel's own limit on programs of one cgroup (`BPF_CGROUP_MAX_PROGS`).
+const MAX_PROGRAMS: usize = 64;
+
+/// bpf(2): every command reads, and some write, the attribute structure alone, as far as
+/// `size`, and what pointers in it lead to.
+fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: each caller passes the command's own structure; pointers in it lead to
+    // buffers that outlive the call, of the sizes given beside them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+#[repr(C)]
+#[allow(clippy::struct_field_names, reason = "the kernel's names")]
+struct Query {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+/// Ids of the device programs attached to a cgroup itself, and the flags they were
+/// attached with.
+pub(crate) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
+    let mut ids = vec![0u32; MAX_PROGRAMS];
+    let mut query = Query {
+        target_fd: cgroup.as_raw_fd().unsigned_abs(),
+        attach_type: BPF_CGROUP_DEVICE,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: 64,
+        padding: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut query)?;
+    ids.truncate(query.prog_cnt as usize);
+    Ok((ids, query.attach_flags))
+}
+
+#[repr(C)]
+struct FdById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// A descriptor of the program with that id.
+pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = FdById {
+        id,
+        next_id: 0,
+        open_flags: 0,
+    };
+    owned(bpf(BPF_PROG_GET_FD_BY_ID, &mut attr)?)
+}
+
+/// The start of `struct bpf_prog_info`, as far as the instructions.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    jited_len: u32,
+    xlated_len: u32,
+    jited: u64,
+    xlated: u64,
+}
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The program's instructions. For a device program what the kernel hands out can be
+/// loaded again: their context is not rewritten (kernel/bpf/cgroup.c, `cg_dev_verifier_ops`
+/// has no `convert_ctx_access`).
+pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
+    let mut info = ProgramInfo::default();
+    let ask = |info: &mut ProgramInfo| {
+        let mut attr = InfoByFd {
+            fd: program.as_raw_fd().unsigned_abs(),
+            length: u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0),
+            info: std::ptr::from_mut(info) as u64,
+        };
+        bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)
+    };
+    ask(&mut info)?;
+    let count = info.xlated_len as usize / size_of::<Insn>();
+    if count == 0 || count > MAX_INSNS {
+        return Err(io::Error::other(
+            "the program's instructions cannot be read; CAP_SYS_ADMIN is needed",
+        ));
+    }
+    let empty = Insn {
+        code: 0,
+        registers: 0,
+        offset: 0,
+        immediate: 0,
+    };
+    let mut code = vec![empty; count];
+    info = ProgramInfo {
+        xlated_len: info.xlated_len,
+        xlated: code.as_mut_ptr() as u64,
+        ..ProgramInfo::default()
+    };
+    ask(&mut info)?;
+    code.truncate(info.xlated_len as usize / size_of::<Insn>());
+    // bpf_insn_prepare_dump (kernel/bpf/syscall.c): without bpf_dump_raw_ok() nothing is copied.
+    if code.iter().all(|i| *i == empty) {
+        return Err(io::Error::other(
+            "the kernel hides the program's instructions; sysctl kernel.kptr_restrict must not be 2 \
+             while net.core.bpf_jit_harden is on",
+        ));
+    }
+    Ok(code)
+}
+
+#[repr(C)]
+struct Load {
+    kind: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+/// Loads a device program.
+pub(crate) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
+    let mut attr = Load {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        insn_cnt: u32::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        insns: code.as_ptr() as u64,
+        license: c"Apache".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+    };
+    owned(bpf(BPF_PROG_LOAD, &mut attr)?)
+}
+
+#[repr(C)]
+#[allow(clippy::struct_field_names, reason = "the kernel's names")]
+struct Attach {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: u32,
+    padding: u32,
+}
+
+/// Puts `new` in the place of `old`, in one step. `BPF_F_REPLACE` is of Linux 5.6 and goes
+/// with a program attached as one of many (`BPF_F_ALLOW_MULTI`); a lone one is replaced
+/// by attaching.
+pub(crate) fn replace(
+    cgroup: BorrowedFd<'_>,
+    old: BorrowedFd<'_>,
+    new: BorrowedFd<'_>,
+    flags: u32,
+) -> io::Result<()> {
+    const ALLOW_MULTI: u32 = 2;
+    let many = flags & ALLOW_MULTI != 0;
+    let mut attr = Attach {
+        target_fd: cgroup.as_raw_fd().unsigned_abs(),
+        attach_bpf_fd: new.as_raw_fd().unsigned_abs(),
+        attach_type: BPF_CGROUP_DEVICE,
+        attach_flags: if many { flags | BPF_F_REPLACE } else { flags },
+        replace_bpf_fd: if many {
+            old.as_raw_fd().unsigned_abs()
+        } else {
+            0
+        },
+        padding: 0,
+    };
+    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
+}

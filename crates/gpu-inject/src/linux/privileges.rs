@@ -1,0 +1,122 @@
+//! What a process gives up for good: its environment, resources, capabilities, system calls.
+
+use std::io;
+
+use nix::errno::Errno;
+
+use super::result::done;
+use super::seccomp_filter;
+
+/// Empties the environment. For a process of one thread.
+pub(crate) fn clear_environment() {
+    // SAFETY: no other thread reads it, and nobody has kept a pointer into it: the arguments
+    // are elsewhere.
+    unsafe { libc::clearenv() };
+}
+
+/// The C library's type of `RLIMIT_*`.
+#[cfg(target_env = "gnu")]
+pub(crate) type Resource = libc::__rlimit_resource_t;
+/// The C library's type of `RLIMIT_*`.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type Resource = libc::c_int;
+
+/// Sets both limits of a resource (`RLIMIT_*`); without the right to raise the hard one, to that one.
+pub(crate) fn limit(resource: Resource, to: u64) -> io::Result<()> {
+    let set = |to| {
+        let limit = libc::rlimit {
+            rlim_cur: to,
+            rlim_max: to,
+        };
+        // SAFETY: setrlimit(2) reads the structure, which lives.
+        done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+    };
+    set(to).or_else(|_| {
+        let mut now = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: getrlimit(2) writes the structure, which lives.
+        done(unsafe { libc::getrlimit(resource, &raw mut now) }.into())?;
+        set(to.min(now.rlim_max))
+    })
+}
+
+/// `struct __user_cap_header_struct` and `__user_cap_data_struct`, of linux/capability.h.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// No program that is started from here on, whatever its file says, has a capability that is not in
+/// `keep` (a bit each). Needs `CAP_SETPCAP`, so before [`keep_capabilities`].
+pub(crate) fn bound_capabilities(keep: u64) {
+    for capability in 0..64 {
+        if keep >> capability & 1 == 0 {
+            // SAFETY: prctl(2) with numbers alone.
+            let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            if done == -1 && Errno::last() == Errno::EINVAL {
+                // Beyond the kernel's last one.
+                break;
+            }
+        }
+    }
+}
+
+/// Gives up every capability that is not in `keep` (a bit each), for good.
+pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
+    // SAFETY: prctl(2) with numbers alone.
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+    // _LINUX_CAPABILITY_VERSION_3
+    let header = CapHeader {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: capget(2) writes two structures for this version; both live.
+    done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    for (half, data) in data.iter_mut().enumerate() {
+        let keep = u32::try_from(keep >> (32 * half) & 0xffff_ffff).unwrap_or(0);
+        data.permitted &= keep;
+        data.effective = data.permitted;
+        data.inheritable = 0;
+    }
+    // SAFETY: capset(2) reads the same.
+    done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// From now on these system calls fail with `EPERM`, here and in whatever would be started.
+/// Needs `no_new_privs` or CAP_SYS_ADMIN.
+pub(crate) fn deny(calls: &[libc::c_long]) -> io::Result<()> {
+    let mut code = seccomp_filter::refusing(calls)?;
+    let program = libc::sock_fprog {
+        len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: code.as_mut_ptr(),
+    };
+    // SAFETY: seccomp(2) reads the program, which lives, and `len` instructions behind it.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+    .map(drop)
+}

@@ -1,0 +1,271 @@
+//! Edits carried out in an OCI config, and written down as CDI edits.
+
+use std::io;
+use std::path::Path;
+
+use cdi::{ContainerEdits, DeviceNode, Hook, KnownNode, LazyJson, Mount as CdiMount, NodeStat};
+use gpu_host::Need;
+use serde_json::Value;
+
+use super::hook_args::{ToldToHook, arguments, mount_arguments, mounted_arguments};
+use crate::edits::{Edits, Mount, MountKind};
+use crate::error::Error;
+
+/// Set for our hook, so that the binary knows it is one whatever it is called.
+pub const HOOK_ENV: &str = "GPU_CONTAINER_HOOK=1";
+
+/// No mknod: a container has no use for it, and it is one more thing it cannot do.
+const ACCESS: &str = "rw";
+
+/// How a CDI form of edits is meant to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// With device numbers: no look at the host is needed.
+    Numbered,
+    /// By path: whoever applies it looks at the host then.
+    ByPath,
+}
+
+/// Who mounts the driver's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounter {
+    /// The low-level runtime, as config.json says.
+    Runtime,
+    /// Our hook, all of them in one process: `live::mount_here`.
+    Hook,
+}
+
+/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may be half edited where an
+/// error comes back.
+pub fn apply(
+    config: &mut LazyJson<'_>,
+    edits: &Edits,
+    hook: &Path,
+    mounter: Mounter,
+    told: ToldToHook<'_>,
+) -> Result<(), Error> {
+    let mut made = without_nodes(edits, hook, mounter);
+    for hook in &mut made.hooks {
+        hook.args.extend(told.arguments().map(str::to_owned));
+    }
+    cdi::apply(config, &made, &no_look)?;
+    let nodes = edits.devices.iter().map(|node| KnownNode {
+        path: &node.path,
+        major: node.major,
+        minor: node.minor,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        access: ACCESS,
+    });
+    Ok(cdi::add_known_nodes(config, nodes)?)
+}
+
+/// The same for a config that was taken apart already; on an error it is as before.
+pub fn apply_to_value(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
+    let edits = to_cdi(edits, hook, Nodes::Numbered);
+    Ok(cdi::apply_to_value(config, &[&edits], &no_look)?)
+}
+
+/// All nodes have numbers.
+fn no_look(_: &Path) -> io::Result<NodeStat> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// The same edits as CDI says them.
+pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
+    ContainerEdits {
+        device_nodes: edits.devices.iter().map(|d| node(d, nodes)).collect(),
+        ..without_nodes(edits, hook, Mounter::Runtime)
+    }
+}
+
+fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits {
+    let mut args = Vec::new();
+    let mut mounts = Vec::new();
+    for one in &edits.mounts {
+        // An engine and a runtime fail where they cannot reach it; our hook starts without.
+        if mounter == Mounter::Hook || one.need == Need::OptionalAndClosed {
+            args.extend(mount_arguments(one));
+        } else {
+            mounts.push(mount(one));
+            args.extend(mounted_arguments(one, edits).into_iter().flatten());
+        }
+    }
+    args.extend(arguments(edits));
+    ContainerEdits {
+        env: edits.env.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+        hooks: hooks(hook, args),
+        mounts,
+        additional_gids: edits.additional_gids.clone(),
+        ..ContainerEdits::default()
+    }
+}
+
+fn node(node: &gpu_host::DeviceNode, form: Nodes) -> DeviceNode {
+    let mut made = DeviceNode {
+        path: node.path.clone(),
+        host_path: (node.host_path != node.path).then(|| node.host_path.clone()),
+        permissions: Some(ACCESS.into()),
+        ..DeviceNode::default()
+    };
+    if form == Nodes::Numbered {
+        made.kind = Some("c".into());
+        made.major = Some(node.major.into());
+        made.minor = Some(node.minor.into());
+        made.file_mode = Some(node.mode);
+        made.uid = Some(node.uid);
+        made.gid = Some(node.gid);
+    }
+    made
+}
+
+fn mount(mount: &Mount) -> CdiMount {
+    let flags: &[&str] = match mount.kind {
+        MountKind::File | MountKind::Config => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
+        MountKind::Socket => &["nosuid", "nodev", "noexec", "rbind", "rprivate"],
+        MountKind::Proc => &["ro", "nosuid", "nodev", "noexec", "rbind", "rprivate"],
+    };
+    CdiMount {
+        host_path: mount.host_path.clone(),
+        container_path: mount.path.clone(),
+        options: flags.iter().map(|f| (*f).to_owned()).collect(),
+        kind: None,
+    }
+}
+
+/// One hook for everything that mounts and nodes cannot say; none where that is nothing.
+fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
+    if args.is_empty() {
+        return Vec::new();
+    }
+    let name = ["gpu-container-hook", "cdi"].map(str::to_owned);
+    vec![Hook {
+        hook_name: "createContainer".into(),
+        path: hook.to_owned(),
+        args: name.into_iter().chain(args).collect(),
+        env: vec![HOOK_ENV.into()],
+        timeout: None,
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu_host::Link;
+    use serde_json::json;
+
+    use super::super::hook_args::read_arguments;
+    use super::*;
+    use crate::edits::{CudaCompat, Library, Mounted};
+
+    fn full() -> Edits {
+        let library = |path: &str, compat32| Library {
+            path: path.into(),
+            soname: "a.so.1".into(),
+            compat32,
+        };
+        Edits {
+            libraries: vec![library("/l/a.so.5", false), library("/m/a.so.5", true)],
+            links: vec![Link {
+                path: "/l/b".into(),
+                target: "c=d".into(),
+            }],
+            links_by_nodes: vec![Link {
+                path: "/dev/dri/by-path/pci-0".into(),
+                target: "../card0".into(),
+            }],
+            forbid_device_node_creation: true,
+            cuda_compat: Some(CudaCompat {
+                driver: "580.65.06".into(),
+                cuda: Some((13, 0)),
+                root: Some("/compat".into()),
+            }),
+            egl_devices: Some(0b101),
+            ..Edits::default()
+        }
+    }
+
+    #[test]
+    fn the_hook_reads_what_it_is_told() {
+        let by_nodes = Edits {
+            egl_devices_by_nodes: true,
+            cuda_compat: Some(CudaCompat {
+                driver: "580".into(),
+                cuda: None,
+                root: None,
+            }),
+            ..Edits::default()
+        };
+        for edits in [full(), by_nodes, Edits::default()] {
+            assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
+        }
+        let made = hooks(Path::new("/hook"), arguments(&full()));
+        assert_eq!(made[0].args[..2], ["gpu-container-hook", "cdi"]);
+        assert!(made[0].args.iter().any(|a| a == "580.65.06,13.0"));
+        assert!(made[0].args.iter().any(|a| a == "0x5"));
+        assert!(hooks(Path::new("/hook"), Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn mounts_are_the_runtimes_or_the_hooks() {
+        let mount = |kind, host: &str| Mount {
+            kind,
+            host_path: host.into(),
+            path: Path::new("/in").join(&host[1..]),
+            need: Need::Required,
+        };
+        let edits = Edits {
+            mounts: vec![
+                mount(MountKind::File, "/driver/l/a=b.so"),
+                mount(MountKind::Config, "/etc/a"),
+                mount(MountKind::Socket, "/run/a"),
+                mount(MountKind::Proc, "/proc/a"),
+            ],
+            devices: vec![gpu_host::DeviceNode {
+                path: "/dev/nvidia0".into(),
+                host_path: "/host/dev/nvidia0".into(),
+                major: 195,
+                minor: 7,
+                mode: 0o660,
+                uid: 0,
+                gid: 44,
+            }],
+            additional_gids: vec![44],
+            ..full()
+        };
+        let applied = |mounter| -> Value {
+            let mut config = LazyJson::parse(b"{}").unwrap();
+            let told = ToldToHook::default();
+            apply(&mut config, &edits, Path::new("/hook"), mounter, told).unwrap();
+            config.get(&[]).unwrap()
+        };
+        let told = |config: &Value| {
+            let args = config["hooks"]["createContainer"][0]["args"].clone();
+            let args: Vec<String> = serde_json::from_value(args).unwrap();
+            read_arguments(&args[2..]).unwrap()
+        };
+        let by_runtime = applied(Mounter::Runtime);
+        let mut by_value = json!({});
+        apply_to_value(&mut by_value, &edits, Path::new("/hook")).unwrap();
+        assert_eq!(by_runtime, by_value);
+        assert_eq!(by_runtime["mounts"].as_array().unwrap().len(), 4);
+        let mounted = edits.mounts.iter().map(|m| Mounted {
+            host_path: m.host_path.clone(),
+            path: m.path.clone(),
+        });
+        let with_mounted = Edits {
+            mounted: mounted.collect(),
+            ..full()
+        };
+        assert_eq!(told(&by_runtime), with_mounted);
+        let by_hook = applied(Mounter::Hook);
+        assert!(by_hook.get("mounts").is_none());
+        // Neither is the hook's to do.
+        let told = Edits {
+            devices: edits.devices.clone(),
+            additional_gids: edits.additional_gids.clone(),
+            ..told(&by_hook)
+        };
+        assert_eq!(told, edits);
+    }
+}

@@ -1,0 +1,114 @@
+//! What config.json promises about a container's mounts.
+
+use memchr::memmem;
+
+use super::config_view::ContainerView;
+use super::scan::{Mount, Scan};
+
+/// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
+/// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// /dev is a tmpfs that the runtime makes for this container.
+    pub own_dev: bool,
+    /// No mount of the container has shared propagation: neither a volume nor its root.
+    pub no_shared_mounts: bool,
+}
+
+impl Arrangement {
+    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
+    pub fn has_own_dev(text: &[u8]) -> bool {
+        // Ways to write /dev that are not found by its name alone: escapes, and paths that are not plain.
+        let odd = [
+            br"\".as_slice(),
+            b"/..",
+            b"/./",
+            b"/.\"",
+            b"//",
+            b"dev/\"",
+            b"\"dev\"",
+        ];
+        let is_plain = odd
+            .into_iter()
+            .all(|other| memmem::find(text, other).is_none());
+        let mut named = memmem::find_iter(text, br#""/dev""#);
+        if let (true, Some(at), None) = (is_plain, named.next(), named.next()) {
+            let start = memchr::memrchr(b'{', &text[..at]);
+            let end = memchr::memchr(b'}', &text[at..]);
+            let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
+            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
+                let mounts = Some(vec![mount]);
+                let alone = Scan {
+                    mounts,
+                    ..Scan::default()
+                };
+                return ContainerView::of(&alone).has_own_dev();
+            }
+        }
+        Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
+    }
+
+    /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
+    /// default is `rslave`, crun's `private`).
+    pub fn has_no_shared_mounts(text: &[u8]) -> bool {
+        // The letters of the word as escapes, which no engine writes.
+        let hidden = [br"\u006".as_slice(), br"\u007"];
+        let words = hidden.into_iter().chain([b"shared".as_slice()]);
+        words
+            .into_iter()
+            .all(|word| memmem::find(text, word).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dev_of_the_runtimes_is_told_from_one_that_a_user_gave() {
+        let own = r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]}"#;
+        let other = r#"{"destination":"/data","type":"bind","source":"/d","options":["rbind"]}"#;
+        for (mounts, wanted) in [
+            (own.to_owned(), true),
+            (format!("{other},{own}"), true),
+            (other.to_owned(), false),
+            (own.replace("tmpfs\",\"source", "bind\",\"source"), false),
+            (own.replace("nosuid", "rbind"), false),
+            (own.replace("\"/dev\"", "\"/dev/\""), false),
+            (format!("{own},{}", other.replace("/data", "/dev")), false),
+            (
+                format!("{own},{}", other.replace("/data", "/x/../dev/.")),
+                false,
+            ),
+            (
+                format!("{own},{}", other.replace("\"destination\":\"/data\",", "")),
+                true,
+            ),
+            (
+                format!("{own},{}", other.replace("/data", "/dev/shm")),
+                true,
+            ),
+        ] {
+            let text = format!(r#"{{"mounts":[{mounts}]}}"#);
+            let scan = Scan::read(text.as_bytes()).unwrap();
+            assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
+            assert_eq!(Arrangement::has_own_dev(text.as_bytes()), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_says_shared_anywhere_promises_nothing() {
+        for (text, wanted) in [
+            (r#"{"options":["rbind","rprivate"]}"#, true),
+            (r#"{"options":["rbind","rshared"]}"#, false),
+            (r#"{"linux":{"rootfsPropagation":"shared"}}"#, false),
+            (r#"{"options":["rs\u0068ared"]}"#, false),
+        ] {
+            assert_eq!(
+                Arrangement::has_no_shared_mounts(text.as_bytes()),
+                wanted,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The parts of an OCI config that a request is read from.
+
+use std::fmt;
+use std::path::{Component, Path};
+
+use memchr::memmem;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Deserializer, Value};
+
+use super::scan::{Root, Scan, Text};
+
+/// A container's config.json, looked at for a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerView<'a>(Of<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Of<'a> {
+    Value(&'a Value),
+    Scan(&'a Scan<'a>),
+}
+
+/// A mount as either form says it.
+struct Mounted<'a> {
+    source: Option<&'a str>,
+    destination: Option<&'a str>,
+    kind: Option<&'a str>,
+    is_read_only: bool,
+    is_bound: bool,
+}
+
+/// `root.path` of a config.json that the runtime has taken already: engines write it before all
+/// that is long, mounts and a thousand nodes, which is not read. `None` where it is not that
+/// simple, such as where there could be another `root` after the first.
+pub fn early_root_path(text: &[u8]) -> Option<String> {
+    struct Early<'a>(&'a mut Option<String>);
+    impl<'de> Visitor<'de> for Early<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Text(key)) = map.next_key()? {
+                if key == "root" {
+                    let root: Root<'_> = map.next_value()?;
+                    *self.0 = root.path.map(|path| path.0.into_owned());
+                    return Ok(());
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+    let is_once = memmem::find_iter(text, br#""root""#).count() == 1;
+    // `r`, `o` or `t` as an escape, which no engine writes.
+    let is_hidden = [br"\u006", br"\u007"]
+        .iter()
+        .any(|e| memmem::find(text, *e).is_some());
+    if !is_once || is_hidden {
+        return None;
+    }
+    let mut found = None;
+    // Ends with an error where it was found: the rest of the object is left.
+    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut found));
+    found
+}
+
+impl<'a> ContainerView<'a> {
+    /// Looks at `config`, the whole config.json.
+    pub fn new(config: &'a Value) -> Self {
+        Self(Of::Value(config))
+    }
+
+    /// Looks at what a pass over config.json has found.
+    pub fn of(scan: &'a Scan<'a>) -> Self {
+        Self(Of::Scan(scan))
+    }
+
+    /// The value of an environment variable; the last one wins, as in execve(2)'s readers.
+    pub fn env(&self, name: &str) -> Option<&'a str> {
+        self.variables()
+            .filter(|(k, _)| *k == name)
+            .last()
+            .map(|(_, v)| v)
+    }
+
+    /// Environment variables in order. An entry without `=` is none, and no error: a
+    /// container may have one, the kernel does not mind.
+    pub fn variables(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let scanned = |scan: &'a Scan<'a>| scan.process.as_ref()?.env.as_ref();
+        self.strings("/process/env", scanned)
+            .filter_map(|v| v.split_once('='))
+    }
+
+    /// `annotations`.
+    pub fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.get("annotations")?.as_object())
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+        let scanned = scan
+            .and_then(|s| s.annotations.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (k.0.as_ref(), v.0.as_ref()));
+        values.chain(scanned)
+    }
+
+    /// Whether it may do everything on the host anyway: `CAP_SYS_ADMIN` in its bounding set.
+    /// The set that a process of any user in it is limited by, so a container started with
+    /// `--privileged --user 1000` counts (nvidia-container-toolkit `internal/config/image`).
+    pub fn is_privileged(&self) -> bool {
+        let scanned = |scan: &'a Scan<'a>| {
+            let capabilities = scan.process.as_ref()?.capabilities.as_ref()?;
+            capabilities.bounding.as_ref()
+        };
+        self.strings("/process/capabilities/bounding", scanned)
+            .any(|c| c == "CAP_SYS_ADMIN")
+    }
+
+    /// `root.path` as written.
+    pub fn root_path(&self) -> Option<&'a str> {
+        match self.0 {
+            Of::Value(config) => config.pointer("/root/path")?.as_str(),
+            Of::Scan(scan) => Some(&scan.root.as_ref()?.path.as_ref()?.0),
+        }
+    }
+
+    /// Whether it has a user namespace that is not the engine's own.
+    pub fn has_user_namespace(&self) -> bool {
+        self.namespaces()
+            .is_some_and(|mut kinds| kinds.any(|kind| kind == "user"))
+    }
+
+    /// Whether its namespaces are listed and no mount namespace is among them: it would have the
+    /// engine's own.
+    pub fn lacks_mount_namespace(&self) -> bool {
+        self.namespaces()
+            .is_some_and(|mut kinds| kinds.all(|kind| kind != "mount"))
+    }
+
+    /// The kinds listed; `None` where there is no list.
+    fn namespaces(&self) -> Option<impl Iterator<Item = &'a str>> {
+        let (value, scan) = self.either();
+        let values = value.and_then(|v| v.pointer("/linux/namespaces")?.as_array());
+        let scanned = scan.and_then(|s| s.linux.as_ref()?.namespaces.as_ref());
+        if values.is_none() && scanned.is_none() {
+            return None;
+        }
+        let values = values.into_iter().flatten();
+        let scanned = scanned.into_iter().flatten();
+        let values = values.filter_map(|n| n.get("type")?.as_str());
+        Some(values.chain(scanned.filter_map(|n| Some(n.kind.as_ref()?.0.as_ref()))))
+    }
+
+    /// Where it can write nothing: its root, if that is read-only, and its read-only mounts.
+    pub fn read_only(&self) -> impl Iterator<Item = &'a str> {
+        let root = match self.0 {
+            Of::Value(config) => config.pointer("/root/readonly").and_then(Value::as_bool),
+            Of::Scan(scan) => scan.root.as_ref().and_then(|root| root.readonly),
+        };
+        let root = root.unwrap_or_default().then_some("/");
+        let mounts = self.each_mount().filter(|m| m.is_read_only);
+        root.into_iter().chain(mounts.filter_map(|m| m.destination))
+    }
+
+    /// Where each mount goes.
+    pub fn destinations(&self) -> impl Iterator<Item = &'a str> {
+        self.each_mount().filter_map(|m| m.destination)
+    }
+
+    /// (source, destination) of each mount.
+    pub(crate) fn mounts(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.each_mount()
+            .filter_map(|m| Some((m.source?, m.destination?)))
+    }
+
+    /// Whether /dev is a tmpfs that the runtime makes for this container: the one mount there, and no directory of
+    /// the host's.
+    pub fn has_own_dev(&self) -> bool {
+        let mut at_dev = self.each_mount().filter(|m| !is_elsewhere(m.destination));
+        let one = at_dev.next();
+        let is_own = one
+            .is_some_and(|m| m.destination == Some(DEV) && m.kind == Some("tmpfs") && !m.is_bound);
+        is_own && at_dev.next().is_none()
+    }
+
+    fn each_mount(&self) -> impl Iterator<Item = Mounted<'a>> {
+        const RO: &str = "ro";
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.get("mounts")?.as_array())
+            .into_iter()
+            .flatten()
+            .map(|m| {
+                let options = m.get("options").and_then(Value::as_array);
+                Mounted {
+                    source: m.get("source").and_then(Value::as_str),
+                    destination: m.get("destination").and_then(Value::as_str),
+                    kind: m.get("type").and_then(Value::as_str),
+                    is_read_only: options.is_some_and(|list| list.iter().any(|o| o == RO)),
+                    is_bound: options
+                        .is_some_and(|list| list.iter().any(|o| o.as_str().is_some_and(is_bind))),
+                }
+            });
+        let scanned = scan
+            .and_then(|s| s.mounts.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|m| {
+                let options = m.options.as_ref();
+                Mounted {
+                    source: m.source.as_ref().map(|text| text.0.as_ref()),
+                    destination: m.destination.as_ref().map(|text| text.0.as_ref()),
+                    kind: m.kind.as_ref().map(|text| text.0.as_ref()),
+                    is_read_only: options.is_some_and(|list| list.iter().any(|o| o.0 == RO)),
+                    is_bound: options.is_some_and(|list| list.iter().any(|o| is_bind(&o.0))),
+                }
+            });
+        values.chain(scanned)
+    }
+
+    fn either(&self) -> (Option<&'a Value>, Option<&'a Scan<'a>>) {
+        match self.0 {
+            Of::Value(value) => (Some(value), None),
+            Of::Scan(scan) => (None, Some(scan)),
+        }
+    }
+
+    /// The strings of a list, by where it is in the one form and in the other.
+    fn strings(
+        &self,
+        pointer: &str,
+        scanned: impl Fn(&'a Scan<'a>) -> Option<&'a Vec<Text<'a>>>,
+    ) -> impl Iterator<Item = &'a str> {
+        let (value, scan) = self.either();
+        let values = value
+            .and_then(|v| v.pointer(pointer)?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let scanned = scan.and_then(scanned).into_iter().flatten();
+        values.chain(scanned.map(|text| text.0.as_ref()))
+    }
+}
+
+const DEV: &str = "/dev";
+
+fn is_bind(option: &str) -> bool {
+    option == "bind" || option == "rbind"
+}
+
+/// Whether a mount with this destination is certainly not at /dev.
+fn is_elsewhere(destination: Option<&str>) -> bool {
+    // Without one a runtime mounts on the root directory, or not at all.
+    let Some(destination) = destination else {
+        return true;
+    };
+    let parts = || {
+        Path::new(destination)
+            .components()
+            .filter(|p| *p != Component::RootDir)
+    };
+    let is_plain = parts().all(|p| matches!(p, Component::Normal(_)));
+    is_plain && !parts().eq([Component::Normal("dev".as_ref())])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::arrangement::Arrangement;
+    use super::*;
+
+    /// All that a view tells.
+    fn told(view: ContainerView<'_>) -> String {
+        let mut annotations: Vec<_> = view.annotations().collect();
+        annotations.sort_unstable();
+        let variables: Vec<_> = view.variables().collect();
+        let mounts: Vec<_> = view.mounts().collect();
+        let (root, privileged) = (view.root_path(), view.is_privileged());
+        let destinations: Vec<_> = view.destinations().collect();
+        let read_only: Vec<_> = view.read_only().collect();
+        let apart = (
+            view.has_user_namespace(),
+            view.lacks_mount_namespace(),
+            view.has_own_dev(),
+        );
+        format!(
+            "{variables:?} {annotations:?} {mounts:?} {destinations:?} {privileged} {root:?} {apart:?} {read_only:?}"
+        )
+    }
+
+    fn same(text: &str) -> Result<bool, TestCaseError> {
+        let Some(scan) = Scan::read(text.as_bytes()) else {
+            return Ok(false);
+        };
+        // What is skipped is not looked at closely: half a surrogate pair, say.
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
+            prop_assert_eq!(told(one), told(other));
+            prop_assert_eq!(
+                Arrangement::has_own_dev(text.as_bytes()),
+                other.has_own_dev()
+            );
+            if let Some(early) = early_root_path(text.as_bytes()) {
+                prop_assert_eq!(Some(early.as_str()), other.root_path());
+            }
+        }
+        Ok(true)
+    }
+
+    #[test]
+    fn both_views_tell_the_same() {
+        let full = r#" {"ociVersion": "1.0", "process": {"args": ["NVIDIA_VISIBLE_DEVICES=all"],
+            "env": ["A=b=c", "none", "A=\"\u00e9\\", "A="], "odd": [{}, null, 1e400],
+            "capabilities": {"bounding": ["CAP_X", "CAP_SYS\u005fADMIN"], "x": 1}},
+            "mounts": [{"destination": "/d"}, {"source": "/s", "destination": "/d", "options": []},
+            {"destination": "/e", "options": ["rbind", "r\u006f"]}],
+            "annotations": {"b": "1", "a": "2", "b": "3"}, "root": {"path": "r", "readonly": true},
+            "linux": {"namespaces": [{"type": "pid", "path": "/p"}, {}, {"type": "\u0075ser"}, {"type": "mount"}], "seccomp": {}},
+            "hooks": {"process": {"env": ["NO=1"]}}, "unknown": "\ud800"} "#;
+        assert!(same(full).unwrap());
+        for odd in [
+            "{}",
+            r#"{"process": null, "mounts": null, "annotations": null, "root": null, "linux": null}"#,
+            r#"{"linux": {"namespaces": null}, "mounts": [{"destination": null}]}"#,
+            r#"{"process": {"env": null, "capabilities": {"bounding": null}}, "mounts": [{"source": null}]}"#,
+        ] {
+            assert!(same(odd).unwrap(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_the_specification_has_it_is_left_to_the_other_view() {
+        for odd in [
+            "",
+            "{} x",
+            r#"{"process": {"env": ["A=1", 2]}}"#,
+            r#"{"process": {"env": ["A=1"]}, "process": {"env": ["A=2"]}}"#,
+            r#"{"annotations": {"a": 1}}"#,
+            r#"{"mounts": [{"source": 1}]}"#,
+            r#"{"linux": {"namespaces": [{"type": 1}]}}"#,
+            r#"{"mounts": [{"options": "ro"}]}"#,
+            r#"{"root": {"readonly": "true"}}"#,
+            r#"{"process": {"env": ["A=\ud800"]}}"#,
+        ] {
+            assert!(Scan::read(odd.as_bytes()).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_root_is_told_early_where_there_is_one_alone() {
+        let usual = r#"{"process": {"args": ["\u0026"]}, "root": {"path": "r"}, "mounts": []}"#;
+        assert_eq!(early_root_path(usual.as_bytes()).as_deref(), Some("r"));
+        for odd in [
+            "",
+            r#"["root", {"path": "a"}]"#,
+            r#"{"process": {"root": {"path": "a"}}}"#,
+            r#"{"root": {"path": "a"}, "root": {"path": "b"}}"#,
+            r#"{"root": {"path": "a"}, "ro\u006ft": {"path": "b"}}"#,
+            r#"{"root": {"path": "a", "path": "b"}}"#,
+            r#"{"root": {"path": 1}}"#,
+            r#"{"root": {}}"#,
+            r#"{"root": null}"#,
+        ] {
+            assert_eq!(early_root_path(odd.as_bytes()), None, "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_broken_text_is_never_another_request(at: prop::sample::Index, to in "[{}\\[\\]\",:a0\\\\ ]") {
+            let text = r#"{"a":[{"env":1}],"root":{"path":"r"},"process":{"x":"\\","env":["A=1","B=\n"]},"mounts":[{"source":"/s","destination":"/d"}],"annotations":{"k":"v"}}"#;
+            let mut text = text.to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &to);
+            same(&text)?;
+        }
+    }
+}

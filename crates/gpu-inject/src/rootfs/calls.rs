@@ -1,0 +1,101 @@
+//! System calls on a directory's descriptor and a name, and what their failures say.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{self, UnlinkatFlags};
+
+use super::walk::Trouble;
+use crate::error::Error;
+
+/// Names tried for a temporary file before an image that has them all is refused.
+pub(super) const TEMPORARY_NAMES: u32 = 64;
+
+/// Whether the error says that nothing can be made there, by us or by anybody: a read-only or
+/// full file system, an immutable file, one whose owner has no name in our user namespace, or
+/// one that something is mounted on.
+pub(crate) fn is_unwritable(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EROFS
+            | Errno::EPERM
+            | Errno::EACCES
+            | Errno::EOVERFLOW
+            | Errno::ENOSPC
+            | Errno::EDQUOT
+            // A file that our own limit, or the file system, lets get no longer.
+            | Errno::EFBIG
+            | Errno::EBUSY
+    )
+}
+
+pub(super) fn kind(fd: &OwnedFd) -> nix::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT)
+}
+
+pub(super) fn is_dir(fd: &OwnedFd) -> nix::Result<bool> {
+    Ok(kind(fd)? == SFlag::S_IFDIR)
+}
+
+pub(super) fn open_no_follow(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    fcntl::openat(dir, name, flags, Mode::empty())
+}
+
+pub(super) fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> nix::Result<OwnedFd> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    fcntl::openat(dir, name, flags, Mode::from_bits_truncate(mode))
+}
+
+pub(super) fn replace(dir: BorrowedFd<'_>, from: &OsStr, to: &OsStr) -> nix::Result<()> {
+    fcntl::renameat(dir, from, dir, to).inspect_err(|_| remove(dir, from))
+}
+
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &OsStr) {
+    let _ = unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir);
+}
+
+/// Makes something under a name that nothing has yet. An image can have the first ones.
+pub(super) fn with_temporary<T>(
+    name: &OsStr,
+    make: impl Fn(&OsStr) -> nix::Result<T>,
+) -> nix::Result<(OsString, T)> {
+    // Asked once: the number only keeps two hooks in one root file system from the same names.
+    static OWN: OnceLock<u32> = OnceLock::new();
+    let own = OWN.get_or_init(std::process::id);
+    for n in 0..TEMPORARY_NAMES {
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{own}.{n}"));
+        match make(&temporary) {
+            Err(Errno::EEXIST) => {}
+            other => return other.map(|made| (temporary, made)),
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+pub(super) fn failed<T: Into<Trouble>>(path: &Path, what: &'static str) -> impl FnOnce(T) -> Error {
+    let path = path.to_owned();
+    move |trouble| Error::Rootfs {
+        path,
+        what,
+        source: match trouble.into() {
+            Trouble::System(errno) => errno.into(),
+            Trouble::Elsewhere(why) => io::Error::other(why),
+            Trouble::TooMuch(bound) => io::Error::other(bound),
+        },
+    }
+}
+
+pub(super) fn io_failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Rootfs { path, what, source }
+}

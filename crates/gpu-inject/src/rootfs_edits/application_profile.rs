@@ -1,0 +1,79 @@
+//! The application profile that tells EGL and Vulkan which GPUs a container has: without
+//! it they look for all that the driver lists and fail on those whose nodes are missing.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use nix::sys::stat::minor;
+
+use super::read_only_cover;
+use crate::error::Error;
+use crate::rootfs::Rootfs;
+
+/// Where the driver looks (driver README, "Application Profiles"; the file's name is that of
+/// libnvidia-container `nvc_mount.c`).
+const PATH: &str = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
+/// Names looked at in a container's /dev.
+const MOST_NAMES: usize = 4096;
+
+/// Writes the profile: bit N of `devices` for the GPU of minor N.
+pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
+    let profile = serde_json::json!({
+        "profiles": [{
+            "name": "gpu-container",
+            "settings": ["EGLVisibleDGPUDevices", devices],
+        }],
+        // A pattern of nothing is every program.
+        "rules": [{"pattern": [], "profile": "gpu-container"}],
+    });
+    let text = format!("{profile}\n");
+    read_only_cover::write(rootfs, Path::new(PATH), text.as_bytes())
+}
+
+/// The bits of the GPUs whose nodes are in the container's `/dev`, if there are any.
+pub(crate) fn visible(rootfs: &Rootfs) -> Option<u64> {
+    let is_gpu = |name: &OsStr| {
+        name.to_str()
+            .and_then(|n| n.strip_prefix("nvidia"))
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    rootfs
+        .numbers_of_nodes(Path::new("/dev"), MOST_NAMES, is_gpu)
+        .into_iter()
+        .filter_map(|number| 1u64.checked_shl(u32::try_from(minor(number)).ok()?))
+        .reduce(|a, b| a | b)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+    use super::*;
+
+    #[test]
+    fn the_profile_names_the_gpus_whose_nodes_are_there() {
+        if !skips::has(&[skips::Need::DeviceNodes]) {
+            return;
+        }
+        let image = tempfile::tempdir().unwrap();
+        let rootfs = Rootfs::open(image.path()).unwrap();
+        assert_eq!(visible(&rootfs), None);
+        let dev = image.path().join("dev");
+        std::fs::create_dir(&dev).unwrap();
+        let mode = Mode::from_bits_truncate(0o666);
+        let made = [
+            ("nvidia0", 0),
+            ("nvidia3", 3),
+            ("nvidiactl", 255),
+            ("nvidia200", 200),
+        ]
+        .map(|(name, minor)| mknod(&dev.join(name), SFlag::S_IFCHR, mode, makedev(195, minor)));
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        std::fs::write(dev.join("nvidia1"), "no node").unwrap();
+        std::os::unix::fs::symlink("nvidia3", dev.join("nvidia2")).unwrap();
+        assert_eq!(visible(&rootfs), Some(0b1001));
+        write(&rootfs, 0b1001).unwrap();
+        let text = std::fs::read_to_string(image.path().join(PATH.trim_start_matches('/')));
+        assert!(text.unwrap().contains(r#""EGLVisibleDGPUDevices",9"#));
+    }
+}

@@ -1,0 +1,340 @@
+//! What a container needs besides mounts and nodes: links, the loader's cache, and the
+//! driver's application profile.
+
+mod application_profile;
+pub(crate) mod cuda_compat;
+pub(crate) mod elf;
+pub mod ld_cache;
+pub(crate) mod library_scan;
+mod musl_path;
+pub(crate) mod read_only_cover;
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use gpu_host::Link;
+
+use crate::edits::{CudaCompat, Edits, Library};
+use crate::error::Error;
+use crate::rootfs::Rootfs;
+
+const CACHE: &str = "/etc/ld.so.cache";
+/// Five times the cache of a desktop with everything installed. What is made of one takes up
+/// to 64 MiB (testenv/fuzz/tests/memory.rs).
+pub(crate) const CACHE_LIMIT: u64 = 2 << 20;
+const CONF_DIR: &str = "/etc/ld.so.conf.d";
+const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
+/// What one hook of the vendor's says to another: the directory of the compatibility
+/// libraries that were found right.
+const COMPAT_CONF: &str = "/etc/ld.so.conf.d/00-compat-gpu-container.conf";
+/// Names looked at in a directory of nodes.
+const MOST_NODES: usize = 4096;
+/// A path, a line.
+const COMPAT_CONF_LIMIT: u64 = 8192;
+
+/// Makes SONAME links beside the libraries, the other links, the cache, and the application
+/// profile, in the root file system of a container that has not started yet. Of `edits` the
+/// mounts and nodes are there already, or will be.
+pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
+    let Edits {
+        libraries, links, ..
+    } = edits;
+    name_libraries(rootfs, libraries)?;
+    for link in links {
+        rootfs.symlink(&link.path, &link.target)?;
+    }
+    link_nodes(rootfs, &edits.links_by_nodes)?;
+    let compat = edits
+        .cuda_compat
+        .as_ref()
+        .and_then(|c| cuda_compat::libraries(rootfs, c));
+    write_cache(rootfs, compat, &named(libraries, links))?;
+    write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
+}
+
+/// What `ldconfig` would do for the libraries in these directories, in the container's root
+/// file system (`nvidia-cdi-hook update-ldcache`).
+pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Error> {
+    let libraries = library_scan::libraries(rootfs, directories);
+    name_libraries(rootfs, &libraries)?;
+    let compat = rootfs
+        .read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT)
+        .ok()
+        .flatten()
+        .and_then(|text| String::from_utf8(text).ok())
+        .map(|text| PathBuf::from(text.trim()))
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| {
+            let found = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
+            (dir, found)
+        });
+    write_cache(rootfs, compat, &libraries)
+}
+
+/// Notes the directory of the image's compatibility libraries for the [`refresh_cache`] to
+/// come, where they are right for this driver (`nvidia-cdi-hook enable-cuda-compat`).
+pub fn note_cuda_compat(rootfs: &Rootfs, wanted: &CudaCompat) -> Result<(), Error> {
+    let text = match cuda_compat::libraries(rootfs, wanted) {
+        Some((dir, _)) => format!("{}\n", dir.display()),
+        // That of an earlier start of the same container, under another driver.
+        None if rootfs.exists(Path::new(COMPAT_CONF)) => String::new(),
+        None => return Ok(()),
+    };
+    read_only_cover::write(rootfs, Path::new(COMPAT_CONF), text.as_bytes())
+}
+
+/// The application profile for GPUs of these bits, or for those found in the container.
+pub fn write_profile(rootfs: &Rootfs, devices: Option<u64>, by_nodes: bool) -> Result<(), Error> {
+    let found = || {
+        by_nodes
+            .then(|| application_profile::visible(rootfs))
+            .flatten()
+    };
+    match devices.or_else(found) {
+        Some(devices) => application_profile::write(rootfs, devices),
+        None => Ok(()),
+    }
+}
+
+fn name_libraries(rootfs: &Rootfs, libraries: &[Library]) -> Result<(), Error> {
+    for library in libraries {
+        let name = library.path.file_name().map(Path::new);
+        let dir = library.path.parent().unwrap_or(Path::new("/"));
+        if let Some(name) = name.filter(|n| *n != Path::new(&library.soname)) {
+            // An image that ships its own file of that name keeps it; the cache says ours first.
+            rootfs.symlink(&dir.join(&library.soname), name)?;
+        }
+    }
+    Ok(())
+}
+
+/// A host of 64 GPUs has a hundred of them, a container a few nodes: the directory is read once.
+fn link_nodes(rootfs: &Rootfs, links: &[Link]) -> Result<(), Error> {
+    let mut there: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
+    for link in links {
+        let Some(node) = led_to(link) else {
+            continue;
+        };
+        let dir = node.parent().unwrap_or(Path::new("/"));
+        let at = there.iter().position(|(known, _)| *known == dir);
+        let at = at.unwrap_or_else(|| {
+            there.push((dir.to_owned(), rootfs.nodes(dir, MOST_NODES)));
+            there.len() - 1
+        });
+        // Once, not for each of the nodes: a path is taken apart for it.
+        let name = node.file_name();
+        if there[at].1.iter().any(|n| Some(n.as_os_str()) == name) {
+            rootfs.symlink(&link.path, &link.target)?;
+        }
+    }
+    Ok(())
+}
+
+/// By name alone, since the directory of the link is yet to be made.
+fn led_to(link: &Link) -> Option<PathBuf> {
+    let mut at = link.path.parent()?.to_owned();
+    for part in link.target.components() {
+        match part {
+            Component::ParentDir => drop(at.pop()),
+            part => at.push(part),
+        }
+    }
+    Some(at)
+}
+
+/// The image's own compatibility libraries first, then ours, then the rest of the image's.
+fn write_cache(
+    rootfs: &Rootfs,
+    compat: Option<(PathBuf, Vec<Library>)>,
+    libraries: &[Library],
+) -> Result<(), Error> {
+    let (compat_dir, compat) = compat.unzip();
+    let compat = compat.unwrap_or_default();
+    let all: Vec<Library> = compat.iter().chain(libraries).cloned().collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    // A cache we cannot read (too long, a loop of links) is replaced by one that works.
+    let image = rootfs
+        .read(Path::new(CACHE), CACHE_LIMIT)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let cache = ld_cache::Merged::new(&image, &all);
+    read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
+    let ours = directories(libraries);
+    // A later ldconfig in the container finds our directories too; where two have a library
+    // of one name, the first counts.
+    if rootfs.exists(Path::new(CONF_DIR)) {
+        let all = compat_dir
+            .as_deref()
+            .into_iter()
+            .chain(ours.iter().copied());
+        let text: String = all.map(|d| format!("{}\n", d.display())).collect();
+        read_only_cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
+    }
+    musl_path::add(rootfs, &ours)
+}
+
+/// The libraries, and the links beside them that programs load them by (`libcuda.so`):
+/// the loader looks for either in its cache only, unless it knows the directory.
+fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
+    // By bytes: paths take long to compare part by part, and there are thousands of pairs.
+    let beside = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
+    let dirs: Vec<_> = libraries.iter().map(|l| beside(&l.path)).collect();
+    let by_links = links.iter().filter_map(|link| {
+        let name = link.path.file_name()?.to_str()?;
+        let (dir, target) = (beside(&link.path), link.target.as_os_str());
+        let is_it = |l: &Library| target == l.soname.as_str() || l.path.file_name() == Some(target);
+        let mut pairs = libraries.iter().zip(&dirs);
+        let (library, _) = pairs.find(|(l, of)| **of == dir && is_it(l))?;
+        Some(Library {
+            path: link.path.clone(),
+            soname: name.to_owned(),
+            compat32: library.compat32,
+        })
+    });
+    libraries.iter().cloned().chain(by_links).collect()
+}
+
+fn directories(libraries: &[Library]) -> Vec<&Path> {
+    let mut dirs: Vec<&Path> = libraries.iter().filter_map(|l| l.path.parent()).collect();
+    dirs.sort();
+    dirs.dedup();
+    dirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs_edits::elf::tests::object;
+
+    #[test]
+    fn the_loader_finds_development_links_too() {
+        let library = |path: &str, soname: &str| Library {
+            path: path.into(),
+            soname: soname.into(),
+            compat32: false,
+        };
+        let link = |path: &str, target: &str| Link {
+            path: path.into(),
+            target: target.into(),
+        };
+        let cuda = library("/l/libcuda.so.580", "libcuda.so.1");
+        let links = [
+            link("/l/libcuda.so", "libcuda.so.1"),
+            link("/l/libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
+            link("/other/libcuda.so", "libcuda.so.1"),
+        ];
+        let found = named(std::slice::from_ref(&cuda), &links);
+        assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+    }
+
+    #[test]
+    fn a_link_to_a_node_is_made_where_the_node_is() {
+        use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+        let image = tempfile::tempdir().unwrap();
+        let dri = image.path().join("dev/dri");
+        std::fs::create_dir_all(&dri).unwrap();
+        let mode = Mode::from_bits_truncate(0o666);
+        if !skips::has(&[skips::Need::DeviceNodes]) {
+            return;
+        }
+        mknod(&dri.join("card1"), SFlag::S_IFCHR, mode, makedev(226, 1)).unwrap();
+        std::fs::write(dri.join("card2"), "no node").unwrap();
+        let links = ["card0", "card1", "card2"].map(|name| Link {
+            path: format!("/dev/dri/by-path/pci-{name}").into(),
+            target: Path::new("..").join(name),
+        });
+        let edits = Edits {
+            links_by_nodes: links.into(),
+            ..Edits::default()
+        };
+        let rootfs = Rootfs::open(image.path()).unwrap();
+        prepare_rootfs(&rootfs, &edits).unwrap();
+        let made = std::fs::read_dir(dri.join("by-path")).unwrap();
+        let made: Vec<_> = made.map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(made, ["pci-card1"]);
+    }
+
+    const LIB: &str = "usr/lib";
+
+    fn image_with_compat(version: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for made in ["usr/local/cuda/compat", "etc/ld.so.conf.d", LIB] {
+            std::fs::create_dir_all(dir.path().join(made)).unwrap();
+        }
+        let compat = dir.path().join("usr/local/cuda/compat");
+        let file = format!("libcuda.so.{version}");
+        std::fs::write(compat.join(&file), object("libcuda.so.1", None)).unwrap();
+        std::os::unix::fs::symlink(&file, compat.join("libcuda.so.1")).unwrap();
+        dir
+    }
+
+    fn cuda_of(dir: &tempfile::TempDir) -> PathBuf {
+        let cache = std::fs::read(dir.path().join("etc/ld.so.cache")).unwrap();
+        let entries = gpu_host::ldcache::parse(&cache).unwrap();
+        let found = entries.into_iter().find(|e| e.soname == "libcuda.so.1");
+        found.unwrap().path
+    }
+
+    fn text_of(dir: &tempfile::TempDir, path: &str) -> String {
+        std::fs::read_to_string(dir.path().join(path)).unwrap()
+    }
+
+    #[test]
+    fn compatibility_libraries_come_first_only_where_they_are_right() {
+        let dir = image_with_compat("575.57.08");
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let edits = |driver: &str| Edits {
+            libraries: vec![Library {
+                path: format!("/usr/lib/libcuda.so.{driver}").into(),
+                soname: "libcuda.so.1".into(),
+                compat32: false,
+            }],
+            cuda_compat: Some(CudaCompat {
+                driver: driver.into(),
+                cuda: None,
+                root: None,
+            }),
+            ..Edits::default()
+        };
+        prepare_rootfs(&rootfs, &edits("550.1")).unwrap();
+        assert_eq!(
+            cuda_of(&dir),
+            Path::new("/usr/local/cuda/compat/libcuda.so.1")
+        );
+        let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
+        assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
+        // The same container, started again under a newer driver.
+        prepare_rootfs(&rootfs, &edits("580.1")).unwrap();
+        assert_eq!(cuda_of(&dir), Path::new("/usr/lib/libcuda.so.580.1"));
+        let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
+        assert_eq!(conf, "/usr/lib\n");
+    }
+
+    #[test]
+    fn the_vendors_two_hooks_do_the_same_one_after_the_other() {
+        let dir = image_with_compat("575.57.08");
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let driver = dir.path().join(LIB).join("libcuda.so.550.1");
+        std::fs::write(driver, object("libcuda.so.1", None)).unwrap();
+        let compat = |driver: &str| CudaCompat {
+            driver: driver.into(),
+            cuda: None,
+            root: None,
+        };
+        let folders = [PathBuf::from("/usr/lib")];
+        note_cuda_compat(&rootfs, &compat("550.1")).unwrap();
+        refresh_cache(&rootfs, &folders).unwrap();
+        assert!(cuda_of(&dir).starts_with("/usr/local/cuda/compat"));
+        let link = std::fs::read_link(dir.path().join("usr/lib/libcuda.so.1")).unwrap();
+        assert_eq!(link, Path::new("libcuda.so.550.1"));
+        note_cuda_compat(&rootfs, &compat("580.1")).unwrap();
+        refresh_cache(&rootfs, &folders).unwrap();
+        assert!(cuda_of(&dir).starts_with("/usr/lib"));
+        // However often: no file more than these.
+        let names = std::fs::read_dir(dir.path().join("etc/ld.so.conf.d")).unwrap();
+        assert_eq!(names.count(), 2);
+    }
+}

@@ -1,0 +1,217 @@
+//! A plan, and carrying it out: in an OCI config, or in a container that exists.
+
+use std::ffi::c_char;
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use gpu_inject::oci::Nodes;
+use gpu_inject::{Edits, live, oci};
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::context::{Context, Failure, call, dropped, given, object, why};
+use super::inventory::HostInventory;
+use super::request::ContainerRequest;
+use super::text::{owned, path, text};
+use crate::Host;
+
+/// What one container gets.
+pub struct ContainerEdits {
+    edits: Edits,
+}
+
+/// For `gpc_inject`, added up.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub enum InjectFlag {
+    /// Leave the device cgroup alone.
+    NoCgroups = 1,
+    /// Mount no device nodes: the caller has made them.
+    NoDevbind = 2,
+}
+
+/// What a container with that request gets on that host. NULL on failure, such as a device
+/// that is not there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_plan(
+    context: *mut Context,
+    inventory: *const HostInventory,
+    request: *const ContainerRequest,
+) -> *mut ContainerEdits {
+    call(context, std::ptr::null_mut(), |context| {
+        // SAFETY: from this library.
+        let inventory = unsafe { object(inventory, "inventory")? };
+        // SAFETY: from this library.
+        let request = unsafe { object(request, "request")? };
+        let host = Host::of(inventory.inventory.clone(), context.policy()?);
+        let edits = host.plan(&request.request).map_err(why)?;
+        Ok(given(ContainerEdits { edits }))
+    })
+}
+
+/// Ends a plan.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerEdits) {
+    // SAFETY: from this library.
+    unsafe { dropped(edits) }
+}
+
+/// The plan as CDI says it, a `containerEdits` in JSON, for `gpc_string_free`. NULL on
+/// failure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_edits_to_cdi(
+    context: *mut Context,
+    edits: *const ContainerEdits,
+) -> *mut c_char {
+    call(context, std::ptr::null_mut(), |context| {
+        // SAFETY: from this library.
+        let edits = unsafe { object(edits, "edits")? };
+        let edits = oci::to_cdi(&edits.edits, &context.hook, Nodes::Numbered);
+        owned(serde_json::to_string(&edits).map_err(|e| e.to_string())?)
+    })
+}
+
+/// An OCI config.json with the plan carried out in it, for `gpc_string_free`. What the
+/// config has besides stays. NULL on failure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_edits_apply(
+    context: *mut Context,
+    edits: *const ContainerEdits,
+    config: *const c_char,
+) -> *mut c_char {
+    call(context, std::ptr::null_mut(), |context| {
+        // SAFETY: from this library.
+        let edits = unsafe { object(edits, "edits")? };
+        // SAFETY: the caller's text.
+        let config = unsafe { text(config, "config")? };
+        let mut config: Value =
+            serde_json::from_str(config).map_err(|e| format!("not a config: {e}"))?;
+        oci::apply_to_value(&mut config, &edits.edits, &context.hook).map_err(why)?;
+        owned(config.to_string())
+    })
+}
+
+/// Carries the plan out in a container that exists and has not started: `pid` is a process
+/// in its namespaces by its number in the caller's pid namespace, `rootfs` its root file system as
+/// its mount namespace sees it, which must not be the caller's; `flags` a sum of `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
+/// calling process stays where it is, whatever threads it has. After a failure no mount is
+/// left. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_inject(
+    context: *mut Context,
+    edits: *const ContainerEdits,
+    pid: i32,
+    rootfs: *const c_char,
+    flags: u32,
+) -> i32 {
+    call(context, -1, |_| {
+        // Here and not in the child, which may be in another pid namespace (pid_for_children).
+        let process = live::Pidfd::open(pid).map_err(why)?;
+        // SAFETY: as for `inject`.
+        unsafe { inject(edits, &process, rootfs, flags) }
+    })
+}
+
+/// The same for a process by its `pidfd_open(2)` descriptor, which stays the caller's: no
+/// other process that gets its number is taken for it. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_inject_pidfd(
+    context: *mut Context,
+    edits: *const ContainerEdits,
+    pidfd: i32,
+    rootfs: *const c_char,
+    flags: u32,
+) -> i32 {
+    call(context, -1, |_| {
+        let process = live::Pidfd::inherited(pidfd).map_err(why)?;
+        // SAFETY: as for `inject`.
+        unsafe { inject(edits, &process, rootfs, flags) }
+    })
+}
+
+/// # Safety
+/// As for [`object`] and [`path`].
+unsafe fn inject(
+    edits: *const ContainerEdits,
+    process: &live::Pidfd,
+    rootfs: *const c_char,
+    flags: u32,
+) -> Result<i32, Failure> {
+    // SAFETY: from this library.
+    let edits = unsafe { object(edits, "edits")? };
+    // SAFETY: the caller's text.
+    let rootfs = unsafe { path(rootfs, "rootfs")? };
+    if !crate::can_be_rootfs(&rootfs) {
+        return Err(format!("{}: our own root", rootfs.display()));
+    }
+    // A program made for a later library would else get what it asked to be left alone.
+    let known = InjectFlag::NoCgroups as u32 | InjectFlag::NoDevbind as u32;
+    if flags & !known != 0 {
+        return Err(format!(
+            "flags {flags:#x}: this library knows {known:#x} alone"
+        ));
+    }
+    // The child has the namespaces of this thread, and no other thread beside it.
+    in_child(|| {
+        let mut target = live::Target::of_process(process, rootfs).map_err(why)?;
+        target.no_cgroups = flags & InjectFlag::NoCgroups as u32 != 0;
+        target.no_devbind = flags & InjectFlag::NoDevbind as u32 != 0;
+        live::inject(&target, &edits.edits).map(drop).map_err(why)
+    })?;
+    Ok(0)
+}
+
+/// The answer of a child that has it.
+const DONE: u8 = b'+';
+
+/// Does `work` in a child, which says by a pipe how it went: somebody else's SIGCHLD handler
+/// may collect it before us.
+fn in_child(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let failed = |what: &str, e: io::Error| format!("{what}: {e}");
+    let (mut reader, mut writer) = io::pipe().map_err(|e| failed("pipe", e))?;
+    // SAFETY: the child uses nothing of other threads but the allocator, whose locks glibc
+    // puts right in a child, and leaves by _exit: nothing of the caller's runs in it.
+    let child = unsafe { libc::fork() };
+    if child < 0 {
+        return Err(failed("fork", io::Error::last_os_error()));
+    }
+    if child == 0 {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        let answer = match done {
+            Ok(Ok(())) => vec![DONE],
+            Ok(Err(why)) => why.into_bytes(),
+            Err(_) => b"a fault of the library".to_vec(),
+        };
+        let _ = writer.write_all(&answer);
+        // SAFETY: ends the child at once; no handler of the caller's runs.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut answer = Vec::new();
+    let read = reader.read_to_end(&mut answer);
+    while waitpid(Pid::from_raw(child), None) == Err(Errno::EINTR) {}
+    read.map_err(|e| failed("pipe", e))?;
+    match answer.as_slice() {
+        [DONE] => Ok(()),
+        [] => Err("the child that enters the container was killed".into()),
+        why => Err(String::from_utf8_lossy(why).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_answers_or_is_missed() {
+        assert_eq!(in_child(|| Ok(())), Ok(()));
+        assert_eq!(in_child(|| Err("why".into())), Err("why".into()));
+        let killed = in_child(|| {
+            // SAFETY: ends the child without an answer.
+            unsafe { libc::_exit(1) }
+        });
+        assert!(killed.unwrap_err().contains("killed"));
+    }
+}

@@ -1,0 +1,168 @@
+//! The library for C: `libgpucontainer.so.1`, `gpucontainer.h`.
+//!
+//! Names and types are our own, not those of libnvidia-container's `nvc.h`: no program is
+//! known to link that library, its callers run the command (libnvidia-container's own
+//! sources apart), and its calls describe a driver process that does not exist here.
+//!
+//! Conventions, the same for every function:
+//! - a function that can fail takes a context first and answers NULL or -1; then
+//!   [`gpc_error`] tells why, until the next call with that context;
+//! - a null pointer where a value is needed is such a failure, a null context fails with
+//!   nothing to tell, freeing null does nothing;
+//! - what is returned as `char *` belongs to the caller, who gives it to
+//!   [`gpc_string_free`]; what is returned as `const char *` lives as long as its object;
+//! - text is UTF-8 and ends with a NUL;
+//! - an object is used by one thread at a time; different objects do not know of each other;
+//! - no panic leaves the library: it becomes a failure.
+#![allow(unsafe_code, reason = "the border to C")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "what callers owe is the conventions above, for every function"
+)]
+
+mod context;
+mod edits;
+mod inventory;
+mod request;
+mod text;
+
+use std::ffi::{CStr, CString, c_char};
+use std::path::PathBuf;
+
+pub use context::Context;
+pub use edits::*;
+pub use inventory::*;
+pub use request::*;
+
+use context::{call, dropped, given};
+use text::path;
+
+/// The library's version, such as `0.1.0`. Lives as long as the program.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpc_version() -> *const c_char {
+    const VERSION: &CStr =
+        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => c"",
+        };
+    VERSION.as_ptr()
+}
+
+/// A new context for the running host; `gpc_context_free` ends it.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpc_context_new() -> *mut Context {
+    given(Context::new())
+}
+
+/// Ends a context. Objects made with it live on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_context_free(context: *mut Context) {
+    // SAFETY: from gpc_context_new.
+    unsafe { dropped(context) }
+}
+
+/// Why the last call with this context failed; empty where it did not. Lives until the next
+/// call with it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_error(context: *const Context) -> *const c_char {
+    // SAFETY: a context is null or from gpc_context_new and not freed.
+    unsafe { context.as_ref() }.map_or(c"no context".as_ptr(), |c| c.error.as_ptr())
+}
+
+/// Frees a text that this library returned as `char *`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_string_free(text: *mut c_char) {
+    if !text.is_null() {
+        // SAFETY: it is from `owned`.
+        drop(unsafe { CString::from_raw(text) });
+    }
+}
+
+/// Looks at the tree below `root` instead of `/`. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_set_root(context: *mut Context, root: *const c_char) -> i32 {
+    // SAFETY: as for `call` and `path`.
+    unsafe { set(context, root, "root", |c, p| c.look.root = p) }
+}
+
+/// Where in that tree the driver's user space lives, such as `/run/nvidia/driver`. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const c_char) -> i32 {
+    // SAFETY: as for `call` and `path`.
+    unsafe { set(context, root, "root", |c, p| c.look.driver_root = Some(p)) }
+}
+
+/// The policy's file instead of `/etc/nvidia-container-runtime/config.toml`. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_set_config(context: *mut Context, file: *const c_char) -> i32 {
+    // SAFETY: as for `call` and `path`.
+    unsafe { set(context, file, "file", |c, p| c.look.config = Some(p)) }
+}
+
+/// Our hook's program on the host, instead of `/usr/bin/gpu-container-hook`. 0 or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpc_set_hook(context: *mut Context, program: *const c_char) -> i32 {
+    // SAFETY: as for `call` and `path`.
+    unsafe { set(context, program, "program", |c, p| c.hook = p) }
+}
+
+/// # Safety
+/// As for [`call`] and [`path`].
+unsafe fn set(
+    context: *mut Context,
+    value: *const c_char,
+    name: &str,
+    store: impl FnOnce(&mut Context, PathBuf),
+) -> i32 {
+    // SAFETY: the caller's text.
+    let found = call(context, None, |_| unsafe { path(value, name) }.map(Some));
+    // SAFETY: a context is null or from gpc_context_new, not freed, and no other thread's now.
+    match (found, unsafe { context.as_mut() }) {
+        (Some(path), Some(context)) => {
+            store(context, path);
+            0
+        }
+        _ => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::context::Failure;
+    use super::*;
+
+    fn error(context: *const Context) -> String {
+        // SAFETY: the test's own context.
+        let text = unsafe { CStr::from_ptr(gpc_error(context)) };
+        text.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_panic_becomes_a_failure() {
+        let context = gpc_context_new();
+        let answer = call(context, -1, |_| -> Result<i32, Failure> { panic!("odd") });
+        assert_eq!(
+            (answer, error(context).as_str()),
+            (-1, "a fault of the library: odd")
+        );
+        assert_eq!(call(context, -1, |_| Ok(0)), 0);
+        assert_eq!(error(context), "");
+        // SAFETY: it is freed once.
+        unsafe { gpc_context_free(context) };
+    }
+
+    #[test]
+    fn null_pointers_are_failures() {
+        let context = gpc_context_new();
+        // SAFETY: null is allowed everywhere.
+        unsafe {
+            assert_eq!(gpc_set_root(context, std::ptr::null()), -1);
+            assert_eq!(error(context), "root is null");
+            assert_eq!(gpc_set_root(std::ptr::null_mut(), c"/".as_ptr()), -1);
+            assert_eq!(error(std::ptr::null()), "no context");
+            gpc_string_free(std::ptr::null_mut());
+            gpc_context_free(std::ptr::null_mut());
+            gpc_context_free(context);
+        }
+    }
+}

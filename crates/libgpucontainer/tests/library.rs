@@ -1,0 +1,91 @@
+//! The library on a directory tree: where it looks, and what it says of what is not there.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gpucontainer::{Host, Look};
+
+const VERSION: &str = "580.65.06";
+
+fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// A host with one GPU whose driver lives in a root of its own, as a driver container's.
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let version = format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {VERSION}  Sun\n");
+    write(root, "proc/driver/nvidia/version", version);
+    write(
+        root,
+        "proc/driver/nvidia/gpus/0000:3b:00.0/information",
+        "Model: \t NVIDIA H100\nGPU UUID: \t GPU-1\nDevice Minor: \t 0\n",
+    );
+    // A 64-bit ELF file is any program of this machine: the test's own.
+    let library = format!("run/driver/usr/lib64/libcuda.so.{VERSION}");
+    write(
+        root,
+        &library,
+        fs::read(std::env::current_exe().unwrap()).unwrap(),
+    );
+    dir
+}
+
+fn look(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
+    Host::look(&Look {
+        root: tree.path().to_owned(),
+        driver_root: Some("/run/driver".into()),
+        ld_cache: ld_cache.map(PathBuf::from),
+        ..Look::default()
+    })
+}
+
+#[test]
+fn a_driver_root_is_looked_into() {
+    let tree = tree();
+    let host = look(&tree, None).unwrap();
+    let driver = host.inventory().driver.as_ref().unwrap();
+    let library = format!("/usr/lib64/libcuda.so.{VERSION}");
+    assert_eq!(driver.files.len(), 1);
+    assert_eq!(driver.files[0].path, Path::new(&library));
+    assert_eq!(host.inventory().gpus.len(), 1);
+    let usual = Look {
+        root: tree.path().to_owned(),
+        ..Look::default()
+    };
+    let usual = Host::look(&usual).unwrap();
+    assert_eq!(usual.inventory().driver.as_ref().unwrap().files, []);
+}
+
+#[test]
+fn a_loader_cache_that_is_none_is_told() {
+    let tree = tree();
+    let said = look(&tree, Some("/etc/ld.so.cache"))
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("/run/driver/etc/ld.so.cache"), "{said}");
+    write(tree.path(), "run/driver/etc/ld.so.cache", "odd");
+    let said = look(&tree, Some("/etc/ld.so.cache"))
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("not an ld.so.cache"), "{said}");
+}
+
+#[test]
+fn a_tree_without_a_driver_is_a_host_without_one() {
+    let empty = tempfile::tempdir().unwrap();
+    let look = Look {
+        root: empty.path().to_owned(),
+        ..Look::default()
+    };
+    let host = Host::look(&look).unwrap();
+    assert_eq!(host.inventory().driver, None);
+    assert!(
+        host.cdi_spec(Path::new("/usr/bin/gpu-container-hook"))
+            .is_err()
+    );
+}

@@ -1,0 +1,186 @@
+//! The modules of a crate, each from its file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
+
+use crate::paths;
+
+/// By path within the crate; the first file is the empty one.
+pub(crate) type Modules = BTreeMap<String, Module>;
+
+/// A file, as far as imports go.
+#[derive(Debug, Default)]
+pub(crate) struct Module {
+    /// Names of the files and folders below it.
+    pub(crate) children: BTreeSet<String>,
+    /// What it defines itself.
+    pub(crate) items: BTreeSet<String>,
+    /// What a name means here that comes from elsewhere.
+    pub(crate) names: BTreeMap<String, Vec<String>>,
+    /// Modules of which all names are taken.
+    pub(crate) globs: Vec<Vec<String>>,
+    /// Every path that is written in it, but for what it only shows to others.
+    pub(crate) paths: BTreeSet<Vec<String>>,
+}
+
+/// Reads the crate of that first file.
+pub(crate) fn read(root: &Path) -> io::Result<Modules> {
+    let mut modules = Modules::new();
+    let dir = root.parent().unwrap_or(Path::new("."));
+    add(&mut modules, "", root, dir)?;
+    Ok(modules)
+}
+
+/// `dir` is where the files of its children are.
+fn add(modules: &mut Modules, name: &str, file: &Path, dir: &Path) -> io::Result<()> {
+    let text = fs::read_to_string(file).map_err(|e| of(file, &e))?;
+    let parsed = syn::parse_file(&text).map_err(|e| of(file, &e))?;
+    let mut module = Module::default();
+    for item in parsed.items.iter().filter(|item| !is_test(item)) {
+        module.take(item);
+    }
+    let children = module.children.clone();
+    modules.insert(name.to_owned(), module);
+    for child in children {
+        let inner = dir.join(&child);
+        let flat = dir.join(format!("{child}.rs"));
+        let file = if flat.exists() {
+            flat
+        } else {
+            inner.join("mod.rs")
+        };
+        add(modules, &join(name, &child), &file, &inner)?;
+    }
+    Ok(())
+}
+
+fn of(file: &Path, error: &dyn std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{}: {error}", PathBuf::from(file).display()))
+}
+
+pub(crate) fn join(module: &str, name: &str) -> String {
+    if module.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{module}::{name}")
+    }
+}
+
+impl Module {
+    fn take(&mut self, item: &Item) {
+        match item {
+            Item::Mod(ItemMod {
+                ident,
+                content: None,
+                ..
+            }) => {
+                self.children.insert(ident.to_string());
+            }
+            Item::Use(found) => self.take_use(found),
+            _ => {
+                self.items.extend(name_of(item));
+                self.paths.extend(paths::written_in(item));
+            }
+        }
+    }
+
+    fn take_use(&mut self, found: &ItemUse) {
+        let is_shown = !matches!(found.vis, Visibility::Inherited);
+        // `::name` is another crate, whatever modules there are.
+        if found.leading_colon.is_none() {
+            self.take_tree(&found.tree, &mut Vec::new(), is_shown);
+        }
+    }
+
+    fn take_tree(&mut self, tree: &UseTree, before: &mut Vec<String>, is_shown: bool) {
+        match tree {
+            UseTree::Path(path) => {
+                before.push(path.ident.to_string());
+                self.take_tree(&path.tree, before, is_shown);
+                before.pop();
+            }
+            UseTree::Group(group) => {
+                for inner in &group.items {
+                    self.take_tree(inner, before, is_shown);
+                }
+            }
+            UseTree::Name(name) => self.name(
+                &name.ident.to_string(),
+                &name.ident.to_string(),
+                before,
+                is_shown,
+            ),
+            UseTree::Rename(name) => self.name(
+                &name.rename.to_string(),
+                &name.ident.to_string(),
+                before,
+                is_shown,
+            ),
+            UseTree::Glob(_) => {
+                self.globs.push(before.clone());
+                if !is_shown {
+                    self.paths.insert(before.clone());
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, here: &str, there: &str, before: &[String], is_shown: bool) {
+        let mut path = before.to_vec();
+        let mut here = here;
+        if there == "self" {
+            if here == "self" {
+                here = before.last().map_or("self", String::as_str);
+            }
+        } else {
+            path.push(there.to_owned());
+        }
+        if !is_shown {
+            self.paths.insert(path.clone());
+        }
+        self.names.insert(here.to_owned(), path);
+    }
+}
+
+fn is_test(item: &Item) -> bool {
+    let of: &[Attribute] = match item {
+        Item::Const(i) => &i.attrs,
+        Item::Enum(i) => &i.attrs,
+        Item::Fn(i) => &i.attrs,
+        Item::Impl(i) => &i.attrs,
+        Item::Mod(i) => &i.attrs,
+        Item::Static(i) => &i.attrs,
+        Item::Struct(i) => &i.attrs,
+        Item::Trait(i) => &i.attrs,
+        Item::Type(i) => &i.attrs,
+        Item::Use(i) => &i.attrs,
+        _ => &[],
+    };
+    of.iter().any(is_for_tests)
+}
+
+/// `#[cfg(test)]`; not `#[cfg(not(test))]`.
+pub(crate) fn is_for_tests(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute
+            .parse_args::<syn::Path>()
+            .is_ok_and(|what| what.is_ident("test"))
+}
+
+fn name_of(item: &Item) -> Option<String> {
+    Some(match item {
+        Item::Const(i) => i.ident.to_string(),
+        Item::Enum(i) => i.ident.to_string(),
+        Item::Fn(i) => i.sig.ident.to_string(),
+        Item::Macro(i) => i.ident.as_ref()?.to_string(),
+        Item::Static(i) => i.ident.to_string(),
+        Item::Struct(i) => i.ident.to_string(),
+        Item::Trait(i) => i.ident.to_string(),
+        Item::Type(i) => i.ident.to_string(),
+        _ => return None,
+    })
+}
