@@ -29,8 +29,6 @@ mod journal;
 mod limits;
 mod lock;
 mod logging;
-mod manual;
-mod nvidia_ctk;
 mod output;
 mod panics;
 mod place;
@@ -59,10 +57,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use gpu_inject::policy::Policy;
 
-use cli::{Cli, Command, Common};
-use error::Error;
-use host::Host;
-use screen::Screen;
+use crate::cli::args::{Cli, Command, Common};
+use crate::cli::{man_pages, nvidia_ctk};
+use crate::error::Error;
+use crate::host::Host;
+use crate::screen::Screen;
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
@@ -116,7 +115,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {
-            manual::pages(dir).map_err(|e| {
+            man_pages::pages(dir).map_err(|e| {
                 Error::failed(
                     format!("{}: {e}", dir.display()),
                     "give a directory that is there and can be written",
@@ -125,7 +124,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return Ok(0);
         }
         Command::Man { pages: None } => {
-            let page = manual::page().map_err(|e| Error::failed(e.to_string(), ""))?;
+            let page = man_pages::page().map_err(|e| Error::failed(e.to_string(), ""))?;
             report::result(&String::from_utf8_lossy(&page));
             return Ok(0);
         }

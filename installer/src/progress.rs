@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use crate::cli::Common;
+use crate::cli::args::Common;
 use crate::report::say;
 use crate::screen::{Mark, Screen};
 use crate::signals::Held;

@@ -7,12 +7,11 @@ use serde_json::json;
 
 use crate::bundle::masked::Masked;
 use crate::bundle::{Bundle, archive, collect};
-use crate::cli::{BundleArgs, Common};
+use crate::cli::args::{BundleArgs, Common};
 use crate::error::Error;
 use crate::host::Host;
-use crate::output;
 use crate::progress::Progress;
-use crate::report;
+use crate::{output, report};
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;

@@ -8,12 +8,11 @@ use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
 use crate::change::{Change, Side};
-use crate::cli::{Cdi, Common};
+use crate::cli::args::{Cdi, Common};
 use crate::error::Error;
 use crate::host::Host;
 use crate::receipt::Record;
-use crate::report;
-use crate::{commands, foreign, lock, plan, write};
+use crate::{commands, foreign, lock, plan, report, write};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {

@@ -7,7 +7,7 @@ use gpu_host::other_vendors::{self, Vendor};
 use gpu_host::{Feature, Options, Source, discover, mismatch};
 use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
 
-use crate::cli::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
+use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::{self, say};

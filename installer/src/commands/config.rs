@@ -7,7 +7,7 @@ use serde_json::json;
 use toml_edit::{Array, Value};
 
 use crate::change::{Change, FileKind, Side};
-use crate::cli::{Common, Config};
+use crate::cli::args::{Common, Config};
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;

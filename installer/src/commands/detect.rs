@@ -8,16 +8,14 @@ use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::change::{Change, FileKind};
-use crate::cli::Common;
+use crate::cli::args::Common;
 use crate::engines::{self, Engine, Engines, Facts, NEEDS_SPEC};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
-use crate::plan;
 use crate::receipt::Record;
-use crate::report;
 use crate::screen::Screen;
-use crate::set_up;
+use crate::{plan, report, set_up};
 
 /// What is here.
 pub struct Seen {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Read};
 
 use crate::apply::{self, How};
-use crate::cli::{Common, DoctorArgs};
+use crate::cli::args::{Common, DoctorArgs};
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
 use crate::doctor::show::{self, Detail};
@@ -11,9 +11,8 @@ use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
-use crate::report;
 use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, signals};
+use crate::{commands, decision, lock, prompt, report, signals};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;

@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use super::detect;
 use crate::apply::{self, How};
-use crate::cli::{Common, InstallArgs};
+use crate::cli::args::{Common, InstallArgs};
 use crate::engines::{Activation, Engine, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::plan::{Asked, Plan};
 use crate::progress::{self, Progress};
 use crate::prompt::{self, Choice};
-use crate::report;
 use crate::screen::Screen;
 use crate::signals::{self, Held};
-use crate::{commands, decision, lock};
+use crate::{commands, decision, lock, report};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use crate::cli::Common;
+use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
-use crate::report;
-use crate::{apply, commands, lock, signals};
+use crate::{apply, commands, lock, report, signals};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     commands::need_root(host)?;

@@ -1,7 +1,7 @@
 //! `gpusetup` alone: what is here, and what to do next.
 
 use super::detect::Seen;
-use crate::cli::Common;
+use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report;

@@ -6,11 +6,10 @@ use gpu_host::{DeviceNode, Inventory, Options, discover};
 use gpu_inject::describe;
 use serde_json::json;
 
-use crate::cli::{Common, System};
+use crate::cli::args::{Common, System};
 use crate::error::Error;
 use crate::host::Host;
-use crate::report;
-use crate::{commands, dev_char, lock, plan};
+use crate::{commands, dev_char, lock, plan, report};
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [

@@ -1,15 +1,14 @@
 //! `gpusetup undo`.
 
 use crate::apply::{self, How};
-use crate::cli::{Common, UndoArgs};
+use crate::cli::args::{Common, UndoArgs};
 use crate::error::Error;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report;
 use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, signals, undo};
+use crate::{commands, decision, lock, prompt, report, signals, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 

@@ -2,13 +2,12 @@
 
 use serde_json::json;
 
-use crate::cli::{Common, VerifyArgs};
+use crate::cli::args::{Common, VerifyArgs};
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
-use crate::report;
-use crate::verify::{Reload, Verified};
-use crate::{commands, lock, plan, signals, verify};
+use crate::verify::{self, Reload, Verified};
+use crate::{commands, lock, plan, report, signals};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     commands::need_root(host)?;

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::cli::{Cli, ENVIRONMENT, EXIT_CODES};
+use crate::cli::args::{Cli, ENVIRONMENT, EXIT_CODES};
 
 const FILES: &[(&str, &str)] = &[
     (
