@@ -9,10 +9,11 @@ use serde_json::json;
 use super::{cdi_generate, cdi_transform};
 use crate::change::{Change, Side};
 use crate::cli::args::{Cdi, Common};
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::receipt::Record;
-use crate::{commands, foreign, lock, plan, report, write};
+use crate::{foreign, lock, plan, report, write};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -113,7 +114,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
-    commands::need_root_itself(host)?;
+    session::need_root_itself(host)?;
     let _lock = lock::take(host)?;
     let mut changes = plan::described(host, &plan::inventory(host)?)?;
     if foreign::spec_is_left(host)? {

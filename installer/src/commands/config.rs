@@ -8,10 +8,11 @@ use toml_edit::{Array, Value};
 
 use crate::change::{Change, FileKind, Side};
 use crate::cli::args::{Common, Config};
+use crate::commands::session;
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
-use crate::{commands, lock, report, write};
+use crate::{lock, report, write};
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -101,7 +102,7 @@ fn set(
             report::say!("{key} has no effect: {why}");
         }
     }
-    commands::need_root_itself(host)?;
+    session::need_root_itself(host)?;
     // Read under the lock: what another run sets meanwhile must not be written over.
     let _lock = lock::take(host)?;
     let change = changed()?;

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Read};
 
 use crate::apply::{self, How};
 use crate::cli::args::{Common, DoctorArgs};
+use crate::commands::session;
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
 use crate::doctor::show::{self, Detail};
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, report, signals};
+use crate::{decision, lock, prompt, report, signals};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -62,7 +63,7 @@ fn anew(common: &Common) -> Result<Host, Error> {
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
     // All that is safe is the system's, not a user's.
-    commands::need_root_itself(host)?;
+    session::need_root_itself(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::detect;
 use crate::apply::{self, How};
 use crate::cli::args::{Common, InstallArgs};
+use crate::commands::session;
 use crate::engines::{Activation, Engine, Wanted};
 use crate::error::Error;
 use crate::host::Host;
@@ -14,7 +15,7 @@ use crate::progress::{self, Progress};
 use crate::prompt::{self, Choice};
 use crate::screen::Screen;
 use crate::signals::{self, Held};
-use crate::{commands, decision, lock, report};
+use crate::{decision, lock, report};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {
@@ -68,7 +69,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.dry_run {
         return self::plan(host, common, args);
     }
-    commands::need_root(host)?;
+    session::need_root(host)?;
     let mut asked = asked(host, args);
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);

@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use crate::cli::args::Common;
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
-use crate::{apply, commands, lock, report, signals};
+use crate::{apply, lock, report, signals};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    commands::need_root(host)?;
+    session::need_root(host)?;
     let progress = Progress::new(common);
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;

@@ -7,9 +7,10 @@ use gpu_inject::describe;
 use serde_json::json;
 
 use crate::cli::args::{Common, System};
+use crate::commands::{self, session};
 use crate::error::Error;
 use crate::host::Host;
-use crate::{commands, dev_char, lock, plan, report};
+use crate::{dev_char, lock, plan, report};
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [
@@ -52,7 +53,7 @@ fn nodes(
         .filter(|n| !control_only || is_control(n))
         .collect();
     if !dry_run && !wanted.is_empty() {
-        commands::need_root_itself(host)?;
+        session::need_root_itself(host)?;
         let _lock = lock::take(host)?;
         make_all(host, wanted.iter().copied())?;
     }
@@ -108,7 +109,7 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     let inventory = plan::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
-        commands::need_root_itself(host)?;
+        session::need_root_itself(host)?;
         let _lock = lock::take(host)?;
         commands::cdi::make_all(host, &changes)?;
     }

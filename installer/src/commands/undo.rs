@@ -2,13 +2,14 @@
 
 use crate::apply::{self, How};
 use crate::cli::args::{Common, UndoArgs};
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, report, signals, undo};
+use crate::{decision, lock, prompt, report, signals, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -16,7 +17,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
-    commands::need_root(host)?;
+    session::need_root(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;

@@ -3,14 +3,15 @@
 use serde_json::json;
 
 use crate::cli::args::{Common, VerifyArgs};
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
 use crate::verify::{self, Reload, Verified};
-use crate::{commands, lock, plan, report, signals};
+use crate::{lock, plan, report, signals};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
-    commands::need_root(host)?;
+    session::need_root(host)?;
     let progress = Progress::new(common);
     let gpus = plan::inventory(host)?.gpus.len();
     let (chosen, remarks) = plan::chosen(host, &args.engines)?;
