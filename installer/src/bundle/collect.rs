@@ -11,12 +11,11 @@ use serde::Deserialize;
 use super::{Bundle, Done, Now, Text, topology};
 use crate::change::Change;
 use crate::commands::detect;
-use crate::doctor::{self, show};
+use crate::doctor::{self, render};
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::plan;
 use crate::receipt::Record;
-use crate::time;
+use crate::{plan, time};
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;
@@ -60,7 +59,7 @@ pub fn collect(host: &Host) -> Bundle {
         host: detected,
         topology,
         changes: changes(host, &mut unread),
-        doctor: show::document(&doctor::examine(host), false, &[]),
+        doctor: render::document(&doctor::examine(host), false, &[]),
         files: files(host, &sources, &mut unread),
         logs: logs(host, &sources, &mut unread),
         unread,

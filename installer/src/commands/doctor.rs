@@ -7,7 +7,7 @@ use crate::cli::args::{Common, DoctorArgs};
 use crate::commands::session;
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
-use crate::doctor::show::{self, Detail};
+use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::Host;
@@ -36,10 +36,10 @@ fn code(examined: &Examined) -> u8 {
 
 fn tell(examined: &Examined, common: &Common) {
     if common.json {
-        report::result(&format!("{}\n", show::document(examined, false, &[])));
+        report::result(&format!("{}\n", render::document(examined, false, &[])));
         return;
     }
-    report::result(&show::findings(
+    report::result(&render::findings(
         examined,
         Screen::output(common.plain),
         detail(common),
@@ -119,12 +119,12 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         .map(|b| b.problem.id.clone())
         .collect();
     if common.json {
-        report::result(&format!("{}\n", show::document(&after, true, &fixed)));
+        report::result(&format!("{}\n", render::document(&after, true, &fixed)));
     } else {
         for id in &fixed {
             progress.done(&format!("mended: {id}"));
         }
-        report::result(&show::left(&after, Screen::output(common.plain)));
+        report::result(&render::left(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
@@ -166,15 +166,19 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
         others
     };
     if common.json {
-        let document = show::explained_document(&found, &others);
+        let document = render::explained_document(&found, &others);
         report::result(&format!("{document}\n"));
     } else if found.is_empty() {
-        report::result(&show::unknown(Screen::output(common.plain)));
+        report::result(&render::unknown(Screen::output(common.plain)));
         if !others.is_empty() {
-            report::result(&show::explained(&[], &others, Screen::output(common.plain)));
+            report::result(&render::explained(
+                &[],
+                &others,
+                Screen::output(common.plain),
+            ));
         }
     } else {
-        report::result(&show::explained(
+        report::result(&render::explained(
             &found,
             &others,
             Screen::output(common.plain),

@@ -7,17 +7,16 @@ use gpu_host::DeviceNode;
 use gpu_inject::{describe, generate};
 
 use super::Finding;
-use super::look::Look;
-use super::table;
 use crate::change::{Change, FileKind};
 use crate::commands::system;
-use crate::dev_char;
+use crate::doctor::catalog;
+use crate::doctor::facts::Look;
 use crate::engines::docker::drop_in;
 use crate::engines::{self, Activation, Engines};
 use crate::error::Error;
-use crate::foreign;
 use crate::host::Host;
 use crate::plan::{self, Plan};
+use crate::{dev_char, foreign};
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -54,13 +53,13 @@ impl Mending {
 /// Refuses ids that are none, or that `--fix` may not mend.
 pub fn are_safe(ids: &[String]) -> Result<(), Error> {
     for id in ids {
-        match table::problem(id) {
+        match catalog::problem(id) {
             Some(p) if p.safe => {}
             Some(p) => {
                 return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
             }
             None => {
-                let safe = table::problems().iter().filter(|p| p.safe);
+                let safe = catalog::problems().iter().filter(|p| p.safe);
                 let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
                 return Err(Error::Usage(format!(
                     "no problem is called {id:?}; --fix mends {}",

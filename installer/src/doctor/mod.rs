@@ -3,18 +3,18 @@
 //! problems.toml says what they are; `checks` looks for them, a file a topic; `explain` knows
 //! them by their messages; `fix` mends the safe ones through the transaction of install.
 
+pub mod catalog;
 pub mod checks;
 pub mod explain;
+pub mod facts;
 pub mod fix;
-pub mod look;
 #[cfg(test)]
 mod page;
-pub mod show;
-pub mod table;
+pub mod render;
 
 use crate::host::Host;
-use look::Look;
-use table::Problem;
+use catalog::Problem;
+use facts::Look;
 
 /// A problem that this host has.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub fn examine(host: &Host) -> Examined {
     let look = Look::new(host);
     let mut findings = Vec::new();
     let mut passed = Vec::new();
-    for problem in table::problems().iter().filter(|p| p.checked) {
+    for problem in catalog::problems().iter().filter(|p| p.checked) {
         match checks::of(&problem.id).and_then(|check| check(&look)) {
             Some(evidence) => findings.push(Finding { problem, evidence }),
             None => passed.push(problem.id.as_str()),

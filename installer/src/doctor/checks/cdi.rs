@@ -7,7 +7,7 @@ use cdi::{SPEC_DIRS, Spec};
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::spec_read;
 use crate::foreign::Kind;
 

@@ -3,7 +3,7 @@
 use gpu_host::{cgroup, kernel};
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),

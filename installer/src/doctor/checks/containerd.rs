@@ -1,13 +1,13 @@
 //! containerd as an engine of its own: its files, its schema, its runtimes.
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
+use crate::engines::Wanted;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
-use crate::engines::containerd::settings;
 use crate::engines::containerd::view::View;
-use crate::engines::{Wanted, containerd};
+use crate::engines::containerd::{self, settings};
 
 pub const CHECKS: Checks = &[
     ("containerd-toml", toml),

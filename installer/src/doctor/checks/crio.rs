@@ -1,8 +1,9 @@
 //! CRI-O: its files and its runtimes.
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::crio::{self, config::Merged};
+use crate::doctor::facts::Look;
+use crate::engines::crio;
+use crate::engines::crio::config::Merged;
 
 pub const CHECKS: Checks = &[
     ("crio-toml", toml),

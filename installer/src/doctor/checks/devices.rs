@@ -7,10 +7,8 @@ use gpu_inject::describe;
 use nix::sys::stat::major;
 
 use super::{Checks, told};
-use crate::dev_char;
-use crate::doctor::look::Look;
-use crate::engines;
-use crate::scopes;
+use crate::doctor::facts::Look;
+use crate::{dev_char, engines, scopes};
 
 pub const CHECKS: Checks = &[
     ("devices-missing", missing),

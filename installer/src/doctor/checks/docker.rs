@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::docker::{self, drop_in, existing};
 use crate::engines::{Mode, Wanted};
 use crate::foreign::Kind;

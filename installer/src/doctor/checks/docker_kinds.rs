@@ -1,7 +1,7 @@
 //! Other Dockers than the system's, and who talks to which.
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::docker::{self, context};
 
 pub const CHECKS: Checks = &[

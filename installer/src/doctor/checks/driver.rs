@@ -5,7 +5,7 @@ use std::path::Path;
 use gpu_host::Mismatch;
 
 use super::{Checks, told};
-use crate::doctor::look::{Look, Pci};
+use crate::doctor::facts::{Look, Pci};
 
 pub const CHECKS: Checks = &[
     ("driver-missing", missing),

@@ -1,7 +1,7 @@
 //! `NVSwitch` and the fabric manager that CUDA waits for on such machines.
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
     ("fabricmanager-stopped", stopped),

@@ -1,7 +1,7 @@
 //! Jetson: lists say what containers get.
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", bad_list)];
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::foreign::Kind;
 
 pub const CHECKS: Checks = &[

@@ -19,7 +19,7 @@ mod security;
 mod setup;
 mod wsl;
 
-use super::look::Look;
+use crate::doctor::facts::Look;
 
 /// What was seen of a problem; `None` where the host has not got it.
 pub type Check = fn(&Look) -> Option<String>;

@@ -1,7 +1,7 @@
 //! Packages of the NVIDIA toolkit and of engines, where dpkg has them.
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
     ("packages-skew", skew),

@@ -1,7 +1,7 @@
 //! Podman, and the hooks that it shares with CRI-O.
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::{hooks_d, podman};
 
 pub const CHECKS: Checks = &[("podman-too-old", too_old), ("hooks-leftover", hooks)];

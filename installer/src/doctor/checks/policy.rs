@@ -3,7 +3,7 @@
 use gpu_inject::policy::Mode;
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::edit::toml::{get, parse};
 use crate::engines::{self, Wanted};
 

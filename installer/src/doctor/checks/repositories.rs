@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
     ("repo-page", page),

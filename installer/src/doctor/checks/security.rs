@@ -1,7 +1,7 @@
 //! SELinux and `AppArmor`.
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::selinux;
 
 pub const CHECKS: Checks = &[("selinux-denies", selinux), ("apparmor-parser", apparmor)];

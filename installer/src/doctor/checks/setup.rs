@@ -8,7 +8,7 @@ use gpu_inject::inventory_store;
 use gpu_inject::live::PARAMS_MASK;
 
 use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 use crate::engines::Wanted;
 use crate::engines::docker::drop_in;
 use crate::journal::Journal;

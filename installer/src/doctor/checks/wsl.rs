@@ -3,7 +3,7 @@
 use gpu_host::init;
 
 use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
     ("wsl-linux-driver", linux_driver),

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::explain::Candidate;
-use super::table::{self, Problem, Severity};
 use super::{Examined, Finding, Here};
+use crate::doctor::catalog::{self, Problem, Severity};
 use crate::screen::{Mark, Screen};
 
 /// As wide as a mark between two spaces.
@@ -200,7 +200,7 @@ fn capital(text: &str) -> String {
 
 /// What to say of a text that nobody knows.
 pub fn unknown(screen: Screen) -> String {
-    let count = table::problems().len();
+    let count = catalog::problems().len();
     screen.paragraph(
         "",
         0,
@@ -254,7 +254,7 @@ mod tests {
 
     fn examined() -> Examined {
         let finding = |id: &str, evidence: &str| Finding {
-            problem: table::problem(id).unwrap(),
+            problem: catalog::problem(id).unwrap(),
             evidence: evidence.into(),
         };
         Examined {
