@@ -6,7 +6,7 @@ use std::path::Path;
 use cdi::{SPEC_DIRS, Spec};
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::spec_read;
 use crate::foreign::Kind;

@@ -1,6 +1,6 @@
 //! containerd as an engine of its own: its files, its schema, its runtimes.
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::Wanted;
 use crate::engines::containerd::edits::Place;

@@ -1,6 +1,6 @@
 //! CRI-O: its files and its runtimes.
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::crio;
 use crate::engines::crio::config::Merged;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use gpu_inject::describe;
 use nix::sys::stat::major;
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::{dev_char, engines, scopes};
 

@@ -1,6 +1,6 @@
 //! Other Dockers than the system's, and who talks to which.
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 use crate::engines::docker::{self, context};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gpu_host::Mismatch;
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::{Look, Pci};
 
 pub const CHECKS: Checks = &[

@@ -1,6 +1,6 @@
 //! `NVSwitch` and the fabric manager that CUDA waits for on such machines.
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[

@@ -1,6 +1,6 @@
 //! Jetson: lists say what containers get.
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", bad_list)];

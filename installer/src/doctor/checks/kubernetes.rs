@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::foreign::Kind;
 

@@ -1,6 +1,6 @@
 //! Packages of the NVIDIA toolkit and of engines, where dpkg has them.
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[

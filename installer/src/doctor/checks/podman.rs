@@ -1,6 +1,6 @@
 //! Podman, and the hooks that it shares with CRI-O.
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::{hooks_d, podman};
 

@@ -2,7 +2,7 @@
 
 use gpu_inject::policy::Mode;
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 use crate::edit::toml::{get, parse};
 use crate::engines::{self, Wanted};

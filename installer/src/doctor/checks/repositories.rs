@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[

@@ -1,6 +1,6 @@
 //! SELinux and `AppArmor`.
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 use crate::engines::selinux;
 

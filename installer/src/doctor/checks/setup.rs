@@ -7,7 +7,7 @@ use gpu_inject::generate::SPEC_PATH;
 use gpu_inject::inventory_store;
 use gpu_inject::live::PARAMS_MASK;
 
-use super::{Checks, told};
+use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::Wanted;
 use crate::engines::docker::drop_in;

@@ -2,7 +2,7 @@
 
 use gpu_host::init;
 
-use super::Checks;
+use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 
 pub const CHECKS: Checks = &[
