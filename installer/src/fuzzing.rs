@@ -6,13 +6,14 @@ use std::path::Path;
 use gpu_host::Root;
 
 use crate::change::FileKind;
-use crate::edit::{self, EditError};
+use crate::edit::error::EditError;
+use crate::edit::{self, revert};
 use crate::engines::unit::Unit;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::plan::{Asked, Plan};
 use crate::receipt::{JOURNAL, RECEIPT, Record};
-use crate::{seal, undo};
+use crate::seal;
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {
     let key = |path: &&str| path.split('/').map(str::to_owned).collect();
@@ -58,11 +59,11 @@ fn there_and_back(
 ) {
     let Ok(after) = set(before) else { return };
     assert_eq!(set(&after).as_ref(), Ok(&after), "a second edit changes it");
-    let undone = edit::remove(kind, &after, Some(before), &after);
+    let undone = revert::remove_ours(kind, &after, Some(before), &after);
     assert_eq!(undone, Ok(Some(before.to_owned())), "undo is not exact");
-    let _ = edit::remove(kind, later, Some(before), &after);
+    let _ = revert::remove_ours(kind, later, Some(before), &after);
     if let Ok(later) = set(later) {
-        let undone = edit::remove(kind, &later, Some(before), &after);
+        let undone = revert::remove_ours(kind, &later, Some(before), &after);
         assert!(undone.is_ok(), "ours cannot be taken out: {undone:?}");
     }
 }
@@ -98,7 +99,7 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
         return;
     };
     for change in &plan.changes {
-        let undone = undo::wanted(change, change.after.as_deref());
+        let undone = revert::revert(change, change.after.as_deref());
         assert_eq!(undone.as_ref(), Ok(&change.before), "{change:?}");
     }
 }
@@ -109,8 +110,8 @@ pub fn state(text: &[u8], current: &str) {
         .map(|r: Record| r.changes)
         .or_else(|_| seal::parse(JOURNAL, text).map(|j: Journal| j.changes));
     for change in changes.unwrap_or_default() {
-        let _ = undo::wanted(&change, Some(current));
-        let _ = undo::wanted(&change, change.after.as_deref());
+        let _ = revert::revert(&change, Some(current));
+        let _ = revert::revert(&change, change.after.as_deref());
     }
 }
 

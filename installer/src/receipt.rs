@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::change::Change;
+use crate::edit::revert;
 use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::service::Service;
-use crate::{seal, time, undo};
+use crate::{seal, time};
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
@@ -121,7 +122,7 @@ impl Record {
                 Some(old) => {
                     let between = change.before.as_deref();
                     // Where our part cannot be told from the user's, all of it counts as the user's.
-                    old.before = undo::wanted(old, between).unwrap_or(change.before);
+                    old.before = revert::revert(old, between).unwrap_or(change.before);
                     old.after = change.after;
                     old.kind = merged(&old.kind, change.kind);
                 }

@@ -1,14 +1,13 @@
 //! Back to before: what we added goes, what the user changed since stays.
 
 use crate::change::Change;
-use crate::edit;
-use crate::engines;
+use crate::edit::revert::revert;
 use crate::error::Error;
 use crate::foreign::Foreign;
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::receipt::Record;
-use crate::write;
+use crate::{engines, write};
 
 /// What undo would do; `None` where gpusetup has changed nothing here.
 pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
@@ -19,7 +18,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
     let mut conflicts = Vec::new();
     for done in receipt.changes.iter().rev() {
         let current = write::current(host, done)?;
-        match wanted(done, current.as_deref()) {
+        match revert(done, current.as_deref()) {
             Ok(after) => changes.push(Change {
                 before: current,
                 after,
@@ -70,19 +69,3 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
     };
     Ok(Some((plan, receipt)))
 }
-
-/// What a file should be again; `None`: it goes, or has gone already.
-pub fn wanted(done: &Change, current: Option<&str>) -> Result<Option<String>, edit::EditError> {
-    match (current, done.after.as_deref()) {
-        (Some(current), Some(after)) => {
-            edit::remove(&done.kind, current, done.before.as_deref(), after)
-        }
-        // We removed the file, and nobody has made it anew.
-        (None, None) => Ok(done.before.clone()),
-        // The user removed or made the file: there is nothing of ours in it.
-        _ => Ok(current.map(str::to_owned)),
-    }
-}
-
-#[cfg(test)]
-mod tests;

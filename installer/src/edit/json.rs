@@ -3,26 +3,14 @@
 //! dockerd reads strict JSON (moby `daemon/config`): a file with comments, trailing commas
 //! or a byte order mark is one that it refuses, so it is refused here too, untouched.
 
+use crate::edit::json_insert::STRICT;
 use std::collections::HashSet;
 
-use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
-use super::{EditError, dotted, json_text, merge};
-
-pub(super) const STRICT: ParseOptions = ParseOptions {
-    allow_comments: false,
-    allow_loose_object_property_names: false,
-    allow_trailing_commas: false,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
+use crate::edit::error::{EditError, dotted};
+use crate::edit::{json_insert, three_way};
 
 /// Reads strict JSON with an object at the top and no key twice in any object.
 pub fn parse(text: &str) -> Result<Value, EditError> {
@@ -70,7 +58,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
         if get(&wanted, keys) == Some(value) {
             continue;
         }
-        made = json_text::set(&made, keys, value)?;
+        made = json_insert::set(&made, keys, value)?;
         put(&mut wanted, keys, value.clone());
     }
     checked(made, &wanted)
@@ -166,7 +154,7 @@ pub(super) fn remove(
         }
     }
     // To the byte where that can be; else in the layout that the editor makes.
-    if let Some(merged) = text.and_then(|before| merge::reverse(before, after_text, current))
+    if let Some(merged) = text.and_then(|before| three_way::reverse(before, after_text, current))
         && let Ok(merged) = checked(merged, &wanted)
     {
         return Ok(merged);

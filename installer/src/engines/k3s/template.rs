@@ -6,7 +6,8 @@ use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
 use crate::change::{Change, FileKind};
-use crate::edit::{EditError, block, toml};
+use crate::edit::error::EditError;
+use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::File;
 use crate::engines::containerd::schema::Schema;

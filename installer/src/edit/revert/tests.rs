@@ -1,6 +1,6 @@
 use super::*;
 use crate::change::FileKind;
-use crate::edit::EditError;
+use crate::edit::error::EditError;
 
 fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
     Change {
@@ -18,13 +18,13 @@ fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
 #[test]
 fn a_file_goes_back_only_as_far_as_it_is_ours() {
     let back = |done: &Change, now: Option<&str>| {
-        wanted(done, now).map(|text| text.unwrap_or("none".into()))
+        revert(done, now).map(|text| text.unwrap_or("none".into()))
     };
     let text = |text: &str| Ok(text.to_owned());
     let own = change(Some("before"), Some("ours"), FileKind::Own);
     assert_eq!(back(&own, Some("ours")), text("before"));
     assert!(matches!(
-        wanted(&own, Some("theirs")),
+        revert(&own, Some("theirs")),
         Err(EditError::Conflict(_))
     ));
     assert_eq!(back(&own, None), text("none"));
