@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::change::{Change, FileKind, Side};
-use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
 use crate::journal::{self, Begun, Commit, Journal};
+use crate::model::change::{Change, FileKind, Side};
 use crate::plan::Plan;
 use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
 use crate::service::daemon_reload;
 use crate::signals::Held;
-use crate::{limits, place, threads, verify, write};
+use crate::{engines, limits, place, threads, verify, write};
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! What was decided, a line each, for the log.
 
-use crate::change::Change;
+use crate::model::change::Change;
 use crate::plan::Plan;
 
 /// What a run means to do, once nothing but the user's word is missing.

@@ -8,9 +8,9 @@
 use gpu_host::Inventory;
 use gpu_inject::describe::{char_link, nodes};
 
-use crate::change::{Change, FileKind};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
 use crate::write;
 
 /// A link for each device node that containers get.

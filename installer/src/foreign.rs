@@ -12,10 +12,10 @@ use gpu_inject::describe::{is_of_our_kind, is_ours};
 use gpu_inject::generate::SPEC_PATH;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, FileKind};
-use crate::engines::Existing;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::Existing;
 use crate::receipt::Record;
 
 const TABLE: &str = include_str!("foreign.toml");

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use gpu_host::Root;
 
-use crate::change::FileKind;
 use crate::edit::error::EditError;
 use crate::edit::{self, revert};
 use crate::engines::unit::Unit;
 use crate::host::Host;
 use crate::journal::Journal;
+use crate::model::change::FileKind;
 use crate::plan::{Asked, Plan};
 use crate::receipt::{JOURNAL, RECEIPT, Record};
 use crate::seal;

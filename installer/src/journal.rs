@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
-use crate::change::{Change, Side};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, Side};
 use crate::receipt::{self, JOURNAL, RECEIPT, Record};
 use crate::service::Service;
 use crate::{seal, write};
@@ -195,7 +195,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::change::FileKind;
+    use crate::model::change::FileKind;
 
     fn looks(path: &Path) -> (u32, u32, u32, Option<Vec<u8>>, String) {
         let metadata = fs::metadata(path).unwrap();

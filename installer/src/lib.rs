@@ -10,7 +10,6 @@
 mod apply;
 mod attributes;
 mod bundle;
-mod change;
 mod cli;
 mod commands;
 mod decision;
@@ -29,6 +28,7 @@ mod journal;
 mod limits;
 mod lock;
 mod logging;
+mod model;
 mod output;
 mod panics;
 mod place;

@@ -17,9 +17,9 @@ use nix::sys::stat::{self, Mode};
 use nix::unistd::{self, AccessFlags, UnlinkatFlags};
 use rustix::fs::{StatxAttributes, StatxFlags, statx};
 
-use crate::change::{Change, FileKind};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
 
 /// As many links as the kernel follows in one path.
 const LINKS: usize = 40;

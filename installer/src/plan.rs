@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::{describe, generate, inventory_store};
 
-use crate::change::{Change, FileKind};
-use crate::dev_char;
-use crate::engines::{self, Activation, Engine, Engines, Standing, Wanted};
+use crate::engines::{self, Activation, Engine, Engines, Standing};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
-use crate::place;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::Wanted;
 use crate::receipt::{self, Record};
-use crate::scopes;
 use crate::service::Service;
+use crate::{dev_char, place, scopes};
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
-use crate::change::Change;
 use crate::edit::revert;
-use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::{Existing, Mode, Wanted};
 use crate::service::Service;
 use crate::{seal, time};
 
@@ -169,8 +169,11 @@ pub fn remark(name: &str, unchecked: &BTreeSet<PathBuf>, of: usize) -> Option<St
     ))
 }
 
-fn merged(old: &crate::change::FileKind, new: crate::change::FileKind) -> crate::change::FileKind {
-    use crate::change::FileKind::{Json, Toml};
+fn merged(
+    old: &crate::model::change::FileKind,
+    new: crate::model::change::FileKind,
+) -> crate::model::change::FileKind {
+    use crate::model::change::FileKind::{Json, Toml};
     let both = |a: &Vec<Vec<String>>, b: Vec<Vec<String>>| {
         let mut all = a.clone();
         all.extend(b.into_iter().filter(|k| !a.contains(k)));
@@ -190,7 +193,7 @@ fn merged(old: &crate::change::FileKind, new: crate::change::FileKind) -> crate:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::FileKind;
+    use crate::model::change::FileKind;
 
     fn run(before: &str, after: &str) -> Record {
         let change = Change {

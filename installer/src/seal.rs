@@ -291,7 +291,7 @@ fn text<T: Checked>(name: &str, value: &T) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Change, FileKind};
+    use crate::model::change::{Change, FileKind};
     use crate::receipt::{RECEIPT, Record};
 
     fn record() -> Record {

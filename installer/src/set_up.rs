@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::engines::{Engine, Existing, Wanted};
+use crate::engines::Engine;
+use crate::model::setup_options::{Existing, Wanted};
 use crate::receipt::Record;
 
 /// What the last of those runs that set the engine up was asked for; `None` where none did.

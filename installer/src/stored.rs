@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, FileKind, Side};
 use crate::journal::{Commit, Journal};
+use crate::model::change::{Change, FileKind, Side};
 use crate::receipt::Record;
 use crate::seal::{Checked, Sum};
 

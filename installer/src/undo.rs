@@ -1,10 +1,10 @@
 //! Back to before: what we added goes, what the user changed since stays.
 
-use crate::change::Change;
 use crate::edit::revert::revert;
 use crate::error::Error;
 use crate::foreign::Foreign;
 use crate::host::Host;
+use crate::model::change::Change;
 use crate::plan::Plan;
 use crate::receipt::Record;
 use crate::{engines, write};

@@ -14,9 +14,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{self, UnlinkatFlags};
 
 use crate::attributes::Attributes;
-use crate::change::{Change, FileKind, Side};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind, Side};
 use crate::place::{self, Place};
 
 /// What is at a change's path now, as text: content, or where a link leads.
@@ -49,7 +49,7 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
 /// Makes a file what it is in that state of the change; where there is none in it, it goes. A file
 /// that comes back gets its `attributes` back, one that is there keeps its own.
 ///
-/// The text is the change's own, never one given beside it: see [`crate::change`].
+/// The text is the change's own, never one given beside it: see [`crate::model::change`].
 pub fn put(
     host: &Host,
     change: &Change,

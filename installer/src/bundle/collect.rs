@@ -9,11 +9,11 @@ use gpu_host::glob;
 use serde::Deserialize;
 
 use super::{Bundle, Done, Now, Text, topology};
-use crate::change::Change;
 use crate::commands::detect;
 use crate::doctor::{self, render};
 use crate::host::Host;
 use crate::journal::Journal;
+use crate::model::change::Change;
 use crate::receipt::Record;
 use crate::{plan, time};
 

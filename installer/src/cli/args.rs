@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engines::{Existing, Mode};
+use crate::model::setup_options::{Existing, Mode};
 
 /// Exit codes, a line each.
 pub const EXIT_CODES: &[(&str, &str)] = &[

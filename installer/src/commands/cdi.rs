@@ -7,11 +7,11 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::change::{Change, Side};
 use crate::cli::args::{Cdi, Common};
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, Side};
 use crate::receipt::Record;
 use crate::{foreign, lock, plan, report, write};
 

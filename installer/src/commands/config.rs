@@ -6,12 +6,12 @@ use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
-use crate::change::{Change, FileKind, Side};
 use crate::cli::args::{Common, Config};
 use crate::commands::session;
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind, Side};
 use crate::{lock, report, write};
 
 /// Every key with its default; those without one are behind a `#`.

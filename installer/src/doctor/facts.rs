@@ -7,18 +7,18 @@ use cdi::{Registry, SPEC_DIRS};
 use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
-use crate::change::Change;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::unit::Unit;
-use crate::engines::{self, Engine, Engines, Wanted};
+use crate::engines::{self, Engine, Engines};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
-use crate::plan;
+use crate::model::change::Change;
+use crate::model::setup_options::Wanted;
 use crate::receipt::Record;
-use crate::set_up;
+use crate::{plan, set_up};
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";

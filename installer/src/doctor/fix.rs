@@ -7,7 +7,6 @@ use gpu_host::DeviceNode;
 use gpu_inject::{describe, generate};
 
 use super::Finding;
-use crate::change::{Change, FileKind};
 use crate::commands::system;
 use crate::doctor::catalog;
 use crate::doctor::facts::Look;
@@ -15,6 +14,7 @@ use crate::engines::docker::drop_in;
 use crate::engines::{self, Activation, Engines};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
 use crate::plan::{self, Plan};
 use crate::{dev_char, foreign};
 

@@ -1,9 +1,8 @@
 //! Back to before: what we added to a file goes, what the user changed since stays.
 
-use crate::change::{Change, FileKind};
-use crate::edit::error::EditError;
-
 use super::{block, json, toml};
+use crate::edit::error::EditError;
+use crate::model::change::{Change, FileKind};
 
 /// Takes our part out of a file that the user has changed since: what we set goes back to
 /// what it was, everything else stays. `Ok(None)`: the file is to go.

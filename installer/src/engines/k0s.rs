@@ -9,10 +9,11 @@ use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
 use super::unit::{self, Unit};
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use super::{Engine, Facts, Standing};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::Wanted;
 use crate::service::Service;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";

@@ -6,10 +6,11 @@ use std::path::Path;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::{Containerd, Layout, notes};
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use super::{Engine, Facts, Standing};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::Wanted;
 use crate::service::{Manager, Service};
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";

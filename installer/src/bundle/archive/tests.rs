@@ -10,8 +10,8 @@ use tar::Archive;
 
 use super::*;
 use crate::bundle::collect;
-use crate::change::{Change, FileKind};
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
 use crate::receipt::Record;
 
 /// A file, and what is in it; `«»` stand around what must not come out.

@@ -2,12 +2,12 @@
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::engines::Wanted;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
 use crate::engines::containerd::view::View;
 use crate::engines::containerd::{self, settings};
+use crate::model::setup_options::Wanted;
 
 pub const CHECKS: Checks = &[
     ("containerd-toml", toml),

@@ -64,7 +64,7 @@ fn runtime_gone(look: &Look) -> Option<String> {
 
 /// Our program's absence is a matter of our package.
 fn is_ours(program: &str) -> bool {
-    crate::engines::Wanted::default().runtime_path == std::path::Path::new(program)
+    crate::model::setup_options::Wanted::default().runtime_path == std::path::Path::new(program)
 }
 
 fn default_unknown(look: &Look) -> Option<String> {
@@ -72,7 +72,8 @@ fn default_unknown(look: &Look) -> Option<String> {
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()
-        || (name == crate::engines::Wanted::default().runtime_name && crio::has_drop_in(look.host));
+        || (name == crate::model::setup_options::Wanted::default().runtime_name
+            && crio::has_drop_in(look.host));
     (!is_known)
         .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
 }

@@ -5,7 +5,7 @@ use gpu_inject::policy::Mode;
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::Look;
 use crate::edit::toml::{get, parse};
-use crate::engines::{self, Wanted};
+use crate::model::setup_options::{self, Wanted};
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
@@ -47,7 +47,7 @@ fn csv(look: &Look) -> Option<String> {
 fn low_level(look: &Look) -> Option<String> {
     // Only our runtime asks for one.
     let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
-    let asks = |w: Wanted| w.mode != engines::Mode::Cdi;
+    let asks = |w: Wanted| w.mode != setup_options::Mode::Cdi;
     edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
     let policy = look.policy().ok()?;
     let is_there = |name: &String| {

@@ -9,9 +9,9 @@ use gpu_inject::live::PARAMS_MASK;
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::engines::Wanted;
 use crate::engines::docker::drop_in;
 use crate::journal::Journal;
+use crate::model::setup_options::Wanted;
 use crate::receipt::{JOURNAL, Record};
 
 pub const CHECKS: Checks = &[

@@ -1,6 +1,6 @@
 use super::*;
-use crate::change::FileKind;
 use crate::edit::error::EditError;
+use crate::model::change::FileKind;
 
 fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
     Change {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engines::{Case, Probe, Wanted, argv};
+use crate::engines::{Case, Probe, argv};
 use crate::error::Error;
 use crate::host::Host;
 use crate::image;
+use crate::model::setup_options::Wanted;
 use crate::service::Service;
 
 /// Where the built-in image is run.

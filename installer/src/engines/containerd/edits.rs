@@ -8,11 +8,11 @@ use super::files::{Files, HEADER};
 use super::schema::Schema;
 use super::settings::{self, Setting};
 use super::view::View;
-use crate::change::{Change, FileKind};
 use crate::edit::toml;
-use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::Wanted;
 
 /// The name of a file that is ours as a whole.
 pub const DROP_IN: &str = "50-gpusetup.toml";

@@ -16,10 +16,11 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use super::unit::Unit;
-use super::{Activation, Engine, Facts, Probe, Standing, Wanted};
-use crate::change::Change;
+use super::{Activation, Engine, Facts, Probe, Standing};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::Wanted;
 use crate::service::Service;
 
 const CONFIG: &str = "/etc/containerd/config.toml";

@@ -7,9 +7,9 @@ use toml_edit::Value;
 use super::files::Files;
 use super::schema::Cri;
 use super::view::View;
-use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::setup_options::{Existing, Mode, Wanted};
 
 /// The shim of runc and of all that have its command line; the one type that 1.x and 2.x know
 /// (containerd RELEASES.md: the others went in 2.0).

@@ -17,10 +17,11 @@ use gpu_host::init;
 use gpu_inject::policy::Policy;
 
 use super::unit::{self, Unit};
-use super::{Activation, Engine, Facts, Mode, Standing, Wanted, hooks_d, selinux, spec_read};
-use crate::change::Change;
+use super::{Activation, Engine, Facts, Standing, hooks_d, selinux, spec_read};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::{Mode, Wanted};
 use crate::service::{Manager, Service};
 use config::Merged;
 use runtime::POLICY;

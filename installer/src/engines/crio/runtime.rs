@@ -9,11 +9,11 @@ use toml_edit::Value;
 
 use super::Crio;
 use super::config::Merged;
-use crate::change::{Change, FileKind};
 use crate::edit::toml;
-use crate::engines::{Existing, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Existing, Wanted};
 
 /// What the shim goes by.
 pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";

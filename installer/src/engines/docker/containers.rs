@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::Client;
-use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::setup_options::Wanted;
 
 const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
 /// A daemon of thousands of containers takes its time over a list of them.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::existing::{self, Verdict};
-use crate::change::{Change, FileKind};
 use crate::edit::json;
 use crate::engines::unit::Unit;
-use crate::engines::{Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Mode, Wanted};
 
 /// Versions in which `features.cdi` must be set: there from 25.0, on by itself from 28.2
 /// (docs.docker.com, "Engine release notes").

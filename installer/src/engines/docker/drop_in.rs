@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::change::{Change, FileKind};
 use crate::engines::unit::Unit;
-use crate::engines::{Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Mode, Wanted};
 
 /// Ours as a whole.
 pub const PATH: &str = "/etc/systemd/system/docker.service.d/50-gpusetup.conf";

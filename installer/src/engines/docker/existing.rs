@@ -6,9 +6,9 @@ use gpu_host::programs;
 use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
-use crate::engines::{Existing, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::setup_options::{Existing, Wanted};
 
 /// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
 /// (gpu-operator, assets/state-container-toolkit).

@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::unit::Unit;
-use super::{Activation, Case, Engine, Facts, Mode, Probe, Standing, Wanted, argv};
-use crate::change::Change;
+use super::{Activation, Case, Engine, Facts, Probe, Standing, argv};
 use crate::error::Error;
 use crate::host::{Host, User};
-use crate::image;
+use crate::model::change::Change;
+use crate::model::setup_options::{Mode, Wanted};
 use crate::service::{Manager, Service};
-use crate::threads;
+use crate::{image, threads};
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 

@@ -17,11 +17,11 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use super::unit;
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use super::{Engine, Facts, Standing, unit};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::setup_options::Wanted;
 use crate::service::{Manager, Service};
 
 /// The socket is the same in both.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
-use crate::change::{Change, FileKind};
 use crate::edit::error::EditError;
 use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
@@ -13,9 +12,10 @@ use crate::engines::containerd::files::File;
 use crate::engines::containerd::schema::Schema;
 use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
-use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Existing, Mode, Wanted};
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
