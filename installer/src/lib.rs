@@ -23,7 +23,6 @@ mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
-mod image;
 mod journal;
 mod limits;
 mod lock;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::{describe, generate, inventory_store};
 
-use crate::engines::{self, Activation, Engine, Engines, Standing};
+use crate::engines::engine::{Activation, Engine, Engines, Standing};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
@@ -14,7 +14,7 @@ use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Wanted;
 use crate::receipt::{self, Record};
 use crate::service::Service;
-use crate::{dev_char, place, scopes};
+use crate::{dev_char, engines, place, scopes};
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engines::Engine;
+use crate::engines::engine::Engine;
 use crate::model::setup_options::{Existing, Wanted};
 use crate::receipt::Record;
 

@@ -8,14 +8,14 @@ use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::cli::args::Common;
-use crate::engines::{self, Engine, Engines, Facts, NEEDS_SPEC};
+use crate::engines::engine::{Engine, Engines, Facts, NEEDS_SPEC};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::receipt::Record;
 use crate::screen::Screen;
-use crate::{plan, report, set_up};
+use crate::{engines, plan, report, set_up};
 
 /// What is here.
 pub struct Seen {

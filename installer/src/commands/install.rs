@@ -7,7 +7,7 @@ use super::detect;
 use crate::apply::{self, How};
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session;
-use crate::engines::{Activation, Engine};
+use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::setup_options::Wanted;

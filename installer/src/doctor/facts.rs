@@ -10,15 +10,15 @@ use gpu_inject::policy::Policy;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::docker::daemon_json::DaemonJson;
+use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::unit::Unit;
-use crate::engines::{self, Engine, Engines};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
 use crate::receipt::Record;
-use crate::{plan, set_up};
+use crate::{engines, plan, set_up};
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";
@@ -156,7 +156,7 @@ impl<'a> Look<'a> {
     /// Its version; `None` where it is not here, or does not say.
     pub fn engine_version(&self, name: &str) -> Option<(u32, u32)> {
         let version = self.engine(name)?.facts().version.as_deref()?;
-        Some(engines::major_minor(version))
+        Some(engine::major_minor(version))
     }
 
     /// Other tools that give containers GPUs.

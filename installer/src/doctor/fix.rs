@@ -11,12 +11,12 @@ use crate::commands::system;
 use crate::doctor::catalog;
 use crate::doctor::facts::Look;
 use crate::engines::docker::drop_in;
-use crate::engines::{self, Activation, Engines};
+use crate::engines::engine::{self, Activation, Engines};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::plan::{self, Plan};
-use crate::{dev_char, foreign};
+use crate::{dev_char, engines, foreign};
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -135,7 +135,7 @@ fn with_engines(
     gpus: usize,
 ) -> Plan {
     let mut warnings = Vec::new();
-    let mut with: Vec<(Box<dyn engines::Engine>, Activation)> = Vec::new();
+    let mut with: Vec<(Box<dyn engine::Engine>, Activation)> = Vec::new();
     let found: Engines = if lost.is_empty() {
         Vec::new()
     } else {

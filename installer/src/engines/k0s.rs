@@ -9,7 +9,7 @@ use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
 use super::unit::{self, Unit};
-use super::{Engine, Facts, Standing};
+use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
@@ -102,7 +102,7 @@ fn standing(has_config: bool) -> Standing {
 
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     if let Some(version) = daemon.version(host) {
-        return super::major_minor(&version);
+        return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
     if number >= Some(3) { (2, 0) } else { (1, 7) }

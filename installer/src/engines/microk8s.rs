@@ -6,7 +6,7 @@ use std::path::Path;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::{Containerd, Layout, notes};
-use super::{Engine, Facts, Standing};
+use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
@@ -52,7 +52,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let version = daemon.version(host);
     let place = Place::plain(
         TEMPLATE.into(),
-        super::major_minor(version.as_deref().unwrap_or_default()),
+        major_minor(version.as_deref().unwrap_or_default()),
     );
     let notes = place.files(host).map(|f| notes(host, &place, &f));
     Some(Containerd {

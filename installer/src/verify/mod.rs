@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use gpu_host::init;
 use serde::Serialize;
 
-use crate::engines::{Case, Engine};
+use crate::engines::engine::{Case, Engine};
+use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::Progress;
+use crate::scopes;
 use crate::signals::Held;
-use crate::{image, scopes};
 use program::{Patience, Program};
 use seen::Seen;
 pub use seen::{Denied, Library};
@@ -171,7 +172,7 @@ pub fn run<'a>(
         if let Some(left) = left {
             progress.warn(&format!(
                 "{name}: the image {} is left: {left}",
-                image::NAME
+                probe_image::NAME
             ));
         }
         all.extend(found);
@@ -184,8 +185,8 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
         .root()
         .read(PROGRAM)
         .map_err(Error::file(Path::new(PROGRAM), "read"))?;
-    let archive =
-        image::build(&program).map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
+    let archive = probe_image::build(&program)
+        .map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
     let mut file =
         tempfile::NamedTempFile::new().map_err(Error::file(Path::new("/tmp"), "write"))?;
     file.write_all(&archive)

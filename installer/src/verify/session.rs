@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::program::{Patience, Program};
 use super::seen::Seen;
 use super::{Reload, Verified};
-use crate::engines::{Case, Probe};
+use crate::engines::engine::{Case, Probe};
+use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::{Host, Output};
-use crate::image;
 use crate::signals::Held;
 
 /// For all of an engine's first looks together; emulated hosts take a minute.
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
                 }
                 continue;
             };
-            program.tell(image::AGAIN);
+            program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
                 Ok(Some(seen)) => look.verified.kept(&seen),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
@@ -216,7 +216,7 @@ fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<Seen>, Error
 
 /// Not every engine tells a container that its input has ended; a line ends its waiting too.
 fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
-    program.tell(image::AGAIN);
+    program.tell(probe_image::AGAIN);
     program.end(patience)
 }
 
@@ -225,7 +225,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::engines::argv;
+    use crate::engines::engine::argv;
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 

@@ -8,7 +8,7 @@ use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::engines::spec_read;
+use crate::engines::cdi_versions;
 use crate::foreign::Kind;
 
 pub const CHECKS: Checks = &[
@@ -195,7 +195,7 @@ fn too_new(look: &Look) -> Option<String> {
     let engines = ["podman", "crio"].into_iter();
     let seen = engines.filter_map(|name| {
         look.engine(name)?;
-        spec_read::too_new(look.host, name, look.engine_version(name))
+        cdi_versions::too_new(look.host, name, look.engine_version(name))
     });
     told(seen.collect())
 }
@@ -205,7 +205,7 @@ fn dirs(look: &Look) -> Option<String> {
     let mut seen = Vec::new();
     for engine in look.engines() {
         let said = engine.warnings(look.host).into_iter();
-        seen.extend(said.filter(|w| w.contains(spec_read::LEAVES_OUT)));
+        seen.extend(said.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
     }
     told(seen)
 }

@@ -39,7 +39,7 @@ fn missing(look: &Look) -> Option<String> {
 
 fn toolkit(look: &Look) -> Option<String> {
     let version = look.package("libnvidia-container1")?;
-    let is_old = crate::engines::major_minor(&version) < CGROUP2;
+    let is_old = crate::engines::engine::major_minor(&version) < CGROUP2;
     let is_v2 = cgroup::version(look.host.root()) == cgroup::Version::V2;
     (is_old && is_v2)
         .then(|| format!("libnvidia-container1 is {version}, and cgroup v2 is mounted"))

@@ -8,7 +8,8 @@ use nix::sys::stat::major;
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::{dev_char, engines, scopes};
+use crate::engines::engine;
+use crate::{dev_char, scopes};
 
 pub const CHECKS: Checks = &[
     ("devices-missing", missing),
@@ -108,7 +109,7 @@ fn links(look: &Look) -> Option<String> {
     look.engines().first()?;
     // From 1.2 on runc names devices by their numbers; one that nobody tells the version of may
     // be older.
-    let runc = look.package("runc").map(|v| engines::major_minor(&v));
+    let runc = look.package("runc").map(|v| engine::major_minor(&v));
     if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
         return None;
     }

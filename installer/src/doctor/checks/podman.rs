@@ -2,7 +2,7 @@
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::engines::{hooks_d, podman};
+use crate::engines::{oci_hooks, podman};
 
 pub const CHECKS: Checks = &[("podman-too-old", too_old), ("hooks-leftover", hooks)];
 
@@ -15,7 +15,7 @@ fn hooks(look: &Look) -> Option<String> {
     let reads = |e: &&str| look.engine(e).is_some();
     ["podman", "crio"].iter().find(|e| reads(e))?;
     told(
-        hooks_d::files(look.host)
+        oci_hooks::files(look.host)
             .iter()
             .map(|p| p.display().to_string())
             .collect(),

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engines::{Case, Probe, argv};
+use crate::engines::engine::{Case, Probe, argv};
+use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::Host;
-use crate::image;
 use crate::model::setup_options::Wanted;
 use crate::service::Service;
 
@@ -182,7 +182,14 @@ impl Daemon {
         ];
         let emptied = emptied.map(|d| d.join(NAMESPACE).display().to_string());
         // ctr's words take the place of the image's program too.
-        let ends = |n: usize| [image::NAME, ids[n], image::PROGRAM, image::AGAIN];
+        let ends = |n: usize| {
+            [
+                probe_image::NAME,
+                ids[n],
+                probe_image::PROGRAM,
+                probe_image::AGAIN,
+            ]
+        };
         let tidy = |id| {
             let task = argv(&[&ctr, &["tasks", "rm", "-f", id]]);
             [task, argv(&[&ctr, &["containers", "rm", id]])]
@@ -209,7 +216,7 @@ impl Daemon {
             leftovers: ids.into_iter().flat_map(tidy).collect(),
             unload: vec![
                 // --sync: what it is made of goes at once, so that the namespace can.
-                argv(&[&ctr, &["images", "rm", "--sync", image::NAME]]),
+                argv(&[&ctr, &["images", "rm", "--sync", probe_image::NAME]]),
                 // Empty now, unless somebody else uses that name.
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),

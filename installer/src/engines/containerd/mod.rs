@@ -16,7 +16,7 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use super::unit::Unit;
-use super::{Activation, Engine, Facts, Probe, Standing};
+use crate::engines::engine::{Activation, Engine, Facts, Probe, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
@@ -93,7 +93,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let version = daemon
         .version(host)
         .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = super::major_minor(version.as_deref().unwrap_or_default());
+    let number = major_minor(version.as_deref().unwrap_or_default());
     let place = Place::plain(root.clone(), number);
     // What cannot be read is said by `changes`.
     let files = place.files(host).ok();

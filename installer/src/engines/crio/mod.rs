@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use gpu_host::init;
 use gpu_inject::policy::Policy;
 
+use super::selinux;
 use super::unit::{self, Unit};
-use super::{Activation, Engine, Facts, Standing, hooks_d, selinux, spec_read};
+use crate::engines::engine::{Activation, Engine, Facts, Standing, major_minor};
+use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
@@ -72,7 +74,7 @@ impl Crio {
             return None;
         }
         let said = installed_version(host);
-        let version = said.as_deref().map(super::major_minor);
+        let version = said.as_deref().map(major_minor);
         let unit = Unit::read(host, &service_name(host));
         let place = |flag: &str, variable: &str, default: &str| {
             let said = unit.flag(flag).or_else(|| unit.environment(variable));
@@ -218,10 +220,15 @@ impl Engine for Crio {
         };
         let keys = ["crio", "runtime", "cdi_spec_dirs"];
         if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.is_before(CDI)) {
-            said.extend(spec_read::leaves_out(path, "cdi_spec_dirs", &dirs, "CRI-O"));
+            said.extend(cdi_versions::leaves_out(
+                path,
+                "cdi_spec_dirs",
+                &dirs,
+                "CRI-O",
+            ));
         }
         if !self.is_before(CDI) {
-            said.extend(spec_read::too_new(host, "crio", self.version));
+            said.extend(cdi_versions::too_new(host, "crio", self.version));
         }
         let base = self.base(host, &merged, &Wanted::default());
         let policy = Policy::load(host.root()).unwrap_or_default();
@@ -235,7 +242,7 @@ impl Engine for Crio {
                 theirs.display()
             ));
         }
-        said.extend(hooks_d::leftovers(host));
+        said.extend(oci_hooks::leftovers(host));
         said.extend(selinux::denies(host));
         said
     }

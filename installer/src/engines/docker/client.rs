@@ -64,7 +64,7 @@ impl Client {
     /// A command line.
     pub fn argv(&self, parts: &[&[&str]]) -> Vec<String> {
         let start: &[&str] = &[&self.program, "-H", &self.host];
-        crate::engines::argv(&[&[start], parts].concat())
+        crate::engines::engine::argv(&[&[start], parts].concat())
     }
 
     /// What it says; `None` where it fails.

@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::unit::Unit;
-use super::{Activation, Case, Engine, Facts, Probe, Standing, argv};
+use crate::engines::engine::{Activation, Case, Engine, Facts, Probe, Standing, argv, major_minor};
+use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::{Host, User};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, Wanted};
 use crate::service::{Manager, Service};
-use crate::{image, threads};
+use crate::threads;
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 
@@ -140,7 +141,7 @@ impl Docker {
                 notes,
                 version: version.clone(),
             },
-            version: super::major_minor(version.as_deref().unwrap_or_default()),
+            version: major_minor(version.as_deref().unwrap_or_default()),
             config,
             unit,
             client,
@@ -401,16 +402,19 @@ impl Engine for Docker {
             .zip(&names)
             .map(|((how, flags), name)| Case {
                 how: how.into(),
-                argv: self
-                    .client
-                    .argv(&[run, &[name], flags, &[image::NAME, image::AGAIN]]),
+                argv: self.client.argv(&[
+                    run,
+                    &[name],
+                    flags,
+                    &[probe_image::NAME, probe_image::AGAIN],
+                ]),
                 gets: how != Case::PLAIN,
             });
         Some(Probe {
             load: self.client.argv(&[&["load", "-q", "-i", &archive]]),
             cases: cases.collect(),
             leftovers: vec![[self.client.argv(&[&["rm", "-f"]]), names.clone()].concat()],
-            unload: vec![self.client.argv(&[&["rmi", "-f", image::NAME]])],
+            unload: vec![self.client.argv(&[&["rmi", "-f", probe_image::NAME]])],
         })
     }
 

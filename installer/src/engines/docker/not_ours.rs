@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engines::{Engine, Facts, Standing};
+use crate::engines::engine::{Engine, Facts, Standing};
 
 /// Such a Docker.
 pub struct NotOurs {

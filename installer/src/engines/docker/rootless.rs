@@ -250,7 +250,7 @@ mod tests {
         let said = || {
             let host = Host::open(dir.path(), Path::new("/")).unwrap();
             let found = of_others(&host);
-            found.map(|e| crate::engines::Engine::facts(&e).notes[0].clone())
+            found.map(|e| crate::engines::engine::Engine::facts(&e).notes[0].clone())
         };
         assert_eq!(said(), None);
         write(UNIT_FILE, "");

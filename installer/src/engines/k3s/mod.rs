@@ -17,7 +17,8 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use super::{Engine, Facts, Standing, unit};
+use super::unit;
+use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
@@ -168,7 +169,7 @@ fn own_version(host: &Host, program: &Path) -> Option<String> {
 /// releases whose file imports a directory by itself have a later one.
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     if let Some(version) = daemon.version(host) {
-        return super::major_minor(&version);
+        return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
     let own = |path: &PathBuf| path.ends_with("config.toml.d/*.toml");

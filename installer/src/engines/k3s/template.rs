@@ -33,7 +33,7 @@ pub struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// See [`crate::engines::Engine::changes`].
+    /// See [`crate::engines::engine::Engine::changes`].
     pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
         let mut files = self.place.files(host)?;
         let schema = Schema::of(&files, self.place.version)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use gpu_inject::generate::SPEC_PATH;
 use serde::Deserialize;
 
-use super::major_minor;
+use crate::engines::engine::major_minor;
 use crate::host::Host;
 
 /// What a spec of ours is at least: its devices have names that begin with a digit, which came
