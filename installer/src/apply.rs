@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::service::daemon_reload;
+use crate::host::signals::Held;
+use crate::host::{Host, limits, threads};
 use crate::journal::{self, Begun, Commit, Journal};
 use crate::model::change::{Change, FileKind, Side};
 use crate::plan::Plan;
 use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
-use crate::service::daemon_reload;
-use crate::signals::Held;
-use crate::{engines, limits, place, threads, verify, write};
+use crate::{engines, place, verify, write};
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::limits;
+use crate::host::limits;
 use crate::seal::Fault;
 
 /// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.

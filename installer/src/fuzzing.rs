@@ -7,8 +7,8 @@ use gpu_host::Root;
 
 use crate::edit::error::EditError;
 use crate::edit::{self, revert};
-use crate::engines::unit::Unit;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::journal::Journal;
 use crate::model::change::FileKind;
 use crate::plan::{Asked, Plan};

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Attributes;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Service;
 use crate::model::change::{Change, Side};
 use crate::receipt::{self, JOURNAL, RECEIPT, Record};
-use crate::service::Service;
 use crate::{seal, write};
 
 /// A run, on disk of entries that have yet to be checked ([`crate::stored`]).

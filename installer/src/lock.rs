@@ -9,9 +9,8 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{self, Mode};
 
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, timestamp};
 use crate::place::Place;
-use crate::time;
 
 /// Held until dropped; the kernel lets go of it whatever happens to the process.
 pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);
@@ -56,7 +55,7 @@ fn holder(file: &File) -> Option<String> {
     Some(format!(
         "process {pid} ({}), since {}",
         line.trim_end(),
-        time::text(metadata.modified().ok()?)?
+        timestamp::text(metadata.modified().ok()?)?
     ))
 }
 

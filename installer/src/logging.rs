@@ -14,7 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 
 use crate::error::Error;
-use crate::time;
+use crate::host::timestamp;
 
 const VARIABLE: &str = "GPUSETUP_LOG";
 
@@ -94,7 +94,7 @@ impl Log for Sink {
             if record.level() <= *level
                 && let Ok(mut file) = file.lock()
             {
-                let now = time::said(SystemTime::now(), humantime::format_rfc3339_millis);
+                let now = timestamp::said(SystemTime::now(), humantime::format_rfc3339_millis);
                 let now = now.map(|now| now.to_string()).unwrap_or_default();
                 let _ = writeln!(file, "{now} {:<5} {}", record.level(), record.args());
             }

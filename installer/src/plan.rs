@@ -9,12 +9,12 @@ use gpu_inject::{describe, generate, inventory_store};
 use crate::engines::engine::{Activation, Engine, Engines, Standing};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
-use crate::host::Host;
+use crate::host::service::Service;
+use crate::host::{Host, systemd_scopes};
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Wanted;
 use crate::receipt::{self, Record};
-use crate::service::Service;
-use crate::{dev_char, engines, place, scopes};
+use crate::{dev_char, engines, place};
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +145,7 @@ impl Plan {
             }
         }
         if asked.restart && host.is_live() && !plan.reloads().is_empty() {
-            let losers = scopes::losers(host);
+            let losers = systemd_scopes::losers(host);
             if !losers.is_empty() {
                 plan.warnings.push(format!(
                     "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::cli::args::Common;
+use crate::host::signals::Held;
 use crate::report::say;
 use crate::screen::{Mark, Screen};
-use crate::signals::Held;
 
 /// What takes no longer than this needs no word of how long it takes.
 const LONG: Duration = Duration::from_secs(1);

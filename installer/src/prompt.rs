@@ -10,9 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Error;
+use crate::host::signals::Held;
 use crate::report::say;
 use crate::screen::Screen;
-use crate::signals::Held;
 
 /// How often a question looks whether the user wants the run to end.
 const TICK: Timespec = Timespec {

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Attributes;
 use crate::edit::revert;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::service::Service;
+use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, Wanted};
-use crate::service::Service;
-use crate::{seal, time};
+use crate::seal;
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
@@ -102,7 +102,7 @@ impl Record {
     /// Notes that these files were written now.
     pub fn note_time<'a>(&mut self, paths: impl IntoIterator<Item = &'a PathBuf>) {
         // A clock that is nowhere near is no time to note.
-        let Some(now) = time::text(SystemTime::now()) else {
+        let Some(now) = timestamp::text(SystemTime::now()) else {
             return;
         };
         let written = paths.into_iter().map(|p| (p.clone(), now.clone()));

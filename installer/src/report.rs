@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use crate::error::Error;
+use crate::host::limits;
 use crate::model::change::{Change, FileKind};
 use crate::plan::Plan;
 use crate::screen::Screen;
+use crate::secrets;
 use crate::verify::Verified;
-use crate::{limits, secrets};
 
 /// Writes to standard error. Nobody may be reading there any more, which is no reason to
 /// stop in the middle of a run, as `eprintln` would.

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use super::{Bundle, Done, Now, Text, topology};
 use crate::commands::detect;
 use crate::doctor::{self, render};
-use crate::host::Host;
+use crate::host::{Host, timestamp};
 use crate::journal::Journal;
 use crate::model::change::Change;
+use crate::plan;
 use crate::receipt::Record;
-use crate::{plan, time};
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;
@@ -55,7 +55,7 @@ pub fn collect(host: &Host) -> Bundle {
     let mut bundle = Bundle {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
-        made: time::text(SystemTime::now()).unwrap_or_default(),
+        made: timestamp::text(SystemTime::now()).unwrap_or_default(),
         host: detected,
         topology,
         changes: changes(host, &mut unread),
@@ -108,7 +108,7 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
 
 fn written(host: &Host, path: &Path) -> Option<String> {
     let meta = host.root().symlink_metadata(path).ok()?;
-    meta.modified().ok().and_then(time::text)
+    meta.modified().ok().and_then(timestamp::text)
 }
 
 fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {

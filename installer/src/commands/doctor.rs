@@ -10,10 +10,10 @@ use crate::doctor::fix::{self, Mending};
 use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, signals};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::{decision, lock, prompt, report, signals};
+use crate::{decision, lock, prompt, report};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;

@@ -10,12 +10,12 @@ use crate::commands::session;
 use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::signals::{self, Held};
 use crate::model::setup_options::Wanted;
 use crate::plan::{Asked, Plan};
 use crate::progress::{self, Progress};
 use crate::prompt::{self, Choice};
 use crate::screen::Screen;
-use crate::signals::{self, Held};
 use crate::{decision, lock, report};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {

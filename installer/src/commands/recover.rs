@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::cli::args::Common;
 use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, signals};
 use crate::progress::Progress;
-use crate::{apply, lock, report, signals};
+use crate::{apply, lock, report};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     session::need_root(host)?;

@@ -4,12 +4,12 @@ use crate::apply::{self, How};
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, signals};
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::{decision, lock, prompt, report, signals, undo};
+use crate::{decision, lock, prompt, report, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 

@@ -5,10 +5,10 @@ use serde_json::json;
 use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, signals};
 use crate::progress::Progress;
 use crate::verify::{self, Reload, Verified};
-use crate::{lock, plan, report, signals};
+use crate::{lock, plan, report};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     session::need_root(host)?;

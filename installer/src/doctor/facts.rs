@@ -11,14 +11,15 @@ use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
-use crate::engines::unit::Unit;
+use crate::engines::{self};
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
 use crate::receipt::Record;
-use crate::{engines, plan, set_up};
+use crate::{plan, set_up};
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";

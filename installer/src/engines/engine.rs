@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::service::Service;
 
 /// Whether an engine is ours to set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

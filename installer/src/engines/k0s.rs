@@ -8,13 +8,13 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use super::unit::{self, Unit};
 use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Service;
+use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::service::Service;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -36,7 +36,7 @@ fn find(host: &Host) -> Option<Containerd> {
         return None;
     }
     let units = ["k0sworker.service", "k0scontroller.service"];
-    let unit = units.iter().find(|name| unit::is_there(host, name));
+    let unit = units.iter().find(|name| systemd_unit::is_there(host, name));
     let data = unit
         .and_then(|u| Unit::read(host, u).flag("--data-dir"))
         .map_or_else(|| PathBuf::from("/var/lib/k0s"), PathBuf::from);

@@ -9,9 +9,9 @@ use super::containerd::{Containerd, Layout, notes};
 use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::{Manager, Service};
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::service::{Manager, Service};
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
 const SNAP: &str = "/snap/microk8s/current";

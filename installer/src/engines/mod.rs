@@ -16,11 +16,10 @@ pub(crate) mod oci_hooks;
 pub(crate) mod podman;
 pub mod probe_image;
 pub(crate) mod selinux;
-pub(crate) mod unit;
 
 use self::engine::Engines;
 use crate::host::Host;
-use crate::threads::{self, Work};
+use crate::host::threads::{self, Work};
 
 /// Looks for the engines of one kind.
 type Look = fn(&Host) -> Engines;

@@ -15,10 +15,9 @@ use serde::Serialize;
 use crate::engines::engine::{Case, Engine};
 use crate::engines::probe_image;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::signals::Held;
+use crate::host::{Host, systemd_scopes};
 use crate::progress::Progress;
-use crate::scopes;
-use crate::signals::Held;
 use program::{Patience, Program};
 use seen::Seen;
 pub use seen::{Denied, Library};
@@ -207,7 +206,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let losers = scopes::losers(host);
+    let losers = systemd_scopes::losers(host);
     (!losers.is_empty()).then(|| format!("would take GPUs from: {}", losers.join(", ")))
 }
 

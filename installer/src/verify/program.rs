@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::ended;
 use crate::error::Error;
-use crate::host::{Host, Output};
-use crate::signals::Held;
+use crate::host::signals::Held;
+use crate::host::{Host, Output, child_wait};
 
 const TICK: Duration = Duration::from_millis(20);
 /// More than this of what a program says is not handed on.
@@ -122,7 +121,7 @@ impl Program {
                 Some(status) => break status,
                 None => patience.check(&self)?,
             }
-            ended::wait(&self.child, TICK);
+            child_wait::wait(&self.child, TICK);
         };
         log::debug!(
             "{}: {status} after {:.1} s",

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use gpu_inject::describe;
 use nix::sys::stat::major;
 
+use crate::dev_char;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::engine;
-use crate::{dev_char, scopes};
+use crate::host::systemd_scopes;
 
 pub const CHECKS: Checks = &[
     ("devices-missing", missing),
@@ -121,7 +122,7 @@ fn links(look: &Look) -> Option<String> {
     };
     // Looks into running containers, which a tree has none of.
     if look.host.is_live() {
-        let losers = scopes::losers(look.host);
+        let losers = systemd_scopes::losers(look.host);
         if !losers.is_empty() {
             text.push_str(&format!("; it would take them from {}", losers.join(", ")));
         }

@@ -10,8 +10,8 @@ use crate::engines::engine::{Case, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Service;
 use crate::model::setup_options::Wanted;
-use crate::service::Service;
 
 /// Where the built-in image is run.
 const NAMESPACE: &str = "gpusetup";

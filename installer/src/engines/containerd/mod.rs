@@ -15,13 +15,13 @@ use self::edits::{DROP_IN, Place};
 use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
-use super::unit::Unit;
 use crate::engines::engine::{Activation, Engine, Facts, Probe, Standing, major_minor};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Service;
+use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::service::Service;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where containerd listens unless told otherwise.

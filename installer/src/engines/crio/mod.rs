@@ -17,14 +17,14 @@ use gpu_host::init;
 use gpu_inject::policy::Policy;
 
 use super::selinux;
-use super::unit::{self, Unit};
 use crate::engines::engine::{Activation, Engine, Facts, Standing, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::{Manager, Service};
+use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, Wanted};
-use crate::service::{Manager, Service};
 use config::Merged;
 use runtime::POLICY;
 
@@ -183,7 +183,7 @@ fn installed_version(host: &Host) -> Option<String> {
 
 /// Packages of before 1.18 call it `cri-o`; later ones have that name as an alias.
 fn service_name(host: &Host) -> String {
-    let has = |name| unit::is_there(host, name);
+    let has = |name| systemd_unit::is_there(host, name);
     let old = has("cri-o.service") && !has("crio.service");
     if old { "cri-o.service" } else { "crio.service" }.into()
 }

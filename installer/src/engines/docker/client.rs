@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::daemon_json::DaemonJson;
-use crate::engines::unit::Unit;
 use crate::error::Error;
+use crate::host::systemd_unit::Unit;
 use crate::host::{Host, Output};
 
 /// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).

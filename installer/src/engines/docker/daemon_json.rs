@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::existing::{self, Verdict};
 use crate::edit::json;
-use crate::engines::unit::Unit;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Mode, Wanted};
 

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::engines::unit::Unit;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Mode, Wanted};
 

@@ -15,15 +15,14 @@ mod snap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::unit::Unit;
 use crate::engines::engine::{Activation, Case, Engine, Facts, Probe, Standing, argv, major_minor};
 use crate::engines::probe_image;
 use crate::error::Error;
-use crate::host::{Host, User};
+use crate::host::service::{Manager, Service};
+use crate::host::systemd_unit::Unit;
+use crate::host::{Host, User, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, Wanted};
-use crate::service::{Manager, Service};
-use crate::threads;
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 

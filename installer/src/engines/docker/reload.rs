@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::client::Info;
 use crate::edit::json;
-use crate::engines::unit::Unit;
+use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
 
 /// Flags whose values a reload loses.

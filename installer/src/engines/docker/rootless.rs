@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::Root;
 
 use super::not_ours::NotOurs;
-use crate::engines::unit::Unit;
+use crate::host::systemd_unit::Unit;
 use crate::host::{Host, User};
 
 /// The word for `--engine`.

@@ -17,13 +17,12 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use super::unit;
 use crate::engines::engine::{Engine, Facts, Standing, major_minor};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::service::{Manager, Service};
+use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::service::{Manager, Service};
 
 /// The socket is the same in both.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
@@ -142,7 +141,7 @@ fn standing(kind: &Kind, rendered: bool) -> Standing {
 
 /// The unit that is there, or the service of `OpenRC` that the install script makes.
 fn service(host: &Host, kind: &Kind) -> Option<Service> {
-    let has_unit = |name: &&&str| unit::is_there(host, &format!("{name}.service"));
+    let has_unit = |name: &&&str| systemd_unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
         return Some(Service::systemd(format!("{unit}.service")));
     }

@@ -1,5 +1,14 @@
 //! The host: its files through one rooted handle, its programs through one door.
 
+pub mod child_wait;
+pub mod limits;
+pub mod service;
+pub mod signals;
+pub mod systemd_scopes;
+pub mod systemd_unit;
+pub mod threads;
+pub mod timestamp;
+
 use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -12,9 +21,7 @@ use gpu_host::{Root, packages, programs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::ended;
 use crate::error::Error;
-use crate::limits;
 
 /// How long output is waited for once a program has ended: a daemon that it started may keep
 /// the pipe for ever.
@@ -322,7 +329,7 @@ impl Host {
                     let why = format!("{line}: not done after {} s", limit.as_secs());
                     return Err(Error::failed(why, ""));
                 }
-                None => ended::wait(&child, end.saturating_duration_since(Instant::now())),
+                None => child_wait::wait(&child, end.saturating_duration_since(Instant::now())),
             }
         };
         let code = status.code();
@@ -416,7 +423,7 @@ mod tests {
     /// Ctrl-C goes to the terminal's foreground group, and a blocked signal to every heir.
     #[test]
     fn a_program_has_its_own_group_and_no_signal_blocked() {
-        crate::limits::take();
+        crate::host::limits::take();
         let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
         let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
         let out = out.unwrap().stdout;
