@@ -2,32 +2,26 @@
 
 pub mod child_wait;
 pub mod limits;
+pub mod process;
 pub mod service;
 pub mod signals;
 pub mod systemd_scopes;
 pub mod systemd_unit;
 pub mod threads;
 pub mod timestamp;
+pub mod user;
 
-use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gpu_host::{Root, packages, programs};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use crate::error::Error;
-
-/// How long output is waited for once a program has ended: a daemon that it started may keep
-/// the pipe for ever.
-const DRAIN: Duration = Duration::from_secs(2);
-/// More than this of a program's output is not kept.
-const OUTPUT: usize = 16 << 20;
+use crate::host::process::{Output, Reader, kill, reader};
+use crate::host::user::User;
 
 /// A running host, or a directory tree.
 #[derive(Clone, Debug)]
@@ -37,58 +31,6 @@ pub struct Host {
     pub driver_root: PathBuf,
     user: Option<User>,
     is_image: bool,
-}
-
-/// Whoever runs gpusetup on this host, where that is not root: what is set up then is theirs
-/// alone (XDG Base Directory Specification 0.8).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// For messages.
-    pub name: String,
-    /// The home directory.
-    pub home: PathBuf,
-    /// `XDG_CONFIG_HOME`.
-    pub config: PathBuf,
-    /// `XDG_DATA_HOME`.
-    pub data: PathBuf,
-    /// `XDG_STATE_HOME`.
-    pub state: PathBuf,
-    /// `XDG_RUNTIME_DIR`.
-    pub runtime: PathBuf,
-}
-
-impl User {
-    /// The user of that number, by what `env` says and where the specification puts the rest.
-    pub fn new(uid: u32, passwd: &str, env: impl Fn(&str) -> Option<String>) -> Self {
-        let entry = passwd.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            (fields.get(2)?.parse() == Ok(uid)).then_some(fields)
-        });
-        let field = |n: usize| entry.as_ref().and_then(|e| e.get(n)).copied();
-        // A relative path in these variables is none.
-        let dir = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let home = dir("HOME").unwrap_or_else(|| field(5).unwrap_or("/").into());
-        let of_home = |name: &str, below: &str| dir(name).unwrap_or_else(|| home.join(below));
-        Self {
-            name: field(0).map_or_else(|| uid.to_string(), str::to_owned),
-            config: of_home("XDG_CONFIG_HOME", ".config"),
-            data: of_home("XDG_DATA_HOME", ".local/share"),
-            state: of_home("XDG_STATE_HOME", ".local/state"),
-            runtime: dir("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{uid}").into()),
-            home,
-        }
-    }
-
-    fn running(root: &Root) -> Option<Self> {
-        let uid = nix::unistd::geteuid();
-        if uid.is_root() || !root.is_host() {
-            return None;
-        }
-        let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
-        Some(Self::new(uid.as_raw(), &passwd, |name| {
-            std::env::var(name).ok()
-        }))
-    }
 }
 
 /// What a shell says about the engine and the images that its commands mean: gpusetup names
@@ -105,33 +47,6 @@ const CALLERS: [&str; 10] = [
     "CONTAINER_HOST",
     "CONTAINER_CONNECTION",
 ];
-
-/// What a program said.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Exit code; `None` where a signal ended it.
-    pub code: Option<i32>,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl Output {
-    /// Exit code 0.
-    pub fn ok(&self) -> bool {
-        self.code == Some(0)
-    }
-
-    /// The last line that says something, standard error first.
-    pub fn last_line(&self) -> &str {
-        // docker ends its errors by naming its own `--help`.
-        let says = |l: &&str| !l.trim().is_empty() && !l.contains("--help'");
-        let last = self.stderr.lines().rfind(says);
-        let last = last.or_else(|| self.stdout.lines().rfind(says));
-        last.unwrap_or("it said nothing").trim()
-    }
-}
 
 impl Host {
     /// The host at `root`.
@@ -344,47 +259,6 @@ impl Host {
             stderr: stderr.map(Reader::text).unwrap_or_default(),
         };
         Ok((output, status.signal() == Some(Signal::SIGINT as i32)))
-    }
-}
-
-/// With all that it has started.
-fn kill(child: &Child) {
-    if let Ok(group) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-}
-
-/// What comes out of a pipe, read on a thread.
-struct Reader {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    end: Receiver<()>,
-}
-
-fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<Reader> {
-    let bytes = Arc::new(Mutex::new(Vec::new()));
-    let (ended, end) = mpsc::channel();
-    let into = Arc::clone(&bytes);
-    std::thread::Builder::new().spawn(move || {
-        // Dropped at the end, which is what is waited for.
-        let _ended: mpsc::Sender<()> = ended;
-        let mut part = [0; 8192];
-        while let Ok(length @ 1..) = from.read(&mut part) {
-            match into.lock() {
-                // What comes after is read all the same, or the program would wait for ever.
-                Ok(bytes) if bytes.len() >= OUTPUT => {}
-                Ok(mut bytes) => bytes.extend_from_slice(&part[..length]),
-                Err(_) => return,
-            }
-        }
-    })?;
-    Ok(Reader { bytes, end })
-}
-
-impl Reader {
-    fn text(self) -> String {
-        let _ = self.end.recv_timeout(DRAIN);
-        let bytes = self.bytes.lock().map(|b| b.clone()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

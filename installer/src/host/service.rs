@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::host::{Host, Output};
+use crate::host::Host;
+use crate::host::process::Output;
 
 /// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
 /// more than two minutes.

@@ -11,8 +11,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::host::process::Output;
 use crate::host::signals::Held;
-use crate::host::{Host, Output, child_wait};
+use crate::host::{Host, child_wait};
 
 const TICK: Duration = Duration::from_millis(20);
 /// More than this of what a program says is not handed on.

@@ -9,8 +9,9 @@ use super::{Reload, Verified};
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::host::Host;
+use crate::host::process::Output;
 use crate::host::signals::Held;
-use crate::host::{Host, Output};
 
 /// For all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);

@@ -43,7 +43,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::host::{Host, User};
+    use crate::host::Host;
+    use crate::host::user::User;
 
     #[test]
     fn a_user_s_own_docker_is_where_their_client_should_lead() {

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
+use crate::host::Host;
+use crate::host::process::Output;
 use crate::host::systemd_unit::Unit;
-use crate::host::{Host, Output};
 
 /// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
 pub const SOCKET: &str = "unix:///var/run/docker.sock";

@@ -15,16 +15,18 @@ mod snap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use client::{Client, Info};
+use daemon_json::DaemonJson;
+
 use crate::engines::engine::{Activation, Case, Engine, Facts, Probe, Standing, argv, major_minor};
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
-use crate::host::{Host, User, threads};
+use crate::host::user::User;
+use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, Wanted};
-use client::{Client, Info};
-use daemon_json::DaemonJson;
 
 const CONFIG: &str = "/etc/docker/daemon.json";
 /// What our containers are called, with a number each.

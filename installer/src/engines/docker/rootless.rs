@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use gpu_host::Root;
 
 use super::not_ours::NotOurs;
+use crate::host::Host;
 use crate::host::systemd_unit::Unit;
-use crate::host::{Host, User};
+use crate::host::user::User;
 
 /// The word for `--engine`.
 pub const NAME: &str = "docker-rootless";
