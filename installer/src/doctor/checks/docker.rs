@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::engines::docker::{self, drop_in, existing};
+use crate::engines::docker::{self, drop_in, runtime_entry};
 use crate::foreign::Kind;
 use crate::model::setup_options::{Mode, Wanted};
 
@@ -70,7 +70,7 @@ fn runtime_gone(look: &Look) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
     // Our program's absence is a matter of our package.
     let ours = Wanted::default().runtime_path.display().to_string();
-    let seen = existing::dangling(look.host, &file).into_iter();
+    let seen = runtime_entry::dangling(look.host, &file).into_iter();
     told(seen.filter(|s| !s.contains(&ours)).collect())
 }
 
@@ -126,7 +126,7 @@ fn cdi_off(look: &Look) -> Option<String> {
     let version = look.engine_version("docker")?;
     let mode = look.was_wanted(look.engine("docker")?).map(|w| w.mode);
     let wanted = mode.is_some_and(|m| m != Mode::Runtime);
-    let needs = wanted && docker::daemon_json::CDI_BY_FEATURE.contains(&version);
+    let needs = wanted && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
     (needs && value.is_none()).then(|| {
         format!(
             "Docker {}.{} needs features.cdi true in {}",

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::not_ours::NotOurs;
+use crate::engines::docker::unmanaged::NotOurs;
 use crate::host::Host;
 
 const NAME: &str = "docker-desktop";

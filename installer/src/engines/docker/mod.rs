@@ -4,13 +4,14 @@ pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
+pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
-pub(crate) mod existing;
-mod not_ours;
 mod reload;
 mod rootless;
+pub(crate) mod runtime_entry;
 mod snap;
+mod unmanaged;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -126,7 +127,7 @@ impl Docker {
             (version.end(), info)
         });
         let notes = file
-            .map(|f| existing::dangling(host, &f))
+            .map(|f| runtime_entry::dangling(host, &f))
             .unwrap_or_default();
         Self {
             facts: Facts {
@@ -256,8 +257,8 @@ impl Engine for Docker {
 
     fn consequences(&self, host: &Host, wanted: &Wanted) -> Vec<String> {
         let existing = DaemonJson::read(host, &self.config).ok().and_then(|file| {
-            let verdict = existing::judge(host, &file, wanted).ok()?;
-            existing::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
+            let verdict = runtime_entry::judge(host, &file, wanted).ok()?;
+            runtime_entry::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
         existing.into_iter().collect()
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
 
-use super::not_ours::NotOurs;
+use crate::engines::docker::unmanaged::NotOurs;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;

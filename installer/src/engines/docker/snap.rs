@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::not_ours::NotOurs;
+use crate::engines::docker::unmanaged::NotOurs;
 use crate::host::Host;
 
 const SIGNS: [&str; 4] = [
