@@ -13,7 +13,8 @@ use crate::model::change::{Change, FileKind, Side};
 use crate::plan::Plan;
 use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
-use crate::{engines, place, verify, write};
+use crate::transaction::{change_io, preflight};
+use crate::{engines, verify};
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +168,7 @@ fn steps(
 ) -> Result<Vec<verify::Verified>, Error> {
     for change in &plan.changes {
         still_as_planned(host, change)?;
-        place::is_free(host, change, journal.attributes.contains_key(&change.path))?;
+        preflight::is_free(host, change, journal.attributes.contains_key(&change.path))?;
     }
     // What was looked at for these, too.
     host.was_seen_whole()?;
@@ -217,7 +218,7 @@ fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error>
 }
 
 fn still_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
-    if write::current(host, change)? == change.before {
+    if change_io::current(host, change)? == change.before {
         return Ok(());
     }
     Err(Error::Config {

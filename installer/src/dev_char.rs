@@ -11,7 +11,7 @@ use gpu_inject::describe::{char_link, nodes};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::write;
+use crate::transaction::change_io;
 
 /// A link for each device node that containers get.
 pub fn links(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
@@ -33,7 +33,7 @@ pub fn links(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
         if host.root().exists(&change.path) {
             continue;
         }
-        change.before = write::current(host, &change)?;
+        change.before = change_io::current(host, &change)?;
         changes.push(change);
     }
     Ok(changes)

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::Attributes;
 use crate::error::Error;
+use crate::files::atomic_write;
+use crate::files::attributes::Attributes;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::{Change, Side};
 use crate::receipt::{self, JOURNAL, RECEIPT, Record};
-use crate::{seal, write};
+use crate::seal;
+use crate::transaction::change_io;
 
 /// A run, on disk of entries that have yet to be checked ([`crate::stored`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,9 +80,9 @@ impl Commit {
     pub fn finish(&self, host: &Host) -> Result<(), Error> {
         match &self.receipt {
             Some(receipt) => receipt.store(host)?,
-            None => write::remove(host, &host.state(RECEIPT))?,
+            None => atomic_write::remove(host, &host.state(RECEIPT))?,
         }
-        write::remove_dirs(host, &self.directories)?;
+        atomic_write::remove_dirs(host, &self.directories)?;
         delete(host)
     }
 }
@@ -92,11 +94,11 @@ impl Journal {
         let mut attributes = receipt.attributes.clone();
         for change in changes {
             if change.after.is_none() {
-                let found = write::attributes(host, change)?;
+                let found = change_io::attributes(host, change)?;
                 attributes.extend(found.map(|a| (change.path.clone(), a)));
                 continue;
             }
-            for dir in write::missing_dirs(host, change)? {
+            for dir in change_io::missing_dirs(host, change)? {
                 if !directories.contains(&dir) {
                     directories.push(dir);
                 }
@@ -116,7 +118,7 @@ impl Journal {
     /// Carries one of its changes out.
     pub fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
         let attributes = self.attributes.get(&change.path);
-        write::put(host, change, Side::After, attributes)
+        change_io::put(host, change, Side::After, attributes)
     }
 
     /// Of a run that did not end; `None` where there is none.
@@ -158,7 +160,7 @@ impl Journal {
                 Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
             }
         }
-        if let Err(e) = write::remove_dirs(host, &self.directories) {
+        if let Err(e) = atomic_write::remove_dirs(host, &self.directories) {
             left.push(e.to_string());
         }
         left
@@ -167,13 +169,13 @@ impl Journal {
     /// Whether there was anything to put back. A file that is neither as we found it nor as
     /// we wrote it is somebody else's by now.
     fn put_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
-        write::remove_temporary_of(host, change)?;
-        let current = write::current(host, change)?;
+        change_io::remove_temporary_of(host, change)?;
+        let current = change_io::current(host, change)?;
         if current != change.after || current == change.before {
             return Ok(false);
         }
         let attributes = self.attributes.get(&change.path);
-        write::put(host, change, Side::Before, attributes)?;
+        change_io::put(host, change, Side::Before, attributes)?;
         Ok(true)
     }
 }
@@ -182,11 +184,11 @@ impl Journal {
 /// the last of its files.
 pub fn delete(host: &Host) -> Result<(), Error> {
     let journal = host.state(JOURNAL);
-    write::remove_temporary(host, &host.state(RECEIPT))?;
-    write::remove_temporary(host, &journal)?;
-    write::remove(host, &journal)?;
+    atomic_write::remove_temporary(host, &host.state(RECEIPT))?;
+    atomic_write::remove_temporary(host, &journal)?;
+    atomic_write::remove(host, &journal)?;
     let dir = journal.parent().unwrap_or(Path::new("/"));
-    write::remove_dirs(host, &[dir.to_owned()])
+    atomic_write::remove_dirs(host, &[dir.to_owned()])
 }
 
 #[cfg(test)]
@@ -257,7 +259,12 @@ mod tests {
         };
         let changes = [back.clone()];
         let journal = Journal::new(&host, &changes, &receipt).unwrap();
-        crate::place::is_free(&host, &back, journal.attributes.contains_key(&back.path)).unwrap();
+        crate::transaction::preflight::is_free(
+            &host,
+            &back,
+            journal.attributes.contains_key(&back.path),
+        )
+        .unwrap();
         journal.make(&host, &back).unwrap();
         assert_eq!(looks(&real), was);
         assert!(link.is_symlink());

@@ -8,7 +8,6 @@
 )]
 
 mod apply;
-mod attributes;
 mod bundle;
 mod cli;
 mod commands;
@@ -18,6 +17,7 @@ mod doctor;
 mod edit;
 mod engines;
 mod error;
+mod files;
 mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,9 +26,7 @@ mod journal;
 mod lock;
 mod logging;
 mod model;
-mod output;
 mod panics;
-mod place;
 mod plan;
 mod progress;
 mod prompt;
@@ -39,9 +37,9 @@ mod seal;
 mod secrets;
 mod set_up;
 mod stored;
+mod transaction;
 mod undo;
 mod verify;
-mod write;
 
 use std::path::Path;
 use std::process::ExitCode;

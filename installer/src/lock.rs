@@ -9,8 +9,8 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{self, Mode};
 
 use crate::error::Error;
+use crate::files::resolved_path::Place;
 use crate::host::{Host, timestamp};
-use crate::place::Place;
 
 /// Held until dropped; the kernel lets go of it whatever happens to the process.
 pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);

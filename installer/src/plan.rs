@@ -14,7 +14,8 @@ use crate::host::{Host, systemd_scopes};
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Wanted;
 use crate::receipt::{self, Record};
-use crate::{dev_char, engines, place};
+use crate::transaction::preflight;
+use crate::{dev_char, engines};
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]
@@ -132,10 +133,10 @@ impl Plan {
         }
         for change in &plan.changes {
             // What this user may not do root may.
-            if let Err(refused @ Error::Config { .. }) = place::is_free(host, change, false) {
+            if let Err(refused @ Error::Config { .. }) = preflight::is_free(host, change, false) {
                 return Err(refused);
             }
-            plan.warnings.extend(place::remark(host, change));
+            plan.warnings.extend(preflight::remark(host, change));
         }
         if !plan.is_empty() {
             plan.warnings.extend(way.warnings);

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::Attributes;
 use crate::edit::revert;
 use crate::error::Error;
+use crate::files::attributes::Attributes;
 use crate::host::service::Service;
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::files::atomic_write;
 use crate::host::Host;
 use crate::stored::Lacks;
-use crate::write;
 
 /// The format that is written. Schema 1, up to 0.1.0, had no checksums; it is still read.
 const SCHEMA: u32 = 2;
@@ -273,7 +273,7 @@ pub fn store<T: Checked>(host: &Host, name: &str, value: &T) -> Result<(), Error
             "the files to change are too large to be undone safely; make them smaller",
         ));
     }
-    write::write(host, &path, &text, 0o600)
+    atomic_write::write(host, &path, &text, 0o600)
 }
 
 fn text<T: Checked>(name: &str, value: &T) -> serde_json::Result<String> {

@@ -1,13 +1,14 @@
 //! Back to before: what we added goes, what the user changed since stays.
 
 use crate::edit::revert::revert;
+use crate::engines;
 use crate::error::Error;
 use crate::foreign::Foreign;
 use crate::host::Host;
 use crate::model::change::Change;
 use crate::plan::Plan;
 use crate::receipt::Record;
-use crate::{engines, write};
+use crate::transaction::change_io;
 
 /// What undo would do; `None` where gpusetup has changed nothing here.
 pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
@@ -17,7 +18,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
     for done in receipt.changes.iter().rev() {
-        let current = write::current(host, done)?;
+        let current = change_io::current(host, done)?;
         match revert(done, current.as_deref()) {
             Ok(after) => changes.push(Change {
                 before: current,

@@ -9,9 +9,10 @@ use crate::bundle::masked::Masked;
 use crate::bundle::{Bundle, archive, collect};
 use crate::cli::args::{BundleArgs, Common};
 use crate::error::Error;
+use crate::files::user_output;
 use crate::host::Host;
 use crate::progress::Progress;
-use crate::{output, report};
+use crate::report;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;
@@ -51,7 +52,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
 /// Readable for its owner alone: masked, but still how a host is made. The archive is the user's
 /// own file and no part of the host, so it is written where their shell would.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let is_stream = output::into_stream(path, bytes);
+    let is_stream = user_output::into_stream(path, bytes);
     if is_stream.map_err(Error::file(path, "write"))? {
         return Ok(());
     }

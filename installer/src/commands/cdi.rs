@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, Side};
 use crate::receipt::Record;
-use crate::{foreign, lock, plan, report, write};
+use crate::transaction::change_io;
+use crate::{foreign, lock, plan, report};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -132,7 +133,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
 
 /// Carries them out beside a receipt; where one fails, those before it are noted all the same.
 pub(super) fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let put = |c: &Change| write::put(host, c, Side::After, None);
+    let put = |c: &Change| change_io::put(host, c, Side::After, None);
     let failed = changes
         .iter()
         .map(put)

@@ -12,7 +12,8 @@ use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind, Side};
-use crate::{lock, report, write};
+use crate::transaction::change_io;
+use crate::{lock, report};
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -107,7 +108,7 @@ fn set(
     let _lock = lock::take(host)?;
     let change = changed()?;
     if change.is_needed() {
-        write::put(host, &change, Side::After, None)?;
+        change_io::put(host, &change, Side::After, None)?;
     }
     if common.json {
         report::result(&format!(

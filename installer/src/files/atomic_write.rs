@@ -13,64 +13,13 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{self, UnlinkatFlags};
 
-use crate::attributes::Attributes;
 use crate::error::Error;
+use crate::files::attributes::Attributes;
+use crate::files::resolved_path::{self, Place};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind, Side};
-use crate::place::{self, Place};
-
-/// What is at a change's path now, as text: content, or where a link leads.
-pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
-    if change.kind != FileKind::Link {
-        return host.text(&change.path);
-    }
-    match host.root().read_link(&change.path) {
-        Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        // No link at all, so somebody else's: no link of ours is empty.
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(Some(String::new())),
-        Err(e) => Err(Error::file(&change.path, "read link")(e)),
-    }
-}
-
-/// Attributes of the file that a change replaces or removes; `None` where there is no such file.
-pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Error> {
-    if change.kind == FileKind::Link {
-        return Ok(None);
-    }
-    match host.root().open_file(&change.path) {
-        Ok(file) => Attributes::of(&file).map(Some),
-        Err(e) if place::is_nothing(&e) => return Ok(None),
-        Err(e) => Err(e),
-    }
-    .map_err(Error::file(&change.path, "read the attributes of"))
-}
-
-/// Makes a file what it is in that state of the change; where there is none in it, it goes. A file
-/// that comes back gets its `attributes` back, one that is there keeps its own.
-///
-/// The text is the change's own, never one given beside it: see [`crate::model::change`].
-pub fn put(
-    host: &Host,
-    change: &Change,
-    side: Side,
-    attributes: Option<&Attributes>,
-) -> Result<(), Error> {
-    let path = &change.path;
-    match (change.text(side), &change.kind) {
-        (None, FileKind::Link) => unlink(host, Place::of_link(host, path), false)
-            .map_err(Error::file(path, "remove link")),
-        (None, _) => remove(host, path),
-        (Some(target), FileKind::Link) => {
-            log::debug!("link {} to {target}", path.display());
-            link(host, path, target).map_err(Error::file(path, "make link"))
-        }
-        (Some(text), _) => write_as(host, path, text, change.mode, attributes),
-    }
-}
 
 /// A link is made anew at every boot, so it is not synced.
-fn link(host: &Host, path: &Path, target: &str) -> io::Result<()> {
+pub fn link(host: &Host, path: &Path, target: &str) -> io::Result<()> {
     let place = Place::of_link(host, path)?;
     landed(host, &place, |dir, temporary| {
         unistd::symlinkat(target, dir, temporary)?;
@@ -84,7 +33,7 @@ pub fn write(host: &Host, path: &Path, content: &str, mode: u32) -> Result<(), E
     write_as(host, path, content, mode, None)
 }
 
-fn write_as(
+pub fn write_as(
     host: &Host,
     path: &Path,
     content: &str,
@@ -98,7 +47,7 @@ fn write_as(
                 let file = create(dir, temporary)?;
                 fill(file, content, &look(dir, &place.name, mode, attributes)?)?;
                 fcntl::renameat(dir, temporary, dir, place.name.as_os_str())?;
-                place::sync(dir)
+                resolved_path::sync(dir)
             })
         })
         .map_err(Error::file(path, "write"))
@@ -117,7 +66,7 @@ fn landed(
     let done = work(&dir, &temporary);
     if done.is_err() {
         let _ = unistd::unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        let _ = place::remove_dirs(host.root(), &made);
+        let _ = resolved_path::remove_dirs(host.root(), &made);
     }
     done
 }
@@ -158,29 +107,20 @@ pub fn remove(host: &Host, path: &Path) -> Result<(), Error> {
     unlink(host, Place::of(host, path), true).map_err(Error::file(path, "remove"))
 }
 
-fn unlink(host: &Host, place: io::Result<Place>, lasts: bool) -> io::Result<()> {
+pub fn unlink(host: &Host, place: io::Result<Place>, lasts: bool) -> io::Result<()> {
     let place = match place {
-        Err(e) if place::is_nothing(&e) => return Ok(()),
+        Err(e) if resolved_path::is_nothing(&e) => return Ok(()),
         place => place?,
     };
     let Some(dir) = place.open(host)? else {
         return Ok(());
     };
     match unistd::unlinkat(&dir, place.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) if lasts => place::sync(&dir),
+        Ok(()) if lasts => resolved_path::sync(&dir),
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(_) if place::is_absent(&dir, &place.name) => Ok(()),
+        Err(_) if resolved_path::is_absent(&dir, &place.name) => Ok(()),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Removes what a killed run may have left beside a change's file.
-pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
-    let place = match change.kind {
-        FileKind::Link => Place::of_link(host, &change.path),
-        _ => Place::of(host, &change.path),
-    };
-    forget(host, place, &change.path)
 }
 
 /// The same for a file of ours in the state directory.
@@ -188,7 +128,7 @@ pub fn remove_temporary(host: &Host, path: &Path) -> Result<(), Error> {
     forget(host, Place::of(host, path), path)
 }
 
-fn forget(host: &Host, place: io::Result<Place>, path: &Path) -> Result<(), Error> {
+pub fn forget(host: &Host, place: io::Result<Place>, path: &Path) -> Result<(), Error> {
     let temporary = place.map(|p| Place {
         name: p.temporary(),
         ..p
@@ -196,23 +136,10 @@ fn forget(host: &Host, place: io::Result<Place>, path: &Path) -> Result<(), Erro
     unlink(host, temporary, false).map_err(Error::file(path, "remove the temporary of"))
 }
 
-/// Directories that a change would make, outermost first.
-pub fn missing_dirs(host: &Host, change: &Change) -> Result<Vec<PathBuf>, Error> {
-    let place = match change.kind {
-        FileKind::Link => Place::of_link(host, &change.path),
-        _ => Place::of(host, &change.path),
-    };
-    let place = place.map_err(Error::file(&change.path, "find"))?;
-    let missing = place.missing_dirs(host.root());
-    missing.map_err(Error::file(&change.path, "find"))
-}
-
 /// Removes directories that were made for our files; one in which somebody has put something
 /// stays.
 pub fn remove_dirs(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
     let outermost = dirs.first().map_or(Path::new("/"), PathBuf::as_path);
-    place::remove_dirs(host.root(), dirs).map_err(Error::file(outermost, "remove directory"))
+    resolved_path::remove_dirs(host.root(), dirs)
+        .map_err(Error::file(outermost, "remove directory"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,11 @@
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use super::*;
+use crate::files::atomic_write::{remove_dirs, remove_temporary, write};
 use crate::model::change::Side::{After, Before};
+use crate::transaction::preflight;
 
 fn host() -> (tempfile::TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();
@@ -208,7 +211,7 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
     let (dir, host) = host();
     let own = |path: &str| change(path, None, Some("x"), FileKind::Own);
     let why = |change: &Change, is_back: bool| {
-        place::is_free(&host, change, is_back)
+        preflight::is_free(&host, change, is_back)
             .err()
             .map(|e| e.to_string())
     };
@@ -236,16 +239,16 @@ fn more_names_of_a_file_are_told() {
     let (dir, host) = host();
     fs::write(dir.path().join("a"), "x").unwrap();
     let edited = change("/a", Some("x"), Some("y"), FileKind::Own);
-    assert_eq!(place::remark(&host, &edited), None);
+    assert_eq!(preflight::remark(&host, &edited), None);
     fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
-    let said = place::remark(&host, &edited).unwrap();
+    let said = preflight::remark(&host, &edited).unwrap();
     assert!(said.contains("/a has 1 more name"), "{said}");
     assert_eq!(
-        place::remark(&host, &change("/a", None, Some("y"), FileKind::Own)),
+        preflight::remark(&host, &change("/a", None, Some("y"), FileKind::Own)),
         None
     );
     assert_eq!(
-        place::remark(&host, &change("/a", Some("x"), Some("y"), FileKind::Link)),
+        preflight::remark(&host, &change("/a", Some("x"), Some("y"), FileKind::Link)),
         None
     );
 }
