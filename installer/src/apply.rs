@@ -11,8 +11,8 @@ use crate::host::{Host, limits, threads};
 use crate::journal::{self, Begun, Commit, Journal};
 use crate::model::change::{Change, FileKind, Side};
 use crate::plan::Plan;
-use crate::progress::{self, Progress};
 use crate::receipt::{JOURNAL, Record};
+use crate::terminal::progress::{self, Progress};
 use crate::transaction::{change_io, preflight};
 use crate::{engines, verify};
 

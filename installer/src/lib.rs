@@ -24,19 +24,14 @@ pub mod fuzzing;
 mod host;
 mod journal;
 mod lock;
-mod logging;
 mod model;
-mod panics;
 mod plan;
-mod progress;
-mod prompt;
 mod receipt;
 mod report;
-mod screen;
 mod seal;
-mod secrets;
 mod set_up;
 mod stored;
+mod terminal;
 mod transaction;
 mod undo;
 mod verify;
@@ -51,7 +46,8 @@ use crate::cli::args::{Cli, Command, Common};
 use crate::cli::{man_pages, nvidia_ctk};
 use crate::error::Error;
 use crate::host::{Host, limits};
-use crate::screen::Screen;
+use crate::terminal::screen::Screen;
+use crate::terminal::{logging, panics};
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {

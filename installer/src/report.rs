@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::host::limits;
 use crate::model::change::{Change, FileKind};
 use crate::plan::Plan;
-use crate::screen::Screen;
-use crate::secrets;
+use crate::terminal::redact;
+use crate::terminal::screen::Screen;
 use crate::verify::Verified;
 
 /// Writes to standard error. Nobody may be reading there any more, which is no reason to
@@ -200,7 +200,7 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
 /// A file's text without secrets. It is the user's own file on the user's own screen, so what is no secret by its form
 /// stays, unlike in a bundle, which is for others.
 fn mask(text: Option<&str>) -> String {
-    secrets::mask(text.unwrap_or_default())
+    redact::mask(text.unwrap_or_default())
 }
 
 /// The one document of `--json`.

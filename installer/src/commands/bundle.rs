@@ -11,8 +11,8 @@ use crate::cli::args::{BundleArgs, Common};
 use crate::error::Error;
 use crate::files::user_output;
 use crate::host::Host;
-use crate::progress::Progress;
 use crate::report;
+use crate::terminal::progress::Progress;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;

@@ -14,7 +14,7 @@ use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::receipt::Record;
-use crate::screen::Screen;
+use crate::terminal::screen::Screen;
 use crate::{engines, plan, report, set_up};
 
 /// What is here.

@@ -11,9 +11,10 @@ use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::{Host, signals};
-use crate::progress::Progress;
-use crate::screen::Screen;
-use crate::{decision, lock, prompt, report};
+use crate::terminal::progress::Progress;
+use crate::terminal::prompt;
+use crate::terminal::screen::Screen;
+use crate::{decision, lock, report};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;

@@ -13,9 +13,9 @@ use crate::host::Host;
 use crate::host::signals::{self, Held};
 use crate::model::setup_options::Wanted;
 use crate::plan::{Asked, Plan};
-use crate::progress::{self, Progress};
-use crate::prompt::{self, Choice};
-use crate::screen::Screen;
+use crate::terminal::progress::{self, Progress};
+use crate::terminal::prompt::{self, Choice};
+use crate::terminal::screen::Screen;
 use crate::{decision, lock, report};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {

@@ -6,7 +6,7 @@ use crate::cli::args::Common;
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
-use crate::progress::Progress;
+use crate::terminal::progress::Progress;
 use crate::{apply, lock, report};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {

@@ -5,7 +5,7 @@ use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report;
-use crate::screen::Screen;
+use crate::terminal::screen::Screen;
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     if common.json {

@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::journal::Journal;
 use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::screen::Screen;
-use crate::{decision, lock, prompt, report, undo};
+use crate::terminal::progress::Progress;
+use crate::terminal::prompt;
+use crate::terminal::screen::Screen;
+use crate::{decision, lock, report, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 

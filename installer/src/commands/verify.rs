@@ -6,7 +6,7 @@ use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
-use crate::progress::Progress;
+use crate::terminal::progress::Progress;
 use crate::verify::{self, Reload, Verified};
 use crate::{lock, plan, report};
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::explain::Candidate;
 use super::{Examined, Finding, Here};
 use crate::doctor::catalog::{self, Problem, Severity};
-use crate::screen::{Mark, Screen};
+use crate::terminal::screen::{Mark, Screen};
 
 /// As wide as a mark between two spaces.
 fn indent(screen: Screen) -> usize {

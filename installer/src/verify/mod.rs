@@ -10,6 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gpu_host::init;
+use program::{Patience, Program};
+use seen::Seen;
 use serde::Serialize;
 
 use crate::engines::engine::{Case, Engine};
@@ -17,9 +19,7 @@ use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::signals::Held;
 use crate::host::{Host, systemd_scopes};
-use crate::progress::Progress;
-use program::{Patience, Program};
-use seen::Seen;
+use crate::terminal::progress::Progress;
 pub use seen::{Denied, Library};
 use session::Session;
 

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::Bundle;
-use crate::secrets;
+use crate::terminal::redact;
 
 /// The page.
 pub fn html(bundle: &Bundle) -> String {
@@ -80,7 +80,7 @@ fn masked(bundle: &Bundle) -> Markup {
 fn marked(text: &str) -> Markup {
     let mut at = 0;
     let mut parts = Vec::new();
-    for (place, length) in secrets::marks(text) {
+    for (place, length) in redact::marks(text) {
         parts.push((&text[at..place], &text[place..place + length]));
         at = place + length;
     }

@@ -59,12 +59,12 @@ pub(super) enum Format {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../masking.toml")).expect("ours; every test reads it")
+    toml::from_str(include_str!("../../../masking.toml")).expect("ours; every test reads it")
 });
 
 /// What a bundle looks at: lists of paths and of units.
 static LOOKED_AT: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole")
+    toml::from_str(include_str!("../../../bundle.toml")).expect("ours; a test reads it whole")
 });
 
 /// The names of all keys that are kept, and of the files and units that a bundle looks at.

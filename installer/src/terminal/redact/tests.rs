@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use planting::{MadeUp, forms, is_in, places, written};
 use proptest::prelude::*;
 
 use super::*;
-use planting::{MadeUp, forms, is_in, places, written};
 
-#[path = "../../tests/secrets/planting.rs"]
+#[path = "../../../tests/secrets/planting.rs"]
 mod planting;
 
 fn leaks(list: &str, seed: u64) -> Vec<String> {
@@ -49,13 +49,13 @@ fn leaks(list: &str, seed: u64) -> Vec<String> {
 
 #[test]
 fn no_form_of_a_secret_comes_through_in_any_kind_of_file() {
-    let found = leaks(include_str!("../../tests/secrets/forms.txt"), 1);
+    let found = leaks(include_str!("../../../tests/secrets/forms.txt"), 1);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
 fn no_form_of_the_attack_comes_through() {
-    let found = leaks(include_str!("../../tests/secrets/attack.txt"), 7);
+    let found = leaks(include_str!("../../../tests/secrets/attack.txt"), 7);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
@@ -87,7 +87,7 @@ fn all(item: &toml_edit::Item, texts: &mut Vec<String>) {
 /// What gpusetup itself tells of a problem is no secret.
 #[test]
 fn what_doctor_says_stays() {
-    let problems: toml_edit::DocumentMut = include_str!("../../problems.toml").parse().unwrap();
+    let problems: toml_edit::DocumentMut = include_str!("../../../problems.toml").parse().unwrap();
     let mut texts = Vec::new();
     problems.iter().for_each(|(_, item)| all(item, &mut texts));
     assert!(texts.len() > 300, "{}", texts.len());
@@ -213,7 +213,7 @@ proptest! {
 /// A bundle's own table says where a maintainer looks: no name in it is a secret.
 #[test]
 fn what_a_bundle_looks_at_can_be_named() {
-    let table: ::toml::Table = ::toml::from_str(include_str!("../../bundle.toml")).unwrap();
+    let table: ::toml::Table = ::toml::from_str(include_str!("../../../bundle.toml")).unwrap();
     let names = table.values().flat_map(|list| list.as_array().unwrap());
     let names: Vec<&str> = names.map(|name| name.as_str().unwrap()).collect();
     assert!(names.len() > 50);

@@ -4,10 +4,11 @@
 mod parts;
 mod scan;
 
+use scan::{Next, Promise, Scan};
+
 use super::mark::{self, mark as marked};
 use super::url;
 use super::words::{self, is_harmless};
-use scan::{Next, Promise, Scan};
 
 /// Which words stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

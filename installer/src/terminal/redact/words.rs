@@ -225,7 +225,7 @@ fn is_word(piece: &str) -> bool {
 }
 
 /// Which letters follow each other in words: 26 lines of 26.
-const PAIRS: &str = include_str!("../../letter-pairs.txt");
+const PAIRS: &str = include_str!("../../../letter-pairs.txt");
 
 fn odd_pairs(word: &str) -> usize {
     let place = |b: u8| usize::from(b.to_ascii_lowercase() - b'a');

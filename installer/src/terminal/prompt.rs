@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::error::Error;
 use crate::host::signals::Held;
 use crate::report::say;
-use crate::screen::Screen;
+use crate::terminal::screen::Screen;
 
 /// How often a question looks whether the user wants the run to end.
 const TICK: Timespec = Timespec {

@@ -23,7 +23,7 @@ struct Rule {
 }
 
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rules: Result<Rules, _> = ::toml::from_str(include_str!("../../secret-forms.toml"));
+    let rules: Result<Rules, _> = ::toml::from_str(include_str!("../../../secret-forms.toml"));
     rules.expect("ours; every test reads it").rule
 });
 

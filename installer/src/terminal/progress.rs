@@ -10,7 +10,7 @@ use log::Level;
 use crate::cli::args::Common;
 use crate::host::signals::Held;
 use crate::report::say;
-use crate::screen::{Mark, Screen};
+use crate::terminal::screen::{Mark, Screen};
 
 /// What takes no longer than this needs no word of how long it takes.
 const LONG: Duration = Duration::from_secs(1);
