@@ -4,9 +4,6 @@
 use std::panic::{self, Location, PanicHookInfo};
 use std::path::{Component, Path};
 
-/// As many parts of a path name a file of ours or of a library of ours.
-const PARTS: usize = 3;
-
 /// From here on a panic is told that way; the exit code is Rust's, 101.
 pub fn tell_in_a_line() {
     panic::set_hook(Box::new(|info| {
@@ -35,12 +32,13 @@ fn line(said: &str, at: Option<&Location<'_>>) -> String {
     )
 }
 
-/// Without where the program was built.
+/// Without where the program was built: from the crate's directory on, in which `src` is.
 fn short(file: &str) -> String {
     let parts = Path::new(file).components();
     let parts = parts.filter(|p| matches!(p, Component::Normal(_)));
     let parts: Vec<_> = parts.map(|p| p.as_os_str().to_string_lossy()).collect();
-    parts[parts.len().saturating_sub(PARTS)..].join("/")
+    let source = parts.iter().rposition(|p| p == "src");
+    parts[source.map_or(0, |at| at.saturating_sub(1))..].join("/")
 }
 
 #[cfg(test)]
@@ -52,7 +50,7 @@ mod tests {
         let line = line("called `unwrap()`\non a `None`", Some(Location::caller()));
         assert!(!line.contains('\n'), "{line}");
         assert!(
-            line.contains("called `unwrap()` on a `None` (installer/src/panics.rs:"),
+            line.contains("called `unwrap()` on a `None` (installer/src/terminal/panics.rs:"),
             "{line}"
         );
         assert!(
