@@ -11,7 +11,6 @@ mod apply;
 mod bundle;
 mod cli;
 mod commands;
-mod decision;
 mod dev_char;
 mod doctor;
 mod edit;
@@ -27,7 +26,7 @@ mod lock;
 mod model;
 mod plan;
 mod receipt;
-mod report;
+mod render;
 mod seal;
 mod set_up;
 mod stored;
@@ -46,8 +45,9 @@ use crate::cli::args::{Cli, Command, Common};
 use crate::cli::{man_pages, nvidia_ctk};
 use crate::error::Error;
 use crate::host::{Host, limits};
+use crate::render::json;
 use crate::terminal::screen::Screen;
-use crate::terminal::{logging, panics};
+use crate::terminal::{logging, panics, stdio};
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     let words = match nvidia_ctk::command_line(std::env::args_os().collect()) {
         Ok(words) => words,
         Err(e) => {
-            report::say!("{e}");
+            stdio::say!("{e}");
             return ExitCode::from(1);
         }
     };
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         Ok(code) => {
             // What was done to the host is done, and its code says how; a result alone is all
             // that the others have.
-            let is_lost = report::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
+            let is_lost = stdio::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
             let code = if is_lost { 1 } else { code };
             log::info!("exit {code}");
             ExitCode::from(code)
@@ -97,7 +97,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             // To memory first: clap panics where the reader has gone.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
-            report::result(&String::from_utf8_lossy(&script));
+            stdio::result(&String::from_utf8_lossy(&script));
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {
@@ -111,7 +111,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         }
         Command::Man { pages: None } => {
             let page = man_pages::page().map_err(|e| Error::failed(e.to_string(), ""))?;
-            report::result(&String::from_utf8_lossy(&page));
+            stdio::result(&String::from_utf8_lossy(&page));
             return Ok(0);
         }
         _ => {}
@@ -158,7 +158,7 @@ fn tell(error: &Error, common: &Common) {
     }
     let screen = Screen::error(common.plain);
     let paragraph = |first: &str, text: &str| {
-        report::say!(@ "{}", screen.paragraph(first, first.len(), text));
+        stdio::say!(@ "{}", screen.paragraph(first, first.len(), text));
     };
     match error {
         // What failed was said when it did.
@@ -187,7 +187,7 @@ fn tell(error: &Error, common: &Common) {
         }
     }
     if common.json {
-        report::result(&format!("{}\n", report::failure(error)));
+        stdio::result(&format!("{}\n", json::failure(error)));
     }
 }
 

@@ -13,8 +13,9 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, Side};
 use crate::receipt::Record;
+use crate::terminal::stdio;
 use crate::transaction::change_io;
-use crate::{foreign, lock, plan, report};
+use crate::{foreign, lock, plan};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -52,9 +53,9 @@ fn list(host: &Host, common: &Common) {
         .map(|(name, _)| name.to_string())
         .collect();
     if common.json {
-        report::result(&format!("{}\n", json!({"schema": 1, "devices": names})));
+        stdio::result(&format!("{}\n", json!({"schema": 1, "devices": names})));
     } else {
-        report::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
+        stdio::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
     }
 }
 
@@ -100,11 +101,11 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
     problems.sort();
     problems.dedup();
     if common.json {
-        report::result(&format!("{}\n", json!({"schema": 1, "problems": problems})));
+        stdio::result(&format!("{}\n", json!({"schema": 1, "problems": problems})));
     } else if problems.is_empty() {
-        report::result("No problems.\n");
+        stdio::result("No problems.\n");
     } else {
-        report::result(
+        stdio::result(
             &problems
                 .iter()
                 .map(|p| format!("{p}\n"))
@@ -123,7 +124,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     }
     make_all(host, &changes)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "changed": !changes.is_empty()})
         ));

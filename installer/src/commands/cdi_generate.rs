@@ -11,7 +11,7 @@ use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
 use crate::files::{atomic_write, user_output};
 use crate::host::Host;
-use crate::report::{self, say};
+use crate::terminal::stdio::{self, say};
 
 pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
     let spec = spec(host, common, args)?;
@@ -138,7 +138,7 @@ fn named(output: &Path, format: SpecFormat) -> PathBuf {
 /// `-` is standard output.
 pub(super) fn print_or_write(output: &Path, text: &str) -> Result<(), Error> {
     if output == Path::new("-") {
-        report::result(text);
+        stdio::result(text);
         return Ok(());
     }
     // A path of the user's shell, not of the host that is looked at.

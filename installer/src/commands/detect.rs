@@ -15,7 +15,8 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::receipt::Record;
 use crate::terminal::screen::Screen;
-use crate::{engines, plan, report, set_up};
+use crate::terminal::stdio;
+use crate::{engines, plan, set_up};
 
 /// What is here.
 pub struct Seen {
@@ -31,9 +32,9 @@ pub struct Seen {
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let seen = Seen::of(host)?;
     if common.json {
-        report::result(&format!("{}\n", seen.document(host)));
+        stdio::result(&format!("{}\n", seen.document(host)));
     } else {
-        report::result(&seen.text(host, Screen::output(common.plain)));
+        stdio::result(&seen.text(host, Screen::output(common.plain)));
     }
     Ok(seen.code())
 }

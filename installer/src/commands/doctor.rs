@@ -11,10 +11,11 @@ use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::{Host, signals};
+use crate::lock;
+use crate::render::plan;
 use crate::terminal::progress::Progress;
-use crate::terminal::prompt;
 use crate::terminal::screen::Screen;
-use crate::{decision, lock, report};
+use crate::terminal::{prompt, stdio};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -37,10 +38,10 @@ fn code(examined: &Examined) -> u8 {
 
 fn tell(examined: &Examined, common: &Common) {
     if common.json {
-        report::result(&format!("{}\n", render::document(examined, false, &[])));
+        stdio::result(&format!("{}\n", render::document(examined, false, &[])));
         return;
     }
-    report::result(&render::findings(
+    stdio::result(&render::findings(
         examined,
         Screen::output(common.plain),
         detail(common),
@@ -82,15 +83,15 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
             shown(&mending, restart, Screen::output(common.plain))
         ));
     }
-    decision::plan(&mending.plan, restart);
+    plan::to_log(&mending.plan, restart);
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(code(&before));
     }
     let again;
@@ -120,12 +121,12 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         .map(|b| b.problem.id.clone())
         .collect();
     if common.json {
-        report::result(&format!("{}\n", render::document(&after, true, &fixed)));
+        stdio::result(&format!("{}\n", render::document(&after, true, &fixed)));
     } else {
         for id in &fixed {
             progress.done(&format!("mended: {id}"));
         }
-        report::result(&render::left(&after, Screen::output(common.plain)));
+        stdio::result(&render::left(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
@@ -141,13 +142,13 @@ fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
             node.minor
         ));
     }
-    text + &report::plan(&mending.plan, "create", restart, screen)
+    text + &plan::text(&mending.plan, "create", restart, screen)
 }
 
 fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
     let mut input = std::io::stdin().lock();
     if std::io::stdin().is_terminal() && !common.quiet {
-        report::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
+        stdio::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
     }
     let text = end_of(&mut input, explain::LIMIT);
     let text = text.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
@@ -168,18 +169,18 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
     };
     if common.json {
         let document = render::explained_document(&found, &others);
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
     } else if found.is_empty() {
-        report::result(&render::unknown(Screen::output(common.plain)));
+        stdio::result(&render::unknown(Screen::output(common.plain)));
         if !others.is_empty() {
-            report::result(&render::explained(
+            stdio::result(&render::explained(
                 &[],
                 &others,
                 Screen::output(common.plain),
             ));
         }
     } else {
-        report::result(&render::explained(
+        stdio::result(&render::explained(
             &found,
             &others,
             Screen::output(common.plain),

@@ -11,12 +11,14 @@ use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Held};
+use crate::lock;
 use crate::model::setup_options::Wanted;
 use crate::plan::{Asked, Plan};
+use crate::render::{json, plan};
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
-use crate::{decision, lock, report};
+use crate::terminal::stdio;
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {
@@ -41,12 +43,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
         progress.warn(warning);
     }
     if plan.is_empty() {
-        report::result("Nothing to do: everything is set up.\n");
+        stdio::result("Nothing to do: everything is set up.\n");
     } else {
         let screen = Screen::output(common.plain);
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(plan, "create", restart, screen)
+            plan::text(plan, "create", restart, screen)
         ));
     }
 }
@@ -58,9 +60,9 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Erro
     let plan = Plan::make(host, &asked)?;
     show(&plan, common, &progress, asked.restart);
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &[], false)
         ));
     }
     Ok(if plan.is_empty() { 0 } else { 2 })
@@ -81,12 +83,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let mut plan = Plan::make(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;
-        report::say!("{}", seen.text(host, asks).trim_end());
+        stdio::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
             && let Some(only) = picked(&plan, asked.restart, asks, &held)?
         {
             if only.is_empty() {
-                report::result("Nothing was changed.\n");
+                stdio::result("Nothing was changed.\n");
                 return Ok(0);
             }
             asked.only = only;
@@ -94,12 +96,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         }
     }
     show(&plan, common, &progress, asked.restart);
-    decision::plan(&plan, asked.restart);
+    plan::to_log(&plan, asked.restart);
     if plan.is_empty() {
         apply::note(host, &plan)?;
         if common.json {
-            let document = report::document(Some(&plan), recovered, &[], true);
-            report::result(&format!("{document}\n"));
+            let document = json::document(Some(&plan), recovered, &[], true);
+            stdio::result(&format!("{document}\n"));
         }
         return Ok(0);
     }
@@ -107,7 +109,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         plan.stops_nothing("install")?;
     }
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
     let how = How {
@@ -117,16 +119,16 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let started = Instant::now();
     let verified = apply::apply(host, &plan, how, &held, &progress)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), true, &verified, asked.restart)
+            json::document(Some(&plan), true, &verified, asked.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, asked.restart, host.is_live());
         let done = format!("Done{}.", progress::taken(started));
-        report::result(&screen.paragraph("", 0, &format!("{done}{words}")));
-        report::result(&next_steps(&plan, host, common, screen));
+        stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&next_steps(&plan, host, common, screen));
     }
     Ok(0)
 }
@@ -153,7 +155,7 @@ fn picked(
             about: about(&**engine, activation, restart),
         })
         .collect();
-    report::say!();
+    stdio::say!();
     let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
     if chosen.is_empty() {
         return Ok(Some(Vec::new()));

@@ -7,7 +7,8 @@ use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::terminal::progress::Progress;
-use crate::{apply, lock, report};
+use crate::terminal::stdio;
+use crate::{apply, lock};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     session::need_root(host)?;
@@ -23,9 +24,9 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
             "changed": recovered.is_some(),
             "unchecked": unchecked.into_iter().flatten().collect::<Vec<_>>(),
         });
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
     } else if recovered.is_none() {
-        report::result("Nothing to recover: no run was interrupted here.\n");
+        stdio::result("Nothing to recover: no run was interrupted here.\n");
     }
     Ok(0)
 }

@@ -4,8 +4,8 @@ use super::detect::Seen;
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
-use crate::report;
 use crate::terminal::screen::Screen;
+use crate::terminal::stdio;
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     if common.json {
@@ -13,7 +13,7 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     }
     let seen = Seen::of(host)?;
     let screen = Screen::output(common.plain);
-    report::result(&seen.text(host, screen));
-    report::result(&seen.next(screen));
+    stdio::result(&seen.text(host, screen));
+    stdio::result(&seen.next(screen));
     Ok(seen.code())
 }

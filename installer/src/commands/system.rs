@@ -10,7 +10,8 @@ use crate::cli::args::{Common, System};
 use crate::commands::{self, session};
 use crate::error::Error;
 use crate::host::Host;
-use crate::{dev_char, lock, plan, report};
+use crate::terminal::stdio;
+use crate::{dev_char, lock, plan};
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [
@@ -65,7 +66,7 @@ fn nodes(
             .collect();
         let changed = !dry_run && !wanted.is_empty();
         let document = json!({"schema": 1, "changed": changed, "nodes": made, "modules_not_loaded": not_loaded});
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
         return Ok(0);
     }
     let mut text = String::new();
@@ -75,7 +76,7 @@ fn nodes(
     for module in not_loaded {
         text += &format!("no node of {module}: it is not loaded; `modprobe {module}` does that\n");
     }
-    report::result(if text.is_empty() {
+    stdio::result(if text.is_empty() {
         "Nothing to do.\n"
     } else {
         &text
@@ -121,14 +122,14 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
             .collect();
         let changed = !dry_run && !changes.is_empty();
         let document = json!({"schema": 1, "changed": changed, "links": made});
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
         return Ok(0);
     }
     let text: String = changes
         .iter()
         .map(|c| format!("{} -> {}\n", c.path.display(), target(&c.after)))
         .collect();
-    report::result(if text.is_empty() {
+    stdio::result(if text.is_empty() {
         "Nothing to do.\n"
     } else {
         &text

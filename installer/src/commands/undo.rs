@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::journal::Journal;
 use crate::plan::Plan;
+use crate::render::{json, plan};
 use crate::terminal::progress::Progress;
-use crate::terminal::prompt;
 use crate::terminal::screen::Screen;
-use crate::{decision, lock, report, undo};
+use crate::terminal::{prompt, stdio};
+use crate::{lock, undo};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -25,25 +26,25 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     apply::recover_before_run(host, &progress)?;
     let Some((plan, receipt)) = undo::plan(host)? else {
         if common.json {
-            report::result(&format!("{}\n", report::document(None, false, &[], true)));
+            stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
         } else {
-            report::result(NOTHING);
+            stdio::result(NOTHING);
         }
         return Ok(0);
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &progress);
     if !common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(&plan, "restore", restart, Screen::output(common.plain))
+            plan::text(&plan, "restore", restart, Screen::output(common.plain))
         ));
     }
-    decision::plan(&plan, restart);
+    plan::to_log(&plan, restart);
     refuse(host, &plan, args)?;
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
     let how = How {
@@ -52,12 +53,12 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     };
     apply::undo(host, &plan, &receipt, how, &held, &progress)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), true, &[], restart)
+            json::document(Some(&plan), true, &[], restart)
         ));
     } else {
-        report::result("Done: this host is as it was before gpusetup.\n");
+        stdio::result("Done: this host is as it was before gpusetup.\n");
     }
     Ok(0)
 }
@@ -77,15 +78,15 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         refuse(host, plan, args)?;
     }
     if common.json {
-        let document = report::document(plan.as_ref(), changes, &[], restart);
-        report::result(&format!("{document}\n"));
+        let document = json::document(plan.as_ref(), changes, &[], restart);
+        stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(plan, "restore", restart, Screen::output(common.plain))
+            plan::text(plan, "restore", restart, Screen::output(common.plain))
         ));
     } else if !interrupted {
-        report::result(NOTHING);
+        stdio::result(NOTHING);
     }
     Ok(if changes { 2 } else { 0 })
 }

@@ -7,8 +7,9 @@ use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::terminal::progress::Progress;
+use crate::terminal::stdio;
 use crate::verify::{self, Reload, Verified};
-use crate::{lock, plan, report};
+use crate::{lock, plan};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     session::need_root(host)?;
@@ -32,14 +33,14 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
         .filter(|name| verified.iter().all(|v| v.engine != *name))
         .collect();
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "changed": false, "verified": verified, "not_verified": unseen})
         ));
     } else {
-        report::result(&text(&verified));
+        stdio::result(&text(&verified));
         for name in unseen {
-            report::result(&format!(
+            stdio::result(&format!(
                 "  {name:<11} not verified: gpusetup runs no container in it\n"
             ));
         }

@@ -81,10 +81,10 @@ impl Log for Sink {
         }
         let is_wanted = record.level() <= self.level;
         if self.stderr && is_wanted {
-            crate::report::say!("gpusetup: {}: {}", record.level(), record.args());
+            crate::terminal::stdio::say!("gpusetup: {}: {}", record.level(), record.args());
         } else if self.verbose && record.level() == Level::Debug {
             // What is above debug is on the screen already.
-            crate::report::say!("    {}", record.args());
+            crate::terminal::stdio::say!("    {}", record.args());
         }
         if let Some(journal) = self.journal.as_ref().filter(|_| is_wanted) {
             // A journal that is gone must not end a run that is half done; nor a full disk.

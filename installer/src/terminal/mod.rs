@@ -6,3 +6,4 @@ pub mod progress;
 pub mod prompt;
 pub mod redact;
 pub mod screen;
+pub mod stdio;

@@ -9,7 +9,7 @@ pub fn tell_in_a_line() {
     panic::set_hook(Box::new(|info| {
         let line = line(said(info), info.location());
         log::error!("{line}");
-        crate::report::say!("gpusetup: {line}");
+        crate::terminal::stdio::say!("gpusetup: {line}");
     }));
 }
 

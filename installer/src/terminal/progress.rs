@@ -9,8 +9,8 @@ use log::Level;
 
 use crate::cli::args::Common;
 use crate::host::signals::Held;
-use crate::report::say;
 use crate::terminal::screen::{Mark, Screen};
+use crate::terminal::stdio::say;
 
 /// What takes no longer than this needs no word of how long it takes.
 const LONG: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::error::Error;
 use crate::host::signals::Held;
-use crate::report::say;
 use crate::terminal::screen::Screen;
+use crate::terminal::stdio::say;
 
 /// How often a question looks whether the user wants the run to end.
 const TICK: Timespec = Timespec {

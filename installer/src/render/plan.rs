@@ -1,35 +1,14 @@
-//! What the user reads: progress on standard error, the result on standard output.
+//! A plan as people read it, and as the log has it.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
-use crate::error::Error;
-use crate::host::limits;
+use super::mask;
 use crate::model::change::{Change, FileKind};
 use crate::plan::Plan;
-use crate::terminal::redact;
 use crate::terminal::screen::Screen;
-use crate::verify::Verified;
-
-/// Writes to standard error. Nobody may be reading there any more, which is no reason to
-/// stop in the middle of a run, as `eprintln` would.
-macro_rules! say {
-    (@ $($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = write!(std::io::stderr(), $($text)*);
-    }};
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
-}
-pub(crate) use say;
 
 /// The plan as people read it.
-pub fn plan(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
+pub fn text(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
     let items = items(plan, verb_create, restart);
     // As they are shown: what stands for a letter in ASCII can be longer than the letter.
     let paths = items.iter().map(|i| screen.text(&i.what).chars().count());
@@ -197,90 +176,39 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
-/// A file's text without secrets. It is the user's own file on the user's own screen, so what is no secret by its form
-/// stays, unlike in a bundle, which is for others.
-fn mask(text: Option<&str>) -> String {
-    redact::mask(text.unwrap_or_default())
-}
-
-/// The one document of `--json`.
-pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], restart: bool) -> Value {
-    let none = Vec::new();
-    let changes = plan.map_or(&none, |p| &p.changes);
-    let header = |c: &Change, there: bool| {
-        if there {
-            c.path.display().to_string()
-        } else {
-            String::new()
-        }
-    };
-    let diff: Vec<Value> = changes
-        .iter()
-        .map(|c| {
-            json!({
-                "before_header": header(c, c.before.is_some()),
-                "after_header": header(c, c.after.is_some()),
-                "before": mask(c.before.as_deref()),
-                "after": mask(c.after.as_deref()),
-            })
-        })
-        .collect();
-    json!({
-        "schema": 1,
-        "changed": changed,
-        "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
-        "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
-        "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
-        "foreign": plan.map(|p| &p.foreign),
-        "diff": diff,
-        "verified": verified,
-    })
-}
-
-/// The document of a run that failed.
-pub fn failure(error: &Error) -> Value {
-    let left = match error {
-        Error::NotPutBack { left, .. } => left.clone(),
-        _ => Vec::new(),
-    };
-    json!({
-        "schema": 1,
-        "changed": !left.is_empty(),
-        "failed": true,
-        "msg": error.to_string(),
-        "fix": error.fix(),
-        "left": left,
-        "exit_code": error.exit_code(),
-    })
-}
-
-/// Something of the result is lost: a full disk.
-static IS_CUT: AtomicBool = AtomicBool::new(false);
-
-/// Prints the result.
-pub fn result(text: &str) {
-    bytes(text.as_bytes());
-}
-
-/// The same for one that is no text. A reader that has gone away is no failure of ours.
-pub fn bytes(bytes: &[u8]) {
-    let mut out = std::io::stdout();
-    if let Err(e) = out.write_all(bytes).and_then(|()| out.flush())
-        && e.kind() != std::io::ErrorKind::BrokenPipe
-        // Said once: what comes after it is lost for the same reason.
-        && !IS_CUT.swap(true, Ordering::Relaxed)
-    {
-        if limits::is_of_size(&e, "write") {
-            say!("gpusetup: standard output: {e}; {}", limits::size_fix());
-        } else {
-            say!("gpusetup: standard output: {e}");
+/// A line each for the log: what a run means to do, once nothing but the user's word is missing.
+pub fn to_log(plan: &Plan, restart: bool) {
+    if plan.is_empty() {
+        log::info!("nothing to do");
+    }
+    for change in &plan.changes {
+        let Change { path, why, .. } = change;
+        let verb = match (&change.before, &change.after) {
+            (_, None) => "remove",
+            (None, _) => "create",
+            _ => "edit",
+        };
+        log::info!("plan: {verb} {}: {why}", path.display());
+    }
+    for (engine, activation) in &plan.engines {
+        let name = &engine.facts().name;
+        match &activation.service {
+            Some(service) if restart => {
+                let verb = if activation.reload {
+                    "reload"
+                } else {
+                    "restart"
+                };
+                log::info!(
+                    "plan: {verb} {} for {name}: {}",
+                    service.name,
+                    activation.effect
+                );
+            }
+            Some(service) => log::info!("plan: leave {} running as it is", service.name),
+            None => log::info!("plan: {name} needs no restart"),
         }
     }
-}
-
-/// Whether some of the result could not be written.
-pub fn is_cut() -> bool {
-    IS_CUT.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -314,7 +242,7 @@ mod tests {
             terminal: false,
             redraws: false,
         };
-        let text = super::plan(&plan, "create", false, screen);
+        let text = super::text(&plan, "create", false, screen);
         assert_eq!(
             text.lines().next(),
             Some("  1  create  /home/.../.config/docker/daemon.json  add runtime")
