@@ -9,11 +9,11 @@ use crate::edit::error::EditError;
 use crate::edit::{self, revert};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
-use crate::journal::Journal;
 use crate::model::change::FileKind;
-use crate::plan::{Asked, Plan};
-use crate::receipt::{JOURNAL, RECEIPT, Record};
-use crate::seal;
+use crate::transaction::journal::Journal;
+use crate::transaction::plan::{Asked, Plan};
+use crate::transaction::receipt::{JOURNAL, RECEIPT, Record};
+use crate::transaction::state_file;
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {
     let key = |path: &&str| path.split('/').map(str::to_owned).collect();
@@ -106,9 +106,9 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
 
 /// A receipt or a journal of ours that somebody has had in hands.
 pub fn state(text: &[u8], current: &str) {
-    let changes = seal::parse(RECEIPT, text)
+    let changes = state_file::parse(RECEIPT, text)
         .map(|r: Record| r.changes)
-        .or_else(|_| seal::parse(JOURNAL, text).map(|j: Journal| j.changes));
+        .or_else(|_| state_file::parse(JOURNAL, text).map(|j: Journal| j.changes));
     for change in changes.unwrap_or_default() {
         let _ = revert::revert(&change, Some(current));
         let _ = revert::revert(&change, change.after.as_deref());

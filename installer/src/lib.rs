@@ -7,32 +7,22 @@
     reason = "one program: pub says what a module offers the others"
 )]
 
-mod apply;
 mod bundle;
 mod cli;
 mod commands;
-mod dev_char;
 mod doctor;
 mod edit;
 mod engines;
 mod error;
 mod files;
-mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
-mod journal;
-mod lock;
 mod model;
-mod plan;
-mod receipt;
 mod render;
-mod seal;
-mod set_up;
-mod stored;
+mod setup;
 mod terminal;
 mod transaction;
-mod undo;
 mod verify;
 
 use std::path::Path;

@@ -12,10 +12,10 @@ use super::{Bundle, Done, Now, Text, topology};
 use crate::commands::detect;
 use crate::doctor::{self, render};
 use crate::host::{Host, timestamp};
-use crate::journal::Journal;
 use crate::model::change::Change;
-use crate::plan;
-use crate::receipt::Record;
+use crate::transaction::journal::Journal;
+use crate::transaction::plan;
+use crate::transaction::receipt::Record;
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;

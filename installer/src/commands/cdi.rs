@@ -12,10 +12,10 @@ use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, Side};
-use crate::receipt::Record;
+use crate::setup::other_toolkits;
 use crate::terminal::stdio;
-use crate::transaction::change_io;
-use crate::{foreign, lock, plan};
+use crate::transaction::receipt::Record;
+use crate::transaction::{change_io, lock, plan};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -78,7 +78,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
         ..gpu_host::Options::new(host.root().clone())
     };
     problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
-    let is_left = foreign::spec_is_left(host)?;
+    let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,
         host.text(Path::new(generate::SPEC_PATH))?,
@@ -119,7 +119,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     session::need_root_itself(host)?;
     let _lock = lock::take(host)?;
     let mut changes = plan::described(host, &plan::inventory(host)?)?;
-    if foreign::spec_is_left(host)? {
+    if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
     make_all(host, &changes)?;

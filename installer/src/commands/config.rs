@@ -11,10 +11,9 @@ use crate::commands::session;
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
-use crate::lock;
 use crate::model::change::{Change, FileKind, Side};
 use crate::terminal::stdio;
-use crate::transaction::change_io;
+use crate::transaction::{change_io, lock};
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");

@@ -8,15 +8,17 @@ use gpu_inject::generate::SPEC_PATH;
 use serde_json::json;
 
 use crate::cli::args::Common;
+use crate::engines;
 use crate::engines::engine::{Engine, Engines, Facts, NEEDS_SPEC};
 use crate::error::Error;
-use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::receipt::Record;
+use crate::setup::history;
+use crate::setup::other_toolkits::{self, Foreign};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
-use crate::{engines, plan, set_up};
+use crate::transaction::plan;
+use crate::transaction::receipt::Record;
 
 /// What is here.
 pub struct Seen {
@@ -170,7 +172,7 @@ fn stand(
     inventory: &Inventory,
     lacks: &[Change],
 ) {
-    let asked = receipt.and_then(|r| set_up::wanted(r, engine));
+    let asked = receipt.and_then(|r| history::wanted(r, engine));
     let was_edited = asked.is_some();
     let own = engine.changes(host, &asked.unwrap_or_default());
     let is_usable = engine.is_ours() && engine.is_reached();
@@ -186,7 +188,7 @@ fn stand(
     };
     let stands = is_usable && own.is_empty();
     // One that has no file of its own was set up by the spec.
-    let was_described = receipt.is_some_and(|r| set_up::has_written(r, Path::new(SPEC_PATH)));
+    let was_described = receipt.is_some_and(|r| history::has_written(r, Path::new(SPEC_PATH)));
     let was_set_up = was_edited || (stands && was_described);
     // A driver that is gone takes nothing from what was set up.
     facts.configured = stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up);
@@ -201,7 +203,7 @@ fn lacks(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
         return Ok(Vec::new());
     }
     let mut lacks = plan::described(host, inventory)?;
-    if foreign::spec_is_left(host)? {
+    if other_toolkits::spec_is_left(host)? {
         lacks.retain(|c| c.path != Path::new(SPEC_PATH));
     }
     Ok(lacks)

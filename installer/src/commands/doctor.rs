@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Read};
 
-use crate::apply::{self, How};
 use crate::cli::args::{Common, DoctorArgs};
 use crate::commands::session;
 use crate::doctor::explain::{self, Candidate};
@@ -11,11 +10,12 @@ use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
 use crate::host::{Host, signals};
-use crate::lock;
 use crate::render::plan;
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
+use crate::transaction::lock;
+use crate::transaction::run::{self, How};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -69,7 +69,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover_before_run(host, &progress)?;
+    run::recover_before_run(host, &progress)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
     let mending = fix::plan(host, &before.findings, ids)?;
@@ -111,7 +111,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             restart,
             verify: false,
         };
-        apply::apply(host, &mending.plan, how, &held, &progress)?;
+        run::apply(host, &mending.plan, how, &held, &progress)?;
     }
     let after = doctor::examine(&anew(common)?);
     let fixed: Vec<String> = before

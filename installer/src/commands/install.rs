@@ -4,21 +4,21 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::detect;
-use crate::apply::{self, How};
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session;
 use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Held};
-use crate::lock;
 use crate::model::setup_options::Wanted;
-use crate::plan::{Asked, Plan};
 use crate::render::{json, plan};
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
+use crate::transaction::lock;
+use crate::transaction::plan::{Asked, Plan};
+use crate::transaction::run::{self, How};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {
@@ -79,7 +79,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let asks = Screen::error(common.plain);
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
-    let recovered = apply::recover_before_run(host, &progress)?.is_some();
+    let recovered = run::recover_before_run(host, &progress)?.is_some();
     let mut plan = Plan::make(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;
@@ -98,7 +98,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     show(&plan, common, &progress, asked.restart);
     plan::to_log(&plan, asked.restart);
     if plan.is_empty() {
-        apply::note(host, &plan)?;
+        run::note(host, &plan)?;
         if common.json {
             let document = json::document(Some(&plan), recovered, &[], true);
             stdio::result(&format!("{document}\n"));
@@ -117,7 +117,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         verify: !args.no_verify && asked.restart,
     };
     let started = Instant::now();
-    let verified = apply::apply(host, &plan, how, &held, &progress)?;
+    let verified = run::apply(host, &plan, how, &held, &progress)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

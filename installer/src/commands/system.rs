@@ -10,8 +10,9 @@ use crate::cli::args::{Common, System};
 use crate::commands::{self, session};
 use crate::error::Error;
 use crate::host::Host;
+use crate::setup::dev_char;
 use crate::terminal::stdio;
-use crate::{dev_char, lock, plan};
+use crate::transaction::{lock, plan};
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [

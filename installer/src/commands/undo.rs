@@ -1,17 +1,18 @@
 //! `gpusetup undo`.
 
-use crate::apply::{self, How};
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
-use crate::journal::Journal;
-use crate::plan::Plan;
 use crate::render::{json, plan};
+use crate::setup::undo_planner;
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
-use crate::{lock, undo};
+use crate::transaction::journal::Journal;
+use crate::transaction::lock;
+use crate::transaction::plan::Plan;
+use crate::transaction::run::{self, How};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -23,8 +24,8 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover_before_run(host, &progress)?;
-    let Some((plan, receipt)) = undo::plan(host)? else {
+    run::recover_before_run(host, &progress)?;
+    let Some((plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
             stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
         } else {
@@ -51,7 +52,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         restart,
         verify: false,
     };
-    apply::undo(host, &plan, &receipt, how, &held, &progress)?;
+    run::undo(host, &plan, &receipt, how, &held, &progress)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
@@ -71,7 +72,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if interrupted {
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
-    let plan = undo::plan(host)?.map(|(plan, _)| plan);
+    let plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
         warn(plan, common, &progress);

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::terminal::progress::Progress;
 use crate::terminal::stdio;
+use crate::transaction::{lock, plan};
 use crate::verify::{self, Reload, Verified};
-use crate::{lock, plan};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     session::need_root(host)?;

@@ -13,13 +13,14 @@ use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
 use crate::error::Error;
-use crate::foreign::{self, Foreign};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::receipt::Record;
-use crate::{plan, set_up};
+use crate::setup::history;
+use crate::setup::other_toolkits::{self, Foreign};
+use crate::transaction::plan;
+use crate::transaction::receipt::Record;
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";
@@ -173,12 +174,14 @@ impl<'a> Look<'a> {
 
     /// Whether gpusetup has written that file here.
     pub fn has_written(&self, path: &Path) -> bool {
-        self.receipt().is_some_and(|r| set_up::has_written(r, path))
+        self.receipt()
+            .is_some_and(|r| history::has_written(r, path))
     }
 
     /// Whether it has written a file of that engine's.
     pub fn has_edited(&self, engine: &dyn Engine) -> bool {
-        self.receipt().is_some_and(|r| set_up::is_edited(r, engine))
+        self.receipt()
+            .is_some_and(|r| history::is_edited(r, engine))
     }
 
     /// What of the description of the GPUs is not as it would be written now; none where it is
@@ -189,7 +192,7 @@ impl<'a> Look<'a> {
                 return Vec::new();
             };
             let mut changes = plan::described(self.host, inventory).unwrap_or_default();
-            if foreign::spec_is_left(self.host).unwrap_or(true) {
+            if other_toolkits::spec_is_left(self.host).unwrap_or(true) {
                 let spec = Path::new(gpu_inject::generate::SPEC_PATH);
                 changes.retain(|c| c.path != spec);
             }
@@ -200,7 +203,7 @@ impl<'a> Look<'a> {
     /// What the runs before this one were asked for in that engine; `None` where they did nothing
     /// there.
     pub fn was_wanted(&self, engine: &dyn Engine) -> Option<Wanted> {
-        set_up::wanted(self.receipt()?, engine)
+        history::wanted(self.receipt()?, engine)
     }
 
     /// Engines whose files lack what an earlier run wrote there, with what would be written.

@@ -12,11 +12,12 @@ use crate::doctor::catalog;
 use crate::doctor::facts::Look;
 use crate::engines::docker::drop_in;
 use crate::engines::engine::{self, Activation, Engines};
+use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::plan::{self, Plan};
-use crate::{dev_char, engines, foreign};
+use crate::setup::{dev_char, other_toolkits};
+use crate::transaction::plan::{self, Plan};
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -94,7 +95,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
     if has(&DESCRIBED) {
         let mut described = plan::described(host, &inventory)?;
         described.retain(|c| c.kind != FileKind::Link);
-        if foreign::spec_is_left(host)? {
+        if other_toolkits::spec_is_left(host)? {
             described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
         }
         changes.extend(described);
@@ -160,7 +161,7 @@ fn with_engines(
         gpus,
         warnings,
         unchecked: BTreeSet::new(),
-        foreign: foreign::Foreign::default(),
+        foreign: other_toolkits::Foreign::default(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! out, the receipt keeps them, `undo` reverses them. None of these can
 //! disagree, because they share this value.
 //!
-//! It can be read from nowhere: what a journal or a receipt has is a [`crate::stored::Entry`] until
+//! It can be read from nowhere: what a journal or a receipt has is a [`crate::transaction::stored::Entry`] until
 //! its checksum was looked at. So the writer, which takes changes alone, never gets a text that
 //! nobody has checked.
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::mask;
 use crate::error::Error;
 use crate::model::change::Change;
-use crate::plan::Plan;
+use crate::transaction::plan::Plan;
 use crate::verify::Verified;
 
 /// The one document of `--json`.

@@ -4,8 +4,8 @@ use similar::{ChangeTag, TextDiff};
 
 use super::mask;
 use crate::model::change::{Change, FileKind};
-use crate::plan::Plan;
 use crate::terminal::screen::Screen;
+use crate::transaction::plan::Plan;
 
 /// The plan as people read it.
 pub fn text(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
@@ -214,7 +214,7 @@ pub fn to_log(plan: &Plan, restart: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::foreign::Foreign;
+    use crate::setup::other_toolkits::Foreign;
 
     #[test]
     fn a_path_that_is_longer_in_ascii_has_its_column() {

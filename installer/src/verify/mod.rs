@@ -1,8 +1,8 @@
 //! The proof: containers in each engine, from the built-in image, that say what they see,
 //! before and after a `systemctl daemon-reload`.
 
-mod program;
-mod seen;
+mod probe_program;
+mod probe_report;
 mod session;
 
 use std::io::Write;
@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gpu_host::init;
-use program::{Patience, Program};
-use seen::Seen;
+use probe_program::{Patience, Program};
+use probe_report::Seen;
 use serde::Serialize;
 
 use crate::engines::engine::{Case, Engine};
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::host::signals::Held;
 use crate::host::{Host, systemd_scopes};
 use crate::terminal::progress::Progress;
-pub use seen::{Denied, Library};
+pub use probe_report::{Denied, Library};
 use session::Session;
 
 /// The program that the image is made of.

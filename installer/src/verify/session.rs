@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::program::{Patience, Program};
-use super::seen::Seen;
 use super::{Reload, Verified};
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
@@ -12,6 +10,8 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::process::Output;
 use crate::host::signals::Held;
+use crate::verify::probe_program::{Patience, Program};
+use crate::verify::probe_report::Seen;
 
 /// For all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);

@@ -12,7 +12,7 @@ use super::*;
 use crate::bundle::collect;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::receipt::Record;
+use crate::transaction::receipt::Record;
 
 /// A file, and what is in it; `«»` stand around what must not come out.
 const PLANTED: &[(&str, &str)] = &[

@@ -9,7 +9,7 @@ use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::cdi_versions;
-use crate::foreign::Kind;
+use crate::setup::other_toolkits::Kind;
 
 pub const CHECKS: Checks = &[
     ("cdi-missing", missing),

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use gpu_inject::describe;
 use nix::sys::stat::major;
 
-use crate::dev_char;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::engine;
 use crate::host::systemd_scopes;
+use crate::setup::dev_char;
 
 pub const CHECKS: Checks = &[
     ("devices-missing", missing),

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::docker::{self, drop_in, runtime_entry};
-use crate::foreign::Kind;
 use crate::model::setup_options::{Mode, Wanted};
+use crate::setup::other_toolkits::Kind;
 
 pub const CHECKS: Checks = &[
     ("docker-json", json),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::containerd::default_systemd_cgroup;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::foreign::Kind;
+use crate::setup::other_toolkits::Kind;
 
 pub const CHECKS: Checks = &[
     ("kubelet-cgroup-driver", cgroup_driver),

@@ -10,9 +10,9 @@ use gpu_inject::live::PARAMS_MASK;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::docker::drop_in;
-use crate::journal::Journal;
 use crate::model::setup_options::Wanted;
-use crate::receipt::{JOURNAL, Record};
+use crate::transaction::journal::Journal;
+use crate::transaction::receipt::{JOURNAL, Record};
 
 pub const CHECKS: Checks = &[
     ("not-set-up", not_set_up),

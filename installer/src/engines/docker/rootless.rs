@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::plan::{Asked, Plan};
+    use crate::transaction::plan::{Asked, Plan};
 
     fn tree() -> (tempfile::TempDir, impl Fn(&str, &str)) {
         let dir = tempfile::tempdir().unwrap();

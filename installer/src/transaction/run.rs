@@ -8,11 +8,11 @@ use crate::error::Error;
 use crate::host::service::daemon_reload;
 use crate::host::signals::Held;
 use crate::host::{Host, limits, threads};
-use crate::journal::{self, Begun, Commit, Journal};
 use crate::model::change::{Change, FileKind, Side};
-use crate::plan::Plan;
-use crate::receipt::{JOURNAL, Record};
 use crate::terminal::progress::{self, Progress};
+use crate::transaction::journal::{self, Begun, Commit, Journal};
+use crate::transaction::plan::Plan;
+use crate::transaction::receipt::{JOURNAL, Record};
 use crate::transaction::{change_io, preflight};
 use crate::{engines, verify};
 

@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Existing;
-use crate::receipt::Record;
+use crate::transaction::receipt::Record;
 
-const TABLE: &str = include_str!("foreign.toml");
+const TABLE: &str = include_str!("other_toolkits.toml");
 const UNIT_DIRS: [&str; 3] = [
     "/etc/systemd/system",
     "/usr/lib/systemd/system",
@@ -247,7 +247,8 @@ fn told(found: &Found) -> String {
 }
 
 fn table() -> Vec<Trace> {
-    let table: Table = toml::from_str(TABLE).expect("foreign.toml is ours; a test reads it whole");
+    let table: Table =
+        toml::from_str(TABLE).expect("other_toolkits.toml is ours; a test reads it whole");
     table.trace
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 use crate::files::atomic_write;
 use crate::host::Host;
-use crate::stored::Lacks;
+use crate::transaction::stored::Lacks;
 
 /// The format that is written. Schema 1, up to 0.1.0, had no checksums; it is still read.
 const SCHEMA: u32 = 2;
@@ -53,7 +53,7 @@ impl Sum {
     }
 }
 
-/// What an unchecked value of a file becomes once it was checked; see [`crate::stored`].
+/// What an unchecked value of a file becomes once it was checked; see [`crate::transaction::stored`].
 pub trait Checked: Sized {
     /// As it is on disk.
     type Stored: DeserializeOwned + Serialize;
@@ -292,7 +292,7 @@ fn text<T: Checked>(name: &str, value: &T) -> serde_json::Result<String> {
 mod tests {
     use super::*;
     use crate::model::change::{Change, FileKind};
-    use crate::receipt::{RECEIPT, Record};
+    use crate::transaction::receipt::{RECEIPT, Record};
 
     fn record() -> Record {
         let change = |path: &str, before: Option<&str>| Change {

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Inventory, Options, discover, distro, init, kernel, platform};
 use gpu_inject::{describe, generate, inventory_store};
 
+use crate::engines;
 use crate::engines::engine::{Activation, Engine, Engines, Standing};
 use crate::error::Error;
-use crate::foreign::{self, Foreign};
 use crate::host::service::Service;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Wanted;
-use crate::receipt::{self, Record};
+use crate::setup::dev_char;
+use crate::setup::other_toolkits::{self, Foreign};
 use crate::transaction::preflight;
-use crate::{dev_char, engines};
+use crate::transaction::receipt::{self, Record};
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +79,7 @@ impl Plan {
         let is_of_user = engines.iter().any(|e| e.is_of_user());
         let way = if is_of_user {
             of_root_is_there(host)?;
-            foreign::Way::default()
+            other_toolkits::Way::default()
         } else {
             foreign.way(host, asked.wanted.existing)?
         };

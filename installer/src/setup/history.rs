@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::engines::engine::Engine;
 use crate::model::setup_options::{Existing, Wanted};
-use crate::receipt::Record;
+use crate::transaction::receipt::Record;
 
 /// What the last of those runs that set the engine up was asked for; `None` where none did.
 pub fn wanted(receipt: &Record, engine: &dyn Engine) -> Option<Wanted> {

@@ -15,11 +15,10 @@ use crate::files::attributes::Attributes;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::{Change, Side};
-use crate::receipt::{self, JOURNAL, RECEIPT, Record};
-use crate::seal;
-use crate::transaction::change_io;
+use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Record};
+use crate::transaction::{change_io, state_file};
 
-/// A run, on disk of entries that have yet to be checked ([`crate::stored`]).
+/// A run, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Journal<C = Change> {
     /// Changes in the order they are made.
@@ -123,7 +122,7 @@ impl Journal {
 
     /// Of a run that did not end; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
-        seal::load(host, JOURNAL)
+        state_file::load(host, JOURNAL)
     }
 
     /// Bytes of text in it, of both states of all files.
@@ -147,7 +146,7 @@ impl Journal {
 
     /// Writes it, synced.
     pub fn store(&self, host: &Host) -> Result<(), Error> {
-        seal::store(host, JOURNAL, self)
+        state_file::store(host, JOURNAL, self)
     }
 
     /// Files as they were, whatever of them was written; tells what could not be.

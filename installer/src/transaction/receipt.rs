@@ -13,14 +13,14 @@ use crate::host::service::Service;
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, Wanted};
-use crate::seal;
+use crate::transaction::state_file;
 
 /// What stands after a run that succeeded.
 pub const RECEIPT: &str = "receipt.json";
-/// What a run that has not ended means to do, see [`crate::journal`].
+/// What a run that has not ended means to do, see [`crate::transaction::journal`].
 pub const JOURNAL: &str = "journal.json";
 
-/// A list of changes, on disk of entries that have yet to be checked ([`crate::stored`]).
+/// A list of changes, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record<C = Change> {
     /// Version of gpusetup that wrote it.
@@ -91,12 +91,12 @@ impl From<&Wanted> for Asked {
 impl Record {
     /// The receipt of this host; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
-        seal::load(host, RECEIPT)
+        state_file::load(host, RECEIPT)
     }
 
     /// Writes it, synced.
     pub fn store(&self, host: &Host) -> Result<(), Error> {
-        seal::store(host, RECEIPT, self)
+        state_file::store(host, RECEIPT, self)
     }
 
     /// Notes that these files were written now.

@@ -3,12 +3,12 @@
 use crate::edit::revert::revert;
 use crate::engines;
 use crate::error::Error;
-use crate::foreign::Foreign;
 use crate::host::Host;
 use crate::model::change::Change;
-use crate::plan::Plan;
-use crate::receipt::Record;
+use crate::setup::other_toolkits::Foreign;
 use crate::transaction::change_io;
+use crate::transaction::plan::Plan;
+use crate::transaction::receipt::Record;
 
 /// What undo would do; `None` where gpusetup has changed nothing here.
 pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Commit, Journal};
 use crate::model::change::{Change, FileKind, Side};
-use crate::receipt::Record;
-use crate::seal::{Checked, Sum};
+use crate::transaction::journal::{Commit, Journal};
+use crate::transaction::receipt::Record;
+use crate::transaction::state_file::{Checked, Sum};
 
 /// A change on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
