@@ -10,8 +10,8 @@ use crate::edit::{self, revert};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::FileKind;
+use crate::setup::install_planner::{self, Asked};
 use crate::transaction::journal::Journal;
-use crate::transaction::plan::{Asked, Plan};
 use crate::transaction::receipt::{JOURNAL, RECEIPT, Record};
 use crate::transaction::state_file;
 
@@ -95,7 +95,7 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
     put(tree, "etc/docker/daemon.json", daemon_json);
     put(tree, "etc/containerd/config.toml", config_toml);
     put(tree, "etc/systemd/system/docker.service", unit);
-    let Ok(plan) = Plan::make(&host(tree), &Asked::default()) else {
+    let Ok(plan) = install_planner::plan(&host(tree), &Asked::default()) else {
         return;
     };
     for change in &plan.changes {

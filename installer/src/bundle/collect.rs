@@ -13,8 +13,8 @@ use crate::commands::detect;
 use crate::doctor::{self, render};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
+use crate::setup::gpu_files;
 use crate::transaction::journal::Journal;
-use crate::transaction::plan;
 use crate::transaction::receipt::Record;
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
@@ -41,7 +41,7 @@ pub fn collect(host: &Host) -> Bundle {
     let sources: Sources =
         toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole");
     let mut unread = Vec::new();
-    let inventory = plan::inventory(host)
+    let inventory = gpu_files::inventory(host)
         .map_err(|e| unread.push(format!("GPUs: {e}")))
         .ok();
     let detected = detect::document_of(host)

@@ -12,10 +12,10 @@ use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, Side};
-use crate::setup::other_toolkits;
+use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::receipt::Record;
-use crate::transaction::{change_io, lock, plan};
+use crate::transaction::{change_io, lock};
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -72,7 +72,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .into_values()
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
-    let inventory = plan::inventory(host)?;
+    let inventory = gpu_files::inventory(host)?;
     let options = gpu_host::Options {
         driver_root: host.driver_root.clone(),
         ..gpu_host::Options::new(host.root().clone())
@@ -84,7 +84,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
         host.text(Path::new(generate::SPEC_PATH))?,
     ) {
         (Some(_), _) if is_left => {}
-        (Some(_), Some(_)) if plan::described(host, &inventory)?.is_empty() => {}
+        (Some(_), Some(_)) if gpu_files::described(host, &inventory)?.is_empty() => {}
         (Some(_), Some(_)) => problems.push(format!(
             "{} is stale; fix: gpusetup cdi refresh",
             generate::SPEC_PATH
@@ -118,7 +118,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     session::need_root_itself(host)?;
     let _lock = lock::take(host)?;
-    let mut changes = plan::described(host, &plan::inventory(host)?)?;
+    let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
     if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }

@@ -13,11 +13,10 @@ use crate::engines::engine::{Engine, Engines, Facts, NEEDS_SPEC};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::setup::history;
 use crate::setup::other_toolkits::{self, Foreign};
+use crate::setup::{gpu_files, history};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
-use crate::transaction::plan;
 use crate::transaction::receipt::Record;
 
 /// What is here.
@@ -58,7 +57,7 @@ impl Seen {
 
     /// Looks.
     pub fn of(host: &Host) -> Result<Self, Error> {
-        let inventory = plan::inventory(host)?;
+        let inventory = gpu_files::inventory(host)?;
         let mut engines = engines::detect(host);
         let foreign = Foreign::find(host);
         let (receipt, unknown) = match Record::load(host) {
@@ -145,7 +144,7 @@ impl Seen {
             out.push_str(&labelled(screen, "", &fix));
         }
         out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
-        if let Some(mismatch) = plan::mismatch(host, inventory) {
+        if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
             out.push_str(&labelled(screen, "", &mismatch));
         }
         out.push_str(&engine_lines(engines, lacks, screen));
@@ -202,7 +201,7 @@ fn lacks(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
     if inventory.driver.is_none() {
         return Ok(Vec::new());
     }
-    let mut lacks = plan::described(host, inventory)?;
+    let mut lacks = gpu_files::described(host, inventory)?;
     if other_toolkits::spec_is_left(host)? {
         lacks.retain(|c| c.path != Path::new(SPEC_PATH));
     }
@@ -247,7 +246,7 @@ fn document(
         "init": init::detect(root),
         "platform": platform::detect(root),
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
-        "driver_mismatch": plan::mismatch(host, inventory),
+        "driver_mismatch": gpu_files::mismatch(host, inventory),
         "gpus": inventory.gpus,
         "engines": facts,
         "foreign": foreign,

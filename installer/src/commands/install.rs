@@ -12,12 +12,13 @@ use crate::host::Host;
 use crate::host::signals::{self, Held};
 use crate::model::setup_options::Wanted;
 use crate::render::{json, plan};
+use crate::setup::install_planner::{self, Asked};
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::lock;
-use crate::transaction::plan::{Asked, Plan};
+use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, How};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
@@ -57,7 +58,7 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
     let progress = Progress::new(common);
     let asked = asked(host, args);
-    let plan = Plan::make(host, &asked)?;
+    let plan = install_planner::plan(host, &asked)?;
     show(&plan, common, &progress, asked.restart);
     if common.json {
         stdio::result(&format!(
@@ -80,7 +81,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
     let recovered = run::recover_before_run(host, &progress)?.is_some();
-    let mut plan = Plan::make(host, &asked)?;
+    let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;
         stdio::say!("{}", seen.text(host, asks).trim_end());
@@ -92,7 +93,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
                 return Ok(0);
             }
             asked.only = only;
-            plan = Plan::make(host, &asked)?;
+            plan = install_planner::plan(host, &asked)?;
         }
     }
     show(&plan, common, &progress, asked.restart);

@@ -10,9 +10,9 @@ use crate::cli::args::{Common, System};
 use crate::commands::{self, session};
 use crate::error::Error;
 use crate::host::Host;
-use crate::setup::dev_char;
+use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
-use crate::transaction::{lock, plan};
+use crate::transaction::lock;
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [
@@ -108,7 +108,7 @@ fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
 }
 
 fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
-    let inventory = plan::inventory(host)?;
+    let inventory = gpu_files::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
         session::need_root_itself(host)?;

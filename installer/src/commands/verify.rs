@@ -6,16 +6,17 @@ use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::{Host, signals};
+use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::progress::Progress;
 use crate::terminal::stdio;
-use crate::transaction::{lock, plan};
+use crate::transaction::lock;
 use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
     session::need_root(host)?;
     let progress = Progress::new(common);
-    let gpus = plan::inventory(host)?.gpus.len();
-    let (chosen, remarks) = plan::chosen(host, &args.engines)?;
+    let gpus = gpu_files::inventory(host)?.gpus.len();
+    let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
     for remark in &remarks {
         progress.warn(remark);
     }

@@ -17,9 +17,8 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::setup::history;
 use crate::setup::other_toolkits::{self, Foreign};
-use crate::transaction::plan;
+use crate::setup::{gpu_files, history};
 use crate::transaction::receipt::Record;
 
 /// NVIDIA's vendor id on PCI.
@@ -98,7 +97,7 @@ impl<'a> Look<'a> {
     pub fn inventory(&self) -> Result<&Inventory, &str> {
         let found = self
             .inventory
-            .get_or_init(|| plan::inventory(self.host).map_err(|e| e.to_string()));
+            .get_or_init(|| gpu_files::inventory(self.host).map_err(|e| e.to_string()));
         found.as_ref().map_err(String::as_str)
     }
 
@@ -191,7 +190,7 @@ impl<'a> Look<'a> {
             let Some(inventory) = self.loaded() else {
                 return Vec::new();
             };
-            let mut changes = plan::described(self.host, inventory).unwrap_or_default();
+            let mut changes = gpu_files::described(self.host, inventory).unwrap_or_default();
             if other_toolkits::spec_is_left(self.host).unwrap_or(true) {
                 let spec = Path::new(gpu_inject::generate::SPEC_PATH);
                 changes.retain(|c| c.path != spec);

@@ -16,8 +16,8 @@ use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::setup::{dev_char, other_toolkits};
-use crate::transaction::plan::{self, Plan};
+use crate::setup::{dev_char, gpu_files, other_toolkits};
+use crate::transaction::plan::Plan;
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -83,7 +83,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         .collect();
     let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
     let look = Look::new(host);
-    let inventory = plan::inventory(host)?;
+    let inventory = gpu_files::inventory(host)?;
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {
@@ -93,7 +93,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         nodes.extend(missing.cloned());
     }
     if has(&DESCRIBED) {
-        let mut described = plan::described(host, &inventory)?;
+        let mut described = gpu_files::described(host, &inventory)?;
         described.retain(|c| c.kind != FileKind::Link);
         if other_toolkits::spec_is_left(host)? {
             described.retain(|c| c.path != Path::new(generate::SPEC_PATH));

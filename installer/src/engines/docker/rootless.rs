@@ -115,7 +115,8 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::transaction::plan::{Asked, Plan};
+    use crate::setup::install_planner::{self, Asked};
+    use crate::transaction::plan::Plan;
 
     fn tree() -> (tempfile::TempDir, impl Fn(&str, &str)) {
         let dir = tempfile::tempdir().unwrap();
@@ -138,7 +139,7 @@ mod tests {
             only: only.iter().map(|o| (*o).to_owned()).collect(),
             ..Asked::default()
         };
-        Plan::make(&host, &asked)
+        install_planner::plan(&host, &asked)
     }
 
     #[test]
