@@ -11,11 +11,10 @@ use crate::cli::args::{Cdi, Common};
 use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, Side};
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
-use crate::transaction::receipt::Record;
-use crate::transaction::{change_io, lock};
+use crate::transaction::lock;
+use crate::transaction::unjournaled::make_all;
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -130,35 +129,4 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
         ));
     }
     Ok(0)
-}
-
-/// Carries them out beside a receipt; where one fails, those before it are noted all the same.
-pub(super) fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let put = |c: &Change| change_io::put(host, c, Side::After, None);
-    let failed = changes
-        .iter()
-        .map(put)
-        .enumerate()
-        .find(|(_, put)| put.is_err());
-    let (made, result) = failed.unwrap_or((changes.len(), Ok(())));
-    known_to_undo(host, &changes[..made])?;
-    result
-}
-
-/// What was not there at install, the link of a GPU more, is undo's to remove too.
-fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let Some(mut receipt) = Record::load(host)? else {
-        return Ok(());
-    };
-    let known = receipt.changes.len();
-    for change in changes {
-        if receipt.changes.iter().all(|c| c.path != change.path) {
-            receipt.changes.push(change.clone());
-            receipt.note_time([&change.path]);
-        }
-    }
-    if receipt.changes.len() > known {
-        receipt.store(host)?;
-    }
-    Ok(())
 }

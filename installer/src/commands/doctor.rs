@@ -14,8 +14,8 @@ use crate::render::plan;
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
-use crate::transaction::lock;
 use crate::transaction::run::{self, How};
+use crate::transaction::{lock, rollback};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -69,7 +69,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    run::recover_before_run(host, &progress)?;
+    rollback::recover_before_run(host, &progress)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
     let mending = fix::plan(host, &before.findings, ids)?;

@@ -17,9 +17,9 @@ use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
-use crate::transaction::lock;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, How};
+use crate::transaction::{lock, rollback};
 
 fn asked(host: &Host, args: &InstallArgs) -> Asked {
     Asked {
@@ -80,7 +80,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let asks = Screen::error(common.plain);
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
-    let recovered = run::recover_before_run(host, &progress)?.is_some();
+    let recovered = rollback::recover_before_run(host, &progress)?.is_some();
     let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = detect::Seen::of(host)?;

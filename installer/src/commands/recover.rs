@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::host::{Host, signals};
 use crate::terminal::progress::Progress;
 use crate::terminal::stdio;
-use crate::transaction::{lock, run};
+use crate::transaction::{lock, rollback};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     session::need_root(host)?;
@@ -16,7 +16,7 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;
     let _lock = lock::take(host)?;
-    let recovered = run::recover(host, &progress)?;
+    let recovered = rollback::recover(host, &progress)?;
     if common.json {
         let unchecked = recovered.as_ref().map(|r| &r.unchecked);
         let document = json!({

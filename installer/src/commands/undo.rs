@@ -10,9 +10,9 @@ use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
-use crate::transaction::lock;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, How};
+use crate::transaction::{lock, rollback};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -24,7 +24,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    run::recover_before_run(host, &progress)?;
+    rollback::recover_before_run(host, &progress)?;
     let Some((plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
             stdio::result(&format!("{}\n", json::document(None, false, &[], true)));

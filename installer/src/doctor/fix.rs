@@ -7,7 +7,6 @@ use gpu_host::DeviceNode;
 use gpu_inject::{describe, generate};
 
 use super::Finding;
-use crate::commands::system;
 use crate::doctor::catalog;
 use crate::doctor::facts::Look;
 use crate::engines::docker::drop_in;
@@ -16,7 +15,7 @@ use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::setup::{dev_char, gpu_files, other_toolkits};
+use crate::setup::{dev_char, device_nodes, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
 
 /// Ids that the description of the GPUs mends.
@@ -46,7 +45,7 @@ impl Mending {
 
     /// Makes the nodes; true where there were any, so that the plan is to be made again.
     pub fn make_nodes(&self, host: &Host) -> Result<bool, Error> {
-        system::make_all(host, self.nodes.iter())?;
+        device_nodes::make_all(host, self.nodes.iter())?;
         Ok(!self.nodes.is_empty())
     }
 }
