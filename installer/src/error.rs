@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::limits;
-use crate::transaction::state_file::Fault;
+use crate::transaction::fault::Fault;
 
 /// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
 #[derive(Debug, thiserror::Error)]

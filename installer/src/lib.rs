@@ -34,7 +34,7 @@ use gpu_inject::policy::Policy;
 use crate::cli::args::{Cli, Command, Common};
 use crate::cli::{man_pages, nvidia_ctk};
 use crate::error::Error;
-use crate::host::{Host, limits};
+use crate::host::{Host, headroom, limits};
 use crate::render::json;
 use crate::terminal::screen::Screen;
 use crate::terminal::{logging, panics, stdio};
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Error> {
     let common = &cli.common;
-    limits::ensure_memory_to_look()?;
+    headroom::ensure_memory_to_look()?;
     let is_run =
         common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;

@@ -9,10 +9,10 @@ use gpu_host::glob;
 use serde::Deserialize;
 
 use super::{Bundle, Done, Now, Text, topology};
-use crate::commands::detect;
 use crate::doctor::{self, render};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
+use crate::render::status;
 use crate::setup::gpu_files;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::Record;
@@ -44,7 +44,7 @@ pub fn collect(host: &Host) -> Bundle {
     let inventory = gpu_files::inventory(host)
         .map_err(|e| unread.push(format!("GPUs: {e}")))
         .ok();
-    let detected = detect::document_of(host)
+    let detected = status::document_of(host)
         .map_err(|e| unread.push(format!("engines: {e}")))
         .unwrap_or_default();
     let topology = if host.is_live() {

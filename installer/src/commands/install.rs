@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::detect;
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session;
 use crate::engines::engine::{Activation, Engine};
@@ -13,6 +12,7 @@ use crate::host::signals::{self, Held};
 use crate::model::setup_options::Wanted;
 use crate::render::{json, plan};
 use crate::setup::install_planner::{self, Asked};
+use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
@@ -83,7 +83,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let recovered = rollback::recover_before_run(host, &progress)?.is_some();
     let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let seen = detect::Seen::of(host)?;
+        let seen = status::Seen::of(host)?;
         stdio::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
             && let Some(only) = picked(&plan, asked.restart, asks, &held)?

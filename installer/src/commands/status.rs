@@ -1,9 +1,9 @@
 //! `gpusetup` alone: what is here, and what to do next.
 
-use super::detect::Seen;
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
+use crate::setup::status::Seen;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 

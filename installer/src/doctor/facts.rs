@@ -17,7 +17,8 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::setup::other_toolkits::{self, Foreign};
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::setup::other_toolkits;
 use crate::setup::{gpu_files, history};
 use crate::transaction::receipt::Record;
 
@@ -46,7 +47,7 @@ pub struct Look<'a> {
     pub host: &'a Host,
     inventory: OnceCell<Result<Inventory, String>>,
     engines: OnceCell<Engines>,
-    foreign: OnceCell<Foreign>,
+    foreign: OnceCell<OtherToolkits>,
     pci: OnceCell<Vec<Pci>>,
     processes: OnceCell<Vec<String>>,
     packages: OnceCell<Vec<(String, String, String)>>,
@@ -161,8 +162,8 @@ impl<'a> Look<'a> {
     }
 
     /// Other tools that give containers GPUs.
-    pub fn foreign(&self) -> &Foreign {
-        self.foreign.get_or_init(|| Foreign::find(self.host))
+    pub fn foreign(&self) -> &OtherToolkits {
+        self.foreign.get_or_init(|| other_toolkits::find(self.host))
     }
 
     /// The receipt; `None` where gpusetup has done nothing here.

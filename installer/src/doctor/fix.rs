@@ -15,6 +15,7 @@ use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
+use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::{dev_char, device_nodes, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
 
@@ -160,7 +161,7 @@ fn with_engines(
         gpus,
         warnings,
         unchecked: BTreeSet::new(),
-        foreign: other_toolkits::Foreign::default(),
+        foreign: OtherToolkits::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 //! an error of the write, not a signal that kills. Memory that there is not is an end with a line
 //! and an exit code, and a run begins only where there is enough of it to be put back.
 
-use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -11,17 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, getrlimit};
-
-use crate::error::Error;
-
-/// What a look at a host of usual size needs, its threads included: below that, memory would run
-/// out in the middle, with a line of Rust's that says nothing of a way out.
-const TO_LOOK: usize = 24 << 20;
-/// What a run needs besides what it writes.
-const TO_WRITE: usize = 48 << 20;
-/// A text is in the plan, in the journal as JSON, in that of the commit, and in what is read back;
-/// a vector that grows is there twice.
-const COPIES: usize = 24;
 
 /// Whether files were begun to be written, so that an end is not one with everything as before.
 static IS_BEGUN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
@@ -39,48 +27,6 @@ pub fn take() {
         let abort = Signal::SIGABRT as i32;
         let _ = signal_hook::flag::register_conditional_shutdown(abort, code, when);
     }
-}
-
-/// Refuses to begin where there is hardly any memory.
-pub fn ensure_memory_to_look() -> Result<(), Error> {
-    ensure_memory(TO_LOOK)
-}
-
-/// Refuses to begin where memory for so much text would run out on the way: once files are
-/// written it would also be missing for putting them back.
-pub fn ensure_memory_to_write(text: usize) -> Result<(), Error> {
-    ensure_memory(text.saturating_mul(COPIES).saturating_add(TO_WRITE))
-}
-
-fn ensure_memory(wanted: usize) -> Result<(), Error> {
-    let mut room: Vec<u8> = Vec::new();
-    let is_there = room.try_reserve_exact(wanted).is_ok();
-    // Or the compiler leaves it out.
-    black_box(&room);
-    if is_there {
-        return Ok(());
-    }
-    Err(Error::failed(
-        format!(
-            "not enough memory: {} MiB more are needed",
-            wanted.div_ceil(1 << 20)
-        ),
-        memory_fix(),
-    ))
-}
-
-/// Refuses to put files back where one of them is longer than files may be here: the others would
-/// be back and that one not. A run needs no such look, since its journal is longer than each.
-pub fn ensure_file_size<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(), Error> {
-    let longest = texts.map(str::len).max().unwrap_or_default();
-    let limit = getrlimit(Resource::Fsize).current;
-    if limit.is_none_or(|limit| longest as u64 <= limit) {
-        return Ok(());
-    }
-    Err(Error::failed(
-        format!("a file of {longest} bytes is to be put back"),
-        size_fix(),
-    ))
 }
 
 /// Files are about to be written.

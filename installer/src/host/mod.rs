@@ -1,6 +1,7 @@
 //! The host: its files through one rooted handle, its programs through one door.
 
 pub mod child_wait;
+pub mod headroom;
 pub mod limits;
 pub mod process;
 pub mod service;

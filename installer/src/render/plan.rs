@@ -214,7 +214,7 @@ pub fn to_log(plan: &Plan, restart: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::other_toolkits::Foreign;
+    use crate::model::toolkit_traces::OtherToolkits;
 
     #[test]
     fn a_path_that_is_longer_in_ascii_has_its_column() {
@@ -233,7 +233,7 @@ mod tests {
             gpus: 0,
             warnings: Vec::new(),
             unchecked: std::collections::BTreeSet::new(),
-            foreign: Foreign::default(),
+            foreign: OtherToolkits::default(),
         };
         let screen = Screen {
             utf8: false,

@@ -11,7 +11,7 @@ use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
 use crate::setup::engine_selection::{chosen, of_root_is_there};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
-use crate::setup::other_toolkits::{self, Foreign};
+use crate::setup::other_toolkits;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Record;
@@ -54,13 +54,13 @@ pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
     }
-    let foreign = Foreign::find(host);
+    let foreign = other_toolkits::find(host);
     let is_of_user = engines.iter().any(|e| e.is_of_user());
     let way = if is_of_user {
         of_root_is_there(host)?;
-        other_toolkits::Way::default()
+        other_toolkits::ConflictResolution::default()
     } else {
-        foreign.way(host, asked.wanted.existing)?
+        other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
     };
     let mut plan = Plan {
         changes: way.changes,

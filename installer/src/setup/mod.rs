@@ -7,4 +7,5 @@ pub mod gpu_files;
 pub mod history;
 pub mod install_planner;
 pub mod other_toolkits;
+pub mod status;
 pub mod undo_planner;

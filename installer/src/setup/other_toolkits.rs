@@ -10,12 +10,13 @@ use cdi::SPEC_DIRS;
 use gpu_host::init;
 use gpu_inject::describe::{is_of_our_kind, is_ours};
 use gpu_inject::generate::SPEC_PATH;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Existing;
+use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
 use crate::transaction::receipt::Record;
 
 const TABLE: &str = include_str!("other_toolkits.toml");
@@ -34,8 +35,8 @@ const GPUSETUP: &str = "/usr/bin/gpusetup";
 /// A row of the table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trace {
-    is: Kind,
+struct TraceRow {
+    is: TraceKind,
     at: String,
     #[serde(default)]
     does: String,
@@ -47,62 +48,12 @@ struct Trace {
 
 #[derive(Debug, Deserialize)]
 struct Table {
-    trace: Vec<Trace>,
+    trace: Vec<TraceRow>,
 }
-
-/// What kind of thing was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// An installed package.
-    Package,
-    /// A program.
-    Program,
-    /// Their runtime in an engine's configuration.
-    Runtime,
-    /// A unit that writes a CDI spec.
-    Unit,
-    /// What sets engines up again and again.
-    Toolkit,
-    /// A hook of Podman and CRI-O.
-    Hook,
-    /// A CDI spec of our kind.
-    Spec,
-}
-
-impl Kind {
-    /// Whether ours and theirs cannot both be.
-    fn is_in_the_way(self) -> bool {
-        matches!(self, Self::Unit | Self::Toolkit | Self::Hook | Self::Spec)
-    }
-
-    /// Whether it is, or makes, the CDI spec.
-    fn is_about_cdi(self) -> bool {
-        matches!(self, Self::Unit | Self::Spec)
-    }
-}
-
-/// Something of another tool's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
-    /// What it is.
-    pub is: Kind,
-    /// Its name, or where it is.
-    pub at: String,
-    /// A package's version.
-    pub version: Option<String>,
-    /// What it does that concerns us.
-    pub does: String,
-}
-
-/// All of it.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(transparent)]
-pub struct Foreign(Vec<Found>);
 
 /// What becomes of it.
 #[derive(Debug, Default)]
-pub struct Way {
+pub struct ConflictResolution {
     /// Files of theirs to take away, and ours to hold them back.
     pub changes: Vec<Change>,
     /// CDI is theirs: our spec is not written.
@@ -111,124 +62,87 @@ pub struct Way {
     pub warnings: Vec<String>,
 }
 
-impl Foreign {
-    /// Looks for other tools.
-    pub fn find(host: &Host) -> Self {
-        let mut found = Vec::new();
-        for trace in table() {
-            let version = match trace.is {
-                Kind::Package => host.package_version(&[&trace.at]),
-                _ => None,
-            };
-            let is_there = match trace.is {
-                Kind::Package => version.is_some(),
-                Kind::Program => is_theirs(host, Path::new(&trace.at)),
-                Kind::Toolkit => host
-                    .root()
-                    .read_dir(&trace.at)
-                    .is_ok_and(|entries| !entries.is_empty()),
-                Kind::Hook => host.root().exists(&trace.at),
-                Kind::Unit => is_started(host, &trace),
-                Kind::Runtime | Kind::Spec => false,
-            };
-            let does = match trace.is {
-                Kind::Runtime => runtime_in(host, Path::new(&trace.at)),
-                _ => is_there.then(|| trace.does.clone()),
-            };
-            if let Some(does) = does {
-                found.push(Found {
-                    is: trace.is,
-                    at: trace.at,
-                    version,
-                    does,
-                });
-            }
+/// Looks for other tools.
+pub fn find(host: &Host) -> OtherToolkits {
+    let mut found = Vec::new();
+    for trace in table() {
+        let version = match trace.is {
+            TraceKind::Package => host.package_version(&[&trace.at]),
+            _ => None,
+        };
+        let is_there = match trace.is {
+            TraceKind::Package => version.is_some(),
+            TraceKind::Program => is_theirs(host, Path::new(&trace.at)),
+            TraceKind::Toolkit => host
+                .root()
+                .read_dir(&trace.at)
+                .is_ok_and(|entries| !entries.is_empty()),
+            TraceKind::Hook => host.root().exists(&trace.at),
+            TraceKind::Unit => is_started(host, &trace),
+            TraceKind::Runtime | TraceKind::Spec => false,
+        };
+        let does = match trace.is {
+            TraceKind::Runtime => runtime_in(host, Path::new(&trace.at)),
+            _ => is_there.then(|| trace.does.clone()),
+        };
+        if let Some(does) = does {
+            found.push(ToolkitTrace {
+                is: trace.is,
+                at: trace.at,
+                version,
+                does,
+            });
         }
-        found.extend(specs(host));
-        Self(found)
     }
+    found.extend(specs(host));
+    OtherToolkits::new(found)
+}
 
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+/// What becomes of what is in the way, as the user says.
+pub fn resolve(
+    others: &OtherToolkits,
+    host: &Host,
+    existing: Existing,
+) -> Result<ConflictResolution, Error> {
+    let mut way = ConflictResolution::default();
+    let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
+    // Who has set this host up beside a toolkit has been told of it, and does not say so again.
+    if existing == Existing::Refuse && Record::load(host)?.is_some() {
+        let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
+        way.warnings.extend(toolkits.map(ToolkitTrace::line));
     }
-
-    fn of(&self, is: impl Fn(Kind) -> bool) -> impl Iterator<Item = &Found> {
-        self.0.iter().filter(move |f| is(f.is))
-    }
-
-    /// Where things of one kind are.
-    pub fn names(&self, kind: Kind) -> Vec<String> {
-        self.of(|k| k == kind).map(|f| f.at.clone()).collect()
-    }
-
-    /// Whether another tool gives containers GPUs here: a runtime in an engine's file, a hook or
-    /// a CDI spec. A program alone does nothing.
-    pub fn serves(&self) -> bool {
-        let serves = |k| matches!(k, Kind::Runtime | Kind::Hook | Kind::Spec | Kind::Toolkit);
-        self.of(serves).next().is_some()
-    }
-
-    /// What was found, a line for each thing; programs of packages are not told twice.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let packages: Vec<&Found> = self.of(|k| k == Kind::Package).collect();
-        if let Some(first) = packages.first() {
-            let mut line = format!("{} {}", first.at, first.version.as_deref().unwrap_or(""));
-            match packages.len() {
-                1 => {}
-                2 => line.push_str(" and 1 more package"),
-                n => line.push_str(&format!(" and {} more packages", n - 1)),
-            }
-            lines.push(line);
-        } else {
-            lines.extend(self.of(|k| k == Kind::Program).map(|f| f.at.clone()));
+    match existing {
+        Existing::Refuse if in_the_way.is_empty() => {}
+        Existing::Refuse => {
+            let told: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
+            return Err(Error::failed(
+                format!(
+                    "another tool gives containers GPUs here: {}",
+                    told.join("; ")
+                ),
+                "`--existing adopt` puts ours in its place, and undo returns to it; \
+                 `--existing leave` leaves it and sets up the rest. Nothing was changed.",
+            ));
         }
-        let runtimes = self.of(|k| k == Kind::Runtime);
-        lines.extend(runtimes.map(|f| format!("{}: {}", f.at, f.does)));
-        lines.extend(self.of(Kind::is_in_the_way).map(told));
-        lines
-    }
-
-    /// What becomes of what is in the way, as the user says.
-    pub fn way(&self, host: &Host, existing: Existing) -> Result<Way, Error> {
-        let mut way = Way::default();
-        let mut in_the_way: Vec<&Found> = self.of(Kind::is_in_the_way).collect();
-        // Who has set this host up beside a toolkit has been told of it, and does not say so again.
-        if existing == Existing::Refuse && Record::load(host)?.is_some() {
-            let toolkits = in_the_way.extract_if(.., |f| f.is == Kind::Toolkit);
-            way.warnings.extend(toolkits.map(told));
-        }
-        match existing {
-            Existing::Refuse if in_the_way.is_empty() => {}
-            Existing::Refuse => {
-                let told: Vec<String> = in_the_way.into_iter().map(told).collect();
-                return Err(Error::failed(
-                    format!(
-                        "another tool gives containers GPUs here: {}",
-                        told.join("; ")
-                    ),
-                    "`--existing adopt` puts ours in its place, and undo returns to it; \
-                     `--existing leave` leaves it and sets up the rest. Nothing was changed.",
-                ));
-            }
-            Existing::Adopt => {
-                for found in in_the_way {
-                    match found.is {
-                        Kind::Unit => way.changes.push(held_back(host, found)?),
-                        Kind::Toolkit => way.warnings.push(told(found)),
-                        _ => way.changes.extend(taken_away(host, found)?),
-                    }
+        Existing::Adopt => {
+            for found in in_the_way {
+                match found.is {
+                    TraceKind::Unit => way.changes.push(held_back(host, found)?),
+                    TraceKind::Toolkit => way.warnings.push(found.line()),
+                    _ => way.changes.extend(taken_away(host, found)?),
                 }
             }
-            Existing::Leave => {
-                way.spec_is_theirs = self.of(Kind::is_about_cdi).next().is_some();
-                way.warnings
-                    .extend(in_the_way.into_iter().map(|f| format!("left: {}", told(f))));
-            }
         }
-        Ok(way)
+        Existing::Leave => {
+            way.spec_is_theirs = others.of(TraceKind::is_about_cdi).next().is_some();
+            way.warnings.extend(
+                in_the_way
+                    .into_iter()
+                    .map(|f| format!("left: {}", f.line())),
+            );
+        }
     }
+    Ok(way)
 }
 
 /// Whether the spec that stands, or will after the next boot, was left to another tool.
@@ -239,14 +153,10 @@ pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
     if is_ours {
         return Ok(false);
     }
-    Ok(Foreign::find(host).of(Kind::is_about_cdi).next().is_some())
+    Ok(find(host).of(TraceKind::is_about_cdi).next().is_some())
 }
 
-fn told(found: &Found) -> String {
-    format!("{}: {}", found.at, found.does)
-}
-
-fn table() -> Vec<Trace> {
+fn table() -> Vec<TraceRow> {
     let table: Table =
         toml::from_str(TABLE).expect("other_toolkits.toml is ours; a test reads it whole");
     table.trace
@@ -259,7 +169,7 @@ fn is_theirs(host: &Host, path: &Path) -> bool {
 }
 
 /// Whether something starts the unit, and it is neither masked nor held back by us.
-fn is_started(host: &Host, trace: &Trace) -> bool {
+fn is_started(host: &Host, trace: &TraceRow) -> bool {
     let root = host.root();
     if host.is_live() && init::detect(root) != init::Init::Systemd {
         return false;
@@ -285,7 +195,7 @@ fn drop_in(unit: &str) -> PathBuf {
 
 /// Their unit does nothing as long as gpusetup has something to undo here: so nothing of theirs
 /// is edited, and without gpusetup it is theirs again.
-fn held_back(host: &Host, found: &Found) -> Result<Change, Error> {
+fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     let path = drop_in(&found.at);
     Ok(Change {
         before: host.text(&path)?,
@@ -302,7 +212,7 @@ fn held_back(host: &Host, found: &Found) -> Result<Change, Error> {
 }
 
 /// Removes a file of theirs; undo gives it back. The one at our own path is written over.
-fn taken_away(host: &Host, found: &Found) -> Result<Option<Change>, Error> {
+fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error> {
     if found.at == SPEC_PATH {
         return Ok(None);
     }
@@ -347,7 +257,7 @@ fn runtime_in(host: &Host, path: &Path) -> Option<String> {
 
 /// CDI specs that define devices of our kind and are not ours. [`Host::was_seen_whole`] knows
 /// of those that cannot be read.
-fn specs(host: &Host) -> Vec<Found> {
+fn specs(host: &Host) -> Vec<ToolkitTrace> {
     let mut found = Vec::new();
     for dir in SPEC_DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
@@ -359,8 +269,8 @@ fn specs(host: &Host) -> Vec<Found> {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {
-                found.push(Found {
-                    is: Kind::Spec,
+                found.push(ToolkitTrace {
+                    is: TraceKind::Spec,
                     does: what_it_does(&path).into(),
                     at: path.display().to_string(),
                     version: None,
@@ -392,7 +302,7 @@ mod tests {
         for trace in table() {
             assert!(!trace.source.is_empty(), "{trace:?}");
             assert_eq!(
-                trace.is == Kind::Package,
+                trace.is == TraceKind::Package,
                 !trace.at.contains(['/', '.']),
                 "{trace:?}"
             );
@@ -402,12 +312,12 @@ mod tests {
                 "{trace:?}"
             );
             assert_eq!(
-                trace.is == Kind::Unit,
+                trace.is == TraceKind::Unit,
                 !trace.starts.is_empty(),
                 "{trace:?}"
             );
             // Specs are found by what is in them.
-            assert_ne!(trace.is, Kind::Spec);
+            assert_ne!(trace.is, TraceKind::Spec);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
-use crate::setup::other_toolkits::Foreign;
+use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Record;
@@ -66,7 +66,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
         gpus: 0,
         warnings: receipt.remark().into_iter().collect(),
         unchecked: receipt.unchecked.clone(),
-        foreign: Foreign::default(),
+        foreign: OtherToolkits::default(),
     };
     Ok(Some((plan, receipt)))
 }

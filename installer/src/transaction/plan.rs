@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::Wanted;
-use crate::setup::other_toolkits::Foreign;
+use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
 /// A plan.
@@ -26,7 +26,7 @@ pub struct Plan {
     /// Files of which an older gpusetup noted what they were, without a checksum.
     pub unchecked: BTreeSet<PathBuf>,
     /// What is here of other tools that give containers GPUs.
-    pub foreign: Foreign,
+    pub foreign: OtherToolkits,
 }
 
 impl Plan {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::engines;
 use crate::error::Error;
 use crate::host::service::daemon_reload;
-use crate::host::{Host, limits};
+use crate::host::{Host, headroom, limits};
 use crate::model::change::{FileKind, Side};
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::up;
@@ -118,7 +118,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         progress.warn(&remark);
     }
     limits::begin();
-    limits::ensure_memory_to_write(journal.text_length())?;
+    headroom::ensure_memory_to_write(journal.text_length())?;
     let recovered = Recovered {
         unchecked: journal.unchecked.clone(),
     };
@@ -129,7 +129,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         return Ok(Some(recovered));
     }
     let back = journal.changes.iter();
-    limits::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
+    headroom::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = put_files_back(host, &journal, progress);
     if host.is_live() {

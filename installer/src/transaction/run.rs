@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::host::signals::Held;
-use crate::host::{Host, limits};
+use crate::host::{Host, headroom, limits};
 use crate::model::change::Change;
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::{check_all, restart};
@@ -169,7 +169,7 @@ fn steps(
     }
     // What was looked at for these, too.
     host.was_seen_whole()?;
-    limits::ensure_memory_to_write(journal.text_length())?;
+    headroom::ensure_memory_to_write(journal.text_length())?;
     limits::begin();
     *begun = true;
     journal.store(host)?;

@@ -5,7 +5,6 @@
 //! nothing can be done but to check it; [`Change`], which can be acted on, comes out of that.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::change::{Change, FileKind, Side};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::receipt::Record;
+use crate::transaction::state_file::Lacks;
 use crate::transaction::state_file::{Checked, Sum};
 
 /// A change on disk.
@@ -29,16 +29,6 @@ pub struct Entry {
     mode: u32,
     why: String,
     kind: FileKind,
-}
-
-/// What is wrong with the entries of a file.
-#[derive(Debug)]
-pub struct Lacks(Vec<String>);
-
-impl fmt::Display for Lacks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.join("; "))
-    }
 }
 
 /// Changes that were read, and the paths of those that have no checksums: of an older gpusetup.

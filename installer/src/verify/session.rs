@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Reload, Verified};
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
 use crate::error::Error;
@@ -12,6 +11,7 @@ use crate::host::process::Output;
 use crate::host::signals::Held;
 use crate::verify::probe_program::{Patience, Program};
 use crate::verify::probe_report::Seen;
+use crate::verify::verified::{Reload, Verified};
 
 /// For all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);

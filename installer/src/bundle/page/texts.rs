@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::marked;
 use crate::bundle::Text;
+use crate::bundle::page::parts::marked;
 use crate::terminal::redact;
 
 /// The page stays readable; the archive has the rest.

@@ -9,7 +9,7 @@ use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::cdi_versions;
-use crate::setup::other_toolkits::Kind;
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("cdi-missing", missing),
@@ -214,7 +214,8 @@ fn two_writers(look: &Look) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) {
         return None;
     }
-    told(look.foreign().names(Kind::Unit)).map(|units| format!("{units} is started at boot too"))
+    told(look.foreign().names(TraceKind::Unit))
+        .map(|units| format!("{units} is started at boot too"))
 }
 
 fn refresh_off(look: &Look) -> Option<String> {

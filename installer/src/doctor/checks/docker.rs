@@ -8,7 +8,7 @@ use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
 use crate::engines::docker::{self, drop_in, runtime_entry};
 use crate::model::setup_options::{Mode, Wanted};
-use crate::setup::other_toolkits::Kind;
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("docker-json", json),
@@ -153,7 +153,7 @@ fn runtime_unknown(look: &Look) -> Option<String> {
 
 fn hook_direct(look: &Look) -> Option<String> {
     let unit = look.docker_unit()?;
-    let theirs = look.foreign().names(Kind::Program);
+    let theirs = look.foreign().names(TraceKind::Program);
     let is_hook = |dir: &str| {
         let path = Path::new(dir).join(HOOK).display().to_string();
         theirs.contains(&path).then_some(path)

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::containerd::default_systemd_cgroup;
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::Look;
-use crate::setup::other_toolkits::Kind;
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("kubelet-cgroup-driver", cgroup_driver),
@@ -59,7 +59,7 @@ fn template(look: &Look) -> Option<String> {
 
 fn two_owners(look: &Look) -> Option<String> {
     look.receipt()?;
-    told(look.foreign().names(Kind::Toolkit))
+    told(look.foreign().names(TraceKind::Toolkit))
         .map(|dir| format!("{dir} has programs of the GPU operator"))
 }
 
