@@ -10,9 +10,9 @@ use crate::edit::{self, revert};
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::FileKind;
-use crate::setup::install_planner::{self, Asked};
+use crate::setup::install_planner::{self, InstallRequest};
 use crate::transaction::journal::Journal;
-use crate::transaction::receipt::{JOURNAL, RECEIPT, Record};
+use crate::transaction::receipt::{JOURNAL, RECEIPT, Receipt};
 use crate::transaction::state_file;
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {
@@ -95,7 +95,7 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
     put(tree, "etc/docker/daemon.json", daemon_json);
     put(tree, "etc/containerd/config.toml", config_toml);
     put(tree, "etc/systemd/system/docker.service", unit);
-    let Ok(plan) = install_planner::plan(&host(tree), &Asked::default()) else {
+    let Ok(plan) = install_planner::plan(&host(tree), &InstallRequest::default()) else {
         return;
     };
     for change in &plan.changes {
@@ -107,7 +107,7 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
 /// A receipt or a journal of ours that somebody has had in hands.
 pub fn state(text: &[u8], current: &str) {
     let changes = state_file::parse(RECEIPT, text)
-        .map(|r: Record| r.changes)
+        .map(|r: Receipt| r.changes)
         .or_else(|_| state_file::parse(JOURNAL, text).map(|j: Journal| j.changes));
     for change in changes.unwrap_or_default() {
         let _ = revert::revert(&change, Some(current));

@@ -152,7 +152,7 @@ fn tell(error: &Error, common: &Common) {
     };
     match error {
         // What failed was said when it did.
-        Error::PutBack(_) => {
+        Error::RolledBack(_) => {
             let fix = error.fix().unwrap_or_default();
             paragraph(
                 "",
@@ -160,7 +160,7 @@ fn tell(error: &Error, common: &Common) {
             );
         }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
-        Error::NotPutBack { cause, left } => {
+        Error::RollbackIncomplete { cause, left } => {
             paragraph("gpusetup: ", &cause.to_string());
             paragraph("", "Not everything could be put back. By hand:");
             for one in left {

@@ -15,7 +15,7 @@ use crate::model::change::Change;
 use crate::render::status;
 use crate::setup::gpu_files;
 use crate::transaction::journal::Journal;
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;
@@ -88,7 +88,7 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
             });
         }
     };
-    match Record::load(host) {
+    match Receipt::load(host) {
         Ok(record) => {
             let record = record.unwrap_or_default();
             add(record.changes, &record.written, false);

@@ -115,7 +115,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
-    session::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     let _lock = lock::take(host)?;
     let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
     if other_toolkits::spec_is_left(host)? {

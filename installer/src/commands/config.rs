@@ -103,7 +103,7 @@ fn set(
             stdio::say!("{key} has no effect: {why}");
         }
     }
-    session::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     // Read under the lock: what another run sets meanwhile must not be written over.
     let _lock = lock::take(host)?;
     let change = changed()?;

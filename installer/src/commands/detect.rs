@@ -3,12 +3,12 @@
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
-use crate::setup::status::Seen;
+use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    let seen = Seen::of(host)?;
+    let seen = HostStatus::of(host)?;
     if common.json {
         stdio::result(&format!("{}\n", seen.document(host)));
     } else {

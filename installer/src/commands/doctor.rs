@@ -14,7 +14,7 @@ use crate::render::plan;
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
-use crate::transaction::run::{self, How};
+use crate::transaction::run::{self, RunOptions};
 use crate::transaction::{lock, rollback};
 
 /// More than these nobody reads.
@@ -65,7 +65,7 @@ fn anew(common: &Common) -> Result<Host, Error> {
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
     // All that is safe is the system's, not a user's.
-    session::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
@@ -73,7 +73,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
     let mending = fix::plan(host, &before.findings, ids)?;
-    host.was_seen_whole()?;
+    host.ensure_fully_readable()?;
     for left in &mending.left {
         progress.warn(left);
     }
@@ -107,7 +107,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         &mending
     };
     if !mending.plan.is_empty() {
-        let how = How {
+        let how = RunOptions {
             restart,
             verify: false,
         };

@@ -8,26 +8,26 @@ use crate::commands::session;
 use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
-use crate::host::signals::{self, Held};
-use crate::model::setup_options::Wanted;
+use crate::host::signals::{self, Interrupt};
+use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan};
-use crate::setup::install_planner::{self, Asked};
+use crate::setup::install_planner::{self, InstallRequest};
 use crate::setup::status;
 use crate::terminal::progress::{self, Progress};
 use crate::terminal::prompt::{self, Choice};
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, How};
+use crate::transaction::run::{self, RunOptions};
 use crate::transaction::{lock, rollback};
 
-fn asked(host: &Host, args: &InstallArgs) -> Asked {
-    Asked {
-        wanted: Wanted {
+fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
+    InstallRequest {
+        wanted: SetupOptions {
             mode: args.mode,
             default_runtime: args.default_runtime,
             existing: args.existing,
-            ..Wanted::default()
+            ..SetupOptions::default()
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
@@ -73,7 +73,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.dry_run {
         return self::plan(host, common, args);
     }
-    session::need_root(host)?;
+    session::ensure_root(host)?;
     let mut asked = asked(host, args);
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
@@ -83,7 +83,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     let recovered = rollback::recover_before_run(host, &progress)?.is_some();
     let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let seen = status::Seen::of(host)?;
+        let seen = status::HostStatus::of(host)?;
         stdio::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
             && let Some(only) = picked(&plan, asked.restart, asks, &held)?
@@ -107,13 +107,13 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         return Ok(0);
     }
     if args.keep_containers {
-        plan.stops_nothing("install")?;
+        plan.ensure_no_container_stops("install")?;
     }
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
         stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
-    let how = How {
+    let how = RunOptions {
         restart: asked.restart,
         verify: !args.no_verify && asked.restart,
     };
@@ -140,7 +140,7 @@ fn picked(
     plan: &Plan,
     restart: bool,
     screen: Screen,
-    signals: &Held,
+    signals: &Interrupt,
 ) -> Result<Option<Vec<String>>, Error> {
     // What only reads the CDI spec has no file of its own, and nothing to be left out.
     let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));

@@ -11,7 +11,7 @@ use crate::terminal::stdio;
 use crate::transaction::{lock, rollback};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    session::need_root(host)?;
+    session::ensure_root(host)?;
     let progress = Progress::new(common);
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;

@@ -5,15 +5,15 @@ use crate::error::Error;
 use crate::host::Host;
 
 /// Whatever changes the host needs root, unless the tree is the user's own, or the Docker.
-pub fn need_root(host: &Host) -> Result<(), Error> {
+pub fn ensure_root(host: &Host) -> Result<(), Error> {
     match host.user() {
         Some(user) if docker::is_rootless_for(host, user) => Ok(()),
-        _ => need_root_itself(host),
+        _ => ensure_root_itself(host),
     }
 }
 
 /// The same for what is of all users.
-pub fn need_root_itself(host: &Host) -> Result<(), Error> {
+pub fn ensure_root_itself(host: &Host) -> Result<(), Error> {
     if !host.is_live() || nix::unistd::geteuid().is_root() {
         return Ok(());
     }

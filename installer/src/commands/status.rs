@@ -3,7 +3,7 @@
 use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
-use crate::setup::status::Seen;
+use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
@@ -11,7 +11,7 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     if common.json {
         return super::detect::run(host, common);
     }
-    let seen = Seen::of(host)?;
+    let seen = HostStatus::of(host)?;
     let screen = Screen::output(common.plain);
     stdio::result(&seen.text(host, screen));
     stdio::result(&seen.next(screen));

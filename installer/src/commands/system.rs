@@ -50,7 +50,7 @@ fn nodes(
         .filter(|n| !control_only || is_control(n))
         .collect();
     if !dry_run && !wanted.is_empty() {
-        session::need_root_itself(host)?;
+        session::ensure_root_itself(host)?;
         let _lock = lock::take(host)?;
         make_all(host, wanted.iter().copied())?;
     }
@@ -84,7 +84,7 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     let inventory = gpu_files::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
-        session::need_root_itself(host)?;
+        session::ensure_root_itself(host)?;
         let _lock = lock::take(host)?;
         unjournaled::make_all(host, &changes)?;
     }

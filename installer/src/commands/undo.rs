@@ -11,7 +11,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
-use crate::transaction::run::{self, How};
+use crate::transaction::run::{self, RunOptions};
 use crate::transaction::{lock, rollback};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
@@ -20,7 +20,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
-    session::need_root(host)?;
+    session::ensure_root(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
@@ -48,7 +48,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
-    let how = How {
+    let how = RunOptions {
         restart,
         verify: false,
     };
@@ -106,22 +106,22 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 /// Refuses where a container would be hurt that shall not be.
 fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
-        nobody_needs_it(host, plan)?;
+        ensure_no_dependents(host, plan)?;
     }
     if args.keep_containers {
-        plan.stops_nothing("undo")?;
+        plan.ensure_no_container_stops("undo")?;
     }
     Ok(())
 }
 
 /// Refuses where containers would not start again.
-fn nobody_needs_it(host: &Host, plan: &Plan) -> Result<(), Error> {
+fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     let users: Vec<String> = plan
         .engines
         .iter()
         .flat_map(|(engine, _)| {
             let name = engine.facts().name.clone();
-            let users = engine.users(host).into_iter();
+            let users = engine.dependent_containers(host).into_iter();
             users.map(move |user| format!("{name}: {user}"))
         })
         .collect();

@@ -13,7 +13,7 @@ use crate::transaction::lock;
 use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
-    session::need_root(host)?;
+    session::ensure_root(host)?;
     let progress = Progress::new(common);
     let gpus = gpu_files::inventory(host)?.gpus.len();
     let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;

@@ -16,11 +16,11 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::other_toolkits;
 use crate::setup::{gpu_files, history};
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";
@@ -42,7 +42,7 @@ pub struct Pci {
 pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 
 /// The host, as the checks see it.
-pub struct Look<'a> {
+pub struct HostFacts<'a> {
     /// Its files and programs.
     pub host: &'a Host,
     inventory: OnceCell<Result<Inventory, String>>,
@@ -52,13 +52,13 @@ pub struct Look<'a> {
     processes: OnceCell<Vec<String>>,
     packages: OnceCell<Vec<(String, String, String)>>,
     platform: OnceCell<platform::Platform>,
-    receipt: OnceCell<Option<Record>>,
+    receipt: OnceCell<Option<Receipt>>,
     installed: OnceCell<Option<String>>,
     policy: OnceCell<Result<Policy, String>>,
     described: OnceCell<Vec<Change>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> HostFacts<'a> {
     /// Nothing is read yet.
     pub fn new(host: &'a Host) -> Self {
         Self {
@@ -167,8 +167,8 @@ impl<'a> Look<'a> {
     }
 
     /// The receipt; `None` where gpusetup has done nothing here.
-    pub fn receipt(&self) -> Option<&Record> {
-        let load = || Record::load(self.host).ok().flatten();
+    pub fn receipt(&self) -> Option<&Receipt> {
+        let load = || Receipt::load(self.host).ok().flatten();
         self.receipt.get_or_init(load).as_ref()
     }
 
@@ -202,7 +202,7 @@ impl<'a> Look<'a> {
 
     /// What the runs before this one were asked for in that engine; `None` where they did nothing
     /// there.
-    pub fn was_wanted(&self, engine: &dyn Engine) -> Option<Wanted> {
+    pub fn was_wanted(&self, engine: &dyn Engine) -> Option<SetupOptions> {
         history::wanted(self.receipt()?, engine)
     }
 

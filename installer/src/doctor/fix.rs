@@ -8,7 +8,7 @@ use gpu_inject::{describe, generate};
 
 use super::Finding;
 use crate::doctor::catalog;
-use crate::doctor::facts::Look;
+use crate::doctor::facts::HostFacts;
 use crate::engines::docker::drop_in;
 use crate::engines::engine::{self, Activation, Engines};
 use crate::engines::{self};
@@ -82,7 +82,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         .map(|f| f.problem.id.as_str())
         .collect();
     let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
-    let look = Look::new(host);
+    let look = HostFacts::new(host);
     let inventory = gpu_files::inventory(host)?;
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
@@ -130,7 +130,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
 /// Engines as values of their own: those of the look are lent.
 fn with_engines(
     host: &Host,
-    look: &Look,
+    look: &HostFacts,
     mut changes: Vec<Change>,
     lost: &[(String, Vec<Change>)],
     gpus: usize,

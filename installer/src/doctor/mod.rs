@@ -12,9 +12,10 @@ pub mod fix;
 mod page;
 pub mod render;
 
-use crate::host::Host;
 use catalog::Problem;
-use facts::Look;
+use facts::HostFacts;
+
+use crate::host::Host;
 
 /// A problem that this host has.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub struct Examined {
 
 /// Looks for every problem.
 pub fn examine(host: &Host) -> Examined {
-    let look = Look::new(host);
+    let look = HostFacts::new(host);
     let mut findings = Vec::new();
     let mut passed = Vec::new();
     for problem in catalog::problems().iter().filter(|p| p.checked) {
@@ -73,14 +74,14 @@ pub enum Here {
 
 /// Looks for one.
 pub fn confirm(host: &Host, problem: &Problem) -> Here {
-    match checks::of(&problem.id).map(|check| check(&Look::new(host))) {
+    match checks::of(&problem.id).map(|check| check(&HostFacts::new(host))) {
         Some(Some(evidence)) => Here::Confirmed(evidence),
         Some(None) => Here::NotSeen,
         None => Here::NoCheck,
     }
 }
 
-fn summary(look: &Look) -> String {
+fn summary(look: &HostFacts) -> String {
     let driver = match look.inventory() {
         Ok(inventory) => match (&inventory.driver, inventory.gpus.len()) {
             (Some(driver), gpus) => {

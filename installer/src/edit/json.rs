@@ -3,13 +3,13 @@
 //! dockerd reads strict JSON (moby `daemon/config`): a file with comments, trailing commas
 //! or a byte order mark is one that it refuses, so it is refused here too, untouched.
 
-use crate::edit::json_insert::STRICT;
 use std::collections::HashSet;
 
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
 use crate::edit::error::{EditError, dotted};
+use crate::edit::json_insert::STRICT;
 use crate::edit::{json_insert, three_way};
 
 /// Reads strict JSON with an object at the top and no key twice in any object.
@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<Value, EditError> {
     if !value.is_object() {
         return Err(EditError::Syntax("not an object at the top".into()));
     }
-    no_duplicates(&tree(text)?)?;
+    ensure_no_duplicates(&tree(text)?)?;
     Ok(value)
 }
 
@@ -31,7 +31,7 @@ fn tree(text: &str) -> Result<CstRootNode, EditError> {
     CstRootNode::parse(text, &STRICT).map_err(|e| EditError::Syntax(e.to_string()))
 }
 
-fn no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
+fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
     let mut todo: Vec<CstNode> = root.children();
     while let Some(node) = todo.pop() {
         if let Some(object) = node.as_object() {

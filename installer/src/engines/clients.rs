@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::edit::toml::{get, parse};
 use crate::engines::cdi_versions;
-use crate::engines::engine::{Engine, Facts, NEEDS_SPEC, Standing, major_minor};
+use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
 /// What some of them run.
@@ -91,7 +91,7 @@ impl Client {
         Some(Self {
             facts: Facts {
                 name: row.name.clone(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,

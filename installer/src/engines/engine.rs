@@ -8,16 +8,18 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 
 /// Whether an engine is ours to set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
-pub enum Standing {
+pub enum Management {
     /// We edit its configuration, or it reads our CDI spec by itself.
-    Ours,
+    #[serde(rename = "ours")]
+    Managed,
     /// It cannot be set up from here, or by editing files.
-    NotOurs {
+    #[serde(rename = "not-ours")]
+    Unmanaged {
         /// Why.
         why: String,
         /// What the user does instead.
@@ -34,7 +36,8 @@ pub struct Facts {
     /// `docker`, `containerd`, `podman`: the word for `--engine`.
     pub name: String,
     /// Whether it is ours to set up.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub management: Management,
     /// Version, where it can be told without starting anything.
     pub version: Option<String>,
     /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
@@ -42,7 +45,7 @@ pub struct Facts {
     /// The file the engine reads.
     pub config: Option<PathBuf>,
     /// Whether GPUs are set up already, wholly as an earlier run was asked to or, where there was
-    /// none, as `Wanted` by default.
+    /// none, as `SetupOptions` by default.
     pub configured: bool,
     /// What of an earlier run's does not stand any more, or not as it would be written now. An
     /// engine that was set up is either this or configured.
@@ -121,17 +124,17 @@ pub trait Engine: Send + Sync {
 
     /// Whether it is ours to set up.
     fn is_ours(&self) -> bool {
-        self.facts().standing == Standing::Ours
+        self.facts().management == Management::Managed
     }
 
     /// The changes wanted, in order; empty when everything is as wanted.
     /// Refuses with a reason where the config cannot be edited safely.
-    fn changes(&self, _host: &Host, _wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, _host: &Host, _wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         Ok(Vec::new())
     }
 
     /// What follows from what the user wants, and should be known before it is done.
-    fn consequences(&self, _host: &Host, _wanted: &Wanted) -> Vec<String> {
+    fn consequences(&self, _host: &Host, _wanted: &SetupOptions) -> Vec<String> {
         Vec::new()
     }
 
@@ -163,7 +166,7 @@ pub trait Engine: Send + Sync {
 
     /// Containers, running or stopped, that could not start again without what we set up:
     /// `web (--runtime nvidia)`. Empty in a directory tree.
-    fn users(&self, _host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, _host: &Host) -> Vec<String> {
         Vec::new()
     }
 
@@ -178,7 +181,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// What it keeps in memory after a reload put it back, in words; `None` where that is nothing.
-    fn keeps(&self, _host: &Host) -> Option<String> {
+    fn stale_after_reload(&self, _host: &Host) -> Option<String> {
         None
     }
 

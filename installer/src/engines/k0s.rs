@@ -8,13 +8,13 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use crate::engines::engine::{Engine, Facts, Standing, major_minor};
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -68,7 +68,7 @@ fn find(host: &Host) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: "k0s".into(),
-            standing: standing(text.is_some()),
+            management: management(text.is_some()),
             version: own_version(host),
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(CONFIG.into()),
@@ -89,12 +89,12 @@ fn is_managed(text: &str) -> bool {
     text.strip_prefix('\n').unwrap_or(text).lines().next() == Some(MANAGED)
 }
 
-fn standing(has_config: bool) -> Standing {
+fn management(has_config: bool) -> Management {
     if has_config {
-        return Standing::Ours;
+        return Management::Managed;
     }
     // From 1.36 on k0s does not start with drop-ins of version 2, and before it knows no other.
-    Standing::NotOurs {
+    Management::Unmanaged {
         why: format!("{CONFIG} is not there: no worker runs here, or none has yet"),
         instead: "start k0s once, then run this again".into(),
     }
@@ -121,7 +121,7 @@ struct EtcK0s {
 }
 
 impl Layout for EtcK0s {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         self.place.changes(host, wanted)
     }
 

@@ -10,7 +10,9 @@ use gpu_inject::generate::SPEC_PATH;
 
 use super::selinux;
 use crate::edit::toml::{get, parse};
-use crate::engines::engine::{Case, Engine, Facts, NEEDS_SPEC, Probe, Standing, argv, major_minor};
+use crate::engines::engine::{
+    Case, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
+};
 use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
 
@@ -57,7 +59,7 @@ impl Podman {
         Some(Self {
             facts: Facts {
                 name: "podman".into(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,

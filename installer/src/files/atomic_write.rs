@@ -15,12 +15,12 @@ use nix::unistd::{self, UnlinkatFlags};
 
 use crate::error::Error;
 use crate::files::attributes::Attributes;
-use crate::files::resolved_path::{self, Place};
+use crate::files::resolved_path::{self, ResolvedPath};
 use crate::host::Host;
 
 /// A link is made anew at every boot, so it is not synced.
 pub fn link(host: &Host, path: &Path, target: &str) -> io::Result<()> {
-    let place = Place::of_link(host, path)?;
+    let place = ResolvedPath::of_link(host, path)?;
     landed(host, &place, |dir, temporary| {
         unistd::symlinkat(target, dir, temporary)?;
         fcntl::renameat(dir, temporary, dir, place.name.as_os_str())?;
@@ -41,7 +41,7 @@ pub fn write_as(
     attributes: Option<&Attributes>,
 ) -> Result<(), Error> {
     log::debug!("write {}", path.display());
-    Place::of(host, path)
+    ResolvedPath::of(host, path)
         .and_then(|place| {
             landed(host, &place, |dir, temporary| {
                 let file = create(dir, temporary)?;
@@ -56,7 +56,7 @@ pub fn write_as(
 /// Works on a temporary beside a file; nothing of it is left where that fails.
 fn landed(
     host: &Host,
-    place: &Place,
+    place: &ResolvedPath,
     work: impl FnOnce(&File, &OsStr) -> io::Result<()>,
 ) -> io::Result<()> {
     let (dir, made) = place.make(host)?;
@@ -104,10 +104,10 @@ fn fill(mut file: File, content: &str, look: &Look) -> io::Result<()> {
 /// Removes a file; none is fine.
 pub fn remove(host: &Host, path: &Path) -> Result<(), Error> {
     log::debug!("remove {}", path.display());
-    unlink(host, Place::of(host, path), true).map_err(Error::file(path, "remove"))
+    unlink(host, ResolvedPath::of(host, path), true).map_err(Error::file(path, "remove"))
 }
 
-pub fn unlink(host: &Host, place: io::Result<Place>, lasts: bool) -> io::Result<()> {
+pub fn unlink(host: &Host, place: io::Result<ResolvedPath>, lasts: bool) -> io::Result<()> {
     let place = match place {
         Err(e) if resolved_path::is_nothing(&e) => return Ok(()),
         place => place?,
@@ -125,11 +125,11 @@ pub fn unlink(host: &Host, place: io::Result<Place>, lasts: bool) -> io::Result<
 
 /// The same for a file of ours in the state directory.
 pub fn remove_temporary(host: &Host, path: &Path) -> Result<(), Error> {
-    forget(host, Place::of(host, path), path)
+    forget(host, ResolvedPath::of(host, path), path)
 }
 
-pub fn forget(host: &Host, place: io::Result<Place>, path: &Path) -> Result<(), Error> {
-    let temporary = place.map(|p| Place {
+pub fn forget(host: &Host, place: io::Result<ResolvedPath>, path: &Path) -> Result<(), Error> {
+    let temporary = place.map(|p| ResolvedPath {
         name: p.temporary(),
         ..p
     });

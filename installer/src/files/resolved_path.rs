@@ -23,14 +23,14 @@ const LINKS: usize = 40;
 
 /// A name in a directory, both as they really are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ResolvedPath {
     /// Within the root, without links as far as it is there.
     pub dir: PathBuf,
     /// In it.
     pub name: OsString,
 }
 
-impl Place {
+impl ResolvedPath {
     /// Of the file a path leads to, links followed, also where it is still missing.
     pub fn of(host: &Host, path: &Path) -> io::Result<Self> {
         Self::split(&real(host.root(), path, 0)?)
@@ -138,7 +138,7 @@ fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
 
 /// Everybody may look into it, whatever the umask: containers' users read what is there.
 fn make_dir(root: &Root, dir: &Path) -> io::Result<()> {
-    let Place { dir: parent, name } = Place::split(dir)?;
+    let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
     let parent = root.open_dir(&parent)?;
     stat::mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755))?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -152,7 +152,7 @@ fn make_dir(root: &Root, dir: &Path) -> io::Result<()> {
 /// none any more, stays.
 pub fn remove_dirs(root: &Root, dirs: &[PathBuf]) -> io::Result<()> {
     for dir in dirs.iter().rev() {
-        let Place { dir: parent, name } = Place::split(dir)?;
+        let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
         let parent = match root.open_dir(&parent) {
             Ok(parent) => parent,
             Err(e) if is_nothing(&e) => continue,

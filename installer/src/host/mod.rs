@@ -115,7 +115,7 @@ impl Host {
 
     /// Refuses to go on where something that is there could not be read: it may say what we
     /// took for missing.
-    pub fn was_seen_whole(&self) -> Result<(), Error> {
+    pub fn ensure_fully_readable(&self) -> Result<(), Error> {
         match self.root.trouble() {
             None => Ok(()),
             Some(trouble) => Err(Error::failed(

@@ -12,10 +12,10 @@ use crate::error::Error;
 
 /// Whether one has come since.
 #[derive(Clone)]
-pub struct Held(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicBool>);
 
 /// From here on SIGINT, SIGTERM and SIGHUP are noted.
-pub fn hold() -> Result<Held, Error> {
+pub fn hold() -> Result<Interrupt, Error> {
     let came = Arc::new(AtomicBool::new(false));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -27,7 +27,7 @@ pub fn hold() -> Result<Held, Error> {
         signal_hook::flag::register(number, Arc::clone(&came))
             .map_err(|e| Error::failed(format!("hold {signal} back: {e}"), ""))?;
     }
-    Ok(Held(came))
+    Ok(Interrupt(came))
 }
 
 /// From `proc_pid_status(5)`: a mask in hex, the first signal its lowest bit.
@@ -37,7 +37,7 @@ fn is_ignored(status: &str, signal: i32) -> bool {
         .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-impl Held {
+impl Interrupt {
     /// As if one had come, or none: a real one would reach every test of the process.
     #[cfg(test)]
     pub fn noted(came: bool) -> Self {

@@ -8,7 +8,7 @@ use crate::host::Host;
 
 /// What the user wants set up.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct SetupOptions {
     /// CDI, the runtime, or both.
     pub mode: Mode,
     /// Make our runtime the engine's default.
@@ -23,7 +23,7 @@ pub struct Wanted {
     pub existing: Existing,
 }
 
-impl Default for Wanted {
+impl Default for SetupOptions {
     fn default() -> Self {
         Self {
             mode: Mode::Both,
@@ -36,7 +36,7 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
+impl SetupOptions {
     /// Whether a program that an engine's configuration names is our shim, by whatever name:
     /// gpusetup-nvidia-compat has it under NVIDIA's.
     pub fn is_our_shim(&self, host: &Host, program: &str) -> bool {

@@ -45,7 +45,7 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
 /// The document of a run that failed.
 pub fn failure(error: &Error) -> Value {
     let left = match error {
-        Error::NotPutBack { left, .. } => left.clone(),
+        Error::RollbackIncomplete { left, .. } => left.clone(),
         _ => Vec::new(),
     };
     json!({

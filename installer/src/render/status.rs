@@ -12,15 +12,15 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
-use crate::setup::status::Seen;
+use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 
 /// What `--json` prints, for a support bundle.
 pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
-    Ok(Seen::of(host)?.document(host))
+    Ok(HostStatus::of(host)?.document(host))
 }
 
-impl Seen {
+impl HostStatus {
     /// The document of `--json`.
     pub fn document(&self, host: &Host) -> serde_json::Value {
         let mut document = document(host, &self.inventory, &self.engines, &self.foreign);

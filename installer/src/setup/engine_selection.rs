@@ -4,7 +4,7 @@ use gpu_host::distro;
 use gpu_inject::{generate, inventory_store};
 
 use crate::engines;
-use crate::engines::engine::{Engines, Standing};
+use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
 use crate::host::Host;
 
@@ -49,7 +49,7 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
     let mut remarks = Vec::new();
     for engine in &found {
         let facts = engine.facts();
-        let Standing::NotOurs { why, instead } = &facts.standing else {
+        let Management::Unmanaged { why, instead } = &facts.management else {
             continue;
         };
         if only.contains(&facts.name) || found.iter().all(|e| !e.is_ours()) {
@@ -65,7 +65,7 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
 }
 
 /// What the engines of all users share is root's to write.
-pub fn of_root_is_there(host: &Host) -> Result<(), Error> {
+pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
     let files = [generate::SPEC_PATH, inventory_store::PATH];
     match files.into_iter().find(|f| !host.root().exists(f)) {
         None => Ok(()),

@@ -8,19 +8,19 @@ use gpu_inject::generate;
 use crate::error::Error;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
-use crate::setup::engine_selection::{chosen, of_root_is_there};
+use crate::model::setup_options::SetupOptions;
+use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
 use crate::setup::other_toolkits;
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// What the user asks `install` for.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct InstallRequest {
     /// How containers get GPUs.
-    pub wanted: Wanted,
+    pub wanted: SetupOptions,
     /// Only these engines; all that are found where empty.
     pub only: Vec<String>,
     /// Restart what needs it.
@@ -28,7 +28,7 @@ pub struct Asked {
 }
 
 /// Looks at the host and says what is to be done, or why nothing can be.
-pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
+pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     let unsupported = |why: String, fix: &str| Error::Unsupported {
         why,
         fix: fix.to_owned(),
@@ -48,7 +48,7 @@ pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
         ));
     }
     // One that cannot be used is a reason to plan nothing: no run could be noted down.
-    let receipt = Record::load(host)?.unwrap_or_default();
+    let receipt = Receipt::load(host)?.unwrap_or_default();
     let (engines, remarks) = chosen(host, &asked.only)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
@@ -57,7 +57,7 @@ pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
     let foreign = other_toolkits::find(host);
     let is_of_user = engines.iter().any(|e| e.is_of_user());
     let way = if is_of_user {
-        of_root_is_there(host)?;
+        ensure_roots_files(host)?;
         other_toolkits::ConflictResolution::default()
     } else {
         other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
@@ -98,7 +98,7 @@ pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
     }
-    host.was_seen_whole()?;
+    host.ensure_fully_readable()?;
     let sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(sealed) {
         return Err(unsupported(
@@ -113,7 +113,8 @@ pub fn plan(host: &Host, asked: &Asked) -> Result<Plan, Error> {
     }
     for change in &plan.changes {
         // What this user may not do root may.
-        if let Err(refused @ Error::Config { .. }) = preflight::is_free(host, change, false) {
+        if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
+        {
             return Err(refused);
         }
         plan.warnings.extend(preflight::remark(host, change));

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Existing;
 use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 const TABLE: &str = include_str!("other_toolkits.toml");
 const UNIT_DIRS: [&str; 3] = [
@@ -107,7 +107,7 @@ pub fn resolve(
     let mut way = ConflictResolution::default();
     let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
     // Who has set this host up beside a toolkit has been told of it, and does not say so again.
-    if existing == Existing::Refuse && Record::load(host)?.is_some() {
+    if existing == Existing::Refuse && Receipt::load(host)?.is_some() {
         let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
         way.warnings.extend(toolkits.map(ToolkitTrace::line));
     }
@@ -148,7 +148,7 @@ pub fn resolve(
 /// Whether the spec that stands, or will after the next boot, was left to another tool.
 /// The receipt tells: a run that adopted or found none has ours in it.
 pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
-    let is_ours = Record::load(host)?
+    let is_ours = Receipt::load(host)?
         .is_some_and(|r| r.changes.iter().any(|c| c.path == Path::new(SPEC_PATH)));
     if is_ours {
         return Ok(false);
@@ -255,7 +255,7 @@ fn runtime_in(host: &Host, path: &Path) -> Option<String> {
     Some(format!("has the runtime {program}{gone}"))
 }
 
-/// CDI specs that define devices of our kind and are not ours. [`Host::was_seen_whole`] knows
+/// CDI specs that define devices of our kind and are not ours. [`Host::ensure_fully_readable`] knows
 /// of those that cannot be read.
 fn specs(host: &Host) -> Vec<ToolkitTrace> {
     let mut found = Vec::new();

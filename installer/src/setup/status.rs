@@ -13,10 +13,10 @@ use crate::model::change::Change;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::other_toolkits;
 use crate::setup::{gpu_files, history};
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// What is here of a driver, engines and other tools, and what of earlier runs stands.
-pub struct Seen {
+pub struct HostStatus {
     /// The driver and the GPUs.
     pub inventory: Inventory,
     /// The engines, with whether they are set up.
@@ -29,13 +29,13 @@ pub struct Seen {
     pub unknown: Option<Error>,
 }
 
-impl Seen {
+impl HostStatus {
     /// Looks.
     pub fn of(host: &Host) -> Result<Self, Error> {
         let inventory = gpu_files::inventory(host)?;
         let mut engines = engines::detect(host);
         let foreign = other_toolkits::find(host);
-        let (receipt, unknown) = match Record::load(host) {
+        let (receipt, unknown) = match Receipt::load(host) {
             Ok(receipt) => (receipt, None),
             Err(e) => (None, Some(e)),
         };
@@ -77,7 +77,7 @@ impl Seen {
 fn stand(
     host: &Host,
     engine: &mut dyn Engine,
-    receipt: Option<&Record>,
+    receipt: Option<&Receipt>,
     inventory: &Inventory,
     lacks: &[Change],
 ) {

@@ -8,11 +8,11 @@ use crate::model::change::Change;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// What undo would do; `None` where gpusetup has changed nothing here.
-pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
-    let Some(receipt) = Record::load(host)? else {
+pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
+    let Some(receipt) = Receipt::load(host)? else {
         return Ok(None);
     };
     let mut changes = Vec::new();
@@ -58,7 +58,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Record)>, Error> {
         })
         .filter(|(_, activation)| activation.service.is_some())
         .collect();
-    host.was_seen_whole()?;
+    host.ensure_fully_readable()?;
     let plan = Plan {
         changes,
         engines,

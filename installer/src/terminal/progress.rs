@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::cli::args::Common;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::terminal::screen::{Mark, Screen};
 use crate::terminal::stdio::say;
 
@@ -22,7 +22,7 @@ pub struct Progress {
     quiet: bool,
     screen: Screen,
     doing: RefCell<Option<Doing>>,
-    held: Option<Held>,
+    held: Option<Interrupt>,
 }
 
 impl Progress {
@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Says of a step that goes on that it is the last one, once the user wants the run to end.
-    pub fn until(self, held: &Held) -> Self {
+    pub fn until(self, held: &Interrupt) -> Self {
         Self {
             held: Some(held.clone()),
             ..self
@@ -108,7 +108,7 @@ struct Doing {
 
 impl Doing {
     /// `None` where there can be no thread: nobody needs to see it.
-    fn start(screen: Screen, text: &str, held: Option<Held>) -> Option<Self> {
+    fn start(screen: Screen, text: &str, held: Option<Interrupt>) -> Option<Self> {
         let (end, ended) = mpsc::channel();
         let lead = format!("  {} ", screen.mark(Mark::Doing));
         // One row, or it could not be drawn over.

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Error;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio::say;
 
@@ -30,7 +30,12 @@ pub fn is_possible() -> bool {
 }
 
 /// Asks; without a terminal at both ends there is nobody to ask.
-pub fn confirmed(yes: bool, question: &str, screen: Screen, signals: &Held) -> Result<bool, Error> {
+pub fn confirmed(
+    yes: bool,
+    question: &str,
+    screen: Screen,
+    signals: &Interrupt,
+) -> Result<bool, Error> {
     if yes {
         log::info!("{question} yes, by --yes");
         return Ok(true);
@@ -65,7 +70,7 @@ pub fn chosen(
     question: &str,
     choices: &[Choice],
     screen: Screen,
-    signals: &Held,
+    signals: &Interrupt,
 ) -> Result<Vec<usize>, Error> {
     let widest = choices.iter().map(|c| c.name.len()).max().unwrap_or(0);
     let rows = choices
@@ -100,7 +105,10 @@ pub fn chosen(
 }
 
 /// A question that is answered by keys.
-fn keys<T>(signals: &Held, ask: impl FnOnce() -> Result<T, dialoguer::Error>) -> Result<T, Error> {
+fn keys<T>(
+    signals: &Interrupt,
+    ask: impl FnOnce() -> Result<T, dialoguer::Error>,
+) -> Result<T, Error> {
     let _quiet = Quiet::new();
     // What came before is noted, what comes from here on is a key.
     signals.check()?;
@@ -141,7 +149,7 @@ impl Drop for Quiet {
 }
 
 /// A line that is typed. Waits with poll(2), since a read goes on after a signal that is noted.
-fn line(question: &str, signals: &Held) -> Result<String, Error> {
+fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     say!(@ "{question}");
     let stdin = std::io::stdin();
     loop {

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::host::service::daemon_reload;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::host::{Host, threads};
 use crate::terminal::progress::{self, Progress};
-use crate::transaction::journal::{Begun, Journal};
+use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
 
 /// The engines' own checkers, side by side: each takes as long as its daemon's start.
@@ -37,7 +37,7 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
 pub fn restart(
     host: &Host,
     plan: &Plan,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
     journal: &mut Journal,
 ) -> Result<(), Error> {
@@ -60,7 +60,7 @@ pub fn restart(
         } else {
             engine.stopping(host, &activation.stops)
         };
-        journal.begun.push(Begun {
+        journal.begun.push(StartedRestart {
             engine: name.clone(),
             service: service.clone(),
             reload: activation.reload,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::files::atomic_write::{forget, link, remove, unlink, write_as};
 use crate::files::attributes::Attributes;
-use crate::files::resolved_path::{self, Place};
+use crate::files::resolved_path::{self, ResolvedPath};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind, Side};
 
@@ -49,7 +49,7 @@ pub fn put(
 ) -> Result<(), Error> {
     let path = &change.path;
     match (change.text(side), &change.kind) {
-        (None, FileKind::Link) => unlink(host, Place::of_link(host, path), false)
+        (None, FileKind::Link) => unlink(host, ResolvedPath::of_link(host, path), false)
             .map_err(Error::file(path, "remove link")),
         (None, _) => remove(host, path),
         (Some(target), FileKind::Link) => {
@@ -63,8 +63,8 @@ pub fn put(
 /// Removes what a killed run may have left beside a change's file.
 pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
     let place = match change.kind {
-        FileKind::Link => Place::of_link(host, &change.path),
-        _ => Place::of(host, &change.path),
+        FileKind::Link => ResolvedPath::of_link(host, &change.path),
+        _ => ResolvedPath::of(host, &change.path),
     };
     forget(host, place, &change.path)
 }
@@ -72,8 +72,8 @@ pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
 /// Directories that a change would make, outermost first.
 pub fn missing_dirs(host: &Host, change: &Change) -> Result<Vec<PathBuf>, Error> {
     let place = match change.kind {
-        FileKind::Link => Place::of_link(host, &change.path),
-        _ => Place::of(host, &change.path),
+        FileKind::Link => ResolvedPath::of_link(host, &change.path),
+        _ => ResolvedPath::of(host, &change.path),
     };
     let place = place.map_err(Error::file(&change.path, "find"))?;
     let missing = place.missing_dirs(host.root());

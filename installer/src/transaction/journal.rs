@@ -15,7 +15,7 @@ use crate::files::attributes::Attributes;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::{Change, Side};
-use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Record};
+use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
 use crate::transaction::{change_io, state_file};
 
 /// A run, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
@@ -34,7 +34,7 @@ pub struct Journal<C = Change> {
     /// Services whose restart has begun: none before the first, so that a run that died over its
     /// files is put back without stopping a container.
     #[serde(default)]
-    pub begun: Vec<Begun>,
+    pub begun: Vec<StartedRestart>,
     /// All is done and checked; this is what is left.
     pub commit: Option<Commit<C>>,
     /// Files of which an older gpusetup noted no checksum.
@@ -44,7 +44,7 @@ pub struct Journal<C = Change> {
 
 /// A restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Begun {
+pub struct StartedRestart {
     /// Name of the engine.
     pub engine: String,
     /// Its service.
@@ -55,7 +55,7 @@ pub struct Begun {
     pub stops: Vec<String>,
 }
 
-impl Begun {
+impl StartedRestart {
     /// Once more, over files that are back; says in a word what it was.
     pub fn again(&self, host: &Host) -> Result<&'static str, Error> {
         if self.reload {
@@ -69,7 +69,7 @@ impl Begun {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Commit<C = Change> {
     /// The receipt that stands then.
-    pub receipt: Option<Record<C>>,
+    pub receipt: Option<Receipt<C>>,
     /// Directories that nobody needs any more.
     pub directories: Vec<PathBuf>,
 }
@@ -88,7 +88,7 @@ impl Commit {
 
 impl Journal {
     /// The journal of a run over these changes; `receipt` is of the runs before it.
-    pub fn new(host: &Host, changes: &[Change], receipt: &Record) -> Result<Self, Error> {
+    pub fn new(host: &Host, changes: &[Change], receipt: &Receipt) -> Result<Self, Error> {
         let mut directories: Vec<PathBuf> = Vec::new();
         let mut attributes = receipt.attributes.clone();
         for change in changes {
@@ -150,10 +150,10 @@ impl Journal {
     }
 
     /// Files as they were, whatever of them was written; tells what could not be.
-    pub fn put_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
+    pub fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
         let mut left = Vec::new();
         for change in self.changes.iter().rev() {
-            match self.put_back_one(host, change) {
+            match self.roll_back_one(host, change) {
                 Ok(true) => told(change),
                 Ok(false) => {}
                 Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
@@ -167,7 +167,7 @@ impl Journal {
 
     /// Whether there was anything to put back. A file that is neither as we found it nor as
     /// we wrote it is somebody else's by now.
-    fn put_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
+    fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
         change_io::remove_temporary_of(host, change)?;
         let current = change_io::current(host, change)?;
         if current != change.after || current == change.before {
@@ -233,24 +233,24 @@ mod tests {
             kind: FileKind::Own,
         };
         let changes = [change.clone()];
-        let journal = Journal::new(&host, &changes, &Record::default()).unwrap();
+        let journal = Journal::new(&host, &changes, &Receipt::default()).unwrap();
         journal.store(&host).unwrap();
         journal.make(&host, &change).unwrap();
         assert!(!real.exists() && link.is_symlink());
         // Put back by whoever finds the journal.
         let found = Journal::load(&host).unwrap().unwrap();
-        assert!(found.put_back(&host, |_| ()).is_empty());
+        assert!(found.roll_back(&host, |_| ()).is_empty());
         assert_eq!(looks(&real), was);
         assert!(link.is_symlink());
 
         // Taken away for good, and given back by an undo much later.
         journal.make(&host, &change).unwrap();
-        let receipt = Record {
+        let receipt = Receipt {
             attributes: journal.attributes,
-            ..Record::default()
+            ..Receipt::default()
         };
         receipt.store(&host).unwrap();
-        let receipt = Record::load(&host).unwrap().unwrap();
+        let receipt = Receipt::load(&host).unwrap().unwrap();
         let back = Change {
             before: None,
             after: change.before.clone(),
@@ -258,7 +258,7 @@ mod tests {
         };
         let changes = [back.clone()];
         let journal = Journal::new(&host, &changes, &receipt).unwrap();
-        crate::transaction::preflight::is_free(
+        crate::transaction::preflight::ensure_writable(
             &host,
             &back,
             journal.attributes.contains_key(&back.path),
@@ -281,7 +281,7 @@ mod tests {
             why: String::new(),
             kind: FileKind::Own,
         };
-        let journal = Journal::new(&host, &[change], &Record::default()).unwrap();
+        let journal = Journal::new(&host, &[change], &Receipt::default()).unwrap();
         assert!(journal.store(&host).is_err());
         assert!(Journal::load(&host).unwrap().is_none());
     }

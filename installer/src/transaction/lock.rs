@@ -9,7 +9,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{self, Mode};
 
 use crate::error::Error;
-use crate::files::resolved_path::Place;
+use crate::files::resolved_path::ResolvedPath;
 use crate::host::{Host, timestamp};
 
 /// Held until dropped; the kernel lets go of it whatever happens to the process.
@@ -35,7 +35,7 @@ pub fn take(host: &Host) -> Result<Lock, Error> {
 
 /// No link is followed: it would be opened, with our rights, wherever that leads.
 fn open(host: &Host) -> io::Result<File> {
-    let place = Place::of_link(host, &host.lock_file())?;
+    let place = ResolvedPath::of_link(host, &host.lock_file())?;
     let (dir, _) = place.make(host)?;
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_truncate(0o600);

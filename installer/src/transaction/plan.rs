@@ -7,7 +7,7 @@ use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::service::Service;
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
@@ -18,7 +18,7 @@ pub struct Plan {
     /// Engines, with what must happen for their files to take effect.
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
     /// What they are set up as; `None` where a plan only mends or takes back.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<SetupOptions>,
     /// GPUs of this host.
     pub gpus: usize,
     /// What the user should know.
@@ -31,8 +31,8 @@ pub struct Plan {
 
 impl Plan {
     /// Refuses where a restart would stop containers.
-    pub fn stops_nothing(&self, command: &str) -> Result<(), Error> {
-        self.names_what_stops()?;
+    pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
+        self.ensure_containers_are_known()?;
         let stops = self.engines.iter().filter(|(_, a)| !a.stops.is_empty());
         let stops: Vec<String> = stops
             .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stops.join(", ")))
@@ -49,7 +49,7 @@ impl Plan {
     }
 
     /// Refuses where containers would stop and could not be started again.
-    pub fn names_what_stops(&self) -> Result<(), Error> {
+    pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
         let Some((engine, _)) = self.engines.iter().find(|(_, a)| a.unnamed) else {
             return Ok(());
         };

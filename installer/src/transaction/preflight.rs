@@ -10,13 +10,13 @@ use nix::unistd::{self, AccessFlags};
 use rustix::fs::{StatxAttributes, StatxFlags, statx};
 
 use crate::error::Error;
-use crate::files::resolved_path::Place;
+use crate::files::resolved_path::ResolvedPath;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 
 /// Refuses a change that could not be carried out, before anything is touched. `is_back`: the
 /// file is one that we removed and that comes back.
-pub fn is_free(host: &Host, change: &Change, is_back: bool) -> Result<(), Error> {
+pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<(), Error> {
     let path = &change.path;
     let refused = |why: String, fix: String| Error::Config {
         path: path.clone(),
@@ -25,8 +25,8 @@ pub fn is_free(host: &Host, change: &Change, is_back: bool) -> Result<(), Error>
     };
     let failed = |e| Error::file(path, "find")(e);
     let place = match change.kind {
-        FileKind::Link => Place::of_link(host, path),
-        _ => Place::of(host, path),
+        FileKind::Link => ResolvedPath::of_link(host, path),
+        _ => ResolvedPath::of(host, path),
     }
     .map_err(failed)?;
     let real = place.dir.join(&place.name);

@@ -12,7 +12,7 @@ use crate::files::attributes::Attributes;
 use crate::host::service::Service;
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
-use crate::model::setup_options::{Existing, Mode, Wanted};
+use crate::model::setup_options::{Existing, Mode, SetupOptions};
 use crate::transaction::state_file;
 
 /// What stands after a run that succeeded.
@@ -22,7 +22,7 @@ pub const JOURNAL: &str = "journal.json";
 
 /// A list of changes, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record<C = Change> {
+pub struct Receipt<C = Change> {
     /// Version of gpusetup that wrote it.
     pub version: String,
     /// Changes in the order they were made. `before` is what the user had before the first
@@ -50,7 +50,7 @@ pub struct Record<C = Change> {
 }
 
 /// Of no run. Not derived: that would ask the same of an entry.
-impl<C> Default for Record<C> {
+impl<C> Default for Receipt<C> {
     fn default() -> Self {
         Self {
             version: String::new(),
@@ -65,7 +65,7 @@ impl<C> Default for Record<C> {
     }
 }
 
-/// The part of [`Wanted`] that can differ from run to run.
+/// The part of [`SetupOptions`] that can differ from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// CDI, the runtime, or both.
@@ -78,8 +78,8 @@ pub struct Asked {
     pub leaves: bool,
 }
 
-impl From<&Wanted> for Asked {
-    fn from(wanted: &Wanted) -> Self {
+impl From<&SetupOptions> for Asked {
+    fn from(wanted: &SetupOptions) -> Self {
         Self {
             mode: wanted.mode,
             default_runtime: wanted.default_runtime,
@@ -88,7 +88,7 @@ impl From<&Wanted> for Asked {
     }
 }
 
-impl Record {
+impl Receipt {
     /// The receipt of this host; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
         state_file::load(host, RECEIPT)
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::model::change::FileKind;
 
-    fn run(before: &str, after: &str) -> Record {
+    fn run(before: &str, after: &str) -> Receipt {
         let change = Change {
             path: "/etc/docker/daemon.json".into(),
             before: Some(before.into()),
@@ -206,16 +206,16 @@ mod tests {
                 keys: vec![vec!["features".into(), "cdi".into()]],
             },
         };
-        Record {
+        Receipt {
             changes: vec![change],
-            ..Record::default()
+            ..Receipt::default()
         }
     }
 
     #[test]
     fn what_the_user_changed_between_two_runs_stays() {
         let ours = |rest: &str| format!("{{{rest}\"features\":{{\"cdi\":true}}}}");
-        let before = |record: &Record| record.changes[0].before.clone().unwrap();
+        let before = |record: &Receipt| record.changes[0].before.clone().unwrap();
         let mut receipt = run("{}", &ours(""));
         // Nothing in between.
         receipt.add(run(&ours(""), &ours("")));

@@ -12,12 +12,12 @@ use crate::terminal::progress::Progress;
 use crate::transaction::activate::up;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
-use crate::transaction::receipt::{JOURNAL, Record};
+use crate::transaction::receipt::{JOURNAL, Receipt};
 
 /// A line for each file; one for all links, of which there are hundreds where there are many GPUs.
-fn put_files_back(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
+fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
     let mut links = 0;
-    let left = journal.put_back(host, |change| {
+    let left = journal.roll_back(host, |change| {
         if change.kind == FileKind::Link {
             links += 1;
         } else {
@@ -31,8 +31,8 @@ fn put_files_back(host: &Host, journal: &Journal, progress: &Progress) -> Vec<St
 }
 
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
-pub fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
-    let mut left = put_files_back(host, journal, progress);
+pub fn roll_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut left = roll_back_files(host, journal, progress);
     if let Err(e) = daemon_reload(host, journal.units.iter()) {
         left.push(format!("systemctl daemon-reload: {e}"));
     }
@@ -56,7 +56,7 @@ pub fn put_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress
         match back {
             Ok(()) if activation.reload => {
                 progress.back(&format!("reloaded {name}"));
-                if let Some(kept) = engine.keeps(host) {
+                if let Some(kept) = engine.stale_after_reload(host) {
                     progress.warn(&kept);
                 }
             }
@@ -88,7 +88,7 @@ pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Rec
     let journal = Journal::load(host).ok().flatten();
     // A run that was done brings its own.
     if journal.is_none_or(|j| j.commit.is_none()) {
-        Record::load(host)?;
+        Receipt::load(host)?;
     }
     recover(host, progress)
 }
@@ -97,10 +97,10 @@ pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Rec
 /// there was none.
 pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     recover_from_journal(host, progress).map_err(|cause| match cause {
-        whole @ Error::NotPutBack { .. } => whole,
+        whole @ Error::RollbackIncomplete { .. } => whole,
         cause => {
             let first = cause.fix().unwrap_or_else(|| "mend that".into());
-            Error::NotPutBack {
+            Error::RollbackIncomplete {
                 cause: Box::new(cause),
                 left: vec![first, "then run `gpusetup recover`".into()],
             }
@@ -131,7 +131,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
     let back = journal.changes.iter();
     headroom::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
     progress.back("an earlier run did not end; putting back what it did");
-    let mut left = put_files_back(host, &journal, progress);
+    let mut left = roll_back_files(host, &journal, progress);
     if host.is_live() {
         if let Err(e) = daemon_reload(host, journal.units.iter()) {
             left.push(format!("systemctl daemon-reload: {e}"));
@@ -164,7 +164,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         limits::end();
         return Ok(Some(recovered));
     }
-    Err(Error::NotPutBack {
+    Err(Error::RollbackIncomplete {
         cause: Box::new(Error::failed(
             "an earlier run could not be put back whole",
             "",

@@ -1,21 +1,21 @@
 //! Carrying a plan out: all of it, or nothing.
 
 use crate::error::Error;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::Change;
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::{check_all, restart};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
-use crate::transaction::receipt::Record;
-use crate::transaction::rollback::put_back;
+use crate::transaction::receipt::Receipt;
+use crate::transaction::rollback::roll_back;
 use crate::transaction::{change_io, preflight};
 use crate::verify;
 
 /// What a run shall do besides writing.
 #[derive(Clone, Copy, Debug)]
-pub struct How {
+pub struct RunOptions {
     /// Restart the engines that need it.
     pub restart: bool,
     /// Run a container in each engine.
@@ -27,21 +27,21 @@ pub struct How {
 pub fn apply(
     host: &Host,
     plan: &Plan,
-    how: How,
-    signals: &Held,
+    how: RunOptions,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
-    let earlier = Record::load(host)?.unwrap_or_default();
+    let earlier = Receipt::load(host)?.unwrap_or_default();
     carry_out(host, plan, &earlier, how, signals, progress, |journal| {
         let mut receipt = earlier.clone();
-        receipt.add(Record {
+        receipt.add(Receipt {
             version: env!("CARGO_PKG_VERSION").into(),
             changes: journal.changes.clone(),
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
             services: plan.services(),
             asked: plan.asked(),
-            ..Record::default()
+            ..Receipt::default()
         });
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
         Commit {
@@ -53,7 +53,7 @@ pub fn apply(
 
 /// Keeps in the receipt what a plan without changes was asked for; nothing where there is none.
 pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let Some(mut receipt) = Record::load(host)? else {
+    let Some(mut receipt) = Receipt::load(host)? else {
         return Ok(());
     };
     let was = receipt.asked.clone();
@@ -68,9 +68,9 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
 pub fn undo(
     host: &Host,
     plan: &Plan,
-    receipt: &Record,
-    how: How,
-    signals: &Held,
+    receipt: &Receipt,
+    how: RunOptions,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<(), Error> {
     carry_out(host, plan, receipt, how, signals, progress, |_| Commit {
@@ -94,14 +94,14 @@ fn counted(changes: &[Change]) -> String {
 fn carry_out(
     host: &Host,
     plan: &Plan,
-    receipt: &Record,
-    how: How,
-    signals: &Held,
+    receipt: &Receipt,
+    how: RunOptions,
+    signals: &Interrupt,
     progress: &Progress,
     commit: impl FnOnce(&Journal) -> Commit,
 ) -> Result<Vec<verify::Verified>, Error> {
     if how.restart {
-        plan.names_what_stops()?;
+        plan.ensure_containers_are_known()?;
     }
     let mut journal = Journal::new(host, &plan.changes, receipt)?;
     // Before that there is nothing of ours to put back, though files may look as we want them:
@@ -127,7 +127,7 @@ fn carry_out(
                 limits::end();
                 Ok(verified)
             }
-            Err(cause) => Err(Error::NotPutBack {
+            Err(cause) => Err(Error::RollbackIncomplete {
                 cause: Box::new(cause),
                 left: vec![
                     "everything was done, but not noted down: run `gpusetup recover`".into(),
@@ -140,12 +140,12 @@ fn carry_out(
                 Error::Interrupted => progress.warn("interrupted: putting everything back"),
                 _ => progress.failed(&cause.to_string()),
             }
-            match put_back(host, plan, &journal, progress) {
+            match roll_back(host, plan, &journal, progress) {
                 left if left.is_empty() => {
                     limits::end();
-                    Err(Error::PutBack(Box::new(cause)))
+                    Err(Error::RolledBack(Box::new(cause)))
                 }
-                left => Err(Error::NotPutBack {
+                left => Err(Error::RollbackIncomplete {
                     cause: Box::new(cause),
                     left,
                 }),
@@ -157,18 +157,18 @@ fn carry_out(
 fn steps(
     host: &Host,
     plan: &Plan,
-    how: How,
-    signals: &Held,
+    how: RunOptions,
+    signals: &Interrupt,
     progress: &Progress,
     journal: &mut Journal,
     begun: &mut bool,
 ) -> Result<Vec<verify::Verified>, Error> {
     for change in &plan.changes {
-        still_as_planned(host, change)?;
-        preflight::is_free(host, change, journal.attributes.contains_key(&change.path))?;
+        ensure_as_planned(host, change)?;
+        preflight::ensure_writable(host, change, journal.attributes.contains_key(&change.path))?;
     }
     // What was looked at for these, too.
-    host.was_seen_whole()?;
+    host.ensure_fully_readable()?;
     headroom::ensure_memory_to_write(journal.text_length())?;
     limits::begin();
     *begun = true;
@@ -176,7 +176,7 @@ fn steps(
     for change in &plan.changes {
         signals.check()?;
         // Once more: time has passed since the first.
-        still_as_planned(host, change)?;
+        ensure_as_planned(host, change)?;
         journal.make(host, change)?;
     }
     progress.done(&counted(&plan.changes));
@@ -190,7 +190,7 @@ fn steps(
     Ok(Vec::new())
 }
 
-fn still_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
+fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
     if change_io::current(host, change)? == change.before {
         return Ok(());
     }
@@ -204,7 +204,7 @@ fn still_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
 fn verify_all(
     host: &Host,
     plan: &Plan,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
     signals.check()?;

@@ -103,11 +103,11 @@ struct Written<'a> {
 /// Reads one of the files in the state directory; `None` where there is none.
 pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
     let path = host.state(name);
-    let damaged = |what: String| Error::Record {
+    let damaged = |what: String| Error::StateFile {
         path: path.clone(),
         fault: Fault::Damaged(what),
     };
-    let unreachable = |what: String| Error::Record {
+    let unreachable = |what: String| Error::StateFile {
         path: path.clone(),
         fault: Fault::Unreachable(what),
     };
@@ -125,7 +125,7 @@ pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
     };
     parse(name, &bytes)
         .map(Some)
-        .map_err(|fault| Error::Record { path, fault })
+        .map_err(|fault| Error::StateFile { path, fault })
 }
 
 /// A link that is the file, or a directory on the way to it, and leads to nothing: to a disk that is
@@ -251,9 +251,9 @@ impl fmt::Display for Lacks {
 mod tests {
     use super::*;
     use crate::model::change::{Change, FileKind};
-    use crate::transaction::receipt::{RECEIPT, Record};
+    use crate::transaction::receipt::{RECEIPT, Receipt};
 
-    fn record() -> Record {
+    fn record() -> Receipt {
         let change = |path: &str, before: Option<&str>| Change {
             path: path.into(),
             before: before.map(str::to_owned),
@@ -262,10 +262,10 @@ mod tests {
             why: "w".into(),
             kind: FileKind::Own,
         };
-        Record {
+        Receipt {
             version: "1".into(),
             changes: vec![change("/a", Some("{}\n")), change("/b", None)],
-            ..Record::default()
+            ..Receipt::default()
         }
     }
 
@@ -274,13 +274,13 @@ mod tests {
     fn no_byte_changes_what_is_read() {
         let whole = record();
         let text = text(RECEIPT, &whole).unwrap().into_bytes();
-        assert_eq!(parse::<Record>(RECEIPT, &text), Ok(whole.clone()));
+        assert_eq!(parse::<Receipt>(RECEIPT, &text), Ok(whole.clone()));
         let mut refused = 0;
         for at in 0..text.len() {
             for mask in [0x01, 0x20, 0x80] {
                 let mut bytes = text.clone();
                 bytes[at] ^= mask;
-                match parse::<Record>(RECEIPT, &bytes) {
+                match parse::<Receipt>(RECEIPT, &bytes) {
                     Ok(read) => assert_eq!(read, whole, "byte {at}"),
                     Err(_) => refused += 1,
                 }
@@ -288,7 +288,7 @@ mod tests {
             // Only the end of the last line is nothing that anybody needs.
             let is_cut = at + 1 < text.len();
             assert_eq!(
-                parse::<Record>(RECEIPT, &text[..at]).is_err(),
+                parse::<Receipt>(RECEIPT, &text[..at]).is_err(),
                 is_cut,
                 "{at}"
             );
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_later_one_is_no_damage() {
         let later = br#"{"schema": 3, "version": "9.9", "anything": []}"#;
-        let fault = parse::<Record>(RECEIPT, later).unwrap_err();
+        let fault = parse::<Receipt>(RECEIPT, later).unwrap_err();
         assert_eq!(fault, Fault::Newer(3, Some("9.9".into())));
         assert!(fault.to_string().contains("of a newer gpusetup (9.9)"));
         assert!(fault.fix(Path::new("/r")).contains("that version again"));
@@ -309,13 +309,13 @@ mod tests {
     #[test]
     fn what_has_no_checksum_stays_so() {
         let old = br#"{"schema": 1, "version": "0.1.0", "changes": [{"path": "/a", "before": "x", "after": "y", "mode": 420, "why": "w", "kind": {"kind": "own"}}], "directories": [], "services": []}"#;
-        let read: Record = parse(RECEIPT, old).unwrap();
+        let read: Receipt = parse(RECEIPT, old).unwrap();
         assert_eq!(read.unchecked.len(), 1);
-        let again: Record = parse(RECEIPT, text(RECEIPT, &read).unwrap().as_bytes()).unwrap();
+        let again: Receipt = parse(RECEIPT, text(RECEIPT, &read).unwrap().as_bytes()).unwrap();
         assert_eq!(again, read);
         let mut both = again;
         both.add(record());
-        let kept: Record = parse(RECEIPT, text(RECEIPT, &both).unwrap().as_bytes()).unwrap();
+        let kept: Receipt = parse(RECEIPT, text(RECEIPT, &both).unwrap().as_bytes()).unwrap();
         assert_eq!((kept.changes.len(), kept.unchecked.len()), (2, 1));
     }
 }

@@ -1,7 +1,7 @@
 //! Changes as a journal and a receipt have them on disk: each text with a checksum of its own, so
 //! that a damaged file still tells which of them are whole.
 //!
-//! [`Record`] and [`Journal`] are generic over their entries. Read, they have [`Entry`], with which
+//! [`Receipt`] and [`Journal`] are generic over their entries. Read, they have [`Entry`], with which
 //! nothing can be done but to check it; [`Change`], which can be acted on, comes out of that.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::change::{Change, FileKind, Side};
 use crate::transaction::journal::{Commit, Journal};
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 use crate::transaction::state_file::Lacks;
 use crate::transaction::state_file::{Checked, Sum};
 
@@ -117,10 +117,10 @@ fn sealed(changes: &[Change], unchecked: &BTreeSet<PathBuf>) -> Vec<Entry> {
     entries.collect()
 }
 
-impl Checked for Record {
-    type Stored = Record<Entry>;
+impl Checked for Receipt {
+    type Stored = Receipt<Entry>;
 
-    fn checked(stored: Record<Entry>, has_sums: bool) -> Result<Self, Lacks> {
+    fn checked(stored: Receipt<Entry>, has_sums: bool) -> Result<Self, Lacks> {
         let Opened { changes, unchecked } = opened(stored.changes, has_sums)?;
         Ok(Self {
             version: stored.version,
@@ -134,8 +134,8 @@ impl Checked for Record {
         })
     }
 
-    fn stored(&self) -> Record<Entry> {
-        Record {
+    fn stored(&self) -> Receipt<Entry> {
+        Receipt {
             version: self.version.clone(),
             changes: sealed(&self.changes, &self.unchecked),
             directories: self.directories.clone(),
@@ -158,7 +158,7 @@ impl Checked for Journal {
             Some(commit) => Some(Commit {
                 receipt: match commit.receipt {
                     None => None,
-                    Some(receipt) => Some(Record::checked(receipt, has_sums)?),
+                    Some(receipt) => Some(Receipt::checked(receipt, has_sums)?),
                 },
                 directories: commit.directories,
             }),

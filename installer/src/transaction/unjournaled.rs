@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, Side};
 use crate::transaction::change_io;
-use crate::transaction::receipt::Record;
+use crate::transaction::receipt::Receipt;
 
 /// Carries them out beside a receipt; where one fails, those before it are noted all the same.
 pub fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
@@ -21,7 +21,7 @@ pub fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
 
 /// What was not there at install, the link of a GPU more, is undo's to remove too.
 fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let Some(mut receipt) = Record::load(host)? else {
+    let Some(mut receipt) = Receipt::load(host)? else {
         return Ok(());
     };
     let known = receipt.changes.len();

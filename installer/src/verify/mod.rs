@@ -17,7 +17,7 @@ use session::Session;
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::host::{Host, systemd_scopes};
 use crate::terminal::progress::Progress;
 pub use verified::{Reload, Verified, dead};
@@ -32,7 +32,7 @@ pub fn run<'a>(
     engines: impl Iterator<Item = &'a dyn Engine>,
     gpus: usize,
     reload: bool,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<Vec<Verified>, Error> {
     if !host.is_live() {
@@ -107,7 +107,7 @@ fn over_reload(
     host: &Host,
     sessions: &mut [(String, Session<'_>)],
     obstacle: Option<String>,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<(), Error> {
     let mut why_not = obstacle;

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::host::process::Output;
-use crate::host::signals::Held;
+use crate::host::signals::Interrupt;
 use crate::host::{Host, child_wait};
 
 const TICK: Duration = Duration::from_millis(20);
@@ -23,12 +23,12 @@ const OUTPUT: u64 = 16 << 20;
 #[derive(Clone, Copy)]
 pub struct Patience<'a> {
     until: Instant,
-    signals: Option<&'a Held>,
+    signals: Option<&'a Interrupt>,
 }
 
 impl<'a> Patience<'a> {
     /// Until then, or until the user wants it to end.
-    pub fn new(until: Instant, signals: &'a Held) -> Self {
+    pub fn new(until: Instant, signals: &'a Interrupt) -> Self {
         Self {
             until,
             signals: Some(signals),

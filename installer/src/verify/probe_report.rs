@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line of the probe (crates/gpu-container, probe.rs), as far as it is judged.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
+pub struct ProbeReport {
     nodes: Vec<Node>,
     denied: Tries,
     libraries: Vec<Found>,
@@ -50,7 +50,7 @@ pub struct Denied {
     pub not_tried: Option<String>,
 }
 
-impl Seen {
+impl ProbeReport {
     /// A line of what a container prints; engines may print others.
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(change: impl FnOnce(&mut Value)) -> Seen {
+    fn seen(change: impl FnOnce(&mut Value)) -> ProbeReport {
         let mut said = json!({
             "schema": 1,
             "nodes": [
@@ -139,7 +139,7 @@ mod tests {
             "libraries": [{"name": "libcuda.so.1", "path": "/lib/libcuda.so.1", "exists": true}],
         });
         change(&mut said);
-        Seen::parse(&said.to_string()).unwrap()
+        ProbeReport::parse(&said.to_string()).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::probe_report::{Denied, Library, Seen};
+use super::probe_report::{Denied, Library, ProbeReport};
 use crate::engines::engine::Case;
 
 /// What one container showed.
@@ -62,7 +62,7 @@ impl Verified {
         }
     }
 
-    pub(super) fn judge(&mut self, seen: &Seen, gets: bool) {
+    pub(super) fn judge(&mut self, seen: &ProbeReport, gets: bool) {
         let wrong = seen.wrong(gets);
         self.ran = true;
         self.gpus = seen.open_gpus();
@@ -85,7 +85,7 @@ impl Verified {
         });
     }
 
-    pub(super) fn kept(&self, again: &Seen) -> Reload {
+    pub(super) fn kept(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
         if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
             return Reload::Ok;

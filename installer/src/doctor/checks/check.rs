@@ -1,9 +1,9 @@
 //! What a check is: a function from the host's facts to what it saw.
 
-use crate::doctor::facts::Look;
+use crate::doctor::facts::HostFacts;
 
 /// What was seen of a problem; `None` where the host has not got it.
-pub type Check = fn(&Look) -> Option<String>;
+pub type Check = fn(&HostFacts) -> Option<String>;
 
 /// Checks by the ids of the table.
 pub type Checks = &'static [(&'static str, Check)];

@@ -11,7 +11,7 @@ use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 
 /// Where the built-in image is run.
 const NAMESPACE: &str = "gpusetup";
@@ -129,11 +129,11 @@ impl Daemon {
 
     /// Running containers whose shim was told to start our runtime. Stopped ones of CRI are made
     /// anew from the pod, so they do not count.
-    pub fn users(&self, host: &Host) -> Vec<String> {
+    pub fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
         }
-        self.tasks_of(host, &Wanted::default().runtime_path)
+        self.tasks_of(host, &SetupOptions::default().runtime_path)
     }
 
     fn tasks_of(&self, host: &Host, runtime: &Path) -> Vec<String> {
@@ -170,7 +170,7 @@ impl Daemon {
         let archive = archive.display().to_string();
         let bare = self.ctr();
         let ctr = [bare.clone(), vec!["-n", NAMESPACE]].concat();
-        let runtime = Wanted::default().runtime_path.display().to_string();
+        let runtime = SetupOptions::default().runtime_path.display().to_string();
         // Docker's containerd has no nvidia runtime that ctr could name, so the shim is named itself.
         let run: &[&str] = &["run", "--rm", "--runc-binary", &runtime];
         let ids = ["probe-0", "probe-1"];

@@ -13,20 +13,20 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use config::Merged;
 use gpu_host::init;
 use gpu_inject::policy::Policy;
+use runtime::POLICY;
 
 use super::selinux;
-use crate::engines::engine::{Activation, Engine, Facts, Standing, major_minor};
+use crate::engines::engine::{Activation, Engine, Facts, Management, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
-use crate::model::setup_options::{Mode, Wanted};
-use config::Merged;
-use runtime::POLICY;
+use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
@@ -90,7 +90,7 @@ impl Crio {
         let mut crio = Self {
             facts: Facts {
                 name: "crio".into(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,
@@ -157,7 +157,9 @@ impl Crio {
         let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
             return Ok(());
         };
-        let knows = out.stdout.contains(&table(&Wanted::default().runtime_name));
+        let knows = out
+            .stdout
+            .contains(&table(&SetupOptions::default().runtime_name));
         if out.ok() && host.root().exists(self.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
@@ -197,7 +199,7 @@ impl Engine for Crio {
         &mut self.facts
     }
 
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
@@ -230,7 +232,7 @@ impl Engine for Crio {
         if !self.is_before(CDI) {
             said.extend(cdi_versions::too_new(host, "crio", self.version));
         }
-        let base = self.base(host, &merged, &Wanted::default());
+        let base = self.base(host, &merged, &SetupOptions::default());
         let policy = Policy::load(host.root()).unwrap_or_default();
         let mut found = policy.runtimes.iter().filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
@@ -277,13 +279,13 @@ impl Engine for Crio {
 
     /// Pods of our runtime. CRI-O can neither start nor stop them once it is gone (toolkit
     /// #1360).
-    fn users(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
         }
         let merged = self.merged(host).unwrap_or_default();
         let store = merged.text(&["crio", "runroot"]).map(Path::new);
-        sandboxes::of_runtime(host, store, &Wanted::default().runtime_name)
+        sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
 
     /// Only a CRI client can start a pod, and none comes with CRI-O.
@@ -312,7 +314,11 @@ impl Engine for Crio {
             ));
         }
         let written = host.root().exists(self.drop_in());
-        if written && !out.stdout.contains(&table(&Wanted::default().runtime_name)) {
+        if written
+            && !out
+                .stdout
+                .contains(&table(&SetupOptions::default().runtime_name))
+        {
             return Err(Error::failed(
                 format!("crio does not take {} in", self.drop_in().display()),
                 format!("`{}` shows what it reads", argv.join(" ")),

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
-use crate::model::setup_options::{Mode, Wanted};
+use crate::model::setup_options::{Mode, SetupOptions};
 
 /// Versions in which `features.cdi` must be set: there from 25.0, on by itself from 28.2
 /// (docs.docker.com, "Engine release notes").
@@ -29,7 +29,7 @@ impl DaemonJson {
     pub fn change(
         &self,
         host: &Host,
-        wanted: &Wanted,
+        wanted: &SetupOptions,
         version: (u32, u32),
         unit: &Unit,
     ) -> Result<Option<Change>, Error> {
@@ -37,7 +37,7 @@ impl DaemonJson {
         if settings.is_empty() {
             return Ok(None);
         }
-        self.no_clash(unit, &settings)?;
+        self.ensure_no_flag_clash(unit, &settings)?;
         let text = self.text.as_deref().unwrap_or_default();
         let after = json::set(text, &settings).map_err(|e| strict(&self.path, &e.to_string()))?;
         Ok(Some(Change {
@@ -57,7 +57,7 @@ impl DaemonJson {
     fn settings(
         &self,
         host: &Host,
-        wanted: &Wanted,
+        wanted: &SetupOptions,
         version: (u32, u32),
     ) -> Result<(Vec<Setting>, Vec<String>), Error> {
         let name = &wanted.runtime_name;
@@ -99,7 +99,7 @@ impl DaemonJson {
     }
 
     /// dockerd stops at a key that is given both ways.
-    fn no_clash(&self, unit: &Unit, settings: &[Setting]) -> Result<(), Error> {
+    fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[Setting]) -> Result<(), Error> {
         for (flag, key) in CLASHES {
             let is_set = settings.iter().any(|(keys, _)| keys[0] == key);
             let Some(place) = unit.where_is(flag).filter(|_| is_set) else {

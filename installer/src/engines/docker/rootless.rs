@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
 
-use crate::engines::docker::unmanaged::NotOurs;
+use crate::engines::docker::unmanaged::Unmanaged;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
@@ -59,7 +59,7 @@ pub fn is_there(host: &Host, user: &User) -> bool {
 }
 
 /// Those of other users, as root sees them.
-pub fn of_others(host: &Host) -> Option<NotOurs> {
+pub fn of_others(host: &Host) -> Option<Unmanaged> {
     if host.user().is_some() {
         return None;
     }
@@ -102,7 +102,7 @@ pub fn of_others(host: &Host) -> Option<NotOurs> {
             "run `gpusetup install` as each of them".to_owned(),
         )
     };
-    Some(NotOurs::new(
+    Some(Unmanaged::new(
         NAME,
         format!("{whose}, and root writes into no home directory"),
         instead,
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::setup::install_planner::{self, Asked};
+    use crate::setup::install_planner::{self, InstallRequest};
     use crate::transaction::plan::Plan;
 
     fn tree() -> (tempfile::TempDir, impl Fn(&str, &str)) {
@@ -135,9 +135,9 @@ mod tests {
     fn plan(dir: &Path, only: &[&str]) -> Result<Plan, Error> {
         let user = User::new(1000, "alice:x:1000:1000::/home/alice:/bin/sh", |_| None);
         let host = Host::open(dir, Path::new("/")).unwrap().seen_by(user);
-        let asked = Asked {
+        let asked = InstallRequest {
             only: only.iter().map(|o| (*o).to_owned()).collect(),
-            ..Asked::default()
+            ..InstallRequest::default()
         };
         install_planner::plan(&host, &asked)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::setup_options::{Existing, Wanted};
+use crate::model::setup_options::{Existing, SetupOptions};
 
 /// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
 /// (gpu-operator, assets/state-container-toolkit).
@@ -79,7 +79,7 @@ pub enum Verdict {
 }
 
 /// Looks at the runtime of our name, and at what the user wants done about it.
-pub fn judge(host: &Host, config: &DaemonJson, wanted: &Wanted) -> Result<Verdict, Error> {
+pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<Verdict, Error> {
     let name = &wanted.runtime_name;
     let Some(entry) = config.get(&["runtimes", name]) else {
         return Ok(Verdict::None);
@@ -98,7 +98,7 @@ pub fn judge(host: &Host, config: &DaemonJson, wanted: &Wanted) -> Result<Verdic
         Existing::Leave => Ok(Verdict::Leave(owner)),
         Existing::Refuse if !is_left_over => Err(refused(config, wanted, entry, owner, is_gone)),
         Existing::Refuse | Existing::Adopt => {
-            replaceable(config, name, entry)?;
+            ensure_replaceable(config, name, entry)?;
             Ok(Verdict::Replace(owner))
         }
     }
@@ -114,7 +114,7 @@ pub fn exists(host: &Host, path: &str) -> bool {
 
 fn refused(
     config: &DaemonJson,
-    wanted: &Wanted,
+    wanted: &SetupOptions,
     entry: &Value,
     owner: Owner,
     is_gone: bool,
@@ -145,7 +145,7 @@ fn refused(
 }
 
 /// Only the path of an entry is changed, so whatever else it says must go with our program too.
-fn replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
+fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
     let no = |why: String| {
         Err(Error::Config {
             path: config.path.clone(),
@@ -176,7 +176,7 @@ fn replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Err
 }
 
 /// What the user should know of it.
-pub fn warning(config: &DaemonJson, wanted: &Wanted, verdict: Verdict) -> Option<String> {
+pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> Option<String> {
     let (name, file) = (&wanted.runtime_name, config.path.display());
     match verdict {
         Verdict::Leave(owner) => {

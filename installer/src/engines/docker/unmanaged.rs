@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::engines::engine::{Engine, Facts, Standing};
+use crate::engines::engine::{Engine, Facts, Management};
 
 /// Such a Docker.
-pub struct NotOurs {
+pub struct Unmanaged {
     facts: Facts,
 }
 
-impl NotOurs {
+impl Unmanaged {
     /// One of that name, with why it is none of ours and what to do instead.
     pub fn new(name: &str, why: impl Into<String>, instead: impl Into<String>) -> Self {
         let (why, instead) = (why.into(), instead.into());
@@ -17,7 +17,7 @@ impl NotOurs {
             facts: Facts {
                 name: name.into(),
                 notes: vec![format!("{why}; {instead}")],
-                standing: Standing::NotOurs { why, instead },
+                management: Management::Unmanaged { why, instead },
                 version: None,
                 running: None,
                 config: None,
@@ -35,7 +35,7 @@ impl NotOurs {
     }
 }
 
-impl Engine for NotOurs {
+impl Engine for Unmanaged {
     fn facts(&self) -> &Facts {
         &self.facts
     }

@@ -17,12 +17,12 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use crate::engines::engine::{Engine, Facts, Standing, major_minor};
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::service::{Manager, Service};
 use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
-use crate::model::setup_options::Wanted;
+use crate::model::setup_options::SetupOptions;
 
 /// The socket is the same in both.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
@@ -107,7 +107,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: kind.name.into(),
-            standing: standing(kind, rendered),
+            management: management(kind, rendered),
             version: program.and_then(|p| own_version(host, &p)),
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(place.root.clone()),
@@ -126,11 +126,11 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     })
 }
 
-fn standing(kind: &Kind, rendered: bool) -> Standing {
+fn management(kind: &Kind, rendered: bool) -> Management {
     if rendered {
-        return Standing::Ours;
+        return Management::Managed;
     }
-    Standing::NotOurs {
+    Management::Unmanaged {
         why: format!(
             "{0} has not run its own containerd here yet, so how that one reads its configuration cannot be told",
             kind.name
@@ -200,7 +200,7 @@ impl Rendered {
 }
 
 impl Layout for Rendered {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if self.has_drop_in {
             self.place.changes(host, wanted)
         } else {

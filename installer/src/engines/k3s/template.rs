@@ -15,7 +15,7 @@ use crate::engines::containerd::view::View;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::model::setup_options::{Existing, Mode, Wanted};
+use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
@@ -34,7 +34,7 @@ pub struct Template<'a> {
 
 impl Template<'_> {
     /// See [`crate::engines::engine::Engine::changes`].
-    pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    pub fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         let mut files = self.place.files(host)?;
         let schema = Schema::of(&files, self.place.version)?;
         let path = self.path(&schema);
@@ -116,8 +116,8 @@ impl Template<'_> {
         host: &Host,
         view: &View,
         path: &Path,
-        wanted: &Wanted,
-    ) -> Result<Wanted, Error> {
+        wanted: &SetupOptions,
+    ) -> Result<SetupOptions, Error> {
         let mut wanted = wanted.clone();
         if wanted.mode == Mode::Cdi {
             return Ok(wanted);

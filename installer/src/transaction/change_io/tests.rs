@@ -195,14 +195,17 @@ fn links_to_what_is_missing_are_followed_as_far_as_the_kernel_does() {
         symlink(format!("l{}", n - 1), dir.path().join(format!("l{n}"))).unwrap();
     }
     symlink("loop", dir.path().join("loop")).unwrap();
-    let of = |path: &str| Place::of(&host, Path::new(path));
+    let of = |path: &str| ResolvedPath::of(&host, Path::new(path));
     let found = of("/l5/below").unwrap();
     assert_eq!(
         (found.dir.as_path(), found.name.to_str()),
         (Path::new("/etc/missing"), Some("below"))
     );
     assert_eq!(of("/l5").unwrap().dir, Path::new("/etc"));
-    assert_eq!(Place::of_link(&host, Path::new("/l5")).unwrap().name, "l5");
+    assert_eq!(
+        ResolvedPath::of_link(&host, Path::new("/l5")).unwrap().name,
+        "l5"
+    );
     assert!(of("/l44").is_err() && of("/loop").is_err() && of("/loop/a").is_err());
 }
 
@@ -211,7 +214,7 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
     let (dir, host) = host();
     let own = |path: &str| change(path, None, Some("x"), FileKind::Own);
     let why = |change: &Change, is_back: bool| {
-        preflight::is_free(&host, change, is_back)
+        preflight::ensure_writable(&host, change, is_back)
             .err()
             .map(|e| e.to_string())
     };
