@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::limits;
-use crate::seal::Fault;
+use crate::host::limits;
+use crate::transaction::fault::Fault;
 
 /// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// A file that tells what gpusetup did here cannot be used.
     #[error("{path} {fault}")]
-    Record {
+    StateFile {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// A step failed and not everything could be put back.
     #[error("{cause}")]
-    NotPutBack {
+    RollbackIncomplete {
         /// What failed first.
         cause: Box<Error>,
         /// What is left to do by hand.
@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// A step failed, and everything was put back.
     #[error("{0}")]
-    PutBack(Box<Error>),
+    RolledBack(Box<Error>),
     /// The user, or whoever stops this process, wanted it to end.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -103,7 +103,7 @@ impl Error {
             Self::Unsupported { fix, .. } | Self::Config { fix, .. } | Self::Failed { fix, .. } => {
                 Some(fix.clone())
             }
-            Self::Record { path, fault } => Some(fault.fix(path)),
+            Self::StateFile { path, fault } => Some(fault.fix(path)),
             Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
             Self::File { source, what, .. } if limits::is_of_size(source, what) => {
                 Some(limits::size_fix())
@@ -131,8 +131,8 @@ impl Error {
                 }
                 _ => None,
             },
-            Self::NotPutBack { left, .. } => Some(format!("by hand: {}", left.join("; "))),
-            Self::PutBack(cause) => cause.fix(),
+            Self::RollbackIncomplete { left, .. } => Some(format!("by hand: {}", left.join("; "))),
+            Self::RolledBack(cause) => cause.fix(),
             Self::Usage(_) | Self::Interrupted | Self::Inject(_) => None,
         }
         .filter(|f| !f.is_empty())
@@ -144,12 +144,12 @@ impl Error {
             Self::Usage(_) => 4,
             Self::Locked { .. } => 5,
             Self::Unsupported { .. } => 6,
-            Self::NotPutBack { .. } => 3,
+            Self::RollbackIncomplete { .. } => 3,
             Self::Interrupted => 130,
-            Self::PutBack(cause) => cause.exit_code(),
+            Self::RolledBack(cause) => cause.exit_code(),
             Self::Config { .. }
             | Self::File { .. }
-            | Self::Record { .. }
+            | Self::StateFile { .. }
             | Self::Failed { .. }
             | Self::Inject(_) => 1,
         }

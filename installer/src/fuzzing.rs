@@ -5,14 +5,15 @@ use std::path::Path;
 
 use gpu_host::Root;
 
-use crate::change::FileKind;
-use crate::edit::{self, EditError};
-use crate::engines::unit::Unit;
+use crate::edit::error::EditError;
+use crate::edit::{self, revert};
 use crate::host::Host;
-use crate::journal::Journal;
-use crate::plan::{Asked, Plan};
-use crate::receipt::{JOURNAL, RECEIPT, Record};
-use crate::{seal, undo};
+use crate::host::systemd_unit::Unit;
+use crate::model::change::FileKind;
+use crate::setup::install_planner::{self, InstallRequest};
+use crate::transaction::journal::Journal;
+use crate::transaction::receipt::{JOURNAL, RECEIPT, Receipt};
+use crate::transaction::state_file;
 
 fn keys(dotted: &[&str]) -> Vec<Vec<String>> {
     let key = |path: &&str| path.split('/').map(str::to_owned).collect();
@@ -58,11 +59,11 @@ fn there_and_back(
 ) {
     let Ok(after) = set(before) else { return };
     assert_eq!(set(&after).as_ref(), Ok(&after), "a second edit changes it");
-    let undone = edit::remove(kind, &after, Some(before), &after);
+    let undone = revert::remove_ours(kind, &after, Some(before), &after);
     assert_eq!(undone, Ok(Some(before.to_owned())), "undo is not exact");
-    let _ = edit::remove(kind, later, Some(before), &after);
+    let _ = revert::remove_ours(kind, later, Some(before), &after);
     if let Ok(later) = set(later) {
-        let undone = edit::remove(kind, &later, Some(before), &after);
+        let undone = revert::remove_ours(kind, &later, Some(before), &after);
         assert!(undone.is_ok(), "ours cannot be taken out: {undone:?}");
     }
 }
@@ -94,23 +95,23 @@ pub fn plan(tree: &Path, daemon_json: &[u8], config_toml: &[u8], unit: &[u8]) {
     put(tree, "etc/docker/daemon.json", daemon_json);
     put(tree, "etc/containerd/config.toml", config_toml);
     put(tree, "etc/systemd/system/docker.service", unit);
-    let Ok(plan) = Plan::make(&host(tree), &Asked::default()) else {
+    let Ok(plan) = install_planner::plan(&host(tree), &InstallRequest::default()) else {
         return;
     };
     for change in &plan.changes {
-        let undone = undo::wanted(change, change.after.as_deref());
+        let undone = revert::revert(change, change.after.as_deref());
         assert_eq!(undone.as_ref(), Ok(&change.before), "{change:?}");
     }
 }
 
 /// A receipt or a journal of ours that somebody has had in hands.
 pub fn state(text: &[u8], current: &str) {
-    let changes = seal::parse(RECEIPT, text)
-        .map(|r: Record| r.changes)
-        .or_else(|_| seal::parse(JOURNAL, text).map(|j: Journal| j.changes));
+    let changes = state_file::parse(RECEIPT, text)
+        .map(|r: Receipt| r.changes)
+        .or_else(|_| state_file::parse(JOURNAL, text).map(|j: Journal| j.changes));
     for change in changes.unwrap_or_default() {
-        let _ = undo::wanted(&change, Some(current));
-        let _ = undo::wanted(&change, change.after.as_deref());
+        let _ = revert::revert(&change, Some(current));
+        let _ = revert::revert(&change, change.after.as_deref());
     }
 }
 

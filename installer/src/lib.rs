@@ -7,52 +7,23 @@
     reason = "one program: pub says what a module offers the others"
 )]
 
-mod apply;
-mod attributes;
 mod bundle;
-mod change;
 mod cli;
 mod commands;
-mod decision;
-mod dev_char;
 mod doctor;
 mod edit;
-mod ended;
 mod engines;
 mod error;
-mod foreign;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
-mod image;
-mod journal;
-mod last_words;
-mod limits;
-mod lock;
-mod logging;
-mod manual;
-mod nvidia_ctk;
-mod output;
-mod panics;
-mod place;
-mod plan;
-mod progress;
-mod prompt;
-mod receipt;
-mod report;
-mod scopes;
-mod screen;
-mod seal;
-mod secrets;
-mod service;
-mod set_up;
-mod signals;
-mod stored;
-mod threads;
-mod time;
-mod undo;
+mod model;
+mod render;
+mod setup;
+mod terminal;
+mod transaction;
 mod verify;
-mod write;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -60,10 +31,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use gpu_inject::policy::Policy;
 
-use cli::{Cli, Command, Common};
-use error::Error;
-use host::Host;
-use screen::Screen;
+use crate::cli::args::{Cli, Command, Common};
+use crate::cli::{man_pages, nvidia_ctk};
+use crate::error::Error;
+use crate::host::{Host, headroom, limits};
+use crate::render::json;
+use crate::terminal::screen::Screen;
+use crate::terminal::{logging, panics, stdio};
 
 /// The program: parses the command line, does what it says, tells the exit code.
 pub fn main() -> ExitCode {
@@ -72,7 +46,7 @@ pub fn main() -> ExitCode {
     let words = match nvidia_ctk::command_line(std::env::args_os().collect()) {
         Ok(words) => words,
         Err(e) => {
-            report::say!("{e}");
+            stdio::say!("{e}");
             return ExitCode::from(1);
         }
     };
@@ -87,7 +61,7 @@ pub fn main() -> ExitCode {
         Ok(code) => {
             // What was done to the host is done, and its code says how; a result alone is all
             // that the others have.
-            let is_lost = report::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
+            let is_lost = stdio::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
             let code = if is_lost { 1 } else { code };
             log::info!("exit {code}");
             ExitCode::from(code)
@@ -101,7 +75,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Error> {
     let common = &cli.common;
-    limits::ensure_memory_to_look()?;
+    headroom::ensure_memory_to_look()?;
     let is_run =
         common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;
@@ -113,11 +87,11 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             // To memory first: clap panics where the reader has gone.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
-            report::result(&String::from_utf8_lossy(&script));
+            stdio::result(&String::from_utf8_lossy(&script));
             return Ok(0);
         }
         Command::Man { pages: Some(dir) } => {
-            manual::pages(dir).map_err(|e| {
+            man_pages::pages(dir).map_err(|e| {
                 Error::failed(
                     format!("{}: {e}", dir.display()),
                     "give a directory that is there and can be written",
@@ -126,8 +100,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             return Ok(0);
         }
         Command::Man { pages: None } => {
-            let page = manual::page().map_err(|e| Error::failed(e.to_string(), ""))?;
-            report::result(&String::from_utf8_lossy(&page));
+            let page = man_pages::page().map_err(|e| Error::failed(e.to_string(), ""))?;
+            stdio::result(&String::from_utf8_lossy(&page));
             return Ok(0);
         }
         _ => {}
@@ -174,11 +148,11 @@ fn tell(error: &Error, common: &Common) {
     }
     let screen = Screen::error(common.plain);
     let paragraph = |first: &str, text: &str| {
-        report::say!(@ "{}", screen.paragraph(first, first.len(), text));
+        stdio::say!(@ "{}", screen.paragraph(first, first.len(), text));
     };
     match error {
         // What failed was said when it did.
-        Error::PutBack(_) => {
+        Error::RolledBack(_) => {
             let fix = error.fix().unwrap_or_default();
             paragraph(
                 "",
@@ -186,7 +160,7 @@ fn tell(error: &Error, common: &Common) {
             );
         }
         Error::Interrupted => paragraph("", "Interrupted: nothing was changed."),
-        Error::NotPutBack { cause, left } => {
+        Error::RollbackIncomplete { cause, left } => {
             paragraph("gpusetup: ", &cause.to_string());
             paragraph("", "Not everything could be put back. By hand:");
             for one in left {
@@ -203,7 +177,7 @@ fn tell(error: &Error, common: &Common) {
         }
     }
     if common.json {
-        report::result(&format!("{}\n", report::failure(error)));
+        stdio::result(&format!("{}\n", json::failure(error)));
     }
 }
 

@@ -9,14 +9,13 @@ use gpu_host::glob;
 use serde::Deserialize;
 
 use super::{Bundle, Done, Now, Text, topology};
-use crate::change::Change;
-use crate::commands::detect;
-use crate::doctor::{self, show};
-use crate::host::Host;
-use crate::journal::Journal;
-use crate::plan;
-use crate::receipt::Record;
-use crate::time;
+use crate::doctor::{self, render};
+use crate::host::{Host, timestamp};
+use crate::model::change::Change;
+use crate::render::status;
+use crate::setup::gpu_files;
+use crate::transaction::journal::Journal;
+use crate::transaction::receipt::Receipt;
 
 /// Of a file or a log that much at most: of a log the end, of a file the beginning.
 const LIMIT: u64 = 128 << 10;
@@ -42,10 +41,10 @@ pub fn collect(host: &Host) -> Bundle {
     let sources: Sources =
         toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole");
     let mut unread = Vec::new();
-    let inventory = plan::inventory(host)
+    let inventory = gpu_files::inventory(host)
         .map_err(|e| unread.push(format!("GPUs: {e}")))
         .ok();
-    let detected = detect::document_of(host)
+    let detected = status::document_of(host)
         .map_err(|e| unread.push(format!("engines: {e}")))
         .unwrap_or_default();
     let topology = if host.is_live() {
@@ -56,11 +55,11 @@ pub fn collect(host: &Host) -> Bundle {
     let mut bundle = Bundle {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
-        made: time::text(SystemTime::now()).unwrap_or_default(),
+        made: timestamp::text(SystemTime::now()).unwrap_or_default(),
         host: detected,
         topology,
         changes: changes(host, &mut unread),
-        doctor: show::document(&doctor::examine(host), false, &[]),
+        doctor: render::document(&doctor::examine(host), false, &[]),
         files: files(host, &sources, &mut unread),
         logs: logs(host, &sources, &mut unread),
         unread,
@@ -89,7 +88,7 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
             });
         }
     };
-    match Record::load(host) {
+    match Receipt::load(host) {
         Ok(record) => {
             let record = record.unwrap_or_default();
             add(record.changes, &record.written, false);
@@ -109,7 +108,7 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
 
 fn written(host: &Host, path: &Path) -> Option<String> {
     let meta = host.root().symlink_metadata(path).ok()?;
-    meta.modified().ok().and_then(time::text)
+    meta.modified().ok().and_then(timestamp::text)
 }
 
 fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Bundle, Done, Text};
-use crate::secrets;
+use crate::terminal::redact;
 
 /// A value without secrets.
 #[derive(Clone, Debug)]
@@ -14,13 +14,13 @@ impl Masked<Bundle> {
     /// Masks every text in it: files and logs by what they are, the rest as free text.
     pub fn of(bundle: &Bundle) -> Self {
         let text = |t: &Text| Text {
-            name: secrets::mask(&t.name),
-            content: secrets::mask_file(Path::new(&t.name), &t.content),
+            name: redact::mask(&t.name),
+            content: redact::mask_file(Path::new(&t.name), &t.content),
             cut: t.cut,
         };
         // The journal of a unit is named like its file.
         let log = |t: &Text| Text {
-            content: secrets::mask(&t.content),
+            content: redact::mask(&t.content),
             ..text(&Text {
                 content: String::new(),
                 ..t.clone()
@@ -29,11 +29,11 @@ impl Masked<Bundle> {
         let file = |path: &str, content: &Option<String>| {
             content
                 .as_ref()
-                .map(|c| secrets::mask_file(Path::new(path), c))
+                .map(|c| redact::mask_file(Path::new(path), c))
         };
         let change = |c: &Done| Done {
-            path: secrets::mask(&c.path),
-            why: secrets::mask(&c.why),
+            path: redact::mask(&c.path),
+            why: redact::mask(&c.why),
             before: file(&c.path, &c.before),
             after: file(&c.path, &c.after),
             ..c.clone()
@@ -42,14 +42,14 @@ impl Masked<Bundle> {
             schema: bundle.schema,
             version: bundle.version.clone(),
             made: bundle.made.clone(),
-            host: secrets::mask_document(&bundle.host),
+            host: redact::mask_document(&bundle.host),
             // Names and numbers that the kernel and NVML made.
             topology: bundle.topology.clone(),
             changes: bundle.changes.iter().map(change).collect(),
-            doctor: secrets::mask_document(&bundle.doctor),
+            doctor: redact::mask_document(&bundle.doctor),
             files: bundle.files.iter().map(text).collect(),
             logs: bundle.logs.iter().map(log).collect(),
-            unread: bundle.unread.iter().map(|u| secrets::mask(u)).collect(),
+            unread: bundle.unread.iter().map(|u| redact::mask(u)).collect(),
         })
     }
 }
@@ -74,16 +74,16 @@ impl Bundle {
     /// How much was masked in each part that has something masked.
     pub fn masked(&self) -> BTreeMap<String, usize> {
         let texts = self.files.iter().chain(&self.logs);
-        let texts = texts.map(|t| (t.name.clone(), secrets::count(&t.content)));
+        let texts = texts.map(|t| (t.name.clone(), redact::count(&t.content)));
         let changes = self.changes.iter().map(|c| {
             let sides = [&c.before, &c.after].into_iter().flatten();
-            sides.map(|s| secrets::count(s)).sum::<usize>()
+            sides.map(|s| redact::count(s)).sum::<usize>()
         });
         let documents = [
-            ("host.json", secrets::count(&self.host.to_string())),
+            ("host.json", redact::count(&self.host.to_string())),
             ("changes.json", changes.sum()),
-            ("doctor.json", secrets::count(&self.doctor.to_string())),
-            ("unread.json", secrets::count(&self.unread.join("\n"))),
+            ("doctor.json", redact::count(&self.doctor.to_string())),
+            ("unread.json", redact::count(&self.unread.join("\n"))),
         ];
         let mut all = BTreeMap::new();
         let documents = documents.map(|(name, count)| (name.to_owned(), count));

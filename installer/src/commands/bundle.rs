@@ -7,12 +7,12 @@ use serde_json::json;
 
 use crate::bundle::masked::Masked;
 use crate::bundle::{Bundle, archive, collect};
-use crate::cli::{BundleArgs, Common};
+use crate::cli::args::{BundleArgs, Common};
 use crate::error::Error;
+use crate::files::user_output;
 use crate::host::Host;
-use crate::output;
-use crate::progress::Progress;
-use crate::report;
+use crate::terminal::progress::Progress;
+use crate::terminal::stdio;
 
 /// More of what could not be read is in the archive alone.
 const SHOWN: usize = 5;
@@ -41,7 +41,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
         None => PathBuf::from(format!("{name}.tar.gz")),
     };
     if to_stdout {
-        report::bytes(&bytes);
+        stdio::bytes(&bytes);
     } else {
         write(&output, &bytes)?;
     }
@@ -52,7 +52,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
 /// Readable for its owner alone: masked, but still how a host is made. The archive is the user's
 /// own file and no part of the host, so it is written where their shell would.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let is_stream = output::into_stream(path, bytes);
+    let is_stream = user_output::into_stream(path, bytes);
     if is_stream.map_err(Error::file(path, "write"))? {
         return Ok(());
     }
@@ -96,7 +96,7 @@ fn told(
             "unread": bundle.unread,
             "masked": bundle.masked(),
         });
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
     } else if !to_stdout {
         let masked: usize = bundle.masked().values().sum();
         let size = bytes.len().div_ceil(1024);
@@ -105,7 +105,7 @@ fn told(
             bundle.files.len(),
             bundle.logs.len()
         ));
-        report::result(&format!("{}\n", output.display()));
+        stdio::result(&format!("{}\n", output.display()));
         progress.done(
             "look at its index.html before you send it: what is secret to you, only you know",
         );

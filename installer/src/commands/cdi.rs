@@ -7,13 +7,14 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::change::{Change, Side};
-use crate::cli::{Cdi, Common};
+use crate::cli::args::{Cdi, Common};
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
-use crate::receipt::Record;
-use crate::report;
-use crate::{commands, foreign, lock, plan, write};
+use crate::setup::{gpu_files, other_toolkits};
+use crate::terminal::stdio;
+use crate::transaction::lock;
+use crate::transaction::unjournaled::make_all;
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -51,9 +52,9 @@ fn list(host: &Host, common: &Common) {
         .map(|(name, _)| name.to_string())
         .collect();
     if common.json {
-        report::result(&format!("{}\n", json!({"schema": 1, "devices": names})));
+        stdio::result(&format!("{}\n", json!({"schema": 1, "devices": names})));
     } else {
-        report::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
+        stdio::result(&names.iter().map(|n| format!("{n}\n")).collect::<String>());
     }
 }
 
@@ -70,19 +71,19 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .into_values()
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
-    let inventory = plan::inventory(host)?;
+    let inventory = gpu_files::inventory(host)?;
     let options = gpu_host::Options {
         driver_root: host.driver_root.clone(),
         ..gpu_host::Options::new(host.root().clone())
     };
     problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
-    let is_left = foreign::spec_is_left(host)?;
+    let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,
         host.text(Path::new(generate::SPEC_PATH))?,
     ) {
         (Some(_), _) if is_left => {}
-        (Some(_), Some(_)) if plan::described(host, &inventory)?.is_empty() => {}
+        (Some(_), Some(_)) if gpu_files::described(host, &inventory)?.is_empty() => {}
         (Some(_), Some(_)) => problems.push(format!(
             "{} is stale; fix: gpusetup cdi refresh",
             generate::SPEC_PATH
@@ -99,11 +100,11 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
     problems.sort();
     problems.dedup();
     if common.json {
-        report::result(&format!("{}\n", json!({"schema": 1, "problems": problems})));
+        stdio::result(&format!("{}\n", json!({"schema": 1, "problems": problems})));
     } else if problems.is_empty() {
-        report::result("No problems.\n");
+        stdio::result("No problems.\n");
     } else {
-        report::result(
+        stdio::result(
             &problems
                 .iter()
                 .map(|p| format!("{p}\n"))
@@ -114,49 +115,18 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
-    commands::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     let _lock = lock::take(host)?;
-    let mut changes = plan::described(host, &plan::inventory(host)?)?;
-    if foreign::spec_is_left(host)? {
+    let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
+    if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
     make_all(host, &changes)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "changed": !changes.is_empty()})
         ));
     }
     Ok(0)
-}
-
-/// Carries them out beside a receipt; where one fails, those before it are noted all the same.
-pub(super) fn make_all(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let put = |c: &Change| write::put(host, c, Side::After, None);
-    let failed = changes
-        .iter()
-        .map(put)
-        .enumerate()
-        .find(|(_, put)| put.is_err());
-    let (made, result) = failed.unwrap_or((changes.len(), Ok(())));
-    known_to_undo(host, &changes[..made])?;
-    result
-}
-
-/// What was not there at install, the link of a GPU more, is undo's to remove too.
-fn known_to_undo(host: &Host, changes: &[Change]) -> Result<(), Error> {
-    let Some(mut receipt) = Record::load(host)? else {
-        return Ok(());
-    };
-    let known = receipt.changes.len();
-    for change in changes {
-        if receipt.changes.iter().all(|c| c.path != change.path) {
-            receipt.changes.push(change.clone());
-            receipt.note_time([&change.path]);
-        }
-    }
-    if receipt.changes.len() > known {
-        receipt.store(host)?;
-    }
-    Ok(())
 }

@@ -7,11 +7,11 @@ use gpu_host::other_vendors::{self, Vendor};
 use gpu_host::{Feature, Options, Source, discover, mismatch};
 use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
 
-use crate::cli::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
+use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
+use crate::files::{atomic_write, user_output};
 use crate::host::Host;
-use crate::report::{self, say};
-use crate::{output, write};
+use crate::terminal::stdio::{self, say};
 
 pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
     let spec = spec(host, common, args)?;
@@ -138,15 +138,15 @@ fn named(output: &Path, format: SpecFormat) -> PathBuf {
 /// `-` is standard output.
 pub(super) fn print_or_write(output: &Path, text: &str) -> Result<(), Error> {
     if output == Path::new("-") {
-        report::result(text);
+        stdio::result(text);
         return Ok(());
     }
     // A path of the user's shell, not of the host that is looked at.
     let output = std::path::absolute(output).map_err(Error::file(output, "name"))?;
-    let is_stream = output::into_stream(&output, text.as_bytes());
+    let is_stream = user_output::into_stream(&output, text.as_bytes());
     if is_stream.map_err(Error::file(&output, "write"))? {
         return Ok(());
     }
     let here = Host::open(Path::new("/"), Path::new("/"))?;
-    write::write(&here, &output, text, 0o644)
+    atomic_write::write(&here, &output, text, 0o644)
 }

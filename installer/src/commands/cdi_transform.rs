@@ -6,7 +6,7 @@ use std::path::Path;
 use cdi::{RelativeTo, Spec};
 
 use super::cdi_generate::print_or_write;
-use crate::cli::{Common, PathsOf, Transform};
+use crate::cli::args::{Common, PathsOf, Transform};
 use crate::error::Error;
 
 /// No spec is near it.

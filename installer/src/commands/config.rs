@@ -6,12 +6,14 @@ use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
-use crate::change::{Change, FileKind, Side};
-use crate::cli::{Common, Config};
+use crate::cli::args::{Common, Config};
+use crate::commands::session;
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
-use crate::{commands, lock, report, write};
+use crate::model::change::{Change, FileKind, Side};
+use crate::terminal::stdio;
+use crate::transaction::{change_io, lock};
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -19,8 +21,8 @@ const DEFAULT: &str = include_str!("../../config.toml");
 pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> {
     let path = Path::new(policy::PATH);
     match command {
-        Config::Default => report::result(DEFAULT),
-        Config::Show => report::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
+        Config::Default => stdio::result(DEFAULT),
+        Config::Show => stdio::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
         Config::Get { key } => get(host, path, common, key)?,
         Config::Set { settings, dry_run } => return set(host, path, common, settings, *dry_run),
     }
@@ -51,12 +53,12 @@ fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error
         None => value.decorated("", "").to_string(),
     };
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "key": key, "value": plain})
         ));
     } else {
-        report::result(&format!("{plain}\n"));
+        stdio::result(&format!("{plain}\n"));
     }
     Ok(())
 }
@@ -92,24 +94,24 @@ fn set(
     };
     if dry_run {
         let change = changed()?;
-        report::result(change.after.as_deref().unwrap_or_default());
+        stdio::result(change.after.as_deref().unwrap_or_default());
         return Ok(if change.is_needed() { 2 } else { 0 });
     }
     for setting in settings {
         let key = setting.split('=').next().unwrap_or_default();
         if let Some(why) = KEYS.iter().find(|k| k.name == key).and_then(|k| k.unused) {
-            report::say!("{key} has no effect: {why}");
+            stdio::say!("{key} has no effect: {why}");
         }
     }
-    commands::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     // Read under the lock: what another run sets meanwhile must not be written over.
     let _lock = lock::take(host)?;
     let change = changed()?;
     if change.is_needed() {
-        write::put(host, &change, Side::After, None)?;
+        change_io::put(host, &change, Side::After, None)?;
     }
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "changed": change.is_needed()})
         ));

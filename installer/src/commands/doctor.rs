@@ -2,18 +2,20 @@
 
 use std::io::{self, IsTerminal, Read};
 
-use crate::apply::{self, How};
-use crate::cli::{Common, DoctorArgs};
+use crate::cli::args::{Common, DoctorArgs};
+use crate::commands::session;
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
-use crate::doctor::show::{self, Detail};
+use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
-use crate::host::Host;
-use crate::progress::Progress;
-use crate::report;
-use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, signals};
+use crate::host::{Host, signals};
+use crate::render::plan;
+use crate::terminal::progress::Progress;
+use crate::terminal::screen::Screen;
+use crate::terminal::{prompt, stdio};
+use crate::transaction::run::{self, RunOptions};
+use crate::transaction::{lock, rollback};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -36,10 +38,10 @@ fn code(examined: &Examined) -> u8 {
 
 fn tell(examined: &Examined, common: &Common) {
     if common.json {
-        report::result(&format!("{}\n", show::document(examined, false, &[])));
+        stdio::result(&format!("{}\n", render::document(examined, false, &[])));
         return;
     }
-    report::result(&show::findings(
+    stdio::result(&render::findings(
         examined,
         Screen::output(common.plain),
         detail(common),
@@ -63,15 +65,15 @@ fn anew(common: &Common) -> Result<Host, Error> {
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
     // All that is safe is the system's, not a user's.
-    commands::need_root_itself(host)?;
+    session::ensure_root_itself(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover_before_run(host, &progress)?;
+    rollback::recover_before_run(host, &progress)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
     let mending = fix::plan(host, &before.findings, ids)?;
-    host.was_seen_whole()?;
+    host.ensure_fully_readable()?;
     for left in &mending.left {
         progress.warn(left);
     }
@@ -81,15 +83,15 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     let restart = !args.no_restart && host.is_live();
     if !common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
             shown(&mending, restart, Screen::output(common.plain))
         ));
     }
-    decision::plan(&mending.plan, restart);
+    plan::to_log(&mending.plan, restart);
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(code(&before));
     }
     let again;
@@ -105,11 +107,11 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         &mending
     };
     if !mending.plan.is_empty() {
-        let how = How {
+        let how = RunOptions {
             restart,
             verify: false,
         };
-        apply::apply(host, &mending.plan, how, &held, &progress)?;
+        run::apply(host, &mending.plan, how, &held, &progress)?;
     }
     let after = doctor::examine(&anew(common)?);
     let fixed: Vec<String> = before
@@ -119,12 +121,12 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         .map(|b| b.problem.id.clone())
         .collect();
     if common.json {
-        report::result(&format!("{}\n", show::document(&after, true, &fixed)));
+        stdio::result(&format!("{}\n", render::document(&after, true, &fixed)));
     } else {
         for id in &fixed {
             progress.done(&format!("mended: {id}"));
         }
-        report::result(&show::left(&after, Screen::output(common.plain)));
+        stdio::result(&render::left(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
@@ -140,13 +142,13 @@ fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
             node.minor
         ));
     }
-    text + &report::plan(&mending.plan, "create", restart, screen)
+    text + &plan::text(&mending.plan, "create", restart, screen)
 }
 
 fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
     let mut input = std::io::stdin().lock();
     if std::io::stdin().is_terminal() && !common.quiet {
-        report::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
+        stdio::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
     }
     let text = end_of(&mut input, explain::LIMIT);
     let text = text.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
@@ -166,15 +168,19 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
         others
     };
     if common.json {
-        let document = show::explained_document(&found, &others);
-        report::result(&format!("{document}\n"));
+        let document = render::explained_document(&found, &others);
+        stdio::result(&format!("{document}\n"));
     } else if found.is_empty() {
-        report::result(&show::unknown(Screen::output(common.plain)));
+        stdio::result(&render::unknown(Screen::output(common.plain)));
         if !others.is_empty() {
-            report::result(&show::explained(&[], &others, Screen::output(common.plain)));
+            stdio::result(&render::explained(
+                &[],
+                &others,
+                Screen::output(common.plain),
+            ));
         }
     } else {
-        report::result(&show::explained(
+        stdio::result(&render::explained(
             &found,
             &others,
             Screen::output(common.plain),

@@ -3,27 +3,31 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::detect;
-use crate::apply::{self, How};
-use crate::cli::{Common, InstallArgs};
-use crate::engines::{Activation, Engine, Wanted};
+use crate::cli::args::{Common, InstallArgs};
+use crate::commands::session;
+use crate::engines::engine::{Activation, Engine};
 use crate::error::Error;
 use crate::host::Host;
-use crate::plan::{Asked, Plan};
-use crate::progress::{self, Progress};
-use crate::prompt::{self, Choice};
-use crate::report;
-use crate::screen::Screen;
-use crate::signals::{self, Held};
-use crate::{commands, decision, lock};
+use crate::host::signals::{self, Interrupt};
+use crate::model::setup_options::SetupOptions;
+use crate::render::{json, plan};
+use crate::setup::install_planner::{self, InstallRequest};
+use crate::setup::status;
+use crate::terminal::progress::{self, Progress};
+use crate::terminal::prompt::{self, Choice};
+use crate::terminal::screen::Screen;
+use crate::terminal::stdio;
+use crate::transaction::plan::Plan;
+use crate::transaction::run::{self, RunOptions};
+use crate::transaction::{lock, rollback};
 
-fn asked(host: &Host, args: &InstallArgs) -> Asked {
-    Asked {
-        wanted: Wanted {
+fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
+    InstallRequest {
+        wanted: SetupOptions {
             mode: args.mode,
             default_runtime: args.default_runtime,
             existing: args.existing,
-            ..Wanted::default()
+            ..SetupOptions::default()
         },
         only: args.engines.clone(),
         restart: !args.no_restart && host.is_live(),
@@ -40,12 +44,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
         progress.warn(warning);
     }
     if plan.is_empty() {
-        report::result("Nothing to do: everything is set up.\n");
+        stdio::result("Nothing to do: everything is set up.\n");
     } else {
         let screen = Screen::output(common.plain);
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(plan, "create", restart, screen)
+            plan::text(plan, "create", restart, screen)
         ));
     }
 }
@@ -54,12 +58,12 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
     let progress = Progress::new(common);
     let asked = asked(host, args);
-    let plan = Plan::make(host, &asked)?;
+    let plan = install_planner::plan(host, &asked)?;
     show(&plan, common, &progress, asked.restart);
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &[], false)
         ));
     }
     Ok(if plan.is_empty() { 0 } else { 2 })
@@ -69,63 +73,63 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.dry_run {
         return self::plan(host, common, args);
     }
-    commands::need_root(host)?;
+    session::ensure_root(host)?;
     let mut asked = asked(host, args);
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let asks = Screen::error(common.plain);
     // Planned under the lock: another run may end between a look and the lock.
     let _lock = lock::take(host)?;
-    let recovered = apply::recover_before_run(host, &progress)?.is_some();
-    let mut plan = Plan::make(host, &asked)?;
+    let recovered = rollback::recover_before_run(host, &progress)?.is_some();
+    let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let seen = detect::Seen::of(host)?;
-        report::say!("{}", seen.text(host, asks).trim_end());
+        let seen = status::HostStatus::of(host)?;
+        stdio::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
             && let Some(only) = picked(&plan, asked.restart, asks, &held)?
         {
             if only.is_empty() {
-                report::result("Nothing was changed.\n");
+                stdio::result("Nothing was changed.\n");
                 return Ok(0);
             }
             asked.only = only;
-            plan = Plan::make(host, &asked)?;
+            plan = install_planner::plan(host, &asked)?;
         }
     }
     show(&plan, common, &progress, asked.restart);
-    decision::plan(&plan, asked.restart);
+    plan::to_log(&plan, asked.restart);
     if plan.is_empty() {
-        apply::note(host, &plan)?;
+        run::note(host, &plan)?;
         if common.json {
-            let document = report::document(Some(&plan), recovered, &[], true);
-            report::result(&format!("{document}\n"));
+            let document = json::document(Some(&plan), recovered, &[], true);
+            stdio::result(&format!("{document}\n"));
         }
         return Ok(0);
     }
     if args.keep_containers {
-        plan.stops_nothing("install")?;
+        plan.ensure_no_container_stops("install")?;
     }
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
-    let how = How {
+    let how = RunOptions {
         restart: asked.restart,
         verify: !args.no_verify && asked.restart,
     };
     let started = Instant::now();
-    let verified = apply::apply(host, &plan, how, &held, &progress)?;
+    let verified = run::apply(host, &plan, how, &held, &progress)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), true, &verified, asked.restart)
+            json::document(Some(&plan), true, &verified, asked.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, asked.restart, host.is_live());
         let done = format!("Done{}.", progress::taken(started));
-        report::result(&screen.paragraph("", 0, &format!("{done}{words}")));
-        report::result(&next_steps(&plan, host, common, screen));
+        stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
+        stdio::result(&next_steps(&plan, host, common, screen));
     }
     Ok(0)
 }
@@ -136,7 +140,7 @@ fn picked(
     plan: &Plan,
     restart: bool,
     screen: Screen,
-    signals: &Held,
+    signals: &Interrupt,
 ) -> Result<Option<Vec<String>>, Error> {
     // What only reads the CDI spec has no file of its own, and nothing to be left out.
     let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));
@@ -152,7 +156,7 @@ fn picked(
             about: about(&**engine, activation, restart),
         })
         .collect();
-    report::say!();
+    stdio::say!();
     let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
     if chosen.is_empty() {
         return Ok(Some(Vec::new()));

@@ -9,29 +9,8 @@ pub mod detect;
 pub mod doctor;
 pub mod install;
 pub mod recover;
+pub mod session;
 pub mod status;
 pub mod system;
 pub mod undo;
 pub mod verify;
-
-use crate::engines::docker;
-use crate::error::Error;
-use crate::host::Host;
-
-/// Whatever changes the host needs root, unless the tree is the user's own, or the Docker.
-pub fn need_root(host: &Host) -> Result<(), Error> {
-    match host.user() {
-        Some(user) if docker::is_rootless_for(host, user) => Ok(()),
-        _ => need_root_itself(host),
-    }
-}
-
-/// The same for what is of all users.
-pub fn need_root_itself(host: &Host) -> Result<(), Error> {
-    if !host.is_live() || nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Error::Usage(
-        "this changes the host: run it as root, with sudo".into(),
-    ))
-}

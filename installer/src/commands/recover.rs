@@ -2,20 +2,21 @@
 
 use serde_json::json;
 
-use crate::cli::Common;
+use crate::cli::args::Common;
+use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
-use crate::progress::Progress;
-use crate::report;
-use crate::{apply, commands, lock, signals};
+use crate::host::{Host, signals};
+use crate::terminal::progress::Progress;
+use crate::terminal::stdio;
+use crate::transaction::{lock, rollback};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    commands::need_root(host)?;
+    session::ensure_root(host)?;
     let progress = Progress::new(common);
     // Held to the end: a recovery that is stopped half-way would be one more to recover from.
     let _held = signals::hold()?;
     let _lock = lock::take(host)?;
-    let recovered = apply::recover(host, &progress)?;
+    let recovered = rollback::recover(host, &progress)?;
     if common.json {
         let unchecked = recovered.as_ref().map(|r| &r.unchecked);
         let document = json!({
@@ -23,9 +24,9 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
             "changed": recovered.is_some(),
             "unchecked": unchecked.into_iter().flatten().collect::<Vec<_>>(),
         });
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
     } else if recovered.is_none() {
-        report::result("Nothing to recover: no run was interrupted here.\n");
+        stdio::result("Nothing to recover: no run was interrupted here.\n");
     }
     Ok(0)
 }

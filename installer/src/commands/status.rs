@@ -1,19 +1,19 @@
 //! `gpusetup` alone: what is here, and what to do next.
 
-use super::detect::Seen;
-use crate::cli::Common;
+use crate::cli::args::Common;
 use crate::error::Error;
 use crate::host::Host;
-use crate::report;
-use crate::screen::Screen;
+use crate::setup::status::HostStatus;
+use crate::terminal::screen::Screen;
+use crate::terminal::stdio;
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     if common.json {
         return super::detect::run(host, common);
     }
-    let seen = Seen::of(host)?;
+    let seen = HostStatus::of(host)?;
     let screen = Screen::output(common.plain);
-    report::result(&seen.text(host, screen));
-    report::result(&seen.next(screen));
+    stdio::result(&seen.text(host, screen));
+    stdio::result(&seen.next(screen));
     Ok(seen.code())
 }

@@ -1,22 +1,19 @@
 //! `gpusetup system`: what a host's /dev lacks for containers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use gpu_host::{DeviceNode, Inventory, Options, discover};
+use gpu_host::{DeviceNode, Options, discover};
 use gpu_inject::generate::host_files;
 use serde_json::json;
 
-use crate::cli::{Common, System};
+use crate::cli::args::{Common, System};
+use crate::commands::session;
 use crate::error::Error;
 use crate::host::Host;
-use crate::report;
-use crate::{commands, dev_char, lock, plan};
-
-/// Modules whose nodes cannot be made before they are loaded, by such a node.
-const MODULES: [(&str, &str); 2] = [
-    ("/dev/nvidia-uvm", "nvidia-uvm"),
-    ("/dev/nvidia-modeset", "nvidia-modeset"),
-];
+use crate::setup::device_nodes::{make_all, not_loaded};
+use crate::setup::{dev_char, gpu_files};
+use crate::terminal::stdio;
+use crate::transaction::{lock, unjournaled};
 
 pub fn run(host: &Host, common: &Common, command: &System) -> Result<u8, Error> {
     match command {
@@ -53,7 +50,7 @@ fn nodes(
         .filter(|n| !control_only || is_control(n))
         .collect();
     if !dry_run && !wanted.is_empty() {
-        commands::need_root_itself(host)?;
+        session::ensure_root_itself(host)?;
         let _lock = lock::take(host)?;
         make_all(host, wanted.iter().copied())?;
     }
@@ -65,7 +62,7 @@ fn nodes(
             .collect();
         let changed = !dry_run && !wanted.is_empty();
         let document = json!({"schema": 1, "changed": changed, "nodes": made, "modules_not_loaded": not_loaded});
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
         return Ok(0);
     }
     let mut text = String::new();
@@ -75,7 +72,7 @@ fn nodes(
     for module in not_loaded {
         text += &format!("no node of {module}: it is not loaded; `modprobe {module}` does that\n");
     }
-    report::result(if text.is_empty() {
+    stdio::result(if text.is_empty() {
         "Nothing to do.\n"
     } else {
         &text
@@ -83,35 +80,13 @@ fn nodes(
     Ok(0)
 }
 
-/// Makes these nodes; one that is there meanwhile stays.
-pub fn make_all<'a>(host: &Host, nodes: impl Iterator<Item = &'a DeviceNode>) -> Result<(), Error> {
-    for node in nodes {
-        log::debug!("make node {}", node.host_path.display());
-        host_files::make_node(host.root(), node)
-            .map_err(Error::file(&node.host_path, "make device node"))?;
-    }
-    Ok(())
-}
-
-fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
-    let has = |path: &str| {
-        let mut nodes = inventory.control_nodes.iter();
-        nodes.any(|c| c.node.path == Path::new(path))
-    };
-    MODULES
-        .into_iter()
-        .filter(|(path, _)| !has(path))
-        .map(|(_, module)| module)
-        .collect()
-}
-
 fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
-    let inventory = plan::inventory(host)?;
+    let inventory = gpu_files::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
-        commands::need_root_itself(host)?;
+        session::ensure_root_itself(host)?;
         let _lock = lock::take(host)?;
-        commands::cdi::make_all(host, &changes)?;
+        unjournaled::make_all(host, &changes)?;
     }
     let target = |text: &Option<String>| text.clone().unwrap_or_default();
     if common.json {
@@ -121,14 +96,14 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
             .collect();
         let changed = !dry_run && !changes.is_empty();
         let document = json!({"schema": 1, "changed": changed, "links": made});
-        report::result(&format!("{document}\n"));
+        stdio::result(&format!("{document}\n"));
         return Ok(0);
     }
     let text: String = changes
         .iter()
         .map(|c| format!("{} -> {}\n", c.path.display(), target(&c.after)))
         .collect();
-    report::result(if text.is_empty() {
+    stdio::result(if text.is_empty() {
         "Nothing to do.\n"
     } else {
         &text

@@ -1,15 +1,18 @@
 //! `gpusetup undo`.
 
-use crate::apply::{self, How};
-use crate::cli::{Common, UndoArgs};
+use crate::cli::args::{Common, UndoArgs};
+use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
-use crate::journal::Journal;
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::report;
-use crate::screen::Screen;
-use crate::{commands, decision, lock, prompt, signals, undo};
+use crate::host::{Host, signals};
+use crate::render::{json, plan};
+use crate::setup::undo_planner;
+use crate::terminal::progress::Progress;
+use crate::terminal::screen::Screen;
+use crate::terminal::{prompt, stdio};
+use crate::transaction::journal::Journal;
+use crate::transaction::plan::Plan;
+use crate::transaction::run::{self, RunOptions};
+use crate::transaction::{lock, rollback};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -17,46 +20,46 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
-    commands::need_root(host)?;
+    session::ensure_root(host)?;
     let held = signals::hold()?;
     let progress = Progress::new(common).until(&held);
     let _lock = lock::take(host)?;
-    apply::recover_before_run(host, &progress)?;
-    let Some((plan, receipt)) = undo::plan(host)? else {
+    rollback::recover_before_run(host, &progress)?;
+    let Some((plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
-            report::result(&format!("{}\n", report::document(None, false, &[], true)));
+            stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
         } else {
-            report::result(NOTHING);
+            stdio::result(NOTHING);
         }
         return Ok(0);
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &progress);
     if !common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(&plan, "restore", restart, Screen::output(common.plain))
+            plan::text(&plan, "restore", restart, Screen::output(common.plain))
         ));
     }
-    decision::plan(&plan, restart);
+    plan::to_log(&plan, restart);
     refuse(host, &plan, args)?;
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
-        report::result("Nothing was changed.\n");
+        stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
-    let how = How {
+    let how = RunOptions {
         restart,
         verify: false,
     };
-    apply::undo(host, &plan, &receipt, how, &held, &progress)?;
+    run::undo(host, &plan, &receipt, how, &held, &progress)?;
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
-            report::document(Some(&plan), true, &[], restart)
+            json::document(Some(&plan), true, &[], restart)
         ));
     } else {
-        report::result("Done: this host is as it was before gpusetup.\n");
+        stdio::result("Done: this host is as it was before gpusetup.\n");
     }
     Ok(0)
 }
@@ -69,22 +72,22 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if interrupted {
         progress.warn("an earlier run did not end; it is put back first, or noted down as done");
     }
-    let plan = undo::plan(host)?.map(|(plan, _)| plan);
+    let plan = undo_planner::plan(host)?.map(|(plan, _)| plan);
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
         warn(plan, common, &progress);
         refuse(host, plan, args)?;
     }
     if common.json {
-        let document = report::document(plan.as_ref(), changes, &[], restart);
-        report::result(&format!("{document}\n"));
+        let document = json::document(plan.as_ref(), changes, &[], restart);
+        stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
-        report::result(&format!(
+        stdio::result(&format!(
             "\n{}\n",
-            report::plan(plan, "restore", restart, Screen::output(common.plain))
+            plan::text(plan, "restore", restart, Screen::output(common.plain))
         ));
     } else if !interrupted {
-        report::result(NOTHING);
+        stdio::result(NOTHING);
     }
     Ok(if changes { 2 } else { 0 })
 }
@@ -103,22 +106,22 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 /// Refuses where a container would be hurt that shall not be.
 fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
-        nobody_needs_it(host, plan)?;
+        ensure_no_dependents(host, plan)?;
     }
     if args.keep_containers {
-        plan.stops_nothing("undo")?;
+        plan.ensure_no_container_stops("undo")?;
     }
     Ok(())
 }
 
 /// Refuses where containers would not start again.
-fn nobody_needs_it(host: &Host, plan: &Plan) -> Result<(), Error> {
+fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     let users: Vec<String> = plan
         .engines
         .iter()
         .flat_map(|(engine, _)| {
             let name = engine.facts().name.clone();
-            let users = engine.users(host).into_iter();
+            let users = engine.dependent_containers(host).into_iter();
             users.map(move |user| format!("{name}: {user}"))
         })
         .collect();

@@ -2,19 +2,21 @@
 
 use serde_json::json;
 
-use crate::cli::{Common, VerifyArgs};
+use crate::cli::args::{Common, VerifyArgs};
+use crate::commands::session;
 use crate::error::Error;
-use crate::host::Host;
-use crate::progress::Progress;
-use crate::report;
-use crate::verify::{Reload, Verified};
-use crate::{commands, lock, plan, signals, verify};
+use crate::host::{Host, signals};
+use crate::setup::{engine_selection, gpu_files};
+use crate::terminal::progress::Progress;
+use crate::terminal::stdio;
+use crate::transaction::lock;
+use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
-    commands::need_root(host)?;
+    session::ensure_root(host)?;
     let progress = Progress::new(common);
-    let gpus = plan::inventory(host)?.gpus.len();
-    let (chosen, remarks) = plan::chosen(host, &args.engines)?;
+    let gpus = gpu_files::inventory(host)?.gpus.len();
+    let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
     for remark in &remarks {
         progress.warn(remark);
     }
@@ -32,14 +34,14 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
         .filter(|name| verified.iter().all(|v| v.engine != *name))
         .collect();
     if common.json {
-        report::result(&format!(
+        stdio::result(&format!(
             "{}\n",
             json!({"schema": 1, "changed": false, "verified": verified, "not_verified": unseen})
         ));
     } else {
-        report::result(&text(&verified));
+        stdio::result(&text(&verified));
         for name in unseen {
-            report::result(&format!(
+            stdio::result(&format!(
                 "  {name:<11} not verified: gpusetup runs no container in it\n"
             ));
         }

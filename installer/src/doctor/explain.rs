@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use super::table::{self, Problem};
+use crate::doctor::catalog::{self, Problem};
 
 /// What is read at most; of more the end, where a log has what happened last.
 pub const LIMIT: usize = 1 << 20;
@@ -36,7 +36,7 @@ struct Pattern {
 
 static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     let of = |problem: &'static Problem| problem.errors.iter().map(move |text| (problem, text));
-    let all = table::problems().iter().flat_map(of);
+    let all = catalog::problems().iter().flat_map(of);
     all.map(|(problem, text)| {
         let parts: Vec<String> = text
             .split('*')

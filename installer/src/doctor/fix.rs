@@ -7,17 +7,17 @@ use gpu_host::DeviceNode;
 use gpu_inject::generate::{self, host_files};
 
 use super::Finding;
-use super::look::Look;
-use super::table;
-use crate::change::{Change, FileKind};
-use crate::commands::system;
-use crate::dev_char;
+use crate::doctor::catalog;
+use crate::doctor::facts::HostFacts;
 use crate::engines::docker::drop_in;
-use crate::engines::{self, Activation, Engines};
+use crate::engines::engine::{self, Activation, Engines};
+use crate::engines::{self};
 use crate::error::Error;
-use crate::foreign;
 use crate::host::Host;
-use crate::plan::{self, Plan};
+use crate::model::change::{Change, FileKind};
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::setup::{dev_char, device_nodes, gpu_files, other_toolkits};
+use crate::transaction::plan::Plan;
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -46,7 +46,7 @@ impl Mending {
 
     /// Makes the nodes; true where there were any, so that the plan is to be made again.
     pub fn make_nodes(&self, host: &Host) -> Result<bool, Error> {
-        system::make_all(host, self.nodes.iter())?;
+        device_nodes::make_all(host, self.nodes.iter())?;
         Ok(!self.nodes.is_empty())
     }
 }
@@ -54,13 +54,13 @@ impl Mending {
 /// Refuses ids that are none, or that `--fix` may not mend.
 pub fn are_safe(ids: &[String]) -> Result<(), Error> {
     for id in ids {
-        match table::problem(id) {
+        match catalog::problem(id) {
             Some(p) if p.safe => {}
             Some(p) => {
                 return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
             }
             None => {
-                let safe = table::problems().iter().filter(|p| p.safe);
+                let safe = catalog::problems().iter().filter(|p| p.safe);
                 let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
                 return Err(Error::Usage(format!(
                     "no problem is called {id:?}; --fix mends {}",
@@ -82,8 +82,8 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         .map(|f| f.problem.id.as_str())
         .collect();
     let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
-    let look = Look::new(host);
-    let inventory = plan::inventory(host)?;
+    let look = HostFacts::new(host);
+    let inventory = gpu_files::inventory(host)?;
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {
@@ -93,9 +93,9 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         nodes.extend(missing.cloned());
     }
     if has(&DESCRIBED) {
-        let mut described = plan::described(host, &inventory)?;
+        let mut described = gpu_files::described(host, &inventory)?;
         described.retain(|c| c.kind != FileKind::Link);
-        if foreign::spec_is_left(host)? {
+        if other_toolkits::spec_is_left(host)? {
             described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
         }
         changes.extend(described);
@@ -130,13 +130,13 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
 /// Engines as values of their own: those of the look are lent.
 fn with_engines(
     host: &Host,
-    look: &Look,
+    look: &HostFacts,
     mut changes: Vec<Change>,
     lost: &[(String, Vec<Change>)],
     gpus: usize,
 ) -> Plan {
     let mut warnings = Vec::new();
-    let mut with: Vec<(Box<dyn engines::Engine>, Activation)> = Vec::new();
+    let mut with: Vec<(Box<dyn engine::Engine>, Activation)> = Vec::new();
     let found: Engines = if lost.is_empty() {
         Vec::new()
     } else {
@@ -161,7 +161,7 @@ fn with_engines(
         gpus,
         warnings,
         unchecked: BTreeSet::new(),
-        foreign: foreign::Foreign::default(),
+        foreign: OtherToolkits::default(),
     }
 }
 

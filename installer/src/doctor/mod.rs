@@ -3,18 +3,19 @@
 //! problems.toml says what they are; `checks` looks for them, a file a topic; `explain` knows
 //! them by their messages; `fix` mends the safe ones through the transaction of install.
 
+pub mod catalog;
 pub mod checks;
 pub mod explain;
+pub mod facts;
 pub mod fix;
-pub mod look;
 #[cfg(test)]
 mod page;
-pub mod show;
-pub mod table;
+pub mod render;
+
+use catalog::Problem;
+use facts::HostFacts;
 
 use crate::host::Host;
-use look::Look;
-use table::Problem;
 
 /// A problem that this host has.
 #[derive(Clone, Debug)]
@@ -40,10 +41,10 @@ pub struct Examined {
 
 /// Looks for every problem.
 pub fn examine(host: &Host) -> Examined {
-    let look = Look::new(host);
+    let look = HostFacts::new(host);
     let mut findings = Vec::new();
     let mut passed = Vec::new();
-    for problem in table::problems().iter().filter(|p| p.checked) {
+    for problem in catalog::problems().iter().filter(|p| p.checked) {
         match checks::of(&problem.id).and_then(|check| check(&look)) {
             Some(evidence) => findings.push(Finding { problem, evidence }),
             None => passed.push(problem.id.as_str()),
@@ -73,14 +74,14 @@ pub enum Here {
 
 /// Looks for one.
 pub fn confirm(host: &Host, problem: &Problem) -> Here {
-    match checks::of(&problem.id).map(|check| check(&Look::new(host))) {
+    match checks::of(&problem.id).map(|check| check(&HostFacts::new(host))) {
         Some(Some(evidence)) => Here::Confirmed(evidence),
         Some(None) => Here::NotSeen,
         None => Here::NoCheck,
     }
 }
 
-fn summary(look: &Look) -> String {
+fn summary(look: &HostFacts) -> String {
     let driver = match look.inventory() {
         Ok(inventory) => match (&inventory.driver, inventory.gpus.len()) {
             (Some(driver), gpus) => {

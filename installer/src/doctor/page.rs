@@ -1,6 +1,6 @@
 //! docs/troubleshooting.md, made of the table. Written by its test, where `UPDATE_DOCS` is set.
 
-use super::table::{self, Problem, Severity};
+use crate::doctor::catalog::{self, Problem, Severity};
 
 const HEAD: &str = "<!-- Made of installer/problems.toml: UPDATE_DOCS=1 cargo test -p gpusetup troubleshooting -->
 
@@ -98,7 +98,7 @@ alone, so `--explain` tells them.
 
 fn page() -> String {
     let mut out = HEAD.to_owned();
-    for (title, rows) in table::parts() {
+    for (title, rows) in catalog::parts() {
         out.push_str(&format!(
             "## {}{}\n\n",
             title[..1].to_uppercase(),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::EditError;
+use crate::edit::error::EditError;
 
 /// Puts the lines in the place of those that are there, or at the end.
 pub fn set(text: &str, begin: &str, end: &str, lines: &str) -> Result<String, EditError> {

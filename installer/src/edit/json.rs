@@ -5,24 +5,12 @@
 
 use std::collections::HashSet;
 
-use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
-use super::{EditError, dotted, json_text, merge};
-
-pub(super) const STRICT: ParseOptions = ParseOptions {
-    allow_comments: false,
-    allow_loose_object_property_names: false,
-    allow_trailing_commas: false,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
+use crate::edit::error::{EditError, dotted};
+use crate::edit::json_insert::STRICT;
+use crate::edit::{json_insert, three_way};
 
 /// Reads strict JSON with an object at the top and no key twice in any object.
 pub fn parse(text: &str) -> Result<Value, EditError> {
@@ -35,7 +23,7 @@ pub fn parse(text: &str) -> Result<Value, EditError> {
     if !value.is_object() {
         return Err(EditError::Syntax("not an object at the top".into()));
     }
-    no_duplicates(&tree(text)?)?;
+    ensure_no_duplicates(&tree(text)?)?;
     Ok(value)
 }
 
@@ -43,7 +31,7 @@ fn tree(text: &str) -> Result<CstRootNode, EditError> {
     CstRootNode::parse(text, &STRICT).map_err(|e| EditError::Syntax(e.to_string()))
 }
 
-fn no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
+fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
     let mut todo: Vec<CstNode> = root.children();
     while let Some(node) = todo.pop() {
         if let Some(object) = node.as_object() {
@@ -70,7 +58,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
         if get(&wanted, keys) == Some(value) {
             continue;
         }
-        made = json_text::set(&made, keys, value)?;
+        made = json_insert::set(&made, keys, value)?;
         put(&mut wanted, keys, value.clone());
     }
     checked(made, &wanted)
@@ -166,7 +154,7 @@ pub(super) fn remove(
         }
     }
     // To the byte where that can be; else in the layout that the editor makes.
-    if let Some(merged) = text.and_then(|before| merge::reverse(before, after_text, current))
+    if let Some(merged) = text.and_then(|before| three_way::reverse(before, after_text, current))
         && let Ok(merged) = checked(merged, &wanted)
     {
         return Ok(merged);

@@ -2,7 +2,8 @@
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{EditError, dotted, merge};
+use crate::edit::error::{EditError, dotted};
+use crate::edit::three_way;
 
 /// Reads a document.
 pub fn parse(text: &str) -> Result<DocumentMut, EditError> {
@@ -50,7 +51,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     let edited = document.to_string();
     // The editor puts dotted keys of one table together, wherever the user has them.
     if plain != text
-        && let Some(merged) = merge::reverse(&edited, &plain, text)
+        && let Some(merged) = three_way::reverse(&edited, &plain, text)
         && let Ok(merged) = checked(merged, &wanted)
     {
         return Ok(merged);
@@ -152,7 +153,7 @@ pub(super) fn remove(
     }
     // To the byte where that can be; else as the editor makes it.
     let edited = document.to_string();
-    let merged = text.and_then(|before| merge::reverse(before, after_text, current));
+    let merged = text.and_then(|before| three_way::reverse(before, after_text, current));
     match merged {
         Some(merged) if table(&merged).ok() == Some(table(&edited)?) => Ok(merged),
         _ => Ok(edited),

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Engine, Facts, NEEDS_SPEC, Standing, major_minor, spec_read};
 use crate::edit::toml::{get, parse};
+use crate::engines::cdi_versions;
+use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
 /// What some of them run.
@@ -90,7 +91,7 @@ impl Client {
         Some(Self {
             facts: Facts {
                 name: row.name.clone(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,
@@ -192,7 +193,7 @@ impl Engine for Client {
         if let Some(list) = value(&config.dirs).and_then(|i| i.as_array()) {
             let dirs: Vec<&str> = list.iter().filter_map(|v| v.as_str()).collect();
             let name = &self.row.name;
-            said.extend(spec_read::leaves_out(
+            said.extend(cdi_versions::leaves_out(
                 &config.file,
                 &config.dirs,
                 &dirs,

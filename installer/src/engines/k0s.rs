@@ -8,12 +8,13 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use super::unit::{self, Unit};
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
-use crate::service::Service;
+use crate::host::service::Service;
+use crate::host::systemd_unit::{self, Unit};
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -35,7 +36,7 @@ fn find(host: &Host) -> Option<Containerd> {
         return None;
     }
     let units = ["k0sworker.service", "k0scontroller.service"];
-    let unit = units.iter().find(|name| unit::is_there(host, name));
+    let unit = units.iter().find(|name| systemd_unit::is_there(host, name));
     let data = unit
         .and_then(|u| Unit::read(host, u).flag("--data-dir"))
         .map_or_else(|| PathBuf::from("/var/lib/k0s"), PathBuf::from);
@@ -67,7 +68,7 @@ fn find(host: &Host) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: "k0s".into(),
-            standing: standing(text.is_some()),
+            management: management(text.is_some()),
             version: own_version(host),
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(CONFIG.into()),
@@ -88,12 +89,12 @@ fn is_managed(text: &str) -> bool {
     text.strip_prefix('\n').unwrap_or(text).lines().next() == Some(MANAGED)
 }
 
-fn standing(has_config: bool) -> Standing {
+fn management(has_config: bool) -> Management {
     if has_config {
-        return Standing::Ours;
+        return Management::Managed;
     }
     // From 1.36 on k0s does not start with drop-ins of version 2, and before it knows no other.
-    Standing::NotOurs {
+    Management::Unmanaged {
         why: format!("{CONFIG} is not there: no worker runs here, or none has yet"),
         instead: "start k0s once, then run this again".into(),
     }
@@ -101,7 +102,7 @@ fn standing(has_config: bool) -> Standing {
 
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     if let Some(version) = daemon.version(host) {
-        return super::major_minor(&version);
+        return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
     if number >= Some(3) { (2, 0) } else { (1, 7) }
@@ -120,7 +121,7 @@ struct EtcK0s {
 }
 
 impl Layout for EtcK0s {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         self.place.changes(host, wanted)
     }
 

@@ -6,11 +6,12 @@ use std::path::Path;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::{Containerd, Layout, notes};
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
-use crate::service::{Manager, Service};
+use crate::host::service::{Manager, Service};
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
 const SNAP: &str = "/snap/microk8s/current";
@@ -51,13 +52,13 @@ fn find(host: &Host) -> Option<Containerd> {
     let version = daemon.version(host);
     let place = Place::plain(
         TEMPLATE.into(),
-        super::major_minor(version.as_deref().unwrap_or_default()),
+        major_minor(version.as_deref().unwrap_or_default()),
     );
     let notes = place.files(host).map(|f| notes(host, &place, &f));
     Some(Containerd {
         facts: Facts {
             name: "microk8s".into(),
-            standing: standing(field("confinement").as_deref()),
+            management: management(field("confinement").as_deref()),
             version: field("version").map(|v| v.trim_start_matches('v').to_owned()),
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(TEMPLATE.into()),
@@ -70,11 +71,11 @@ fn find(host: &Host) -> Option<Containerd> {
     })
 }
 
-fn standing(confinement: Option<&str>) -> Standing {
+fn management(confinement: Option<&str>) -> Management {
     if confinement != Some("strict") {
-        return Standing::Ours;
+        return Management::Managed;
     }
-    Standing::NotOurs {
+    Management::Unmanaged {
         why: "this MicroK8s is strictly confined, and starts no program of the host's".into(),
         instead: "`snap install microk8s --classic` is the one that can".into(),
     }
@@ -85,7 +86,7 @@ struct Template {
 }
 
 impl Layout for Template {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         self.place.changes(host, wanted)
     }
 

@@ -8,10 +8,13 @@ use std::time::Duration;
 use gpu_host::Root;
 use gpu_inject::generate::SPEC_PATH;
 
-use super::{Case, Engine, Facts, NEEDS_SPEC, Probe, Standing, argv, hooks_d, selinux, spec_read};
+use super::selinux;
 use crate::edit::toml::{get, parse};
+use crate::engines::engine::{
+    Case, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
+};
+use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
-use crate::image;
 
 /// `--device` takes CDI names (podman 4.1, its CDI library the first that reads a released
 /// version of the specification).
@@ -45,7 +48,7 @@ impl Podman {
             return None;
         }
         let said = installed_version(host);
-        let version = said.as_deref().map(super::major_minor);
+        let version = said.as_deref().map(major_minor);
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
             notes.push("too old for CDI, which came with 4.1".to_owned());
@@ -56,7 +59,7 @@ impl Podman {
         Some(Self {
             facts: Facts {
                 name: "podman".into(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,
@@ -136,7 +139,7 @@ fn hidden(host: &Host) -> Vec<String> {
     for files in std::iter::once(system).chain(users) {
         if let Some((path, dirs)) = spec_dirs(&root, &files) {
             let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
-            said.extend(spec_read::leaves_out(
+            said.extend(cdi_versions::leaves_out(
                 &path,
                 "cdi_spec_dirs",
                 &dirs,
@@ -172,28 +175,28 @@ impl Engine for Podman {
         if !self.is_reached() {
             return Vec::new();
         }
-        let mut said: Vec<String> = spec_read::too_new(host, "podman", self.version)
+        let mut said: Vec<String> = cdi_versions::too_new(host, "podman", self.version)
             .into_iter()
             .collect();
         said.extend(is_closed(host));
         if self.version.is_none_or(|v| v >= SPEC_DIRS) {
             said.extend(hidden(host));
         }
-        said.extend(hooks_d::leftovers(host));
+        said.extend(oci_hooks::leftovers(host));
         said.extend(selinux::denies(host));
         said
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         // It refuses the spec, as was said; no reason to take the other engines' set-up back.
-        let refuses = spec_read::too_new(host, "podman", self.version).is_some();
+        let refuses = cdi_versions::too_new(host, "podman", self.version).is_some();
         if refuses || !self.is_reached() {
             return None;
         }
         let archive = archive.display().to_string();
         let run: &[&str] = &["podman", "run", "-i", "--rm", "--network", "none", "--name"];
         let names: &[&str] = &["gpusetup-probe-0", "gpusetup-probe-1"];
-        let probe: &[&str] = &[image::NAME, image::AGAIN];
+        let probe: &[&str] = &[probe_image::NAME, probe_image::AGAIN];
         let device: &[&str] = &["--device", "nvidia.com/gpu=all"];
         Some(Probe {
             load: argv(&[&["podman", "load", "-q", "-i", &archive]]),
@@ -214,7 +217,7 @@ impl Engine for Podman {
                 argv(&[&["podman", "kill"], names]),
                 argv(&[&["podman", "rm", "-f", "--ignore"], names]),
             ],
-            unload: vec![argv(&[&["podman", "rmi", "-f", image::NAME]])],
+            unload: vec![argv(&[&["podman", "rmi", "-f", probe_image::NAME]])],
         })
     }
 }

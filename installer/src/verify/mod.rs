@@ -1,137 +1,29 @@
 //! The proof: containers in each engine, from the built-in image, that say what they see,
 //! before and after a `systemctl daemon-reload`.
 
-mod program;
-mod seen;
+mod probe_program;
+mod probe_report;
 mod session;
+mod verified;
 
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gpu_host::init;
-use serde::Serialize;
-
-use crate::engines::{Case, Engine};
-use crate::error::Error;
-use crate::host::Host;
-use crate::progress::Progress;
-use crate::signals::Held;
-use crate::{image, scopes};
-use program::{Patience, Program};
-use seen::Seen;
-pub use seen::{Denied, Library};
+use probe_program::{Patience, Program};
 use session::Session;
+
+use crate::engines::engine::Engine;
+use crate::engines::probe_image;
+use crate::error::Error;
+use crate::host::signals::Interrupt;
+use crate::host::{Host, systemd_scopes};
+use crate::terminal::progress::Progress;
+pub use verified::{Reload, Verified, dead};
 
 /// The program that the image is made of.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
-
-/// What one container showed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Verified {
-    /// The engine.
-    pub engine: String,
-    /// How the container asked: `--gpus all`.
-    pub how: String,
-    /// GPUs whose nodes it could open.
-    pub gpus: usize,
-    /// GPUs it should see.
-    pub expected: usize,
-    /// Whether it ran and said what it sees.
-    #[serde(skip)]
-    ran: bool,
-    /// Whether that is so and nothing else is wrong.
-    pub ok: bool,
-    /// What it saw, in words.
-    pub detail: String,
-    /// Libraries that the image's loader finds.
-    pub libraries: Vec<Library>,
-    /// Access that must fail.
-    pub denied: Denied,
-    /// Whether it kept its GPUs; `None` where it had none to keep.
-    pub reload: Option<Reload>,
-}
-
-/// Whether a container keeps its GPUs over a `systemctl daemon-reload`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
-pub enum Reload {
-    /// It sees after it what it saw before.
-    Ok,
-    /// It does not.
-    Failed(String),
-    /// Nobody knows.
-    NotTried(String),
-}
-
-impl Verified {
-    fn nothing(engine: &str, case: &Case, expected: usize) -> Self {
-        Self {
-            engine: engine.to_owned(),
-            how: case.how.clone(),
-            gpus: 0,
-            expected,
-            ran: false,
-            ok: false,
-            detail: String::new(),
-            libraries: Vec::new(),
-            denied: Denied {
-                not_tried: Some("no container ran".into()),
-                ..Denied::default()
-            },
-            reload: None,
-        }
-    }
-
-    fn judge(&mut self, seen: &Seen, gets: bool) {
-        let wrong = seen.wrong(gets);
-        self.ran = true;
-        self.gpus = seen.open_gpus();
-        self.libraries = seen.libraries();
-        self.denied = seen.denied();
-        self.ok = wrong.is_none() && self.gpus == self.expected;
-        self.detail = wrong.unwrap_or_else(|| {
-            let denied = match &self.denied.not_tried {
-                None => format!("{} others refused", self.denied.refused),
-                Some(why) => format!("others not tried: {why}"),
-            };
-            if !gets && self.gpus == 0 {
-                return format!("no GPU, {denied}");
-            }
-            let libraries = self.libraries.len();
-            format!(
-                "{} of {} GPUs, {libraries} libraries, {denied}",
-                self.gpus, self.expected
-            )
-        });
-    }
-
-    fn kept(&self, again: &Seen) -> Reload {
-        let gpus = again.open_gpus();
-        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
-            return Reload::Ok;
-        }
-        Reload::Failed(format!(
-            "{gpus} of {} GPUs are left after systemctl daemon-reload",
-            self.gpus
-        ))
-    }
-
-    /// Whether it lost GPUs that it had.
-    pub fn lost(&self) -> Option<&str> {
-        match &self.reload {
-            Some(Reload::Failed(why)) => Some(why),
-            _ => None,
-        }
-    }
-}
-
-/// The engine that ran nothing at all, with a GPU or without, and what it said.
-pub fn dead(verified: &[Verified]) -> Option<&Verified> {
-    verified
-        .iter()
-        .find(|v| v.how == Case::PLAIN && verified.iter().all(|o| o.engine != v.engine || !o.ran))
-}
 
 /// Runs containers in each of these engines. `reload`: also over a daemon-reload, where that
 /// harms nobody.
@@ -140,7 +32,7 @@ pub fn run<'a>(
     engines: impl Iterator<Item = &'a dyn Engine>,
     gpus: usize,
     reload: bool,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<Vec<Verified>, Error> {
     if !host.is_live() {
@@ -171,7 +63,7 @@ pub fn run<'a>(
         if let Some(left) = left {
             progress.warn(&format!(
                 "{name}: the image {} is left: {left}",
-                image::NAME
+                probe_image::NAME
             ));
         }
         all.extend(found);
@@ -184,8 +76,8 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
         .root()
         .read(PROGRAM)
         .map_err(Error::file(Path::new(PROGRAM), "read"))?;
-    let archive =
-        image::build(&program).map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
+    let archive = probe_image::build(&program)
+        .map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
     let mut file =
         tempfile::NamedTempFile::new().map_err(Error::file(Path::new("/tmp"), "write"))?;
     file.write_all(&archive)
@@ -206,7 +98,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let losers = scopes::losers(host);
+    let losers = systemd_scopes::losers(host);
     (!losers.is_empty()).then(|| format!("would take GPUs from: {}", losers.join(", ")))
 }
 
@@ -215,7 +107,7 @@ fn over_reload(
     host: &Host,
     sessions: &mut [(String, Session<'_>)],
     obstacle: Option<String>,
-    signals: &Held,
+    signals: &Interrupt,
     progress: &Progress,
 ) -> Result<(), Error> {
     let mut why_not = obstacle;

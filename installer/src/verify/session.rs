@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::program::{Patience, Program};
-use super::seen::Seen;
-use super::{Reload, Verified};
-use crate::engines::{Case, Probe};
+use crate::engines::engine::{Case, Probe};
+use crate::engines::probe_image;
 use crate::error::Error;
-use crate::host::{Host, Output};
-use crate::image;
-use crate::signals::Held;
+use crate::host::Host;
+use crate::host::process::Output;
+use crate::host::signals::Interrupt;
+use crate::verify::probe_program::{Patience, Program};
+use crate::verify::probe_report::ProbeReport;
+use crate::verify::verified::{Reload, Verified};
 
 /// For all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -106,7 +107,7 @@ impl<'a> Session<'a> {
     }
 
     /// Has the held containers look again, now that systemd has reloaded.
-    pub fn again(&mut self, signals: &Held) -> Result<(), Error> {
+    pub fn again(&mut self, signals: &Interrupt) -> Result<(), Error> {
         let patience = Patience::new(Instant::now() + SECOND_LIMIT, signals);
         for look in &mut self.looks {
             let Some(program) = &mut look.program else {
@@ -115,7 +116,7 @@ impl<'a> Session<'a> {
                 }
                 continue;
             };
-            program.tell(image::AGAIN);
+            program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
                 Ok(Some(seen)) => look.verified.kept(&seen),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
@@ -182,7 +183,7 @@ impl Look {
         case: &Case,
         hold: bool,
         patience: Patience<'_>,
-    ) -> Result<Seen, Error> {
+    ) -> Result<ProbeReport, Error> {
         let program = Program::start(host, &case.argv)?;
         let seen = hear(&program, patience)?;
         if hold && let Some(seen) = seen {
@@ -205,9 +206,9 @@ fn complaint(out: &Output) -> &str {
 }
 
 /// The probe's next word; `None`: it has ended.
-fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<Seen>, Error> {
+fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = Seen::parse(&line) {
+        if let Some(seen) = ProbeReport::parse(&line) {
             return Ok(Some(seen));
         }
     }
@@ -216,7 +217,7 @@ fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<Seen>, Error
 
 /// Not every engine tells a container that its input has ended; a line ends its waiting too.
 fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
-    program.tell(image::AGAIN);
+    program.tell(probe_image::AGAIN);
     program.end(patience)
 }
 
@@ -225,7 +226,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::engines::argv;
+    use crate::engines::engine::argv;
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
@@ -268,7 +269,12 @@ mod tests {
                 .collect()
         }
 
-        fn start(&self, container: &str, limit: u64, signals: &Held) -> Result<Session<'_>, Error> {
+        fn start(
+            &self,
+            container: &str,
+            limit: u64,
+            signals: &Interrupt,
+        ) -> Result<Session<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
             Session::start(&self.host, "files", probe, 1, true, patience)
@@ -277,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_container_looks_twice_and_is_gone() {
-        let (engine, signals) = (Engine::new(), Held::noted(false));
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
         assert!(session.is_held());
@@ -292,7 +298,7 @@ mod tests {
 
     #[test]
     fn gpus_that_are_lost_in_between_are_told() {
-        let (engine, signals) = (Engine::new(), Held::noted(false));
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!(
             "echo '{SEES}'; read x; echo '{}'",
             SEES.replace("ENXIO", "EPERM")
@@ -306,7 +312,7 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_told_and_removed() {
-        let (engine, signals) = (Engine::new(), Held::noted(false));
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let started = Instant::now();
         let session = engine.start("sleep 1000", 1500, &signals).unwrap();
         let (found, left) = session.close();
@@ -321,19 +327,19 @@ mod tests {
 
     #[test]
     fn nothing_is_left_by_one_that_stops_in_between() {
-        let (engine, signals) = (Engine::new(), Held::noted(false));
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
         assert!(engine.left().is_empty());
         // Ctrl-C, while it is waited for.
-        let stopped = engine.start("sleep 1000", 60_000, &Held::noted(true));
+        let stopped = engine.start("sleep 1000", 60_000, &Interrupt::noted(true));
         assert!(matches!(stopped.err(), Some(Error::Interrupted)));
         assert!(engine.left().is_empty());
     }
 
     #[test]
     fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
-        let (engine, signals) = (Engine::new(), Held::noted(false));
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
         let session = Session::start(&engine.host, "files", probe, 1, true, patience).unwrap();

@@ -10,9 +10,9 @@ use tar::Archive;
 
 use super::*;
 use crate::bundle::collect;
-use crate::change::{Change, FileKind};
 use crate::host::Host;
-use crate::receipt::Record;
+use crate::model::change::{Change, FileKind};
+use crate::transaction::receipt::Receipt;
 
 /// A file, and what is in it; `«»` stand around what must not come out.
 const PLANTED: &[(&str, &str)] = &[
@@ -274,7 +274,7 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
         kind: FileKind::Own,
     };
     let at = |path: &str, time: &str| (path.into(), time.to_owned());
-    let receipt = Record {
+    let receipt = Receipt {
         changes: ["/etc/late", "/etc/early", "/etc/old-receipt"]
             .map(change)
             .into(),
@@ -283,7 +283,7 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
             at("/etc/early", "2026-01-01T00:00:00Z"),
         ]
         .into(),
-        ..Record::default()
+        ..Receipt::default()
     };
     let host = Host::open(dir.path(), Path::new("/")).unwrap();
     receipt.store(&host).unwrap();

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
-use super::marked;
+use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
 
 /// Of a text that is ours as a whole, more lines than that say nothing to a reader.

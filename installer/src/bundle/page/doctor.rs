@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{list, text};
+use crate::bundle::page::parts::{list, text};
 
 /// How many problems.
 pub(super) fn count(doctor: &Value) -> usize {

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{list, text};
 use crate::bundle::Bundle;
+use crate::bundle::page::parts::{list, text};
 
 pub(super) fn section(bundle: &Bundle) -> Markup {
     let host = &bundle.host;

@@ -3,14 +3,14 @@
 mod changes;
 mod doctor;
 mod host;
+mod parts;
 mod texts;
 mod topology;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::Value;
 
 use super::Bundle;
-use crate::secrets;
+use crate::bundle::page::parts::marked;
 
 /// The page.
 pub fn html(bundle: &Bundle) -> String {
@@ -76,17 +76,6 @@ fn masked(bundle: &Bundle) -> Markup {
     }
 }
 
-/// A text, with what was masked in it to be seen.
-fn marked(text: &str) -> Markup {
-    let mut at = 0;
-    let mut parts = Vec::new();
-    for (place, length) in secrets::marks(text) {
-        parts.push((&text[at..place], &text[place..place + length]));
-        at = place + length;
-    }
-    html! { @for (before, mark) in parts { (before) mark { (mark) } } (&text[at..]) }
-}
-
 fn unread(unread: &[String]) -> Markup {
     html! {
         section #unread aria-labelledby="unread-title" {
@@ -98,14 +87,4 @@ fn unread(unread: &[String]) -> Markup {
             }
         }
     }
-}
-
-/// A text of a document; empty where it has none.
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
-}
-
-/// A list of a document.
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map_or(&[], Vec::as_slice)
 }

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::marked;
 use crate::bundle::Text;
-use crate::secrets;
+use crate::bundle::page::parts::marked;
+use crate::terminal::redact;
 
 /// The page stays readable; the archive has the rest.
 const LINES: usize = 200;
@@ -30,7 +30,7 @@ pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
 
 /// How much of it was masked.
 fn masked(text: &str) -> String {
-    match secrets::count(text) {
+    match redact::count(text) {
         0 => String::new(),
         n => format!(", {n} masked"),
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use cdi::{SPEC_DIRS, Spec};
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::spec_read;
-use crate::foreign::Kind;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::engines::cdi_versions;
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("cdi-missing", missing),
@@ -29,12 +29,12 @@ pub const CHECKS: Checks = &[
 
 const UNIT: &str = "gpusetup-cdi.service";
 
-fn missing(look: &Look) -> Option<String> {
+fn missing(look: &HostFacts) -> Option<String> {
     let wanted = look.has_written(Path::new(SPEC_PATH)) && look.loaded().is_some();
     (wanted && !look.exists(SPEC_PATH)).then(|| format!("{SPEC_PATH} is not there"))
 }
 
-fn stale(look: &Look) -> Option<String> {
+fn stale(look: &HostFacts) -> Option<String> {
     let spec = Path::new(SPEC_PATH);
     let change = look.described().iter().find(|c| c.path == spec)?;
     let before = change.before.as_deref()?;
@@ -73,7 +73,7 @@ fn version_in(text: &str) -> Option<String> {
 }
 
 /// Specs of `nvidia.com/*`, with their texts.
-fn specs(look: &Look) -> Vec<(std::path::PathBuf, String)> {
+fn specs(look: &HostFacts) -> Vec<(std::path::PathBuf, String)> {
     let all = SPEC_DIRS.iter().flat_map(|dir| look.entries(dir));
     let read = all.filter_map(|path| Some((path.clone(), look.text(&path)?)));
     read.filter(|(_, text)| text.contains("nvidia.com/"))
@@ -84,7 +84,7 @@ fn is_read(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "json" || e == "yaml")
 }
 
-fn paths_gone(look: &Look) -> Option<String> {
+fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
     let mut seen = Vec::new();
     for (path, text) in specs(look) {
@@ -105,7 +105,7 @@ fn paths_gone(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn hook_gone(look: &Look) -> Option<String> {
+fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for (path, text) in specs(look) {
         // Whether ours is there, `programs-gone` tells.
@@ -121,7 +121,7 @@ fn hook_gone(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn conflict(look: &Look) -> Option<String> {
+fn conflict(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let devices = registry.devices().into_iter();
     let ours = devices.filter(|(name, _)| name.kind.starts_with("nvidia.com/"));
@@ -135,7 +135,7 @@ fn conflict(look: &Look) -> Option<String> {
     })
 }
 
-fn shadowed(look: &Look) -> Option<String> {
+fn shadowed(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let mut seen = Vec::new();
     for (path, text) in specs(look) {
@@ -161,7 +161,7 @@ fn shadowed(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn broken(look: &Look) -> Option<String> {
+fn broken(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let errors = registry.errors().iter();
     told(
@@ -171,7 +171,7 @@ fn broken(look: &Look) -> Option<String> {
     )
 }
 
-fn closed(look: &Look) -> Option<String> {
+fn closed(look: &HostFacts) -> Option<String> {
     let seen = specs(look).into_iter().filter_map(|(path, _)| {
         let mode = look.host.root().metadata(&path).ok()?.mode();
         (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
@@ -179,7 +179,7 @@ fn closed(look: &Look) -> Option<String> {
     told(seen.collect())
 }
 
-fn name(look: &Look) -> Option<String> {
+fn name(look: &HostFacts) -> Option<String> {
     let is_spec = |text: &str| text.contains("cdiVersion");
     let seen = specs(look).into_iter();
     let seen = seen.filter(|(path, text)| is_spec(text) && !is_read(path));
@@ -190,34 +190,35 @@ fn name(look: &Look) -> Option<String> {
     told(seen.map(|(path, _)| path.display().to_string()).collect())
 }
 
-fn too_new(look: &Look) -> Option<String> {
+fn too_new(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let engines = ["podman", "crio"].into_iter();
     let seen = engines.filter_map(|name| {
         look.engine(name)?;
-        spec_read::too_new(look.host, name, look.engine_version(name))
+        cdi_versions::too_new(look.host, name, look.engine_version(name))
     });
     told(seen.collect())
 }
 
 /// The engines say it of themselves, each of its own file.
-fn dirs(look: &Look) -> Option<String> {
+fn dirs(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for engine in look.engines() {
         let said = engine.warnings(look.host).into_iter();
-        seen.extend(said.filter(|w| w.contains(spec_read::LEAVES_OUT)));
+        seen.extend(said.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
     }
     told(seen)
 }
 
-fn two_writers(look: &Look) -> Option<String> {
+fn two_writers(look: &HostFacts) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) {
         return None;
     }
-    told(look.foreign().names(Kind::Unit)).map(|units| format!("{units} is started at boot too"))
+    told(look.foreign().names(TraceKind::Unit))
+        .map(|units| format!("{units} is started at boot too"))
 }
 
-fn refresh_off(look: &Look) -> Option<String> {
+fn refresh_off(look: &HostFacts) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) || !gpu_host::init::has_systemd(look.host.root()) {
         return None;
     }

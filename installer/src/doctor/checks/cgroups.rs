@@ -2,8 +2,8 @@
 
 use gpu_host::{cgroup, kernel};
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
@@ -15,7 +15,7 @@ pub const CHECKS: Checks = &[
 /// libnvidia-container 1.8.0 brought cgroup v2 (its CHANGELOG).
 const CGROUP2: (u32, u32) = (1, 8);
 
-fn no_cgroups(look: &Look) -> Option<String> {
+fn no_cgroups(look: &HostFacts) -> Option<String> {
     let policy = look.policy().ok()?;
     let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
         .iter()
@@ -29,7 +29,7 @@ fn no_cgroups(look: &Look) -> Option<String> {
     })
 }
 
-fn missing(look: &Look) -> Option<String> {
+fn missing(look: &HostFacts) -> Option<String> {
     let root = look.host.root();
     kernel::release(root)?;
     let is_seen = cgroup::version(root) != cgroup::Version::Unknown;
@@ -37,15 +37,15 @@ fn missing(look: &Look) -> Option<String> {
     (!is_seen).then(|| format!("/sys/fs/cgroup has no hierarchy, and {needs} needs one"))
 }
 
-fn toolkit(look: &Look) -> Option<String> {
+fn toolkit(look: &HostFacts) -> Option<String> {
     let version = look.package("libnvidia-container1")?;
-    let is_old = crate::engines::major_minor(&version) < CGROUP2;
+    let is_old = crate::engines::engine::major_minor(&version) < CGROUP2;
     let is_v2 = cgroup::version(look.host.root()) == cgroup::Version::V2;
     (is_old && is_v2)
         .then(|| format!("libnvidia-container1 is {version}, and cgroup v2 is mounted"))
 }
 
-fn nested(look: &Look) -> Option<String> {
+fn nested(look: &HostFacts) -> Option<String> {
     let kind = look.platform().container.as_deref()?;
     let policy = look.policy().ok()?;
     look.engine("docker")?;

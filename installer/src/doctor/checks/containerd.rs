@@ -1,13 +1,13 @@
 //! containerd as an engine of its own: its files, its schema, its runtimes.
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
-use crate::engines::containerd::settings;
 use crate::engines::containerd::view::View;
-use crate::engines::{Wanted, containerd};
+use crate::engines::containerd::{self, settings};
+use crate::model::setup_options::SetupOptions;
 
 pub const CHECKS: Checks = &[
     ("containerd-toml", toml),
@@ -27,7 +27,7 @@ const DROP_INS: [&str; 2] = ["/etc/containerd/conf.d", "/etc/containerd/config.d
 
 /// Runs over files that can be read and are of one schema.
 fn viewed<T>(
-    look: &Look,
+    look: &HostFacts,
     then: impl FnOnce(&Place, &Files, &Schema, &View) -> Option<T>,
 ) -> Option<T> {
     let (place, files) = look.containerd()?;
@@ -37,21 +37,21 @@ fn viewed<T>(
     then(&place, &files, &schema, &view)
 }
 
-fn toml(look: &Look) -> Option<String> {
+fn toml(look: &HostFacts) -> Option<String> {
     match look.containerd()?.1 {
         Ok(_) => None,
         Err(e) => Some(e.to_string()),
     }
 }
 
-fn versions(look: &Look) -> Option<String> {
+fn versions(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
     Schema::of(&files.ok()?, place.version)
         .err()
         .map(|e| e.to_string())
 }
 
-fn unread(look: &Look) -> Option<String> {
+fn unread(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
     schema::is_unread(&files.ok()?, place.version).then(|| {
         format!(
@@ -63,7 +63,7 @@ fn unread(look: &Look) -> Option<String> {
     })
 }
 
-fn cri_off(look: &Look) -> Option<String> {
+fn cri_off(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
     let is_off = schema::is_off(&files.ok()?) && containerd::has_kubelet(look.host);
     is_off.then(|| {
@@ -74,7 +74,7 @@ fn cri_off(look: &Look) -> Option<String> {
     })
 }
 
-fn hidden(look: &Look) -> Option<String> {
+fn hidden(look: &HostFacts) -> Option<String> {
     viewed(look, |place, files, schema, view| {
         let last = view.last_file()?;
         let has = files.root().is_some_and(|r| schema::has_cri(r, schema));
@@ -88,8 +88,8 @@ fn hidden(look: &Look) -> Option<String> {
     })
 }
 
-fn runtime_gone(look: &Look) -> Option<String> {
-    let ours = Wanted::default().runtime_path.display().to_string();
+fn runtime_gone(look: &HostFacts) -> Option<String> {
+    let ours = SetupOptions::default().runtime_path.display().to_string();
     let seen = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
@@ -97,7 +97,7 @@ fn runtime_gone(look: &Look) -> Option<String> {
     told(seen.into_iter().filter(|s| !s.contains(&ours)).collect())
 }
 
-fn runtime_type(look: &Look) -> Option<String> {
+fn runtime_type(look: &HostFacts) -> Option<String> {
     viewed(look, |_, _, _, view| {
         let lacks = view.runtimes().into_iter().filter(|name| {
             // The built-in one has its type from containerd where files are merged.
@@ -121,7 +121,7 @@ fn systemd_cgroup(view: &View, name: &str) -> Option<bool> {
     Some(value.and_then(|v| v.item.as_bool()).unwrap_or(false))
 }
 
-fn cgroup_driver(look: &Look) -> Option<String> {
+fn cgroup_driver(look: &HostFacts) -> Option<String> {
     viewed(look, |_, _, _, view| {
         let runc = systemd_cgroup(view, "runc")?;
         let is_for_gpus = |name: &&str| name.starts_with("nvidia");
@@ -138,7 +138,7 @@ fn cgroup_driver(look: &Look) -> Option<String> {
     })
 }
 
-fn not_imported(look: &Look) -> Option<String> {
+fn not_imported(look: &HostFacts) -> Option<String> {
     let (place, _) = look.containerd()?;
     // As the daemon reads them, ours too.
     let read = Files::after(look.host, &place.root, None, &[]).ok()?;
@@ -154,7 +154,7 @@ fn not_imported(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn default_unknown(look: &Look) -> Option<String> {
+fn default_unknown(look: &HostFacts) -> Option<String> {
     viewed(look, |_, files, _, view| {
         let name = view.text(&["containerd", "default_runtime_name"])?;
         let is_known = name == "runc" || view.runtimes().contains(&name);
@@ -172,7 +172,7 @@ fn default_unknown(look: &Look) -> Option<String> {
 }
 
 /// SystemdCgroup of the runtime that pods get by default, for kubelet's check.
-pub fn default_systemd_cgroup(look: &Look) -> Option<(String, bool)> {
+pub fn default_systemd_cgroup(look: &HostFacts) -> Option<(String, bool)> {
     viewed(look, |_, _, _, view| {
         let name = view
             .text(&["containerd", "default_runtime_name"])

@@ -1,8 +1,9 @@
 //! CRI-O: its files and its runtimes.
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::crio::{self, config::Merged};
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::engines::crio;
+use crate::engines::crio::config::Merged;
 
 pub const CHECKS: Checks = &[
     ("crio-toml", toml),
@@ -27,16 +28,16 @@ const COPIES: [&str; 10] = [
     ".rpmnew",
 ];
 
-fn merged(look: &Look) -> Option<Result<Merged, crate::error::Error>> {
+fn merged(look: &HostFacts) -> Option<Result<Merged, crate::error::Error>> {
     look.engine("crio")?;
     crio::merged(look.host)
 }
 
-fn toml(look: &Look) -> Option<String> {
+fn toml(look: &HostFacts) -> Option<String> {
     merged(look)?.err().map(|e| e.to_string())
 }
 
-fn stray(look: &Look) -> Option<String> {
+fn stray(look: &HostFacts) -> Option<String> {
     look.engine("crio")?;
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
     let files = look.entries(crio::DROP_IN_DIR).into_iter();
@@ -47,7 +48,7 @@ fn stray(look: &Look) -> Option<String> {
     )
 }
 
-fn runtime_gone(look: &Look) -> Option<String> {
+fn runtime_gone(look: &HostFacts) -> Option<String> {
     let merged = merged(look)?.ok()?;
     let mut seen = Vec::new();
     for (name, path, program) in merged.programs() {
@@ -63,15 +64,17 @@ fn runtime_gone(look: &Look) -> Option<String> {
 
 /// Our program's absence is a matter of our package.
 fn is_ours(program: &str) -> bool {
-    crate::engines::Wanted::default().runtime_path == std::path::Path::new(program)
+    crate::model::setup_options::SetupOptions::default().runtime_path
+        == std::path::Path::new(program)
 }
 
-fn default_unknown(look: &Look) -> Option<String> {
+fn default_unknown(look: &HostFacts) -> Option<String> {
     let merged = merged(look)?.ok()?;
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()
-        || (name == crate::engines::Wanted::default().runtime_name && crio::has_drop_in(look.host));
+        || (name == crate::model::setup_options::SetupOptions::default().runtime_name
+            && crio::has_drop_in(look.host));
     (!is_known)
         .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
 }

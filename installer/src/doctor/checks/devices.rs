@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use gpu_inject::generate::host_files;
 use nix::sys::stat::major;
 
-use super::{Checks, told};
-use crate::dev_char;
-use crate::doctor::look::Look;
-use crate::engines;
-use crate::scopes;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::engines::engine;
+use crate::host::systemd_scopes;
+use crate::setup::dev_char;
 
 pub const CHECKS: Checks = &[
     ("devices-missing", missing),
@@ -23,7 +23,7 @@ pub const CHECKS: Checks = &[
 
 const UVM: &str = "/dev/nvidia-uvm";
 
-fn missing(look: &Look) -> Option<String> {
+fn missing(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
     let missing = missing_nodes(look, inventory);
     let names: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
@@ -32,7 +32,7 @@ fn missing(look: &Look) -> Option<String> {
 
 /// Nodes that containers would get and that are not there; what else stands there is another
 /// problem.
-fn missing_nodes(look: &Look, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
+fn missing_nodes(look: &HostFacts, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
     let root = look.host.root();
     let is_wanted = |p: &&PathBuf| host_files::nodes(inventory).any(|n| n.host_path == **p);
     let mut missing: Vec<PathBuf> = inventory
@@ -45,7 +45,7 @@ fn missing_nodes(look: &Look, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
     missing
 }
 
-fn uvm(look: &Look) -> Option<String> {
+fn uvm(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let knows = devices(look).iter().any(|(_, name)| name == "nvidia-uvm");
     if !look.is_plain() || knows || look.exists("/sys/module/nvidia_uvm") {
@@ -55,7 +55,7 @@ fn uvm(look: &Look) -> Option<String> {
 }
 
 /// Majors of character devices with their names (proc(5), /proc/devices).
-fn devices(look: &Look) -> Vec<(u64, String)> {
+fn devices(look: &HostFacts) -> Vec<(u64, String)> {
     let text = look.text("/proc/devices").unwrap_or_default();
     let characters = text.split("Block devices").next().unwrap_or_default();
     let pairs = characters.lines().filter_map(|l| {
@@ -65,7 +65,7 @@ fn devices(look: &Look) -> Vec<(u64, String)> {
     pairs.collect()
 }
 
-fn stale(look: &Look) -> Option<String> {
+fn stale(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let node = look.host.root().symlink_metadata(UVM).ok()?;
     let wanted = devices(look)
@@ -77,7 +77,7 @@ fn stale(look: &Look) -> Option<String> {
         .then(|| format!("{UVM} has major {is}, the driver has {wanted}"))
 }
 
-fn no_node(look: &Look) -> Option<String> {
+fn no_node(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
     let seen = host_files::nodes(inventory).filter_map(|node| {
         let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
@@ -94,7 +94,7 @@ fn no_node(look: &Look) -> Option<String> {
     told(seen.collect())
 }
 
-fn mode(look: &Look) -> Option<String> {
+fn mode(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let nodes = ["/dev/nvidiactl", "/dev/nvidia0", UVM];
     let seen = nodes.iter().filter_map(|path| {
@@ -105,12 +105,12 @@ fn mode(look: &Look) -> Option<String> {
     told(seen.collect())
 }
 
-fn links(look: &Look) -> Option<String> {
+fn links(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded().filter(|_| look.has_systemd())?;
     look.engines().first()?;
     // From 1.2 on runc names devices by their numbers; one that nobody tells the version of may
     // be older.
-    let runc = look.package("runc").map(|v| engines::major_minor(&v));
+    let runc = look.package("runc").map(|v| engine::major_minor(&v));
     if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
         return None;
     }
@@ -122,7 +122,7 @@ fn links(look: &Look) -> Option<String> {
     };
     // Looks into running containers, which a tree has none of.
     if look.host.is_live() {
-        let losers = scopes::losers(look.host);
+        let losers = systemd_scopes::losers(look.host);
         if !losers.is_empty() {
             text.push_str(&format!("; it would take them from {}", losers.join(", ")));
         }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::docker::{self, drop_in, existing};
-use crate::engines::{Mode, Wanted};
-use crate::foreign::Kind;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::engines::docker::{self, drop_in, runtime_entry};
+use crate::model::setup_options::{Mode, SetupOptions};
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("docker-json", json),
@@ -46,14 +46,14 @@ const CLASHES: [(&str, &str); 14] = [
     ("--registry-mirror", "registry-mirrors"),
 ];
 
-fn json(look: &Look) -> Option<String> {
+fn json(look: &HostFacts) -> Option<String> {
     match look.daemon_json()? {
         Ok(_) => None,
         Err(e) => Some(e.to_string()),
     }
 }
 
-fn flag_and_file(look: &Look) -> Option<String> {
+fn flag_and_file(look: &HostFacts) -> Option<String> {
     let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
     let clashing = CLASHES.iter().filter(|(_, key)| file.get(&[key]).is_some());
     let seen = clashing.filter_map(|(flag, key)| {
@@ -66,15 +66,15 @@ fn flag_and_file(look: &Look) -> Option<String> {
     told(seen.collect())
 }
 
-fn runtime_gone(look: &Look) -> Option<String> {
+fn runtime_gone(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
     // Our program's absence is a matter of our package.
-    let ours = Wanted::default().runtime_path.display().to_string();
-    let seen = existing::dangling(look.host, &file).into_iter();
+    let ours = SetupOptions::default().runtime_path.display().to_string();
+    let seen = runtime_entry::dangling(look.host, &file).into_iter();
     told(seen.filter(|s| !s.contains(&ours)).collect())
 }
 
-fn default_unknown(look: &Look) -> Option<String> {
+fn default_unknown(look: &HostFacts) -> Option<String> {
     let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
     let by_flag = unit.flag("--default-runtime");
     let by_file = file.get(&["default-runtime"]).and_then(Value::as_str);
@@ -89,12 +89,12 @@ fn default_unknown(look: &Look) -> Option<String> {
 }
 
 /// Whether gpusetup has set Docker up here.
-fn is_ours(look: &Look) -> bool {
+fn is_ours(look: &HostFacts) -> bool {
     let docker = look.engine("docker");
     docker.is_some_and(|d| look.was_wanted(d).is_some())
 }
 
-fn no_hook(look: &Look) -> Option<String> {
+fn no_hook(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit()?;
     look.was_wanted(look.engine("docker")?)
         .filter(|w| w.mode != Mode::Cdi)?;
@@ -103,7 +103,7 @@ fn no_hook(look: &Look) -> Option<String> {
     (!path.split(':').any(has)).then(|| format!("no {HOOK} in {path}"))
 }
 
-fn not_restarted(look: &Look) -> Option<String> {
+fn not_restarted(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit().filter(|_| is_ours(look))?;
     let pid = look.text(docker::PIDFILE)?;
     let pid: u32 = pid.trim().parse().ok()?;
@@ -117,7 +117,7 @@ fn not_restarted(look: &Look) -> Option<String> {
     (!is_same).then(|| format!("dockerd ({pid}) runs with another PATH than docker.service says"))
 }
 
-fn cdi_off(look: &Look) -> Option<String> {
+fn cdi_off(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
     let value = file.get(&["features", "cdi"]).and_then(Value::as_bool);
     if value == Some(false) {
@@ -126,7 +126,7 @@ fn cdi_off(look: &Look) -> Option<String> {
     let version = look.engine_version("docker")?;
     let mode = look.was_wanted(look.engine("docker")?).map(|w| w.mode);
     let wanted = mode.is_some_and(|m| m != Mode::Runtime);
-    let needs = wanted && docker::daemon_json::CDI_BY_FEATURE.contains(&version);
+    let needs = wanted && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
     (needs && value.is_none()).then(|| {
         format!(
             "Docker {}.{} needs features.cdi true in {}",
@@ -137,23 +137,23 @@ fn cdi_off(look: &Look) -> Option<String> {
     })
 }
 
-fn too_old(look: &Look) -> Option<String> {
+fn too_old(look: &HostFacts) -> Option<String> {
     let version = look.engine_version("docker").filter(|v| *v > (0, 0))?;
     (version < (19, 3)).then(|| format!("version {}.{:02}", version.0, version.1))
 }
 
-fn runtime_unknown(look: &Look) -> Option<String> {
+fn runtime_unknown(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
-    let name = Wanted::default().runtime_name;
+    let name = SetupOptions::default().runtime_name;
     let is_gone = file.get(&["runtimes", &name]).is_none();
     let mode = look.was_wanted(look.engine("docker")?)?.mode;
     let wrote = look.has_written(&file.path) && mode != Mode::Cdi;
     (wrote && is_gone).then(|| format!("{} has no runtime {name:?} any more", file.path.display()))
 }
 
-fn hook_direct(look: &Look) -> Option<String> {
+fn hook_direct(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit()?;
-    let theirs = look.foreign().names(Kind::Program);
+    let theirs = look.foreign().names(TraceKind::Program);
     let is_hook = |dir: &str| {
         let path = Path::new(dir).join(HOOK).display().to_string();
         theirs.contains(&path).then_some(path)

@@ -1,7 +1,7 @@
 //! Other Dockers than the system's, and who talks to which.
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 use crate::engines::docker::{self, context};
 
 pub const CHECKS: Checks = &[
@@ -11,7 +11,7 @@ pub const CHECKS: Checks = &[
     ("docker-context", other_context),
 ];
 
-fn snap(look: &Look) -> Option<String> {
+fn snap(look: &HostFacts) -> Option<String> {
     let engine = look.engine("docker-snap")?;
     look.engine("docker").is_none().then(|| {
         let version = engine.facts().version.clone().unwrap_or_default();
@@ -19,20 +19,20 @@ fn snap(look: &Look) -> Option<String> {
     })
 }
 
-fn two(look: &Look) -> Option<String> {
+fn two(look: &HostFacts) -> Option<String> {
     let names = ["docker-snap", "docker"];
     let both = names.iter().all(|n| look.engine(n).is_some());
     both.then(|| "the snap docker, and dockerd of a package".into())
 }
 
-fn desktop(look: &Look) -> Option<String> {
+fn desktop(look: &HostFacts) -> Option<String> {
     // Windows' Docker Desktop gives GPUs.
     let is_alone = look.engine("docker").is_none() && !look.platform().wsl;
     look.engine("docker-desktop").filter(|_| is_alone)?;
     Some("Docker Desktop is the only Docker here".into())
 }
 
-fn other_context(look: &Look) -> Option<String> {
+fn other_context(look: &HostFacts) -> Option<String> {
     look.engine("docker")?;
     context::target(look.host).warning(&docker::own_socket(look.host))
 }
@@ -43,7 +43,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::host::{Host, User};
+    use crate::host::Host;
+    use crate::host::user::User;
 
     #[test]
     fn a_user_s_own_docker_is_where_their_client_should_lead() {

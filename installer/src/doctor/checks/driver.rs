@@ -4,8 +4,8 @@ use std::path::Path;
 
 use gpu_host::Mismatch;
 
-use super::{Checks, told};
-use crate::doctor::look::{Look, Pci};
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::{HostFacts, Pci};
 
 pub const CHECKS: Checks = &[
     ("driver-missing", missing),
@@ -35,7 +35,7 @@ const DIRS: [&str; 5] = [
 ];
 const LIBRARIES: [&str; 2] = ["libcuda.so.", "libnvidia-ml.so."];
 
-fn missing(look: &Look) -> Option<String> {
+fn missing(look: &HostFacts) -> Option<String> {
     if !look.is_plain() || look.loaded_version().is_some() || look.installed_version().is_some() {
         return None;
     }
@@ -50,7 +50,7 @@ fn missing(look: &Look) -> Option<String> {
 }
 
 /// Installed, and not loaded: by its version.
-fn idle(look: &Look) -> Option<String> {
+fn idle(look: &HostFacts) -> Option<String> {
     // A tree that is not running has nothing loaded.
     gpu_host::kernel::release(look.host.root())?;
     if !look.is_plain() || look.loaded_version().is_some() {
@@ -59,7 +59,7 @@ fn idle(look: &Look) -> Option<String> {
     look.installed_version()
 }
 
-fn not_loaded(look: &Look) -> Option<String> {
+fn not_loaded(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
     // Why it is not is said by the others.
     if not_built(look).is_some() || secure_boot(look).is_some() || nouveau(look).is_some() {
@@ -70,14 +70,14 @@ fn not_loaded(look: &Look) -> Option<String> {
     ))
 }
 
-fn not_built(look: &Look) -> Option<String> {
+fn not_built(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
     let release = gpu_host::kernel::release(look.host.root())?;
     (look.has_module() == Some(false))
         .then(|| format!("driver {version} is installed, kernel {release} has no nvidia.ko"))
 }
 
-fn secure_boot(look: &Look) -> Option<String> {
+fn secure_boot(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
     // Four bytes of attributes, then the value.
     let variable = look.host.root().read(SECURE_BOOT).ok()?;
@@ -89,7 +89,7 @@ fn secure_boot(look: &Look) -> Option<String> {
     ))
 }
 
-fn nouveau(look: &Look) -> Option<String> {
+fn nouveau(look: &HostFacts) -> Option<String> {
     // Without a driver that one would keep out, the driver is what is missing.
     look.installed_version()?;
     let bound = look
@@ -102,7 +102,7 @@ fn nouveau(look: &Look) -> Option<String> {
     )
 }
 
-fn vfio(look: &Look) -> Option<String> {
+fn vfio(look: &HostFacts) -> Option<String> {
     let is_vfio = |driver: &Option<String>| driver.as_deref() == Some("vfio-pci");
     let all = look.pci_gpus().count();
     let bound = look.pci_gpus().filter(|g| is_vfio(&g.driver)).count();
@@ -112,7 +112,7 @@ fn vfio(look: &Look) -> Option<String> {
     })
 }
 
-fn mismatch(look: &Look) -> Option<String> {
+fn mismatch(look: &HostFacts) -> Option<String> {
     match look.mismatch()? {
         Mismatch::Versions {
             loaded, installed, ..
@@ -123,7 +123,7 @@ fn mismatch(look: &Look) -> Option<String> {
     }
 }
 
-fn no_libraries(look: &Look) -> Option<String> {
+fn no_libraries(look: &HostFacts) -> Option<String> {
     match look.mismatch()? {
         Mismatch::NoLibraries {
             loaded,
@@ -137,7 +137,7 @@ fn no_libraries(look: &Look) -> Option<String> {
     }
 }
 
-fn elsewhere(look: &Look) -> Option<String> {
+fn elsewhere(look: &HostFacts) -> Option<String> {
     let Mismatch::NoLibraries {
         loaded,
         driver_root,
@@ -153,7 +153,7 @@ fn elsewhere(look: &Look) -> Option<String> {
     ))
 }
 
-fn twice(look: &Look) -> Option<String> {
+fn twice(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version().filter(|_| look.is_plain())?;
     // Those of the loaded one must be there, or `mismatch` tells it better.
     if look.mismatch().is_some() {
@@ -179,7 +179,7 @@ fn twice(look: &Look) -> Option<String> {
     Some(format!("{others} beside those of the loaded {loaded}"))
 }
 
-fn lost(look: &Look) -> Option<String> {
+fn lost(look: &HostFacts) -> Option<String> {
     look.loaded_version()?;
     let listed: Vec<String> = look
         .entries("/proc/driver/nvidia/gpus")
@@ -196,7 +196,7 @@ fn lost(look: &Look) -> Option<String> {
     )
 }
 
-fn persistence(look: &Look) -> Option<String> {
+fn persistence(look: &HostFacts) -> Option<String> {
     const PROGRAM: &str = "nvidia-persistenced";
     look.loaded_version().filter(|_| look.is_plain())?;
     let has_display = !look.entries("/tmp/.X11-unix").is_empty();

@@ -1,7 +1,7 @@
 //! `NVSwitch` and the fabric manager that CUDA waits for on such machines.
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("fabricmanager-stopped", stopped),
@@ -10,7 +10,7 @@ pub const CHECKS: Checks = &[
 
 const PROGRAM: &str = "nv-fabricmanager";
 
-fn has_switch(look: &Look) -> bool {
+fn has_switch(look: &HostFacts) -> bool {
     let is_switch = |p: &std::path::PathBuf| {
         let name = p.file_name().unwrap_or_default().to_string_lossy();
         let number = name.strip_prefix("nvidia-nvswitch");
@@ -19,7 +19,7 @@ fn has_switch(look: &Look) -> bool {
     look.pci().iter().any(|p| p.is_switch) || look.entries("/dev").iter().any(is_switch)
 }
 
-fn stopped(look: &Look) -> Option<String> {
+fn stopped(look: &HostFacts) -> Option<String> {
     look.loaded_version()?;
     if !has_switch(look) || look.runs(PROGRAM) || !look.exists("/proc/1/comm") {
         return None;
@@ -34,7 +34,7 @@ fn stopped(look: &Look) -> Option<String> {
     ))
 }
 
-fn version(look: &Look) -> Option<String> {
+fn version(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version()?;
     // `nvidia-fabricmanager` or, with its branch, `nvidia-fabricmanager-580`.
     let (name, _, version) = look.dpkg().iter().find(|(name, status, _)| {

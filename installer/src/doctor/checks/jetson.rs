@@ -1,11 +1,11 @@
 //! Jetson: lists say what containers get.
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", bad_list)];
 
-fn no_lists(look: &Look) -> Option<String> {
+fn no_lists(look: &HostFacts) -> Option<String> {
     let release = look.platform().jetson.as_deref()?;
     let dir = look.policy().ok()?.csv_dir;
     let is_list = |p: &std::path::PathBuf| p.extension().is_some_and(|e| e == "csv");
@@ -13,7 +13,7 @@ fn no_lists(look: &Look) -> Option<String> {
         .then(|| format!("L4T {release}, and no list in {}", dir.display()))
 }
 
-fn bad_list(look: &Look) -> Option<String> {
+fn bad_list(look: &HostFacts) -> Option<String> {
     look.platform().jetson.as_ref()?;
     look.inventory()
         .err()

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::foreign::Kind;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::model::toolkit_traces::TraceKind;
 
 pub const CHECKS: Checks = &[
     ("kubelet-cgroup-driver", cgroup_driver),
@@ -20,7 +20,7 @@ const KUBELET: &str = "/var/lib/kubelet/config.yaml";
 const RANCHER: [&str; 2] = ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2"];
 const TEMPLATES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
 
-fn cgroup_driver(look: &Look) -> Option<String> {
+fn cgroup_driver(look: &HostFacts) -> Option<String> {
     // From 2.0 on containerd tells kubelet its own (KubeletCgroupDriverFromCRI, Kubernetes 1.28).
     look.engine_version("containerd").filter(|v| *v < (2, 0))?;
     let text = look.text(KUBELET)?;
@@ -36,7 +36,7 @@ fn cgroup_driver(look: &Look) -> Option<String> {
     })
 }
 
-fn template(look: &Look) -> Option<String> {
+fn template(look: &HostFacts) -> Option<String> {
     let dirs = RANCHER
         .iter()
         .map(|d| Path::new(d).join("agent/etc/containerd"));
@@ -57,14 +57,14 @@ fn template(look: &Look) -> Option<String> {
     )
 }
 
-fn two_owners(look: &Look) -> Option<String> {
+fn two_owners(look: &HostFacts) -> Option<String> {
     look.receipt()?;
-    told(look.foreign().names(Kind::Toolkit))
+    told(look.foreign().names(TraceKind::Toolkit))
         .map(|dir| format!("{dir} has programs of the GPU operator"))
 }
 
 /// Engines of Kubernetes whose files lost what gpusetup wrote.
-fn runtime_unknown(look: &Look) -> Option<String> {
+fn runtime_unknown(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for (engine, changes) in look.lost() {
         let name = &engine.facts().name;

@@ -2,6 +2,7 @@
 
 mod cdi;
 mod cgroups;
+pub mod check;
 mod containerd;
 mod crio;
 mod devices;
@@ -19,13 +20,7 @@ mod security;
 mod setup;
 mod wsl;
 
-use super::look::Look;
-
-/// What was seen of a problem; `None` where the host has not got it.
-pub type Check = fn(&Look) -> Option<String>;
-
-/// Checks by the ids of the table.
-type Checks = &'static [(&'static str, Check)];
+use crate::doctor::checks::check::{Check, Checks};
 
 const TOPICS: [Checks; 18] = [
     driver::CHECKS,
@@ -56,19 +51,4 @@ pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
 /// The check for that id.
 pub fn of(id: &str) -> Option<Check> {
     all().find(|(name, _)| *name == id).map(|(_, check)| check)
-}
-
-/// Several sightings as one text.
-fn told(mut seen: Vec<String>) -> Option<String> {
-    seen.dedup();
-    let more = seen.len().saturating_sub(4);
-    seen.truncate(4);
-    if seen.is_empty() {
-        return None;
-    }
-    let mut text = seen.join("; ");
-    if more > 0 {
-        text.push_str(&format!("; and {more} more"));
-    }
-    Some(text)
 }

@@ -1,7 +1,7 @@
 //! Packages of the NVIDIA toolkit and of engines, where dpkg has them.
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("packages-skew", skew),
@@ -31,7 +31,7 @@ const OURS: [&str; 9] = [
 /// CVE-2025-23266 is mended in it.
 const MENDED: [u32; 3] = [1, 17, 8];
 
-fn skew(look: &Look) -> Option<String> {
+fn skew(look: &HostFacts) -> Option<String> {
     let found: Vec<(&str, String)> = TOGETHER
         .iter()
         .filter_map(|name| Some((*name, look.package(name)?)))
@@ -44,7 +44,7 @@ fn skew(look: &Look) -> Option<String> {
     })
 }
 
-fn half(look: &Look) -> Option<String> {
+fn half(look: &HostFacts) -> Option<String> {
     let bad = [
         "half-configured",
         "half-installed",
@@ -65,7 +65,7 @@ fn half(look: &Look) -> Option<String> {
     )
 }
 
-fn vulnerable(look: &Look) -> Option<String> {
+fn vulnerable(look: &HostFacts) -> Option<String> {
     let version = look.package("nvidia-container-toolkit")?;
     let numbers: Vec<u32> = version.split('.').map(|n| n.parse().unwrap_or(0)).collect();
     (numbers.as_slice() < MENDED.as_slice())

@@ -1,21 +1,21 @@
 //! Podman, and the hooks that it shares with CRI-O.
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::{hooks_d, podman};
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
+use crate::engines::{oci_hooks, podman};
 
 pub const CHECKS: Checks = &[("podman-too-old", too_old), ("hooks-leftover", hooks)];
 
-fn too_old(look: &Look) -> Option<String> {
+fn too_old(look: &HostFacts) -> Option<String> {
     let version = look.engine_version("podman").filter(|v| *v > (0, 0))?;
     (version < podman::CDI).then(|| format!("version {}.{}", version.0, version.1))
 }
 
-fn hooks(look: &Look) -> Option<String> {
+fn hooks(look: &HostFacts) -> Option<String> {
     let reads = |e: &&str| look.engine(e).is_some();
     ["podman", "crio"].iter().find(|e| reads(e))?;
     told(
-        hooks_d::files(look.host)
+        oci_hooks::files(look.host)
             .iter()
             .map(|p| p.display().to_string())
             .collect(),

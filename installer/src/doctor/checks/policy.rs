@@ -2,10 +2,10 @@
 
 use gpu_inject::policy::Mode;
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 use crate::edit::toml::{get, parse};
-use crate::engines::{self, Wanted};
+use crate::model::setup_options::{self, SetupOptions};
 
 pub const CHECKS: Checks = &[
     ("policy-invalid", invalid),
@@ -24,11 +24,11 @@ const MORE_DIRS: [&str; 5] = [
     "/snap/microk8s/current/bin",
 ];
 
-fn invalid(look: &Look) -> Option<String> {
+fn invalid(look: &HostFacts) -> Option<String> {
     look.policy().err()
 }
 
-fn root(look: &Look) -> Option<String> {
+fn root(look: &HostFacts) -> Option<String> {
     let policy = look.policy().ok()?;
     let is_dir = look
         .host
@@ -38,16 +38,16 @@ fn root(look: &Look) -> Option<String> {
     (!is_dir).then(|| format!("{} is no directory", policy.driver_root.display()))
 }
 
-fn csv(look: &Look) -> Option<String> {
+fn csv(look: &HostFacts) -> Option<String> {
     let policy = look.policy().ok()?;
     (policy.mode == Mode::Csv && look.platform().jetson.is_none())
         .then(|| format!("mode is \"csv\" in {}", policy.path.display()))
 }
 
-fn low_level(look: &Look) -> Option<String> {
+fn low_level(look: &HostFacts) -> Option<String> {
     // Only our runtime asks for one.
     let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
-    let asks = |w: Wanted| w.mode != engines::Mode::Cdi;
+    let asks = |w: SetupOptions| w.mode != setup_options::Mode::Cdi;
     edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
     let policy = look.policy().ok()?;
     let is_there = |name: &String| {
@@ -60,7 +60,7 @@ fn low_level(look: &Look) -> Option<String> {
         .then(|| format!("not found: {}", policy.runtimes.join(", ")))
 }
 
-fn ldconfig(look: &Look) -> Option<String> {
+fn ldconfig(look: &HostFacts) -> Option<String> {
     let policy = look.policy().ok()?;
     let text = look.text(&policy.path)?;
     let document = parse(&text).ok()?;

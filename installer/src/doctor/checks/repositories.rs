@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("repo-page", page),
@@ -32,7 +32,7 @@ struct List {
     text: String,
 }
 
-fn lists(look: &Look) -> Vec<List> {
+fn lists(look: &HostFacts) -> Vec<List> {
     let paths = DIRS.iter().flat_map(|d| look.entries(d));
     let read = paths.filter(|p| {
         p.extension()
@@ -55,7 +55,7 @@ fn lines(list: &List) -> impl Iterator<Item = &str> {
         .filter(|l| !l.is_empty() && !l.starts_with('#'))
 }
 
-fn page(look: &Look) -> Option<String> {
+fn page(look: &HostFacts) -> Option<String> {
     let seen = lists(look).into_iter().filter(|list| {
         let name = list
             .path
@@ -73,7 +73,7 @@ fn page(look: &Look) -> Option<String> {
     told(seen.map(|l| l.path.display().to_string()).collect())
 }
 
-fn gone(look: &Look) -> Option<String> {
+fn gone(look: &HostFacts) -> Option<String> {
     let seen = lists(look)
         .into_iter()
         .filter(|list| lines(list).any(|line| ENDED.iter().any(|e| line.contains(e))));
@@ -113,7 +113,7 @@ fn entries(list: &List) -> Vec<(String, Option<String>)> {
 }
 
 /// Of NVIDIA's, with the list each is in.
-fn theirs(look: &Look) -> Vec<(PathBuf, String, Option<String>)> {
+fn theirs(look: &HostFacts) -> Vec<(PathBuf, String, Option<String>)> {
     let mut found = Vec::new();
     for list in lists(look) {
         for (uri, key) in entries(&list) {
@@ -125,7 +125,7 @@ fn theirs(look: &Look) -> Vec<(PathBuf, String, Option<String>)> {
     found
 }
 
-fn twice(look: &Look) -> Option<String> {
+fn twice(look: &HostFacts) -> Option<String> {
     let all = theirs(look);
     let mut seen = Vec::new();
     for (n, (path, uri, key)) in all.iter().enumerate() {
@@ -141,7 +141,7 @@ fn twice(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn key(look: &Look) -> Option<String> {
+fn key(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for (path, _, key) in theirs(look) {
         let Some(key) = key.filter(|k| k.starts_with('/')) else {

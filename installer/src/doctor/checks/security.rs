@@ -1,18 +1,18 @@
 //! SELinux and `AppArmor`.
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 use crate::engines::selinux;
 
 pub const CHECKS: Checks = &[("selinux-denies", selinux), ("apparmor-parser", apparmor)];
 
-fn selinux(look: &Look) -> Option<String> {
+fn selinux(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     look.engines().first()?;
     selinux::denies(look.host)
 }
 
-fn apparmor(look: &Look) -> Option<String> {
+fn apparmor(look: &HostFacts) -> Option<String> {
     look.engine("docker")?;
     let enabled = look.text("/sys/module/apparmor/parameters/enabled")?;
     let is_on = enabled.trim() == "Y" && look.exists("/sys/kernel/security/apparmor");

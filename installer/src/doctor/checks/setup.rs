@@ -7,12 +7,12 @@ use gpu_inject::driver_params::PARAMS_MASK;
 use gpu_inject::generate::SPEC_PATH;
 use gpu_inject::generate::inventory_store;
 
-use super::{Checks, told};
-use crate::doctor::look::Look;
-use crate::engines::Wanted;
+use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::facts::HostFacts;
 use crate::engines::docker::drop_in;
-use crate::journal::Journal;
-use crate::receipt::{JOURNAL, Record};
+use crate::model::setup_options::SetupOptions;
+use crate::transaction::journal::Journal;
+use crate::transaction::receipt::{JOURNAL, Receipt};
 
 pub const CHECKS: Checks = &[
     ("not-set-up", not_set_up),
@@ -26,7 +26,7 @@ pub const CHECKS: Checks = &[
 
 const HOOK: &str = "/usr/bin/gpu-container-hook";
 
-fn not_set_up(look: &Look) -> Option<String> {
+fn not_set_up(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let engines: Vec<String> = look
         .engines()
@@ -55,15 +55,15 @@ fn not_set_up(look: &Look) -> Option<String> {
     })
 }
 
-fn interrupted(look: &Look) -> Option<String> {
+fn interrupted(look: &HostFacts) -> Option<String> {
     let journal = look.host.state(JOURNAL);
     look.exists(&journal)
         .then(|| format!("{} is there", journal.display()))
 }
 
-fn programs_gone(look: &Look) -> Option<String> {
+fn programs_gone(look: &HostFacts) -> Option<String> {
     let receipt = look.receipt()?;
-    let wanted = Wanted::default();
+    let wanted = SetupOptions::default();
     let names = |text: &str| {
         receipt
             .changes
@@ -80,16 +80,16 @@ fn programs_gone(look: &Look) -> Option<String> {
     told(seen)
 }
 
-fn leftover(look: &Look) -> Option<String> {
+fn leftover(look: &HostFacts) -> Option<String> {
     let text = look.text(drop_in::PATH)?;
     let is_ours = text.starts_with("# Written by gpusetup");
     // One that cannot be read is one.
-    let is_set_up = !matches!(Record::load(look.host), Ok(None));
-    let is_used = is_set_up || look.exists(Wanted::default().names_dir);
+    let is_set_up = !matches!(Receipt::load(look.host), Ok(None));
+    let is_used = is_set_up || look.exists(SetupOptions::default().names_dir);
     (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))
 }
 
-fn inventory(look: &Look) -> Option<String> {
+fn inventory(look: &HostFacts) -> Option<String> {
     look.receipt()?;
     let stored = [inventory_store::PATH, PARAMS_MASK];
     let stale = look
@@ -110,8 +110,8 @@ fn inventory(look: &Look) -> Option<String> {
     )
 }
 
-fn receipt(look: &Look) -> Option<String> {
-    let receipt = Record::load(look.host).err();
+fn receipt(look: &HostFacts) -> Option<String> {
+    let receipt = Receipt::load(look.host).err();
     let journal = Journal::load(look.host).err();
     told(
         receipt
@@ -122,6 +122,6 @@ fn receipt(look: &Look) -> Option<String> {
     )
 }
 
-fn unsupported(look: &Look) -> Option<String> {
+fn unsupported(look: &HostFacts) -> Option<String> {
     distro::detect(look.host.root()).unsupported
 }

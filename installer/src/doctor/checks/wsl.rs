@@ -2,8 +2,8 @@
 
 use gpu_host::init;
 
-use super::Checks;
-use crate::doctor::look::Look;
+use crate::doctor::checks::check::Checks;
+use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("wsl-linux-driver", linux_driver),
@@ -15,7 +15,7 @@ pub const CHECKS: Checks = &[
 /// Where Windows' libraries are (docs.nvidia.com, "CUDA on WSL User Guide").
 const LIB: &str = "/usr/lib/wsl/lib";
 
-fn linux_driver(look: &Look) -> Option<String> {
+fn linux_driver(look: &HostFacts) -> Option<String> {
     if !look.platform().wsl {
         return None;
     }
@@ -23,11 +23,11 @@ fn linux_driver(look: &Look) -> Option<String> {
     Some(format!("libcuda.so.{version} is installed in this WSL"))
 }
 
-fn no_gpu(look: &Look) -> Option<String> {
+fn no_gpu(look: &HostFacts) -> Option<String> {
     (look.platform().wsl && !look.platform().dxg).then(|| "/dev/dxg is not there".into())
 }
 
-fn no_libraries(look: &Look) -> Option<String> {
+fn no_libraries(look: &HostFacts) -> Option<String> {
     let platform = look.platform();
     if !platform.wsl || !platform.dxg {
         return None;
@@ -38,7 +38,7 @@ fn no_libraries(look: &Look) -> Option<String> {
     (!has_cuda).then(|| format!("neither {LIB} nor Windows' driver store has a libcuda.so"))
 }
 
-fn no_systemd(look: &Look) -> Option<String> {
+fn no_systemd(look: &HostFacts) -> Option<String> {
     let root = look.host.root();
     let could = init::has_systemd(root) && init::detect(root) != init::Init::Systemd;
     let needs = look

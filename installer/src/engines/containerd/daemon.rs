@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engines::{Case, Probe, Wanted, argv};
+use crate::engines::engine::{Case, Probe, argv};
+use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::Host;
-use crate::image;
-use crate::service::Service;
+use crate::host::service::Service;
+use crate::model::setup_options::SetupOptions;
 
 /// Where the built-in image is run.
 const NAMESPACE: &str = "gpusetup";
@@ -128,11 +129,11 @@ impl Daemon {
 
     /// Running containers whose shim was told to start our runtime. Stopped ones of CRI are made
     /// anew from the pod, so they do not count.
-    pub fn users(&self, host: &Host) -> Vec<String> {
+    pub fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
         }
-        self.tasks_of(host, &Wanted::default().runtime_path)
+        self.tasks_of(host, &SetupOptions::default().runtime_path)
     }
 
     fn tasks_of(&self, host: &Host, runtime: &Path) -> Vec<String> {
@@ -169,7 +170,7 @@ impl Daemon {
         let archive = archive.display().to_string();
         let bare = self.ctr();
         let ctr = [bare.clone(), vec!["-n", NAMESPACE]].concat();
-        let runtime = Wanted::default().runtime_path.display().to_string();
+        let runtime = SetupOptions::default().runtime_path.display().to_string();
         // Docker's containerd has no nvidia runtime that ctr could name, so the shim is named itself.
         let run: &[&str] = &["run", "--rm", "--runc-binary", &runtime];
         let ids = ["probe-0", "probe-1"];
@@ -181,7 +182,14 @@ impl Daemon {
         ];
         let emptied = emptied.map(|d| d.join(NAMESPACE).display().to_string());
         // ctr's words take the place of the image's program too.
-        let ends = |n: usize| [image::NAME, ids[n], image::PROGRAM, image::AGAIN];
+        let ends = |n: usize| {
+            [
+                probe_image::NAME,
+                ids[n],
+                probe_image::PROGRAM,
+                probe_image::AGAIN,
+            ]
+        };
         let tidy = |id| {
             let task = argv(&[&ctr, &["tasks", "rm", "-f", id]]);
             [task, argv(&[&ctr, &["containers", "rm", id]])]
@@ -208,7 +216,7 @@ impl Daemon {
             leftovers: ids.into_iter().flat_map(tidy).collect(),
             unload: vec![
                 // --sync: what it is made of goes at once, so that the namespace can.
-                argv(&[&ctr, &["images", "rm", "--sync", image::NAME]]),
+                argv(&[&ctr, &["images", "rm", "--sync", probe_image::NAME]]),
                 // Empty now, unless somebody else uses that name.
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),

@@ -8,11 +8,11 @@ use super::files::{Files, HEADER};
 use super::schema::Schema;
 use super::settings::{self, Setting};
 use super::view::View;
-use crate::change::{Change, FileKind};
 use crate::edit::toml;
-use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::SetupOptions;
 
 /// The name of a file that is ours as a whole.
 pub const DROP_IN: &str = "50-gpusetup.toml";
@@ -55,7 +55,7 @@ impl Place {
     }
 
     /// The changes that make what is wanted so.
-    pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    pub fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         let files = self.files(host)?;
         let schema = Schema::of(&files, self.version)?;
         let view = View::new(&files, &schema, self.merges);
@@ -97,7 +97,7 @@ impl Place {
         path: &Path,
         schema: &Schema,
         settings: &[&Setting],
-        wanted: &Wanted,
+        wanted: &SetupOptions,
     ) -> Result<Change, Error> {
         let before = host.text(path)?;
         let is_root = path == self.root;
@@ -179,7 +179,7 @@ fn paths(settings: &[Setting]) -> Vec<PathBuf> {
 }
 
 /// What settings do, in words.
-pub fn said(settings: &[&Setting], wanted: &Wanted) -> String {
+pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
     let has = |key: &str| {
         settings
             .iter()

@@ -5,10 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, Value};
 
-use crate::change::Change;
 use crate::edit::toml;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::Change;
 
 /// The first line of a file that is ours as a whole.
 pub const HEADER: &str = "# Written by gpusetup.\n";

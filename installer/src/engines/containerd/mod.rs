@@ -15,12 +15,13 @@ use self::edits::{DROP_IN, Place};
 use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
-use super::unit::Unit;
-use super::{Activation, Engine, Facts, Probe, Standing, Wanted};
-use crate::change::Change;
+use crate::engines::engine::{Activation, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::host::Host;
-use crate::service::Service;
+use crate::host::service::Service;
+use crate::host::systemd_unit::Unit;
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where containerd listens unless told otherwise.
@@ -41,7 +42,7 @@ pub struct Containerd {
 /// Where a containerd has its configuration, and what makes it read it.
 pub trait Layout: Send + Sync {
     /// See [`Engine::changes`].
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error>;
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error>;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
@@ -92,7 +93,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let version = daemon
         .version(host)
         .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = super::major_minor(version.as_deref().unwrap_or_default());
+    let number = major_minor(version.as_deref().unwrap_or_default());
     let place = Place::plain(root.clone(), number);
     // What cannot be read is said by `changes`.
     let files = place.files(host).ok();
@@ -111,7 +112,7 @@ fn find(host: &Host) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: "containerd".into(),
-            standing: Standing::Ours,
+            management: Management::Managed,
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(root),
             configured: false,
@@ -208,7 +209,7 @@ struct EtcContainerd {
 }
 
 impl Layout for EtcContainerd {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         let files = self.place.files(host)?;
         // Docker's packages switch CRI off: what we would write there nobody reads.
         if schema::is_off(&files) && !has_kubelet(host) {
@@ -247,7 +248,7 @@ impl Engine for Containerd {
         &mut self.facts
     }
 
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if !self.is_ours() {
             return Ok(Vec::new());
         }
@@ -278,8 +279,8 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn users(&self, host: &Host) -> Vec<String> {
-        self.daemon.users(host)
+    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+        self.daemon.dependent_containers(host)
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {

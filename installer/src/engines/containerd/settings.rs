@@ -7,9 +7,9 @@ use toml_edit::Value;
 use super::files::Files;
 use super::schema::Cri;
 use super::view::View;
-use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 /// The shim of runc and of all that have its command line; the one type that 1.x and 2.x know
 /// (containerd RELEASES.md: the others went in 2.0).
@@ -50,7 +50,7 @@ pub fn missing(
     host: &Host,
     view: &View,
     cri: Cri,
-    wanted: &Wanted,
+    wanted: &SetupOptions,
     daemon: (u32, u32),
 ) -> Result<Vec<Setting>, Error> {
     let mut settings = Vec::new();
@@ -147,7 +147,7 @@ pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
     }
 }
 
-fn find<'a>(host: &Host, view: &View<'a>, wanted: &Wanted) -> Runtime<'a> {
+fn find<'a>(host: &Host, view: &View<'a>, wanted: &SetupOptions) -> Runtime<'a> {
     let name = wanted.runtime_name.as_str();
     let Some(runtime) = view.get(&["containerd", "runtimes", name]) else {
         return Runtime::Missing;
@@ -168,7 +168,7 @@ fn find<'a>(host: &Host, view: &View<'a>, wanted: &Wanted) -> Runtime<'a> {
 fn ours(
     view: &View,
     cri: Cri,
-    wanted: &Wanted,
+    wanted: &SetupOptions,
     daemon: (u32, u32),
     found: &Runtime,
 ) -> Vec<Setting> {

@@ -13,17 +13,20 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use config::Merged;
 use gpu_host::init;
 use gpu_inject::policy::Policy;
+use runtime::POLICY;
 
-use super::unit::{self, Unit};
-use super::{Activation, Engine, Facts, Mode, Standing, Wanted, hooks_d, selinux, spec_read};
-use crate::change::Change;
+use super::selinux;
+use crate::engines::engine::{Activation, Engine, Facts, Management, major_minor};
+use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
-use crate::service::{Manager, Service};
-use config::Merged;
-use runtime::POLICY;
+use crate::host::service::{Manager, Service};
+use crate::host::systemd_unit::{self, Unit};
+use crate::model::change::Change;
+use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
@@ -71,7 +74,7 @@ impl Crio {
             return None;
         }
         let said = installed_version(host);
-        let version = said.as_deref().map(super::major_minor);
+        let version = said.as_deref().map(major_minor);
         let unit = Unit::read(host, &service_name(host));
         let place = |flag: &str, variable: &str, default: &str| {
             let said = unit.flag(flag).or_else(|| unit.environment(variable));
@@ -87,7 +90,7 @@ impl Crio {
         let mut crio = Self {
             facts: Facts {
                 name: "crio".into(),
-                standing: Standing::Ours,
+                management: Management::Managed,
                 version: said,
                 running: None,
                 config: None,
@@ -154,7 +157,9 @@ impl Crio {
         let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
             return Ok(());
         };
-        let knows = out.stdout.contains(&table(&Wanted::default().runtime_name));
+        let knows = out
+            .stdout
+            .contains(&table(&SetupOptions::default().runtime_name));
         if out.ok() && host.root().exists(self.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
@@ -180,7 +185,7 @@ fn installed_version(host: &Host) -> Option<String> {
 
 /// Packages of before 1.18 call it `cri-o`; later ones have that name as an alias.
 fn service_name(host: &Host) -> String {
-    let has = |name| unit::is_there(host, name);
+    let has = |name| systemd_unit::is_there(host, name);
     let old = has("cri-o.service") && !has("crio.service");
     if old { "cri-o.service" } else { "crio.service" }.into()
 }
@@ -194,7 +199,7 @@ impl Engine for Crio {
         &mut self.facts
     }
 
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
@@ -217,12 +222,17 @@ impl Engine for Crio {
         };
         let keys = ["crio", "runtime", "cdi_spec_dirs"];
         if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.is_before(CDI)) {
-            said.extend(spec_read::leaves_out(path, "cdi_spec_dirs", &dirs, "CRI-O"));
+            said.extend(cdi_versions::leaves_out(
+                path,
+                "cdi_spec_dirs",
+                &dirs,
+                "CRI-O",
+            ));
         }
         if !self.is_before(CDI) {
-            said.extend(spec_read::too_new(host, "crio", self.version));
+            said.extend(cdi_versions::too_new(host, "crio", self.version));
         }
-        let base = self.base(host, &merged, &Wanted::default());
+        let base = self.base(host, &merged, &SetupOptions::default());
         let policy = Policy::load(host.root()).unwrap_or_default();
         let mut found = policy.runtimes.iter().filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
@@ -234,7 +244,7 @@ impl Engine for Crio {
                 theirs.display()
             ));
         }
-        said.extend(hooks_d::leftovers(host));
+        said.extend(oci_hooks::leftovers(host));
         said.extend(selinux::denies(host));
         said
     }
@@ -269,13 +279,13 @@ impl Engine for Crio {
 
     /// Pods of our runtime. CRI-O can neither start nor stop them once it is gone (toolkit
     /// #1360).
-    fn users(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
         }
         let merged = self.merged(host).unwrap_or_default();
         let store = merged.text(&["crio", "runroot"]).map(Path::new);
-        sandboxes::of_runtime(host, store, &Wanted::default().runtime_name)
+        sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
 
     /// Only a CRI client can start a pod, and none comes with CRI-O.
@@ -304,7 +314,11 @@ impl Engine for Crio {
             ));
         }
         let written = host.root().exists(self.drop_in());
-        if written && !out.stdout.contains(&table(&Wanted::default().runtime_name)) {
+        if written
+            && !out
+                .stdout
+                .contains(&table(&SetupOptions::default().runtime_name))
+        {
             return Err(Error::failed(
                 format!("crio does not take {} in", self.drop_in().display()),
                 format!("`{}` shows what it reads", argv.join(" ")),

@@ -9,11 +9,11 @@ use toml_edit::Value;
 
 use super::Crio;
 use super::config::Merged;
-use crate::change::{Change, FileKind};
 use crate::edit::toml;
-use crate::engines::{Existing, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Existing, SetupOptions};
 
 /// What the shim goes by.
 pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
@@ -37,7 +37,7 @@ impl Crio {
 
     /// CRI-O's default runtime. Not ours, and not one of virtual machines, which starts no
     /// OCI runtime: then the built-in.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &Wanted) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -63,7 +63,7 @@ impl Crio {
     }
 
     /// Whether the runtime is for us to write; an error where that is not ours to say.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &Wanted) -> Result<bool, Error> {
+    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -96,7 +96,7 @@ impl Crio {
         &self,
         host: &Host,
         merged: &Merged,
-        wanted: &Wanted,
+        wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
             return Ok(None);
@@ -144,7 +144,7 @@ impl Crio {
 }
 
 /// The drop-in's values, or those for crio.conf.
-fn values(base: Base, wanted: &Wanted) -> Vec<(Vec<String>, Value)> {
+fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
     let at = |key: &str| {
         ["crio", "runtime", "runtimes", &wanted.runtime_name, key]
             .map(str::to_owned)

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::daemon_json::DaemonJson;
-use crate::engines::unit::Unit;
 use crate::error::Error;
-use crate::host::{Host, Output};
+use crate::host::Host;
+use crate::host::process::Output;
+use crate::host::systemd_unit::Unit;
 
 /// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
 pub const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -64,7 +65,7 @@ impl Client {
     /// A command line.
     pub fn argv(&self, parts: &[&[&str]]) -> Vec<String> {
         let start: &[&str] = &[&self.program, "-H", &self.host];
-        crate::engines::argv(&[&[start], parts].concat())
+        crate::engines::engine::argv(&[&[start], parts].concat())
     }
 
     /// What it says; `None` where it fails.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::Client;
-use crate::engines::Wanted;
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::setup_options::SetupOptions;
 
 const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
 /// A daemon of thousands of containers takes its time over a list of them.
@@ -21,7 +21,7 @@ pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
 
 /// Those, running or stopped, that could not start without what we set up; `None` where the daemon
 /// does not say.
-pub fn users(host: &Host, client: &Client) -> Option<Vec<String>> {
+pub fn dependent_containers(host: &Host, client: &Client) -> Option<Vec<String>> {
     if !host.is_live() {
         return Some(Vec::new());
     }
@@ -50,7 +50,7 @@ fn user(line: &str) -> Option<String> {
         is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
     };
     let requests = requests.as_array().map(Vec::as_slice).unwrap_or_default();
-    if runtime == Wanted::default().runtime_name {
+    if runtime == SetupOptions::default().runtime_name {
         Some(format!("{name} (--runtime {runtime})"))
     } else if requests.iter().any(is_for_gpus) {
         Some(format!("{name} (--gpus or --device)"))
@@ -146,7 +146,7 @@ mod tests {
              inspect) printf '/web\\tnvidia\\tnull\\n'; echo 'Error: No such object: gone' >&2; exit 1 ;;\n\
              esac\n";
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
-        let users = users(&host, &Client::by(&docker(dir.path(), script)));
+        let users = dependent_containers(&host, &Client::by(&docker(dir.path(), script)));
         assert_eq!(users.unwrap(), ["web (--runtime nvidia)"]);
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let silent = Client::by(Path::new("/bin/false"));
         assert_eq!(running(&host, &silent), None);
-        assert_eq!(users(&host, &silent), None);
+        assert_eq!(dependent_containers(&host, &silent), None);
         assert!(effect_of_unnamed(false).contains("stop"));
         assert!(effect_of_unnamed(true).contains("keep running"));
     }

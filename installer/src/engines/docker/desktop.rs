@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::not_ours::NotOurs;
+use crate::engines::docker::unmanaged::Unmanaged;
 use crate::host::Host;
 
 const NAME: &str = "docker-desktop";
@@ -11,9 +11,9 @@ const NAME: &str = "docker-desktop";
 const WSL: &str = "/mnt/wsl";
 
 /// Docker Desktop, where it is installed.
-pub fn find(host: &Host) -> Option<NotOurs> {
+pub fn find(host: &Host) -> Option<Unmanaged> {
     if is_in_wsl(host) {
-        return Some(NotOurs::new(
+        return Some(Unmanaged::new(
             NAME,
             "its daemon is Docker Desktop's on Windows, in a distribution of its own",
             "`docker run --gpus all` works there with NVIDIA's driver for Windows alone; for a Docker of this \
@@ -22,7 +22,7 @@ pub fn find(host: &Host) -> Option<NotOurs> {
         ));
     }
     is_on_linux(host).then(|| {
-        NotOurs::new(
+        Unmanaged::new(
             NAME,
             "its daemon is in a virtual machine, which has no GPU of this host",
             "install Docker Engine beside it, `docker context use default`, then run this again",

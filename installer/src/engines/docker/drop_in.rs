@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::change::{Change, FileKind};
-use crate::engines::unit::Unit;
-use crate::engines::{Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Mode, SetupOptions};
 
 /// Ours as a whole.
 pub const PATH: &str = "/etc/systemd/system/docker.service.d/50-gpusetup.conf";
@@ -21,7 +21,7 @@ pub fn search_path(unit: &Unit) -> String {
 }
 
 /// Whether dockerd, started like that, finds our hook first.
-pub fn finds_ours(host: &Host, unit: &Unit, wanted: &Wanted) -> bool {
+pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     let ours = wanted.names_dir.join(HOOK);
     let path = search_path(unit);
     let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
@@ -46,7 +46,7 @@ pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
 }
 
 /// The drop-in; `None` where dockerd finds our hook, or none is wanted.
-pub fn change(host: &Host, unit: &Unit, wanted: &Wanted) -> Result<Option<Change>, Error> {
+pub fn change(host: &Host, unit: &Unit, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
     if wanted.mode == Mode::Cdi || finds_ours(host, unit, wanted) {
         return Ok(None);
     }

@@ -4,27 +4,32 @@ pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
 pub(crate) mod daemon_json;
+pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
-pub(crate) mod existing;
-mod not_ours;
 mod reload;
 mod rootless;
+pub(crate) mod runtime_entry;
 mod snap;
+mod unmanaged;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::unit::Unit;
-use super::{Activation, Case, Engine, Facts, Mode, Probe, Standing, Wanted, argv};
-use crate::change::Change;
-use crate::error::Error;
-use crate::host::{Host, User};
-use crate::image;
-use crate::service::{Manager, Service};
-use crate::threads;
 use client::{Client, Info};
 use daemon_json::DaemonJson;
+
+use crate::engines::engine::{
+    Activation, Case, Engine, Facts, Management, Probe, argv, major_minor,
+};
+use crate::engines::probe_image;
+use crate::error::Error;
+use crate::host::service::{Manager, Service};
+use crate::host::systemd_unit::Unit;
+use crate::host::user::User;
+use crate::host::{Host, threads};
+use crate::model::change::Change;
+use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/docker/daemon.json";
 /// What our containers are called, with a number each.
@@ -124,7 +129,7 @@ impl Docker {
             (version.end(), info)
         });
         let notes = file
-            .map(|f| existing::dangling(host, &f))
+            .map(|f| runtime_entry::dangling(host, &f))
             .unwrap_or_default();
         Self {
             facts: Facts {
@@ -132,7 +137,7 @@ impl Docker {
                     Some(_) => rootless::NAME.into(),
                     None => "docker".into(),
                 },
-                standing: Standing::Ours,
+                management: Management::Managed,
                 running: host.is_live().then_some(info.is_some()),
                 config: Some(config.clone()),
                 configured: false,
@@ -140,7 +145,7 @@ impl Docker {
                 notes,
                 version: version.clone(),
             },
-            version: super::major_minor(version.as_deref().unwrap_or_default()),
+            version: major_minor(version.as_deref().unwrap_or_default()),
             config,
             unit,
             client,
@@ -171,7 +176,7 @@ impl Docker {
             .map_or_else(|| PIDFILE.into(), PathBuf::from)
     }
 
-    fn drop_in(&self, host: &Host, wanted: &Wanted) -> Result<Option<Change>, Error> {
+    fn drop_in(&self, host: &Host, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
         // The hook would have to set device cgroups, for which a user has no right.
         match self.user {
             Some(_) => Ok(None),
@@ -180,7 +185,7 @@ impl Docker {
     }
 
     /// What is asked for is not turned on where it would lead nowhere, unless it is all that is asked.
-    fn mode(&self, wanted: &Wanted) -> Mode {
+    fn mode(&self, wanted: &SetupOptions) -> Mode {
         match wanted.mode {
             Mode::Both if self.is_blind => Mode::Runtime,
             mode => mode,
@@ -191,7 +196,7 @@ impl Docker {
     fn disagrees(&self, host: &Host, info: &Info) -> Option<String> {
         let file = DaemonJson::read(host, &self.config).ok()?;
         let place = self.config.display();
-        let ours = Wanted::default().runtime_name;
+        let ours = SetupOptions::default().runtime_name;
         let path = file.runtimes().find(|(name, _)| *name == ours);
         let known = info.runtimes.get(&ours).map(String::as_str);
         if path.is_some_and(|(_, path)| Some(path) != known) {
@@ -235,9 +240,9 @@ impl Engine for Docker {
         &mut self.facts
     }
 
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         let file = DaemonJson::read(host, &self.config)?;
-        let wanted = &Wanted {
+        let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
         };
@@ -252,10 +257,10 @@ impl Engine for Docker {
             .collect())
     }
 
-    fn consequences(&self, host: &Host, wanted: &Wanted) -> Vec<String> {
+    fn consequences(&self, host: &Host, wanted: &SetupOptions) -> Vec<String> {
         let existing = DaemonJson::read(host, &self.config).ok().and_then(|file| {
-            let verdict = existing::judge(host, &file, wanted).ok()?;
-            existing::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
+            let verdict = runtime_entry::judge(host, &file, wanted).ok()?;
+            runtime_entry::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
         existing.into_iter().collect()
     }
@@ -326,10 +331,10 @@ impl Engine for Docker {
         }
     }
 
-    fn users(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Vec<String> {
         match &self.info {
             Some(info) if info.containers == Some(0) => Vec::new(),
-            Some(_) => containers::users(host, &self.client)
+            Some(_) => containers::dependent_containers(host, &self.client)
                 .unwrap_or_else(|| vec!["those that `docker ps -a` did not name".into()]),
             // It does not run, and tells nothing.
             None => Vec::new(),
@@ -349,8 +354,8 @@ impl Engine for Docker {
         containers::start_again(host, &self.client, stopped)
     }
 
-    fn keeps(&self, host: &Host) -> Option<String> {
-        let name = Wanted::default().runtime_name;
+    fn stale_after_reload(&self, host: &Host) -> Option<String> {
+        let name = SetupOptions::default().runtime_name;
         let info = self.client.info(host).ok()?;
         let file = DaemonJson::read(host, &self.config).ok()?;
         let is_kept = info.runtimes.contains_key(&name) && file.get(&["runtimes", &name]).is_none();
@@ -366,7 +371,7 @@ impl Engine for Docker {
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
-        let wanted = Wanted::default();
+        let wanted = SetupOptions::default();
         let name = &wanted.runtime_name;
         let archive = archive.display().to_string();
         let run: &[&str] = &["run", "-i", "--rm", "--network", "none", "--name"];
@@ -401,16 +406,19 @@ impl Engine for Docker {
             .zip(&names)
             .map(|((how, flags), name)| Case {
                 how: how.into(),
-                argv: self
-                    .client
-                    .argv(&[run, &[name], flags, &[image::NAME, image::AGAIN]]),
+                argv: self.client.argv(&[
+                    run,
+                    &[name],
+                    flags,
+                    &[probe_image::NAME, probe_image::AGAIN],
+                ]),
                 gets: how != Case::PLAIN,
             });
         Some(Probe {
             load: self.client.argv(&[&["load", "-q", "-i", &archive]]),
             cases: cases.collect(),
             leftovers: vec![[self.client.argv(&[&["rm", "-f"]]), names.clone()].concat()],
-            unload: vec![self.client.argv(&[&["rmi", "-f", image::NAME]])],
+            unload: vec![self.client.argv(&[&["rmi", "-f", probe_image::NAME]])],
         })
     }
 

@@ -13,9 +13,9 @@
 use serde_json::{Map, Value};
 
 use super::client::Info;
-use crate::change::{Change, FileKind};
 use crate::edit::json;
-use crate::engines::unit::Unit;
+use crate::host::systemd_unit::Unit;
+use crate::model::change::{Change, FileKind};
 
 /// Flags whose values a reload loses.
 const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];

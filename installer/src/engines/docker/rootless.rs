@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
 
-use super::not_ours::NotOurs;
-use crate::engines::unit::Unit;
-use crate::host::{Host, User};
+use crate::engines::docker::unmanaged::Unmanaged;
+use crate::host::Host;
+use crate::host::systemd_unit::Unit;
+use crate::host::user::User;
 
 /// The word for `--engine`.
 pub const NAME: &str = "docker-rootless";
@@ -58,7 +59,7 @@ pub fn is_there(host: &Host, user: &User) -> bool {
 }
 
 /// Those of other users, as root sees them.
-pub fn of_others(host: &Host) -> Option<NotOurs> {
+pub fn of_others(host: &Host) -> Option<Unmanaged> {
     if host.user().is_some() {
         return None;
     }
@@ -101,7 +102,7 @@ pub fn of_others(host: &Host) -> Option<NotOurs> {
             "run `gpusetup install` as each of them".to_owned(),
         )
     };
-    Some(NotOurs::new(
+    Some(Unmanaged::new(
         NAME,
         format!("{whose}, and root writes into no home directory"),
         instead,
@@ -114,7 +115,8 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::plan::{Asked, Plan};
+    use crate::setup::install_planner::{self, InstallRequest};
+    use crate::transaction::plan::Plan;
 
     fn tree() -> (tempfile::TempDir, impl Fn(&str, &str)) {
         let dir = tempfile::tempdir().unwrap();
@@ -133,11 +135,11 @@ mod tests {
     fn plan(dir: &Path, only: &[&str]) -> Result<Plan, Error> {
         let user = User::new(1000, "alice:x:1000:1000::/home/alice:/bin/sh", |_| None);
         let host = Host::open(dir, Path::new("/")).unwrap().seen_by(user);
-        let asked = Asked {
+        let asked = InstallRequest {
             only: only.iter().map(|o| (*o).to_owned()).collect(),
-            ..Asked::default()
+            ..InstallRequest::default()
         };
-        Plan::make(&host, &asked)
+        install_planner::plan(&host, &asked)
     }
 
     #[test]
@@ -250,7 +252,7 @@ mod tests {
         let said = || {
             let host = Host::open(dir.path(), Path::new("/")).unwrap();
             let found = of_others(&host);
-            found.map(|e| crate::engines::Engine::facts(&e).notes[0].clone())
+            found.map(|e| crate::engines::engine::Engine::facts(&e).notes[0].clone())
         };
         assert_eq!(said(), None);
         write(UNIT_FILE, "");

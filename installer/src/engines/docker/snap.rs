@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::not_ours::NotOurs;
+use crate::engines::docker::unmanaged::Unmanaged;
 use crate::host::Host;
 
 const SIGNS: [&str; 4] = [
@@ -17,7 +17,7 @@ const META: &str = "/snap/docker/current/meta/snap.yaml";
 const CONFIG: &str = "/var/snap/docker/current/config/daemon.json";
 
 /// The snap, where it is installed.
-pub fn find(host: &Host) -> Option<NotOurs> {
+pub fn find(host: &Host) -> Option<Unmanaged> {
     let root = host.root();
     if !SIGNS.iter().any(|s| root.symlink_metadata(s).is_ok()) {
         return None;
@@ -25,7 +25,7 @@ pub fn find(host: &Host) -> Option<NotOurs> {
     let meta = root.read_to_string(META).unwrap_or_default();
     let version = meta.lines().find_map(|l| l.strip_prefix("version:"));
     let version = version.map(|v| v.trim().trim_matches(['\'', '"']).to_owned());
-    let engine = NotOurs::new(
+    let engine = Unmanaged::new(
         "docker-snap",
         "a snap is confined and takes no runtime of the host; it brings its own, with a CDI spec of its own",
         "`docker run --runtime nvidia --gpus all` works there; where it does not, \

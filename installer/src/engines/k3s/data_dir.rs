@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Kind;
-use crate::engines::unit::Unit;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 
 /// Where its data is: by flag, by variable, by its own file, or where it always is.
 pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {

@@ -17,12 +17,12 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use super::unit;
-use super::{Engine, Facts, Standing, Wanted};
-use crate::change::Change;
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
-use crate::host::Host;
-use crate::service::{Manager, Service};
+use crate::host::service::{Manager, Service};
+use crate::host::{Host, systemd_unit};
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
 
 /// The socket is the same in both.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
@@ -107,7 +107,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     Some(Containerd {
         facts: Facts {
             name: kind.name.into(),
-            standing: standing(kind, rendered),
+            management: management(kind, rendered),
             version: program.and_then(|p| own_version(host, &p)),
             running: host.is_live().then(|| daemon.answers(host).is_ok()),
             config: Some(place.root.clone()),
@@ -126,11 +126,11 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     })
 }
 
-fn standing(kind: &Kind, rendered: bool) -> Standing {
+fn management(kind: &Kind, rendered: bool) -> Management {
     if rendered {
-        return Standing::Ours;
+        return Management::Managed;
     }
-    Standing::NotOurs {
+    Management::Unmanaged {
         why: format!(
             "{0} has not run its own containerd here yet, so how that one reads its configuration cannot be told",
             kind.name
@@ -141,7 +141,7 @@ fn standing(kind: &Kind, rendered: bool) -> Standing {
 
 /// The unit that is there, or the service of `OpenRC` that the install script makes.
 fn service(host: &Host, kind: &Kind) -> Option<Service> {
-    let has_unit = |name: &&&str| unit::is_there(host, &format!("{name}.service"));
+    let has_unit = |name: &&&str| systemd_unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
         return Some(Service::systemd(format!("{unit}.service")));
     }
@@ -168,7 +168,7 @@ fn own_version(host: &Host, program: &Path) -> Option<String> {
 /// releases whose file imports a directory by itself have a later one.
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     if let Some(version) = daemon.version(host) {
-        return super::major_minor(&version);
+        return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
     let own = |path: &PathBuf| path.ends_with("config.toml.d/*.toml");
@@ -200,7 +200,7 @@ impl Rendered {
 }
 
 impl Layout for Rendered {
-    fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if self.has_drop_in {
             self.place.changes(host, wanted)
         } else {

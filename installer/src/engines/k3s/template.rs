@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
-use crate::change::{Change, FileKind};
-use crate::edit::{EditError, block, toml};
+use crate::edit::error::EditError;
+use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::File;
 use crate::engines::containerd::schema::Schema;
 use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
-use crate::engines::{Existing, Mode, Wanted};
 use crate::error::Error;
 use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
@@ -32,8 +33,8 @@ pub struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// See [`crate::engines::Engine::changes`].
-    pub fn changes(&self, host: &Host, wanted: &Wanted) -> Result<Vec<Change>, Error> {
+    /// See [`crate::engines::engine::Engine::changes`].
+    pub fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         let mut files = self.place.files(host)?;
         let schema = Schema::of(&files, self.place.version)?;
         let path = self.path(&schema);
@@ -115,8 +116,8 @@ impl Template<'_> {
         host: &Host,
         view: &View,
         path: &Path,
-        wanted: &Wanted,
-    ) -> Result<Wanted, Error> {
+        wanted: &SetupOptions,
+    ) -> Result<SetupOptions, Error> {
         let mut wanted = wanted.clone();
         if wanted.mode == Mode::Cdi {
             return Ok(wanted);

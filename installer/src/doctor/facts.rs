@@ -1,0 +1,342 @@
+//! One look at the host, shared by all checks: each thing is read when the first asks for it.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use cdi::{Registry, SPEC_DIRS};
+use gpu_host::{Inventory, Mismatch, Options, init, platform};
+use gpu_inject::policy::Policy;
+
+use crate::engines::containerd::edits::Place;
+use crate::engines::containerd::files::Files;
+use crate::engines::docker::daemon_json::DaemonJson;
+use crate::engines::engine::{self, Engine, Engines};
+use crate::engines::{self};
+use crate::error::Error;
+use crate::host::Host;
+use crate::host::systemd_unit::Unit;
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::setup::other_toolkits;
+use crate::setup::{gpu_files, history};
+use crate::transaction::receipt::Receipt;
+
+/// NVIDIA's vendor id on PCI.
+const NVIDIA: &str = "0x10de";
+/// Names of a driver's module.
+const MODULES: [&str; 2] = ["nvidia", "nvidia-current"];
+
+/// A GPU or an `NVSwitch` on PCI.
+#[derive(Clone, Debug)]
+pub struct Pci {
+    /// `0000:3b:00.0`
+    pub address: String,
+    /// The kernel driver that has it.
+    pub driver: Option<String>,
+    /// Not a GPU, but a switch between them.
+    pub is_switch: bool,
+}
+
+/// An engine with what its files lack, or why that cannot be said.
+pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
+
+/// The host, as the checks see it.
+pub struct HostFacts<'a> {
+    /// Its files and programs.
+    pub host: &'a Host,
+    inventory: OnceCell<Result<Inventory, String>>,
+    engines: OnceCell<Engines>,
+    foreign: OnceCell<OtherToolkits>,
+    pci: OnceCell<Vec<Pci>>,
+    processes: OnceCell<Vec<String>>,
+    packages: OnceCell<Vec<(String, String, String)>>,
+    platform: OnceCell<platform::Platform>,
+    receipt: OnceCell<Option<Receipt>>,
+    installed: OnceCell<Option<String>>,
+    policy: OnceCell<Result<Policy, String>>,
+    described: OnceCell<Vec<Change>>,
+}
+
+impl<'a> HostFacts<'a> {
+    /// Nothing is read yet.
+    pub fn new(host: &'a Host) -> Self {
+        Self {
+            host,
+            inventory: OnceCell::new(),
+            engines: OnceCell::new(),
+            foreign: OnceCell::new(),
+            pci: OnceCell::new(),
+            processes: OnceCell::new(),
+            packages: OnceCell::new(),
+            platform: OnceCell::new(),
+            receipt: OnceCell::new(),
+            installed: OnceCell::new(),
+            policy: OnceCell::new(),
+            described: OnceCell::new(),
+        }
+    }
+
+    /// A file's text; `None` where there is none, or none that can be read.
+    pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+        self.host.root().read_to_string(path).ok()
+    }
+
+    /// Whether a path is there.
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.host.root().exists(path)
+    }
+
+    /// The names in a directory, as paths.
+    pub fn entries(&self, dir: impl AsRef<Path>) -> Vec<PathBuf> {
+        let dir = dir.as_ref();
+        let names = self.host.root().read_dir(dir).unwrap_or_default();
+        names.into_iter().map(|n| dir.join(n)).collect()
+    }
+
+    /// What the host can give to containers, or why that cannot be told.
+    pub fn inventory(&self) -> Result<&Inventory, &str> {
+        let found = self
+            .inventory
+            .get_or_init(|| gpu_files::inventory(self.host).map_err(|e| e.to_string()));
+        found.as_ref().map_err(String::as_str)
+    }
+
+    /// The same, where a driver is loaded.
+    pub fn loaded(&self) -> Option<&Inventory> {
+        self.inventory().ok().filter(|i| i.driver.is_some())
+    }
+
+    /// Version of the loaded kernel module.
+    pub fn loaded_version(&self) -> Option<String> {
+        gpu_host::loaded_version(self.host.root())
+    }
+
+    /// Version of the driver's user space.
+    pub fn installed_version(&self) -> Option<String> {
+        let look = || gpu_host::installed_version(self.host.root(), &self.host.driver_root);
+        self.installed.get_or_init(look).clone()
+    }
+
+    /// Whether libraries and module of the driver fit.
+    pub fn mismatch(&self) -> Option<Mismatch> {
+        let options = Options {
+            driver_root: self.host.driver_root.clone(),
+            ..Options::new(self.host.root().clone())
+        };
+        gpu_host::mismatch(&options, self.inventory().ok()?)
+    }
+
+    /// Whose hardware it is.
+    pub fn platform(&self) -> &platform::Platform {
+        let look = || platform::detect(self.host.root());
+        self.platform.get_or_init(look)
+    }
+
+    /// A host with a kernel driver of NVIDIA's own, neither WSL nor a Jetson.
+    pub fn is_plain(&self) -> bool {
+        !self.platform().wsl && self.platform().jetson.is_none()
+    }
+
+    /// Whether systemd runs here.
+    pub fn has_systemd(&self) -> bool {
+        init::detect(self.host.root()) == init::Init::Systemd
+    }
+
+    /// Engines that are here.
+    pub fn engines(&self) -> &[Box<dyn Engine>] {
+        self.engines.get_or_init(|| engines::detect(self.host))
+    }
+
+    /// The engine of that name.
+    pub fn engine(&self, name: &str) -> Option<&dyn Engine> {
+        let mut all = self.engines().iter();
+        all.find(|e| e.facts().name == name).map(|e| &**e)
+    }
+
+    /// Its version; `None` where it is not here, or does not say.
+    pub fn engine_version(&self, name: &str) -> Option<(u32, u32)> {
+        let version = self.engine(name)?.facts().version.as_deref()?;
+        Some(engine::major_minor(version))
+    }
+
+    /// Other tools that give containers GPUs.
+    pub fn foreign(&self) -> &OtherToolkits {
+        self.foreign.get_or_init(|| other_toolkits::find(self.host))
+    }
+
+    /// The receipt; `None` where gpusetup has done nothing here.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        let load = || Receipt::load(self.host).ok().flatten();
+        self.receipt.get_or_init(load).as_ref()
+    }
+
+    /// Whether gpusetup has written that file here.
+    pub fn has_written(&self, path: &Path) -> bool {
+        self.receipt()
+            .is_some_and(|r| history::has_written(r, path))
+    }
+
+    /// Whether it has written a file of that engine's.
+    pub fn has_edited(&self, engine: &dyn Engine) -> bool {
+        self.receipt()
+            .is_some_and(|r| history::is_edited(r, engine))
+    }
+
+    /// What of the description of the GPUs is not as it would be written now; none where it is
+    /// another tool's.
+    pub fn described(&self) -> &[Change] {
+        self.described.get_or_init(|| {
+            let Some(inventory) = self.loaded() else {
+                return Vec::new();
+            };
+            let mut changes = gpu_files::described(self.host, inventory).unwrap_or_default();
+            if other_toolkits::spec_is_left(self.host).unwrap_or(true) {
+                let spec = Path::new(gpu_inject::generate::SPEC_PATH);
+                changes.retain(|c| c.path != spec);
+            }
+            changes
+        })
+    }
+
+    /// What the runs before this one were asked for in that engine; `None` where they did nothing
+    /// there.
+    pub fn was_wanted(&self, engine: &dyn Engine) -> Option<SetupOptions> {
+        history::wanted(self.receipt()?, engine)
+    }
+
+    /// Engines whose files lack what an earlier run wrote there, with what would be written.
+    pub fn lost(&self) -> Vec<Lost<'_>> {
+        let set_up = self.engines().iter().filter_map(|engine| {
+            let engine = &**engine;
+            let wanted = self.was_wanted(engine)?;
+            Some((engine, engine.changes(self.host, &wanted)))
+        });
+        let lacks = |c: &Result<Vec<Change>, Error>| c.as_ref().map_or(true, |c| !c.is_empty());
+        set_up.filter(|(_, changes)| lacks(changes)).collect()
+    }
+
+    /// GPUs and switches of NVIDIA on PCI (classes 0x03 and 0x0680).
+    pub fn pci(&self) -> &[Pci] {
+        self.pci.get_or_init(|| {
+            let mut found = Vec::new();
+            for dir in self.entries("/sys/bus/pci/devices") {
+                let is = |name: &str, start: &str| {
+                    let text = self.text(dir.join(name));
+                    text.is_some_and(|t| t.trim().starts_with(start))
+                };
+                let is_switch = is("class", "0x0680");
+                if !is("vendor", NVIDIA) || !(is_switch || is("class", "0x03")) {
+                    continue;
+                }
+                let link = self.host.root().read_link(dir.join("driver")).ok();
+                let name = |p: &Path| Some(p.file_name()?.to_string_lossy().into_owned());
+                found.push(Pci {
+                    address: name(&dir).unwrap_or_default(),
+                    driver: link.and_then(|l| name(&l)),
+                    is_switch,
+                });
+            }
+            found
+        })
+    }
+
+    /// GPUs of them.
+    pub fn pci_gpus(&self) -> impl Iterator<Item = &Pci> {
+        self.pci().iter().filter(|p| !p.is_switch)
+    }
+
+    /// Whether a process of that name runs; the kernel keeps 15 letters of it (proc(5), comm).
+    pub fn runs(&self, name: &str) -> bool {
+        let names = self.processes.get_or_init(|| {
+            let pids = self.entries("/proc").into_iter().filter(|p| {
+                let name = p.file_name().unwrap_or_default().to_string_lossy();
+                name.bytes().all(|b| b.is_ascii_digit())
+            });
+            pids.filter_map(|p| Some(self.text(p.join("comm"))?.trim().to_owned()))
+                .collect()
+        });
+        let short = name.get(..15).unwrap_or(name);
+        names.iter().any(|n| n == short)
+    }
+
+    /// dpkg's packages: name, status, version.
+    pub fn dpkg(&self) -> &[(String, String, String)] {
+        self.packages.get_or_init(|| {
+            let status = self.text("/var/lib/dpkg/status").unwrap_or_default();
+            let paragraphs = status.split("\n\n").filter_map(|paragraph| {
+                let field = |key: &str| {
+                    let mut lines = paragraph.lines();
+                    lines.find_map(|l| Some(l.strip_prefix(key)?.strip_prefix(": ")?.to_owned()))
+                };
+                let version = field("Version").unwrap_or_default();
+                Some((field("Package")?, field("Status")?, version))
+            });
+            paragraphs.collect()
+        })
+    }
+
+    /// Version of an installed package, upstream's part of it: `1:1.17.4-1` is 1.17.4.
+    pub fn package(&self, name: &str) -> Option<String> {
+        let version = self.host.package_version(&[name])?;
+        let version = version.rsplit_once(':').map_or(&*version, |(_, v)| v);
+        Some(version.split(['-', '+', '~']).next()?.to_owned())
+    }
+
+    /// Docker's unit, where the system's Docker is here.
+    pub fn docker_unit(&self) -> Option<Unit> {
+        self.engine("docker")?;
+        Some(Unit::read(self.host, "docker.service"))
+    }
+
+    /// Docker's file, where the system's Docker is here.
+    pub fn daemon_json(&self) -> Option<Result<DaemonJson, Error>> {
+        let path = self.engine("docker")?.facts().config.clone()?;
+        Some(DaemonJson::read(self.host, &path))
+    }
+
+    /// containerd's files, where it is an engine of its own here.
+    pub fn containerd(&self) -> Option<(Place, Result<Files, Error>)> {
+        let root = self.engine("containerd")?.facts().config.clone()?;
+        let version = self.engine_version("containerd").unwrap_or_default();
+        let place = Place::plain(root, version);
+        let files = place.files(self.host);
+        Some((place, files))
+    }
+
+    /// The CDI specs of this host.
+    pub fn registry(&self) -> Registry {
+        let mut files = Vec::new();
+        for (priority, dir) in SPEC_DIRS.iter().enumerate() {
+            for path in self.entries(dir) {
+                if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
+                    let bytes = self.host.root().read(&path);
+                    files.push((path, priority, bytes));
+                }
+            }
+        }
+        Registry::from_files(files)
+    }
+
+    /// The policy of the start of containers, or why it cannot be read.
+    pub fn policy(&self) -> Result<Policy, String> {
+        let load = || Policy::load(self.host.root()).map_err(|e| e.to_string());
+        self.policy.get_or_init(load).clone()
+    }
+
+    /// Whether the running kernel has a module of the driver, loaded or not.
+    pub fn has_module(&self) -> Option<bool> {
+        let release = gpu_host::kernel::release(self.host.root())?;
+        let dirs = ["/lib/modules", "/usr/lib/modules"];
+        let list = dirs
+            .iter()
+            .find_map(|d| self.text(Path::new(d).join(&release).join("modules.dep")))?;
+        let is_ours = |line: &str| {
+            let path = line.split(':').next().unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let stem = name.split(".ko").next().unwrap_or_default();
+            MODULES.contains(&stem)
+        };
+        Some(list.lines().any(is_ours))
+    }
+}

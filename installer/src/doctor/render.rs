@@ -1,0 +1,333 @@
+//! Findings and explanations as people read them, and as a document.
+
+use serde_json::{Value, json};
+
+use super::explain::Candidate;
+use super::{Examined, Finding, Here};
+use crate::doctor::catalog::{self, Problem, Severity};
+use crate::terminal::screen::{Mark, Screen};
+
+/// As wide as a mark between two spaces.
+fn indent(screen: Screen) -> usize {
+    screen.mark_width() + 1
+}
+
+fn mark(severity: Severity) -> Mark {
+    match severity {
+        Severity::Broken => Mark::Bad,
+        Severity::Warning => Mark::Warning,
+    }
+}
+
+/// What is to be typed where that is one command, else the words.
+fn fix(problem: &Problem) -> String {
+    match &problem.command {
+        _ if problem.safe => format!("sudo gpusetup doctor --fix {}   (safe)", problem.id),
+        Some(command) => command.clone(),
+        None => problem.fix.clone(),
+    }
+}
+
+/// How much is said of each finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What is wrong.
+    Title,
+    /// And what to do.
+    Fix,
+    /// And why it is so, and who has seen it.
+    Cause,
+}
+
+/// The findings, the worst first; a healthy host in two lines.
+pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
+    let indent = indent(screen);
+    let space = " ".repeat(indent);
+    let mut out = String::new();
+    for Finding { problem, evidence } in &examined.findings {
+        let first = format!(" {} ", screen.mark(mark(problem.severity)));
+        out.push_str(&screen.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
+        // As wide as the longest label that there is, and a space.
+        let width = if detail == Detail::Cause { 6 } else { 5 };
+        let mut line = |label: &str, text: &str| {
+            if !text.is_empty() {
+                let first = format!("{space}{label:<width$}");
+                out.push_str(&screen.paragraph(&first, indent + width, text));
+            }
+        };
+        if detail == Detail::Cause {
+            line("why:", &problem.cause);
+            line("fix:", &problem.fix);
+            line("", problem.command.as_deref().unwrap_or_default());
+            line("more:", &problem.source);
+        } else if detail == Detail::Fix {
+            line("fix:", &fix(problem));
+        }
+    }
+    let passed = examined.passed.len();
+    let said = match examined.findings.len() {
+        0 => format!("{passed} checks, no problem found"),
+        _ => format!("{passed} other checks"),
+    };
+    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &said));
+    if examined.findings.is_empty() {
+        out.push_str(&screen.paragraph(&space, indent, &examined.summary));
+    } else if detail != Detail::Title {
+        out.push('\n');
+        out.push_str(&next(examined, screen, detail));
+    }
+    if let Some(trouble) = &examined.unread {
+        let first = format!(" {} ", screen.mark(Mark::Warning));
+        let text = format!("not everything could be looked at: {trouble}");
+        out.push_str(&screen.paragraph(&first, indent, &text));
+    }
+    out
+}
+
+/// Commands to go on with, a line each.
+fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
+    let safe = examined.findings.iter().filter(|f| f.problem.safe).count();
+    let mut lines = Vec::new();
+    match safe {
+        0 => {}
+        1 => lines.push(("sudo gpusetup doctor --fix", "mends the one that is safe")),
+        _ => lines.push(("sudo gpusetup doctor --fix", "mends what is safe")),
+    }
+    if detail != Detail::Cause {
+        lines.push(("gpusetup doctor -v", "why, and more"));
+    }
+    let lines = lines.iter();
+    lines
+        .map(|(command, what)| screen.paragraph("", 0, &format!("{command:<28}{what}")))
+        .collect()
+}
+
+/// What is not mended after `--fix`.
+pub fn left(examined: &Examined, screen: Screen) -> String {
+    if examined.findings.is_empty() {
+        return findings(examined, screen, Detail::Fix);
+    }
+    let mut out = screen.paragraph("", 0, "Left to do:");
+    out.push_str(&findings(examined, screen, Detail::Fix));
+    out
+}
+
+fn problem(p: &Problem) -> Value {
+    json!({
+        "id": p.id,
+        "severity": p.severity,
+        "title": p.title,
+        "symptom": p.symptom,
+        "looked_at": p.evidence,
+        "cause": p.cause,
+        "fix": p.fix,
+        "command": p.command,
+        "safe": p.safe,
+        "source": p.source,
+    })
+}
+
+fn with(mut value: Value, key: &str, more: Value) -> Value {
+    if let Some(object) = value.as_object_mut() {
+        object.insert(key.to_owned(), more);
+    }
+    value
+}
+
+/// The document of `doctor --json`.
+pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
+    let found = examined.findings.iter();
+    let found: Vec<Value> = found
+        .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
+        .collect();
+    json!({
+        "schema": 1,
+        "changed": changed,
+        "problems": found,
+        "passed": examined.passed,
+        "fixed": fixed,
+        "unread": examined.unread,
+        "host": examined.summary,
+    })
+}
+
+/// An explanation, the likeliest first.
+pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: Screen) -> String {
+    let mut out = String::new();
+    for (n, (candidate, here)) in candidates.iter().enumerate() {
+        let p = candidate.problem;
+        let first = if candidates.len() == 1 {
+            String::new()
+        } else {
+            format!("{}. ", n + 1)
+        };
+        let title = format!("{} ({})", p.title, p.id);
+        out.push_str(&screen.paragraph(&first, first.len(), &capital(&title)));
+        let mut line = |label: &str, text: &str| {
+            out.push_str(&screen.paragraph(&format!("   {label:<7}"), 10, text));
+        };
+        line("cause", &p.cause);
+        line("fix", &p.fix);
+        if let Some(command) = &p.command {
+            line("", command);
+        }
+        match here {
+            Here::Confirmed(seen) => line("here", &format!("yes: {seen}")),
+            Here::NotSeen => line("here", "the check for it finds nothing on this host now"),
+            Here::NoCheck => {}
+        }
+        line("more", &p.source);
+    }
+    if !others.is_empty() {
+        out.push('\n');
+        out.push_str(&screen.paragraph("", 0, "Found on this host:"));
+        for f in others {
+            let first = format!(" {} ", screen.mark(mark(f.problem.severity)));
+            let text = format!("{}: {} ({})", f.problem.title, f.evidence, f.problem.id);
+            out.push_str(&screen.paragraph(&first, indent(screen), &text));
+        }
+    }
+    out
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+/// What to say of a text that nobody knows.
+pub fn unknown(screen: Screen) -> String {
+    let count = catalog::problems().len();
+    screen.paragraph(
+        "",
+        0,
+        &format!(
+            "Nothing in this text is one of the {count} problems that are known here. The line that says \
+             what failed must be in it: look into the engine's log (journalctl -u docker, containerd, crio \
+             or kubelet) and paste that. If it still says nothing, send the text, the command that gave it \
+             and the output of `gpusetup doctor --json` to the project's issues; take passwords out first."
+        ),
+    )
+}
+
+/// The document of `doctor --explain --json`. The text itself is not in it.
+pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) -> Value {
+    let all: Vec<Value> = candidates
+        .iter()
+        .map(|(candidate, here)| {
+            let value = with(
+                problem(candidate.problem),
+                "matched",
+                json!(candidate.matched),
+            );
+            let (here, seen) = match here {
+                Here::Confirmed(seen) => ("confirmed", Some(seen)),
+                Here::NotSeen => ("not-seen", None),
+                Here::NoCheck => ("no-check", None),
+            };
+            with(with(value, "here", json!(here)), "evidence", json!(seen))
+        })
+        .collect();
+    let others: Vec<Value> = others
+        .iter()
+        .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
+        .collect();
+    json!({"schema": 1, "changed": false, "candidates": all, "others": others})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(width: usize, utf8: bool) -> Screen {
+        Screen {
+            terminal: false,
+            redraws: false,
+            utf8,
+            colour: false,
+            width: Some(width),
+        }
+    }
+
+    fn examined() -> Examined {
+        let finding = |id: &str, evidence: &str| Finding {
+            problem: catalog::problem(id).unwrap(),
+            evidence: evidence.into(),
+        };
+        Examined {
+            findings: vec![
+                finding(
+                    "cdi-stale",
+                    "spec is for driver 570.133, the loaded driver is 580.65.06",
+                ),
+                finding("docker-context", "a “quoted” × sign…"),
+            ],
+            passed: vec!["driver-missing"; 70],
+            unread: None,
+            summary: "driver 580.65.06, 2 GPUs; docker, podman".into(),
+        }
+    }
+
+    #[test]
+    fn lines_keep_to_the_terminal() {
+        for width in [30, 60, 80, 200] {
+            for (utf8, detail) in [
+                (true, Detail::Fix),
+                (false, Detail::Fix),
+                (true, Detail::Cause),
+            ] {
+                let text = findings(&examined(), screen(width, utf8), detail);
+                for line in text.lines() {
+                    let long = line.chars().count() > width;
+                    // A word that is longer than a line stays whole, so that it can be copied.
+                    let text = line.trim().trim_start_matches("more: ").trim();
+                    assert!(!long || !text.contains(' '), "{width}: {line}");
+                    assert!(utf8 || line.is_ascii(), "{line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_screen_at_80_columns() {
+        assert_eq!(
+            findings(&examined(), screen(80, true), Detail::Fix),
+            " ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
+             580.65.06\n   fix: sudo gpusetup doctor --fix cdi-stale   (safe)\n \
+             ! plain docker talks to another daemon: a “quoted” × sign…\n   \
+             fix: docker context use default\n ✓ 70 other checks\n\n\
+             sudo gpusetup doctor --fix  mends the one that is safe\n\
+             gpusetup doctor -v          why, and more\n"
+        );
+    }
+
+    #[test]
+    fn why_and_more() {
+        let text = findings(&examined(), screen(80, true), Detail::Cause);
+        for finding in examined().findings {
+            let p = finding.problem;
+            for said in [&p.cause, &p.fix, &p.source] {
+                let words = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(
+                    words(&text).contains(&words(said)),
+                    "{said} is not in {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_healthy_host_in_two_lines() {
+        let healthy = Examined {
+            findings: Vec::new(),
+            ..examined()
+        };
+        assert_eq!(
+            findings(&healthy, screen(80, false), Detail::Fix),
+            " ok 70 checks, no problem found\n    driver 580.65.06, 2 GPUs; docker, podman\n"
+        );
+    }
+}

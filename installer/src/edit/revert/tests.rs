@@ -1,0 +1,67 @@
+use super::*;
+use crate::edit::error::EditError;
+use crate::model::change::FileKind;
+
+fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
+    Change {
+        path: "/a".into(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+        mode: 0o644,
+        why: String::new(),
+        kind,
+    }
+}
+
+/// Who changed what since: what is not ours any more is left, and what we took away comes back only where nobody has
+/// put anything.
+#[test]
+fn a_file_goes_back_only_as_far_as_it_is_ours() {
+    let back = |done: &Change, now: Option<&str>| {
+        revert(done, now).map(|text| text.unwrap_or("none".into()))
+    };
+    let text = |text: &str| Ok(text.to_owned());
+    let own = change(Some("before"), Some("ours"), FileKind::Own);
+    assert_eq!(back(&own, Some("ours")), text("before"));
+    assert!(matches!(
+        revert(&own, Some("theirs")),
+        Err(EditError::Conflict(_))
+    ));
+    assert_eq!(back(&own, None), text("none"));
+    let added = change(None, Some("ours"), FileKind::Own);
+    assert_eq!(back(&added, Some("ours")), text("none"));
+    let removed = change(Some("before"), None, FileKind::Own);
+    assert_eq!(back(&removed, None), text("before"));
+    assert_eq!(back(&removed, Some("theirs")), text("theirs"));
+
+    // Made anew at every boot, so no text of it is the user's.
+    assert_eq!(
+        back(
+            &change(None, Some("spec"), FileKind::Generated),
+            Some("newer")
+        ),
+        text("none")
+    );
+    assert_eq!(
+        back(
+            &change(None, Some("/to"), FileKind::Link),
+            Some("/elsewhere")
+        ),
+        text("/elsewhere")
+    );
+
+    let json = FileKind::Json {
+        keys: vec![vec!["runtimes".into(), "nvidia".into()], vec!["a".into()]],
+    };
+    let ours = r#"{"a": 2, "runtimes": {"nvidia": 1}}"#;
+    let edited = change(Some(r#"{"a": 1}"#), Some(ours), json);
+    let since = r#"{"a": 2, "runtimes": {"nvidia": 1, "other": 3}, "theirs": true}"#;
+    let found: serde_json::Value =
+        serde_json::from_str(&back(&edited, Some(since)).unwrap()).unwrap();
+    assert_eq!(
+        found,
+        serde_json::json!({"a": 1, "runtimes": {"other": 3}, "theirs": true})
+    );
+    let conflict = back(&edited, Some(r#"{"a": 9, "runtimes": {"nvidia": 1}}"#));
+    assert_eq!(conflict, Err(EditError::Conflict("a".into())));
+}

@@ -1,0 +1,119 @@
+//! What makes daemon.json as wanted: the keys to set, and what stands against that.
+
+use serde_json::{Value, json};
+
+use super::daemon_json::{DaemonJson, strict};
+use super::runtime_entry::{self, Verdict};
+use crate::edit::json;
+use crate::error::Error;
+use crate::host::Host;
+use crate::host::systemd_unit::Unit;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::{Mode, SetupOptions};
+
+/// Versions in which `features.cdi` must be set: there from 25.0, on by itself from 28.2
+/// (docs.docker.com, "Engine release notes").
+pub const CDI_BY_FEATURE: std::ops::Range<(u32, u32)> = (25, 0)..(28, 2);
+/// Flags with the keys that dockerd refuses beside them. Runtimes it merges (moby daemon/config,
+/// findConfigurationConflicts and skipDuplicates; seen on 20.10).
+const CLASHES: [(&str, &str); 2] = [
+    ("--default-runtime", "default-runtime"),
+    ("--feature", "features"),
+];
+
+/// A key path with its value.
+pub type Setting = (Vec<String>, Value);
+
+impl DaemonJson {
+    /// The change that makes it as wanted; `None` where it is.
+    pub fn change(
+        &self,
+        host: &Host,
+        wanted: &SetupOptions,
+        version: (u32, u32),
+        unit: &Unit,
+    ) -> Result<Option<Change>, Error> {
+        let (settings, said) = self.settings(host, wanted, version)?;
+        if settings.is_empty() {
+            return Ok(None);
+        }
+        self.ensure_no_flag_clash(unit, &settings)?;
+        let text = self.text.as_deref().unwrap_or_default();
+        let after = json::set(text, &settings).map_err(|e| strict(&self.path, &e.to_string()))?;
+        Ok(Some(Change {
+            path: self.path.clone(),
+            before: self.text.clone(),
+            after: Some(after),
+            mode: 0o644,
+            why: said.join("; "),
+            kind: FileKind::Json {
+                keys: settings.into_iter().map(|(keys, _)| keys).collect(),
+            },
+        }))
+    }
+
+    /// What is not as wanted yet, each with a word for the plan. What is as wanted is not
+    /// touched, whatever its layout.
+    fn settings(
+        &self,
+        host: &Host,
+        wanted: &SetupOptions,
+        version: (u32, u32),
+    ) -> Result<(Vec<Setting>, Vec<String>), Error> {
+        let name = &wanted.runtime_name;
+        let key = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
+        let (mut settings, mut said) = (Vec::new(), Vec::new());
+        if wanted.mode != Mode::Cdi {
+            let verdict = runtime_entry::judge(host, self, wanted)?;
+            let path = json!(wanted.runtime_path.display().to_string());
+            match &verdict {
+                Verdict::None => {
+                    settings.push((key(&["runtimes", name]), json!({ "path": path })));
+                    said.push(format!("add runtime {name:?}"));
+                }
+                Verdict::Replace(owner) => {
+                    settings.push((key(&["runtimes", name, "path"]), path));
+                    said.push(format!(
+                        "make runtime {name:?} ours; it is {}",
+                        owner.whose()
+                    ));
+                }
+                Verdict::Ours | Verdict::Leave(_) => {}
+            }
+            let is_left = matches!(verdict, Verdict::Leave(_));
+            let default = self.get(&["default-runtime"]).and_then(Value::as_str);
+            if wanted.default_runtime && !is_left && default != Some(name) {
+                settings.push((key(&["default-runtime"]), json!(name)));
+                said.push(format!("set default-runtime to {name:?}"));
+            }
+        }
+        let features = &["features", "cdi"];
+        if wanted.mode != Mode::Runtime
+            && CDI_BY_FEATURE.contains(&version)
+            && self.get(features) != Some(&json!(true))
+        {
+            settings.push((key(features), json!(true)));
+            said.push("turn on CDI".into());
+        }
+        Ok((settings, said))
+    }
+
+    /// dockerd stops at a key that is given both ways.
+    fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[Setting]) -> Result<(), Error> {
+        for (flag, key) in CLASHES {
+            let is_set = settings.iter().any(|(keys, _)| keys[0] == key);
+            let Some(place) = unit.where_is(flag).filter(|_| is_set) else {
+                continue;
+            };
+            let file = self.path.display();
+            return Err(Error::Config {
+                path: place.to_owned(),
+                why: format!(
+                    "starts dockerd with {flag}, and dockerd refuses {key:?} in {file} beside it"
+                ),
+                fix: format!("move {flag} into {file}, then run this again"),
+            });
+        }
+        Ok(())
+    }
+}

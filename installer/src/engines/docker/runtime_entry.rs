@@ -1,0 +1,221 @@
+//! A runtime of our name that is there already: whose it is, and what becomes of it.
+
+use std::path::Path;
+
+use gpu_host::programs;
+use serde_json::{Value, json};
+
+use super::daemon_json::DaemonJson;
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::setup_options::{Existing, SetupOptions};
+
+/// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
+/// (gpu-operator, assets/state-container-toolkit).
+const OPERATOR: &str = "/usr/local/nvidia/toolkit";
+/// The names of the vendor's runtime, one for each of its modes.
+const VENDOR: [&str; 3] = [
+    "nvidia-container-runtime",
+    "nvidia-container-runtime.cdi",
+    "nvidia-container-runtime.legacy",
+];
+/// Whose a runtime entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// nvidia-container-toolkit, by `nvidia-ctk runtime configure`.
+    Toolkit,
+    /// nvidia-docker2, whose package brought the whole file.
+    NvidiaDocker2,
+    /// The GPU operator of a Kubernetes cluster.
+    Operator,
+    /// Somebody's own.
+    ByHand,
+}
+
+impl Owner {
+    fn of(config: &DaemonJson, name: &str, entry: &Value) -> Self {
+        let path = entry.get("path").and_then(Value::as_str).unwrap_or("");
+        let shipped = json!({"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}});
+        if path.starts_with(OPERATOR) {
+            Self::Operator
+        } else if name == "nvidia" && config.is(&shipped) {
+            Self::NvidiaDocker2
+        } else if is_vendors(path) {
+            Self::Toolkit
+        } else {
+            Self::ByHand
+        }
+    }
+
+    /// For messages: `nvidia-container-toolkit's`.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::Toolkit => "nvidia-container-toolkit's",
+            Self::NvidiaDocker2 => "nvidia-docker2's",
+            Self::Operator => "the GPU operator's",
+            Self::ByHand => "written by hand",
+        }
+    }
+}
+
+fn is_vendors(path: &str) -> bool {
+    let name = Path::new(path).file_name().unwrap_or_default();
+    let dir = Path::new(path).parent().unwrap_or(Path::new(""));
+    let usual = dir.as_os_str().is_empty() || programs::DIRS.iter().any(|d| dir == Path::new(d));
+    usual && VENDOR.iter().any(|v| name == *v)
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is none.
+    None,
+    /// It leads to our program already.
+    Ours,
+    /// Our program goes in its place, and undo gives back the old one.
+    Replace(Owner),
+    /// It stays, and so do its containers.
+    Leave(Owner),
+}
+
+/// Looks at the runtime of our name, and at what the user wants done about it.
+pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<Verdict, Error> {
+    let name = &wanted.runtime_name;
+    let Some(entry) = config.get(&["runtimes", name]) else {
+        return Ok(Verdict::None);
+    };
+    let path = entry.get("path").and_then(Value::as_str);
+    if path.is_some_and(|p| wanted.is_our_shim(host, p)) {
+        return Ok(Verdict::Ours);
+    }
+    let owner = Owner::of(config, name, entry);
+    let is_gone = path.is_some_and(|p| !exists(host, p));
+    // What a package has left behind when it was removed starts no container: nothing works
+    // that we could break. A path of somebody's own may be on a disk that comes later, and
+    // the operator puts its program back itself.
+    let is_left_over = is_gone && matches!(owner, Owner::Toolkit | Owner::NvidiaDocker2);
+    match wanted.existing {
+        Existing::Leave => Ok(Verdict::Leave(owner)),
+        Existing::Refuse if !is_left_over => Err(refused(config, wanted, entry, owner, is_gone)),
+        Existing::Refuse | Existing::Adopt => {
+            ensure_replaceable(config, name, entry)?;
+            Ok(Verdict::Replace(owner))
+        }
+    }
+}
+
+/// Whether its program is there.
+pub fn exists(host: &Host, path: &str) -> bool {
+    if Path::new(path).is_absolute() {
+        return host.root().exists(path);
+    }
+    host.has_program(path)
+}
+
+fn refused(
+    config: &DaemonJson,
+    wanted: &SetupOptions,
+    entry: &Value,
+    owner: Owner,
+    is_gone: bool,
+) -> Error {
+    let gone = if is_gone {
+        ", and its program is not there"
+    } else {
+        ""
+    };
+    let again = match owner {
+        Owner::Operator => {
+            "; the operator will write it again, so take this node out of its hands first"
+        }
+        _ => "",
+    };
+    Error::Config {
+        path: config.path.clone(),
+        why: format!(
+            "has a runtime {:?} that is not ours: {entry} ({}{gone})",
+            wanted.runtime_name,
+            owner.whose()
+        ),
+        fix: format!(
+            "`gpusetup install --existing adopt` puts ours in its place, and undo gives it back{again}; \
+             `--existing leave` keeps it and sets up the rest"
+        ),
+    }
+}
+
+/// Only the path of an entry is changed, so whatever else it says must go with our program too.
+fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
+    let no = |why: String| {
+        Err(Error::Config {
+            path: config.path.clone(),
+            why,
+            fix: "take that out by hand, or keep the entry with `--existing leave`".into(),
+        })
+    };
+    let Some(fields) = entry.as_object() else {
+        return no(format!("has a runtime {name:?} that is no object: {entry}"));
+    };
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    // dockerd takes a path or a runtimeType, never both (moby daemon/runtime_unix.go, 23.0).
+    let other = fields
+        .iter()
+        .find(|(key, value)| *key != "path" && !is_empty(value));
+    match other {
+        Some((key, value)) => no(format!(
+            "has a runtime {name:?} with {key} {value}, which is not for our program"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What the user should know of it.
+pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> Option<String> {
+    let (name, file) = (&wanted.runtime_name, config.path.display());
+    match verdict {
+        Verdict::Leave(owner) => {
+            let default = if wanted.default_runtime {
+                "; it is not made the default either"
+            } else {
+                ""
+            };
+            Some(format!(
+                "runtime {name:?} in {file} stays as it is ({}): containers with --runtime {name} do not use gpusetup's{default}",
+                owner.whose()
+            ))
+        }
+        Verdict::Replace(Owner::Operator) => Some(format!(
+            "runtime {name:?} in {file} is the GPU operator's, which will write it again: take this node out of its hands"
+        )),
+        _ => None,
+    }
+}
+
+/// Runtimes whose program is gone: nothing that uses them starts.
+pub fn dangling(host: &Host, config: &DaemonJson) -> Vec<String> {
+    let default = config.get(&["default-runtime"]).and_then(Value::as_str);
+    let lost = config.runtimes().filter(|(_, path)| {
+        let name = Path::new(path).file_name().unwrap_or_default();
+        let is_for_gpus =
+            is_vendors(path) || path.starts_with(OPERATOR) || name == "gpu-container-runtime";
+        is_for_gpus && !exists(host, path)
+    });
+    lost.map(|(name, path)| {
+        let who = if default == Some(name) {
+            "no container starts without --runtime".to_owned()
+        } else {
+            format!("containers with --runtime {name} do not start")
+        };
+        format!(
+            "runtime {name:?} in {} leads to {path}, which is not there: {who}",
+            config.path.display()
+        )
+    })
+    .collect()
+}

@@ -1,0 +1,145 @@
+//! Files written so that a crash, a full disk or a signal leaves the old or the new one,
+//! never a half: a temporary beside the real file, with its owner, mode and extended
+//! attributes, synced, renamed over it, the directory synced.
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::Mode;
+use nix::unistd::{self, UnlinkatFlags};
+
+use crate::error::Error;
+use crate::files::attributes::Attributes;
+use crate::files::resolved_path::{self, ResolvedPath};
+use crate::host::Host;
+
+/// A link is made anew at every boot, so it is not synced.
+pub fn link(host: &Host, path: &Path, target: &str) -> io::Result<()> {
+    let place = ResolvedPath::of_link(host, path)?;
+    landed(host, &place, |dir, temporary| {
+        unistd::symlinkat(target, dir, temporary)?;
+        fcntl::renameat(dir, temporary, dir, place.name.as_os_str())?;
+        Ok(())
+    })
+}
+
+/// Replaces or creates a file.
+pub fn write(host: &Host, path: &Path, content: &str, mode: u32) -> Result<(), Error> {
+    write_as(host, path, content, mode, None)
+}
+
+pub fn write_as(
+    host: &Host,
+    path: &Path,
+    content: &str,
+    mode: u32,
+    attributes: Option<&Attributes>,
+) -> Result<(), Error> {
+    log::debug!("write {}", path.display());
+    ResolvedPath::of(host, path)
+        .and_then(|place| {
+            landed(host, &place, |dir, temporary| {
+                let file = create(dir, temporary)?;
+                fill(file, content, &look(dir, &place.name, mode, attributes)?)?;
+                fcntl::renameat(dir, temporary, dir, place.name.as_os_str())?;
+                resolved_path::sync(dir)
+            })
+        })
+        .map_err(Error::file(path, "write"))
+}
+
+/// Works on a temporary beside a file; nothing of it is left where that fails.
+fn landed(
+    host: &Host,
+    place: &ResolvedPath,
+    work: impl FnOnce(&File, &OsStr) -> io::Result<()>,
+) -> io::Result<()> {
+    let (dir, made) = place.make(host)?;
+    let temporary = place.temporary();
+    // Of a run that was killed; the lock says that none goes on.
+    let _ = unistd::unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+    let done = work(&dir, &temporary);
+    if done.is_err() {
+        let _ = unistd::unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = resolved_path::remove_dirs(host.root(), &made);
+    }
+    done
+}
+
+fn create(dir: &File, name: &OsStr) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o600);
+    Ok(fcntl::openat(dir, name, flags, mode)?.into())
+}
+
+/// What a new file shall look like.
+enum Look {
+    Of(Attributes),
+    Mode(u32),
+}
+
+fn look(dir: &File, name: &OsStr, mode: u32, given: Option<&Attributes>) -> io::Result<Look> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match fcntl::openat(dir, name, flags, Mode::empty()) {
+        Ok(old) => Attributes::of(&old.into()).map(Look::Of),
+        Err(Errno::ENOENT) => Ok(given.cloned().map_or(Look::Mode(mode), Look::Of)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn fill(mut file: File, content: &str, look: &Look) -> io::Result<()> {
+    file.write_all(content.as_bytes())?;
+    match look {
+        Look::Of(attributes) => attributes.give(&file)?,
+        Look::Mode(mode) => file.set_permissions(Permissions::from_mode(*mode))?,
+    }
+    file.sync_all()
+}
+
+/// Removes a file; none is fine.
+pub fn remove(host: &Host, path: &Path) -> Result<(), Error> {
+    log::debug!("remove {}", path.display());
+    unlink(host, ResolvedPath::of(host, path), true).map_err(Error::file(path, "remove"))
+}
+
+pub fn unlink(host: &Host, place: io::Result<ResolvedPath>, lasts: bool) -> io::Result<()> {
+    let place = match place {
+        Err(e) if resolved_path::is_nothing(&e) => return Ok(()),
+        place => place?,
+    };
+    let Some(dir) = place.open(host)? else {
+        return Ok(());
+    };
+    match unistd::unlinkat(&dir, place.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) if lasts => resolved_path::sync(&dir),
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(_) if resolved_path::is_absent(&dir, &place.name) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The same for a file of ours in the state directory.
+pub fn remove_temporary(host: &Host, path: &Path) -> Result<(), Error> {
+    forget(host, ResolvedPath::of(host, path), path)
+}
+
+pub fn forget(host: &Host, place: io::Result<ResolvedPath>, path: &Path) -> Result<(), Error> {
+    let temporary = place.map(|p| ResolvedPath {
+        name: p.temporary(),
+        ..p
+    });
+    unlink(host, temporary, false).map_err(Error::file(path, "remove the temporary of"))
+}
+
+/// Removes directories that were made for our files; one in which somebody has put something
+/// stays.
+pub fn remove_dirs(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
+    let outermost = dirs.first().map_or(Path::new("/"), PathBuf::as_path);
+    resolved_path::remove_dirs(host.root(), dirs)
+        .map_err(Error::file(outermost, "remove directory"))
+}

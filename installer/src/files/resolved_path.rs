@@ -1,0 +1,186 @@
+//! Where a file really is: its directory and name without links, and that directory made and entered.
+//!
+//! Directories are entered by descriptor, through the rooted handle: somebody who swaps one for a
+//! link while we work leads us nowhere but within the root.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use gpu_host::Root;
+use nix::errno::Errno;
+use nix::fcntl::{self, AtFlags, OFlag};
+use nix::sys::stat::{self, Mode};
+use nix::unistd::{self, UnlinkatFlags};
+
+use crate::host::Host;
+
+/// As many links as the kernel follows in one path.
+const LINKS: usize = 40;
+
+/// A name in a directory, both as they really are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedPath {
+    /// Within the root, without links as far as it is there.
+    pub dir: PathBuf,
+    /// In it.
+    pub name: OsString,
+}
+
+impl ResolvedPath {
+    /// Of the file a path leads to, links followed, also where it is still missing.
+    pub fn of(host: &Host, path: &Path) -> io::Result<Self> {
+        Self::split(&real(host.root(), path, 0)?)
+    }
+
+    /// Of a link itself.
+    pub fn of_link(host: &Host, path: &Path) -> io::Result<Self> {
+        let Self { dir, name } = Self::split(path)?;
+        let dir = real(host.root(), &dir, 0)?;
+        Ok(Self { dir, name })
+    }
+
+    fn split(path: &Path) -> io::Result<Self> {
+        match (path.parent(), path.file_name()) {
+            (Some(dir), Some(name)) => Ok(Self {
+                dir: dir.to_owned(),
+                name: name.to_owned(),
+            }),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} names no file", path.display()),
+            )),
+        }
+    }
+
+    /// The temporary's name beside it: the same in every run, so that what a killed one leaves
+    /// can be found.
+    pub fn temporary(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(".gpusetup");
+        name
+    }
+
+    /// Its directory; `None` where that is not there.
+    pub fn open(&self, host: &Host) -> io::Result<Option<File>> {
+        match host.root().open_dir(&self.dir) {
+            Ok(dir) => Ok(Some(dir.into())),
+            Err(e) if is_nothing(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Its directories that are not there, outermost first.
+    pub fn missing_dirs(&self, root: &Root) -> io::Result<Vec<PathBuf>> {
+        let mut missing = Vec::new();
+        for dir in self.dir.ancestors() {
+            match root.metadata(dir) {
+                Ok(_) => break,
+                Err(e) if is_nothing(&e) => missing.push(dir.to_owned()),
+                Err(e) => return Err(e),
+            }
+        }
+        missing.reverse();
+        Ok(missing)
+    }
+
+    /// The directory, made where it is missing, and what was made for it.
+    pub fn make(&self, host: &Host) -> io::Result<(File, Vec<PathBuf>)> {
+        let missing = self.missing_dirs(host.root())?;
+        for (n, dir) in missing.iter().enumerate() {
+            if let Err(e) = make_dir(host.root(), dir) {
+                let _ = remove_dirs(host.root(), &missing[..=n]);
+                return Err(e);
+            }
+        }
+        match host.root().open_dir(&self.dir) {
+            Ok(dir) => Ok((dir.into(), missing)),
+            Err(e) => {
+                let _ = remove_dirs(host.root(), &missing);
+                Err(e)
+            }
+        }
+    }
+}
+
+/// Nothing there, or nothing that has anything in it.
+pub fn is_nothing(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The path without links, also behind a link that leads to what is missing.
+fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
+    match root.canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    let parent = real(root, parent, links)?;
+    match root.read_link(parent.join(name)) {
+        Ok(target) if links < LINKS => real(root, &parent.join(target), links + 1),
+        Ok(_) => Err(Errno::ELOOP.into()),
+        // No link.
+        Err(e) if is_nothing(&e) || e.kind() == io::ErrorKind::InvalidInput => {
+            Ok(parent.join(name))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Everybody may look into it, whatever the umask: containers' users read what is there.
+fn make_dir(root: &Root, dir: &Path) -> io::Result<()> {
+    let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
+    let parent = root.open_dir(&parent)?;
+    stat::mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let made = fcntl::openat(&parent, name.as_os_str(), flags, Mode::empty())?;
+    File::from(made).set_permissions(Permissions::from_mode(0o755))?;
+    // Without it a crash can take the directory away with all that was synced in it.
+    sync(&parent.into())
+}
+
+/// Removes directories, innermost first; one in which somebody has put something, or that is
+/// none any more, stays.
+pub fn remove_dirs(root: &Root, dirs: &[PathBuf]) -> io::Result<()> {
+    for dir in dirs.iter().rev() {
+        let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
+        let parent = match root.open_dir(&parent) {
+            Ok(parent) => parent,
+            Err(e) if is_nothing(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        match unistd::unlinkat(&parent, name.as_os_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) => sync(&parent.into())?,
+            Err(
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY,
+            ) => {}
+            Err(_) if is_absent(&parent, &name) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is nothing of that name: a read-only file system says that it is one even
+/// when asked to remove what is not there.
+pub fn is_absent(dir: impl AsFd, name: &OsStr) -> bool {
+    stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT)
+}
+
+/// Makes what was done in a directory last.
+pub fn sync(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
+        // Some file systems cannot sync a directory (fsync(2), EINVAL).
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,387 @@
+//! The host: its files through one rooted handle, its programs through one door.
+
+pub mod child_wait;
+pub mod headroom;
+pub mod last_words;
+pub mod limits;
+pub mod process;
+pub mod service;
+pub mod signals;
+pub mod systemd_scopes;
+pub mod systemd_unit;
+pub mod threads;
+pub mod timestamp;
+pub mod user;
+
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gpu_host::{Root, packages, programs};
+use nix::sys::signal::Signal;
+
+use crate::error::Error;
+use crate::host::process::{Output, Reader, kill, reader};
+use crate::host::user::User;
+
+/// A running host, or a directory tree.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: Root,
+    /// Where in it the driver's user space lives.
+    pub driver_root: PathBuf,
+    user: Option<User>,
+    is_image: bool,
+}
+
+/// What a shell says about the engine and the images that its commands mean: gpusetup names
+/// them itself (docker(1), "Environment variables"; Podman cmd/podman/registry/remote.go).
+const CALLERS: [&str; 10] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "DOCKER_API_VERSION",
+    "DOCKER_CONTENT_TRUST",
+    "DOCKER_DEFAULT_PLATFORM",
+    "CONTAINER_HOST",
+    "CONTAINER_CONNECTION",
+];
+
+impl Host {
+    /// The host at `root`.
+    pub fn open(root: &Path, driver_root: &Path) -> Result<Self, Error> {
+        let root = Root::open(root).map_err(Error::file(root, "open"))?;
+        Ok(Self {
+            user: User::running(&root),
+            driver_root: driver_root.to_owned(),
+            is_image: false,
+            root,
+        })
+    }
+
+    /// The same as an image that is being built from within: its own engines do not run, and
+    /// the GPUs that may be seen are those of the machine that builds.
+    pub fn into_image(self) -> Self {
+        Self {
+            user: None,
+            is_image: true,
+            ..self
+        }
+    }
+
+    /// Whether its GPUs are another machine's.
+    pub fn is_image(&self) -> bool {
+        self.is_image
+    }
+
+    /// The same as that user sees it.
+    #[cfg(test)]
+    pub fn seen_by(self, user: User) -> Self {
+        Self {
+            user: Some(user),
+            ..self
+        }
+    }
+
+    /// Whoever runs this, where that is not root.
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// Its files.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// A file of ours that tells what gpusetup has done here.
+    pub fn state(&self, name: &str) -> PathBuf {
+        let dir = match &self.user {
+            Some(user) => user.state.join("gpusetup"),
+            None => "/var/lib/gpusetup".into(),
+        };
+        dir.join(name)
+    }
+
+    /// Held by every command that changes this host.
+    pub fn lock_file(&self) -> PathBuf {
+        match &self.user {
+            Some(user) => user.runtime.join("gpusetup.lock"),
+            // Not in /run/lock: everybody may write there, and could hold it for ever.
+            None => "/run/gpusetup.lock".into(),
+        }
+    }
+
+    /// Refuses to go on where something that is there could not be read: it may say what we
+    /// took for missing.
+    pub fn ensure_fully_readable(&self) -> Result<(), Error> {
+        match self.root.trouble() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::failed(
+                format!("this host cannot be looked at whole: {trouble}"),
+                if limits::is_of_open_files(trouble) {
+                    format!("nothing was changed; {}", limits::open_files_fix())
+                } else {
+                    "nothing was changed; mend that first".into()
+                },
+            )),
+        }
+    }
+
+    /// Whether programs can be run: the root is this running host's own.
+    pub fn is_live(&self) -> bool {
+        self.root.is_host() && !self.is_image
+    }
+
+    /// A file's text; `None` where there is none.
+    pub fn text(&self, path: &Path) -> Result<Option<String>, Error> {
+        match self.root.read_to_string(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::file(path, "read")(e)),
+        }
+    }
+
+    /// Whether a program is on the usual PATH of this host.
+    pub fn has_program(&self, name: &str) -> bool {
+        self.program(name).is_some()
+    }
+
+    /// Where on the usual PATH of this host a program is; one with a path is there or nowhere.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        // `join` with an absolute name is that name.
+        let mut places = programs::DIRS.iter().map(|dir| Path::new(dir).join(name));
+        places.find(|path| self.root.exists(path))
+    }
+
+    /// Version of an installed package, where the package manager says it in plain text.
+    pub fn package_version(&self, names: &[&str]) -> Option<String> {
+        packages::version(&self.root, names)
+    }
+
+    /// A program that is to run here, its output to be read. In a process group of its own: Ctrl-C
+    /// on our terminal is for us, and must not end a `systemctl restart` half-way.
+    pub fn command(&self, argv: &[impl AsRef<str>]) -> Result<Command, Error> {
+        let mut words = argv.iter().map(AsRef::as_ref);
+        let Some(program) = words.next().filter(|_| self.is_live()) else {
+            let line: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+            let why = format!("{}: nothing is run in a directory tree", line.join(" "));
+            return Err(Error::failed(why, "leave --root out"));
+        };
+        let mut command = Command::new(program);
+        for name in CALLERS {
+            command.env_remove(name);
+        }
+        if let Some(user) = &self.user {
+            // `su` and `sudo -u` leave it out, and `systemctl --user` needs it.
+            command.env("XDG_RUNTIME_DIR", &user.runtime);
+        }
+        command
+            .args(words)
+            .env("LC_ALL", "C")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        Ok(command)
+    }
+
+    /// Runs a program to its end, or to the limit, when it is killed.
+    pub fn run(&self, argv: &[&str], limit: Duration) -> Result<Output, Error> {
+        self.run_with_input(argv, limit, None)
+    }
+
+    /// The same with a file on its standard input.
+    pub fn run_with_input(
+        &self,
+        argv: &[&str],
+        limit: Duration,
+        input: Option<&Path>,
+    ) -> Result<Output, Error> {
+        let (output, is_interrupted) = self.run_once(argv, limit, input)?;
+        if !is_interrupted {
+            return Ok(output);
+        }
+        // Ctrl-C reached it before it had a group of its own, and so before it was the program.
+        Ok(self.run_once(argv, limit, input)?.0)
+    }
+
+    /// And whether a SIGINT ended it.
+    fn run_once(
+        &self,
+        argv: &[&str],
+        limit: Duration,
+        input: Option<&Path>,
+    ) -> Result<(Output, bool), Error> {
+        let line = argv.join(" ");
+        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let mut command = self.command(argv)?;
+        command.stdin(match input {
+            Some(path) => Stdio::from(std::fs::File::open(path).map_err(broken)?),
+            None => Stdio::null(),
+        });
+        let mut child = command.spawn().map_err(broken)?;
+        // Read on threads: a program that fills one pipe while we wait on the other never ends.
+        let readers = (
+            child.stdout.take().map(reader).transpose(),
+            child.stderr.take().map(reader).transpose(),
+        );
+        let (stdout, stderr) = match readers {
+            (Ok(stdout), Ok(stderr)) => (stdout, stderr),
+            (Err(e), _) | (_, Err(e)) => {
+                kill(&child);
+                let _ = child.wait();
+                return Err(broken(e));
+            }
+        };
+        let started = Instant::now();
+        let end = started + limit;
+        let status = loop {
+            match child.try_wait().map_err(broken)? {
+                Some(status) => break status,
+                None if Instant::now() >= end => {
+                    kill(&child);
+                    let _ = child.wait();
+                    let why = format!("{line}: not done after {} s", limit.as_secs());
+                    return Err(Error::failed(why, ""));
+                }
+                None => child_wait::wait(&child, end.saturating_duration_since(Instant::now())),
+            }
+        };
+        let code = status.code();
+        log::debug!(
+            "{line}: {} after {:.1} s",
+            code.map_or("killed".to_owned(), |c| format!("exit {c}")),
+            started.elapsed().as_secs_f32()
+        );
+        let output = Output {
+            code,
+            stdout: stdout.map(Reader::text).unwrap_or_default(),
+            stderr: stderr.map(Reader::text).unwrap_or_default(),
+        };
+        Ok((output, status.signal() == Some(Signal::SIGINT as i32)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Host {
+        Host::open(Path::new("/"), Path::new("/")).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_pipe_is_not_waited_for() {
+        let started = Instant::now();
+        let script = "echo said; exec sleep 30 & exit 3";
+        let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
+        let out = out.unwrap();
+        assert_eq!((out.code, out.last_line()), (Some(3), "said"));
+        assert!(started.elapsed() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn past_its_limit_a_program_goes_with_all_it_started() {
+        let marker = format!("3{}", std::process::id());
+        let script = format!("sleep {marker} & sleep {marker}");
+        let out = live().run(&["sh", "-c", &script], Duration::from_millis(300));
+        assert!(out.unwrap_err().to_string().contains("not done after"));
+        std::thread::sleep(Duration::from_millis(100));
+        let running = std::fs::read_dir("/proc").unwrap().flatten().any(|p| {
+            let line = std::fs::read(p.path().join("cmdline")).unwrap_or_default();
+            line == format!("sleep\0{marker}\0").as_bytes()
+        });
+        assert!(!running);
+    }
+
+    /// Ctrl-C goes to the terminal's foreground group, and a blocked signal to every heir.
+    #[test]
+    fn a_program_has_its_own_group_and_no_signal_blocked() {
+        crate::host::limits::take();
+        let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
+        let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
+        let out = out.unwrap().stdout;
+        let lines: Vec<&str> = out.lines().map(str::trim).collect();
+        assert_eq!(lines[0], lines[1], "{out}");
+        assert!(lines[2].ends_with("0000000000000000"), "{out}");
+        // Nor ignored: SIGABRT, SIGPIPE, SIGXFSZ. Others are as whoever started us has them.
+        let ignored = u64::from_str_radix(lines[3].rsplit(char::is_whitespace).next().unwrap(), 16);
+        let ours = [Signal::SIGABRT, Signal::SIGPIPE, Signal::SIGXFSZ].map(|s| 1 << (s as u64 - 1));
+        assert_eq!(ignored.unwrap() & ours.iter().sum::<u64>(), 0, "{out}");
+    }
+
+    /// A container of ours must run in the engine that was set up, whatever the shell means by
+    /// `docker` and `podman`.
+    #[test]
+    fn what_a_shell_says_of_engines_is_not_handed_on() {
+        let command = live().command(&["docker", "ps"]).unwrap();
+        let removed: Vec<&str> = command
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .filter_map(|(name, _)| name.to_str())
+            .collect();
+        for name in CALLERS {
+            assert!(removed.contains(&name), "{name}");
+        }
+        assert!(command.get_args().eq(["ps"]));
+        let tree = tempfile::tempdir().unwrap();
+        let tree = Host::open(tree.path(), Path::new("/")).unwrap();
+        assert!(tree.command(&["true"]).is_err());
+    }
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+
+    #[test]
+    fn what_a_program_says_last() {
+        let said = |stdout: &str, stderr: &str| {
+            let out = Output {
+                code: Some(125),
+                stdout: stdout.into(),
+                stderr: stderr.into(),
+            };
+            out.last_line().to_owned()
+        };
+        assert_eq!(said("", ""), "it said nothing");
+        assert_eq!(said("a\nb\n\n", "\n"), "b");
+        let docker = "docker: Error response from daemon: no\n\nRun 'docker run --help' for more information\n";
+        assert_eq!(said("x", docker), "docker: Error response from daemon: no");
+        assert_eq!(
+            said("", "docker: no.\nSee 'docker run --help'.\n"),
+            "docker: no."
+        );
+    }
+
+    #[test]
+    fn a_user_has_directories_of_their_own() {
+        let plain = User::new(1000, PASSWD, |_| None);
+        assert_eq!(plain.name, "alice");
+        assert_eq!(plain.config, Path::new("/home/alice/.config"));
+        assert_eq!(plain.state, Path::new("/home/alice/.local/state"));
+        assert_eq!(plain.runtime, Path::new("/run/user/1000"));
+        let env = |name: &str| match name {
+            "XDG_CONFIG_HOME" => Some("/x/config".to_owned()),
+            "XDG_STATE_HOME" => Some("relative".to_owned()),
+            "HOME" => Some("/x/home".to_owned()),
+            _ => None,
+        };
+        let moved = User::new(7, PASSWD, env);
+        assert_eq!(moved.name, "7");
+        assert_eq!(moved.config, Path::new("/x/config"));
+        assert_eq!(moved.state, Path::new("/x/home/.local/state"));
+    }
+
+    #[test]
+    fn a_user_s_state_and_lock_are_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        assert_eq!(host.lock_file(), Path::new("/run/gpusetup.lock"));
+        let host = host.seen_by(User::new(1000, PASSWD, |_| None));
+        assert_eq!(host.lock_file(), Path::new("/run/user/1000/gpusetup.lock"));
+        assert_eq!(
+            host.state("receipt.json"),
+            Path::new("/home/alice/.local/state/gpusetup/receipt.json")
+        );
+    }
+}

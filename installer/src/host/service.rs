@@ -1,0 +1,271 @@
+//! A service of an engine, and the manager that starts it.
+
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::host::last_words::LastWords;
+use crate::host::process::Output;
+
+/// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
+/// more than two minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long to wait between looks for why a service did not start, in milliseconds: five seconds, as nothing
+/// runs meanwhile.
+const JOURNAL_NAPS: [u64; 6] = [100, 200, 400, 800, 1500, 2000];
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// As its manager calls it: `docker.service`, `microk8s.daemon-containerd`.
+    pub name: String,
+    /// Who starts it.
+    pub manager: Manager,
+}
+
+/// Who starts a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manager {
+    /// The system's systemd.
+    Systemd,
+    /// The systemd of the user who runs gpusetup.
+    SystemdUser,
+    /// `OpenRC`, on Alpine and Gentoo.
+    OpenRc,
+    /// snapd.
+    Snap,
+}
+
+impl Service {
+    /// A unit of the system's systemd.
+    pub fn systemd(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            manager: Manager::Systemd,
+        }
+    }
+
+    /// The command that restarts it, for people and for `restart`.
+    pub fn restart_command(&self) -> Vec<&str> {
+        self.command("restart")
+    }
+
+    /// The command that makes it read its configuration again.
+    pub fn reload_command(&self) -> Vec<&str> {
+        match self.manager {
+            // snapd has no reload of its own.
+            Manager::Snap => self.command("restart"),
+            _ => self.command("reload"),
+        }
+    }
+
+    fn command<'a>(&'a self, verb: &'a str) -> Vec<&'a str> {
+        match self.manager {
+            Manager::Systemd => vec!["systemctl", verb, &self.name],
+            Manager::SystemdUser => vec!["systemctl", "--user", verb, &self.name],
+            Manager::OpenRc => vec!["rc-service", &self.name, verb],
+            Manager::Snap => vec!["snap", verb, &self.name],
+        }
+    }
+
+    /// Restarts it, also where restarts came too fast for systemd's limit. What a service says
+    /// that does not come back is the error.
+    pub fn restart(&self, host: &Host) -> Result<(), Error> {
+        if let Some(mut reset) = self.systemctl() {
+            // The limit counts our restarts as crashes; a unit that never failed has nothing to reset.
+            reset.extend(["reset-failed", &self.name]);
+            // A service that has hit it takes its socket with it, which has a limit of its own.
+            let socket = self.name.replace(".service", ".socket");
+            reset.push(&socket);
+            let _ = host.run(&reset, Duration::from_secs(10));
+        }
+        // One that is only slow has told of no failure yet.
+        let began = SystemTime::now();
+        let out = host.run(&self.restart_command(), PATIENCE)?;
+        if out.ok() {
+            return Ok(());
+        }
+        match self.last_words(host, began) {
+            Some(words) => Err(self.did_not_come_back(&words, &out)),
+            None => succeeded(&self.restart_command(), &out),
+        }
+    }
+
+    /// Makes it read its configuration again.
+    pub fn reload(&self, host: &Host) -> Result<(), Error> {
+        run(host, &self.reload_command())
+    }
+
+    fn systemctl(&self) -> Option<Vec<&str>> {
+        match self.manager {
+            Manager::Systemd => Some(vec!["systemctl"]),
+            Manager::SystemdUser => Some(vec!["systemctl", "--user"]),
+            Manager::OpenRc | Manager::Snap => None,
+        }
+    }
+
+    /// What its journal has of it since then; `None` where there is none to read.
+    fn last_words(&self, host: &Host, began: SystemTime) -> Option<LastWords> {
+        let since = began.duration_since(UNIX_EPOCH).ok()?;
+        // Not a whole second: what it said at its last start may be of the same one.
+        let since = format!("@{}.{:06}", since.as_secs(), since.subsec_micros());
+        let mut argv = match self.manager {
+            Manager::Systemd => vec!["journalctl", "-u"],
+            Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
+            Manager::OpenRc | Manager::Snap => return None,
+        };
+        // Without `-n`, which beside `--since` means the first lines before systemd 254 (its issue 26657): those of the
+        // daemon that ran before.
+        argv.extend([self.name.as_str(), "--since", &since]);
+        argv.extend(["-o", "json", "--no-pager", "-q"]);
+        // systemctl has ended before journald has read what the service said last. Only root can
+        // have it read all.
+        let _ = host.run(&["journalctl", "--sync"], Duration::from_secs(10));
+        let mut naps = JOURNAL_NAPS.iter();
+        loop {
+            let out = host.run(&argv, Duration::from_secs(10));
+            let words = out.map_or(LastWords::None, |out| LastWords::read(&out.stdout));
+            match naps.next() {
+                Some(nap) if words.may_be_early() => sleep(Duration::from_millis(*nap)),
+                _ => return Some(words),
+            }
+        }
+    }
+
+    /// The error that says why, or that its journal does not.
+    fn did_not_come_back(&self, words: &LastWords, out: &Output) -> Error {
+        let engine = self.name.trim_end_matches(".service");
+        let unsaid = "its journal does not say why, or not yet";
+        let what = match words {
+            LastWords::OfFailure(line) | LastWords::NeverRan(line) => line.clone(),
+            LastWords::Other(line) => format!("{unsaid}; it said last: {line}"),
+            LastWords::OfManager(line) => format!("{unsaid}: {line}"),
+            // The last line is where to look.
+            LastWords::None => format!("{unsaid}: {}", out.first_line()),
+        };
+        Error::failed(
+            format!("{engine} did not come back: {what}"),
+            self.fix_for(&what),
+        )
+    }
+
+    /// What to do about a line of an engine's log.
+    fn fix_for(&self, line: &str) -> String {
+        let user = match self.manager {
+            Manager::SystemdUser => " --user",
+            _ => "",
+        };
+        if line.contains("specified both as a flag and in the configuration file") {
+            return format!(
+                "`systemctl{user} cat {}` shows where that flag is: take it out, then run this again",
+                self.name
+            );
+        }
+        format!("`journalctl{user} -u {}` has the rest", self.name)
+    }
+}
+
+/// Makes the managers of these services read their unit files again.
+pub fn daemon_reload<'a>(
+    host: &Host,
+    services: impl Iterator<Item = &'a Service>,
+) -> Result<(), Error> {
+    let (mut system, mut user) = (false, false);
+    for service in services {
+        system |= service.manager == Manager::Systemd;
+        user |= service.manager == Manager::SystemdUser;
+    }
+    if system {
+        run(host, &["systemctl", "daemon-reload"])?;
+    }
+    if user {
+        run(host, &["systemctl", "--user", "daemon-reload"])?;
+    }
+    Ok(())
+}
+
+fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
+    succeeded(argv, &host.run(argv, PATIENCE)?)
+}
+
+fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
+    if out.ok() {
+        return Ok(());
+    }
+    Err(Error::failed(
+        format!("{}: {}", argv.join(" "), out.last_line()),
+        "",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        let docker = Service::systemd("docker.service");
+        let said = "Job for docker.service failed because the control process exited with error code.\n\
+                    See \"systemctl status docker.service\" for details.\n";
+        let out = Output {
+            code: Some(1),
+            stdout: String::new(),
+            stderr: said.into(),
+        };
+        let told = |words| docker.did_not_come_back(&words, &out).to_string();
+        assert_eq!(
+            told(LastWords::OfFailure("unable: EOF".into())),
+            "docker did not come back: unable: EOF"
+        );
+        for (words, part) in [
+            (LastWords::None, "control process exited"),
+            (LastWords::OfManager("status=1/FAILURE".into()), "status=1"),
+            (LastWords::Other("Starting up".into()), "last: Starting up"),
+        ] {
+            let told = told(words);
+            assert!(told.contains("does not say why, or not yet"), "{told}");
+            assert!(told.contains(part), "{told}");
+        }
+        let fix = docker.did_not_come_back(&LastWords::None, &out).fix();
+        assert!(fix.is_some_and(|fix| fix.contains("journalctl -u docker.service")));
+    }
+
+    #[test]
+    fn every_manager_has_its_own_words() {
+        let line = |name: &str, manager| {
+            let service = Service {
+                name: name.into(),
+                manager,
+            };
+            (
+                service.restart_command().join(" "),
+                service.reload_command().join(" "),
+            )
+        };
+        let words = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            line("docker.service", Manager::Systemd),
+            words(
+                "systemctl restart docker.service",
+                "systemctl reload docker.service"
+            )
+        );
+        assert_eq!(
+            line("docker.service", Manager::SystemdUser).0,
+            "systemctl --user restart docker.service"
+        );
+        assert_eq!(
+            line("docker", Manager::OpenRc).0,
+            "rc-service docker restart"
+        );
+        assert_eq!(
+            line("docker.dockerd", Manager::Snap),
+            words("snap restart docker.dockerd", "snap restart docker.dockerd")
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! Ctrl-C and its kin end a run between two steps, never within one.
+//!
+//! Noted by a handler and not blocked: a program started while they are blocked has them blocked
+//! too, and a daemon started by it, and every container of that daemon.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+
+use crate::error::Error;
+
+/// Whether one has come since.
+#[derive(Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+/// From here on SIGINT, SIGTERM and SIGHUP are noted.
+pub fn hold() -> Result<Interrupt, Error> {
+    let came = Arc::new(AtomicBool::new(false));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let number = signal as i32;
+        // nohup(1) and a shell's background jobs mean it.
+        if is_ignored(&status, number) {
+            continue;
+        }
+        signal_hook::flag::register(number, Arc::clone(&came))
+            .map_err(|e| Error::failed(format!("hold {signal} back: {e}"), ""))?;
+    }
+    Ok(Interrupt(came))
+}
+
+/// From `proc_pid_status(5)`: a mask in hex, the first signal its lowest bit.
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let line = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+impl Interrupt {
+    /// As if one had come, or none: a real one would reach every test of the process.
+    #[cfg(test)]
+    pub fn noted(came: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(came)))
+    }
+
+    /// An error once one has come.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_ignores_stays_ignored() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\n";
+        assert!(is_ignored(status, 1) && is_ignored(status, 2));
+        assert!(!is_ignored(status, 15) && !is_ignored("", 1));
+    }
+}

@@ -1,0 +1,76 @@
+//! What the user wants set up.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+
+/// What the user wants set up.
+#[derive(Clone, Debug)]
+pub struct SetupOptions {
+    /// CDI, the runtime, or both.
+    pub mode: Mode,
+    /// Make our runtime the engine's default.
+    pub default_runtime: bool,
+    /// Name of the runtime entry; `nvidia` unless told otherwise.
+    pub runtime_name: String,
+    /// The shim, `/usr/bin/gpu-container-runtime` unless told otherwise.
+    pub runtime_path: PathBuf,
+    /// The directory with the drop-in names, `/usr/lib/gpu-container/bin`.
+    pub names_dir: PathBuf,
+    /// What becomes of a runtime of that name that is another tool's or written by hand.
+    pub existing: Existing,
+}
+
+impl Default for SetupOptions {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Both,
+            default_runtime: false,
+            runtime_name: "nvidia".into(),
+            runtime_path: "/usr/bin/gpu-container-runtime".into(),
+            names_dir: "/usr/lib/gpu-container/bin".into(),
+            existing: Existing::Refuse,
+        }
+    }
+}
+
+impl SetupOptions {
+    /// Whether a program that an engine's configuration names is our shim, by whatever name:
+    /// gpusetup-nvidia-compat has it under NVIDIA's.
+    pub fn is_our_shim(&self, host: &Host, program: &str) -> bool {
+        let named = Path::new(program);
+        let found = (!named.is_absolute()).then(|| host.program(program));
+        let path = found.flatten().unwrap_or_else(|| named.to_owned());
+        if path == self.runtime_path || path.starts_with(&self.names_dir) {
+            return true;
+        }
+        let real = |p: &Path| host.root().canonicalize(p).ok();
+        path.is_absolute() && real(&path).is_some() && real(&path) == real(&self.runtime_path)
+    }
+}
+
+/// How containers get GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The engine applies the CDI spec.
+    Cdi,
+    /// The engine starts our runtime.
+    Runtime,
+    /// Both.
+    Both,
+}
+
+/// What becomes of a set-up that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// Stop and say what was found.
+    Refuse,
+    /// Put ours in its place; undo returns to it.
+    Adopt,
+    /// Leave it as it is, and set up the rest.
+    Leave,
+}

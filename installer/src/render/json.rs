@@ -1,0 +1,60 @@
+//! The documents of `--json`.
+
+use serde_json::{Value, json};
+
+use super::mask;
+use crate::error::Error;
+use crate::model::change::Change;
+use crate::transaction::plan::Plan;
+use crate::verify::Verified;
+
+/// The one document of `--json`.
+pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], restart: bool) -> Value {
+    let none = Vec::new();
+    let changes = plan.map_or(&none, |p| &p.changes);
+    let header = |c: &Change, there: bool| {
+        if there {
+            c.path.display().to_string()
+        } else {
+            String::new()
+        }
+    };
+    let diff: Vec<Value> = changes
+        .iter()
+        .map(|c| {
+            json!({
+                "before_header": header(c, c.before.is_some()),
+                "after_header": header(c, c.after.is_some()),
+                "before": mask(c.before.as_deref()),
+                "after": mask(c.after.as_deref()),
+            })
+        })
+        .collect();
+    json!({
+        "schema": 1,
+        "changed": changed,
+        "restart_required": if restart { Vec::new() } else { plan.map(Plan::service_names).unwrap_or_default() },
+        "warnings": plan.map(|p| p.warnings.clone()).unwrap_or_default(),
+        "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
+        "foreign": plan.map(|p| &p.foreign),
+        "diff": diff,
+        "verified": verified,
+    })
+}
+
+/// The document of a run that failed.
+pub fn failure(error: &Error) -> Value {
+    let left = match error {
+        Error::RollbackIncomplete { left, .. } => left.clone(),
+        _ => Vec::new(),
+    };
+    json!({
+        "schema": 1,
+        "changed": !left.is_empty(),
+        "failed": true,
+        "msg": error.to_string(),
+        "fix": error.fix(),
+        "left": left,
+        "exit_code": error.exit_code(),
+    })
+}

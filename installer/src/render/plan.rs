@@ -1,0 +1,251 @@
+//! A plan as people read it, and as the log has it.
+
+use similar::{ChangeTag, TextDiff};
+
+use super::mask;
+use crate::model::change::{Change, FileKind};
+use crate::terminal::screen::Screen;
+use crate::transaction::plan::Plan;
+
+/// The plan as people read it.
+pub fn text(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
+    let items = items(plan, verb_create, restart);
+    // As they are shown: what stands for a letter in ASCII can be longer than the letter.
+    let paths = items.iter().map(|i| screen.text(&i.what).chars().count());
+    let column = paths.max().unwrap_or_default();
+    // The number, the verb, and two spaces behind each.
+    let indent = 5 + VERB;
+    let is_long = |i: &Item| {
+        let why = i.why.chars().count();
+        why > 0 && why > screen.room(indent + column + 2)
+    };
+    // All of one shape: the eye goes down a column.
+    let below = items.iter().any(is_long);
+    let mut text = String::new();
+    for (n, item) in items.iter().enumerate() {
+        let verb = screen.coloured(&format!("{:<VERB$}", item.verb), item.colour);
+        let what = screen.text(&item.what);
+        // A path that is longer than the screen goes on in the next row.
+        let mut rows = Vec::new();
+        let mut rest = what.as_str();
+        while !rest.is_empty() {
+            let (row, more) = broken(rest, screen.room(indent), &['/']);
+            rows.push(row);
+            rest = more;
+        }
+        let what_rows = rows.join(&format!("\n{}", " ".repeat(indent)));
+        let line = format!("  {}  {verb}{what_rows}", n + 1);
+        if below || item.why.is_empty() {
+            text.push_str(&format!("{line}\n"));
+            if !item.why.is_empty() {
+                let space = " ".repeat(indent);
+                text.push_str(&screen.paragraph(&space, indent, &item.why));
+            }
+        } else {
+            let space = " ".repeat(column - what.chars().count() + 2);
+            text.push_str(&format!("{line}{space}{}\n", screen.text(&item.why)));
+        }
+        text.push_str(&item.change.map(|c| diff(c, screen)).unwrap_or_default());
+    }
+    text
+}
+
+/// As wide as the longest verb, and a space.
+const VERB: usize = 8;
+
+/// A line of the plan.
+struct Item<'a> {
+    verb: &'static str,
+    colour: &'static str,
+    what: String,
+    why: String,
+    /// Where its text is to be seen.
+    change: Option<&'a Change>,
+}
+
+fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<Item<'a>> {
+    let mut items = Vec::new();
+    for (n, change) in plan.changes.iter().enumerate() {
+        // A host has hundreds of device nodes; one line tells of all their links.
+        let is_link = |c: &Change| c.kind == FileKind::Link;
+        if is_link(change) && n > 0 && is_link(&plan.changes[n - 1]) {
+            continue;
+        }
+        let verb = match (&change.before, &change.after, &change.kind) {
+            (_, None, _) => "remove",
+            (_, _, FileKind::Generated) => "write",
+            (_, _, FileKind::Link) => "link",
+            (None, Some(_), _) => verb_create,
+            _ => "edit",
+        };
+        let more = plan.changes[n + 1..].iter().take_while(|c| is_link(c));
+        let what = match more.count() {
+            more if is_link(change) && more > 0 => {
+                format!("{} and {more} more", change.path.display())
+            }
+            _ => change.path.display().to_string(),
+        };
+        let is_made = matches!(change.kind, FileKind::Generated | FileKind::Link);
+        items.push(Item {
+            verb,
+            colour: BOLD,
+            what,
+            why: change.why.clone(),
+            change: (!is_made && change.after.is_some()).then_some(change),
+        });
+    }
+    for (engine, activation) in &plan.engines {
+        if !restart || activation.service.is_none() {
+            continue;
+        }
+        let hurts = activation.unnamed || !activation.stops.is_empty();
+        items.push(Item {
+            verb: if activation.reload {
+                "reload"
+            } else {
+                "restart"
+            },
+            colour: if hurts { YELLOW } else { BOLD },
+            what: engine.facts().name.clone(),
+            why: activation.effect.clone(),
+            change: None,
+        });
+    }
+    items
+}
+
+const BOLD: &str = "1";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const FAINT: &str = "2";
+
+/// Changed lines with two around them, secrets masked.
+fn diff(change: &Change, screen: Screen) -> String {
+    let (before, after) = (
+        mask(change.before.as_deref()),
+        mask(change.after.as_deref()),
+    );
+    let diff = TextDiff::from_lines(&before, &after);
+    let mut text = String::new();
+    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
+        if n > 0 {
+            let gap = screen.coloured(&screen.text("       …"), FAINT);
+            text.push_str(&format!("{gap}\n"));
+        }
+        for op in group {
+            for line in diff.iter_changes(op) {
+                let (sign, colour) = match line.tag() {
+                    ChangeTag::Delete => ('-', RED),
+                    ChangeTag::Insert => ('+', GREEN),
+                    ChangeTag::Equal => (' ', FAINT),
+                };
+                for row in rows(sign, line.value(), screen) {
+                    text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// A line of a file as rows of the screen, those after the first further in. A tab is as wide as
+/// what editors of such files make of it.
+fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
+    let line = screen.text(&line.trim_end().replace('\t', "    "));
+    let (first, mut rest) = broken(&line, screen.room(7), &PLACES);
+    let mut rows = vec![format!("     {sign} {first}").trim_end().to_owned()];
+    while !rest.is_empty() {
+        let (row, more) = broken(rest.trim_start(), screen.room(11), &PLACES);
+        rows.push(format!("           {row}"));
+        rest = more;
+    }
+    rows
+}
+
+/// Where a line of a file is best broken: between words and parts of a list or a key.
+const PLACES: [char; 4] = [' ', ':', ',', '.'];
+
+/// What fits into that many columns, and the rest; behind one of these where there is such a place
+/// in the second half.
+fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str) {
+    let Some((end, _)) = line.char_indices().nth(room) else {
+        return (line, "");
+    };
+    let place = line[..end].rfind(places).map(|at| at + 1);
+    line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
+}
+
+/// A line each for the log: what a run means to do, once nothing but the user's word is missing.
+pub fn to_log(plan: &Plan, restart: bool) {
+    if plan.is_empty() {
+        log::info!("nothing to do");
+    }
+    for change in &plan.changes {
+        let Change { path, why, .. } = change;
+        let verb = match (&change.before, &change.after) {
+            (_, None) => "remove",
+            (None, _) => "create",
+            _ => "edit",
+        };
+        log::info!("plan: {verb} {}: {why}", path.display());
+    }
+    for (engine, activation) in &plan.engines {
+        let name = &engine.facts().name;
+        match &activation.service {
+            Some(service) if restart => {
+                let verb = if activation.reload {
+                    "reload"
+                } else {
+                    "restart"
+                };
+                log::info!(
+                    "plan: {verb} {} for {name}: {}",
+                    service.name,
+                    activation.effect
+                );
+            }
+            Some(service) => log::info!("plan: leave {} running as it is", service.name),
+            None => log::info!("plan: {name} needs no restart"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::toolkit_traces::OtherToolkits;
+
+    #[test]
+    fn a_path_that_is_longer_in_ascii_has_its_column() {
+        let change = Change {
+            path: "/home/…/.config/docker/daemon.json".into(),
+            before: None,
+            after: Some("{}".into()),
+            mode: 0o644,
+            why: "add runtime".into(),
+            kind: FileKind::Own,
+        };
+        let plan = Plan {
+            changes: vec![change],
+            engines: Vec::new(),
+            wanted: None,
+            gpus: 0,
+            warnings: Vec::new(),
+            unchecked: std::collections::BTreeSet::new(),
+            foreign: OtherToolkits::default(),
+        };
+        let screen = Screen {
+            utf8: false,
+            colour: false,
+            width: None,
+            terminal: false,
+            redraws: false,
+        };
+        let text = super::text(&plan, "create", false, screen);
+        assert_eq!(
+            text.lines().next(),
+            Some("  1  create  /home/.../.config/docker/daemon.json  add runtime")
+        );
+    }
+}

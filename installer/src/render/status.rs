@@ -1,0 +1,265 @@
+//! What is here, as people read it and as the document of `detect --json`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
+use serde_json::json;
+
+use crate::engines::engine::{Engine, Facts};
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::setup::gpu_files;
+use crate::setup::status::HostStatus;
+use crate::terminal::screen::Screen;
+
+/// What `--json` prints, for a support bundle.
+pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
+    Ok(HostStatus::of(host)?.document(host))
+}
+
+impl HostStatus {
+    /// The document of `--json`.
+    pub fn document(&self, host: &Host) -> serde_json::Value {
+        let mut document = document(host, &self.inventory, &self.engines, &self.foreign);
+        document["record"] = match &self.unknown {
+            Some(e) => json!({"msg": e.to_string(), "fix": e.fix()}),
+            None => serde_json::Value::Null,
+        };
+        document
+    }
+
+    /// What to do next, a command a line; nothing where nothing can be done from here.
+    pub fn next(&self, screen: Screen) -> String {
+        let ours = || self.engines.iter().filter(|e| e.is_ours());
+        if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
+            return String::new();
+        }
+        let reached = ours().filter(|e| e.is_reached());
+        let reached: Vec<&Facts> = reached.map(|e| e.facts()).collect();
+        let commands = if reached.iter().all(|f| f.configured) {
+            [
+                ("gpusetup doctor", "if something is wrong"),
+                ("sudo gpusetup undo", "back to before"),
+            ]
+        } else if reached.iter().all(|f| !f.is_new()) {
+            [
+                ("gpusetup plan", "what is out of date"),
+                ("sudo gpusetup install", "renew it"),
+            ]
+        } else {
+            [
+                ("gpusetup plan", "what would change"),
+                ("sudo gpusetup install", "do it"),
+            ]
+        };
+        let lines = commands.iter().enumerate().map(|(n, (command, what))| {
+            let label = if n == 0 { "Next" } else { "" };
+            labelled(screen, label, &format!("{command:<23}{what}"))
+        });
+        lines.collect()
+    }
+
+    /// As people read it.
+    pub fn text(&self, host: &Host, screen: Screen) -> String {
+        let Self {
+            inventory,
+            engines,
+            foreign,
+            lacks,
+            unknown,
+        } = self;
+        let mut out = format!("\n{}", host_lines(host, screen));
+        if let Some(unknown) = unknown {
+            out.push_str(&labelled(screen, "Record", &unknown.to_string()));
+            let fix = unknown.fix().unwrap_or_default();
+            out.push_str(&labelled(screen, "", &fix));
+        }
+        out.push_str(&labelled(screen, "Driver", &driver(host, inventory)));
+        if let Some(mismatch) = gpu_files::mismatch(host, inventory) {
+            out.push_str(&labelled(screen, "", &mismatch));
+        }
+        out.push_str(&engine_lines(engines, lacks, screen));
+        if engines.iter().any(|e| !e.facts().outdated.is_empty()) {
+            for (n, line) in outdated(lacks).iter().enumerate() {
+                let label = if n == 0 { "Outdated" } else { "" };
+                out.push_str(&labelled(screen, label, line));
+            }
+        }
+        for (n, line) in foreign.lines().iter().enumerate() {
+            let label = if n == 0 { "Others" } else { "" };
+            out.push_str(&labelled(screen, label, line));
+        }
+        out.push('\n');
+        out
+    }
+}
+
+/// What describes the GPUs and does not stand, in words, a file a line.
+fn outdated(lacks: &[Change]) -> Vec<String> {
+    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == FileKind::Link);
+    let mut lines: Vec<String> = files
+        .iter()
+        .map(|c| match c.before {
+            None => format!("{} is missing", c.path.display()),
+            Some(_) => format!("{} is not of this driver", c.path.display()),
+        })
+        .collect();
+    match links.as_slice() {
+        [] => {}
+        [one] => lines.push(format!("{} is missing", one.path.display())),
+        [first, ..] => lines.push(format!(
+            "{} links are missing, {} the first",
+            links.len(),
+            first.path.display()
+        )),
+    }
+    lines
+}
+
+fn document(
+    host: &Host,
+    inventory: &Inventory,
+    engines: &[Box<dyn Engine>],
+    foreign: &OtherToolkits,
+) -> serde_json::Value {
+    let root = host.root();
+    let facts: Vec<_> = engines.iter().map(|e| e.facts()).collect();
+    json!({
+        "schema": 1,
+        "distribution": distro::detect(root),
+        "kernel": kernel::release(root),
+        "cgroup": cgroup::version(root),
+        "init": init::detect(root),
+        "platform": platform::detect(root),
+        "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
+        "driver_mismatch": gpu_files::mismatch(host, inventory),
+        "gpus": inventory.gpus,
+        "engines": facts,
+        "foreign": foreign,
+    })
+}
+
+/// Where what stands behind a label begins.
+const INDENT: usize = 11;
+
+fn labelled(screen: Screen, label: &str, text: &str) -> String {
+    screen.paragraph(&format!("  {label:<8} "), INDENT, text)
+}
+
+fn host_lines(host: &Host, screen: Screen) -> String {
+    let root = host.root();
+    let distro = distro::detect(root);
+    let mut words = vec![distro.pretty_name.clone()];
+    words.extend(kernel::release(root).map(|k| format!("kernel {k}")));
+    words.push(match cgroup::version(root) {
+        cgroup::Version::V1 => "cgroup v1".into(),
+        cgroup::Version::Hybrid => "cgroup v1 (hybrid)".into(),
+        cgroup::Version::V2 => "cgroup v2".into(),
+        cgroup::Version::Unknown => "no cgroups".into(),
+    });
+    match init::detect(root) {
+        init::Init::Systemd => words.push("systemd".into()),
+        init::Init::OpenRc => words.push("OpenRC".into()),
+        init::Init::Other => {}
+    }
+    words.extend(platform::detect(root).words());
+    let mut out = labelled(screen, "Host", &words.join(", "));
+    if let Some(why) = &distro.unsupported {
+        out.push_str(&labelled(screen, "", &format!("not supported: {why}")));
+        for line in distro.instead.iter().flat_map(|i| i.lines()) {
+            // To be copied, so as it is.
+            out.push_str(&format!("{:INDENT$}  {line}\n", ""));
+        }
+    }
+    if let Some(warning) = &distro.warning {
+        out.push_str(&labelled(screen, "", warning));
+    }
+    out
+}
+
+fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -> String {
+    let name = |f: &Facts| {
+        let version = f.version.as_deref().unwrap_or_default();
+        format!("{} {version}", f.name).trim_end().to_owned()
+    };
+    let widths = engines.iter().map(|e| name(e.facts()).chars().count());
+    let column = widths.max().unwrap_or_default();
+    let mut out = String::new();
+    let mut label = "Engines";
+    for engine in engines {
+        let f = engine.facts();
+        let running = match f.running {
+            Some(true) => "running",
+            Some(false) => "stopped",
+            None => "",
+        };
+        // Where there is no file to set up, the first remark is all the state there is.
+        let (state, more) = match f.notes.split_first() {
+            _ if f.configured => ("configured".into(), f.notes.as_slice()),
+            _ if !f.outdated.is_empty() => (state_of_outdated(f, lacks), f.notes.as_slice()),
+            _ if !engine.is_ours() => ("left alone".into(), f.notes.as_slice()),
+            Some((note, more)) if f.config.is_none() => (note.clone(), more),
+            _ => ("not configured".into(), f.notes.as_slice()),
+        };
+        let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
+        let indent = first.chars().count();
+        out.push_str(&screen.paragraph(&first, indent, &state));
+        // Below the name where little room is left beside it.
+        let indent = if screen.room(indent) < 40 {
+            INDENT + 2
+        } else {
+            indent
+        };
+        for note in more {
+            out.push_str(&screen.paragraph(&" ".repeat(indent), indent, note));
+        }
+        label = "";
+    }
+    if engines.is_empty() {
+        out.push_str(&labelled(screen, "Engines", "none"));
+    }
+    out
+}
+
+/// Names what is the engine's own; what all of them lack stands below them, once.
+fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
+    let is_own = |p: &&PathBuf| lacks.iter().all(|c| c.path != **p);
+    let own = facts.outdated.iter().filter(is_own);
+    let own: Vec<String> = own.map(|p| p.display().to_string()).collect();
+    if own.is_empty() {
+        "out of date".into()
+    } else {
+        format!("out of date: {}", own.join(", "))
+    }
+}
+
+fn driver(host: &Host, inventory: &Inventory) -> String {
+    let Some(driver) = &inventory.driver else {
+        let installed = gpu_host::installed_version(host.root(), &host.driver_root);
+        return installed.map_or("none".into(), |v| format!("{v}, installed but not loaded"));
+    };
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for gpu in &inventory.gpus {
+        let mut name = gpu.name.clone().unwrap_or_else(|| "GPU".into());
+        if gpu.mig_enabled {
+            let _ = write!(name, " in {} MIG slices", gpu.mig.len());
+        }
+        match kinds.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((name, 1)),
+        }
+    }
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|(name, count)| format!("{count} × {name}"))
+        .collect();
+    let gpus = if kinds.is_empty() {
+        "no GPU".into()
+    } else {
+        kinds.join(", ")
+    };
+    format!("{}, {gpus}", driver.version)
+}

@@ -1,0 +1,85 @@
+//! Which engines are set up: those of this host that are ours, or those that the user names.
+
+use gpu_host::distro;
+use gpu_inject::generate::{self, inventory_store};
+
+use crate::engines;
+use crate::engines::engine::{Engines, Management};
+use crate::error::Error;
+use crate::host::Host;
+
+/// The engines to set up, and a remark for each that is not ours.
+pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
+    let mut found = engines::detect(host);
+    if found.iter().any(|e| e.is_of_user()) {
+        // A user sets up what is theirs; the rest is root's.
+        let is_root_s = |o: &&String| {
+            found
+                .iter()
+                .any(|e| e.facts().name == **o && !e.is_of_user())
+        };
+        if let Some(other) = only.iter().find(is_root_s) {
+            return Err(Error::Unsupported {
+                why: format!("{other} is the system's, not this user's"),
+                fix: format!("run `sudo gpusetup install --engine {other}`"),
+            });
+        }
+        found.retain(|e| e.is_of_user());
+    }
+    let names: Vec<String> = found.iter().map(|e| e.facts().name.clone()).collect();
+    if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
+        return Err(Error::Unsupported {
+            why: format!("{missing} is not installed here; found: {}", listed(&names)),
+            fix: "leave it out of --engine, or install it first".into(),
+        });
+    }
+    if !only.is_empty() {
+        found.retain(|e| only.contains(&e.facts().name));
+    }
+    if found.is_empty() {
+        let hint = distro::detect(host.root()).engine;
+        return Err(Error::Unsupported {
+            why: "no container engine is installed: neither docker nor containerd nor podman"
+                .into(),
+            fix: hint.map_or("install one".into(), |command| {
+                format!("install one, for instance `{command}`")
+            }),
+        });
+    }
+    let mut remarks = Vec::new();
+    for engine in &found {
+        let facts = engine.facts();
+        let Management::Unmanaged { why, instead } = &facts.management else {
+            continue;
+        };
+        if only.contains(&facts.name) || found.iter().all(|e| !e.is_ours()) {
+            return Err(Error::Unsupported {
+                why: format!("{}: {why}", facts.name),
+                fix: instead.clone(),
+            });
+        }
+        remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
+    }
+    found.retain(|e| e.is_ours());
+    Ok((found, remarks))
+}
+
+/// What the engines of all users share is root's to write.
+pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
+    let files = [generate::SPEC_PATH, inventory_store::PATH];
+    match files.into_iter().find(|f| !host.root().exists(f)) {
+        None => Ok(()),
+        Some(missing) => Err(Error::Unsupported {
+            why: format!("{missing} is not there yet, which only root can make"),
+            fix: "run `sudo gpusetup install` first, then this again".into(),
+        }),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,74 @@
+//! What describes this host's GPUs to all engines: the CDI spec, the stored inventory and the links in /dev/char.
+
+use std::path::Path;
+
+use gpu_host::{Inventory, Options, discover};
+use gpu_inject::generate::{self, host_files, inventory_store};
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::setup::dev_char;
+
+/// What the host has, through NVML where it runs here.
+pub fn inventory(host: &Host) -> Result<Inventory, Error> {
+    if host.is_image() {
+        return Ok(Inventory::default());
+    }
+    let options = Options {
+        driver_root: host.driver_root.clone(),
+        ..Options::new(host.root().clone())
+    };
+    Ok(discover(&options).map_err(gpu_inject::Error::from)?)
+}
+
+/// Libraries that are not of the loaded module, so that no container would get a working driver.
+pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
+    let options = Options {
+        driver_root: host.driver_root.clone(),
+        ..Options::new(host.root().clone())
+    };
+    gpu_host::mismatch(&options, inventory).map(|m| m.to_string())
+}
+
+pub fn no_driver(host: &Host) -> Error {
+    let installed = gpu_host::installed_version(host.root(), &host.driver_root);
+    match installed {
+        Some(version) => Error::Unsupported {
+            why: format!("the NVIDIA driver {version} is installed but not loaded"),
+            fix: "`modprobe nvidia` tells why, or reboot".into(),
+        },
+        None => Error::Unsupported {
+            why: "no NVIDIA driver is installed".into(),
+            fix: "install the driver first; gpusetup does not do that".into(),
+        },
+    }
+}
+
+/// The CDI spec and the stored inventory, where they differ from what is there.
+pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
+    let gpus = match inventory.gpus.len() {
+        1 => "1 GPU".to_owned(),
+        n => format!("{n} GPUs"),
+    };
+    let mut changes = Vec::new();
+    for (path, after) in host_files::files(host.root(), inventory)? {
+        let why = match path {
+            generate::SPEC_PATH => format!("CDI: {gpus}, kept fresh by gpusetup-cdi.service"),
+            inventory_store::PATH => "so that container starts need not look at the host".into(),
+            _ => "so that containers make no device nodes on their own".into(),
+        };
+        let path = Path::new(path);
+        changes.push(Change {
+            path: path.to_owned(),
+            before: host.text(path)?,
+            after: Some(after),
+            mode: 0o644,
+            why,
+            kind: FileKind::Generated,
+        });
+    }
+    changes.extend(dev_char::links(host, inventory)?);
+    changes.retain(Change::is_needed);
+    Ok(changes)
+}

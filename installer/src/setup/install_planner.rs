@@ -1,0 +1,153 @@
+//! What `install` would do: changes with a reason each, restarts with what they stop.
+
+use std::path::Path;
+
+use gpu_host::{distro, init, kernel, platform};
+use gpu_inject::generate;
+
+use crate::error::Error;
+use crate::host::{Host, systemd_scopes};
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
+use crate::setup::engine_selection::{chosen, ensure_roots_files};
+use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
+use crate::setup::other_toolkits;
+use crate::transaction::plan::Plan;
+use crate::transaction::preflight;
+use crate::transaction::receipt::Receipt;
+
+/// What the user asks `install` for.
+#[derive(Clone, Debug, Default)]
+pub struct InstallRequest {
+    /// How containers get GPUs.
+    pub wanted: SetupOptions,
+    /// Only these engines; all that are found where empty.
+    pub only: Vec<String>,
+    /// Restart what needs it.
+    pub restart: bool,
+}
+
+/// Looks at the host and says what is to be done, or why nothing can be.
+pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
+    let unsupported = |why: String, fix: &str| Error::Unsupported {
+        why,
+        fix: fix.to_owned(),
+    };
+    let distro = distro::detect(host.root());
+    let instead = distro.instead.as_ref().map_or_else(
+        || "see docs/distributions.md".into(),
+        |instead| format!("write this instead:\n\n{}", instead.trim_end()),
+    );
+    if let Some(why) = distro.unsupported {
+        return Err(unsupported(why, &instead));
+    }
+    if host.is_live() && !kernel::resolves_in_root() {
+        return Err(unsupported(
+            "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
+            "run Linux 5.6 or later, or your distribution's kernel that has it",
+        ));
+    }
+    // One that cannot be used is a reason to plan nothing: no run could be noted down.
+    let receipt = Receipt::load(host)?.unwrap_or_default();
+    let (engines, remarks) = chosen(host, &asked.only)?;
+    let inventory = inventory(host)?;
+    if inventory.driver.is_none() && host.is_live() {
+        return Err(no_driver(host));
+    }
+    let foreign = other_toolkits::find(host);
+    let is_of_user = engines.iter().any(|e| e.is_of_user());
+    let way = if is_of_user {
+        ensure_roots_files(host)?;
+        other_toolkits::ConflictResolution::default()
+    } else {
+        other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
+    };
+    let mut plan = Plan {
+        changes: way.changes,
+        engines: Vec::new(),
+        wanted: Some(asked.wanted.clone()),
+        gpus: inventory.gpus.len(),
+        warnings: distro
+            .warning
+            .into_iter()
+            .chain(receipt.remark())
+            .chain(remarks)
+            .collect(),
+        unchecked: receipt.unchecked,
+        foreign,
+    };
+    if is_of_user {
+        // What describes the GPUs is root's, and there.
+    } else if inventory.driver.is_some() {
+        plan.warnings.extend(mismatch(host, &inventory));
+        let mut described = described(host, &inventory)?;
+        if way.spec_is_theirs {
+            described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
+        }
+        plan.changes.extend(described);
+    } else {
+        plan.warnings.push(
+            "no driver is loaded here; the CDI spec is made at the first boot with one".into(),
+        );
+    }
+    for engine in engines {
+        let changes = engine.changes(host, &asked.wanted)?;
+        let activation = engine.activation(host, &changes);
+        plan.warn(engine.consequences(host, &asked.wanted));
+        plan.warn(engine.warnings(host));
+        plan.changes.extend(changes);
+        plan.engines.push((engine, activation));
+    }
+    host.ensure_fully_readable()?;
+    let sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
+    if let Some(change) = plan.changes.iter().find(sealed) {
+        return Err(unsupported(
+            format!(
+                "{} would have to change, and /usr is read-only here",
+                change.path.display()
+            ),
+            &format!(
+                "tell the engine to read a file in /etc, or name others with --engine; or {instead}"
+            ),
+        ));
+    }
+    for change in &plan.changes {
+        // What this user may not do root may.
+        if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
+        {
+            return Err(refused);
+        }
+        plan.warnings.extend(preflight::remark(host, change));
+    }
+    if !plan.is_empty() {
+        plan.warnings.extend(way.warnings);
+        if !plan.foreign.is_empty() {
+            let found = plan.foreign.lines().join("; ");
+            plan.warnings.push(format!("found {found}"));
+        }
+    }
+    if asked.restart && host.is_live() && !plan.reloads().is_empty() {
+        let losers = systemd_scopes::losers(host);
+        if !losers.is_empty() {
+            plan.warnings.push(format!(
+                "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
+                losers.join(", ")
+            ));
+        }
+    }
+    let restarts = asked.restart && host.is_live() && !plan.services().is_empty();
+    if restarts && init::detect(host.root()) != init::Init::Systemd {
+        return Err(unsupported(
+            format!(
+                "systemd does not run here, so {} cannot be restarted",
+                plan.service_names().join(" and ")
+            ),
+            if platform::detect(host.root()).wsl {
+                "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
+            } else {
+                "run it with --no-restart, then restart the engines yourself"
+            },
+        ));
+    }
+    Ok(plan)
+}

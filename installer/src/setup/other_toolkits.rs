@@ -1,0 +1,323 @@
+//! Other tools that give containers GPUs: what is here of them, and what of it is in the way.
+//!
+//! Their runtimes in an engine's configuration are that engine's to replace or leave; the rest
+//! is here: CDI specs of our kind, what writes them, hooks, and who sets engines up by himself.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use cdi::SPEC_DIRS;
+use gpu_host::init;
+use gpu_inject::generate::SPEC_PATH;
+use gpu_inject::generate::host_files::{is_of_our_kind, is_ours};
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+use crate::model::setup_options::Existing;
+use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
+use crate::transaction::receipt::Receipt;
+
+const TABLE: &str = include_str!("other_toolkits.toml");
+const UNIT_DIRS: [&str; 3] = [
+    "/etc/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+/// The program by which their runtime entries are known.
+const RUNTIME: &str = "nvidia-container-runtime";
+/// Ours of that name.
+const NAMES_DIR: &str = "/usr/lib/gpu-container/";
+/// Ours, to which `nvidia-ctk` was a link before the static program had that name.
+const GPUSETUP: &str = "/usr/bin/gpusetup";
+
+/// A row of the table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceRow {
+    is: TraceKind,
+    at: String,
+    #[serde(default)]
+    does: String,
+    #[serde(default)]
+    starts: Vec<String>,
+    #[allow(dead_code, reason = "for who reads the table, and its test")]
+    source: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Table {
+    trace: Vec<TraceRow>,
+}
+
+/// What becomes of it.
+#[derive(Debug, Default)]
+pub struct ConflictResolution {
+    /// Files of theirs to take away, and ours to hold them back.
+    pub changes: Vec<Change>,
+    /// CDI is theirs: our spec is not written.
+    pub spec_is_theirs: bool,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Looks for other tools.
+pub fn find(host: &Host) -> OtherToolkits {
+    let mut found = Vec::new();
+    for trace in table() {
+        let version = match trace.is {
+            TraceKind::Package => host.package_version(&[&trace.at]),
+            _ => None,
+        };
+        let is_there = match trace.is {
+            TraceKind::Package => version.is_some(),
+            TraceKind::Program => is_theirs(host, Path::new(&trace.at)),
+            TraceKind::Toolkit => host
+                .root()
+                .read_dir(&trace.at)
+                .is_ok_and(|entries| !entries.is_empty()),
+            TraceKind::Hook => host.root().exists(&trace.at),
+            TraceKind::Unit => is_started(host, &trace),
+            TraceKind::Runtime | TraceKind::Spec => false,
+        };
+        let does = match trace.is {
+            TraceKind::Runtime => runtime_in(host, Path::new(&trace.at)),
+            _ => is_there.then(|| trace.does.clone()),
+        };
+        if let Some(does) = does {
+            found.push(ToolkitTrace {
+                is: trace.is,
+                at: trace.at,
+                version,
+                does,
+            });
+        }
+    }
+    found.extend(specs(host));
+    OtherToolkits::new(found)
+}
+
+/// What becomes of what is in the way, as the user says.
+pub fn resolve(
+    others: &OtherToolkits,
+    host: &Host,
+    existing: Existing,
+) -> Result<ConflictResolution, Error> {
+    let mut way = ConflictResolution::default();
+    let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
+    // Who has set this host up beside a toolkit has been told of it, and does not say so again.
+    if existing == Existing::Refuse && Receipt::load(host)?.is_some() {
+        let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
+        way.warnings.extend(toolkits.map(ToolkitTrace::line));
+    }
+    match existing {
+        Existing::Refuse if in_the_way.is_empty() => {}
+        Existing::Refuse => {
+            let told: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
+            return Err(Error::failed(
+                format!(
+                    "another tool gives containers GPUs here: {}",
+                    told.join("; ")
+                ),
+                "`--existing adopt` puts ours in its place, and undo returns to it; \
+                 `--existing leave` leaves it and sets up the rest. Nothing was changed.",
+            ));
+        }
+        Existing::Adopt => {
+            for found in in_the_way {
+                match found.is {
+                    TraceKind::Unit => way.changes.push(held_back(host, found)?),
+                    TraceKind::Toolkit => way.warnings.push(found.line()),
+                    _ => way.changes.extend(taken_away(host, found)?),
+                }
+            }
+        }
+        Existing::Leave => {
+            way.spec_is_theirs = others.of(TraceKind::is_about_cdi).next().is_some();
+            way.warnings.extend(
+                in_the_way
+                    .into_iter()
+                    .map(|f| format!("left: {}", f.line())),
+            );
+        }
+    }
+    Ok(way)
+}
+
+/// Whether the spec that stands, or will after the next boot, was left to another tool.
+/// The receipt tells: a run that adopted or found none has ours in it.
+pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
+    let is_ours = Receipt::load(host)?
+        .is_some_and(|r| r.changes.iter().any(|c| c.path == Path::new(SPEC_PATH)));
+    if is_ours {
+        return Ok(false);
+    }
+    Ok(find(host).of(TraceKind::is_about_cdi).next().is_some())
+}
+
+fn table() -> Vec<TraceRow> {
+    let table: Table =
+        toml::from_str(TABLE).expect("other_toolkits.toml is ours; a test reads it whole");
+    table.trace
+}
+
+/// Whether a program is there that does not lead to ours.
+fn is_theirs(host: &Host, path: &Path) -> bool {
+    let real = host.root().canonicalize(path);
+    real.is_ok_and(|real| !real.starts_with(NAMES_DIR) && real != Path::new(GPUSETUP))
+}
+
+/// Whether something starts the unit, and it is neither masked nor held back by us.
+fn is_started(host: &Host, trace: &TraceRow) -> bool {
+    let root = host.root();
+    if host.is_live() && init::detect(root) != init::Init::Systemd {
+        return false;
+    }
+    let files = UNIT_DIRS.map(|dir| Path::new(dir).join(&trace.at));
+    // The first one counts; masked is a link to /dev/null, for systemd like an empty file.
+    let unit = files.iter().find(|f| root.symlink_metadata(f).is_ok());
+    let is_masked = |unit: &PathBuf| {
+        root.read_link(unit)
+            .is_ok_and(|to| to == Path::new("/dev/null"))
+            || root.read(unit).map_or(true, |text| text.is_empty())
+    };
+    unit.is_some_and(|unit| !is_masked(unit))
+        && trace.starts.iter().any(|s| root.exists(s))
+        && !root.exists(drop_in(&trace.at))
+}
+
+fn drop_in(unit: &str) -> PathBuf {
+    Path::new("/etc/systemd/system")
+        .join(format!("{unit}.d"))
+        .join("50-gpusetup.conf")
+}
+
+/// Their unit does nothing as long as gpusetup has something to undo here: so nothing of theirs
+/// is edited, and without gpusetup it is theirs again.
+fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
+    let path = drop_in(&found.at);
+    Ok(Change {
+        before: host.text(&path)?,
+        path,
+        after: Some(
+            "# Written by gpusetup, which writes the CDI spec now; `gpusetup undo` gives that back.\n\
+             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n"
+                .into(),
+        ),
+        mode: 0o644,
+        why: format!("hold it back: it {}", found.does),
+        kind: FileKind::Own,
+    })
+}
+
+/// Removes a file of theirs; undo gives it back. The one at our own path is written over.
+fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error> {
+    if found.at == SPEC_PATH {
+        return Ok(None);
+    }
+    let path = PathBuf::from(&found.at);
+    let Some(before) = host.text(&path)? else {
+        return Ok(None);
+    };
+    let mode = host.root().metadata(&path).map_or(0o644, |m| m.mode());
+    Ok(Some(Change {
+        path,
+        before: Some(before),
+        after: None,
+        mode: mode & 0o7777,
+        why: format!("another tool's: {}; undo gives it back", found.does),
+        kind: FileKind::Own,
+    }))
+}
+
+/// What an engine's file says of their runtime, if anything.
+fn runtime_in(host: &Host, path: &Path) -> Option<String> {
+    let text = host.root().read_to_string(path).ok()?;
+    let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
+    let mut values = lines.flat_map(|l| l.split(['"', '\'']));
+    let theirs = |v: &&str| {
+        let name = Path::new(v).file_name().and_then(|n| n.to_str());
+        name.is_some_and(|n| n == RUNTIME || n.starts_with("nvidia-container-runtime."))
+            && !v.starts_with(NAMES_DIR)
+    };
+    let program = values.find(theirs)?;
+    let at = if program.starts_with('/') {
+        Some(PathBuf::from(program)).filter(|p| host.root().exists(p))
+    } else {
+        host.program(program)
+    };
+    // By gpusetup-nvidia-compat theirs by name alone.
+    if at.as_ref().is_some_and(|at| !is_theirs(host, at)) {
+        return None;
+    }
+    let gone = if at.is_some() { "" } else { ", which is gone" };
+    Some(format!("has the runtime {program}{gone}"))
+}
+
+/// CDI specs that define devices of our kind and are not ours. [`Host::ensure_fully_readable`] knows
+/// of those that cannot be read.
+fn specs(host: &Host) -> Vec<ToolkitTrace> {
+    let mut found = Vec::new();
+    for dir in SPEC_DIRS {
+        for name in host.root().read_dir(dir).unwrap_or_default() {
+            let path = Path::new(dir).join(name);
+            if !path.extension().is_some_and(|e| e == "json" || e == "yaml") {
+                continue;
+            }
+            let Ok(text) = host.root().read_to_string(&path) else {
+                continue;
+            };
+            if is_of_our_kind(&text) && !is_ours(&text) {
+                found.push(ToolkitTrace {
+                    is: TraceKind::Spec,
+                    does: what_it_does(&path).into(),
+                    at: path.display().to_string(),
+                    version: None,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Engines drop a device that two files of one directory define, and of two directories the
+/// later wins (CDI SPEC.md, "Location"; container-device-interface pkg/cdi/cache.go).
+fn what_it_does(path: &Path) -> &'static str {
+    if path == Path::new(SPEC_PATH) {
+        "a CDI spec of nvidia.com/gpu, where ours is"
+    } else if path.parent() == Path::new(SPEC_PATH).parent() {
+        "a CDI spec of nvidia.com/gpu; beside ours, engines would drop the devices of both"
+    } else {
+        "a CDI spec of nvidia.com/gpu; ours would hide what is in it"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_its_kinds_need() {
+        for trace in table() {
+            assert!(!trace.source.is_empty(), "{trace:?}");
+            assert_eq!(
+                trace.is == TraceKind::Package,
+                !trace.at.contains(['/', '.']),
+                "{trace:?}"
+            );
+            assert_eq!(
+                trace.is.is_in_the_way(),
+                !trace.does.is_empty(),
+                "{trace:?}"
+            );
+            assert_eq!(
+                trace.is == TraceKind::Unit,
+                !trace.starts.is_empty(),
+                "{trace:?}"
+            );
+            // Specs are found by what is in them.
+            assert_ne!(trace.is, TraceKind::Spec);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Back to before: what we added goes, what the user changed since stays.
+
+use crate::edit::revert::revert;
+use crate::engines;
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::Change;
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::transaction::change_io;
+use crate::transaction::plan::Plan;
+use crate::transaction::receipt::Receipt;
+
+/// What undo would do; `None` where gpusetup has changed nothing here.
+pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
+    let Some(receipt) = Receipt::load(host)? else {
+        return Ok(None);
+    };
+    let mut changes = Vec::new();
+    let mut conflicts = Vec::new();
+    for done in receipt.changes.iter().rev() {
+        let current = change_io::current(host, done)?;
+        match revert(done, current.as_deref()) {
+            Ok(after) => changes.push(Change {
+                before: current,
+                after,
+                why: match (&done.before, &done.after) {
+                    (None, _) => "was not there before",
+                    (_, None) => "was there before",
+                    _ => "take our part out",
+                }
+                .into(),
+                ..done.clone()
+            }),
+            Err(e) => conflicts.push(format!("{}: {e}", done.path.display())),
+        }
+    }
+    if !conflicts.is_empty() {
+        return Err(Error::failed(
+            format!(
+                "changed by somebody else since, so nothing was undone: {}",
+                conflicts.join("; ")
+            ),
+            "put those keys back to what gpusetup wrote, or take them out by hand, then run this again",
+        ));
+    }
+    changes.retain(Change::is_needed);
+    let found = engines::detect(host);
+    let engines = found
+        .into_iter()
+        .map(|engine| {
+            let its: Vec<Change> = changes
+                .iter()
+                .filter(|c| engine.owns(&c.path))
+                .cloned()
+                .collect();
+            let activation = engine.activation(host, &its);
+            (engine, activation)
+        })
+        .filter(|(_, activation)| activation.service.is_some())
+        .collect();
+    host.ensure_fully_readable()?;
+    let plan = Plan {
+        changes,
+        engines,
+        wanted: None,
+        gpus: 0,
+        warnings: receipt.remark().into_iter().collect(),
+        unchecked: receipt.unchecked.clone(),
+        foreign: OtherToolkits::default(),
+    };
+    Ok(Some((plan, receipt)))
+}

@@ -1,0 +1,66 @@
+//! An error in gpusetup itself: one line for the user, with what to report and what to do, and no
+//! backtrace. The journal stays, for `gpusetup recover`.
+
+use std::panic::{self, Location, PanicHookInfo};
+use std::path::{Component, Path};
+
+/// From here on a panic is told that way; the exit code is Rust's, 101.
+pub fn tell_in_a_line() {
+    panic::set_hook(Box::new(|info| {
+        let line = line(said(info), info.location());
+        log::error!("{line}");
+        crate::terminal::stdio::say!("gpusetup: {line}");
+    }));
+}
+
+fn said<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("an error without a text")
+}
+
+fn line(said: &str, at: Option<&Location<'_>>) -> String {
+    let at = at.map_or_else(String::new, |at| {
+        format!(" ({}:{})", short(at.file()), at.line())
+    });
+    let said: Vec<&str> = said.split_whitespace().collect();
+    format!(
+        "an error in gpusetup {} itself: {}{at}; please report this line. `gpusetup recover` puts back what this run had begun",
+        env!("CARGO_PKG_VERSION"),
+        said.join(" ")
+    )
+}
+
+/// Without where the program was built: from the crate's directory on, in which `src` is.
+fn short(file: &str) -> String {
+    let parts = Path::new(file).components();
+    let parts = parts.filter(|p| matches!(p, Component::Normal(_)));
+    let parts: Vec<_> = parts.map(|p| p.as_os_str().to_string_lossy()).collect();
+    let source = parts.iter().rposition(|p| p == "src");
+    parts[source.map_or(0, |at| at.saturating_sub(1))..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_says_what_and_where_and_what_to_do() {
+        let line = line("called `unwrap()`\non a `None`", Some(Location::caller()));
+        assert!(!line.contains('\n'), "{line}");
+        assert!(
+            line.contains("called `unwrap()` on a `None` (installer/src/terminal/panics.rs:"),
+            "{line}"
+        );
+        assert!(
+            line.contains("report") && line.contains("gpusetup recover"),
+            "{line}"
+        );
+        assert_eq!(
+            short("/home/x/.cargo/registry/src/a/tar-1/src/lib.rs"),
+            "tar-1/src/lib.rs"
+        );
+        assert_eq!(short("a.rs"), "a.rs");
+    }
+}

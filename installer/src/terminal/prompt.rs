@@ -1,0 +1,238 @@
+//! Questions. On a terminal that can draw, with keys; on one that cannot, or with a screen
+//! reader, as lines that are typed.
+
+use std::fmt;
+use std::io::{BufRead, IsTerminal, Read};
+
+use dialoguer::theme::Theme;
+use dialoguer::{Confirm, MultiSelect};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::error::Error;
+use crate::host::signals::Interrupt;
+use crate::terminal::screen::Screen;
+use crate::terminal::stdio::say;
+
+/// How often a question looks whether the user wants the run to end.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// An answer that is longer is none.
+const LONGEST: usize = 4096;
+/// dialoguer hides it, and leaves it hidden when Ctrl-C ends a question.
+const SHOW_CURSOR: &str = "\x1b[?25h";
+
+/// Whether somebody can be asked.
+pub fn is_possible() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks; without a terminal at both ends there is nobody to ask.
+pub fn confirmed(
+    yes: bool,
+    question: &str,
+    screen: Screen,
+    signals: &Interrupt,
+) -> Result<bool, Error> {
+    if yes {
+        log::info!("{question} yes, by --yes");
+        return Ok(true);
+    }
+    if !is_possible() {
+        return Err(Error::Usage(
+            "there is no terminal to ask on: give --yes".into(),
+        ));
+    }
+    let answer = if screen.redraws {
+        let theme = Marked(screen);
+        let confirm = Confirm::with_theme(&theme).with_prompt(question);
+        keys(signals, || confirm.default(false).interact())?
+    } else {
+        let said = line(&format!("{question} [y/N] "), signals)?;
+        matches!(said.to_lowercase().as_str(), "y" | "yes")
+    };
+    log::info!("{question} {}", if answer { "yes" } else { "no" });
+    Ok(answer)
+}
+
+/// One of several things to choose from.
+pub struct Choice {
+    /// What is typed for it.
+    pub name: String,
+    /// What is to be known of it.
+    pub about: String,
+}
+
+/// Those that the user wants, by number; all of them to begin with.
+pub fn chosen(
+    question: &str,
+    choices: &[Choice],
+    screen: Screen,
+    signals: &Interrupt,
+) -> Result<Vec<usize>, Error> {
+    let widest = choices.iter().map(|c| c.name.len()).max().unwrap_or(0);
+    let rows = choices
+        .iter()
+        .map(|c| format!("{:<widest$}  {}", c.name, c.about));
+    if screen.redraws {
+        // One row each: dialoguer counts them to draw over them.
+        let rows = rows.map(|row| screen.cut(&row, screen.room(9)));
+        let theme = Marked(screen);
+        let select = MultiSelect::with_theme(&theme)
+            .with_prompt(question)
+            .items(rows)
+            .defaults(&vec![true; choices.len()]);
+        return keys(signals, || select.interact());
+    }
+    say!("{question}");
+    for row in rows {
+        say!(@ "{}", screen.paragraph("  ", widest + 4, &row));
+    }
+    loop {
+        let said = line("Leave out (names, or Enter for none): ", signals)?;
+        let words: Vec<&str> = said
+            .split([' ', ','])
+            .filter(|word| !word.is_empty())
+            .collect();
+        let Some(unknown) = words.iter().find(|w| choices.iter().all(|c| c.name != **w)) else {
+            let stays = |n: &usize| !words.contains(&choices[*n].name.as_str());
+            return Ok((0..choices.len()).filter(stays).collect());
+        };
+        say!("{unknown} is none of them.");
+    }
+}
+
+/// A question that is answered by keys.
+fn keys<T>(
+    signals: &Interrupt,
+    ask: impl FnOnce() -> Result<T, dialoguer::Error>,
+) -> Result<T, Error> {
+    let _quiet = Quiet::new();
+    // What came before is noted, what comes from here on is a key.
+    signals.check()?;
+    let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
+        std::io::ErrorKind::Interrupted => Error::Interrupted,
+        _ => Error::failed(e.to_string(), "give --yes"),
+    });
+    if answer.is_err() {
+        say!("{SHOW_CURSOR}");
+    }
+    signals.check()?;
+    answer
+}
+
+/// As long as it lives, a key that is pressed before somebody reads it is not drawn, since dialoguer
+/// counts the lines that it draws over; and Ctrl-C is a key. As a signal it would be noted, and dialoguer,
+/// which begins to read a moment after the question stands there, would wait for another key.
+struct Quiet(Option<Termios>);
+
+impl Quiet {
+    fn new() -> Self {
+        let before = tcgetattr(std::io::stdin()).ok();
+        if let Some(mut now) = before.clone() {
+            now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+            // A terminal that cannot is no reason not to ask.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// A line that is typed. Waits with poll(2), since a read goes on after a signal that is noted.
+fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
+    say!(@ "{question}");
+    let stdin = std::io::stdin();
+    loop {
+        if let Err(interrupted) = signals.check() {
+            say!();
+            return Err(interrupted);
+        }
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+        if poll(&mut fds, Some(&TICK)).unwrap_or(0) > 0 {
+            break;
+        }
+    }
+    let mut said = String::new();
+    let mut limited = stdin.lock().take(LONGEST as u64);
+    match limited.read_line(&mut said) {
+        // The terminal is gone, or Ctrl-D.
+        Ok(0) => Err(Error::Interrupted),
+        Ok(_) => Ok(said.trim().to_owned()),
+        Err(e) => Err(Error::failed(format!("standard input: {e}"), "give --yes")),
+    }
+}
+
+/// Questions begin with a question mark, and look as they did once they are answered.
+struct Marked(Screen);
+
+impl Marked {
+    fn ask(&self, f: &mut dyn fmt::Write, question: &str) -> fmt::Result {
+        write!(f, "{} {question}", self.0.coloured("?", "36"))
+    }
+}
+
+impl Theme for Marked {
+    fn format_confirm_prompt(
+        &self,
+        f: &mut dyn fmt::Write,
+        question: &str,
+        _: Option<bool>,
+    ) -> fmt::Result {
+        self.ask(f, question)?;
+        write!(f, " [y/N] ")
+    }
+
+    fn format_confirm_prompt_selection(
+        &self,
+        f: &mut dyn fmt::Write,
+        question: &str,
+        answer: Option<bool>,
+    ) -> fmt::Result {
+        self.ask(f, question)?;
+        write!(f, "  {}", if answer == Some(true) { "yes" } else { "no" })
+    }
+
+    fn format_multi_select_prompt(&self, f: &mut dyn fmt::Write, question: &str) -> fmt::Result {
+        self.ask(f, question)?;
+        write!(f, " (space changes, Enter accepts)")
+    }
+
+    fn format_multi_select_prompt_item(
+        &self,
+        f: &mut dyn fmt::Write,
+        text: &str,
+        checked: bool,
+        active: bool,
+    ) -> fmt::Result {
+        let pointer = if active { ">" } else { " " };
+        let tick = if checked { "[x]" } else { "[ ]" };
+        write!(f, "  {pointer} {tick} {text}")
+    }
+
+    fn format_multi_select_prompt_selection(
+        &self,
+        f: &mut dyn fmt::Write,
+        question: &str,
+        chosen: &[&str],
+    ) -> fmt::Result {
+        let names = chosen.iter().filter_map(|c| c.split(' ').next());
+        let names: Vec<&str> = names.collect();
+        self.ask(f, question)?;
+        let said = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        write!(f, "  {said}")
+    }
+}

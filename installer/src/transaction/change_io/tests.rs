@@ -1,0 +1,257 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::*;
+use crate::files::atomic_write::{remove_dirs, remove_temporary, write};
+use crate::model::change::Side::{After, Before};
+use crate::transaction::preflight;
+
+fn host() -> (tempfile::TempDir, Host) {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::open(dir.path(), Path::new("/")).unwrap();
+    (dir, host)
+}
+
+fn change(path: &str, before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
+    Change {
+        path: path.into(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+        mode: 0o640,
+        why: String::new(),
+        kind,
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
+    let (dir, host) = host();
+    let new = change("/etc/deep/a", None, Some("new"), FileKind::Own);
+    assert_eq!(
+        missing_dirs(&host, &new).unwrap(),
+        [Path::new("/etc"), Path::new("/etc/deep")]
+    );
+    assert_eq!(current(&host, &new).unwrap(), None);
+    assert_eq!(attributes(&host, &new).unwrap(), None);
+    put(&host, &new, After, None).unwrap();
+    let at = dir.path().join("etc/deep/a");
+    assert_eq!(current(&host, &new).unwrap().as_deref(), Some("new"));
+    assert_eq!(
+        (mode(&at), mode(&dir.path().join("etc/deep"))),
+        (0o640, 0o755)
+    );
+    assert_eq!(names(&dir.path().join("etc/deep")), ["a"]);
+    assert!(missing_dirs(&host, &new).unwrap().is_empty());
+
+    // One that is there keeps its mode; one that comes back has it again.
+    fs::set_permissions(&at, Permissions::from_mode(0o604)).unwrap();
+    put(
+        &host,
+        &change("/etc/deep/a", Some("new"), Some("other"), FileKind::Own),
+        After,
+        None,
+    )
+    .unwrap();
+    assert_eq!(
+        (fs::read_to_string(&at).unwrap().as_str(), mode(&at)),
+        ("other", 0o604)
+    );
+    let gone = change("/etc/deep/a", Some("other"), None, FileKind::Own);
+    let was = attributes(&host, &gone).unwrap();
+    put(&host, &gone, After, None).unwrap();
+    assert!(!at.exists());
+    put(&host, &gone, After, None).unwrap();
+    put(&host, &gone, Before, was.as_ref()).unwrap();
+    assert_eq!(
+        (fs::read_to_string(&at).unwrap().as_str(), mode(&at)),
+        ("other", 0o604)
+    );
+
+    // Directories go once they are empty, and not before.
+    let dirs = ["/etc".into(), "/etc/deep".into()];
+    remove_dirs(&host, &dirs).unwrap();
+    assert!(at.exists());
+    put(&host, &new, Before, None).unwrap();
+    remove_dirs(&host, &dirs).unwrap();
+    assert!(names(dir.path()).is_empty());
+    remove_dirs(&host, &dirs).unwrap();
+}
+
+#[test]
+fn a_link_is_written_as_one_and_a_file_through_one() {
+    let (dir, host) = host();
+    let link = change("/dev/char/195:0", None, Some("../nvidia0"), FileKind::Link);
+    put(&host, &link, After, None).unwrap();
+    let at = dir.path().join("dev/char/195:0");
+    assert_eq!(fs::read_link(&at).unwrap(), Path::new("../nvidia0"));
+    assert_eq!(
+        current(&host, &link).unwrap().as_deref(),
+        Some("../nvidia0")
+    );
+    assert_eq!(attributes(&host, &link).unwrap(), None);
+    let again = change(
+        "/dev/char/195:0",
+        Some("../nvidia0"),
+        Some("../nvidia1"),
+        FileKind::Link,
+    );
+    put(&host, &again, After, None).unwrap();
+    assert_eq!(fs::read_link(&at).unwrap(), Path::new("../nvidia1"));
+    put(&host, &link, Before, None).unwrap();
+    assert!(names(&dir.path().join("dev/char")).is_empty());
+
+    // Somebody's file in its place is no link of ours, and its own text is not told.
+    fs::write(&at, "theirs").unwrap();
+    assert_eq!(current(&host, &link).unwrap().as_deref(), Some(""));
+
+    // A file of the user's behind a link that leads out: within the root.
+    fs::create_dir(dir.path().join("real")).unwrap();
+    symlink("/real/file", dir.path().join("conf")).unwrap();
+    let file = change("/conf", None, Some("text"), FileKind::Own);
+    put(&host, &file, After, None).unwrap();
+    assert!(dir.path().join("conf").is_symlink());
+    assert_eq!(
+        fs::read_to_string(dir.path().join("real/file")).unwrap(),
+        "text"
+    );
+    remove(&host, Path::new("/conf")).unwrap();
+    assert!(dir.path().join("conf").is_symlink() && names(&dir.path().join("real")).is_empty());
+}
+
+#[test]
+fn what_a_killed_run_left_is_found_and_taken_away() {
+    let (dir, host) = host();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    let left = dir.path().join("etc/.a.gpusetup");
+    for kind in [FileKind::Own, FileKind::Link] {
+        fs::write(&left, "half").unwrap();
+        remove_temporary_of(&host, &change("/etc/a", None, Some("x"), kind)).unwrap();
+        assert!(!left.exists());
+    }
+    fs::write(&left, "half").unwrap();
+    remove_temporary(&host, Path::new("/etc/a")).unwrap();
+    assert!(!left.exists());
+    // None is fine, and so is no directory at all.
+    remove_temporary(&host, Path::new("/etc/a")).unwrap();
+    remove_temporary(&host, Path::new("/none/a")).unwrap();
+    remove(&host, Path::new("/none/a")).unwrap();
+    // It is in nobody's way.
+    fs::write(&left, "half").unwrap();
+    write(&host, Path::new("/etc/a"), "whole", 0o644).unwrap();
+    assert_eq!(names(&dir.path().join("etc")), ["a"]);
+}
+
+#[test]
+fn what_fails_leaves_no_temporary_and_no_directory() {
+    let (dir, host) = host();
+    // A directory where the file should be: the rename fails once all is written.
+    fs::create_dir_all(dir.path().join("etc/a/full")).unwrap();
+    assert!(write(&host, Path::new("/etc/a"), "x", 0o644).is_err());
+    assert_eq!(names(&dir.path().join("etc")), ["a"]);
+    assert!(
+        put(
+            &host,
+            &change("/etc/a", None, Some("to"), FileKind::Link),
+            After,
+            None
+        )
+        .is_err()
+    );
+    assert_eq!(names(&dir.path().join("etc")), ["a"]);
+    // Its directories were made for it alone.
+    let long = format!("/new/deep/{}", "x".repeat(250));
+    assert!(write(&host, Path::new(&long), "x", 0o644).is_err());
+    assert!(!dir.path().join("new").exists());
+    assert!(write(&host, Path::new("/"), "x", 0o644).is_err());
+    // A file where a directory should be.
+    fs::write(dir.path().join("file"), "theirs").unwrap();
+    assert!(write(&host, Path::new("/file/a"), "x", 0o644).is_err());
+    assert_eq!(
+        fs::read_to_string(dir.path().join("file")).unwrap(),
+        "theirs"
+    );
+}
+
+/// As many links as the kernel follows, and no more; one that leads to itself is an error, not a loop.
+#[test]
+fn links_to_what_is_missing_are_followed_as_far_as_the_kernel_does() {
+    let (dir, host) = host();
+    symlink("/etc/missing", dir.path().join("l0")).unwrap();
+    for n in 1..45 {
+        symlink(format!("l{}", n - 1), dir.path().join(format!("l{n}"))).unwrap();
+    }
+    symlink("loop", dir.path().join("loop")).unwrap();
+    let of = |path: &str| ResolvedPath::of(&host, Path::new(path));
+    let found = of("/l5/below").unwrap();
+    assert_eq!(
+        (found.dir.as_path(), found.name.to_str()),
+        (Path::new("/etc/missing"), Some("below"))
+    );
+    assert_eq!(of("/l5").unwrap().dir, Path::new("/etc"));
+    assert_eq!(
+        ResolvedPath::of_link(&host, Path::new("/l5")).unwrap().name,
+        "l5"
+    );
+    assert!(of("/l44").is_err() && of("/loop").is_err() && of("/loop/a").is_err());
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
+    let (dir, host) = host();
+    let own = |path: &str| change(path, None, Some("x"), FileKind::Own);
+    let why = |change: &Change, is_back: bool| {
+        preflight::ensure_writable(&host, change, is_back)
+            .err()
+            .map(|e| e.to_string())
+    };
+    assert_eq!(why(&own("/new/deep/a"), false), None);
+    assert!(names(dir.path()).is_empty());
+    symlink("/mnt/disk", dir.path().join("gone")).unwrap();
+    let said = why(&own("/gone/conf"), false).unwrap();
+    assert!(
+        said.contains("/gone is a link to what is not there"),
+        "{said}"
+    );
+    // What we removed comes back where it was, and a link of ours may lead to what comes later.
+    assert_eq!(why(&own("/gone/conf"), true), None);
+    assert_eq!(
+        why(
+            &change("/gone", None, Some("/later"), FileKind::Link),
+            false
+        ),
+        None
+    );
+}
+
+#[test]
+fn more_names_of_a_file_are_told() {
+    let (dir, host) = host();
+    fs::write(dir.path().join("a"), "x").unwrap();
+    let edited = change("/a", Some("x"), Some("y"), FileKind::Own);
+    assert_eq!(preflight::remark(&host, &edited), None);
+    fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
+    let said = preflight::remark(&host, &edited).unwrap();
+    assert!(said.contains("/a has 1 more name"), "{said}");
+    assert_eq!(
+        preflight::remark(&host, &change("/a", None, Some("y"), FileKind::Own)),
+        None
+    );
+    assert_eq!(
+        preflight::remark(&host, &change("/a", Some("x"), Some("y"), FileKind::Link)),
+        None
+    );
+}

@@ -1,0 +1,288 @@
+//! What a run means to do, on disk before its first file is touched, until after its last.
+//!
+//! A run that dies is put back by whoever finds its journal; one that died after all was
+//! done and checked is finished instead. Which of the two the journal says by `commit`:
+//! storing that is the moment at which the new state becomes the one that stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::files::atomic_write;
+use crate::files::attributes::Attributes;
+use crate::host::Host;
+use crate::host::service::Service;
+use crate::model::change::{Change, Side};
+use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
+use crate::transaction::{change_io, state_file};
+
+/// A run, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Journal<C = Change> {
+    /// Changes in the order they are made.
+    pub changes: Vec<C>,
+    /// Directories that are made for them, outermost first.
+    pub directories: Vec<PathBuf>,
+    /// Owner, mode and the like of files that go or come back; the others' are on the file.
+    #[serde(default)]
+    pub attributes: BTreeMap<PathBuf, Attributes>,
+    /// Whose unit files their manager was told to read anew.
+    #[serde(default)]
+    pub units: Vec<Service>,
+    /// Services whose restart has begun: none before the first, so that a run that died over its
+    /// files is put back without stopping a container.
+    #[serde(default)]
+    pub begun: Vec<StartedRestart>,
+    /// All is done and checked; this is what is left.
+    pub commit: Option<Commit<C>>,
+    /// Files of which an older gpusetup noted no checksum.
+    #[serde(skip)]
+    pub unchecked: BTreeSet<PathBuf>,
+}
+
+/// A restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartedRestart {
+    /// Name of the engine.
+    pub engine: String,
+    /// Its service.
+    pub service: Service,
+    /// It was only made to read its configuration again.
+    pub reload: bool,
+    /// Containers that ran before.
+    pub stops: Vec<String>,
+}
+
+impl StartedRestart {
+    /// Once more, over files that are back; says in a word what it was.
+    pub fn again(&self, host: &Host) -> Result<&'static str, Error> {
+        if self.reload {
+            return self.service.reload(host).map(|()| "reloaded");
+        }
+        self.service.restart(host).map(|()| "restarted")
+    }
+}
+
+/// The end of a run, the same however often it is gone through.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Commit<C = Change> {
+    /// The receipt that stands then.
+    pub receipt: Option<Receipt<C>>,
+    /// Directories that nobody needs any more.
+    pub directories: Vec<PathBuf>,
+}
+
+impl Commit {
+    /// Carries a run that is done to its end.
+    pub fn finish(&self, host: &Host) -> Result<(), Error> {
+        match &self.receipt {
+            Some(receipt) => receipt.store(host)?,
+            None => atomic_write::remove(host, &host.state(RECEIPT))?,
+        }
+        atomic_write::remove_dirs(host, &self.directories)?;
+        delete(host)
+    }
+}
+
+impl Journal {
+    /// The journal of a run over these changes; `receipt` is of the runs before it.
+    pub fn new(host: &Host, changes: &[Change], receipt: &Receipt) -> Result<Self, Error> {
+        let mut directories: Vec<PathBuf> = Vec::new();
+        let mut attributes = receipt.attributes.clone();
+        for change in changes {
+            if change.after.is_none() {
+                let found = change_io::attributes(host, change)?;
+                attributes.extend(found.map(|a| (change.path.clone(), a)));
+                continue;
+            }
+            for dir in change_io::missing_dirs(host, change)? {
+                if !directories.contains(&dir) {
+                    directories.push(dir);
+                }
+            }
+        }
+        Ok(Self {
+            changes: changes.to_vec(),
+            directories,
+            attributes,
+            units: Vec::new(),
+            begun: Vec::new(),
+            commit: None,
+            unchecked: BTreeSet::new(),
+        })
+    }
+
+    /// Carries one of its changes out.
+    pub fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
+        let attributes = self.attributes.get(&change.path);
+        change_io::put(host, change, Side::After, attributes)
+    }
+
+    /// Of a run that did not end; `None` where there is none.
+    pub fn load(host: &Host) -> Result<Option<Self>, Error> {
+        state_file::load(host, JOURNAL)
+    }
+
+    /// Bytes of text in it, of both states of all files.
+    pub fn text_length(&self) -> usize {
+        let texts = self.changes.iter().chain(
+            self.commit
+                .iter()
+                .flat_map(|c| c.receipt.iter().flat_map(|r| &r.changes)),
+        );
+        let length = |c: &Change| {
+            let sides = [Side::Before, Side::After].map(|side| c.text(side).map_or(0, str::len));
+            sides.iter().sum::<usize>()
+        };
+        texts.map(length).sum()
+    }
+
+    /// A remark where entries have no checksum.
+    pub fn remark(&self) -> Option<String> {
+        receipt::remark(JOURNAL, &self.unchecked, self.changes.len())
+    }
+
+    /// Writes it, synced.
+    pub fn store(&self, host: &Host) -> Result<(), Error> {
+        state_file::store(host, JOURNAL, self)
+    }
+
+    /// Files as they were, whatever of them was written; tells what could not be.
+    pub fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
+        let mut left = Vec::new();
+        for change in self.changes.iter().rev() {
+            match self.roll_back_one(host, change) {
+                Ok(true) => told(change),
+                Ok(false) => {}
+                Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
+            }
+        }
+        if let Err(e) = atomic_write::remove_dirs(host, &self.directories) {
+            left.push(e.to_string());
+        }
+        left
+    }
+
+    /// Whether there was anything to put back. A file that is neither as we found it nor as
+    /// we wrote it is somebody else's by now.
+    fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
+        change_io::remove_temporary_of(host, change)?;
+        let current = change_io::current(host, change)?;
+        if current != change.after || current == change.before {
+            return Ok(false);
+        }
+        let attributes = self.attributes.get(&change.path);
+        change_io::put(host, change, Side::Before, attributes)?;
+        Ok(true)
+    }
+}
+
+/// Removes the journal, what a killed run left beside it, and the state directory with
+/// the last of its files.
+pub fn delete(host: &Host) -> Result<(), Error> {
+    let journal = host.state(JOURNAL);
+    atomic_write::remove_temporary(host, &host.state(RECEIPT))?;
+    atomic_write::remove_temporary(host, &journal)?;
+    atomic_write::remove(host, &journal)?;
+    let dir = journal.parent().unwrap_or(Path::new("/"));
+    atomic_write::remove_dirs(host, &[dir.to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    use super::*;
+    use crate::model::change::FileKind;
+
+    fn looks(path: &Path) -> (u32, u32, u32, Option<Vec<u8>>, String) {
+        let metadata = fs::metadata(path).unwrap();
+        (
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mode(),
+            xattr::get(path, "user.note").unwrap(),
+            fs::read_to_string(path).unwrap(),
+        )
+    }
+
+    /// A file of the user's that we take away, behind a link.
+    #[test]
+    fn a_file_that_comes_back_looks_as_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        let link = dir.path().join("link");
+        fs::write(&real, "text").unwrap();
+        symlink("/real", &link).unwrap();
+        fs::set_permissions(&real, Permissions::from_mode(0o604)).unwrap();
+        xattr::set(&real, "user.note", b"kept").unwrap();
+        if nix::unistd::geteuid().is_root() {
+            chown(&real, Some(7), Some(8)).unwrap();
+        }
+        let was = looks(&real);
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        let change = Change {
+            path: "/link".into(),
+            before: Some("text".into()),
+            after: None,
+            mode: 0o644,
+            why: String::new(),
+            kind: FileKind::Own,
+        };
+        let changes = [change.clone()];
+        let journal = Journal::new(&host, &changes, &Receipt::default()).unwrap();
+        journal.store(&host).unwrap();
+        journal.make(&host, &change).unwrap();
+        assert!(!real.exists() && link.is_symlink());
+        // Put back by whoever finds the journal.
+        let found = Journal::load(&host).unwrap().unwrap();
+        assert!(found.roll_back(&host, |_| ()).is_empty());
+        assert_eq!(looks(&real), was);
+        assert!(link.is_symlink());
+
+        // Taken away for good, and given back by an undo much later.
+        journal.make(&host, &change).unwrap();
+        let receipt = Receipt {
+            attributes: journal.attributes,
+            ..Receipt::default()
+        };
+        receipt.store(&host).unwrap();
+        let receipt = Receipt::load(&host).unwrap().unwrap();
+        let back = Change {
+            before: None,
+            after: change.before.clone(),
+            ..change
+        };
+        let changes = [back.clone()];
+        let journal = Journal::new(&host, &changes, &receipt).unwrap();
+        crate::transaction::preflight::ensure_writable(
+            &host,
+            &back,
+            journal.attributes.contains_key(&back.path),
+        )
+        .unwrap();
+        journal.make(&host, &back).unwrap();
+        assert_eq!(looks(&real), was);
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_journal_that_could_not_be_read_back_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        let change = Change {
+            path: "/large".into(),
+            before: Some("\u{1}".repeat(11 << 20)),
+            after: Some(String::new()),
+            mode: 0o644,
+            why: String::new(),
+            kind: FileKind::Own,
+        };
+        let journal = Journal::new(&host, &[change], &Receipt::default()).unwrap();
+        assert!(journal.store(&host).is_err());
+        assert!(Journal::load(&host).unwrap().is_none());
+    }
+}

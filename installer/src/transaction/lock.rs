@@ -1,0 +1,88 @@
+//! One run at a time.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
+
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::{self, Mode};
+
+use crate::error::Error;
+use crate::files::resolved_path::ResolvedPath;
+use crate::host::{Host, timestamp};
+
+/// Held until dropped; the kernel lets go of it whatever happens to the process.
+pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);
+
+/// Takes the lock, or says who has it. It is not waited for: what the other run does may make
+/// ours another one.
+pub fn take(host: &Host) -> Result<Lock, Error> {
+    let path = host.lock_file();
+    let failed = |what| Error::file(&path, what);
+    let file = open(host).map_err(failed("open"))?;
+    file.try_lock().map_err(|e| match e {
+        TryLockError::WouldBlock => Error::Locked {
+            path: path.clone(),
+            holder: holder(&file),
+        },
+        TryLockError::Error(e) => failed("lock")(e),
+    })?;
+    // When it was taken, for who asks. One that cannot be told is no reason to stop.
+    let _ = file.set_modified(SystemTime::now());
+    Ok(Lock(file))
+}
+
+/// No link is followed: it would be opened, with our rights, wherever that leads.
+fn open(host: &Host) -> io::Result<File> {
+    let place = ResolvedPath::of_link(host, &host.lock_file())?;
+    let (dir, _) = place.make(host)?;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o600);
+    Ok(fcntl::openat(&dir, place.name.as_os_str(), flags, mode)?.into())
+}
+
+/// From the kernel, so never a process that is gone; `None` where it is one of another
+/// namespace, or too fast for us.
+fn holder(file: &File) -> Option<String> {
+    let metadata = file.metadata().ok()?;
+    let (dev, inode) = (metadata.dev(), metadata.ino());
+    let place = format!("{:02x}:{:02x}:{inode}", stat::major(dev), stat::minor(dev));
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|l| holder_in(l, &place))?;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    Some(format!(
+        "process {pid} ({}), since {}",
+        line.trim_end(),
+        timestamp::text(metadata.modified().ok()?)?
+    ))
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 708 00:1a:1234 0 EOF` (`proc_locks(5)`).
+fn holder_in(line: &str, place: &str) -> Option<i32> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        [_, "FLOCK", _, "WRITE", pid, at, ..] if at == place => pid.parse().ok().filter(|p| *p > 0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_holds_this_file_is_named() {
+        let line = "3: FLOCK  ADVISORY  WRITE 708 fe:00:1234 0 EOF";
+        assert_eq!(holder_in(line, "fe:00:1234"), Some(708));
+        assert_eq!(holder_in(line, "fe:00:234"), None);
+        assert_eq!(holder_in(&line.replace("708", "0"), "fe:00:1234"), None);
+        // Somebody who waits for it.
+        assert_eq!(
+            holder_in(&line.replace("FLOCK", "-> FLOCK"), "fe:00:1234"),
+            None
+        );
+        assert_eq!(holder_in("", "fe:00:1"), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! A plan: changes with a reason each, restarts with what they stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::engines::engine::{Activation, Engine};
+use crate::error::Error;
+use crate::host::service::Service;
+use crate::model::change::Change;
+use crate::model::setup_options::SetupOptions;
+use crate::model::toolkit_traces::OtherToolkits;
+use crate::transaction::receipt::{self};
+
+/// A plan.
+pub struct Plan {
+    /// Files to change, in order.
+    pub changes: Vec<Change>,
+    /// Engines, with what must happen for their files to take effect.
+    pub engines: Vec<(Box<dyn Engine>, Activation)>,
+    /// What they are set up as; `None` where a plan only mends or takes back.
+    pub wanted: Option<SetupOptions>,
+    /// GPUs of this host.
+    pub gpus: usize,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Files of which an older gpusetup noted what they were, without a checksum.
+    pub unchecked: BTreeSet<PathBuf>,
+    /// What is here of other tools that give containers GPUs.
+    pub foreign: OtherToolkits,
+}
+
+impl Plan {
+    /// Refuses where a restart would stop containers.
+    pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
+        self.ensure_containers_are_known()?;
+        let stops = self.engines.iter().filter(|(_, a)| !a.stops.is_empty());
+        let stops: Vec<String> = stops
+            .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stops.join(", ")))
+            .collect();
+        if stops.is_empty() {
+            return Ok(());
+        }
+        Err(Error::failed(
+            format!("containers would stop: {}", stops.join("; ")),
+            format!(
+                "run `gpusetup {command}` when they may, or turn on live-restore; nothing was changed"
+            ),
+        ))
+    }
+
+    /// Refuses where containers would stop and could not be started again.
+    pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
+        let Some((engine, _)) = self.engines.iter().find(|(_, a)| a.unnamed) else {
+            return Ok(());
+        };
+        let name = &engine.facts().name;
+        Err(Error::failed(
+            format!(
+                "{name} restarts, and which of its containers run is not known: `docker ps` failed"
+            ),
+            "see what `docker ps` says, then run this again; or run it with --no-restart; nothing was changed",
+        ))
+    }
+
+    /// What several engines say is said once.
+    pub fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
+    /// What its engines are set up as, for the receipt.
+    pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
+        let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
+        let asked = self.wanted.iter().flat_map(|wanted| {
+            let asked = receipt::Asked::from(wanted);
+            ours.clone()
+                .map(move |(e, _)| (e.facts().name.clone(), asked))
+        });
+        asked.collect()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Services to restart or reload.
+    pub fn services(&self) -> Vec<Service> {
+        let services = self.engines.iter().filter_map(|(_, a)| a.service.clone());
+        services.collect()
+    }
+
+    /// Their names.
+    pub fn service_names(&self) -> Vec<String> {
+        self.services().into_iter().map(|s| s.name).collect()
+    }
+
+    /// Services whose unit files change, so that their manager must read them again.
+    pub fn reloads(&self) -> Vec<Service> {
+        let engines = self.engines.iter().filter(|(_, a)| a.daemon_reload);
+        let mut services: Vec<Service> = engines.filter_map(|(_, a)| a.service.clone()).collect();
+        // `UNIT.d/NAME.conf` of a unit that is no engine's.
+        let drop_ins = self.changes.iter().filter_map(|c| {
+            let unit = c.path.strip_prefix("/etc/systemd/system").ok()?.parent()?;
+            let is_engines = self.engines.iter().any(|(e, _)| e.owns(&c.path));
+            let unit = unit.to_str()?.strip_suffix(".d")?;
+            (!is_engines).then(|| Service::systemd(unit))
+        });
+        services.extend(drop_ins);
+        services
+    }
+}

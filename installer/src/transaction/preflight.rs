@@ -1,0 +1,107 @@
+//! What is in the way of a change, looked for before anything is touched.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::{self, AccessFlags};
+use rustix::fs::{StatxAttributes, StatxFlags, statx};
+
+use crate::error::Error;
+use crate::files::resolved_path::ResolvedPath;
+use crate::host::Host;
+use crate::model::change::{Change, FileKind};
+
+/// Refuses a change that could not be carried out, before anything is touched. `is_back`: the
+/// file is one that we removed and that comes back.
+pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<(), Error> {
+    let path = &change.path;
+    let refused = |why: String, fix: String| Error::Config {
+        path: path.clone(),
+        why,
+        fix: format!("{fix}, then run this again; nothing was changed"),
+    };
+    let failed = |e| Error::file(path, "find")(e);
+    let place = match change.kind {
+        FileKind::Link => ResolvedPath::of_link(host, path),
+        _ => ResolvedPath::of(host, path),
+    }
+    .map_err(failed)?;
+    let real = place.dir.join(&place.name);
+    let root = host.root();
+    // What it is to lead to may be on a file system that is not mounted yet.
+    let nothing = path.ancestors().take_while(|p| !root.exists(p));
+    let link = nothing.filter(|p| root.read_link(p).is_ok()).last();
+    if let Some(link) = link.filter(|_| change.kind != FileKind::Link && !is_back) {
+        return Err(refused(
+            format!("{} is a link to what is not there", link.display()),
+            "make that, mount what it is on, or remove the link".into(),
+        ));
+    }
+    let missing = place.missing_dirs(root).map_err(failed)?;
+    let dir = missing
+        .first()
+        .and_then(|d| d.parent())
+        .unwrap_or(&place.dir);
+    let opened: File = root.open_dir(dir).map_err(failed)?.into();
+    let may = |name: &OsStr, flags| {
+        unistd::faccessat(&opened, name, flags, AtFlags::AT_EACCESS).map_err(|e| match e {
+            Errno::EROFS => Some(refused(
+                "is on a read-only file system".into(),
+                format!(
+                    "`mount -o remount,rw` the file system of {} or, where it is read-only by design, \
+                     change its image",
+                    dir.display()
+                ),
+            )),
+            Errno::EPERM => {
+                let what = if name == "." { dir } else { &real };
+                Some(refused(
+                    format!("cannot be changed: {} is immutable", what.display()),
+                    format!("`chattr -i {}`", what.display()),
+                ))
+            }
+            Errno::ENOENT => None,
+            e => Some(Error::file(path, "write")(e.into())),
+        })
+    };
+    if let Err(Some(e)) = may(OsStr::new("."), AccessFlags::W_OK | AccessFlags::X_OK) {
+        return Err(e);
+    }
+    if !missing.is_empty() || change.kind == FileKind::Link {
+        return Ok(());
+    }
+    // A file that may not be written may still be replaced: the directory's rights decide that.
+    if let Err(Some(e @ Error::Config { .. })) = may(&place.name, AccessFlags::W_OK) {
+        return Err(e);
+    }
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    let about = statx(&opened, &place.name, flags, StatxFlags::BASIC_STATS);
+    if about.is_ok_and(|s| s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)) {
+        return Err(refused(
+            "is a mount of its own, so it cannot be replaced".into(),
+            format!(
+                "change the file that is mounted there, or `umount {}`",
+                real.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// What the user should know of a file that will be replaced.
+pub fn remark(host: &Host, change: &Change) -> Option<String> {
+    if change.before.is_none() || change.kind == FileKind::Link {
+        return None;
+    }
+    let names = host.root().metadata(&change.path).ok()?.nlink();
+    (names > 1).then(|| {
+        format!(
+            "{} has {} more name(s), hard links; those keep the old text",
+            change.path.display(),
+            names - 1
+        )
+    })
+}

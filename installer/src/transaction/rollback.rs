@@ -1,0 +1,174 @@
+//! Back to before: of a run that failed, and of one that died and left its journal.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::engines;
+use crate::error::Error;
+use crate::host::service::daemon_reload;
+use crate::host::{Host, headroom, limits};
+use crate::model::change::{FileKind, Side};
+use crate::terminal::progress::Progress;
+use crate::transaction::activate::up;
+use crate::transaction::journal::{self, Journal};
+use crate::transaction::plan::Plan;
+use crate::transaction::receipt::{JOURNAL, Receipt};
+
+/// A line for each file; one for all links, of which there are hundreds where there are many GPUs.
+fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut links = 0;
+    let left = journal.roll_back(host, |change| {
+        if change.kind == FileKind::Link {
+            links += 1;
+        } else {
+            progress.back(&format!("put back {}", change.path.display()));
+        }
+    });
+    if links > 0 {
+        progress.back(&format!("took back {links} links in /dev/char"));
+    }
+    left
+}
+
+/// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
+pub fn roll_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let mut left = roll_back_files(host, journal, progress);
+    if let Err(e) = daemon_reload(host, journal.units.iter()) {
+        left.push(format!("systemctl daemon-reload: {e}"));
+    }
+    for (engine, activation) in &plan.engines {
+        let Some(service) = &activation.service else {
+            continue;
+        };
+        let Some(begun) = journal.begun.iter().find(|b| b.service == *service) else {
+            continue;
+        };
+        let name = &engine.facts().name;
+        progress.doing(&format!("restarting {name}"));
+        let again = if activation.reload {
+            service.reload(host)
+        } else {
+            service.restart(host)
+        };
+        let back = again
+            .and_then(|()| engine.health(host))
+            .and_then(|()| engine.start_again(host, &begun.stops));
+        match back {
+            Ok(()) if activation.reload => {
+                progress.back(&format!("reloaded {name}"));
+                if let Some(kept) = engine.stale_after_reload(host) {
+                    progress.warn(&kept);
+                }
+            }
+            Ok(()) if begun.stops.is_empty() => progress.back(&format!("restarted {name}")),
+            Ok(()) => {
+                let up = up(begun.stops.len());
+                progress.back(&format!("restarted {name}: running, {up}"));
+            }
+            Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
+        }
+    }
+    if left.is_empty()
+        && let Err(e) = journal::delete(host)
+    {
+        left.push(format!("{}: {e}", host.state(JOURNAL).display()));
+    }
+    left
+}
+
+/// A run that died and was ended.
+pub struct Recovered {
+    /// Files of which its journal had no checksum.
+    pub unchecked: BTreeSet<PathBuf>,
+}
+
+/// Ends a run that died before one that needs the receipt: where that cannot be used, nothing is
+/// put back either.
+pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
+    let journal = Journal::load(host).ok().flatten();
+    // A run that was done brings its own.
+    if journal.is_none_or(|j| j.commit.is_none()) {
+        Receipt::load(host)?;
+    }
+    recover(host, progress)
+}
+
+/// Ends a run that died: put back, or, where all was done and checked, noted down. `None` where
+/// there was none.
+pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
+    recover_from_journal(host, progress).map_err(|cause| match cause {
+        whole @ Error::RollbackIncomplete { .. } => whole,
+        cause => {
+            let first = cause.fix().unwrap_or_else(|| "mend that".into());
+            Error::RollbackIncomplete {
+                cause: Box::new(cause),
+                left: vec![first, "then run `gpusetup recover`".into()],
+            }
+        }
+    })
+}
+
+fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
+    let Some(journal) = Journal::load(host)? else {
+        // One that died before its journal was there leaves no more than its temporary.
+        journal::delete(host)?;
+        return Ok(None);
+    };
+    if let Some(remark) = journal.remark() {
+        progress.warn(&remark);
+    }
+    limits::begin();
+    headroom::ensure_memory_to_write(journal.text_length())?;
+    let recovered = Recovered {
+        unchecked: journal.unchecked.clone(),
+    };
+    if let Some(commit) = &journal.commit {
+        progress.done("an earlier run was done but did not end; noting down what it did");
+        commit.finish(host)?;
+        limits::end();
+        return Ok(Some(recovered));
+    }
+    let back = journal.changes.iter();
+    headroom::ensure_file_size(back.filter_map(|c| c.text(Side::Before)))?;
+    progress.back("an earlier run did not end; putting back what it did");
+    let mut left = roll_back_files(host, &journal, progress);
+    if host.is_live() {
+        if let Err(e) = daemon_reload(host, journal.units.iter()) {
+            left.push(format!("systemctl daemon-reload: {e}"));
+        }
+        let engines = if journal.begun.is_empty() {
+            Vec::new()
+        } else {
+            engines::detect(host)
+        };
+        for begun in &journal.begun {
+            let engine = engines.iter().find(|e| e.facts().name == begun.engine);
+            let again = begun.again(host).and_then(|said| {
+                if let Some(engine) = engine {
+                    engine.health(host)?;
+                    engine.start_again(host, &begun.stops)?;
+                }
+                Ok(said)
+            });
+            match again {
+                Ok(said) => progress.back(&format!("{said} {}", begun.engine)),
+                Err(e) => left.push(format!(
+                    "{}: {e}",
+                    begun.service.restart_command().join(" ")
+                )),
+            }
+        }
+    }
+    if left.is_empty() {
+        journal::delete(host)?;
+        limits::end();
+        return Ok(Some(recovered));
+    }
+    Err(Error::RollbackIncomplete {
+        cause: Box::new(Error::failed(
+            "an earlier run could not be put back whole",
+            "",
+        )),
+        left,
+    })
+}

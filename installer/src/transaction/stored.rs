@@ -1,0 +1,192 @@
+//! Changes as a journal and a receipt have them on disk: each text with a checksum of its own, so
+//! that a damaged file still tells which of them are whole.
+//!
+//! [`Receipt`] and [`Journal`] are generic over their entries. Read, they have [`Entry`], with which
+//! nothing can be done but to check it; [`Change`], which can be acted on, comes out of that.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::change::{Change, FileKind, Side};
+use crate::transaction::journal::{Commit, Journal};
+use crate::transaction::receipt::Receipt;
+use crate::transaction::state_file::Lacks;
+use crate::transaction::state_file::{Checked, Sum};
+
+/// A change on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Entry {
+    path: PathBuf,
+    before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before_sha256: Option<Sum>,
+    after: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after_sha256: Option<Sum>,
+    mode: u32,
+    why: String,
+    kind: FileKind,
+}
+
+/// Changes that were read, and the paths of those that have no checksums: of an older gpusetup.
+struct Opened {
+    changes: Vec<Change>,
+    unchecked: BTreeSet<PathBuf>,
+}
+
+impl Entry {
+    fn seal(change: &Change, unchecked: &BTreeSet<PathBuf>) -> Self {
+        let has_sums = !unchecked.contains(&change.path);
+        let sum = |side| change.text(side).filter(|_| has_sums).map(Sum::of);
+        Self {
+            path: change.path.clone(),
+            before: change.before.clone(),
+            before_sha256: sum(Side::Before),
+            after: change.after.clone(),
+            after_sha256: sum(Side::After),
+            mode: change.mode,
+            why: change.why.clone(),
+            kind: change.kind.clone(),
+        }
+    }
+
+    /// Whether it has a checksum of each of its texts; or which of the texts is not what it was.
+    fn is_checked(&self) -> Result<bool, String> {
+        let sides = [
+            ("before", &self.before, &self.before_sha256),
+            ("after", &self.after, &self.after_sha256),
+        ];
+        let mut is_checked = true;
+        let mut broken = Vec::new();
+        for (name, text, sum) in sides {
+            match (text, sum) {
+                (Some(text), Some(sum)) if Sum::of(text) == *sum => {}
+                (None, None) => {}
+                (Some(_), None) => is_checked = false,
+                (_, Some(_)) => broken.push(name),
+            }
+        }
+        if broken.is_empty() {
+            return Ok(is_checked);
+        }
+        let broken = broken.join(" and ");
+        Err(format!(
+            "{}: the text {broken} it is not the one that was noted",
+            self.path.display()
+        ))
+    }
+}
+
+fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
+    let mut lacks = Vec::new();
+    let mut found = Opened {
+        changes: Vec::new(),
+        unchecked: BTreeSet::new(),
+    };
+    let count = entries.len();
+    for (n, entry) in entries.into_iter().enumerate() {
+        let lack = |what: &str| format!("entry {} of {count}, {what}", n + 1);
+        match entry.is_checked() {
+            Ok(true) if has_sums => {}
+            Ok(_) => {
+                found.unchecked.insert(entry.path.clone());
+            }
+            Err(what) => lacks.push(lack(&what)),
+        }
+        found.changes.push(Change {
+            path: entry.path,
+            before: entry.before,
+            after: entry.after,
+            mode: entry.mode,
+            why: entry.why,
+            kind: entry.kind,
+        });
+    }
+    if lacks.is_empty() {
+        Ok(found)
+    } else {
+        Err(Lacks(lacks))
+    }
+}
+
+fn sealed(changes: &[Change], unchecked: &BTreeSet<PathBuf>) -> Vec<Entry> {
+    let entries = changes.iter().map(|c| Entry::seal(c, unchecked));
+    entries.collect()
+}
+
+impl Checked for Receipt {
+    type Stored = Receipt<Entry>;
+
+    fn checked(stored: Receipt<Entry>, has_sums: bool) -> Result<Self, Lacks> {
+        let Opened { changes, unchecked } = opened(stored.changes, has_sums)?;
+        Ok(Self {
+            version: stored.version,
+            changes,
+            directories: stored.directories,
+            attributes: stored.attributes,
+            services: stored.services,
+            written: stored.written,
+            asked: stored.asked,
+            unchecked,
+        })
+    }
+
+    fn stored(&self) -> Receipt<Entry> {
+        Receipt {
+            version: self.version.clone(),
+            changes: sealed(&self.changes, &self.unchecked),
+            directories: self.directories.clone(),
+            attributes: self.attributes.clone(),
+            services: self.services.clone(),
+            written: self.written.clone(),
+            asked: self.asked.clone(),
+            unchecked: BTreeSet::new(),
+        }
+    }
+}
+
+impl Checked for Journal {
+    type Stored = Journal<Entry>;
+
+    fn checked(stored: Journal<Entry>, has_sums: bool) -> Result<Self, Lacks> {
+        let Opened { changes, unchecked } = opened(stored.changes, has_sums)?;
+        let commit = match stored.commit {
+            None => None,
+            Some(commit) => Some(Commit {
+                receipt: match commit.receipt {
+                    None => None,
+                    Some(receipt) => Some(Receipt::checked(receipt, has_sums)?),
+                },
+                directories: commit.directories,
+            }),
+        };
+        Ok(Self {
+            changes,
+            directories: stored.directories,
+            attributes: stored.attributes,
+            units: stored.units,
+            begun: stored.begun,
+            commit,
+            unchecked,
+        })
+    }
+
+    fn stored(&self) -> Journal<Entry> {
+        let commit = self.commit.as_ref().map(|commit| Commit {
+            receipt: commit.receipt.as_ref().map(Checked::stored),
+            directories: commit.directories.clone(),
+        });
+        Journal {
+            changes: sealed(&self.changes, &self.unchecked),
+            directories: self.directories.clone(),
+            attributes: self.attributes.clone(),
+            units: self.units.clone(),
+            begun: self.begun.clone(),
+            commit,
+            unchecked: BTreeSet::new(),
+        }
+    }
+}

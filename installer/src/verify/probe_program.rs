@@ -1,0 +1,237 @@
+//! A program that runs beside us: it says lines and is told lines, and is gone when we are
+//! done with it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::error::Error;
+use crate::host::process::Output;
+use crate::host::signals::Interrupt;
+use crate::host::{Host, child_wait};
+
+const TICK: Duration = Duration::from_millis(20);
+/// More than this of what a program says is not handed on.
+const OUTPUT: u64 = 16 << 20;
+
+/// How long to wait, and what ends the waiting before.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    until: Instant,
+    signals: Option<&'a Interrupt>,
+}
+
+impl<'a> Patience<'a> {
+    /// Until then, or until the user wants it to end.
+    pub fn new(until: Instant, signals: &'a Interrupt) -> Self {
+        Self {
+            until,
+            signals: Some(signals),
+        }
+    }
+
+    /// For what must be done even though the user wants it to end: tidying up.
+    pub fn whatever_comes(limit: Duration) -> Self {
+        Self {
+            until: Instant::now() + limit,
+            signals: None,
+        }
+    }
+
+    fn check(&self, program: &Program) -> Result<(), Error> {
+        if let Some(signals) = self.signals {
+            signals.check()?;
+        }
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        let seconds = program.started.elapsed().as_secs();
+        let why = format!("{}: not done after {seconds} s", program.line);
+        Err(Error::failed(why, ""))
+    }
+}
+
+/// A running program.
+pub struct Program {
+    line: String,
+    started: Instant,
+    child: Child,
+    input: Option<ChildStdin>,
+    said: Receiver<String>,
+    complained: Receiver<String>,
+}
+
+impl Program {
+    /// Starts it.
+    pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
+        let line = argv.join(" ");
+        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let mut command = host.command(argv)?;
+        let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
+        let (to, said) = channel();
+        let (complains, complained) = channel();
+        let readers =
+            lines(child.stdout.take(), to).and_then(|()| lines(child.stderr.take(), complains));
+        // Dropped where that failed, it ends the program.
+        let program = Self {
+            started: Instant::now(),
+            input: child.stdin.take(),
+            said,
+            complained,
+            child,
+            line: line.clone(),
+        };
+        readers.map_err(broken)?;
+        Ok(program)
+    }
+
+    /// Runs one to its end.
+    pub fn run(host: &Host, argv: &[String], patience: Patience<'_>) -> Result<Output, Error> {
+        Self::start(host, argv)?.end(patience)
+    }
+
+    /// The next line that it says; `None`: there will be no more.
+    pub fn hear(&self, patience: Patience<'_>) -> Result<Option<String>, Error> {
+        loop {
+            match self.said.recv_timeout(TICK) {
+                Ok(line) => return Ok(Some(line)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => patience.check(self)?,
+            }
+        }
+    }
+
+    /// Tells it a line; one that does not listen any more shows by what it says next.
+    pub fn tell(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = writeln!(input, "{line}").and_then(|()| input.flush());
+        }
+    }
+
+    /// Nothing more is told; waits for its end. What was heard before is not in the output.
+    pub fn end(mut self, patience: Patience<'_>) -> Result<Output, Error> {
+        drop(self.input.take());
+        let broken = |e: std::io::Error| Error::failed(e.to_string(), "");
+        let status = loop {
+            match self.child.try_wait().map_err(broken)? {
+                Some(status) => break status,
+                None => patience.check(&self)?,
+            }
+            child_wait::wait(&self.child, TICK);
+        };
+        log::debug!(
+            "{}: {status} after {:.1} s",
+            self.line,
+            self.started.elapsed().as_secs_f32()
+        );
+        Ok(Output {
+            code: status.code(),
+            stdout: rest(&self.said),
+            stderr: rest(&self.complained),
+        })
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // The group is its own: it and what it has started.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// What is still to come, but not for ever: something else may hold the pipe open.
+fn rest(from: &Receiver<String>) -> String {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut text = String::new();
+    while let Ok(line) = from.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Hands on what comes, a line at a time, on a thread. What is beyond the limit is read and
+/// dropped, or the program would wait for ever.
+fn lines(from: Option<impl Read + Send + 'static>, to: Sender<String>) -> io::Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    Builder::new()
+        .spawn(move || {
+            let mut from = BufReader::new(from.take(OUTPUT));
+            let mut line = Vec::new();
+            while matches!(from.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+                let text = String::from_utf8_lossy(&line);
+                if to.send(text.trim_end_matches('\n').to_owned()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+            let _ = io::copy(&mut from.into_inner().into_inner(), &mut io::sink());
+        })
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn sh(script: &str) -> Program {
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        let argv = ["sh", "-c", script].map(str::to_owned);
+        Program::start(&host, &argv).unwrap()
+    }
+
+    fn patience(milliseconds: u64) -> Patience<'static> {
+        Patience::whatever_comes(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn it_is_heard_while_it_waits_to_be_told() {
+        let mut program = sh("echo one; read x; echo two $x; echo three >&2; exit 3");
+        let heard = program.hear(patience(10_000)).unwrap();
+        assert_eq!(heard.as_deref(), Some("one"));
+        program.tell("again");
+        let heard = program.hear(patience(10_000)).unwrap();
+        assert_eq!(heard.as_deref(), Some("two again"));
+        assert_eq!(program.hear(patience(10_000)).unwrap(), None);
+        let output = program.end(patience(10_000)).unwrap();
+        assert_eq!((output.code, output.last_line()), (Some(3), "three"));
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed_with_what_it_has_started() {
+        let program = sh("sleep 1000 & echo $!; wait");
+        let child = program.hear(patience(10_000)).unwrap().unwrap();
+        let started = Instant::now();
+        assert!(program.hear(patience(50)).is_err());
+        assert!(program.end(patience(50)).is_err());
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z")
+        };
+        while !is_gone() && started.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(TICK);
+        }
+        assert!(is_gone());
+    }
+
+    /// conmon and its kin keep the pipe when their parent has ended.
+    #[test]
+    fn a_pipe_that_somebody_else_holds_does_not_hang_the_end() {
+        let program = sh("setsid sleep 5 & echo here");
+        let output = program.end(patience(10_000)).unwrap();
+        assert_eq!(output.stdout, "here\n");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the probe in a container says, judged.
+
+use ::probe_report::{Node, Report};
+use serde::Serialize;
+
+/// One line of the probe, as far as it is judged.
+#[derive(Clone, Debug)]
+pub struct ProbeReport(Report);
+
+/// A library that the image's loader finds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Library {
+    /// The name it is looked up by.
+    pub name: String,
+    /// Where it is in the container.
+    pub path: String,
+}
+
+/// Opening GPUs that the container was not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Denied {
+    /// How many were tried.
+    pub tried: usize,
+    /// How many of them were refused.
+    pub refused: usize,
+    /// Why none could be tried.
+    pub not_tried: Option<String>,
+}
+
+impl ProbeReport {
+    /// A line of what a container prints; engines may print others.
+    pub fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok().map(Self)
+    }
+
+    /// GPU nodes that open. ENXIO is an open that the device rules let through to a driver
+    /// that has no such device.
+    pub fn open_gpus(&self) -> usize {
+        let is_gpu = |node: &&Node| {
+            let path = node.path.to_str().unwrap_or_default();
+            let number = path.strip_prefix("/dev/nvidia").unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+        };
+        let opens = |node: &&Node| matches!(node.open.as_str(), "ok" | "ENXIO");
+        self.0.nodes.iter().filter(is_gpu).filter(opens).count()
+    }
+
+    /// Libraries that the loader finds.
+    pub fn libraries(&self) -> Vec<Library> {
+        let there = self.0.libraries.iter().filter(|l| l.exists);
+        there
+            .map(|l| Library {
+                name: l.name.clone(),
+                path: l.path.display().to_string(),
+            })
+            .collect()
+    }
+
+    /// How the GPUs of others were refused.
+    pub fn denied(&self) -> Denied {
+        let tries = &self.0.denied;
+        let why = || match tries.mknod.as_deref() {
+            Some("EPERM") => "the container may not make device nodes".to_owned(),
+            Some(other) => format!("no device node can be made in the container: {other}"),
+            None => "no device node opens there, whatever it is".to_owned(),
+        };
+        Denied {
+            tried: tries.tried.len(),
+            refused: tries.tried.len() - tries.leaked.len().min(tries.tried.len()),
+            not_tried: tries.tried.is_empty().then(why),
+        }
+    }
+
+    /// What is wrong with it, for a container that gets GPUs or one that does not.
+    pub fn wrong(&self, gets: bool) -> Option<String> {
+        let leaked = &self.0.denied.leaked;
+        if !leaked.is_empty() {
+            let some: Vec<String> = leaked.iter().take(4).map(u64::to_string).collect();
+            let more = if leaked.len() > 4 { ", …" } else { "" };
+            return Some(format!(
+                "the container can open {} GPUs it was not given: minor {}{more}",
+                leaked.len(),
+                some.join(", ")
+            ));
+        }
+        if let Some(gone) = self.0.libraries.iter().find(|l| !l.exists) {
+            return Some(format!(
+                "the container's ld.so.cache names {}, which is not there",
+                gone.path.display()
+            ));
+        }
+        let has_cuda = self.0.libraries.iter().any(|l| l.name == "libcuda.so.1");
+        match (gets, has_cuda) {
+            (true, false) => Some("libcuda.so.1 is not in the container's ld.so.cache".into()),
+            (false, true) => Some("a container that asks for nothing gets the driver".into()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(change: impl FnOnce(&mut Value)) -> ProbeReport {
+        let mut said = json!({
+            "schema": 1,
+            "nodes": [
+                {"path": "/dev/nvidia0", "major": 195, "minor": 0, "open": "ENXIO"},
+                {"path": "/dev/nvidia1", "major": 195, "minor": 1, "open": "EPERM"},
+                {"path": "/dev/nvidiactl", "major": 195, "minor": 255, "open": "ok"},
+                {"path": "/dev/nvidia2", "major": 195, "minor": 2, "open": "ok"},
+            ],
+            "denied": {"tried": [1, 3], "leaked": [], "mknod": null},
+            "libraries": [{"name": "libcuda.so.1", "path": "/lib/libcuda.so.1", "exists": true}],
+        });
+        change(&mut said);
+        ProbeReport::parse(&said.to_string()).unwrap()
+    }
+
+    #[test]
+    fn only_gpu_nodes_that_open_count() {
+        assert_eq!(seen(|_| ()).open_gpus(), 2);
+        assert_eq!(seen(|_| ()).wrong(true), None);
+        assert_eq!(seen(|_| ()).libraries()[0].path, "/lib/libcuda.so.1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let wrong = |gets, change: fn(&mut Value)| seen(change).wrong(gets).unwrap_or_default();
+        assert!(
+            wrong(true, |s| s["denied"]["leaked"] = json!([3]))
+                .contains("1 GPUs it was not given: minor 3")
+        );
+        assert!(wrong(true, |s| s["libraries"][0]["exists"] = json!(false)).contains("not there"));
+        assert!(wrong(true, |s| s["libraries"] = json!([])).contains("libcuda.so.1"));
+        assert!(wrong(false, |_| ()).contains("asks for nothing"));
+    }
+
+    #[test]
+    fn nothing_tried_is_not_success() {
+        assert_eq!(
+            seen(|_| ()).denied(),
+            Denied {
+                tried: 2,
+                refused: 2,
+                not_tried: None
+            }
+        );
+        let denied = seen(|s| s["denied"] = json!({"tried": [], "leaked": [], "mknod": "EPERM"}));
+        let why = denied.denied().not_tried.unwrap();
+        assert!(why.contains("may not make device nodes"), "{why}");
+        let denied = seen(|s| s["denied"]["leaked"] = json!([3])).denied();
+        assert_eq!((denied.tried, denied.refused), (2, 1));
+    }
+}

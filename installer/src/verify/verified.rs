@@ -1,0 +1,113 @@
+//! What one container showed, and whether that is what it should.
+
+use serde::Serialize;
+
+use super::probe_report::{Denied, Library, ProbeReport};
+use crate::engines::engine::Case;
+
+/// What one container showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// The engine.
+    pub engine: String,
+    /// How the container asked: `--gpus all`.
+    pub how: String,
+    /// GPUs whose nodes it could open.
+    pub gpus: usize,
+    /// GPUs it should see.
+    pub expected: usize,
+    /// Whether it ran and said what it sees.
+    #[serde(skip)]
+    ran: bool,
+    /// Whether that is so and nothing else is wrong.
+    pub ok: bool,
+    /// What it saw, in words.
+    pub detail: String,
+    /// Libraries that the image's loader finds.
+    pub libraries: Vec<Library>,
+    /// Access that must fail.
+    pub denied: Denied,
+    /// Whether it kept its GPUs; `None` where it had none to keep.
+    pub reload: Option<Reload>,
+}
+
+/// Whether a container keeps its GPUs over a `systemctl daemon-reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
+pub enum Reload {
+    /// It sees after it what it saw before.
+    Ok,
+    /// It does not.
+    Failed(String),
+    /// Nobody knows.
+    NotTried(String),
+}
+
+impl Verified {
+    pub(super) fn nothing(engine: &str, case: &Case, expected: usize) -> Self {
+        Self {
+            engine: engine.to_owned(),
+            how: case.how.clone(),
+            gpus: 0,
+            expected,
+            ran: false,
+            ok: false,
+            detail: String::new(),
+            libraries: Vec::new(),
+            denied: Denied {
+                not_tried: Some("no container ran".into()),
+                ..Denied::default()
+            },
+            reload: None,
+        }
+    }
+
+    pub(super) fn judge(&mut self, seen: &ProbeReport, gets: bool) {
+        let wrong = seen.wrong(gets);
+        self.ran = true;
+        self.gpus = seen.open_gpus();
+        self.libraries = seen.libraries();
+        self.denied = seen.denied();
+        self.ok = wrong.is_none() && self.gpus == self.expected;
+        self.detail = wrong.unwrap_or_else(|| {
+            let denied = match &self.denied.not_tried {
+                None => format!("{} others refused", self.denied.refused),
+                Some(why) => format!("others not tried: {why}"),
+            };
+            if !gets && self.gpus == 0 {
+                return format!("no GPU, {denied}");
+            }
+            let libraries = self.libraries.len();
+            format!(
+                "{} of {} GPUs, {libraries} libraries, {denied}",
+                self.gpus, self.expected
+            )
+        });
+    }
+
+    pub(super) fn kept(&self, again: &ProbeReport) -> Reload {
+        let gpus = again.open_gpus();
+        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
+            return Reload::Ok;
+        }
+        Reload::Failed(format!(
+            "{gpus} of {} GPUs are left after systemctl daemon-reload",
+            self.gpus
+        ))
+    }
+
+    /// Whether it lost GPUs that it had.
+    pub fn lost(&self) -> Option<&str> {
+        match &self.reload {
+            Some(Reload::Failed(why)) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// The engine that ran nothing at all, with a GPU or without, and what it said.
+pub fn dead(verified: &[Verified]) -> Option<&Verified> {
+    verified
+        .iter()
+        .find(|v| v.how == Case::PLAIN && verified.iter().all(|o| o.engine != v.engine || !o.ran))
+}
