@@ -29,12 +29,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gpu_inject::policy::Policy;
 
 use crate::cli::args::{Cli, Command, Common};
 use crate::cli::{man_pages, nvidia_ctk};
+use crate::commands::session;
 use crate::error::Error;
-use crate::host::{Host, headroom, limits};
+use crate::host::{headroom, limits};
 use crate::render::json;
 use crate::terminal::screen::Screen;
 use crate::terminal::{logging, panics, stdio};
@@ -80,7 +80,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;
     let Some(command) = &cli.command else {
-        return commands::status::run(&host(common)?, common);
+        return commands::status::run(&session::open_host(common)?, common);
     };
     match command {
         Command::Completions { shell } => {
@@ -106,7 +106,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         }
         _ => {}
     }
-    let mut host = host(common)?;
+    let mut host = session::open_host(common)?;
     if let Command::Plan(args) | Command::Install(args) = command
         && args.image
     {
@@ -127,17 +127,6 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Config(command) => commands::config::run(&host, common, command),
         Command::System(command) => commands::system::run(&host, common, command),
     }
-}
-
-/// The host of a command line. Without a driver root it is the policy's: by that one containers are started and the
-/// spec is written at boot. What is wrong with a policy is said where it counts.
-fn host(common: &Common) -> Result<Host, Error> {
-    let mut host = Host::open(&common.root, Path::new("/"))?;
-    host.driver_root = match &common.driver_root {
-        Some(given) => given.clone(),
-        None => Policy::load(host.root()).unwrap_or_default().driver_root,
-    };
-    Ok(host)
 }
 
 /// Cause and fix, no backtrace; with `--json` the same as a document.

@@ -59,7 +59,7 @@ fn detail(common: &Common) -> Detail {
 /// The host with nothing noted of earlier reads: what a check could not read in passing is no
 /// reason to refuse a plan, and what the plan itself reads counts anew.
 fn anew(common: &Common) -> Result<Host, Error> {
-    crate::host(common)
+    session::open_host(common)
 }
 
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {

@@ -45,7 +45,9 @@ fn within(modules: &Modules, module: &str, path: &[String], steps: usize) -> Opt
         return Some(module.to_owned());
     };
     let here = modules.get(module)?;
-    if here.items.contains(first) {
+    // A function can have a module's name; nothing is within a function.
+    let is_way_on = !rest.is_empty() && here.children.contains(first);
+    if here.items.contains(first) && !is_way_on {
         return Some(module.to_owned());
     }
     if let Some(known) = here.names.get(first) {

@@ -72,3 +72,17 @@ fn imports_are_found_in_code_and_macros_and_not_in_tests() {
     assert_eq!(imports(&graph, "d"), ["a"]);
     assert!(circles(&graph).is_empty());
 }
+
+#[test]
+fn a_function_hides_no_module_of_its_name() {
+    let graph = of(&[
+        (
+            "lib.rs",
+            "mod host; mod a; fn host() -> host::Host { host::Host }",
+        ),
+        ("host.rs", "pub struct Host;"),
+        ("a.rs", "use crate::host::Host; fn f(_: Host) {}"),
+    ]);
+    assert_eq!(imports(&graph, "a"), ["host"]);
+    assert!(circles(&graph).is_empty());
+}

@@ -8,7 +8,7 @@ use cdi::{Breaks, Line};
 use super::out;
 
 /// What one message has at most, whatever is in it: on standard error, in the journal and in a
-/// log. Behind [`Excerpt`] and [`Message`] the second wall; a list of GPUs may be long.
+/// log. Behind `Excerpt` and `Message` the second wall; a list of GPUs may be long.
 const MOST: usize = 3000;
 
 /// A line for whoever reads standard output. Nobody may be; `println` would panic, or wait.

@@ -73,7 +73,7 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Scan<'a> {
     /// `None` where the text is no JSON, says a part twice or gives one another type than the
-    /// OCI specification does: such a text is for [`ContainerView::new`].
+    /// OCI specification does: such a text is for `ContainerView::new`.
     pub fn read(text: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
