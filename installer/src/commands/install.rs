@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use crate::cli::args::{Common, InstallArgs};
 use crate::commands::session;
-use crate::engines::engine::{Activation, Engine};
+use crate::engines::activation::Activation;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::service::Verb;
 use crate::host::signals::{self, Interrupt};
 use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan};
@@ -169,9 +171,9 @@ fn picked(
 /// An engine in a line: its version, and what comes of setting it up.
 fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String {
     let version = engine.facts().version.as_deref().unwrap_or_default();
-    let what = match &activation.service {
-        Some(_) if restart && activation.reload => "is reloaded; nothing stops".to_owned(),
-        Some(_) if restart => format!("is restarted; {}", activation.effect),
+    let what = match activation.of() {
+        Some((_, Verb::Reload)) if restart => "is reloaded; nothing stops".to_owned(),
+        Some((of, Verb::Restart)) if restart => format!("is restarted; {}", of.effect),
         _ => "no restart".to_owned(),
     };
     format!("{version:<10}  {what}")

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::engines::activation::Activation;
 use crate::error::Error;
 use crate::host::Host;
-use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -59,23 +59,6 @@ impl Facts {
     pub fn is_new(&self) -> bool {
         !self.configured && self.outdated.is_empty()
     }
-}
-
-/// What must happen for changed files to take effect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Activation {
-    /// The service to restart or reload, if any.
-    pub service: Option<Service>,
-    /// It reads the change by a reload: nothing stops.
-    pub reload: bool,
-    /// Unit files changed: `systemctl daemon-reload` first.
-    pub daemon_reload: bool,
-    /// Containers that run now and that the restart stops.
-    pub stops: Vec<String>,
-    /// It did not say which these are, so that none could be started again.
-    pub unnamed: bool,
-    /// What the restart stops, in words: `3 running containers stop: web, db, cache (live-restore is off)`.
-    pub effect: String,
 }
 
 /// How the built-in image runs in an engine: command lines, as values.

@@ -3,6 +3,7 @@
 //! An engine reads, computes and tells; it never writes a file or restarts
 //! anything on its own. A run does that, with the engine's changes.
 
+pub mod activation;
 pub(crate) mod cdi_versions;
 mod clients;
 pub(crate) mod containerd;

@@ -41,7 +41,50 @@ pub enum Manager {
     Snap,
 }
 
+/// How a service comes to read its files again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It is told to, and runs on.
+    Reload,
+    /// It is stopped and started.
+    Restart,
+}
+
+impl Verb {
+    /// `restart`
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// `restarting`
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Reload => "reloading",
+            Self::Restart => "restarting",
+        }
+    }
+
+    /// `restarted`
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Reload => "reloaded",
+            Self::Restart => "restarted",
+        }
+    }
+}
+
 impl Service {
+    /// Restarts or reloads it.
+    pub fn carry_out(&self, verb: Verb, host: &Host) -> Result<(), Error> {
+        match verb {
+            Verb::Reload => self.reload(host),
+            Verb::Restart => self.restart(host),
+        }
+    }
+
     /// A unit of the system's systemd.
     pub fn systemd(name: impl Into<String>) -> Self {
         Self {

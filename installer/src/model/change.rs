@@ -30,6 +30,17 @@ pub struct Change {
     pub kind: FileKind,
 }
 
+/// What a change does to its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeVerb {
+    /// There was none.
+    Create,
+    /// There is one before and after.
+    Edit,
+    /// There is none after.
+    Remove,
+}
+
 /// One of the two states of a file that a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -74,6 +85,15 @@ impl Change {
         match side {
             Side::Before => self.before.as_deref(),
             Side::After => self.after.as_deref(),
+        }
+    }
+
+    /// What it does.
+    pub fn verb(&self) -> ChangeVerb {
+        match (&self.before, &self.after) {
+            (_, None) => ChangeVerb::Remove,
+            (None, Some(_)) => ChangeVerb::Create,
+            (Some(_), Some(_)) => ChangeVerb::Edit,
         }
     }
 

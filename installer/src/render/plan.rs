@@ -3,7 +3,7 @@
 use similar::{ChangeTag, TextDiff};
 
 use super::mask;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
 
@@ -71,12 +71,12 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         if is_link(change) && n > 0 && is_link(&plan.changes[n - 1]) {
             continue;
         }
-        let verb = match (&change.before, &change.after, &change.kind) {
-            (_, None, _) => "remove",
-            (_, _, FileKind::Generated) => "write",
-            (_, _, FileKind::Link) => "link",
-            (None, Some(_), _) => verb_create,
-            _ => "edit",
+        let verb = match (change.verb(), &change.kind) {
+            (ChangeVerb::Remove, _) => "remove",
+            (_, FileKind::Generated) => "write",
+            (_, FileKind::Link) => "link",
+            (ChangeVerb::Create, _) => verb_create,
+            (ChangeVerb::Edit, _) => "edit",
         };
         let more = plan.changes[n + 1..].iter().take_while(|c| is_link(c));
         let what = match more.count() {
@@ -95,19 +95,15 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         });
     }
     for (engine, activation) in &plan.engines {
-        if !restart || activation.service.is_none() {
+        let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
-        }
-        let hurts = activation.unnamed || !activation.stops.is_empty();
+        };
+        let hurts = activation.stops_unknown_containers() || !activation.stopped().is_empty();
         items.push(Item {
-            verb: if activation.reload {
-                "reload"
-            } else {
-                "restart"
-            },
+            verb: verb.word(),
             colour: if hurts { YELLOW } else { BOLD },
             what: engine.facts().name.clone(),
-            why: activation.effect.clone(),
+            why: of.effect.clone(),
             change: None,
         });
     }
@@ -183,29 +179,21 @@ pub fn to_log(plan: &Plan, restart: bool) {
     }
     for change in &plan.changes {
         let Change { path, why, .. } = change;
-        let verb = match (&change.before, &change.after) {
-            (_, None) => "remove",
-            (None, _) => "create",
-            _ => "edit",
+        let verb = match change.verb() {
+            ChangeVerb::Remove => "remove",
+            ChangeVerb::Create => "create",
+            ChangeVerb::Edit => "edit",
         };
         log::info!("plan: {verb} {}: {why}", path.display());
     }
     for (engine, activation) in &plan.engines {
         let name = &engine.facts().name;
-        match &activation.service {
-            Some(service) if restart => {
-                let verb = if activation.reload {
-                    "reload"
-                } else {
-                    "restart"
-                };
-                log::info!(
-                    "plan: {verb} {} for {name}: {}",
-                    service.name,
-                    activation.effect
-                );
+        match activation.of() {
+            Some((of, verb)) if restart => {
+                let (verb, service) = (verb.word(), &of.service.name);
+                log::info!("plan: {verb} {service} for {name}: {}", of.effect);
             }
-            Some(service) => log::info!("plan: leave {} running as it is", service.name),
+            Some((of, _)) => log::info!("plan: leave {} running as it is", of.service.name),
             None => log::info!("plan: {name} needs no restart"),
         }
     }

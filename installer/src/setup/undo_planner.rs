@@ -4,7 +4,7 @@ use crate::edit::revert::revert;
 use crate::engines;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::Change;
+use crate::model::change::{Change, ChangeVerb};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
@@ -23,10 +23,10 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
             Ok(after) => changes.push(Change {
                 before: current,
                 after,
-                why: match (&done.before, &done.after) {
-                    (None, _) => "was not there before",
-                    (_, None) => "was there before",
-                    _ => "take our part out",
+                why: match done.verb() {
+                    ChangeVerb::Create => "was not there before",
+                    ChangeVerb::Remove => "was there before",
+                    ChangeVerb::Edit => "take our part out",
                 }
                 .into(),
                 ..done.clone()
@@ -56,7 +56,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
             let activation = engine.activation(host, &its);
             (engine, activation)
         })
-        .filter(|(_, activation)| activation.service.is_some())
+        .filter(|(_, activation)| activation.service().is_some())
         .collect();
     host.ensure_fully_readable()?;
     let plan = Plan {

@@ -1,9 +1,11 @@
-//! What makes written files take effect: the engines' own checks, then restarts and reloads.
+//! What makes written files take effect, and undoes that over files that are back: the engines' own checks, then each
+//! engine's service restarted or reloaded. In a run, in its rollback, and in the recovery of one that died.
 
 use std::time::Instant;
 
+use crate::engines::engine::Engine;
 use crate::error::Error;
-use crate::host::service::daemon_reload;
+use crate::host::service::{Verb, daemon_reload};
 use crate::host::signals::Interrupt;
 use crate::host::{Host, threads};
 use crate::terminal::progress::{self, Progress};
@@ -12,7 +14,7 @@ use crate::transaction::plan::Plan;
 
 /// The engines' own checkers, side by side: each takes as long as its daemon's start.
 pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
-    let changed = plan.engines.iter().filter(|(_, a)| a.service.is_some());
+    let changed = plan.engines.iter().filter(|(_, a)| a.service().is_some());
     let checked: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> = changed
             .map(|(engine, _)| {
@@ -34,68 +36,110 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
     Ok(())
 }
 
-pub fn restart(
+/// Over the files of a plan. Each engine is noted in the journal before it is touched: whoever finds the journal
+/// restarts no more than that.
+pub fn activate(
     host: &Host,
     plan: &Plan,
     signals: &Interrupt,
     progress: &Progress,
     journal: &mut Journal,
 ) -> Result<(), Error> {
-    // Noted down before each: whoever finds the journal restarts no more than has begun.
     journal.units = plan.reloads();
     if !journal.units.is_empty() {
         journal.store(host)?;
         daemon_reload(host, journal.units.iter())?;
     }
     for (engine, activation) in &plan.engines {
-        let Some(service) = &activation.service else {
+        let Some((of, verb)) = activation.of() else {
             continue;
         };
         signals.check()?;
-        let name = &engine.facts().name;
-        let started = Instant::now();
-        // Some of the plan's may have ended since, and ones that ended by themselves stay so.
-        let stops = if activation.reload {
-            Vec::new()
-        } else {
-            engine.stopping(host, &activation.stops)
+        let began = Instant::now();
+        let started = StartedRestart {
+            engine: engine.facts().name.clone(),
+            service: of.service.clone(),
+            reload: verb == Verb::Reload,
+            // Some of the plan's may have ended since, and ones that ended by themselves stay so.
+            stops: match verb {
+                Verb::Reload => Vec::new(),
+                Verb::Restart => engine.stopping(host, activation.stopped()),
+            },
         };
-        journal.begun.push(StartedRestart {
-            engine: name.clone(),
-            service: service.clone(),
-            reload: activation.reload,
-            stops: stops.clone(),
-        });
+        journal.begun.push(started.clone());
         journal.store(host)?;
-        if activation.reload {
-            progress.doing(&format!("reloading {name}"));
-            service.reload(host)?;
-        } else {
-            progress.doing(&format!("restarting {name}"));
-            service.restart(host)?;
-        }
-        engine.health(host)?;
-        let what = if activation.reload {
-            "reloaded"
-        } else {
-            "restarted"
-        };
-        progress.done(&format!("{name} {what}{}", progress::taken(started)));
-        if stops.is_empty() {
+        take_effect(host, Some(&**engine), &started, progress)?;
+        let (name, taken) = (&started.engine, progress::taken(began));
+        progress.done(&format!("{name} {}{taken}", verb.done()));
+        if started.stops.is_empty() {
             continue;
         }
         progress.doing(&format!("starting the containers of {name} again"));
-        match engine.start_again(host, &stops) {
-            Ok(()) => progress.done(&format!("{name}: {}", up(stops.len()))),
-            // Not for that is all put back: it would stop the others once more.
+        match engine.start_again(host, &started.stops) {
+            Ok(()) => progress.done(&format!("{name}: {}", up(&started.stops))),
+            // No reason to roll back: that would stop the others once more.
             Err(e) => progress.warn(&e.to_string()),
         }
     }
     Ok(())
 }
 
-pub fn up(containers: usize) -> String {
-    match containers {
+/// Over files that are back, for each engine whose restart or reload had begun. An engine that is not there any more
+/// has a service still. Says what failed.
+pub fn activate_again(
+    host: &Host,
+    engines: &[&dyn Engine],
+    journal: &Journal,
+    progress: &Progress,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    if let Err(e) = daemon_reload(host, journal.units.iter()) {
+        left.push(format!("systemctl daemon-reload: {e}"));
+    }
+    for started in &journal.begun {
+        let engine = engines.iter().find(|e| e.facts().name == started.engine);
+        let engine = engine.copied();
+        let back = take_effect(host, engine, started, progress)
+            .and_then(|()| engine.map_or(Ok(()), |e| e.start_again(host, &started.stops)));
+        if let Err(e) = back {
+            left.push(format!(
+                "{}: {e}",
+                started.service.restart_command().join(" ")
+            ));
+            continue;
+        }
+        let done = format!("{} {}", started.verb().done(), started.engine);
+        if started.stops.is_empty() {
+            progress.back(&done);
+        } else {
+            progress.back(&format!("{done}: running, {}", up(&started.stops)));
+        }
+        let is_reload = started.verb() == Verb::Reload;
+        if let Some(stale) = engine
+            .filter(|_| is_reload)
+            .and_then(|e| e.stale_after_reload(host))
+        {
+            progress.warn(&stale);
+        }
+    }
+    left
+}
+
+/// The service restarts or reloads, and the engine answers.
+fn take_effect(
+    host: &Host,
+    engine: Option<&dyn Engine>,
+    started: &StartedRestart,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let verb = started.verb();
+    progress.doing(&format!("{} {}", verb.doing(), started.engine));
+    started.service.carry_out(verb, host)?;
+    engine.map_or(Ok(()), |e| e.health(host))
+}
+
+fn up(containers: &[String]) -> String {
+    match containers.len() {
         1 => "1 container up".into(),
         n => format!("{n} containers up"),
     }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::files::atomic_write;
 use crate::files::attributes::Attributes;
 use crate::host::Host;
-use crate::host::service::Service;
+use crate::host::service::{Service, Verb};
 use crate::model::change::{Change, Side};
 use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
 use crate::transaction::{change_io, state_file};
@@ -42,7 +42,7 @@ pub struct Journal<C = Change> {
     pub unchecked: BTreeSet<PathBuf>,
 }
 
-/// A restart.
+/// A restart or reload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StartedRestart {
     /// Name of the engine.
@@ -56,12 +56,13 @@ pub struct StartedRestart {
 }
 
 impl StartedRestart {
-    /// Once more, over files that are back; says in a word what it was.
-    pub fn again(&self, host: &Host) -> Result<&'static str, Error> {
+    /// Which of the two it was.
+    pub fn verb(&self) -> Verb {
         if self.reload {
-            return self.service.reload(host).map(|()| "reloaded");
+            Verb::Reload
+        } else {
+            Verb::Restart
         }
-        self.service.restart(host).map(|()| "restarted")
     }
 }
 

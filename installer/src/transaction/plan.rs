@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::engines::engine::{Activation, Engine};
+use crate::engines::activation::Activation;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::service::Service;
 use crate::model::change::Change;
@@ -33,9 +34,9 @@ impl Plan {
     /// Refuses where a restart would stop containers.
     pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
         self.ensure_containers_are_known()?;
-        let stops = self.engines.iter().filter(|(_, a)| !a.stops.is_empty());
+        let stops = self.engines.iter().filter(|(_, a)| !a.stopped().is_empty());
         let stops: Vec<String> = stops
-            .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stops.join(", ")))
+            .map(|(engine, a)| format!("{}: {}", engine.facts().name, a.stopped().join(", ")))
             .collect();
         if stops.is_empty() {
             return Ok(());
@@ -50,7 +51,11 @@ impl Plan {
 
     /// Refuses where containers would stop and could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let Some((engine, _)) = self.engines.iter().find(|(_, a)| a.unnamed) else {
+        let Some((engine, _)) = self
+            .engines
+            .iter()
+            .find(|(_, a)| a.stops_unknown_containers())
+        else {
             return Ok(());
         };
         let name = &engine.facts().name;
@@ -89,7 +94,10 @@ impl Plan {
 
     /// Services to restart or reload.
     pub fn services(&self) -> Vec<Service> {
-        let services = self.engines.iter().filter_map(|(_, a)| a.service.clone());
+        let services = self
+            .engines
+            .iter()
+            .filter_map(|(_, a)| a.service().cloned());
         services.collect()
     }
 
@@ -100,8 +108,9 @@ impl Plan {
 
     /// Services whose unit files change, so that their manager must read them again.
     pub fn reloads(&self) -> Vec<Service> {
-        let engines = self.engines.iter().filter(|(_, a)| a.daemon_reload);
-        let mut services: Vec<Service> = engines.filter_map(|(_, a)| a.service.clone()).collect();
+        let activated = self.engines.iter().filter_map(|(_, a)| Some(a.of()?.0));
+        let changed = activated.filter(|of| of.unit_changes);
+        let mut services: Vec<Service> = changed.map(|of| of.service.clone()).collect();
         // `UNIT.d/NAME.conf` of a unit that is no engine's.
         let drop_ins = self.changes.iter().filter_map(|c| {
             let unit = c.path.strip_prefix("/etc/systemd/system").ok()?.parent()?;

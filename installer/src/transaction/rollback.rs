@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::engines;
+use crate::engines::engine::Engine;
 use crate::error::Error;
-use crate::host::service::daemon_reload;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{FileKind, Side};
 use crate::terminal::progress::Progress;
-use crate::transaction::activate::up;
+use crate::transaction::activate::activate_again;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
@@ -32,42 +32,9 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
 
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
 pub fn roll_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
+    let engines: Vec<&dyn Engine> = plan.engines.iter().map(|(engine, _)| &**engine).collect();
     let mut left = roll_back_files(host, journal, progress);
-    if let Err(e) = daemon_reload(host, journal.units.iter()) {
-        left.push(format!("systemctl daemon-reload: {e}"));
-    }
-    for (engine, activation) in &plan.engines {
-        let Some(service) = &activation.service else {
-            continue;
-        };
-        let Some(begun) = journal.begun.iter().find(|b| b.service == *service) else {
-            continue;
-        };
-        let name = &engine.facts().name;
-        progress.doing(&format!("restarting {name}"));
-        let again = if activation.reload {
-            service.reload(host)
-        } else {
-            service.restart(host)
-        };
-        let back = again
-            .and_then(|()| engine.health(host))
-            .and_then(|()| engine.start_again(host, &begun.stops));
-        match back {
-            Ok(()) if activation.reload => {
-                progress.back(&format!("reloaded {name}"));
-                if let Some(kept) = engine.stale_after_reload(host) {
-                    progress.warn(&kept);
-                }
-            }
-            Ok(()) if begun.stops.is_empty() => progress.back(&format!("restarted {name}")),
-            Ok(()) => {
-                let up = up(begun.stops.len());
-                progress.back(&format!("restarted {name}: running, {up}"));
-            }
-            Err(e) => left.push(format!("{}: {e}", service.restart_command().join(" "))),
-        }
-    }
+    left.extend(activate_again(host, &engines, journal, progress));
     if left.is_empty()
         && let Err(e) = journal::delete(host)
     {
@@ -133,31 +100,13 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = roll_back_files(host, &journal, progress);
     if host.is_live() {
-        if let Err(e) = daemon_reload(host, journal.units.iter()) {
-            left.push(format!("systemctl daemon-reload: {e}"));
-        }
-        let engines = if journal.begun.is_empty() {
+        let found = if journal.begun.is_empty() {
             Vec::new()
         } else {
             engines::detect(host)
         };
-        for begun in &journal.begun {
-            let engine = engines.iter().find(|e| e.facts().name == begun.engine);
-            let again = begun.again(host).and_then(|said| {
-                if let Some(engine) = engine {
-                    engine.health(host)?;
-                    engine.start_again(host, &begun.stops)?;
-                }
-                Ok(said)
-            });
-            match again {
-                Ok(said) => progress.back(&format!("{said} {}", begun.engine)),
-                Err(e) => left.push(format!(
-                    "{}: {e}",
-                    begun.service.restart_command().join(" ")
-                )),
-            }
-        }
+        let engines: Vec<&dyn Engine> = found.iter().map(|engine| &**engine).collect();
+        left.extend(activate_again(host, &engines, &journal, progress));
     }
     if left.is_empty() {
         journal::delete(host)?;

@@ -3,9 +3,9 @@
 use crate::error::Error;
 use crate::host::signals::Interrupt;
 use crate::host::{Host, headroom, limits};
-use crate::model::change::Change;
+use crate::model::change::{Change, ChangeVerb};
 use crate::terminal::progress::Progress;
-use crate::transaction::activate::{check_all, restart};
+use crate::transaction::activate::{activate, check_all};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -82,7 +82,8 @@ pub fn undo(
 
 /// `wrote 2 files, removed 12`
 fn counted(changes: &[Change]) -> String {
-    let removed = changes.iter().filter(|c| c.after.is_none()).count();
+    let is_removed = |c: &&Change| c.verb() == ChangeVerb::Remove;
+    let removed = changes.iter().filter(is_removed).count();
     let files = |n: usize| if n == 1 { "file" } else { "files" };
     match (changes.len() - removed, removed) {
         (0, removed) => format!("removed {removed} {}", files(removed)),
@@ -103,91 +104,145 @@ fn carry_out(
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
-    let mut journal = Journal::new(host, &plan.changes, receipt)?;
-    // Before that there is nothing of ours to put back, though files may look as we want them:
-    // another run's.
-    let mut begun = false;
-    let result =
-        steps(host, plan, how, signals, progress, &mut journal, &mut begun).and_then(|verified| {
-            let commit = commit(&journal);
-            journal.commit = Some(commit.clone());
-            if let Err(e) = journal.store(host) {
-                // It can be in its place and only its directory not synced. What stands there is
-                // what `recover` would go by, so that decides.
-                let stands = Journal::load(host).ok().flatten();
-                if stands.is_none_or(|j| j.commit.is_none()) {
-                    return Err(e);
-                }
-            }
-            Ok((verified, commit))
-        });
-    match result {
-        Ok((verified, commit)) => match commit.finish(host) {
-            Ok(()) => {
-                limits::end();
-                Ok(verified)
-            }
-            Err(cause) => Err(Error::RollbackIncomplete {
-                cause: Box::new(cause),
-                left: vec![
-                    "everything was done, but not noted down: run `gpusetup recover`".into(),
-                ],
-            }),
-        },
-        Err(cause) if !begun => Err(cause),
-        Err(cause) => {
-            match cause {
-                Error::Interrupted => progress.warn("interrupted: putting everything back"),
-                _ => progress.failed(&cause.to_string()),
-            }
-            match roll_back(host, plan, &journal, progress) {
-                left if left.is_empty() => {
-                    limits::end();
-                    Err(Error::RolledBack(Box::new(cause)))
-                }
-                left => Err(Error::RollbackIncomplete {
-                    cause: Box::new(cause),
-                    left,
-                }),
-            }
-        }
-    }
+    let mut run = Run {
+        host,
+        plan,
+        how,
+        signals,
+        progress,
+        journal: Journal::new(host, &plan.changes, receipt)?,
+        state: State::Planned,
+    };
+    let ended = run.carry_out(commit);
+    ended.map_err(|cause| run.failed(cause))
 }
 
-fn steps(
-    host: &Host,
-    plan: &Plan,
+/// How far a run has come. A rollback starts from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing is written. Files may look as we want them, but then that is another run's doing.
+    Planned,
+    /// The journal is on disk, and whatever of the files is written it can take back.
+    Written,
+    /// The engines have taken the files up.
+    Activated,
+    /// Containers have shown that GPUs work, where that was asked for.
+    Verified,
+    /// The journal says that all is done: a recovery finishes the run and rolls nothing back.
+    Committed,
+}
+
+struct Run<'a> {
+    host: &'a Host,
+    plan: &'a Plan,
     how: RunOptions,
-    signals: &Interrupt,
-    progress: &Progress,
-    journal: &mut Journal,
-    begun: &mut bool,
-) -> Result<Vec<verify::Verified>, Error> {
-    for change in &plan.changes {
-        ensure_as_planned(host, change)?;
-        preflight::ensure_writable(host, change, journal.attributes.contains_key(&change.path))?;
+    signals: &'a Interrupt,
+    progress: &'a Progress,
+    journal: Journal,
+    state: State,
+}
+
+impl Run<'_> {
+    fn carry_out(
+        &mut self,
+        commit: impl FnOnce(&Journal) -> Commit,
+    ) -> Result<Vec<verify::Verified>, Error> {
+        self.ensure_possible()?;
+        self.write()?;
+        self.activate()?;
+        let verified = self.verify()?;
+        self.commit(commit)?;
+        Ok(verified)
     }
-    // What was looked at for these, too.
-    host.ensure_fully_readable()?;
-    headroom::ensure_memory_to_write(journal.text_length())?;
-    limits::begin();
-    *begun = true;
-    journal.store(host)?;
-    for change in &plan.changes {
-        signals.check()?;
-        // Once more: time has passed since the first.
-        ensure_as_planned(host, change)?;
-        journal.make(host, change)?;
+
+    /// The preflight checks.
+    fn ensure_possible(&self) -> Result<(), Error> {
+        for change in &self.plan.changes {
+            ensure_as_planned(self.host, change)?;
+            let is_known = self.journal.attributes.contains_key(&change.path);
+            preflight::ensure_writable(self.host, change, is_known)?;
+        }
+        // The checks have read files as well: fail if any of those reads failed.
+        self.host.ensure_fully_readable()?;
+        headroom::ensure_memory_to_write(self.journal.text_length())
     }
-    progress.done(&counted(&plan.changes));
-    check_all(host, plan, progress)?;
-    if how.restart {
-        restart(host, plan, signals, progress, journal)?;
+
+    fn write(&mut self) -> Result<(), Error> {
+        limits::begin();
+        self.state = State::Written;
+        self.journal.store(self.host)?;
+        for change in &self.plan.changes {
+            self.signals.check()?;
+            // Once more: time has passed since the preflight checks.
+            ensure_as_planned(self.host, change)?;
+            self.journal.make(self.host, change)?;
+        }
+        self.progress.done(&counted(&self.plan.changes));
+        check_all(self.host, self.plan, self.progress)
     }
-    if how.verify {
-        return verify_all(host, plan, signals, progress);
+
+    fn activate(&mut self) -> Result<(), Error> {
+        if self.how.restart {
+            let journal = &mut self.journal;
+            activate(self.host, self.plan, self.signals, self.progress, journal)?;
+        }
+        self.state = State::Activated;
+        Ok(())
     }
-    Ok(Vec::new())
+
+    fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
+        let verified = if self.how.verify {
+            verify_all(self.host, self.plan, self.signals, self.progress)?
+        } else {
+            Vec::new()
+        };
+        self.state = State::Verified;
+        Ok(verified)
+    }
+
+    fn commit(&mut self, commit: impl FnOnce(&Journal) -> Commit) -> Result<(), Error> {
+        let commit = commit(&self.journal);
+        self.journal.commit = Some(commit.clone());
+        if let Err(e) = self.journal.store(self.host) {
+            // It can be in its place and only its directory not synced. What stands there is what `recover` would go
+            // by, so that decides.
+            let stands = Journal::load(self.host).ok().flatten();
+            if stands.is_none_or(|j| j.commit.is_none()) {
+                return Err(e);
+            }
+        }
+        self.state = State::Committed;
+        commit.finish(self.host)?;
+        limits::end();
+        Ok(())
+    }
+
+    /// The error of the run, after it was rolled back as far as it had come.
+    fn failed(&self, cause: Error) -> Error {
+        match self.state {
+            State::Planned => return cause,
+            State::Committed => {
+                return Error::RollbackIncomplete {
+                    cause: Box::new(cause),
+                    left: vec![
+                        "everything was done, but not noted down: run `gpusetup recover`".into(),
+                    ],
+                };
+            }
+            State::Written | State::Activated | State::Verified => {}
+        }
+        match cause {
+            Error::Interrupted => self.progress.warn("interrupted: putting everything back"),
+            _ => self.progress.failed(&cause.to_string()),
+        }
+        let left = roll_back(self.host, self.plan, &self.journal, self.progress);
+        let cause = Box::new(cause);
+        if left.is_empty() {
+            limits::end();
+            return Error::RolledBack(cause);
+        }
+        Error::RollbackIncomplete { cause, left }
+    }
 }
 
 fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {

@@ -14,7 +14,7 @@ const CRATES: [(&str, usize); 9] = [
     ("crates/gpu-container/src/main.rs", 0),
     ("crates/libgpucontainer/src/lib.rs", 0),
     ("crates/probe-report/src/lib.rs", 0),
-    ("installer/src/lib.rs", 11),
+    ("installer/src/lib.rs", 7),
     ("testenv/bench/src/main.rs", 0),
     ("testenv/gpu-run/src/main.rs", 7),
 ];

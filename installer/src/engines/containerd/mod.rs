@@ -15,7 +15,8 @@ use self::edits::{DROP_IN, Place};
 use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
-use crate::engines::engine::{Activation, Engine, Facts, Management, Probe, major_minor};
+use crate::engines::activation::{Activated, Activation};
+use crate::engines::engine::{Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
@@ -263,14 +264,14 @@ impl Engine for Containerd {
         if changes.is_empty() || self.layout.reads_by_itself(changes) {
             return Activation::default();
         }
-        Activation {
-            service: self.daemon.service.clone(),
-            reload: false,
-            daemon_reload: false,
-            stops: Vec::new(),
-            unnamed: false,
-            effect: self.layout.effect(),
-        }
+        let service = self.daemon.service.clone();
+        service.map_or(Activation::None, |service| {
+            Activation::restart(Activated {
+                service,
+                unit_changes: false,
+                effect: self.layout.effect(),
+            })
+        })
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {

@@ -6,6 +6,7 @@
 //! and gets it in crio.conf.
 
 pub(crate) mod config;
+mod installation;
 mod runtime;
 mod sandboxes;
 
@@ -16,10 +17,12 @@ use std::time::{Duration, Instant};
 use config::Merged;
 use gpu_host::init;
 use gpu_inject::policy::Policy;
+use installation::{DROP_INS, Installation};
 use runtime::POLICY;
 
 use super::selinux;
-use crate::engines::engine::{Activation, Engine, Facts, Management, major_minor};
+use crate::engines::activation::{Activated, Activation};
+use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
@@ -31,12 +34,7 @@ use crate::model::setup_options::{Mode, SetupOptions};
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
-/// After `99-nvidia.toml`, the name that others give theirs: of two tables of one runtime the
-/// later counts.
-const DROP_IN: &str = "99-zz-gpusetup.conf";
 const SOCKET: &str = "/var/run/crio/crio.sock";
-/// A drop-in directory is read (CRI-O 1.18, pkg/config).
-const DROP_INS: (u32, u32) = (1, 18);
 /// `cdi_spec_dirs` is there (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
 /// crio-status(8) became `crio status` (CRI-O 1.28, internal/criocli/status.go).
@@ -44,10 +42,7 @@ const STATUS: (u32, u32) = (1, 28);
 /// CRI-O on this host.
 pub struct Crio {
     facts: Facts,
-    /// `None`: not to be told, taken for a new one.
-    version: Option<(u32, u32)>,
-    config: PathBuf,
-    dir: PathBuf,
+    at: Installation,
 }
 
 /// Looks for crio.
@@ -60,12 +55,12 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
 
 /// What the CRI-O of this host reads, without our drop-in; `None` where there is no CRI-O.
 pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
-    Crio::find(host).map(|crio| crio.merged(host))
+    Crio::find(host).map(|crio| crio.at.merged(host))
 }
 
 /// Whether our drop-in is there.
 pub fn has_drop_in(host: &Host) -> bool {
-    Crio::find(host).is_some_and(|crio| host.root().exists(crio.drop_in()))
+    Crio::find(host).is_some_and(|crio| host.root().exists(crio.at.drop_in()))
 }
 
 impl Crio {
@@ -98,39 +93,19 @@ impl Crio {
                 outdated: Vec::new(),
                 notes,
             },
-            version,
-            config: place("--config", "CONTAINER_CONFIG", CONFIG),
-            dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            at: Installation {
+                version,
+                config: place("--config", "CONTAINER_CONFIG", CONFIG),
+                dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+            },
         };
-        crio.facts.config = Some(crio.file());
+        crio.facts.config = Some(crio.at.file());
         crio.facts.running = host.is_live().then(|| crio.answers(host).is_ok());
         Some(crio)
     }
 
-    fn is_before(&self, version: (u32, u32)) -> bool {
-        self.version.is_some_and(|v| v < version)
-    }
-
-    fn drop_in(&self) -> PathBuf {
-        self.dir.join(DROP_IN)
-    }
-
-    /// The file we write.
-    fn file(&self) -> PathBuf {
-        if self.is_before(DROP_INS) {
-            self.config.clone()
-        } else {
-            self.drop_in()
-        }
-    }
-
-    /// What CRI-O reads without our drop-in.
-    fn merged(&self, host: &Host) -> Result<Merged, Error> {
-        Merged::read(host, &self.config, &self.dir, &self.drop_in())
-    }
-
     fn socket(&self, host: &Host) -> String {
-        let merged = self.merged(host).unwrap_or_default();
+        let merged = self.at.merged(host).unwrap_or_default();
         let said = merged.text(&["crio", "api", "listen"]);
         said.unwrap_or(SOCKET).to_owned()
     }
@@ -146,7 +121,7 @@ impl Crio {
     /// a line in its log.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         self.answers(host)?;
-        let mut asked = match self.version {
+        let mut asked = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // Any other word would start a second CRI-O.
@@ -160,7 +135,7 @@ impl Crio {
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
-        if out.ok() && host.root().exists(self.drop_in()) && !knows {
+        if out.ok() && host.root().exists(self.at.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
         Ok(())
@@ -203,11 +178,11 @@ impl Engine for Crio {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
-        let merged = self.merged(host)?;
-        let Some(runtime) = self.runtime(host, &merged, wanted)? else {
+        let merged = self.at.merged(host)?;
+        let Some(runtime) = self.at.runtime(host, &merged, wanted)? else {
             return Ok(Vec::new());
         };
-        let base = self.base(host, &merged, wanted);
+        let base = self.at.base(host, &merged, wanted);
         let both = runtime::low_level(host, &base)?
             .into_iter()
             .chain([runtime]);
@@ -216,12 +191,12 @@ impl Engine for Crio {
 
     fn warnings(&self, host: &Host) -> Vec<String> {
         let mut said = Vec::new();
-        let Ok(merged) = self.merged(host) else {
+        let Ok(merged) = self.at.merged(host) else {
             // `changes` says it.
             return said;
         };
         let keys = ["crio", "runtime", "cdi_spec_dirs"];
-        if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.is_before(CDI)) {
+        if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.at.is_before(CDI)) {
             said.extend(cdi_versions::leaves_out(
                 path,
                 "cdi_spec_dirs",
@@ -229,10 +204,10 @@ impl Engine for Crio {
                 "CRI-O",
             ));
         }
-        if !self.is_before(CDI) {
-            said.extend(cdi_versions::too_new(host, "crio", self.version));
+        if !self.at.is_before(CDI) {
+            said.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
-        let base = self.base(host, &merged, &SetupOptions::default());
+        let base = self.at.base(host, &merged, &SetupOptions::default());
         let policy = Policy::load(host.root()).unwrap_or_default();
         let mut found = policy.runtimes.iter().filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
@@ -250,7 +225,7 @@ impl Engine for Crio {
     }
 
     fn owns(&self, path: &Path) -> bool {
-        path == self.drop_in() || path == self.config
+        path == self.at.drop_in() || path == self.at.config
     }
 
     fn activation(&self, host: &Host, changes: &[Change]) -> Activation {
@@ -264,17 +239,13 @@ impl Engine for Crio {
             },
             _ => Service::systemd(service_name(host)),
         };
-        Activation {
-            // A reload changes what `crio status config` says and no more: the part that starts
-            // containers keeps the runtimes it began with (CRI-O #10202; server.go copies the
-            // configuration, 1.26 to 1.36).
-            reload: false,
-            service: Some(service),
-            daemon_reload: false,
-            stops: Vec::new(),
-            unnamed: false,
+        // A reload changes what `crio status config` says and no more: the part that starts containers keeps the runtimes
+        // it began with (CRI-O #10202; server.go copies the configuration, 1.26 to 1.36).
+        Activation::restart(Activated {
+            service,
+            unit_changes: false,
             effect: "running containers keep running".into(),
-        }
+        })
     }
 
     /// Pods of our runtime. CRI-O can neither start nor stop them once it is gone (toolkit
@@ -283,7 +254,7 @@ impl Engine for Crio {
         if !host.is_live() {
             return Vec::new();
         }
-        let merged = self.merged(host).unwrap_or_default();
+        let merged = self.at.merged(host).unwrap_or_default();
         let store = merged.text(&["crio", "runroot"]).map(Path::new);
         sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
@@ -294,15 +265,15 @@ impl Engine for Crio {
             return Ok(false);
         }
         let (config, dir) = (
-            self.config.display().to_string(),
-            self.dir.display().to_string(),
+            self.at.config.display().to_string(),
+            self.at.dir.display().to_string(),
         );
         let mut argv = vec!["crio"];
         // One that is named must be there; the default need not.
-        if host.root().exists(&self.config) {
+        if host.root().exists(&self.at.config) {
             argv.extend(["--config", &config]);
         }
-        if !self.is_before(DROP_INS) {
+        if !self.at.is_before(DROP_INS) {
             argv.extend(["--config-dir", &dir]);
         }
         argv.push("config");
@@ -313,14 +284,14 @@ impl Engine for Crio {
                 "",
             ));
         }
-        let written = host.root().exists(self.drop_in());
+        let written = host.root().exists(self.at.drop_in());
         if written
             && !out
                 .stdout
                 .contains(&table(&SetupOptions::default().runtime_name))
         {
             return Err(Error::failed(
-                format!("crio does not take {} in", self.drop_in().display()),
+                format!("crio does not take {} in", self.at.drop_in().display()),
                 format!("`{}` shows what it reads", argv.join(" ")),
             ));
         }

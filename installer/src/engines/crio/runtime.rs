@@ -7,8 +7,8 @@ use gpu_host::programs;
 use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
-use super::Crio;
 use super::config::Merged;
+use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
 use crate::host::Host;
@@ -30,7 +30,7 @@ pub(super) struct Base {
     pub(super) program: Option<PathBuf>,
 }
 
-impl Crio {
+impl Installation {
     fn built_in(&self) -> &'static str {
         if self.is_before(CRUN) { "runc" } else { "crun" }
     }

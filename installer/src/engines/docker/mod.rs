@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 
-use crate::engines::engine::{
-    Activation, Case, Engine, Facts, Management, Probe, argv, major_minor,
-};
+use crate::engines::activation::{Activated, Activation, StoppedContainers};
+use crate::engines::engine::{Case, Engine, Facts, Management, Probe, argv, major_minor};
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::host::service::{Manager, Service};
@@ -283,30 +282,23 @@ impl Engine for Docker {
         if changes.is_empty() {
             return Activation::default();
         }
-        let restart = Activation {
-            service: Some(self.service()),
-            daemon_reload: changes.iter().any(|c| c.path == Path::new(drop_in::PATH)),
-            ..Activation::default()
+        let with = |effect: &str| Activated {
+            service: self.service(),
+            unit_changes: changes.iter().any(|c| c.path == Path::new(drop_in::PATH)),
+            effect: effect.into(),
         };
         if !host.is_live() {
-            return restart;
+            return Activation::restart(with(""));
         }
         let Some(info) = &self.info else {
-            return Activation {
-                effect: "it does not run now; this starts it".into(),
-                ..restart
-            };
+            return Activation::restart(with("it does not run now; this starts it"));
         };
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
             && drop_in::is_started_with(host, &self.unit, &self.pidfile(host))
         {
-            return Activation {
-                reload: true,
-                effect: "running containers keep running (reload)".into(),
-                ..restart
-            };
+            return Activation::Reload(with("running containers keep running (reload)"));
         }
         // Not asked for the names of none.
         let running = match info.running {
@@ -314,20 +306,22 @@ impl Engine for Docker {
             _ => containers::running(host, &self.client),
         };
         let Some(running) = running else {
-            return Activation {
-                effect: containers::effect_of_unnamed(info.live_restore),
-                unnamed: !info.live_restore,
-                ..restart
+            return Activation::Restart {
+                of: with(&containers::effect_of_unnamed(info.live_restore)),
+                containers: if info.live_restore {
+                    StoppedContainers::NONE
+                } else {
+                    StoppedContainers::Unknown
+                },
             };
         };
-        Activation {
-            effect: containers::effect(&running, info.live_restore),
-            stops: if info.live_restore {
-                Vec::new()
+        Activation::Restart {
+            of: with(&containers::effect(&running, info.live_restore)),
+            containers: if info.live_restore {
+                StoppedContainers::NONE
             } else {
-                running
+                StoppedContainers::Named(running)
             },
-            ..restart
         }
     }
 

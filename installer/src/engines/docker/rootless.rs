@@ -115,6 +115,7 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
+    use crate::host::service::Verb;
     use crate::setup::install_planner::{self, InstallRequest};
     use crate::transaction::plan::Plan;
 
@@ -176,12 +177,13 @@ mod tests {
         assert_eq!(why, "add runtime \"nvidia\"; turn on CDI");
         let (engine, activation) = &found.engines[0];
         assert_eq!(engine.facts().name, NAME);
-        let service = activation.service.as_ref().unwrap();
+        let service = activation.service().unwrap();
         assert_eq!(
             service.restart_command().join(" "),
             "systemctl --user restart docker.service"
         );
-        assert!(!activation.reload && !activation.daemon_reload);
+        let (of, verb) = activation.of().unwrap();
+        assert!(verb == Verb::Restart && !of.unit_changes);
         assert!(
             found.warnings[0].contains("`docker context use rootless`"),
             "{:?}",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Kind;
+use super::kind::Kind;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 

@@ -6,12 +6,14 @@
 //! read a file with a table twice (k3s docs #566).
 
 mod data_dir;
+mod kind;
 mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::data_dir::data_dir;
+use self::kind::{KINDS, Kind};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
@@ -27,28 +29,6 @@ use crate::model::setup_options::SetupOptions;
 /// The socket is the same in both.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";
-
-/// One of the two.
-pub struct Kind {
-    name: &'static str,
-    /// Units: a server's, an agent's.
-    units: [&'static str; 2],
-    /// The variable that moves the data.
-    data_variable: &'static str,
-}
-
-const KINDS: [Kind; 2] = [
-    Kind {
-        name: "k3s",
-        units: ["k3s", "k3s-agent"],
-        data_variable: "K3S_DATA_DIR",
-    },
-    Kind {
-        name: "rke2",
-        units: ["rke2-server", "rke2-agent"],
-        data_variable: "RKE2_DATA_DIR",
-    },
-];
 
 /// Looks for both.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {

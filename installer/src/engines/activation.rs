@@ -1,0 +1,92 @@
+//! What has to happen for an engine's changed files to take effect.
+
+use crate::host::service::{Service, Verb};
+
+/// What has to happen, as the plan shows it. How it is done is in [`crate::transaction::activate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing: the engine reads its files each time, or none of them changes.
+    #[default]
+    None,
+    /// The service reads its files again; no container stops.
+    Reload(Activated),
+    /// The service is stopped and started.
+    Restart {
+        /// Which.
+        of: Activated,
+        /// Containers that run now and end with it.
+        containers: StoppedContainers,
+    },
+}
+
+/// The service of an [`Activation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activated {
+    /// The service.
+    pub service: Service,
+    /// Its unit files change: `systemctl daemon-reload` first.
+    pub unit_changes: bool,
+    /// What becomes of running containers, in words:
+    /// `3 running containers stop: web, db, cache (live-restore is off)`.
+    pub effect: String,
+}
+
+/// Containers that a restart stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoppedContainers {
+    /// These; they are started again.
+    Named(Vec<String>),
+    /// The engine did not say which, so none could be started again.
+    Unknown,
+}
+
+impl StoppedContainers {
+    /// All keep running.
+    pub const NONE: Self = Self::Named(Vec::new());
+}
+
+impl Activation {
+    /// A restart that stops none.
+    pub fn restart(of: Activated) -> Self {
+        Self::Restart {
+            of,
+            containers: StoppedContainers::NONE,
+        }
+    }
+
+    /// The service that is restarted or reloaded, and which of the two.
+    pub fn of(&self) -> Option<(&Activated, Verb)> {
+        match self {
+            Self::None => None,
+            Self::Reload(of) => Some((of, Verb::Reload)),
+            Self::Restart { of, .. } => Some((of, Verb::Restart)),
+        }
+    }
+
+    /// The service, if there is anything to do.
+    pub fn service(&self) -> Option<&Service> {
+        self.of().map(|(of, _)| &of.service)
+    }
+
+    /// Names of the containers that stop, as far as they are known.
+    pub fn stopped(&self) -> &[String] {
+        match self {
+            Self::Restart {
+                containers: StoppedContainers::Named(names),
+                ..
+            } => names,
+            _ => &[],
+        }
+    }
+
+    /// Whether containers stop that nobody has named.
+    pub fn stops_unknown_containers(&self) -> bool {
+        matches!(
+            self,
+            Self::Restart {
+                containers: StoppedContainers::Unknown,
+                ..
+            }
+        )
+    }
+}
