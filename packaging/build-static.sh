@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 out=$1
 target=${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
 musl=${target%-gnu*}-musl
-# Cargo passes no `strip` on for a package whose profile has a part of its own.
-flags=(-C target-feature=+crt-static -C strip=symbols)
+# Cargo passes no `strip` on for a package whose profile has a part of its own. `compile` keeps the symbols, to split them off.
+flags=(-C target-feature=+crt-static -C "strip=${CARGO_PROFILE_HOT_STRIP:-symbols}")
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; then
     target=$musl
     # A tenth of the room. musl knows them since 1.2.4, a static glibc only since 2.36.
