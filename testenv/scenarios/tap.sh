@@ -43,11 +43,11 @@ says_nothing_of() { # says_nothing_of PATTERN COMMAND…: it must succeed and sa
 # A line is in the journal some time after it was written: journald reads a daemon's last words when it gets a
 # processor, which can be after the daemon's end and after systemctl's.
 soon() { # soon COMMAND…: it must succeed within some seconds; says what its last try said
-    local out code=0 end=$((SECONDS + 15 * ${HOST_SLOW:-1}))
+    local out synced code=0 end=$((SECONDS + 15 * ${HOST_SLOW:-1}))
     while :; do
-        timeout 10 journalctl --sync || true
+        synced=$(timeout 10 journalctl --sync 2>&1) || synced+=" (journalctl --sync: exit $?)"
         if out=$("$@" 2>&1); then printf '%s\n' "$out"; return; else code=$?; fi
-        [ $SECONDS -lt $end ] || { printf '%s\n' "$out"; return $code; }
+        [ $SECONDS -lt $end ] || { printf '%s\n' "$out" ${synced:+"$synced"}; return $code; }
         sleep 0.2
     done
 }
