@@ -160,3 +160,36 @@ fn each_crate_is_read_whole() {
         );
     }
 }
+
+/// Each step of the walks names a file and a function that is there.
+#[test]
+fn the_walks_name_functions_that_are_there() {
+    let page = std::fs::read_to_string(top().join("docs/architecture.md")).unwrap();
+    let (_, rest) = page.split_once("\n## Four walks\n").unwrap();
+    let walks = rest.split("\n## ").next().unwrap();
+    let mut steps = 0;
+    let mut wrong = Vec::new();
+    for line in walks.lines() {
+        let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        let is_step = line.starts_with(|c: char| c.is_ascii_digit());
+        let [file, function, ..] = quoted[..] else {
+            assert!(!is_step, "a step without file and function: {line}");
+            continue;
+        };
+        if !is_step {
+            continue;
+        }
+        steps += 1;
+        let text = std::fs::read_to_string(top().join(file)).unwrap_or_default();
+        let declared = [format!("fn {function}("), format!("fn {function}<")];
+        if !declared.iter().any(|words| text.contains(words)) {
+            wrong.push(format!("{file}: no function {function}"));
+        }
+    }
+    assert!(steps >= 40, "only {steps} steps were found");
+    assert!(
+        wrong.is_empty(),
+        "docs/architecture.md, Four walks:\n{}",
+        wrong.join("\n")
+    );
+}
