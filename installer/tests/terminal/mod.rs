@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd;
 use pty_process::Size;
-use pty_process::blocking::{Command, Pty, Pts, open};
+use pty_process::blocking::{Command, Pts, Pty, open};
 
 /// Longer than any step takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
