@@ -221,8 +221,9 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         std::fs::write(tree.path().join("run"), "").unwrap();
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
-        let place = ResolvedPath::of_link(&host, Path::new("/run/a/lock")).unwrap();
-        assert!(place.make(&host).is_err());
+        let mut made = Vec::new();
+        assert!(make_dir(host.root(), Path::new("/run"), &mut made).is_err());
+        assert!(made.is_empty());
         assert!(tree.path().join("run").is_file());
     }
 }
