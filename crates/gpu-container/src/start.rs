@@ -75,16 +75,19 @@ impl<A> OrEnd<A> {
 
 // SAFETY: what the other allocator gives, unchanged.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
+    // SAFETY: our caller keeps what `GlobalAlloc` wants, and so does the other allocator.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: our caller's promise.
         Self::given(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
+    // SAFETY: as for `alloc`.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: our caller's promise.
         Self::given(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
+    // SAFETY: as for `alloc`; `at` is what it gave.
     #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: our caller's promise.
@@ -95,6 +98,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
     /// made the memory, of which the compiler knows the bounds, that is out of bounds: with LTO dlmalloc's
     /// check of it became a panic at every call, under the allocator's lock, which hung. So where
     /// the memory comes from is not shown.
+    // SAFETY: as for `realloc`.
     #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: our caller's promise.
