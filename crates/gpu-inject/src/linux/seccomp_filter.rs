@@ -48,10 +48,11 @@ pub(super) fn refusing(
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let number = |call| u32::try_from(call).map_err(|_| io::ErrorKind::InvalidInput);
-    let mut numbers = calls
+    let all = calls
         .iter()
-        .map(|call| number(*call))
-        .collect::<Result<Vec<_>, _>>()?;
+        .copied()
+        .chain(only_with.iter().map(|only| only.call));
+    let mut numbers = all.map(number).collect::<Result<Vec<_>, _>>()?;
     numbers.sort_unstable();
     let mut code = vec![
         insn(LOAD, 0, 0, ARCH),
@@ -61,28 +62,29 @@ pub(super) fn refusing(
         insn(AT_LEAST, 0, 1, X32),
         insn(RETURN, 0, 0, REFUSE),
     ];
+    let mut lists = Vec::new();
+    search(&numbers, &mut code, &mut lists)?;
+    // One end of each kind for all lists: what is shorter is compiled sooner.
+    let (let_through, refuse) = (code.len(), code.len() + 1);
+    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    code.push(insn(RETURN, 0, 0, REFUSE));
+    let mut ends = Vec::new();
     for only in only_with {
-        let argument = ARGUMENTS + 8 * u32::from(only.argument);
+        ends.push((number(only.call)?, code.len()));
         code.extend([
-            insn(EQUAL, 0, 4, number(only.call)?),
-            insn(LOAD, 0, 0, argument),
+            insn(LOAD, 0, 0, ARGUMENTS + 8 * u32::from(only.argument)),
             insn(EQUAL, 0, 1, only.value.cast_unsigned()),
             insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
             insn(RETURN, 0, 0, REFUSE),
         ]);
     }
-    let mut lists = Vec::new();
-    search(&numbers, &mut code, &mut lists)?;
-    // One end of each kind for all lists: what is shorter is compiled sooner.
-    let (let_through, refuse) = (code.len(), code.len() + 1);
     for list in lists {
         code[list.end - 1].jf = distance(list.end, let_through)?;
         for at in list {
-            code[at].jt = distance(at + 1, refuse)?;
+            let end = ends.iter().find(|(call, _)| *call == code[at].k);
+            code[at].jt = distance(at + 1, end.map_or(refuse, |(_, end)| *end))?;
         }
     }
-    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
-    code.push(insn(RETURN, 0, 0, REFUSE));
     Ok(code)
 }
 

@@ -186,16 +186,16 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     let _ = start::heed_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
-    give_up(keep, set_filter(keep));
+    give_up(keep, set_filter(keep).is_ok());
     prepared
 }
 
-/// All capabilities but `keep`, by what became of the filter.
-fn give_up(keep: &[Capability], filter: io::Result<()>) {
+/// All capabilities but `keep`.
+fn give_up(keep: &[Capability], is_filtered: bool) {
     let mask = Capability::mask(keep);
     // The bounding set says what a program may have that is started. Where none can be, some forty
     // calls to empty it add nothing.
-    if filter.is_err() {
+    if !is_filtered {
         privileges::bound_capabilities(mask);
     }
     let _ = privileges::keep_capabilities(mask);
@@ -266,7 +266,7 @@ mod tests {
             let home = fs::File::open("/proc/thread-self/ns/mnt").unwrap();
             set_no_new_privs().unwrap();
             let keep = [Capability::SysChroot, Capability::SysAdmin];
-            give_up(&keep, set_filter(&keep));
+            give_up(&keep, set_filter(&keep).is_ok());
             nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
             nix::sched::setns(home, CloneFlags::CLONE_NEWNS).unwrap();
         };
@@ -290,7 +290,7 @@ mod tests {
                 } else {
                     privileges::deny(&[-1], &[])
                 };
-                give_up(&keep, done);
+                give_up(&keep, done.is_ok());
                 assert_eq!(status("Seccomp:"), filter);
                 for set in ["CapPrm:", "CapEff:"] {
                     assert_eq!(status(set), kept, "{set}");
