@@ -8,11 +8,6 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::{ContainerEdits, Hook, Spec};
 
-/// Flags of our own createContainer hook (`gpu-container-hook cdi`) with a path of the host's, and how many words are
-/// between.
-const HOST_PATH_BEHIND: [(&str, usize); 3] =
-    [("--mounted", 0), ("--mount", 1), ("--mount-if-reached", 1)];
-
 /// Whose paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelativeTo {
@@ -31,6 +26,8 @@ pub struct Transform {
     pub to: PathBuf,
     /// Which ones.
     pub relative_to: RelativeTo,
+    /// Flags of createContainer hooks with a path of the host's behind them, and how many words are between.
+    pub host_path_behind: &'static [(&'static str, usize)],
 }
 
 impl Transform {
@@ -94,7 +91,11 @@ impl Transform {
             if is_of_container == is_container {
                 *argument = self.argument(argument);
             }
-            host_in = match HOST_PATH_BEHIND.iter().find(|(flag, _)| argument == flag) {
+            host_in = match self
+                .host_path_behind
+                .iter()
+                .find(|(flag, _)| argument == flag)
+            {
                 Some((_, words)) => Some(*words),
                 None => host_in.and_then(|words: usize| words.checked_sub(1)),
             };
@@ -127,9 +128,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_our_hooks_pairs_the_first_path_is_the_hosts() {
-        let args =
-            "--mounted /driver/a /driver/b --mount file /driver/c /driver/d --link /driver/e=x";
+    fn the_path_behind_a_flag_that_says_so_is_the_hosts() {
+        let args = "--of /driver/a /driver/b --of-kind file /driver/c /driver/d --link /driver/e=x";
         let moved = |relative_to| {
             let mut hook = Hook {
                 hook_name: "createContainer".into(),
@@ -140,17 +140,18 @@ mod tests {
                 from: "/driver".into(),
                 to: "/m".into(),
                 relative_to,
+                host_path_behind: &[("--of", 0), ("--of-kind", 1)],
             };
             transform.hook(&mut hook);
             hook.args.join(" ")
         };
         assert_eq!(
             moved(RelativeTo::Host),
-            "--mounted /m/a /driver/b --mount file /m/c /driver/d --link /driver/e=x"
+            "--of /m/a /driver/b --of-kind file /m/c /driver/d --link /driver/e=x"
         );
         assert_eq!(
             moved(RelativeTo::Container),
-            "--mounted /driver/a /m/b --mount file /driver/c /m/d --link /m/e=x"
+            "--of /driver/a /m/b --of-kind file /driver/c /m/d --link /m/e=x"
         );
     }
     use crate::{Device, DeviceNode, Mount};
@@ -213,6 +214,7 @@ mod tests {
             from: "/driver".into(),
             to: "/".into(),
             relative_to,
+            host_path_behind: &[],
         };
         transform.apply(&mut spec);
         spec.validate().unwrap();
@@ -268,6 +270,7 @@ mod tests {
             from: "/other".into(),
             to: "/".into(),
             relative_to: RelativeTo::Host,
+            host_path_behind: &[],
         };
         let before = spec.clone();
         transform.apply(&mut spec);

@@ -200,6 +200,7 @@ fn a_moved_path_raises_the_version_and_never_lowers_it() {
             from: "/dev".into(),
             to: "/driver/dev".into(),
             relative_to: RelativeTo::Host,
+            host_path_behind: &[],
         };
         transform.apply(&mut moved);
         let node = &moved.devices[0].container_edits.device_nodes[0];

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "main as C calls it, and an allocator")]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::any::Any;
 use std::hint::black_box;
 use std::panic;
 use std::process;
@@ -39,18 +40,22 @@ unsafe extern "C" fn main(
     done.number()
 }
 
-/// A fault of ours. Whoever sees it can tell where.
+/// A fault of ours. Whoever sees it can tell where. Asks for no memory: the fault may be the allocator's, which then
+/// holds its lock.
 #[cfg_attr(test, allow(dead_code))]
 fn failed(what: &panic::PanicHookInfo<'_>) {
-    let place = what.location().map(ToString::to_string).unwrap_or_default();
-    let why = what.payload();
+    say_fault(what.location(), what.payload());
+    process::exit(1);
+}
+
+fn say_fault(place: Option<&panic::Location<'_>>, why: &dyn Any) {
     let text = why.downcast_ref::<String>().map(String::as_str);
     let why = text.or_else(|| why.downcast_ref::<&str>().copied());
     let why = why.unwrap_or("unknown");
-    let line =
-        format_args!("gpu-container: a fault of this program, please report it: {place}: {why}");
-    log::say(&log::bounded(line).replace('\n', " "));
-    process::exit(1);
+    let (file, line) = place.map_or(("", 0), |place| (place.file(), place.line()));
+    log::say_short(format_args!(
+        "gpu-container: a fault of this program, please report it: {file}:{line}: {why}"
+    ));
 }
 
 /// An allocator that ends the program with a line where it has no memory: what would be left
@@ -60,6 +65,8 @@ pub(crate) struct OrEnd<A>(pub(crate) A);
 impl<A> OrEnd<A> {
     fn given(at: *mut u8, size: usize) -> *mut u8 {
         static ENDS: AtomicBool = AtomicBool::new(false);
+        #[cfg(test)]
+        tests::ASKED.with(|asked| asked.set(asked.get() + 1));
         if at.is_null() {
             // Saying so may want memory itself.
             if !ENDS.swap(true, Ordering::Relaxed) {
@@ -75,16 +82,19 @@ impl<A> OrEnd<A> {
 
 // SAFETY: what the other allocator gives, unchanged.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
+    // SAFETY: our caller keeps what `GlobalAlloc` wants, and so does the other allocator.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: our caller's promise.
         Self::given(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
+    // SAFETY: as for `alloc`.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: our caller's promise.
         Self::given(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
+    // SAFETY: as for `alloc`; `at` is what it gave.
     #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: our caller's promise.
@@ -95,9 +105,36 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
     /// made the memory, of which the compiler knows the bounds, that is out of bounds: with LTO dlmalloc's
     /// check of it became a panic at every call, under the allocator's lock, which hung. So where
     /// the memory comes from is not shown.
+    // SAFETY: as for `realloc`.
     #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: our caller's promise.
         unsafe { self.0.dealloc(black_box(at), layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// How often this thread has asked for memory.
+        pub(super) static ASKED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_fault_is_said_without_memory() {
+        let asked_by = |work: &dyn Fn()| {
+            let before = ASKED.get();
+            work();
+            ASKED.get() - before
+        };
+        assert!(asked_by(&|| drop(black_box("x".repeat(9)))) > 0);
+        for why in [&"why" as &dyn Any, &"why\n".repeat(999), &7] {
+            let place = panic::Location::caller();
+            assert_eq!(asked_by(&|| say_fault(Some(place), why)), 0);
+        }
     }
 }

@@ -134,7 +134,8 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
         assert_eq!(open, ["0", "1", "2"], "{name}");
         let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
         for (what, limit) in [
-            ("Max core file size", "0"),
+            // 0 would not keep it from a program that core_pattern names.
+            ("Max core file size", "1"),
             ("Max cpu time", "60"),
             ("Max file size", "50331648"),
             ("Max address space", "536870912"),
@@ -179,6 +180,12 @@ fn inside() {
         nix::sys::stat::makedev(1, 3),
     );
     assert_eq!(made, Err(nix::errno::Errno::EPERM));
+    // Root needs no capability for another process of root's.
+    let parent = nix::unistd::getppid();
+    assert_eq!(
+        nix::sys::signal::kill(parent, None),
+        Err(nix::errno::Errno::EPERM)
+    );
     // Not a right it kept.
     assert!(nix::unistd::chown(dir.path(), Some(1.into()), None).is_err());
     // What a hook does.

@@ -39,6 +39,7 @@ pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
             PathsOf::Host => RelativeTo::Host,
             PathsOf::Container => RelativeTo::Container,
         },
+        host_path_behind: gpu_inject::oci::HOST_PATH_BEHIND,
     }
     .apply(&mut spec);
     // A spec in JSON stays one, unless the new name says otherwise.

@@ -1,7 +1,7 @@
 //! A message of ours on standard output or standard error, with an end.
 
-use std::fmt::{Arguments, Display, Write as _};
-use std::io::{Write as _, stderr, stdout};
+use std::fmt::{self, Arguments, Display, Write as _};
+use std::io::{stderr, stdout};
 
 use cdi::{Breaks, Line};
 
@@ -22,13 +22,49 @@ pub(crate) fn say(text: &str) {
     out::message(stderr(), text);
 }
 
-/// A short line by somebody who has no memory for it.
+/// A short line by somebody who has no memory for it, or must not ask for any.
 pub(crate) fn say_short(text: Arguments<'_>) {
-    let mut room = [0; 200];
-    let mut rest = &mut room[..];
-    let _ = writeln!(rest, "{text}");
-    let length = 200 - rest.len();
-    out::piece(stderr(), &room[..length]);
+    let mut line = Short {
+        room: [0; SHORT],
+        length: 0,
+    };
+    // Where it is full, what is in it is said.
+    let _ = line.write_fmt(text);
+    out::piece(stderr(), line.ended());
+}
+
+/// How long such a line is at most, with its end.
+const SHORT: usize = 1000;
+
+struct Short {
+    room: [u8; SHORT],
+    length: usize,
+}
+
+impl Short {
+    fn ended(&mut self) -> &[u8] {
+        self.room[self.length] = b'\n';
+        &self.room[..=self.length]
+    }
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            let character = if character.is_control() {
+                ' '
+            } else {
+                character
+            };
+            let end = self.length + character.len_utf8();
+            if end >= SHORT {
+                return Err(fmt::Error);
+            }
+            character.encode_utf8(&mut self.room[self.length..end]);
+            self.length = end;
+        }
+        Ok(())
+    }
 }
 
 /// A text with an end and without control characters but line breaks.
@@ -37,4 +73,27 @@ pub(crate) fn bounded(text: impl Display) -> String {
     // Where it is full it says so itself.
     let _ = write!(line, "{text}");
     line.into_text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_line_has_one_end_whatever_is_in_it() {
+        let line = |text: Arguments<'_>| {
+            let mut line = Short {
+                room: [0; SHORT],
+                length: 0,
+            };
+            let _ = line.write_fmt(text);
+            String::from_utf8(line.ended().to_vec()).unwrap()
+        };
+        assert_eq!(line(format_args!("a\nb\x1b[{}", 7)), "a b [7\n");
+        for long in ["x".repeat(5000), "€".repeat(5000)] {
+            let said = line(format_args!("{long}"));
+            assert!(said.len() > SHORT - 4 && said.len() <= SHORT && said.ends_with('\n'));
+            assert_eq!(said.matches('\n').count(), 1);
+        }
+    }
 }

@@ -7,14 +7,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use rustix::net::{SendFlags, send};
 
@@ -56,7 +56,7 @@ pub(super) fn tell_dropped(to: impl AsFd) {
     }
 }
 
-/// At most [`PIECE`] bytes; without memory of its own, terminals apart.
+/// At most [`PIECE`] bytes; without memory of its own.
 pub(super) fn piece(to: impl AsFd, bytes: &[u8]) {
     let _ = write_once(to.as_fd(), bytes);
 }
@@ -126,12 +126,13 @@ fn has_room(to: BorrowedFd<'_>, wait: Duration) -> bool {
     poll(&mut asked, Some(&wait)).is_ok_and(|n| n > 0)
 }
 
-fn reopened(of: BorrowedFd<'_>) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(format!("/proc/self/fd/{}", of.as_raw_fd()))
+fn reopened(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut path = [0; 32];
+    let mut rest = &mut path[..];
+    write!(rest, "/proc/self/fd/{}", of.as_raw_fd()).map_err(|_| Errno::NAMETOOLONG)?;
+    let length = 32 - rest.len();
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(&path[..length], flags, Mode::empty())
 }
 
 /// A file that lines are added to.

@@ -14,6 +14,6 @@ pub(crate) mod privileges;
 pub(crate) mod process;
 #[allow(unsafe_code)]
 mod result;
-mod seccomp_filter;
+pub(crate) mod seccomp_filter;
 #[allow(unsafe_code)]
 pub(crate) mod start;

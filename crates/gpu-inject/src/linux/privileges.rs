@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 
 use super::result::done;
-use super::seccomp_filter;
+use super::seccomp_filter::{self, OnlyWith};
 
 /// Empties the environment. For a process of one thread.
 pub(crate) fn clear_environment() {
@@ -71,6 +71,25 @@ pub(crate) fn bound_capabilities(keep: u64) {
     }
 }
 
+// _LINUX_CAPABILITY_VERSION_3
+const CAP_HEADER: CapHeader = CapHeader {
+    version: 0x2008_0522,
+    pid: 0,
+};
+
+fn own_capabilities() -> io::Result<[CapData; 2]> {
+    let (header, mut data) = (CAP_HEADER, [CapData::default(); 2]);
+    // SAFETY: capget(2) writes two structures for this version; both live.
+    done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    Ok(data)
+}
+
+/// What this thread may make use of (a bit each).
+pub(crate) fn permitted_capabilities() -> io::Result<u64> {
+    let [low, high] = own_capabilities()?.map(|data| u64::from(data.permitted));
+    Ok(low | high << 32)
+}
+
 /// Gives up every capability that is not in `keep` (a bit each), for good.
 pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
     // SAFETY: prctl(2) with numbers alone.
@@ -83,28 +102,21 @@ pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
             0,
         )
     };
-    // _LINUX_CAPABILITY_VERSION_3
-    let header = CapHeader {
-        version: 0x2008_0522,
-        pid: 0,
-    };
-    let mut data = [CapData::default(); 2];
-    // SAFETY: capget(2) writes two structures for this version; both live.
-    done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    let (header, mut data) = (CAP_HEADER, own_capabilities()?);
     for (half, data) in data.iter_mut().enumerate() {
         let keep = u32::try_from(keep >> (32 * half) & 0xffff_ffff).unwrap_or(0);
         data.permitted &= keep;
         data.effective = data.permitted;
         data.inheritable = 0;
     }
-    // SAFETY: capset(2) reads the same.
+    // SAFETY: capset(2) reads the same as capget(2) writes.
     done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
-/// From now on these system calls fail with `EPERM`, here and in whatever would be started.
+/// From now on these system calls fail with `EPERM`, some unless they are made in one way, here and in whatever would be started.
 /// Needs `no_new_privs` or CAP_SYS_ADMIN.
-pub(crate) fn deny(calls: &[libc::c_long]) -> io::Result<()> {
-    let mut code = seccomp_filter::refusing(calls)?;
+pub(crate) fn deny(calls: &[libc::c_long], only_with: &[OnlyWith]) -> io::Result<()> {
+    let mut code = seccomp_filter::refusing(calls, only_with)?;
     let program = libc::sock_fprog {
         len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: code.as_mut_ptr(),
@@ -119,4 +131,12 @@ pub(crate) fn deny(calls: &[libc::c_long]) -> io::Result<()> {
         )
     })
     .map(drop)
+}
+
+/// Whether a call is refused, by one whose arguments make it none.
+#[cfg(test)]
+pub(crate) fn is_denied(call: libc::c_long) -> bool {
+    // SAFETY: no descriptor, process, address or command is -1.
+    let done = unsafe { libc::syscall(call, -1, -1, -1, -1, -1, -1) };
+    done == -1 && Errno::last() == Errno::EPERM
 }

@@ -18,6 +18,8 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 // Offsets in `struct seccomp_data`.
 const NR: u32 = 0;
 const ARCH: u32 = 4;
+/// The lower half of the first argument: both machines are little-endian. Each argument has 8 bytes.
+const ARGUMENTS: u32 = 16;
 
 const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
 /// Numbers from here on are x32's: other numbers for the same calls.
@@ -25,18 +27,32 @@ const X32: u32 = 0x4000_0000;
 /// How many numbers are compared one by one.
 const LIST: usize = 4;
 
+/// A call that is let through with one value of one of its arguments, of which the kernel looks at 32 bits alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnlyWith {
+    pub(crate) call: libc::c_long,
+    /// From 0.
+    pub(crate) argument: u8,
+    pub(crate) value: libc::c_int,
+}
+
 /// The program: `EPERM` for these calls, the end of the process for another architecture's, all else let through.
-pub(super) fn refusing(calls: &[libc::c_long]) -> io::Result<Vec<sock_filter>> {
+pub(super) fn refusing(
+    calls: &[libc::c_long],
+    only_with: &[OnlyWith],
+) -> io::Result<Vec<sock_filter>> {
     // AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 of linux/audit.h.
     let arch = match std::env::consts::ARCH {
         "x86_64" => 0xc000_003e,
         "aarch64" => 0xc000_00b7,
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
-    let mut numbers = calls
+    let number = |call| u32::try_from(call).map_err(|_| io::ErrorKind::InvalidInput);
+    let all = calls
         .iter()
-        .map(|call| u32::try_from(*call).map_err(|_| io::ErrorKind::InvalidInput))
-        .collect::<Result<Vec<_>, _>>()?;
+        .copied()
+        .chain(only_with.iter().map(|only| only.call));
+    let mut numbers = all.map(number).collect::<Result<Vec<_>, _>>()?;
     numbers.sort_unstable();
     let mut code = vec![
         insn(LOAD, 0, 0, ARCH),
@@ -50,14 +66,25 @@ pub(super) fn refusing(calls: &[libc::c_long]) -> io::Result<Vec<sock_filter>> {
     search(&numbers, &mut code, &mut lists)?;
     // One end of each kind for all lists: what is shorter is compiled sooner.
     let (let_through, refuse) = (code.len(), code.len() + 1);
+    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    code.push(insn(RETURN, 0, 0, REFUSE));
+    let mut ends = Vec::new();
+    for only in only_with {
+        ends.push((number(only.call)?, code.len()));
+        code.extend([
+            insn(LOAD, 0, 0, ARGUMENTS + 8 * u32::from(only.argument)),
+            insn(EQUAL, 0, 1, only.value.cast_unsigned()),
+            insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+            insn(RETURN, 0, 0, REFUSE),
+        ]);
+    }
     for list in lists {
         code[list.end - 1].jf = distance(list.end, let_through)?;
         for at in list {
-            code[at].jt = distance(at + 1, refuse)?;
+            let end = ends.iter().find(|(call, _)| *call == code[at].k);
+            code[at].jt = distance(at + 1, end.map_or(refuse, |(_, end)| *end))?;
         }
     }
-    code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
-    code.push(insn(RETURN, 0, 0, REFUSE));
     Ok(code)
 }
 
@@ -98,6 +125,10 @@ mod tests {
 
     /// What a kernel makes of it.
     fn run(code: &[sock_filter], arch: u32, nr: u32) -> (u32, usize) {
+        run_with(code, arch, nr, [0; 6])
+    }
+
+    fn run_with(code: &[sock_filter], arch: u32, nr: u32, arguments: [u64; 6]) -> (u32, usize) {
         let (mut at, mut loaded, mut steps) = (0, 0, 0);
         loop {
             let insn = &code[at];
@@ -105,7 +136,15 @@ mod tests {
             at += 1;
             let jump = match insn.code {
                 LOAD => {
-                    loaded = if insn.k == NR { nr } else { arch };
+                    loaded = match insn.k {
+                        NR => nr,
+                        ARCH => arch,
+                        at => {
+                            let place = usize::try_from(at - ARGUMENTS).unwrap();
+                            assert_eq!(place % 8, 0);
+                            u32::try_from(arguments[place / 8] & 0xffff_ffff).unwrap()
+                        }
+                    };
                     continue;
                 }
                 RETURN => return (insn.k, steps),
@@ -118,22 +157,17 @@ mod tests {
     }
 
     fn native() -> u32 {
-        refusing(&[]).unwrap()[1].k
+        refusing(&[], &[]).unwrap()[1].k
     }
 
     #[test]
     fn what_is_listed_is_refused_and_nothing_else() {
-        let spread: Vec<libc::c_long> = (0..47).map(|n| n * 7 % 463).collect();
-        for calls in [
-            &[][..],
-            &[0],
-            &[5, 3, 4],
-            &spread[..5],
-            &spread[..9],
-            &spread,
-        ] {
-            let code = refusing(calls).unwrap();
-            for nr in 0..600 {
+        // Out of order, and of every length: each is cut into other halves.
+        let spread: Vec<libc::c_long> = (0..70).map(|n| n * 7 % 463).collect();
+        let lists = (0..=spread.len()).map(|length| &spread[..length]);
+        for calls in lists.chain([&[0, 1023][..], &[7, 7, 7, 7, 7, 7]]) {
+            let code = refusing(calls, &[]).unwrap();
+            for nr in (0..1024).chain([0x3fff_ffff]) {
                 let expected = if calls.contains(&nr) {
                     REFUSE
                 } else {
@@ -148,9 +182,31 @@ mod tests {
                 assert_eq!(run(&code, native(), number | X32).0, REFUSE, "x32: {nr}");
             }
             assert_eq!(run(&code, native(), u32::MAX).0, REFUSE);
+            // AUDIT_ARCH_I386, as by `int 0x80`; AUDIT_ARCH_ARM.
+            for other in [native() ^ 1, 0x4000_0003, 0x4000_0028] {
+                for nr in [1, 59, u32::MAX] {
+                    assert_eq!(run(&code, other, nr).0, libc::SECCOMP_RET_KILL_PROCESS);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_with_another_argument_is_refused() {
+        let only = [(3, 0, 7), (9, 1, 5)].map(|(call, argument, value)| OnlyWith {
+            call,
+            argument,
+            value,
+        });
+        let code = refusing(&[4, 8], &only).unwrap();
+        let is_refused = |nr, arguments| run_with(&code, native(), nr, arguments).0 == REFUSE;
+        assert!(!is_refused(3, [7, 0, 0, 0, 0, 0]) && is_refused(3, [6, 7, 7, 7, 7, 7]));
+        assert!(!is_refused(9, [0, 5, 0, 0, 0, 0]) && is_refused(9, [5, 4, 5, 5, 5, 5]));
+        for nr in (0..20).filter(|nr| ![3, 9].contains(nr)) {
             assert_eq!(
-                run(&code, native() ^ 1, 1).0,
-                libc::SECCOMP_RET_KILL_PROCESS
+                is_refused(nr, [7, 5, 0, 0, 0, 0]),
+                [4, 8].contains(&nr),
+                "{nr}"
             );
         }
     }
@@ -158,7 +214,7 @@ mod tests {
     #[test]
     fn it_searches() {
         let calls: Vec<libc::c_long> = (0..47).map(|n| n * 10).collect();
-        let code = refusing(&calls).unwrap();
+        let code = refusing(&calls, &[]).unwrap();
         let longest = (0..600).map(|nr| run(&code, native(), nr).1).max().unwrap();
         assert!(
             longest <= 4 + 4 + LIST + 1 && code.len() < 80,
@@ -169,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_no_number_or_no_jump_can_say_is_an_error() {
-        assert!(refusing(&[-1]).is_err());
-        assert!(refusing(&(0..2000).collect::<Vec<_>>()).is_err());
+        assert!(refusing(&[-1], &[]).is_err());
+        assert!(refusing(&(0..2000).collect::<Vec<_>>(), &[]).is_err());
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! No landlock: it forbids every change to mounts (landlock(7)), which is what we are for.
 
+use std::io;
+
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::alarm;
 
 use crate::linux::privileges::Resource;
+use crate::linux::seccomp_filter::OnlyWith;
 use crate::linux::{descriptors, privileges, start};
 
 /// Capabilities by their numbers in linux/capability.h.
@@ -23,7 +26,7 @@ pub enum Capability {
     Setuid = 7,
     /// `bpf(2)` on cgroups before Linux 5.8.
     NetAdmin = 12,
-    /// Entering a mount namespace.
+    /// Entering a mount namespace: the container's, or before Linux 5.12 again our own.
     SysChroot = 18,
     /// The namespaces of a process of another user.
     SysPtrace = 19,
@@ -35,10 +38,18 @@ pub enum Capability {
     Bpf = 39,
 }
 
+impl Capability {
+    /// A bit each.
+    pub(super) fn mask(of: &[Self]) -> u64 {
+        of.iter().fold(0, |mask, c| mask | 1u64 << *c as u8)
+    }
+}
+
 /// A process that touches a container needs no more than this.
 const LIMITS: [(Resource, u64); 5] = [
-    // A core of ours would hold what we know of the host, in a directory of the image's.
-    (libc::RLIMIT_CORE, 0),
+    // A core of ours would hold what we know of the host. 0 keeps it out of files alone: a program that
+    // core_pattern names is started all the same, and may hand it on to the container. 1 keeps it from both (core(5)).
+    (libc::RLIMIT_CORE, 1),
     // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
     (libc::RLIMIT_NOFILE, 8192),
     // Twice the largest cache that we can come to write.
@@ -49,8 +60,15 @@ const LIMITS: [(Resource, u64); 5] = [
 /// A start that takes longer hangs: on a file system that an image's own process serves.
 const SECONDS: u32 = 120;
 
+/// The C library that most of our programs are built with has no name for it on every machine.
+#[cfg(target_arch = "x86_64")]
+const KEXEC_FILE_LOAD: libc::c_long = 320;
+/// That of asm-generic/unistd.h.
+#[cfg(not(target_arch = "x86_64"))]
+const KEXEC_FILE_LOAD: libc::c_long = 294;
+
 /// System calls that no hook of ours makes, and that somebody who took it over would: other
-/// programs, other processes, the network, the kernel itself, files by handle, device nodes.
+/// programs, other processes, new namespaces, the network, the kernel itself, files by handle, device nodes.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -65,6 +83,14 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
+    // Signals and limits of other processes: root needs no capability for those of root's.
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_prlimit64,
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -74,11 +100,14 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_syslog,
     libc::SYS_open_by_handle_at,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mknod,
@@ -95,6 +124,8 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_memfd_create,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
     libc::SYS_personality,
@@ -105,6 +136,33 @@ const DENIED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_modify_ldt,
 ];
+
+/// Before Linux 5.12 every hook can need a mount namespace of its own for a while. In a new user namespace a process
+/// has every capability again.
+const UNSHARE: OnlyWith = OnlyWith {
+    call: libc::SYS_unshare,
+    argument: 0,
+    value: libc::CLONE_NEWNS,
+};
+const SETNS: OnlyWith = OnlyWith {
+    call: libc::SYS_setns,
+    argument: 1,
+    value: libc::CLONE_NEWNS,
+};
+
+/// The filter of a process that keeps these rights.
+fn set_filter(keep: &[Capability]) -> io::Result<()> {
+    let mut calls = DENIED.to_vec();
+    if !keep.contains(&Capability::Bpf) {
+        calls.push(libc::SYS_bpf);
+    }
+    // Who may become the container's root enters its user namespace.
+    if keep.contains(&Capability::Setuid) {
+        privileges::deny(&calls, &[UNSHARE])
+    } else {
+        privileges::deny(&calls, &[UNSHARE, SETNS])
+    }
+}
 
 /// Confines this process for good: no descriptors but the three, no environment, limits, an
 /// end after two minutes, these capabilities and no others, no program and no process started.
@@ -128,16 +186,16 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     let _ = start::heed_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
-    give_up(keep, DENIED);
+    give_up(keep, set_filter(keep).is_ok());
     prepared
 }
 
-/// These system calls, and all capabilities but `keep`.
-fn give_up(keep: &[Capability], calls: &[libc::c_long]) {
-    let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);
+/// All capabilities but `keep`.
+fn give_up(keep: &[Capability], is_filtered: bool) {
+    let mask = Capability::mask(keep);
     // The bounding set says what a program may have that is started. Where none can be, some forty
     // calls to empty it add nothing.
-    if privileges::deny(calls).is_err() {
+    if !is_filtered {
         privileges::bound_capabilities(mask);
     }
     let _ = privileges::keep_capabilities(mask);
@@ -148,6 +206,8 @@ mod tests {
     use std::fs;
     use std::thread;
 
+    use nix::sched::CloneFlags;
+
     use super::*;
 
     /// A line of this thread's status: all that is given up is a thread's own.
@@ -157,20 +217,80 @@ mod tests {
         u64::from_str_radix(line.trim(), 16).unwrap()
     }
 
+    /// Refused by the filter, whatever rights a process has: we are root with all of them, and no call is one with such
+    /// arguments. Each is another way to what a call beside it in the list does.
+    #[test]
+    fn no_other_way_is_left_to_what_is_refused() {
+        if !skips::has(&[skips::Need::Root]) {
+            return;
+        }
+        let ways = [
+            ("execveat", libc::SYS_execveat),
+            ("clone3", libc::SYS_clone3),
+            ("kill", libc::SYS_kill),
+            ("tkill", libc::SYS_tkill),
+            ("tgkill", libc::SYS_tgkill),
+            ("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo),
+            ("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo),
+            ("pidfd_send_signal", libc::SYS_pidfd_send_signal),
+            ("prlimit64", libc::SYS_prlimit64),
+            ("kexec_file_load", KEXEC_FILE_LOAD),
+            ("quotactl_fd", libc::SYS_quotactl_fd),
+            ("adjtimex", libc::SYS_adjtimex),
+            ("clock_adjtime", libc::SYS_clock_adjtime),
+            ("syslog", libc::SYS_syslog),
+            ("unshare", libc::SYS_unshare),
+            ("setns", libc::SYS_setns),
+            ("bpf", libc::SYS_bpf),
+        ];
+        let rights = vec![Capability::Setuid, Capability::Bpf];
+        for (keep, let_through) in [(vec![], &[][..]), (rights, &["setns", "bpf"])] {
+            let left = move || {
+                set_filter(&keep).unwrap();
+                let left = ways
+                    .iter()
+                    .filter(|(_, call)| !privileges::is_denied(*call));
+                left.map(|(name, _)| *name).collect::<Vec<_>>()
+            };
+            assert_eq!(thread::spawn(left).join().unwrap(), let_through);
+        }
+    }
+
+    /// Going to a mount namespace of our own and back, which is how mounts get their flags before Linux 5.12.
+    #[test]
+    fn a_mount_namespace_of_its_own_is_left_to_every_hook() {
+        if !skips::has(&[skips::Need::Root]) {
+            return;
+        }
+        let goes = || {
+            let home = fs::File::open("/proc/thread-self/ns/mnt").unwrap();
+            set_no_new_privs().unwrap();
+            let keep = [Capability::SysChroot, Capability::SysAdmin];
+            give_up(&keep, set_filter(&keep).is_ok());
+            nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            nix::sched::setns(home, CloneFlags::CLONE_NEWNS).unwrap();
+        };
+        thread::spawn(goes).join().unwrap();
+    }
+
     #[test]
     fn capabilities_cannot_be_had_again_with_the_filter_or_without() {
         if !skips::has(&[skips::Need::Root]) {
             return;
         }
         let kept = status("CapPrm:") & 1 << Capability::DacOverride as u8;
-        for (calls, filter, bounding) in [
-            (DENIED, 2, None),
-            // No call has that number, so no filter can be made.
-            (&[-1][..], status("Seccomp:"), Some(kept)),
-        ] {
+        for (is_set, filter, bounding) in [(true, 2, None), (false, status("Seccomp:"), Some(kept))]
+        {
             let confined = move || {
                 set_no_new_privs().unwrap();
-                give_up(&[Capability::DacOverride], calls);
+                let keep = [Capability::DacOverride];
+                // No call has that number, so no filter can be made.
+                let done = if is_set {
+                    set_filter(&keep)
+                } else {
+                    privileges::deny(&[-1], &[])
+                };
+                give_up(&keep, done.is_ok());
                 assert_eq!(status("Seccomp:"), filter);
                 for set in ["CapPrm:", "CapEff:"] {
                     assert_eq!(status(set), kept, "{set}");
@@ -180,6 +300,8 @@ mod tests {
                 let path = c"/bin/true";
                 let no_args: [&std::ffi::CStr; 0] = [];
                 if bounding.is_none() {
+                    let apart = nix::sched::unshare(CloneFlags::CLONE_NEWUSER);
+                    assert_eq!(apart, Err(nix::errno::Errno::EPERM));
                     let started = nix::unistd::execv(path, &no_args);
                     assert_eq!(started, Err(nix::errno::Errno::EPERM));
                 }

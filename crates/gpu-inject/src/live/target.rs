@@ -2,17 +2,19 @@
 //! pid namespace, and means another process in the next.
 
 use std::fmt::{self, Display, Formatter};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::unistd::{Gid, Uid, setresgid, setresuid};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
+use super::confinement::Capability;
 use crate::error::Error;
-use crate::linux::descriptors;
 use crate::linux::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
 use crate::linux::process::Process;
+use crate::linux::{descriptors, privileges};
 use crate::oci::Arrangement;
 
 /// A process by a descriptor of `pidfd_open(2)`: no other process that gets its number is taken
@@ -67,6 +69,13 @@ pub struct Target {
     /// What config.json says about its mounts.
     pub arrangement: Arrangement,
 }
+
+/// What files are placed with, whoever owns them in the container.
+const PLACING: [Capability; 3] = [
+    Capability::DacOverride,
+    Capability::Fowner,
+    Capability::SysAdmin,
+];
 
 #[derive(Debug)]
 enum Mounts {
@@ -142,30 +151,38 @@ impl Target {
             Mounts::Here(apart) => Ok(*apart),
             Mounts::There(namespace, apart) => {
                 let entered = namespace.enter(CloneFlags::CLONE_NEWNS);
-                entered.map_err(self.entering("mnt"))?;
+                entered
+                    .map_err(io::Error::from)
+                    .map_err(self.entering("mnt"))?;
                 Ok(*apart)
             }
         }
     }
 
     /// Enters the user namespace, as its root. Nothing to do where the container has ours, or the
-    /// kernel has none.
+    /// kernel has none. There the kernel gives every capability, also those that were given up: no more are kept than
+    /// before, or than files are placed with.
     pub(super) fn enter_user_namespace(&self) -> Result<(), Error> {
         let Some(user) = &self.user else {
             return Ok(());
         };
-        user.enter(CloneFlags::CLONE_NEWUSER)
-            .and_then(|()| {
-                let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-                setresgid(gid, gid, gid)?;
-                setresuid(uid, uid, uid)
-            })
-            .map_err(self.entering("user"))
+        let enter = || -> io::Result<()> {
+            let kept = privileges::permitted_capabilities()? | Capability::mask(&PLACING);
+            // Before we can be traced by who has that right in there: our descriptors are of the host's files.
+            set_dumpable(false)?;
+            // The host's, which would open its files. Whoever may not give them up had them before.
+            let _ = setgroups(&[]);
+            user.enter(CloneFlags::CLONE_NEWUSER)?;
+            let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+            setresgid(gid, gid, gid)?;
+            setresuid(uid, uid, uid)?;
+            privileges::keep_capabilities(kept)
+        };
+        enter().map_err(self.entering("user"))
     }
 
-    fn entering(&self, kind: &str) -> impl FnOnce(Errno) -> Error {
-        let what = format!("enter {}", self.process.path_of(kind).display());
-        move |errno| Error::system(what)(errno.into())
+    fn entering(&self, kind: &str) -> impl FnOnce(io::Error) -> Error {
+        Error::system(format!("enter {}", self.process.path_of(kind).display()))
     }
 }
 

@@ -42,6 +42,11 @@ impl<'a> ToldToHook<'a> {
 
 const MOUNT: &str = "--mount";
 const OPTIONAL_MOUNT: &str = "--mount-if-reached";
+const MOUNTED: &str = "--mounted";
+
+/// Of these the flags with a path of the host's behind them, and how many words are between: for whoever moves a spec
+/// to another root.
+pub const HOST_PATH_BEHIND: &[(&str, usize)] = &[(MOUNTED, 0), (MOUNT, 1), (OPTIONAL_MOUNT, 1)];
 
 /// A mount as our hook is told of it.
 pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
@@ -67,7 +72,7 @@ pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String;
             .any(|l| l.path.as_os_str() == mount.path.as_os_str());
     (!is_told).then(|| {
         [
-            "--mounted".to_owned(),
+            MOUNTED.to_owned(),
             mount.host_path.to_string_lossy().into_owned(),
             mount.path.to_string_lossy().into_owned(),
         ]
@@ -158,7 +163,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits.mounts.push(mount);
             continue;
         }
-        if flag == "--mounted" {
+        if flag == MOUNTED {
             let told = [args.next(), args.next()];
             let told = told.map(|path| path.filter(|p| p.starts_with('/')));
             let [Some(host), Some(path)] = told else {
@@ -263,6 +268,40 @@ pub fn version_pair(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever flag a mount is told by.
+    #[test]
+    fn of_a_moved_spec_the_hosts_paths_are_known_by_their_flags() {
+        let mount = |need| Mount {
+            kind: MountKind::File,
+            host_path: "/driver/a".into(),
+            path: "/driver/a".into(),
+            need,
+        };
+        let needs = [Need::Required, Need::Optional, Need::OptionalAndClosed];
+        let told = needs.map(|need| mount_arguments(&mount(need)).to_vec());
+        let mounted = mounted_arguments(&mount(Need::Required), &Edits::default());
+        for args in told.into_iter().chain(mounted.map(Vec::from)) {
+            let hook = cdi::Hook {
+                hook_name: "createContainer".into(),
+                args: args.clone(),
+                ..cdi::Hook::default()
+            };
+            let mut spec = cdi::Spec::default();
+            spec.container_edits.hooks.push(hook);
+            let transform = cdi::Transform {
+                from: "/driver".into(),
+                to: "/moved".into(),
+                relative_to: cdi::RelativeTo::Host,
+                host_path_behind: HOST_PATH_BEHIND,
+            };
+            transform.apply(&mut spec);
+            let mut wanted = args;
+            let host = wanted.len() - 2;
+            wanted[host] = "/moved/a".into();
+            assert_eq!(spec.container_edits.hooks[0].args, wanted);
+        }
+    }
 
     #[test]
     fn what_is_not_understood_is_refused() {

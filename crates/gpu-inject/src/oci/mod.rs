@@ -12,7 +12,8 @@ pub use apply::{HOOK_ENV, Mounter, Nodes, apply, apply_to_value, to_cdi};
 pub use arrangement::Arrangement;
 pub use config_view::{ContainerView, early_root_path};
 pub use hook_args::{
-    NO_SHARED_FLAG, OWN_DEV_FLAG, ROOTFS_FLAG, ToldToHook, read_arguments, version_pair,
+    HOST_PATH_BEHIND, NO_SHARED_FLAG, OWN_DEV_FLAG, ROOTFS_FLAG, ToldToHook, read_arguments,
+    version_pair,
 };
 pub use scan::Scan;
 pub use state::State;

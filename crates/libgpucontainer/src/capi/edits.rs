@@ -34,6 +34,7 @@ pub enum InjectFlag {
 
 /// What a container with that request gets on that host. NULL on failure, such as a device
 /// that is not there.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_plan(
     context: *mut Context,
@@ -52,6 +53,7 @@ pub unsafe extern "C" fn gpc_plan(
 }
 
 /// Ends a plan.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerEdits) {
     // SAFETY: from this library.
@@ -60,6 +62,7 @@ pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerEdits) {
 
 /// The plan as CDI says it, a `containerEdits` in JSON, for `gpc_string_free`. NULL on
 /// failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_to_cdi(
     context: *mut Context,
@@ -75,6 +78,7 @@ pub unsafe extern "C" fn gpc_edits_to_cdi(
 
 /// An OCI config.json with the plan carried out in it, for `gpc_string_free`. What the
 /// config has besides stays. NULL on failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_apply(
     context: *mut Context,
@@ -98,6 +102,7 @@ pub unsafe extern "C" fn gpc_edits_apply(
 /// its mount namespace sees it, which must not be the caller's; `flags` a sum of `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
 /// calling process stays where it is, whatever threads it has. After a failure no mount is
 /// left. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject(
     context: *mut Context,
@@ -116,6 +121,7 @@ pub unsafe extern "C" fn gpc_inject(
 
 /// The same for a process by its `pidfd_open(2)` descriptor, which stays the caller's: no
 /// other process that gets its number is taken for it. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject_pidfd(
     context: *mut Context,

@@ -138,6 +138,7 @@ fn kind(kind: FileKind) -> &'static str {
 
 /// Looks at the host: at its stored inventory where that still holds, else at /proc, sysfs
 /// and the driver's files. NULL on failure. A host without a driver is no failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_discover(context: *mut Context) -> *mut HostInventory {
     call(context, std::ptr::null_mut(), |context| {
@@ -148,6 +149,7 @@ pub unsafe extern "C" fn gpc_discover(context: *mut Context) -> *mut HostInvento
 
 /// An inventory from the JSON that `gpc_inventory_to_json` gave, or that is stored as
 /// `/run/gpusetup/inventory.json`. NULL on failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_from_json(
     context: *mut Context,
@@ -166,6 +168,7 @@ pub unsafe extern "C" fn gpc_inventory_from_json(
 }
 
 /// All of it as JSON, for `gpc_string_free`. NULL on failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_to_json(
     context: *mut Context,
@@ -180,6 +183,7 @@ pub unsafe extern "C" fn gpc_inventory_to_json(
 
 /// The CDI spec of all its devices as JSON, for `gpc_string_free`. NULL on failure, such as
 /// a host without a driver.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_cdi_spec(
     context: *mut Context,
@@ -195,6 +199,7 @@ pub unsafe extern "C" fn gpc_cdi_spec(
 }
 
 /// Ends an inventory, and the texts it lent.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_free(inventory: *mut HostInventory) {
     // SAFETY: from this library.
@@ -202,6 +207,7 @@ pub unsafe extern "C" fn gpc_inventory_free(inventory: *mut HostInventory) {
 }
 
 /// Version of the loaded driver; NULL where none is loaded.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_driver_version(inventory: *const HostInventory) -> *const c_char {
     // SAFETY: null or from this library.
@@ -210,6 +216,7 @@ pub unsafe extern "C" fn gpc_driver_version(inventory: *const HostInventory) -> 
 
 /// Highest CUDA version of the driver, as 1000 times the major plus 10 times the minor
 /// (`cuDriverGetVersion`); -1 where no source tells it.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_cuda_version(inventory: *const HostInventory) -> i64 {
     // SAFETY: null or from this library.
@@ -220,6 +227,7 @@ pub unsafe extern "C" fn gpc_cuda_version(inventory: *const HostInventory) -> i6
 }
 
 /// How many files the driver has; 0 for null.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_file_count(inventory: *const HostInventory) -> usize {
     // SAFETY: null or from this library.
@@ -227,6 +235,7 @@ pub unsafe extern "C" fn gpc_file_count(inventory: *const HostInventory) -> usiz
 }
 
 /// A field of file `file`, one of `gpc_file_text_field`; NULL where there is none.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_file_text(
     inventory: *const HostInventory,
@@ -239,6 +248,7 @@ pub unsafe extern "C" fn gpc_file_text(
 }
 
 /// How many GPUs there are; 0 for null.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_count(inventory: *const HostInventory) -> usize {
     // SAFETY: null or from this library.
@@ -246,6 +256,7 @@ pub unsafe extern "C" fn gpc_gpu_count(inventory: *const HostInventory) -> usize
 }
 
 /// A field of GPU `gpu`, one of `gpc_gpu_text_field`; NULL where there is none.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_text(
     inventory: *const HostInventory,
@@ -258,6 +269,7 @@ pub unsafe extern "C" fn gpc_gpu_text(
 }
 
 /// A field of GPU `gpu`, one of `gpc_gpu_number_field`; -1 where there is none.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_number(
     inventory: *const HostInventory,
@@ -280,6 +292,7 @@ pub unsafe extern "C" fn gpc_gpu_number(
 }
 
 /// How many slices GPU `gpu` has; 0 where there is no such GPU.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_count(inventory: *const HostInventory, gpu: usize) -> usize {
     // SAFETY: null or from this library.
@@ -288,6 +301,7 @@ pub unsafe extern "C" fn gpc_mig_count(inventory: *const HostInventory, gpu: usi
 }
 
 /// A field of a slice, one of `gpc_mig_text_field`; NULL where there is none.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_text(
     inventory: *const HostInventory,
@@ -302,6 +316,7 @@ pub unsafe extern "C" fn gpc_mig_text(
 }
 
 /// A field of a slice, one of `gpc_mig_number_field`; -1 where there is none.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_number(
     inventory: *const HostInventory,

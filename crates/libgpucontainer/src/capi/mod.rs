@@ -38,6 +38,7 @@ use context::{call, dropped, given};
 use text::path;
 
 /// The library's version, such as `0.1.0`. Lives as long as the program.
+// SAFETY: no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpc_version() -> *const c_char {
     const VERSION: &CStr =
@@ -49,12 +50,14 @@ pub extern "C" fn gpc_version() -> *const c_char {
 }
 
 /// A new context for the running host; `gpc_context_free` ends it.
+// SAFETY: no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpc_context_new() -> *mut Context {
     given(Context::new())
 }
 
 /// Ends a context. Objects made with it live on.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_context_free(context: *mut Context) {
     // SAFETY: from gpc_context_new.
@@ -63,6 +66,7 @@ pub unsafe extern "C" fn gpc_context_free(context: *mut Context) {
 
 /// Why the last call with this context failed; empty where it did not. Lives until the next
 /// call with it.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_error(context: *const Context) -> *const c_char {
     // SAFETY: a context is null or from gpc_context_new and not freed.
@@ -70,6 +74,7 @@ pub unsafe extern "C" fn gpc_error(context: *const Context) -> *const c_char {
 }
 
 /// Frees a text that this library returned as `char *`.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_string_free(text: *mut c_char) {
     if !text.is_null() {
@@ -79,6 +84,7 @@ pub unsafe extern "C" fn gpc_string_free(text: *mut c_char) {
 }
 
 /// Looks at the tree below `root` instead of `/`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_root(context: *mut Context, root: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
@@ -86,6 +92,7 @@ pub unsafe extern "C" fn gpc_set_root(context: *mut Context, root: *const c_char
 }
 
 /// Where in that tree the driver's user space lives, such as `/run/nvidia/driver`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
@@ -93,6 +100,7 @@ pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const
 }
 
 /// The policy's file instead of `/etc/nvidia-container-runtime/config.toml`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_config(context: *mut Context, file: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
@@ -100,6 +108,7 @@ pub unsafe extern "C" fn gpc_set_config(context: *mut Context, file: *const c_ch
 }
 
 /// Our hook's program on the host, instead of `/usr/bin/gpu-container-hook`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_hook(context: *mut Context, program: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.

@@ -27,6 +27,7 @@ pub enum RequestOption {
 
 /// A request for nothing but the driver's control nodes; add to it what is wanted. NULL on
 /// failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut ContainerRequest {
     call(context, std::ptr::null_mut(), |_| {
@@ -40,6 +41,7 @@ pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut Containe
 
 /// What a container of that environment asks for: a list of `NAME=value` that ends with
 /// NULL, as `environ`. It counts as unprivileged. NULL on failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_from_env(
     context: *mut Context,
@@ -65,6 +67,7 @@ pub unsafe extern "C" fn gpc_request_from_env(
 
 /// What a container of that OCI config asks for, by environment, mounts and annotations, as
 /// far as the policy lets it. NULL on failure.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_from_config(
     context: *mut Context,
@@ -85,6 +88,7 @@ fn read(context: &Context, config: &Value) -> Result<*mut ContainerRequest, Fail
 }
 
 /// Ends a request.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_free(request: *mut ContainerRequest) {
     // SAFETY: from this library.
@@ -92,6 +96,7 @@ pub unsafe extern "C" fn gpc_request_free(request: *mut ContainerRequest) {
 }
 
 /// 1 where it asks for anything, else 0.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_is_some(request: *const ContainerRequest) -> i32 {
     // SAFETY: null or from this library.
@@ -99,6 +104,7 @@ pub unsafe extern "C" fn gpc_request_is_some(request: *const ContainerRequest) -
 }
 
 /// Adds a device: `all`, an index, a UUID, `gpu:slice`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_device(
     context: *mut Context,
@@ -120,6 +126,7 @@ pub unsafe extern "C" fn gpc_request_add_device(
 }
 
 /// Adds a word of `NVIDIA_DRIVER_CAPABILITIES`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_capability(
     context: *mut Context,
@@ -142,6 +149,7 @@ pub unsafe extern "C" fn gpc_request_add_capability(
 }
 
 /// Adds a requirement, as `NVIDIA_REQUIRE_CUDA` would say it: `cuda>=12.4`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_requirement(
     context: *mut Context,
@@ -158,6 +166,7 @@ pub unsafe extern "C" fn gpc_request_add_requirement(
 }
 
 /// Adds an IMEX channel by its number, or `all`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_imex_channel(
     context: *mut Context,
@@ -184,6 +193,7 @@ pub unsafe extern "C" fn gpc_request_add_imex_channel(
 }
 
 /// Turns an option on (not 0) or off (0), one of `gpc_request_option`. 0 or -1.
+// SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_set(
     context: *mut Context,
