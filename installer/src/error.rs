@@ -1,9 +1,11 @@
 //! What can go wrong, with what to do next and the exit code that says so.
 
+pub mod state_fault;
+
 use std::path::{Path, PathBuf};
 
 use crate::host::limits;
-use crate::transaction::fault::Fault;
+use state_fault::Fault;
 
 /// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
 #[derive(Debug, thiserror::Error)]

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::error::state_fault::{Fault, SCHEMA};
 use crate::files::atomic_write;
 use crate::host::Host;
-use crate::transaction::fault::{Fault, SCHEMA};
 
 /// Below what is read back at most: what could not be read could not be put back.
 const LIMIT: usize = 60 << 20;

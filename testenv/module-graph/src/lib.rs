@@ -6,15 +6,21 @@
 #![forbid(unsafe_code)]
 
 mod circles;
+mod layers;
 mod modules;
+mod page;
 mod paths;
 mod resolve;
+mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
 pub use circles::circles;
+pub use layers::{Crate, read as read_layers};
+pub use page::rewritten;
+pub use rooms::rooms;
 
 /// Of each module, by its path within the crate (`rootfs::owner`), those that it imports from.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;

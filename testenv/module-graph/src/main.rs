@@ -1,36 +1,55 @@
 //! `module-graph FILE…`: the circles of each crate, by its lib.rs or main.rs, and which import closes them.
+//! `module-graph --page`: writes the rooms of all crates and their imports into docs/architecture.md.
 
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use module_graph::{circles, graph};
+use module_graph::{circles, graph, read_layers, rewritten, rooms};
 
 fn main() -> ExitCode {
-    for root in std::env::args_os().skip(1) {
-        let graph = match graph(Path::new(&root)) {
-            Ok(graph) => graph,
-            Err(e) => {
-                eprintln!("module-graph: {e}");
-                return ExitCode::FAILURE;
-            }
-        };
-        let found = circles(&graph);
-        println!(
-            "{}: {} modules, {} circles",
-            root.display(),
-            graph.len(),
-            found.len()
-        );
-        for circle in found {
-            println!("  {} modules:", circle.len());
-            for module in &circle {
-                let inner = graph[module].iter().filter(|to| circle.contains(to));
-                let inner: Vec<&str> = inner.map(|to| shown(to)).collect();
-                println!("    {} -> {}", shown(module), inner.join(", "));
-            }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = if arguments == ["--page"] {
+        write_page()
+    } else {
+        arguments.iter().try_for_each(|root| show_circles(root))
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("module-graph: {e}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn write_page() -> Result<(), Box<dyn Error>> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let listed = read_layers(&top.join("testenv/module-graph/layers.toml"))?;
+    let mut crates = Vec::new();
+    for one in &listed {
+        crates.push((one, rooms(&graph(&top.join(&one.root))?)));
+    }
+    let path = top.join("docs/architecture.md");
+    let page = std::fs::read_to_string(&path)?;
+    let page =
+        rewritten(&page, &crates).ok_or("docs/architecture.md lacks the marks of the graph")?;
+    Ok(std::fs::write(path, page)?)
+}
+
+fn show_circles(root: &str) -> Result<(), Box<dyn Error>> {
+    let graph = graph(Path::new(root))?;
+    let circles = circles(&graph);
+    println!("{root}: {} modules, {} circles", graph.len(), circles.len());
+    for circle in circles {
+        println!("  {} modules:", circle.len());
+        for module in &circle {
+            let inner = graph[module].iter().filter(|to| circle.contains(to));
+            let inner: Vec<&str> = inner.map(|to| shown(to)).collect();
+            println!("    {} -> {}", shown(module), inner.join(", "));
+        }
+    }
+    Ok(())
 }
 
 fn shown(module: &str) -> &str {
