@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# stage-library.sh DESTDIR BINDIR: the library, its header and its pkg-config file as a host has
-# them. LIBDIR, the host's library directory, is the compiler's multiarch one unless set; packages
-# for distributions without it say /usr/lib64.
+# stage-library.sh DESTDIR BINDIR: lays out the library, its header and its pkg-config file. LIBDIR is the host's
+# library directory, by default the compiler's multiarch one; packages for distributions without it use /usr/lib64.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 dest=$1

@@ -1,1 +1,1 @@
-"""Packages from staged files and packaging/packages.toml; packaging/build calls it."""
+"""Makes packages from staged files and packaging/packages.toml; packaging/build calls it."""

@@ -1,5 +1,5 @@
-"""assemble deb|rpm STAGE OUT VERSION EPOCH MACHINE: the packages of one format. Programs are stripped, and their
-symbols go to STAGE.debug."""
+"""assemble deb|rpm STAGE OUT VERSION EPOCH MACHINE: makes the packages of one format. Strips the programs; their symbols
+go to STAGE.debug."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The changelog, kept in Debian's form."""
+"""The changelog, which is in Debian's format."""
 
 import re
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def read(path):
 
 
 def with_version(entries, version):
-    """A first entry for a version that is built but not written down, as for a test of an upgrade."""
+    """The changelog with a first entry for a version that has none, as in a test of an upgrade."""
     if entries[0].version == version:
         return entries
     first = entries[0]

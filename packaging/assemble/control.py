@@ -1,6 +1,6 @@
-"""What cargo-deb 3.8 has no words for, put into the control archive of a package that it made: fields of
-libraries and debug symbols, `shlibs` and `symbols` for who links with a library, md5sums. The files of the package
-stay as cargo-deb packed them, but for the copyright that it gives each: debug symbols have that of their package."""
+"""Adds to the control archive of a package what cargo-deb 3.8 has no option for: fields of libraries and debug symbols,
+`shlibs` and `symbols` for programs that link to a library, md5sums. The package's files stay as cargo-deb packed them,
+except the copyright file that it puts into each: debug symbols link to that of their package."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ def complete(path, fields, extra, documents_of=None):
             time = entry.mtime
     text = files["control"][1].decode()
     had = {name: value.strip() for name, value in re.findall(r"^([^\s:]+):(.*\n(?: .*\n)*)", text, re.M)}
-    # The description is last, as everywhere.
+    # The description comes last, as everywhere.
     order = had | fields | {"Description": had["Description"]}
     order["Description"] = order.pop("Description")
     files["control"] = (0o644, "".join(f"{name}: {value}\n" for name, value in order.items() if value).encode())
@@ -45,7 +45,7 @@ def complete(path, fields, extra, documents_of=None):
 
 
 def with_documents_of(package, name, data):
-    """A link in the place of the documents."""
+    """A link in place of the documents."""
     place = f"./usr/share/doc/{name}"
     out = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(data)) as old, tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as new:

@@ -11,14 +11,14 @@ import sys
 
 from . import crates
 
-# Of a choice, the first of these that is offered; the names are those of DEP 5.
+# Where there is a choice of licences, the first of these that is offered. The names are those of DEP 5.
 PREFERRED = ["Apache-2.0", "MIT", "Zlib", "ISC", "BSD-3-Clause", "BSD-2-Clause", "Unicode-3.0", "BSL-1.0", "Unlicense"]
 NAMES = {"MIT": "Expat"}
 NOTICE = re.compile(r"^\W*(copyright\W.*\d{4}.*|copyright \(c\) .*|copyright \d{4}.*)$", re.I)
 
 
 def chosen(expression):
-    """One licence of an SPDX expression; of all where it says AND."""
+    """One licence for an SPDX expression; all of them where it says AND."""
     parts = []
     for part in re.split(r"\bAND\b", expression.replace("(", " ").replace(")", " ")):
         offered = [o.strip() for o in re.split(r"\bOR\b", part)]
@@ -30,7 +30,7 @@ def chosen(expression):
 
 
 def notices(crate):
-    """Whose it is: the lines of its licence files, else its authors."""
+    """The copyright holders: the lines of its licence files, or else its authors."""
     lines = []
     for path in sorted(glob.glob(f"{crate.directory}/*")):
         if not re.match(r"(licen[cs]e|copying|copyright|notice)", os.path.basename(path), re.I) or os.path.isdir(path):
@@ -47,7 +47,7 @@ def notices(crate):
 
 
 def text_of(license, found):
-    """The text of a licence without its notice, from a crate that has it."""
+    """The text of a licence without its notice, from a crate that contains it."""
     for crate in found:
         if chosen(crate.license) != [license]:
             continue

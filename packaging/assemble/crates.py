@@ -1,4 +1,4 @@
-"""Which crates are linked into a program, as cargo resolves them for it alone."""
+"""Lists the crates that are linked into a program, as cargo resolves them for it alone."""
 
 import json
 import os
@@ -29,8 +29,8 @@ def cargo(*arguments):
 
 
 def linked(program, target):
-    """Crates of that workspace member's closure by (name, version), itself first. Those that run only at
-    build time are not among them."""
+    """The crates in the closure of this workspace member by (name, version), itself first. Crates that only run at build
+    time are left out."""
     places = {}
     for package in json.loads(cargo("metadata", "--locked", "--format-version=1"))["packages"]:
         places[package["name"], package["version"]] = os.path.dirname(package["manifest_path"])

@@ -1,4 +1,4 @@
-"""Debian packages by cargo-deb: for each of them a crate is generated, whose manifest names the staged files."""
+"""Debian packages made by cargo-deb: a crate is generated for each, whose manifest names the staged files."""
 
 import json
 import os
@@ -17,7 +17,7 @@ class Builder:
         self.entries = entries
 
     def make(self, package):
-        """The package, and its debug symbols where it has programs. Returns their paths."""
+        """Makes the package, and that of its debug symbols if it has programs. Returns their paths."""
         elf = [f for f in package.files if symbols.is_elf(self.stage + f)]
         libraries = [f for f in elf if f.startswith(self.build.libdir)]
         manifest = {
@@ -59,7 +59,7 @@ class Builder:
                          [(self.debug_tree + f, f) for f in files], fields, {}, documents_of=package.name)
 
     def pack(self, name, summary, manifest, assets, fields, extra, documents_of=None):
-        """Runs cargo-deb, and completes what it made. Returns its path."""
+        """Runs cargo-deb and completes the package. Returns its path."""
         crate = f"{self.stage}/../crates/{name}"
         os.makedirs(crate, exist_ok=True)
         write(f"{crate}/lib.rs", "")
@@ -74,7 +74,7 @@ class Builder:
                   for source, to in assets]
         write(f"{crate}/Cargo.toml", "\n".join(lines + ["]", ""]))
         path = f"{self.out}/{name}_{self.build.version}_{fields.get('Architecture', self.build.arch)}.deb"
-        # One thread: with more, what xz writes depends on how many.
+        # One thread: with more, the output of xz depends on their number.
         env = dict(os.environ, SOURCE_DATE_EPOCH=str(self.build.epoch), XZ_OPT="--threads=1")
         subprocess.run(["cargo", "deb", "--quiet", "--no-build", "--no-strip", "--offline", "--compress-system",
                         f"--manifest-path={crate}/Cargo.toml", f"--target={self.build.triple}",
@@ -84,7 +84,7 @@ class Builder:
         return path
 
     def for_linking(self, package, libraries):
-        """Control files of a shared library: which package programs linked with it need."""
+        """Control files of a shared library: which package programs that link to it need."""
         if not libraries:
             return {}
         stem, major = os.path.basename(libraries[0]).split(".so.")
@@ -107,7 +107,7 @@ class Builder:
 
 
 def dpkg_dev(*command, build, package):
-    """Its output, run beside a debian/control that it wants to see."""
+    """The output of a command that needs a debian/control in its directory."""
     with tempfile.TemporaryDirectory() as tree:
         os.mkdir(f"{tree}/debian")
         write(f"{tree}/debian/control",
@@ -119,12 +119,12 @@ def debian_relation(text):
     name, operator, version = relation(text)
     if operator is None:
         return text
-    # A strict order is doubled in Debian's language.
+    # Debian writes strict comparisons with two characters.
     return f"{name} ({ {'<': '<<', '>': '>>'}.get(operator, operator) } {version})"
 
 
 def keys(table):
-    """As TOML, whose strings are JSON's."""
+    """The value as TOML, whose strings are written as in JSON."""
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if value]
 
 

@@ -1,4 +1,4 @@
-"""packages.toml, and which package each staged file is in."""
+"""Reads packages.toml, and finds out which package each staged file belongs to."""
 
 import fnmatch
 import os
@@ -45,7 +45,7 @@ class Build:
 
     @property
     def same_version(self):
-        """What a relation to another package of this build names: rpm's meets every release of a version."""
+        """A relation to another package of this build; rpm's matches every release of a version."""
         return self.version if self.format == "deb" else self.upstream
 
 
@@ -79,7 +79,7 @@ def package(key, table, build):
 
 
 def staged(stage):
-    """Every file and link below, as absolute paths of the host, sorted."""
+    """Every file and link below it, as absolute paths on the host, sorted."""
     found = []
     for directory, names, files in os.walk(stage):
         links = [n for n in names if os.path.islink(os.path.join(directory, n))]
@@ -91,12 +91,12 @@ def staged(stage):
 def claims(pattern, path):
     if pattern.endswith("/"):
         return path.startswith(pattern)
-    # A star does not cross a directory.
+    # A star does not match a slash.
     return pattern.count("/") == path.count("/") and fnmatch.fnmatchcase(path, pattern)
 
 
 def assign(packages, stage):
-    """Gives each package its files; stops where one is nobody's or two packages'."""
+    """Assigns the files to packages; stops if a file belongs to none or to two."""
     for path in staged(stage):
         owners = [p for p in packages if any(claims(q, path) for q in p.patterns)]
         if len(owners) != 1:
@@ -109,6 +109,6 @@ def assign(packages, stage):
 
 
 def relation(text):
-    """NAME, OP, VERSION; the last two None where any version does."""
+    """NAME, OP, VERSION; the last two are None if any version will do."""
     match = re.fullmatch(r"(\S+) (<|<=|=|>=|>) (\S+)", text)
     return match.groups() if match else (text, None, None)

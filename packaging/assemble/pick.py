@@ -1,4 +1,4 @@
-"""pick PACKAGE STAGE DESTDIR: the staged files of one package, for formats with a builder of their own (PKGBUILD,
+"""pick PACKAGE STAGE DESTDIR: copies the staged files of one package, for formats with a builder of their own (PKGBUILD,
 APKBUILD)."""
 
 import os

@@ -1,4 +1,4 @@
-"""RPM packages, from the staged files: a spec for rpmbuild."""
+"""RPM packages, built by rpmbuild from the staged files and a generated spec."""
 
 import glob
 import os
@@ -16,7 +16,7 @@ TAGS = {
     "conflicts": "Conflicts",
     "provides": "Provides",
 }
-# Files in packaging/scripts/PACKAGE, and what a spec calls them.
+# Files in packaging/scripts/PACKAGE, and their names in a spec.
 SCRIPTS = {
     "rpm-pretrans": "pretrans",
     "rpm-pre": "pre",
@@ -25,12 +25,12 @@ SCRIPTS = {
     "rpm-postun": "postun",
     "rpm-posttrans": "posttrans",
 }
-# The same; their first line says for which paths: `# paths: PREFIX …`.
+# File triggers in the same place; their first line has the paths: `# paths: PREFIX …`.
 TRIGGERS = {
     "rpm-filetriggerin": "filetriggerin",
     "rpm-filetriggerpostun": "filetriggerpostun",
 }
-# Directories that the distributions' own packages have; any other is ours too, and goes with us.
+# Directories that the distributions' own packages have. Any other belongs to our package, which removes it too.
 NOT_OURS = {
     "/", "/etc", "/etc/init.d", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib64", "/usr/lib64/pkgconfig",
     "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/lib/systemd/system-preset", "/usr/lib/tmpfiles.d",
@@ -48,7 +48,7 @@ class Builder:
         self.entries = entries
 
     def make(self, packages):
-        """All packages in one run. Returns their paths."""
+        """Makes all packages in one run. Returns their paths."""
         with tempfile.TemporaryDirectory() as work:
             buildroot = f"{work}/root"
             shutil.copytree(self.stage, buildroot, symlinks=True)
@@ -73,7 +73,7 @@ class Builder:
             "source_date_epoch_from_changelog": "0",
             "use_source_date_epoch_as_buildtime": "1",
             "clamp_mtime_to_source_date_epoch": "1",
-            # gzip and xz are what every rpm can read; zstd came with 4.14.
+            # Every rpm can read gzip and xz; zstd came with 4.14.
             "_binary_payload": "w6.xzdio",
             "_source_filedigest_algorithm": "8",
             "_binary_filedigest_algorithm": "8",
@@ -200,14 +200,14 @@ class Builder:
             mode = ""
             if not os.path.islink(self.stage + file):
                 path = self.path_of(file)
-                # Unlike Debian, rpm distributions have shared libraries executable.
+                # Unlike on Debian, shared libraries are executable in rpm distributions.
                 runs = os.access(path, os.X_OK) or symbols.is_elf(path)
                 mode = f"%attr({'0755' if runs else '0644'},root,root) "
             out.append(f"{kind}{mode}{file}")
         return out + [""]
 
     def path_of(self, file):
-        """Licences and debug symbols are in no stage; they are plain files."""
+        """Licences and debug symbols are not in a stage; they are plain files."""
         path = self.stage + file
         return path if os.path.exists(path) else f"{self.top}/LICENSE"
 

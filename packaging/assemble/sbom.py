@@ -1,4 +1,4 @@
-"""sbom PROGRAM TARGET VERSION EPOCH: a software bill of materials on standard output, CycloneDX 1.6 in JSON."""
+"""sbom PROGRAM TARGET VERSION EPOCH: prints a software bill of materials, CycloneDX 1.6 in JSON."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ def document(program, target, version, epoch):
         "components": libraries,
         "dependencies": dependencies,
     }
-    # Of its content, so that the same source has the same document.
+    # Derived from the content, so that the same source gives the same document.
     name = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(body, sort_keys=True))
     return {"$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "serialNumber": f"urn:uuid:{name}", **body}
 

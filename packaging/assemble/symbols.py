@@ -1,4 +1,4 @@
-"""Debug symbols, taken out of the programs and kept by build id."""
+"""Moves debug symbols out of the programs, into files named by build id."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import subprocess
 
 
 def run(*command):
-    """Its standard output."""
+    """The command's standard output."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -29,7 +29,7 @@ def debug_file(identity):
 
 
 def split(path, debug_tree, objcopy="objcopy", strip="strip"):
-    """Strips the file; its symbols are then in the debug tree. Returns its build id."""
+    """Strips the file and keeps its symbols in the debug tree. Returns its build id."""
     identity = build_id(path)
     debug = os.path.join(debug_tree, debug_file(identity))
     os.makedirs(os.path.dirname(debug), exist_ok=True)

@@ -1,5 +1,6 @@
-# packer build gpusetup.pkr.hcl: an Ubuntu machine image with Docker and GPU containers. The builder needs no GPU; what
-# is started from the image describes its GPUs at the first boot. For another cloud, change the source alone.
+# packer build gpusetup.pkr.hcl: builds an Ubuntu machine image with Docker and GPU containers. The builder needs no
+# GPU; a machine that is started from the image describes its GPUs at the first boot. For another cloud, change only
+# the source.
 packer {
   required_plugins {
     amazon = {

@@ -14,14 +14,14 @@
     in
     {
       packages = each (pkgs: rec {
-        # The program of a container's start: static, so of musl.
+        # The start path's program is static, so it is built for musl.
         gpu-container-toolkit = pkgs.pkgsStatic.rustPlatform.buildRustPackage {
           pname = "gpu-container-toolkit";
           version = "0.1.0";
           src = ../..;
           cargoLock.lockFile = ../../Cargo.lock;
           cargoBuildFlags = [ "-p" "gpu-container" "--bin" "gpu-container" ];
-          # They want root, containers and a fake driver.
+          # The tests need root, containers and a fake driver.
           doCheck = false;
           postInstall = ''
             install -d $out/lib/gpu-container/bin
@@ -35,7 +35,8 @@
             install -Dm644 -t $out/share/man/man1 packaging/man/gpu-container-*.1
             install -Dm644 -t $out/share/man/man5 packaging/man/gpu-container-*.5
             install -Dm644 -t $out/share/man/man8 packaging/man/gpu-container-*.8
-            # For systemd.packages and services.udev.packages; NixOS wants a unit by wantedBy in its own configuration.
+            # For systemd.packages and services.udev.packages; NixOS enables a unit by wantedBy in its own
+            # configuration.
             install -Dm644 -t $out/lib/systemd/system packaging/systemd/gpusetup-cdi.*
             install -Dm644 -t $out/lib/udev/rules.d packaging/udev/60-gpusetup-cdi.rules
             substituteInPlace $out/lib/systemd/system/gpusetup-cdi.service \

@@ -1,5 +1,5 @@
-// look.js PAGE.html DIR: opens the page in a real browser, wide and narrow, light and dark. Fails where it asks for
-// anything but itself, scrolls sideways, or axe-core finds what somebody could not read. Leaves a picture of each in DIR.
+// look.js PAGE.html DIR: opens the page in a browser, wide and narrow, light and dark. Fails if the page requests
+// anything but itself, scrolls sideways, or violates a rule of axe-core. Leaves a picture of each in DIR.
 const fs = require("fs");
 const path = require("path");
 const puppeteer = require("puppeteer-core");
@@ -22,11 +22,11 @@ const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
     for (const width of [1280, 390]) {
       const name = `${scheme}-${width}`;
       const page = await browser.newPage();
-      const asked = [];
-      page.on("request", (r) => asked.push(r.url()));
+      const requested = [];
+      page.on("request", (r) => requested.push(r.url()));
       await page.setViewport({ width, height: 900, deviceScaleFactor: 1 });
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-      // Without scripts first: the page must need none.
+      // Without scripts first: the page must not need them.
       await page.setJavaScriptEnabled(false);
       const url = "file://" + path.resolve(page_file);
       await page.goto(url, { waitUntil: "networkidle0" });
@@ -35,24 +35,24 @@ const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
         const clip = { x: 140, y: 0, width: 1000, height: 1250 };
         await page.screenshot({ path: path.join(pictures, "docs.png"), clip });
       }
-      check(`${name}: nothing asked for but the page`, asked.filter((u) => u !== url && !u.startsWith("data:")));
+      check(`${name}: nothing requested but the page`, requested.filter((u) => u !== url && !u.startsWith("data:")));
 
       await page.setJavaScriptEnabled(true);
       await page.setBypassCSP(true);
       await page.goto(url, { waitUntil: "networkidle0" });
       const over = await page.evaluate(() => {
-        // What is folded away must be readable too.
+        // Folded text must be readable too.
         for (const d of document.querySelectorAll("details")) d.open = true;
         return document.documentElement.scrollWidth - window.innerWidth;
       });
       check(`${name}: no scrolling sideways`, over > 0 ? [`${over} pixels over`] : []);
       await page.evaluate(axe);
-      const found = await page.evaluate(() => window.axe.run());
+      const results = await page.evaluate(() => window.axe.run());
       check(
-        `${name}: axe-core, ${found.passes.length} rules`,
-        found.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(" | ")}`),
+        `${name}: axe-core, ${results.passes.length} rules`,
+        results.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html).join(" | ")}`),
       );
-      if (found.passes.length === 0) check(`${name}: axe-core found something to look at`, ["it did not"]);
+      if (results.passes.length === 0) check(`${name}: axe-core applied a rule`, ["no rule applied"]);
       await page.close();
     }
   }

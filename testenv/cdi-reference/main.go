@@ -1,6 +1,6 @@
-// cdi-reference DIR…: reads the CDI specs of each directory with the Go reference
-// implementation, as engines do, and holds them against its JSON schema; then injects every
-// device of every spec into an empty OCI config. Prints what it did, exits 1 at the first error.
+// cdi-reference DIR…: reads the CDI specs of each directory with the Go reference implementation, as engines do,
+// validates them against its JSON schema, and injects every device of every spec into an empty OCI config. Prints
+// what it did; exits 1 at the first error.
 package main
 
 import (

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""blocks.py check | scripts DIR: the commands in the pages.
+"""blocks.py check | scripts DIR: checks and extracts the commands in the pages.
 
-Each shell block (```sh) has a comment before it, which no renderer shows:
+Each shell block (```sh) has a comment before it, which renderers do not show:
 
-    <!-- run -->                                    it is run, line by line; each has to succeed
-    <!-- run, IMAGE is debian:scenario -->   with words replaced
-    <!-- run, gpusetup plan exits 2 -->       what begins so has another exit code
-    <!-- not run: REASON -->
+    <!-- run -->                           run the block line by line; each command has to succeed
+    <!-- run, IMAGE is debian:scenario --> the same with a word replaced
+    <!-- run, gpusetup plan exits 2 -->    a command that starts with these words has this exit code
+    <!-- not run: REASON -->               do not run it
 
-and a page can have <!-- before: COMMANDS -->, run where it stands: what a reader has by now, such as an inventory.
-A block without a language is neither commands nor anything else; it is refused.
+A page can also have <!-- before: COMMANDS -->, run at that point: what a reader already has there, such as an inventory.
+A block has to name its language.
 
-check: every block of every page is marked. scripts: a script of each page with blocks to run, top to bottom.
+check: checks that every block of every page is marked. scripts: writes a script for each page with blocks to run, in the
+order of the page. Exits 1 where a page is wrong, 4 on bad usage.
 """
 
 import pathlib
@@ -25,11 +26,11 @@ MARK = re.compile(r"<!-- (run|not run|before)\b[,:]?\s*(.*?)\s*-->", re.S)
 
 
 class Trouble(Exception):
-    """What is wrong, where."""
+    """An error to print: what is wrong, and where."""
 
 
 def parts(page):
-    """(line, kind, argument, text) of each mark and block, in order."""
+    """(line, kind, argument, text) of each mark and block, in the order of the page."""
     lines = page.read_text().splitlines()
     mark, at = None, 0
     while at < len(lines):
@@ -45,14 +46,14 @@ def parts(page):
             if kind == "before":
                 yield number, kind, "", argument
             elif mark:
-                raise Trouble(f"{where}: no block comes after the mark before")
+                raise Trouble(f"{where}: no block follows the mark before this one")
             else:
                 mark = kind, argument
             continue
         fence = FENCE.match(line)
         if not fence:
             if mark and line.strip():
-                raise Trouble(f"{where}: no block comes after the mark before")
+                raise Trouble(f"{where}: no block follows the mark before this line")
             continue
         block = []
         while at < len(lines) and not FENCE.match(lines[at]):
@@ -61,24 +62,24 @@ def parts(page):
         at += 1
         language = fence[2]
         if not language:
-            raise Trouble(f"{where}: say what the block is: sh for commands, text, json, …")
+            raise Trouble(f"{where}: name the block's language: sh for commands, text, json, …")
         if language in ("bash", "console", "shell"):
-            raise Trouble(f"{where}: commands are sh")
+            raise Trouble(f"{where}: the language of commands is sh")
         if language == "sh":
             if not mark:
                 raise Trouble(f"{where}: neither <!-- run --> nor <!-- not run: REASON -->")
             if mark[0] == "not run" and len(mark[1]) < 10:
-                raise Trouble(f"{where}: not run, and no reason")
+                raise Trouble(f"{where}: not run, without a reason")
             yield number, *mark, "\n".join(block)
         elif mark:
-            raise Trouble(f"{where}: a mark on what is no commands")
+            raise Trouble(f"{where}: a mark on a block that has no commands")
         mark = None
     if mark:
-        raise Trouble(f"{page.relative_to(TOP)}: no block comes after the last mark")
+        raise Trouble(f"{page.relative_to(TOP)}: no block follows the last mark")
 
 
 def commands(block):
-    """The block's commands: a line each, but for those that go on."""
+    """The commands of a block, one a line except where a line ends in a backslash."""
     command = ""
     for line in block.splitlines():
         command += line
@@ -91,12 +92,12 @@ def commands(block):
 
 
 def quoted(command):
-    """For a shell."""
+    """The command as a quoted word for a shell."""
     return "'" + command.replace("'", "'\\''") + "'"
 
 
 def script(page):
-    """The page as a script, or None where nothing of it is run."""
+    """The page as a script; None if no block of it is run."""
     name = page.relative_to(TOP)
     lines, any_run = [], False
     for number, kind, argument, text in parts(page):
@@ -110,20 +111,20 @@ def script(page):
                     continue
                 word, is_, other = clause.partition(" is ")
                 if not is_ or word not in text:
-                    raise Trouble(f"{name}:{number}: {clause!r} is no 'COMMAND exits N', and no 'WORD is OTHER' of the block")
+                    raise Trouble(f"{name}:{number}: {clause!r} is neither 'COMMAND exits N' nor 'WORD is OTHER' with a word of the block")
                 text = text.replace(word, other)
-            said = list(commands(text))
+            block_commands = list(commands(text))
             for beginning in codes:
-                if not any(command.startswith(beginning) for command in said):
+                if not any(command.startswith(beginning) for command in block_commands):
                     raise Trouble(f"{name}:{number}: no command begins with {beginning!r}")
-            for command in said:
+            for command in block_commands:
                 code = next((n for beginning, n in codes.items() if command.startswith(beginning)), "0")
                 lines.append(f"page_runs {name}:{number} {code} {quoted(command)}")
     return "\n".join(lines) + "\n" if any_run else None
 
 
 def main():
-    """The program."""
+    """Runs the command line. Returns the exit code."""
     try:
         match sys.argv[1:]:
             case ["check"]:

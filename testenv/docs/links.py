@@ -1,4 +1,4 @@
-"""links.py BOOK: whether every link of a book's pages leads to a file that is there, and to a heading in it."""
+"""links.py BOOK: checks that every link of a book's pages leads to a file that exists, and to a heading in it."""
 
 import pathlib
 import sys
@@ -21,16 +21,16 @@ class Page(HTMLParser):
 
 
 book = pathlib.Path(sys.argv[1]).resolve()
-# All pages in one, and mdbook's own.
-made = {"print.html", "toc.html", "404.html"}
-pages = {path: Page(path) for path in book.rglob("*.html") if path.name not in made}
+# Pages that mdbook makes by itself; print.html repeats all others.
+generated = {"print.html", "toc.html", "404.html"}
+pages = {path: Page(path) for path in book.rglob("*.html") if path.name not in generated}
 links = [(page, urllib.parse.urlsplit(link)) for page in pages.values() for link in page.links]
-within = [(page, link) for page, link in links if not link.scheme and not link.netloc]
+internal = [(page, link) for page, link in links if not link.scheme and not link.netloc]
 broken = []
-for page, link in within:
+for page, link in internal:
     path = (page.path.parent / urllib.parse.unquote(link.path)).resolve() if link.path else page.path
-    there = path in pages and urllib.parse.unquote(link.fragment) in pages[path].ids if link.fragment else path.exists()
-    if not there and path.name not in made:
+    exists = path in pages and urllib.parse.unquote(link.fragment) in pages[path].ids if link.fragment else path.exists()
+    if not exists and path.name not in generated:
         broken.append(f"{page.path.name}: {link.geturl()}")
-print("\n".join(broken) or f"{len(pages)} pages, {len(within)} links, none broken")
-sys.exit(bool(broken) or not within)
+print("\n".join(broken) or f"{len(pages)} pages, {len(internal)} links, none broken")
+sys.exit(bool(broken) or not internal)

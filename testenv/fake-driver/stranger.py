@@ -1,4 +1,4 @@
-"""stranger.py GPUS SLICES VERSION: what nvidia-ml-py must find in the fake driver."""
+"""stranger.py GPUS SLICES VERSION: checks what nvidia-ml-py finds in the fake driver. Fails with an AssertionError."""
 
 import sys
 
@@ -46,7 +46,7 @@ def refused(error, call, *args):
 
 def slice_of(gpu, uuid, number):
     piece = nvmlDeviceGetMigDeviceHandleByIndex(gpu, number)
-    # Some versions of the client hand the C value out as it is.
+    # Some versions of the client return the C value itself.
     is_slice = nvmlDeviceIsMigDeviceHandle(piece)
     assert getattr(is_slice, "value", is_slice) == 1
     assert nvmlDeviceGetUUID(piece).startswith("MIG-")

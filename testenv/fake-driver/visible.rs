@@ -1,7 +1,7 @@
-//! What the calling process may use: the device nodes it can really open.
+//! What the calling process may use: the device nodes that it can open.
 //!
-//! No driver stands behind the nodes, so an allowed open answers ENXIO; a device cgroup
-//! that forbids it answers EPERM before that, and a container without the node ENOENT.
+//! There is no driver behind the nodes: an allowed open fails with ENXIO, one that the device cgroup forbids with
+//! EPERM before that, and one in a container without the node with ENOENT.
 
 use std::fs::OpenOptions;
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ const fn empty() -> [u8; SIZE] {
     buffer
 }
 
-/// Overwritten in the installed file; hence read as the file has it, not as compiled.
+/// Overwritten in the installed file, so it must be read as the file has it and not as compiled.
 static DESCRIPTION: [u8; SIZE] = empty();
 
 fn driver() -> &'static Wire {
@@ -35,7 +35,7 @@ pub fn opens(name: &str) -> bool {
     let dev = std::env::var("FAKE_DRIVER_DEV").unwrap_or_else(|_| "/dev".into());
     match OpenOptions::new()
         .read(true)
-        // Capability nodes are read-only, for root too in a user namespace.
+        // Capability nodes are read-only, even for root in a user namespace.
         .write(!name.starts_with("nvidia-caps/"))
         .open(format!("{dev}/{name}"))
     {
@@ -67,7 +67,7 @@ pub fn now() -> Wire {
     }
 }
 
-/// Whether the GPU is partitioned, also where none of its slices can be seen.
+/// Whether the GPU is partitioned, even if none of its slices can be seen.
 #[allow(dead_code, reason = "the CUDA library has no use for it")]
 pub fn is_partitioned(uuid: &str) -> bool {
     driver()

@@ -1,12 +1,12 @@
-//! How the description of the fake driver travels inside its libraries: text in a marked
-//! buffer of fixed size, which the installer overwrites in its copy of the file. So a
-//! container needs no file besides the library, as with the real driver.
+//! How the description of the fake driver is stored in its libraries: as text in a marked buffer of fixed size, which
+//! the installer overwrites in its copy of the file. So a container needs no file besides the library, as with the
+//! real driver.
 //!
-//! Included by the two libraries and by the installer; depends on nothing.
+//! Included by the two libraries and the installer; depends on nothing.
 
-/// Starts the buffer; unlikely anywhere else.
+/// Starts the buffer; unlikely to be anywhere else.
 pub const MAGIC: &[u8; 16] = b"fake-driver-text";
-/// Size of the buffer with its mark: 64 GPUs of 7 slices fit.
+/// Size of the buffer with its mark; 64 GPUs of 7 slices fit.
 pub const SIZE: usize = 96 * 1024;
 
 /// A whole driver.
@@ -40,7 +40,7 @@ pub struct Slice {
 }
 
 impl Wire {
-    /// As text: a line for the driver, each GPU, each slice; fields between bars.
+    /// As text: a line for the driver, each GPU and each slice, with fields between bars.
     pub fn to_text(&self) -> String {
         let mut text = format!("driver|{}|{}\n", self.version, self.cuda);
         for gpu in &self.gpus {
@@ -56,7 +56,7 @@ impl Wire {
         text
     }
 
-    /// Reads as far as the first NUL; what is no line of ours is skipped.
+    /// Reads up to the first NUL; unknown lines are skipped.
     pub fn from_text(bytes: &[u8]) -> Self {
         let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
         let mut wire = Self::default();

@@ -1,6 +1,6 @@
-"""chart.py CHART BASE DIR: the Helm chart by Helm's own engine (helm-python-sdk, which is Helm's library for Go): linted,
-rendered with each kind of values into DIR/NAME.yaml, what its schema must refuse; and the pod of it, which is the one of
-kustomize's BASE. Exit 1 where something is not so."""
+"""chart.py CHART BASE DIR: checks the Helm chart with Helm's own engine (helm-python-sdk wraps Helm's Go library): lints it,
+renders it with each set of VALUES into DIR/NAME.yaml, checks that its schema refuses each of REFUSED, and that its pod is
+that of kustomize's BASE. Exits 1 where a check fails."""
 
 import pathlib
 import sys
@@ -18,33 +18,33 @@ VALUES = {
     "everywhere": {"nodeSelectorTerms": [], "tolerations": [], "resources": {}, "maxUnavailable": 3},
 }
 REFUSED = [{"report": "post"}, {"stat": "absent"}, {"retry": "60"}, {"image": {"repository": ""}}]
-# Of a pod's specification, what both have to say in the same words.
+# The fields of a pod's specification that the chart and the base must have in common.
 SAME = ["affinity", "hostPID", "priorityClassName", "terminationGracePeriodSeconds", "tolerations", "volumes"]
 SAME_CONTAINER = ["readinessProbe", "resources", "securityContext", "volumeMounts"]
 BAD = 0
 
 
 def check(text, good):
-    """One line, counted."""
+    """Prints the line of a check and counts failures."""
     global BAD  # pylint: disable=global-statement
     print(f"{'ok' if good else 'not ok'} - {text}")
     BAD += not good
 
 
 def daemonset(text):
-    """The one in these manifests."""
+    """The DaemonSet of these manifests."""
     return next(o for o in yaml.safe_load_all(text) if o and o["kind"] == "DaemonSet")
 
 
 def pod(text):
-    """What both have to say of it."""
+    """The fields of the pod that the chart and the base must have in common."""
     spec = daemonset(text)["spec"]["template"]["spec"]
     container = spec["containers"][0]
     return {k: spec[k] for k in SAME} | {k: container[k] for k in SAME_CONTAINER}
 
 
 def refuses(chart, values):
-    """By its schema."""
+    """Whether the chart's schema refuses these values."""
     try:
         chart.validate_schema(chart.merge_values(values))
     except helm_python.HelmError:
@@ -53,10 +53,10 @@ def refuses(chart, values):
 
 
 def main(where, base, out):
-    """The program."""
+    """Runs all checks."""
     print(f"# Helm {helm_python.helm_sdk_version()}")
-    found = helm_python.lint(where, strict=True)
-    check("helm lint --strict", not found["errors"] and all(m["severity"] < 2 for m in found["messages"]))
+    result = helm_python.lint(where, strict=True)
+    check("helm lint --strict", not result["errors"] and all(m["severity"] < 2 for m in result["messages"]))
     with helm_python.Chart.load(where) as chart:
         rendered = {}
         for name, values in VALUES.items():

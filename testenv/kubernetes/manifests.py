@@ -1,4 +1,4 @@
-"""manifests.py FILE…: each object of each file by the schema of its kind, no field more; exit 1 where one is not."""
+"""manifests.py FILE…: validates each object of each file by the schema of its kind, strictly. Exits 1 where one is invalid."""
 
 import sys
 

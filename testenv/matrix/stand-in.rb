@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# A stand-in for Vagrant that takes what the Vagrantfile calls and refuses what Vagrant would: names that are no host
-# names, files that are not there, settings that it does not know. Argument: matrix.toml as JSON.
+# stand-in.rb MATRIX.json: a stand-in for Vagrant that accepts what the Vagrantfile calls and refuses what Vagrant would:
+# invalid host names, missing files, unknown settings. The argument is matrix.toml as JSON. Raises where a check fails.
 require 'json'
 
-# Settings of one provider.
+# The settings of one provider.
 class Provider
   attr_reader :seen
 
@@ -95,7 +95,7 @@ machines.each do |name, machine|
   check "#{name}: engine", name.end_with?("-#{engine[0]}") && engine[1] == matrix['engines'][engine[0]].fetch('version', '')
 end
 
-# With a GPU: libvirt is told of it, and nothing is run before its driver is there.
+# With a GPU: libvirt passes it through, and no scenario is run before its driver is installed.
 ENV['GPU'] = '0000:3b:00.0'
 %i[TOP MATRIX PAYLOAD GPU].each { |name| Object.send(:remove_const, name) }
 load vagrantfile

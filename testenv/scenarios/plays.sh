@@ -1,4 +1,4 @@
-# Sourced by scenarios: the collection gpusetup.gpu on this host, with the Ansible that the payload has.
+# Sourced by scenarios: runs playbooks of the collection gpusetup.gpu on this host, with the payload's Ansible.
 # shellcheck shell=bash disable=SC2154 # The payload is the scenario's.
 [ -d "$payload/ansible" ] || { echo "no Ansible in the payload: use testenv/ansible/run"; exit 1; }
 if ! command -v ansible-playbook >/dev/null; then
@@ -12,12 +12,12 @@ printf 'localhost ansible_connection=local ansible_python_interpreter=/usr/bin/p
 log=/run/plays/log
 variables=(-e gpusetup_source=bundle -e gpusetup_bundle="$payload/ansible/bundle.tar.gz")
 
-play() { # play PLAYBOOK [ARGUMENT…]
+play() { # play PLAYBOOK [ARGUMENT…]: runs it; its output is in $log
     local playbook=$1
     shift
     ansible-playbook -i /run/plays/hosts "gpusetup.gpu.$playbook" "${variables[@]}" "$@" >$log 2>&1
 }
-ends_with() { # ends_with RECAP PLAYBOOK [ARGUMENT…]
+ends_with() { # ends_with RECAP PLAYBOOK [ARGUMENT…]: the playbook succeeds with this recap
     local recap=$1
     shift
     if play "$@" && grep -Eq "$recap" $log; then return; fi
@@ -27,7 +27,7 @@ ends_with() { # ends_with RECAP PLAYBOOK [ARGUMENT…]
 changes() { ends_with 'changed=[1-9].* failed=0' "$@"; }
 same() { ends_with 'changed=0 .* failed=0' "$@"; }
 fails() { ! play "$@" || { cat $log; return 1; }; }
-said() { grep -q -- "$1" $log || { tail -40 $log; return 1; }; }
+log_has() { grep -q -- "$1" $log || { tail -40 $log; return 1; }; }
 snapshot() {
     find /etc -xdev -not -name ld.so.cache -printf '%y %m %u:%g %p %l\n' | sort
     find /etc -xdev -not -name ld.so.cache -type f -exec sha256sum {} + | sort -k2

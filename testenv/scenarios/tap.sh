@@ -1,5 +1,5 @@
-# Sourced by scenarios: `check "what" command…` counts, `finish` sums up. What another process writes to the journal is
-# looked for with `soon`, from `journal_end` on.
+# Sourced by scenarios: `check "TEXT" COMMAND…` counts, `finish` sums up. What another process writes to the journal
+# is looked for with `soon`, from `journal_end` on.
 # shellcheck shell=bash
 passed=0 failed=0
 
@@ -17,7 +17,7 @@ check() { # check TEXT COMMAND…: the command must succeed
     fi
 }
 
-ends() { # ends TEXT: of a long one its beginning, where a command says what went wrong, and its end, where a check does
+ends() { # ends TEXT: prints it; of a long text the beginning, where a command's error is, and the end, where a check's is
     local lines
     mapfile -t lines <<<"$1"
     if [ ${#lines[@]} -le 40 ]; then printf '%s\n' "$1"; return; fi
@@ -31,18 +31,18 @@ code_is() { # code_is CODE COMMAND…: the command must exit with that code
     [ "$code" = "$wanted" ] || { echo "exit $code, wanted $wanted"; return 1; }
 }
 
-# `! COMMAND | grep` is also true where the command fails and says nothing.
-says_nothing_of() { # says_nothing_of PATTERN COMMAND…: it must succeed and say something, but nothing that matches
-    local pattern=$1 said
+# `! COMMAND | grep` would also succeed where the command fails and prints nothing.
+says_nothing_of() { # says_nothing_of PATTERN COMMAND…: it succeeds and prints something, but nothing that matches
+    local pattern=$1 output
     shift
-    said=$("$@") || return
-    [ -n "$said" ] || { echo "it says nothing at all"; return 1; }
-    ! grep -E -- "$pattern" <<<"$said"
+    output=$("$@") || return
+    [ -n "$output" ] || { echo "it says nothing at all"; return 1; }
+    ! grep -E -- "$pattern" <<<"$output"
 }
 
-# A line is in the journal some time after it was written: journald reads a daemon's last words when it gets a
-# processor, which can be after the daemon's end and after systemctl's.
-soon() { # soon COMMAND…: it must succeed within some seconds; says what its last try said
+# A line can be missing from the journal for a while after it was written: journald reads a daemon's last words when
+# it gets a processor, which can be after the end of the daemon and of systemctl.
+soon() { # soon COMMAND…: it succeeds within some seconds; prints the output of the last try
     local out synced code=0 end=$((SECONDS + 15 * ${HOST_SLOW:-1}))
     while :; do
         synced=$(timeout 10 journalctl --sync 2>&1) || synced+=" (journalctl --sync: exit $?)"
@@ -52,8 +52,8 @@ soon() { # soon COMMAND…: it must succeed within some seconds; says what its l
     done
 }
 
-# Not by time: a second has other lines, too, and `-n` beside `--since` means the first ones before systemd 254 (its
-# issue 26657).
+# A cursor and not a time: the same second has other lines too, and `-n` with `--since` means the first lines before
+# systemd 254 (systemd issue 26657).
 journal_end() { # journal_end: where the journal ends now, for --after-cursor
     timeout 10 journalctl --sync || true
     journalctl -n 1 -o export --no-pager | sed -n 's/^__CURSOR=//p'

@@ -1,9 +1,9 @@
-//! What the start path is held to, and whether these figures hold it.
+//! The limits that the start path is held to, and whether these figures keep them.
 
 use crate::case::{Below, Image, Way};
 use crate::figures::{Case, Compared, Figures, Takes};
 
-/// One limit: what was measured, the worst of the cases it is about.
+/// A limit: what was measured, in the worst of its cases.
 #[derive(Clone, Debug)]
 pub(crate) struct Bar {
     pub(crate) what: &'static str,
@@ -11,15 +11,15 @@ pub(crate) struct Bar {
     pub(crate) unit: &'static str,
     /// None where these figures have no such case.
     pub(crate) found: Option<Found>,
-    /// What nvidia-container-toolkit 1.20.0 took, measured by the same method on the same kind
-    /// of machine (2 cores, Debian 12, runc 1.1.5).
+    /// The figure of nvidia-container-toolkit 1.20.0, measured by the same method on the same kind of machine (2
+    /// cores, Debian 12, runc 1.1.5).
     pub(crate) peer: &'static str,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) value: f64,
-    /// The case that is the worst.
+    /// The case with the worst figure.
     pub(crate) of: String,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
                     ways.contains(&c.case.way)
                 && below.is_none_or(|b| c.case.below == b)
                 && is_barred(&c.case)
-                // That image has a bar of its own.
+                // That image has a limit of its own.
                 && c.case.image != Image::Many
                 })
                 .filter_map(|c: &Compared| {
@@ -210,20 +210,20 @@ pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
     ]
 }
 
-/// The shim's bars are for whole GPUs. Of slices each has a directory of its own that must be
-/// read to know that what is stored still holds; the tables have these cases too.
+/// The shim's limits are for whole GPUs. Each slice has a directory of its own that must be read to know that what is
+/// stored is still valid; the tables have these cases too.
 fn is_barred(case: &Case) -> bool {
     case.way != Way::Shim || case.gpus.mig == 0
 }
 
-/// The greatest, and of what.
+/// The greatest value, and its case.
 fn worst(values: impl Iterator<Item = (f64, String)>) -> Option<Found> {
     values
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(value, of)| Found { value, of })
 }
 
-/// As a table: what, limit, measured, of which case, verdict, the peer's.
+/// A table: what, limit, measured, its case, verdict, the vendor's figure.
 pub(crate) fn rows(figures: &Figures) -> Vec<Vec<String>> {
     let head = [
         "bar",

@@ -1,5 +1,5 @@
-//! The bundle of a way: config.json as it is when the life begins, what is run on it, and a
-//! fresh layer over the image each time, as engines have it.
+//! The bundle of a way: its config.json at the beginning of a container's life, the runtime that it is started with,
+//! and a fresh overlay over the image each time, as engines have it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::host::{here, make_dir, mount_at, policy_text, write};
 use crate::program::{run, said};
 use crate::protocol::HostOptions;
 
-/// A runtime that does nothing, so that a shim's part ends with it.
+/// A runtime that does nothing, so that only the shim's part is run.
 const NOTHING: &str = "/run/bench/true";
-/// A runtime that cannot be run: the shim is the last program.
+/// A runtime that cannot be run, so that the shim is the last program.
 const NO_PROGRAM: &str = "/run/bench/no-program";
-/// The host's own policy for other people's runtimes is another file.
+/// Other vendors' runtimes read the host's own policy from another file.
 const POLICY_OF_OURS: &str = "NVIDIA_CTK_CONFIG_FILE_PATH";
 
-/// A way made ready: config.json and the runtime to give it to.
+/// A way that is ready to run: its config.json and its runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub image: Image,
@@ -30,12 +30,12 @@ pub(crate) struct Ready {
     pub environment: Vec<(String, PathBuf)>,
 }
 
-/// Where the bundle is; one, since lives come one after the other.
+/// The directory of the bundle. There is only one, since containers run one after the other.
 pub(crate) fn path() -> PathBuf {
     here("bundle")
 }
 
-/// The place of the image with a layer over it. Gone with all that was written when dropped.
+/// The mount point of the image with an overlay over it. Unmounted, with all that was written, when this is dropped.
 pub(crate) struct Rootfs(PathBuf);
 
 impl Rootfs {
@@ -68,7 +68,7 @@ impl Drop for Rootfs {
     }
 }
 
-/// What never changes in a host.
+/// The parts that never change in a host.
 pub(crate) struct Maker<'a> {
     options: &'a HostOptions,
     has_cgroups: bool,
@@ -122,7 +122,7 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// The container of a way with this program in it.
+    /// The container of a way, with this program in it.
     pub(crate) fn ready(&self, image: Image, way: &Way, args: &[&str]) -> Result<Ready, String> {
         let asks = self.base(args, true);
         let none = self.base(args, false);
@@ -210,7 +210,7 @@ impl<'a> Maker<'a> {
         config
     }
 
-    /// What our shim makes of a config.json by that policy.
+    /// What our shim makes of a config.json under this policy.
     fn edited(image: Image, config: &Value, policy: &Path) -> Result<Value, String> {
         let rootfs = Rootfs::mount(image)?;
         let file = put(config)?;
@@ -225,7 +225,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Writes it as the bundle's.
+/// Writes it as the bundle's config.json.
 pub(crate) fn put(config: &Value) -> Result<PathBuf, String> {
     let file = path().join("config.json");
     write(&file, &config.to_string())?;
@@ -246,7 +246,7 @@ fn by_cdi(low_level: &str, has_cgroups: bool, specs: &str) -> String {
     policy_text(low_level, has_cgroups, Some(Path::new(specs)))
 }
 
-/// What an engine would give, or what `runc spec` makes.
+/// The config.json that an engine would give, or that `runc spec` makes.
 fn base(given: Option<&Path>) -> Result<Value, String> {
     let bundle = path();
     make_dir(&bundle)?;
@@ -258,7 +258,7 @@ fn base(given: Option<&Path>) -> Result<Value, String> {
     let text = fs::read(&file).map_err(said("config.json"))?;
     let mut config: Value = serde_json::from_slice(&text).map_err(said("config.json"))?;
     config["process"]["terminal"] = json!(false);
-    // Lowered limits may not be raised again, where the machine withholds that right.
+    // Where the machine withholds that right, lowered limits cannot be raised again.
     config["process"]["rlimits"] = json!([]);
     config["root"] = json!({"path": "rootfs", "readonly": false});
     Ok(config)
@@ -271,8 +271,8 @@ fn without_hooks(mut config: Value) -> Value {
     config
 }
 
-/// Static, as small as programs get. It reads what it is told: crun 1.8 takes a hook that has
-/// ended before for one that failed.
+/// A hook that is static and as small as a program can be. It reads its standard input, since crun 1.8 treats a hook
+/// that ends before as failed.
 fn with_empty_hook(mut config: Value) -> Value {
     config["hooks"] = json!({"createContainer": [{
         "path": "/usr/bin/busybox",
@@ -281,7 +281,7 @@ fn with_empty_hook(mut config: Value) -> Value {
     config
 }
 
-/// As dockerd adds it (moby `daemon/nvidia_linux.go`).
+/// A hook as dockerd adds it (moby `daemon/nvidia_linux.go`).
 fn with_prestart(mut config: Value, hook: &str) -> Value {
     config["hooks"] = json!({"prestart": [{
         "path": hook,

@@ -1,4 +1,4 @@
-//! What is measured: a way of getting GPUs, in an image, on a host with so many, on a runtime.
+//! A case: a way of getting GPUs, in an image, on a host with a number of GPUs, on a runtime.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// The GPUs of a fake host, and the MIG slices of each: `8`, or `64x7`.
+/// The GPUs of a fake host and the MIG slices of each: `8`, or `64x7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct Gpus {
@@ -53,7 +53,7 @@ impl fmt::Display for Gpus {
     }
 }
 
-/// What the container's root file system is.
+/// The container's root file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Image {
@@ -61,7 +61,7 @@ pub(crate) enum Image {
     Tiny,
     /// Debian's base files, shell, tools and loader
     Debian,
-    /// The same with 20,000 libraries more
+    /// The same with 20,000 more libraries
     Many,
 }
 
@@ -91,40 +91,40 @@ impl fmt::Display for Below {
     }
 }
 
-/// How the container comes to its GPUs.
+/// How the container gets its GPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
-    /// Not at all: the low-level runtime alone.
+    /// No GPU: the low-level runtime alone.
     Plain,
-    /// The same once more, which shows the noise.
+    /// The same again, which shows the noise.
     PlainAgain,
-    /// Through our shim, which is not asked for any.
+    /// Through our shim, without requesting a GPU.
     NoGpu,
-    /// The shim's edits are in config.json already, without its hook.
+    /// With the shim's edits in config.json already, and without its hook.
     Floor,
     /// Our shim.
     Shim,
-    /// The edits of our CDI spec are in config.json already, without its hook.
+    /// With the edits of our CDI spec in config.json already, and without its hook.
     CdiFloor,
-    /// The same with a hook that does nothing: what the low-level runtime takes for any.
+    /// The same with a hook that does nothing, which shows what any hook costs.
     EmptyHook,
-    /// The same with the hook: what a CDI engine has the low-level runtime do.
+    /// The same with our hook: what a CDI engine makes the low-level runtime do.
     Cdi,
     /// Our prestart hook, as `docker run --gpus` adds it.
     Live,
-    /// Another runtime by its name, not asked for any.
+    /// Through another runtime, chosen by name, without requesting a GPU.
     OtherNoGpu(String),
-    /// Another runtime by its name.
+    /// Through another runtime, chosen by name.
     Other(String),
-    /// The edits and hooks of another CDI spec.
+    /// With the edits and hooks of another CDI spec.
     OtherCdi(String),
     /// Another prestart hook.
     OtherLive(String),
 }
 
 impl Way {
-    /// What its time is compared with.
+    /// The way that its time is compared with.
     pub(crate) fn floor(&self) -> Option<Self> {
         match self {
             Self::Plain => None,
@@ -145,12 +145,12 @@ impl Way {
         )
     }
 
-    /// Whether the driver's links and the loader's cache are made: not by edits alone.
+    /// Whether the driver's links and the loader's cache are made. Edits alone do not make them.
     pub(crate) fn is_complete(&self) -> bool {
         self.has_gpus() && !matches!(self, Self::Floor | Self::CdiFloor | Self::EmptyHook)
     }
 
-    /// Whether anything of ours or of another's runs besides the low-level runtime.
+    /// Whether any program runs besides the low-level runtime.
     pub(crate) fn adds_programs(&self) -> bool {
         self.is_complete() || matches!(self, Self::NoGpu | Self::OtherNoGpu(_))
     }
@@ -176,21 +176,21 @@ impl fmt::Display for Way {
     }
 }
 
-/// Somebody else's program to measure.
+/// Another vendor's program to measure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Other {
     pub name: String,
-    /// An OCI runtime; asked by `NVIDIA_VISIBLE_DEVICES`.
+    /// An OCI runtime; GPUs are requested with `NVIDIA_VISIBLE_DEVICES`.
     pub runtime: Option<String>,
-    /// Has `cdi generate`, as nvidia-ctk.
+    /// A program with `cdi generate`, such as nvidia-ctk.
     pub generator: Option<String>,
     /// The hook that the generated spec names.
     pub hook: Option<String>,
-    /// A hook that takes `prestart`.
+    /// A hook that accepts `prestart`.
     pub prestart: Option<String>,
 }
 
-/// The ways measured on a host, in turn.
+/// The ways that are measured on a host, in turn.
 pub(crate) fn ways(is_first: bool, others: &[Other]) -> Vec<Way> {
     let mut ways = vec![Way::Plain];
     // Neither depends on the host's GPUs.

@@ -1,4 +1,4 @@
-//! What a way takes besides time: system calls, memory, instructions.
+//! What a way costs besides time: system calls, memory, instructions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,18 +24,18 @@ const STAGES: [&str; 6] = [
     "poststop",
 ];
 
-/// A whole life under strace.
+/// Runs a whole life under strace.
 pub(crate) fn calls(ready: &Ready) -> Result<Calls, String> {
     let log = |verb: &str| here(&format!("trace.{verb}"));
     let before = |verb: &str| {
         let log = log(verb).display().to_string();
-        // Detached: as a parent it would wait for the container, which waits for its start.
+        // Detached: as a parent strace would wait for the container, which waits for its start.
         ["strace", "-D", "-f", "-q", "-s", "0", "-o", &log]
             .map(str::to_owned)
             .to_vec()
     };
     life::live(ready, &before)?;
-    // Until each has written its file, being a child of ours by now.
+    // Wait until each strace, which is our child by now, has written its file.
     while wait().is_ok() {}
     let mut sum = Calls::default();
     for verb in ["create", "start", "delete"] {
@@ -49,7 +49,7 @@ pub(crate) fn calls(ready: &Ready) -> Result<Calls, String> {
     Ok(sum)
 }
 
-/// kB of each program alone.
+/// The peak memory of each program alone, in kB.
 pub(crate) fn peak(maker: &Maker<'_>, ready: &Ready, way: &Way) -> Result<ShimAndHooks, String> {
     let file = here("peak");
     let by = [
@@ -77,7 +77,7 @@ pub(crate) fn peak(maker: &Maker<'_>, ready: &Ready, way: &Way) -> Result<ShimAn
     })
 }
 
-/// By callgrind, of each program alone.
+/// The instructions of each program alone, counted by callgrind.
 pub(crate) fn instructions(
     maker: &Maker<'_>,
     ready: &Ready,
@@ -102,14 +102,14 @@ pub(crate) fn instructions(
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
             let _ = fs::remove_file(entry.path());
             let line = text.lines().find_map(|l| l.split_once("Collected : "));
-            // One that became a program which is not followed collected nothing.
+            // A program that became one that callgrind does not follow has no count.
             found.extend(line.and_then(|(_, n)| n.trim().parse::<u64>().ok()));
         }
         Ok(found)
     };
     let alone = alone(maker, ready, way, "no-program", &by("shim"))?;
     let shim = read()?.into_iter().max();
-    // Valgrind 3.19 knows no open_tree, by which these parts of our hook's work begin.
+    // Valgrind 3.19 does not know open_tree, with which these parts of our hook's work start.
     let less = [("--forbid-device-nodes", 0), ("--mount", 3)];
     let hook_count = with_hooks(&alone, &by("hook"), &less)?;
     let hooks = read()?;
@@ -121,8 +121,7 @@ pub(crate) fn instructions(
     })
 }
 
-/// Runs the shim, if the way has one, up to the low-level runtime, and gives back the way
-/// from there.
+/// Runs the shim, if the way has one, up to the low-level runtime, and returns the way from there on.
 fn alone(
     maker: &Maker<'_>,
     ready: &Ready,
@@ -148,7 +147,7 @@ fn alone(
         .arg(bundle::path())
         .arg("alone")
         .envs(ends.environment.iter().map(|(k, v)| (k, v)));
-    // With a runtime that cannot be run it fails at the end, which is meant.
+    // With a runtime that cannot be run it fails in the end, as it should.
     let ran = run(&mut command);
     if end == "nothing" {
         ran?;
@@ -160,8 +159,8 @@ fn alone(
     Ok(Ready { config, ..plain })
 }
 
-/// Lives with each hook run by something, and without these flags and as many values of each;
-/// how many hooks there were.
+/// Runs the life with each hook wrapped in a program and without these flags and their values. Returns how many hooks
+/// there were.
 fn with_hooks(ready: &Ready, by: &[String], less: &[(&str, usize)]) -> Result<u64, String> {
     let mut config = ready.config.clone();
     let mut count = 0;
@@ -196,8 +195,8 @@ fn with_hooks(ready: &Ready, by: &[String], less: &[(&str, usize)]) -> Result<u6
     Ok(count)
 }
 
-/// The hook's program by the name it is to be called by: its first argument, which a program
-/// in between cannot give.
+/// A link to the hook's program by the name that it has to be called by: its first argument, which a wrapper cannot
+/// pass on.
 fn named(hook: &Value, number: u64) -> Result<PathBuf, String> {
     let path = hook["path"].as_str().unwrap_or_default();
     let name = hook
@@ -213,7 +212,7 @@ fn named(hook: &Value, number: u64) -> Result<PathBuf, String> {
     Ok(link)
 }
 
-/// The hooks of a way and what they are called with.
+/// The hooks of a way and their arguments.
 pub(crate) fn hooks_of(config: &Value) -> Vec<Value> {
     let stages = STAGES
         .iter()
@@ -225,7 +224,7 @@ pub(crate) fn hooks_of(config: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// Whether a container of that way sees its GPUs and slices, and the libraries by their links.
+/// Whether a container of this way sees its GPUs and slices, and the libraries through their links.
 pub(crate) fn prove(maker: &Maker<'_>, image: Image, way: &Way, gpus: Gpus) -> Result<(), String> {
     const SCRIPT: &str = "cd /dev; busybox ls | busybox grep -c '^nvidia[0-9]'; \
         busybox ls nvidia-caps 2>/dev/null | busybox grep -c .; \
@@ -243,7 +242,7 @@ pub(crate) fn prove(maker: &Maker<'_>, image: Image, way: &Way, gpus: Gpus) -> R
     if seen != wanted {
         return Err(format!("the container sees {seen} GPUs, not {wanted}"));
     }
-    // Two capabilities a slice: of the GPU instance and of the compute instance.
+    // A slice has two capabilities: one for the GPU instance and one for the compute instance.
     let wanted = wanted * gpus.mig * 2;
     if gpus.mig > 0 && caps != wanted {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Parts of a start on their own: the loader's cache, and `cdi generate`.
+//! Parts of a start measured alone: the loader's cache, and `cdi generate`.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::counts::hooks_of;
 use crate::host::here;
 use crate::program::{run, said};
 
-/// Milliseconds of the hook on a fresh layer over the image, nothing of a container around it.
+/// Milliseconds of the hook on a fresh overlay over the image, without a container.
 pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, String> {
     let ready = maker.ready(image, &Way::Cdi, &["/bin/busybox", "true"])?;
     let hooks = hooks_of(&ready.config);
@@ -23,7 +23,7 @@ pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, Stri
     let words = hook["args"].as_array().cloned().unwrap_or_default();
     let words = words.iter().skip(1).filter_map(Value::as_str);
     let mut command = Command::new("/usr/bin/gpu-container-hook");
-    // Nothing is mounted at /proc there.
+    // Nothing is mounted on /proc there.
     command.args(words.filter(|w| *w != "--forbid-device-nodes"));
     let state = json!({"ociVersion": "1.0.2", "id": "bench", "status": "creating",
         "pid": std::process::id(), "bundle": bundle::path()});
@@ -52,7 +52,7 @@ pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, Stri
     Ok(took)
 }
 
-/// Milliseconds of the host's ldconfig on a fresh layer over the image.
+/// Milliseconds of the host's ldconfig on a fresh overlay over the image.
 pub(crate) fn cache_by_ldconfig(image: Image) -> Result<f64, String> {
     let rootfs = Rootfs::mount(image)?;
     let mut command = Command::new("/sbin/ldconfig");
@@ -64,7 +64,7 @@ pub(crate) fn cache_by_ldconfig(image: Image) -> Result<f64, String> {
     Ok(took)
 }
 
-/// Milliseconds of `cdi generate` of that program.
+/// Milliseconds of this program's `cdi generate`.
 pub(crate) fn generate(program: &str, arguments: &[&str]) -> Result<f64, String> {
     let mut command = Command::new(program);
     let output = here("generated.yaml");

@@ -1,4 +1,4 @@
-//! The figures in performance.md, and as JSON.
+//! Writes the figures into performance.md, and as JSON.
 
 use std::fmt::Write;
 
@@ -63,7 +63,7 @@ fn taken_on(machine: &Machine, rounds: u32) -> String {
         load[1]
     );
     let is_busy = |load: &str| load.parse::<f64>().is_ok_and(|l| l > 2.0);
-    // An average of a minute: at the begin, of the one before the first round.
+    // An average over a minute, so the one at the beginning is about the time before the first round.
     if is_busy(&load[1]) {
         text += "\n\n**The machine did other work meanwhile**: times in milliseconds are too high and say little, \
                  the counts are right. Take them again on a quiet one.";
@@ -73,7 +73,7 @@ fn taken_on(machine: &Machine, rounds: u32) -> String {
     text
 }
 
-/// A table of Markdown; columns from that one on are numbers.
+/// A Markdown table. The columns from `numbers_from` on are right-aligned.
 fn markdown(rows: &[Vec<String>], numbers_from: usize) -> String {
     let mut text = String::new();
     let columns = rows.first().map_or(0, Vec::len);
@@ -90,7 +90,7 @@ fn markdown(rows: &[Vec<String>], numbers_from: usize) -> String {
     text
 }
 
-/// The figures, with what the tables say of them.
+/// The figures, with the sentences before the tables.
 pub(crate) fn json(figures: &Figures) -> Result<String, String> {
     let mut value = serde_json::to_value(figures).map_err(|e| e.to_string())?;
     value["compared"] = serde_json::to_value(figures.compared()).map_err(|e| e.to_string())?;

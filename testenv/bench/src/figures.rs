@@ -1,4 +1,4 @@
-//! What was measured, and the medians of it.
+//! What was measured, and its medians.
 
 use std::collections::BTreeMap;
 
@@ -16,34 +16,34 @@ pub(crate) struct Case {
     pub way: Way,
 }
 
-/// A case in all rounds; milliseconds.
+/// The times of a case in all rounds, in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lives {
     pub case: Case,
     pub rounds: Vec<Life>,
 }
 
-/// What a case takes besides time.
+/// What a case costs besides time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Takes {
     pub case: Case,
     pub calls: Calls,
-    /// System calls of all in the life it is compared with.
+    /// System calls of all programs in the life that it is compared with.
     pub floor_calls: u64,
-    /// kB.
+    /// Peak memory in kB.
     pub peak: ShimAndHooks,
-    /// None where there is no valgrind.
+    /// None where valgrind is not installed.
     pub instructions: Option<ShimAndHooks>,
 }
 
 impl Takes {
-    /// System calls that the way adds to its floor: fewer where the runtime has less to do.
+    /// The system calls that the way adds to its floor; fewer than its own where the runtime has less to do.
     pub(crate) fn calls_added(&self) -> i64 {
         self.calls.all.cast_signed() - self.floor_calls.cast_signed()
     }
 }
 
-/// Where and how.
+/// Where and how the figures were taken.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub date: String,
@@ -53,7 +53,7 @@ pub(crate) struct Machine {
     pub cpus: usize,
     pub runc: String,
     pub crun: String,
-    /// Of one minute, at the begin and at the end.
+    /// Load averages over a minute, at the beginning and at the end.
     pub load: [String; 2],
 }
 
@@ -65,13 +65,13 @@ pub(crate) struct Figures {
     pub rounds: u32,
     pub lives: Vec<Lives>,
     pub takes: Vec<Takes>,
-    /// Parts on their own, by name: milliseconds of each run.
+    /// Parts measured alone, by name: milliseconds of each run.
     pub parts: BTreeMap<String, Vec<f64>>,
-    /// Bytes, by file name.
+    /// Sizes in bytes, by file name.
     pub sizes: BTreeMap<String, u64>,
 }
 
-/// The middle, and what a quarter of the values is below or above.
+/// The median, and the quartiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub low: f64,
@@ -93,17 +93,17 @@ impl Spread {
     }
 }
 
-/// A case beside what it is compared with.
+/// A case compared with its floor.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Compared {
     pub case: Case,
-    /// Of the whole life.
+    /// Time of the whole life.
     pub whole: Spread,
-    /// What its floor takes less, within each round.
+    /// The median of the differences to its floor within each round.
     pub added: Option<Spread>,
     /// The same for create alone.
     pub added_at_create: Option<Spread>,
-    /// The same in processor time, which says more on a machine that does other work too.
+    /// The same in processor time, which is more reliable on a busy machine.
     pub added_cpu: Option<Spread>,
     /// The median of the ratios to the plain life of the same round.
     pub ratio: f64,
@@ -147,7 +147,7 @@ impl Figures {
         Some(Spread::of(self.parts.get(name)?.iter().copied())?.median)
     }
 
-    /// What is missing of a case that has been asked for; a figure that is no number too.
+    /// What is missing of a requested case, including figures that are not numbers.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         let mut want = |is_there: bool, what: String| {
@@ -216,7 +216,7 @@ mod tests {
                 })
                 .to_vec(),
         };
-        // A machine that gets slower: the medians apart differ by more than those in a round.
+        // On a machine that gets slower, the medians differ by more than the times within a round.
         let figures = Figures {
             rounds: 3,
             lives: vec![

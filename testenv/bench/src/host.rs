@@ -1,5 +1,5 @@
-//! A host with a fake driver and gpusetup on it, in a mount namespace of its own with a
-//! throw-away layer over `/`. This process is in it afterwards.
+//! A host with a fake driver and gpusetup, in a mount namespace of its own with a throw-away overlay over `/`. This
+//! process is in it afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::case::Below;
 use crate::program::{run, said};
 use crate::protocol::HostOptions;
 
-/// Where the host has what we bring.
+/// Where the host sees what is brought into it.
 pub(crate) const HERE: &str = "/run/bench";
 
 /// Whether the runtime can make cgroups here.
@@ -42,8 +42,8 @@ pub(crate) fn enter(options: &HostOptions) -> Result<bool, String> {
     Ok(has_cgroups)
 }
 
-/// A config.toml, as ours and nvidia-container-toolkit read it; with specs of that directory
-/// for one that is to take its GPUs from there.
+/// A config.toml that our programs and nvidia-container-toolkit read; with the directory of CDI specs for a runtime
+/// that takes its GPUs from there.
 pub(crate) fn policy_text(low_level: &str, has_cgroups: bool, specs: Option<&Path>) -> String {
     let cdi = specs.map_or_else(String::new, |dir| {
         format!(
@@ -109,7 +109,7 @@ fn private_root(work: &Path) -> Result<(), String> {
     for dir in ["images", "bin"] {
         let to = root.join("run/bench").join(dir);
         make_dir(&to)?;
-        // Bound: an overlay upon an overlay would be slower than any engine's.
+        // A bind mount: an overlay on an overlay would be slower than any engine's.
         let from = work.join(dir);
         mount_at(from.to_str(), to, None, MsFlags::MS_BIND, "")?;
     }
@@ -144,8 +144,8 @@ fn nodes(dev: &Path) -> Result<(), String> {
     std::os::unix::fs::symlink("/proc/self/fd", dev.join("fd")).map_err(said("/dev/fd"))
 }
 
-/// crun 1.8 runs with cgroup v1 or v2 but not with both: where this machine has both it sees
-/// v2 alone and makes no cgroup there, whose controllers are v1's.
+/// crun 1.8 works with cgroup v1 or v2 but not with both. Where this machine has both, it sees only v2 and makes no
+/// cgroup there, since the controllers are v1's.
 fn unified_cgroups() -> Result<bool, String> {
     let cgroup = Path::new("/sys/fs/cgroup");
     if cgroup.join("cgroup.controllers").exists() {
@@ -178,7 +178,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Below [`HERE`].
+/// A path below [`HERE`].
 pub(crate) fn here(name: &str) -> PathBuf {
     Path::new(HERE).join(name)
 }

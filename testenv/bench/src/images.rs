@@ -1,4 +1,4 @@
-//! The root file systems, made once and kept.
+//! The root file systems of the images, made once and kept.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,11 +12,11 @@ use crate::host::{make_dir, write};
 use crate::program::{run, said};
 
 const BUSYBOX: &str = "/bin/busybox";
-/// Libraries of the image that has many, in so many directories besides the usual one.
+/// Libraries of the image that has many, and the number of directories that they are in besides the usual one.
 pub(crate) const MANY: u32 = 20_000;
 const DIRECTORIES: u32 = 10;
 
-/// Makes it below `work/images`, from a Debian root file system in a tar archive.
+/// Makes the image below `work/images`, from a tar archive of a Debian root file system.
 pub(crate) fn make(work: &Path, image: Image, debian: &Path) -> Result<(), String> {
     let images = work.join("images");
     let at = images.join(image.to_string());
@@ -37,12 +37,12 @@ pub(crate) fn make(work: &Path, image: Image, debian: &Path) -> Result<(), Strin
             .arg("-xf")
             .arg(debian))?;
     }
-    // Not the host's cache of ldconfig, and none of the image's: Debian's images have none.
+    // Neither the host's ldconfig cache nor one of the image: Debian's images have none.
     let _ = fs::remove_file(part.join("var/cache/ldconfig/aux-cache"));
     if image == Image::Many {
         libraries(&part)?;
     }
-    // The same program in all.
+    // The same program in all images.
     make_dir(&part.join("bin"))?;
     let busybox = part.join("bin/busybox");
     fs::copy(BUSYBOX, &busybox).map_err(said("copy busybox-static into the image"))?;
@@ -51,7 +51,7 @@ pub(crate) fn make(work: &Path, image: Image, debian: &Path) -> Result<(), Strin
     fs::rename(&part, &at).map_err(said("put the image in its place"))
 }
 
-/// Half in the usual directory, half in ten of the image's own, as vendors have them below /opt.
+/// Half of them in the usual directory, half in ten of the image's own, as vendors have them below /opt.
 fn libraries(root: &Path) -> Result<(), String> {
     let mut list = String::new();
     for n in 0..DIRECTORIES {

@@ -1,4 +1,4 @@
-//! One container, from create to delete.
+//! The life of one container, from create to delete.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::host::here;
 use crate::program::said;
 use crate::protocol::Life;
 
-/// Of this host alone: two runs on a machine share its cgroups.
+/// The id includes this host's: two runs on a machine share its cgroups.
 fn id() -> String {
     format!("bench-{}", std::process::id())
 }
 
-/// Lives it; `before` is what each call of the runtime is run by.
+/// Runs it; `before` is the command that each call of the runtime is wrapped in.
 pub(crate) fn live(ready: &Ready, before: &dyn Fn(&str) -> Vec<String>) -> Result<Life, String> {
     live_into(ready, before, Path::new("/dev/null"))
 }
@@ -47,7 +47,7 @@ pub(crate) fn live_into(
     call(create.arg(id()), output)?;
     let created = began.elapsed();
     let ended = started(&mut start, &pid_file, output);
-    // Whatever happened, it does not stay.
+    // Whatever happened, the container does not stay.
     let deleted = call(delete.arg("--force").arg(id()), output);
     let whole = began.elapsed();
     ended.and(deleted)?;
@@ -60,7 +60,7 @@ pub(crate) fn live_into(
     })
 }
 
-/// Milliseconds of all children that have ended.
+/// Processor time of all children that have ended, in milliseconds.
 fn processor_time() -> Result<f64, String> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(said("processor time"))?;
     let sum = usage.user_time() + usage.system_time();
@@ -72,7 +72,7 @@ fn started(start: &mut Command, pid_file: &Path, output: &Path) -> Result<(), St
     let pid = fs::read_to_string(pid_file).map_err(said("the pid file"))?;
     let pid = pid.trim().parse().map_err(said("the pid file"))?;
     call(start.arg(id()), output)?;
-    // The runtime that made it is gone, so that it is a child of ours.
+    // The runtime that made it has ended, so the container is our child.
     match waitpid(Pid::from_raw(pid), None) {
         Ok(WaitStatus::Exited(_, 0)) => Ok(()),
         other => Err(format!("the container ended with {other:?}")),

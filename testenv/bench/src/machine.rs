@@ -1,4 +1,4 @@
-//! What the figures were taken on.
+//! The machine that the figures were taken on.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ pub(crate) fn look() -> Machine {
     let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     Machine {
         date: first_line(Command::new("date").args(["-u", "+%F"])),
-        // Its number; what follows is the builder's.
+        // The version; after it come the builder's words.
         kernel: read("/proc/sys/kernel/osrelease")
             .trim()
             .split('-')

@@ -1,5 +1,5 @@
-//! Measures what containers with GPUs cost at their start: ours, the bare low-level runtime
-//! and any other, in turn on the same bundles. See `docs/performance.md` for how.
+//! Measures what starting containers with GPUs costs: with our programs, with the bare low-level runtime and with any
+//! other, in turn on the same bundles. `docs/performance.md` describes how.
 #![forbid(unsafe_code)]
 
 mod bars;

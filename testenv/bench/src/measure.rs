@@ -1,4 +1,4 @@
-//! The run: hosts are started, asked in turn, and ended.
+//! The measurement: starts hosts, has them run the cases in turn, and ends them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::machine;
 use crate::options::Run;
 use crate::protocol::{Answer, Ask, Calls, HostOptions};
 
-/// Runs of a part on its own, at most.
+/// The most runs of a part alone.
 const PARTS: u32 = 31;
 /// A part that takes long is run less often: milliseconds of all its runs.
 const ENOUGH: f64 = 20_000.0;
@@ -128,7 +128,7 @@ fn hosts(run: &Run) -> Result<Vec<Host>, String> {
     Ok(hosts)
 }
 
-/// Each case once, looked into: a fast container without its GPUs is no figure.
+/// Runs each case once and checks its container: a fast container without its GPUs is not a figure.
 fn prove(run: &Run, hosts: &mut [Host]) -> Result<(), String> {
     eprintln!("proving every case");
     for host in hosts {
@@ -155,7 +155,7 @@ fn lives(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
         let mut at = 0;
         for image in &run.image {
             for host in hosts.iter_mut() {
-                // Another one is first each time, so that none has the best place.
+                // Another case is first in each round, so that none always has the best place.
                 let count = host.ways.len();
                 for n in 0..count {
                     let n = (n + round) % count;
@@ -172,7 +172,7 @@ fn lives(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
     Ok(())
 }
 
-/// On one image, the most usual: it is the host that makes the difference.
+/// On the most usual image only, since the host makes the difference.
 fn takes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), String> {
     let usual = run.image.iter().find(|i| **i == Image::Debian);
     let Some(image) = usual.or(run.image.first()).copied() else {
@@ -215,7 +215,7 @@ fn takes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
     Ok(())
 }
 
-/// The middle one of three by all calls: Go's scheduler makes more of them one time than another.
+/// The median of three runs by the number of all calls: Go's scheduler makes more calls in some runs.
 fn calls(host: &mut Host, image: Image, way: &Way) -> Result<Calls, String> {
     let mut found = Vec::new();
     for _ in 0..3 {
@@ -273,7 +273,7 @@ fn parts(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
     Ok(())
 }
 
-/// Of the file, and of the hook's memory where an image's cache is large.
+/// The sizes of the files, and the hook's memory where an image's cache is large.
 fn sizes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), String> {
     let path = run
         .work

@@ -8,17 +8,17 @@ use crate::case::{Below, Gpus, Image, Other};
 
 #[derive(Parser)]
 #[command(name = "testenv/bench/start", disable_help_subcommand = true)]
-/// What a container start costs with GPUs, as root, on fake hosts that are gone afterwards
+/// Measure what a container start with GPUs costs, as root, on fake hosts that are removed afterwards
 ///
-/// Whole lives (create, start, wait, delete), each case once a round in turn. What is printed are medians of
-/// differences within a round to the floor: the low-level runtime with the same edits in config.json already and no
-/// hook. docs/performance.md says more.
+/// Measures whole lives (create, start, wait, delete), each case once a round in turn, and prints medians of the
+/// differences within a round to the floor: the low-level runtime with the same edits in config.json already and
+/// without a hook. docs/performance.md has the details.
 pub(crate) enum Options {
-    /// Measure, or show what was measured
+    /// Measure, or show earlier figures
     Run(Box<Run>),
     /// Compare the build of this tree with another one, round by round
     Paired(PairedRun),
-    /// One host; for start-bench itself
+    /// Run one host; used by start-bench itself
     #[command(hide = true)]
     Host { options: String },
 }
@@ -33,10 +33,10 @@ On a machine that does other work, `nice -n -20` helps a little; `added CPU` say
 #[derive(Args)]
 #[command(args_override_self = true, after_help = AFTER)]
 pub(crate) struct Run {
-    /// Rounds; at least 31 for figures that are shown to anybody
+    /// Number of rounds; at least 31 for figures that are published
     #[arg(long, default_value_t = 31)]
     pub rounds: u32,
-    /// Hosts: number of GPUs, with MIG slices of each as in 64x7
+    /// Hosts: the number of GPUs, with MIG slices of each as in 64x7
     #[arg(long, value_delimiter = ',', default_value = "1,8,64,64x7")]
     pub gpus: Vec<Gpus>,
     /// Images
@@ -45,51 +45,51 @@ pub(crate) struct Run {
     /// Low-level runtimes
     #[arg(long, value_delimiter = ',', default_value = "runc,crun")]
     pub below: Vec<Below>,
-    /// Another runtime to measure; not below /tmp, /run or /dev, which hosts have their own of
+    /// Another runtime to measure; not below /tmp, /run or /dev, which are the host's own
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pub runtime: Vec<Named>,
-    /// Its program with `cdi generate`; the spec is what its runtime gets, and a case of its own
+    /// Another program with `cdi generate`; its spec is used by that runtime, and is a case of its own
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pub cdi_generate: Vec<Named>,
-    /// The hook program that its spec is to name
+    /// The hook program that its spec names
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pub cdi_hook: Vec<Named>,
-    /// Its hook that takes `prestart`
+    /// Its hook that accepts `prestart`
     #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pub prestart: Vec<Named>,
-    /// config.json to begin with, of an engine's [default: what `runc spec` makes]
+    /// A config.json to start with, such as an engine's [default: what `runc spec` makes]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only times
+    /// Measure only times
     #[arg(long)]
     pub no_counts: bool,
-    /// Write the figures as JSON
+    /// Write the figures as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw them
+    /// Draw the figures into this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Rewrite the figures of performance.md and performance.svg in that directory
+    /// Write the figures into performance.md and performance.svg in this directory
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs")]
     pub docs: Option<PathBuf>,
-    /// Measure nothing: take the figures that --json wrote
+    /// Measure nothing; read the figures from a file that --json wrote
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
-    /// Where images and programs are
+    /// Directory of images and programs
     #[arg(long, value_name = "DIR", hide = true)]
     pub work: PathBuf,
-    /// The root file system of Debian as tar archive
+    /// The Debian root file system, a tar archive
     #[arg(long, value_name = "FILE", hide = true)]
     pub debian: PathBuf,
 }
 
-/// Two builds of ours on hosts that are alike, in turn.
+/// Two builds of ours on hosts that are otherwise alike, in turn.
 #[derive(Args)]
 pub(crate) struct PairedRun {
-    /// Rounds; in each, every case is lived once with either build
+    /// Number of rounds; in each, every case is run once with either build
     #[arg(long, default_value_t = 301)]
     pub rounds: u32,
-    /// Hosts: number of GPUs, with MIG slices of each as in 64x7
+    /// Hosts: the number of GPUs, with MIG slices of each as in 64x7
     #[arg(long, value_delimiter = ',', default_value = "1,8")]
     pub gpus: Vec<Gpus>,
     /// The image
@@ -98,18 +98,18 @@ pub(crate) struct PairedRun {
     /// Low-level runtimes
     #[arg(long, value_delimiter = ',', default_value = "crun,runc")]
     pub below: Vec<Below>,
-    /// Write every pair as a table, a line each
+    /// Write every pair as a line of a table to this file
     #[arg(long, value_name = "FILE")]
     pub raw: Option<PathBuf>,
-    /// Where images and programs are
+    /// Directory of images and programs
     #[arg(long, value_name = "DIR", hide = true)]
     pub work: PathBuf,
-    /// The root file system of Debian as tar archive
+    /// The Debian root file system, a tar archive
     #[arg(long, value_name = "FILE", hide = true)]
     pub debian: PathBuf,
 }
 
-/// A path for a name.
+/// A name and a path.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     name: String,
@@ -126,7 +126,7 @@ fn named(text: &str) -> Result<Named, String> {
 }
 
 impl Run {
-    /// Other people's programs, by name.
+    /// Other vendors' programs, by name.
     pub(crate) fn others(&self) -> Vec<Other> {
         type Field = fn(&mut Other) -> &mut Option<String>;
         let mut others: Vec<Other> = Vec::new();

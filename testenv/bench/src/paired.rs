@@ -1,6 +1,6 @@
-//! Compares two builds of ours: two hosts that are alike but for the build, and in each round the same container is
-//! lived in both. What is reported is the median of the differences within a round, with its confidence bounds, since
-//! a machine's speed drifts by more than what a change costs.
+//! Compares two builds of ours on two hosts that differ only in the build. In each round the same container is run on
+//! both. The result is the median of the differences within a round with its confidence bounds, since a machine's
+//! speed drifts by more than what a change costs.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,12 +13,12 @@ use crate::options::PairedRun;
 use crate::protocol::{Answer, Ask, Calls, HostOptions, Life};
 use crate::table::aligned;
 
-/// What the two hosts of a pair have installed, as directories of `bin/`.
+/// The directory below `bin/` that each of the two hosts has installed.
 const BUILDS: [&str; 2] = ["before", "tree"];
-/// Lives under strace for a count of system calls; the smallest counts.
+/// How many lives are run under strace for a count of system calls; the smallest count is taken.
 const TRACED: u32 = 5;
 
-/// A case and what was measured of it, before and after.
+/// A case and its measurements before and after the change.
 struct Compared {
     below: Below,
     gpus: Gpus,
@@ -27,8 +27,8 @@ struct Compared {
     calls: [Calls; 2],
 }
 
-/// The median of differences and the bounds that hold it with 95 % confidence, by the order statistics of the
-/// binomial distribution (no assumption on how the differences are distributed).
+/// The median of the differences and its 95 % confidence bounds, by the order statistics of the binomial distribution
+/// (without an assumption about how the differences are distributed).
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bounds {
     low: f64,
@@ -53,8 +53,8 @@ impl Bounds {
     }
 }
 
-/// How many of so many sorted values lie below the lower bound: the most for which the chance of a median below it is
-/// at most 2.5 %.
+/// How many sorted values lie below the lower bound: the most for which the chance of a median below it is at most
+/// 2.5 %.
 fn ranks_below(count: usize) -> usize {
     let mut probability = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
     let mut sum = probability;
@@ -143,7 +143,7 @@ fn pair(
         );
         for case in &mut compared {
             let mut lives = [Life::default(); 2];
-            // Each build is first every other time: who comes second finds warmer caches.
+            // Each build is first every other time, since the second one finds warmer caches.
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for build in order {
                 match hosts[build].ask(&Ask::Life(run.image, case.way.clone()))? {
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn ranks_are_those_of_the_sign_test() {
-        // Tables of the sign test: with 6 values the extremes, with 20 the 6th from either end.
+        // By tables of the sign test: with 6 values the extremes, with 20 the 6th from either end.
         assert_eq!(ranks_below(6), 0);
         assert_eq!(ranks_below(20), 5);
         assert_eq!(ranks_below(301), 133);

@@ -1,5 +1,5 @@
-//! The plot of the page: what each way adds over its floor, in milliseconds. Drawn by hand: it
-//! needs no library, and reads on a light page as on a dark one.
+//! The plot in the page: what each way adds to its floor, in milliseconds. Drawn without a library, with colours that
+//! work on a light and a dark page.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::figures::{Compared, Figures};
 use crate::table::signed;
 
 const WIDTH: f64 = 820.0;
-/// Names are left of it, numbers right of the longest bar.
+/// Where the bars begin: names are left of it, numbers right of the longest bar.
 const LEFT: f64 = 290.0;
 const RIGHT: f64 = 110.0;
 const ROW: f64 = 20.0;
@@ -35,7 +35,7 @@ struct Row {
     low: f64,
     median: f64,
     high: f64,
-    /// What the bar is to stay below.
+    /// The limit that the bar has to stay below.
     limit: Option<f64>,
 }
 
@@ -84,7 +84,7 @@ fn row(compared: &Compared) -> Option<Row> {
     })
 }
 
-/// One image's, by low-level runtime: Debian's, or the first there is.
+/// The bars of one image, Debian's or the first there is, by low-level runtime.
 fn groups(figures: &Figures) -> (String, Vec<Group>) {
     let compared = figures.compared();
     let usual = compared
@@ -110,7 +110,7 @@ fn groups(figures: &Figures) -> (String, Vec<Group>) {
     (image.to_string(), groups)
 }
 
-/// A round step that gives some six lines.
+/// A round step that gives about six lines.
 fn step(span: f64) -> f64 {
     let rough = (span / 6.0).max(0.5);
     let power = 10f64.powf(rough.log10().floor());

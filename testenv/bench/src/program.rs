@@ -1,9 +1,9 @@
-//! Running programs, with what they said where they fail.
+//! Runs programs; an error quotes what the program printed.
 
 use std::fmt::Display;
 use std::process::{Command, Stdio};
 
-/// Runs it to its end; its standard error is part of the error.
+/// Runs it to its end. Its standard error is part of the error.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let out = command
         .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use crate::figures::{Compared, Figures};
 
-/// Columns as wide as they need.
+/// Makes each column as wide as its cells need.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let width = |n: usize| {
         rows.iter()
@@ -26,7 +26,7 @@ fn words(row: &[&str]) -> Vec<String> {
     row.iter().map(|c| (*c).to_owned()).collect()
 }
 
-/// With a sign: what is added.
+/// A difference, with its sign.
 pub(crate) fn signed(ms: f64) -> String {
     format!("{ms:+.1}")
 }
@@ -138,7 +138,7 @@ pub(crate) fn parts(figures: &Figures) -> Vec<Vec<String>> {
     rows
 }
 
-/// All of it.
+/// All tables.
 pub(crate) fn text(figures: &Figures) -> String {
     let mut text = aligned(&lives(figures));
     if !figures.takes.is_empty() {

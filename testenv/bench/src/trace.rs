@@ -1,23 +1,23 @@
-//! What strace wrote of a life, counted.
+//! Counts what strace wrote of a life.
 
 use std::collections::HashMap;
 
 use crate::protocol::Calls;
 
-/// A program by who brought it.
+/// Whose program a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// The low-level runtime's, or the container's.
+    /// The low-level runtime, or the container's program.
     Theirs,
-    /// Shim, hook, or started by one.
+    /// The shim, a hook, or a program that one of them started.
     Added,
 }
 
-/// The low-level runtime by any of its names, and what the container runs.
+/// Names of the low-level runtime and of the container's program.
 fn whose(path: &str) -> Whose {
     let name = path.rsplit('/').next().unwrap_or_default();
     let is_theirs = matches!(name, "runc" | "crun" | "busybox")
-        // They start themselves again from a copy that is sealed.
+        // runc and crun start themselves again from a sealed copy.
         || path.starts_with("/proc/");
     if is_theirs {
         Whose::Theirs
@@ -26,7 +26,7 @@ fn whose(path: &str) -> Whose {
     }
 }
 
-/// Counts the lines of `strace -f` with a process id before each.
+/// Counts the lines of `strace -f`, which start with a process id.
 pub(crate) fn count(text: &str) -> Calls {
     let mut calls = Calls::default();
     let mut now: HashMap<u32, Whose> = HashMap::new();
@@ -45,7 +45,7 @@ pub(crate) fn count(text: &str) -> Calls {
         if rest.starts_with("+++") || rest.starts_with("---") {
             continue;
         }
-        // The second half of a call that another process's came into.
+        // The second half of a call that another process's call interrupted.
         let is_rest = rest.starts_with("<...");
         if !is_rest {
             calls.all += 1;
@@ -69,15 +69,15 @@ pub(crate) fn count(text: &str) -> Calls {
     calls
 }
 
-/// The program that a line says was started.
+/// The program that a line shows to be started.
 fn executed(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("execve(\"")?;
     let path = rest.split('"').next()?;
-    // The line of one that never returned is cut off where another process's came between.
+    // The line of a call that never returned is cut off where another process's line came.
     (line.ends_with("= 0") || line.ends_with("<unfinished ...>")).then_some(path)
 }
 
-/// Of each process whose first line may come before its parent's: whose program it begins as.
+/// For processes whose first line may come before their parent's: whose program they start as.
 fn children(text: &str) -> HashMap<u32, Whose> {
     let mut now: HashMap<u32, Whose> = HashMap::new();
     let mut begun = HashMap::new();
@@ -106,8 +106,8 @@ fn children(text: &str) -> HashMap<u32, Whose> {
     begun
 }
 
-/// Programs of ours that a process of the low-level runtime became, other than the shim: that
-/// is the first program of its trace.
+/// Programs of ours that a process of the low-level runtime became, except the shim, which is the first program of
+/// its trace.
 fn hooks(text: &str, begun: &HashMap<u32, Whose>) -> u64 {
     let started = text.lines().filter_map(|line| {
         let (pid, rest) = line.split_once(' ')?;
@@ -168,7 +168,7 @@ mod tests {
              14 <... execve resumed>) = 0\n\
              14 write(1, \"\", 1) = 1\n",
         );
-        // Of 12 its clone and vfork, of 13 the read, of 14 both calls of exec and the write.
+        // Process 12: clone and vfork; 13: the read; 14: both exec calls and the write.
         assert_eq!((calls.ours, calls.all, calls.programs), (6, 10, 2));
         // The hook and its ldconfig.
         assert_eq!(calls.processes, 2);

@@ -1,4 +1,4 @@
-//! A host as a process: does what it is asked for, a line each.
+//! A host as a process: answers requests, one a line.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -10,7 +10,7 @@ use crate::{counts, direct, host, life};
 
 const PROGRAM: [&str; 2] = ["/bin/busybox", "true"];
 
-/// Enters the host and answers until nobody asks.
+/// Enters the host and answers requests until there are no more.
 pub(crate) fn serve(options: &HostOptions) -> Result<(), String> {
     let mut out = std::io::stdout();
     let mut say = |answer: &Answer| -> Result<(), String> {

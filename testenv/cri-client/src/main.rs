@@ -1,5 +1,5 @@
-//! Runs one container in a sandbox of its own through a CRI socket, as a kubelet would:
-//! prints what it wrote and exits with its code.
+//! Runs one container in a sandbox of its own through a CRI socket, as a kubelet would; prints its output and exits
+//! with its code.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -26,31 +26,31 @@ struct Cli {
     /// The engine's CRI socket
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     socket: PathBuf,
-    /// Image, already in the engine's k8s.io namespace
+    /// The image, which the engine's k8s.io namespace already has
     #[arg(long)]
     image: String,
-    /// Runtime handler; the engine's default where empty
+    /// Runtime handler; empty for the engine's default
     #[arg(long, default_value = "")]
     runtime_handler: String,
-    /// Environment, NAME=value
+    /// An environment variable, NAME=value
     #[arg(long = "env")]
     envs: Vec<String>,
     /// CDI device
     #[arg(long = "cdi-device")]
     cdi_devices: Vec<String>,
-    /// The pod's cgroup; a slice such as `pods.slice` where the runtime uses systemd's
+    /// The pod's cgroup; a slice such as `pods.slice` where the runtime uses systemd
     #[arg(long, default_value = "")]
     cgroup_parent: String,
-    /// As a pod that manages its node: all rights, and the node's processes
+    /// Run as a pod that manages its node: with all rights and the node's processes
     #[arg(long)]
     privileged: bool,
-    /// A directory of the node in the container, NODE:CONTAINER
+    /// Mount a directory of the node, NODE:CONTAINER
     #[arg(long = "mount")]
     mounts: Vec<String>,
     /// Seconds until the container is given up
     #[arg(long, default_value_t = 60)]
     timeout: u64,
-    /// Command
+    /// The container's command
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 
 async fn connect(socket: &Path) -> Result<RuntimeServiceClient<Channel>, Failure> {
     let socket = socket.to_owned();
-    // The address is not used; the connector goes to the socket.
+    // The address is not used; the connector uses the socket.
     let channel = Endpoint::try_from("http://localhost")?
         .connect_with_connector(tower::service_fn(move |_| {
             let socket = socket.clone();
@@ -118,7 +118,7 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
 
 fn namespaces(privileged: bool) -> NamespaceOption {
     NamespaceOption {
-        // The host's network, so that no CNI is needed.
+        // The host's network, so that no CNI plugin is needed.
         network: NamespaceMode::Node.into(),
         pid: if privileged {
             NamespaceMode::Node.into()

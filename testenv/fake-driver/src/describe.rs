@@ -1,4 +1,4 @@
-//! The description of a fake driver: one small TOML file, or numbers on the command line.
+//! The description of a fake driver: a small TOML file, or a few numbers on the command line.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,27 +8,27 @@ use crate::wire;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    /// For instance `580.65.06`.
+    /// Such as `580.65.06`.
     pub driver_version: String,
-    /// As `cuDriverGetVersion` says it: 13000 is 13.0.
+    /// As `cuDriverGetVersion` returns it: 13000 is 13.0.
     pub cuda: i32,
-    /// What stands between the GPUs and this host.
+    /// What connects this host to the GPUs.
     #[serde(default)]
     pub platform: Platform,
-    /// Version of the loaded kernel module, where it is not that of the files.
+    /// The version of the loaded kernel module, where it differs from that of the files.
     #[serde(default)]
     pub loaded_version: Option<String>,
-    /// No `/dev/nvidia*` yet, as before somebody runs nvidia-modprobe.
+    /// There is no `/dev/nvidia*` yet, as before nvidia-modprobe has run.
     #[serde(default)]
     pub no_nodes: bool,
-    /// Files of a few bytes, and lists of what is there alone: for trees that are copied or packed. Otherwise files are
+    /// Files of a few bytes, and lists of only what exists: for trees that are copied or packed. Otherwise files are
     /// as large as a real driver's, with holes, so that they take up little disk.
     #[serde(default)]
     pub small: bool,
-    /// `gds`, `mofed`, `gdrcopy`, `nvswitch`: lays out their nodes and files.
+    /// `gds`, `mofed`, `gdrcopy`, `nvswitch`: their nodes and files are made.
     #[serde(default)]
     pub features: Vec<String>,
-    /// IMEX channels whose nodes are there.
+    /// IMEX channels that have a node.
     #[serde(default)]
     pub imex_channels: Vec<u32>,
     /// GPUs in PCI order.
@@ -39,7 +39,7 @@ pub struct Description {
     pub others: Vec<Other>,
 }
 
-/// What stands between GPUs and host.
+/// What connects a host to its GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
@@ -85,7 +85,7 @@ pub struct Gpu {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slice {
-    /// For instance `1g.10gb`.
+    /// Such as `1g.10gb`.
     pub profile: String,
     /// `MIG-…`
     pub uuid: String,
@@ -95,13 +95,13 @@ pub struct Slice {
     pub compute_instance: u32,
 }
 
-/// The most GPUs there can be: more than any machine, and all that the libraries' buffer holds.
+/// The most GPUs: more than any machine has, and as many as fit into the libraries' buffer.
 pub const MOST_GPUS: u32 = 64;
 /// The most slices of one GPU (MIG User Guide, H100).
 pub const MOST_SLICES: u32 = 7;
 
 impl Description {
-    /// `gpus` H100s of `slices` slices each; the same numbers give the same UUIDs.
+    /// `gpus` H100s with `slices` slices each. The same numbers give the same UUIDs.
     pub fn of(driver_version: &str, gpus: u32, slices: u32) -> Self {
         Self {
             driver_version: driver_version.into(),
@@ -132,7 +132,7 @@ impl Description {
         }
     }
 
-    /// Reads the file's text.
+    /// Reads a description file's text.
     pub fn from_toml(text: &str) -> Result<Self, String> {
         let read: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         if read.gpus.len() > MOST_GPUS as usize
@@ -166,7 +166,7 @@ impl Description {
         Ok(read)
     }
 
-    /// The form that travels in the libraries.
+    /// The form that is stored in the libraries.
     pub fn to_wire(&self) -> wire::Wire {
         wire::Wire {
             version: self.driver_version.clone(),
@@ -199,9 +199,9 @@ impl Gpu {
 }
 
 impl Slice {
-    /// Minors of the nodes for the GPU instance and the compute instance, in the driver's own
-    /// numbering: 1 and 2 are config and monitor, then each GPU has 15 GPU instances of one
-    /// minor and 8 compute instances each (MIG User Guide, "Device Nodes and Capabilities").
+    /// Minors of the nodes of the GPU instance and the compute instance, numbered as the driver does: 1 and 2 are
+    /// config and monitor; then each GPU has 15 GPU instances with one minor each, and 8 compute instances for each
+    /// of these (MIG User Guide, "Device Nodes and Capabilities").
     pub fn caps(&self, gpu_minor: u32) -> [u32; 2] {
         let first = 3 + (gpu_minor * 15 + self.gpu_instance) * 9;
         [first, first + 1 + self.compute_instance]

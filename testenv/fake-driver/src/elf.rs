@@ -1,5 +1,5 @@
-//! The smallest shared object that ldconfig and the loader take: a header, one segment,
-//! a dynamic section with a SONAME, no symbols. (`elf(5)`, gABI chapter 5.)
+//! The smallest shared object that ldconfig and the loader accept: a header, one segment, a dynamic section with a
+//! SONAME, no symbols (`elf(5)`, gABI chapter 5).
 
 use std::fs::File;
 use std::io;
@@ -14,8 +14,7 @@ const DT_STRSZ: u64 = 10;
 const DT_SYMENT: u64 = 11;
 const DT_SONAME: u64 = 14;
 
-/// A shared object of that SONAME for x86-64 (or aarch64, the machine this runs on), or
-/// for i386 where `is_32`.
+/// A shared object with this SONAME for the machine this runs on (x86-64 or aarch64), or for i386 if `is_32`.
 pub fn shared_object(soname: &str, is_32: bool) -> Vec<u8> {
     let object = SharedObject::new(soname, is_32, 0);
     let mut bytes = object.head;
@@ -24,7 +23,7 @@ pub fn shared_object(soname: &str, is_32: bool) -> Vec<u8> {
 }
 
 /// A shared object whose dynamic section and strings are at the end of one large segment, as linkers lay out a
-/// library of 100 MB. What is between head and tail is a hole.
+/// library of 100 MB. Between head and tail is a hole.
 pub struct SharedObject {
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -32,7 +31,7 @@ pub struct SharedObject {
 }
 
 impl SharedObject {
-    /// Of so many bytes, or as many as it needs.
+    /// A shared object of this many bytes, or as many as it needs if that is more.
     pub fn new(soname: &str, is_32: bool, size: u64) -> Self {
         let layout = Layout { is_32 };
         let (header, segment) = if is_32 { (52, 32) } else { (64, 56) };
@@ -94,7 +93,7 @@ impl SharedObject {
         }
     }
 
-    /// Into a new file, which takes up a few kB of disk whatever its size.
+    /// Writes it to a new file, which takes up a few kB of disk whatever its size.
     pub fn write(&self, file: &File) -> io::Result<()> {
         file.write_all_at(&self.head, 0)?;
         file.write_all_at(&self.tail, self.tail_at)
@@ -114,7 +113,7 @@ impl Layout {
         }
     }
 
-    /// A program header; readable and writable, where the file has it.
+    /// A program header for a part of the file that is readable and writable.
     fn segment(&self, out: &mut Vec<u8>, kind: u32, at: u64, size: u64, align: u64) {
         const READ_WRITE: u32 = 6;
         out.extend(kind.to_le_bytes());

@@ -1,4 +1,4 @@
-//! What some hosts have besides: features, IMEX channels, GPUs of other vendors.
+//! What only some hosts have: features, IMEX channels, GPUs of other vendors.
 
 use std::io;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(crate) fn make(made: &mut Made<'_>, description: &Description) -> io::Result
     Ok(())
 }
 
-/// sysfs and nodes as amdgpu and i915 or xe make them.
+/// The sysfs files and nodes that amdgpu, i915 or xe make.
 fn gpu(made: &mut Made<'_>, other: &Other) -> io::Result<()> {
     let vendor = if other.driver == "amdgpu" {
         "0x1002"

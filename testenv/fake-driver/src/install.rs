@@ -1,4 +1,4 @@
-//! Putting the driver into a root, with a list of what was made, and taking it out again.
+//! Installs the driver into a root with a list of everything that was made, and removes it again.
 
 use std::fs;
 use std::io;
@@ -20,34 +20,34 @@ use crate::{extras, tegra, wsl};
 
 const MANIFEST: &str = "var/lib/fake-driver/manifest";
 const DESCRIPTION: &str = "var/lib/fake-driver/driver.toml";
-/// In the manifest: a root whose loader's cache was there before us.
+/// An entry of the manifest: a root that had a loader cache before the installation.
 const CACHE_OF: &str = "ldconfig ";
 const LIB: &str = "usr/lib/x86_64-linux-gnu";
 const LIB_32: &str = "usr/lib/i386-linux-gnu";
 
-/// Where things come from and go to.
+/// Where the parts come from and where they go.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// The root of the host.
+    /// The host's root.
     pub root: PathBuf,
-    /// Where in it the user space goes; `/` for most.
+    /// Where in the root the user space goes; usually `/`.
     pub driver_root: PathBuf,
-    /// Where the built libraries and nvidia-smi are; without, those are empty too, which is
-    /// enough where nothing is run.
+    /// The directory of the built libraries and nvidia-smi. Without it these are empty files too, which is enough
+    /// where nothing runs them.
     pub artifacts: Option<PathBuf>,
 }
 
-/// Everything made, in order, so that it can be taken out in the opposite one.
+/// Everything that was made, in order, so that it can be removed in the opposite order.
 pub(crate) struct Made<'a> {
     pub(crate) root: &'a Path,
     paths: Vec<PathBuf>,
-    /// Roots whose loader's cache was there already.
+    /// Roots that already had a loader cache.
     caches: Vec<PathBuf>,
-    /// What is there stays and is no mistake.
+    /// Existing files are kept, and are not an error.
     keeps: bool,
 }
 
-/// Installs files, nodes and, in a tree that is not running, proc and sysfs.
+/// Installs files and nodes, and proc and sysfs in a tree that is not a running host.
 pub fn install(places: &Places, description: &Description, live: bool) -> io::Result<()> {
     if places.root.join(MANIFEST).exists() {
         let why = "a fake driver is installed there already; remove it first";
@@ -74,7 +74,7 @@ pub fn install(places: &Places, description: &Description, live: bool) -> io::Re
     ldconfig(&places.root.join(user_space))
 }
 
-/// Makes the nodes of the installed driver that are not there: /dev is new after a reboot.
+/// Makes the missing nodes of the installed driver: after a reboot /dev is new.
 pub fn load_nodes(root: &Path) -> io::Result<Description> {
     let path = root.join(DESCRIPTION);
     let bad = |e: String| io::Error::new(io::ErrorKind::InvalidData, e);
@@ -149,7 +149,7 @@ fn libraries(
             None => shared_object(&format!("{name}.so.1"), false),
         };
         let file = made.library(&below.join(LIB), name, version, "1", &library)?;
-        // Behind the real code, where no segment is.
+        // After the real code, where no segment is.
         let size = sizes.of(name).max(library.len() as u64);
         fs::File::options().write(true).open(file)?.set_len(size)?;
         made.link(
@@ -230,7 +230,7 @@ fn built(path: &Path, text: &str) -> io::Result<Vec<u8>> {
 /// Overwrites the marked buffer.
 fn patch(library: &mut [u8], text: &str) -> io::Result<()> {
     let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
-    // The mark is there twice: in the buffer and, as a constant of its own, elsewhere.
+    // The file has the mark twice: in the buffer, and as the constant that the code compares with.
     let at = library
         .windows(MAGIC.len())
         .enumerate()
@@ -303,7 +303,7 @@ fn nodes(made: &mut Made<'_>, description: &Description) -> io::Result<()> {
 
 impl Made<'_> {
     fn parents(&mut self, path: &Path) -> io::Result<()> {
-        // A link of the tree, say /usr to /somewhere, is one of its own root, not of ours.
+        // A link in the tree (/usr to /somewhere, say) is relative to the tree's root, not to ours.
         for dir in path.ancestors().skip(1) {
             let Ok(real) = self.root.join(dir).canonicalize() else {
                 continue;
@@ -330,7 +330,7 @@ impl Made<'_> {
         Ok(())
     }
 
-    /// Refuses to replace what is not ours: there may be a real driver.
+    /// Refuses to replace a file that is not ours: there may be a real driver.
     fn place(&mut self, path: &Path) -> io::Result<PathBuf> {
         self.parents(path)?;
         let full = self.root.join(path);
@@ -413,7 +413,7 @@ impl Made<'_> {
     }
 }
 
-/// Takes out what `install` made, and nothing else.
+/// Removes what `install` made, and nothing else.
 pub fn remove(root: &Path) -> io::Result<()> {
     let manifest = root.join(MANIFEST);
     let list = fs::read_to_string(&manifest)?;
@@ -434,7 +434,7 @@ pub fn remove(root: &Path) -> io::Result<()> {
             fs::remove_file(&path)
         };
         match gone {
-            // Somebody put something into a directory of ours: it stays.
+            // Somebody has put something into a directory of ours, so it stays.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             other => other?,
         }
@@ -442,7 +442,7 @@ pub fn remove(root: &Path) -> io::Result<()> {
     caches.iter().try_for_each(|root| ldconfig(root))
 }
 
-/// The loader's cache of that root, made by this machine's ldconfig.
+/// Makes the root's loader cache with this machine's ldconfig.
 fn ldconfig(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root.join("etc"))?;
     let status = Command::new("/sbin/ldconfig")

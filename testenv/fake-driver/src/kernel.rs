@@ -1,11 +1,11 @@
-//! What the kernel module shows in proc and sysfs.
+//! The kernel module's part of procfs and sysfs.
 
 use std::path::{Path, PathBuf};
 
 use crate::describe::{Description, Gpu};
 use crate::parts::{CAPS_MAJOR, DRM_MAJOR, MAJOR, UVM_MAJOR};
 
-/// Files below /proc, without /proc/devices, which a running host has.
+/// The files below /proc, except /proc/devices, which a running host has.
 pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
     let version = description
         .loaded_version
@@ -81,8 +81,8 @@ pub fn proc_files(description: &Description) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The list as the driver has it, 109 kB: all slices that there could ever be, of 32 GPUs whether they are there or not.
-/// GPUs of a higher minor, which no driver has, come after them.
+/// The list as the driver prints it, 109 kB: every possible slice of 32 GPUs, whether they exist or not. GPUs with a
+/// higher minor, which no driver has, come after them.
 fn every_minor(gpus: &[Gpu]) -> String {
     let mut lines = String::from("config 1\nmonitor 2\n");
     let more = gpus.iter().map(|g| g.minor).filter(|n| *n >= 32);
@@ -100,14 +100,14 @@ fn every_minor(gpus: &[Gpu]) -> String {
     lines
 }
 
-/// Lines that the driver adds to /proc/devices, among the character devices.
+/// The lines that the driver adds to the character devices in /proc/devices.
 pub fn device_lines() -> String {
     format!(
         "{MAJOR} nvidia\n{MAJOR} nvidia-modeset\n{MAJOR} nvidiactl\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
     )
 }
 
-/// Files below /sys/bus/pci/devices.
+/// The files below /sys/bus/pci/devices.
 pub fn pci_files(description: &Description) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for (gpu, n) in description.gpus.iter().zip(0..) {

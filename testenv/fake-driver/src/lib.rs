@@ -1,5 +1,5 @@
-//! A stand-in NVIDIA driver: libraries, programs, nodes, proc and sysfs trees, made from
-//! one description, put into any root and taken out again. For tests; never shipped.
+//! A stand-in NVIDIA driver: libraries, programs, nodes, proc and sysfs trees, made from one description, installed
+//! into any root and removed again. For tests; never shipped.
 #![forbid(unsafe_code)]
 
 pub mod describe;

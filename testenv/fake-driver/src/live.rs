@@ -1,5 +1,5 @@
-//! On a running host proc and sysfs cannot be written: the driver's part is mounted over
-//! them, with what was there kept.
+//! A running host's proc and sysfs cannot be written, so the driver's part is mounted over them, together with what
+//! was there before.
 
 use std::fs;
 use std::io;
@@ -31,14 +31,14 @@ pub fn mount_trees(description: &Description) -> io::Result<()> {
     let driver = here.join("driver");
     copy_files(Path::new(PROC_DRIVER), &driver)?;
     for (path, content) in proc_files(description) {
-        // `driver/…`, below the directory of that name.
+        // `driver/…` relative to the directory of that name.
         write(&here.join(path), &content)?;
     }
     bind(&driver, PROC_DRIVER)?;
 
     let pci = here.join("pci");
     fs::create_dir_all(&pci)?;
-    // Links of sysfs are relative, and as deep here as they will be there.
+    // Links in sysfs are relative, so this tree has the same depth as the one that it is mounted over.
     if let Ok(entries) = fs::read_dir(PCI) {
         for entry in entries.flatten() {
             let target = fs::read_link(entry.path())?;
@@ -52,7 +52,7 @@ pub fn mount_trees(description: &Description) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the mounts off again.
+/// Unmounts them.
 pub fn unmount_trees() {
     for place in [PROC_DEVICES, PROC_DRIVER, PCI] {
         let is_ours = fs::read_to_string("/proc/self/mountinfo")
@@ -85,7 +85,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)?.flatten() {
         let path: PathBuf = entry.path();
         if path.is_file() {
-            // Files of procfs tell no size and some cannot be read; those stay away.
+            // The size of a procfs file is always 0, and some files cannot be read; those are left out.
             if let Ok(content) = fs::read(&path) {
                 fs::write(to.join(entry.file_name()), content)?;
             }

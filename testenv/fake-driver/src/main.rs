@@ -1,4 +1,4 @@
-//! Installs and removes the fake driver.
+//! fake-driver: installs and removes the fake driver.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -31,7 +31,7 @@ enum Action {
         /// This is a running host: mount the driver's part of proc and sysfs
         #[arg(long)]
         live: bool,
-        /// Where the built libraries are; beside this program unless told otherwise
+        /// Directory of the built libraries; by default the one of this program
         #[arg(long)]
         artifacts: Option<PathBuf>,
         #[command(flatten)]
@@ -54,13 +54,13 @@ enum Action {
 
 #[derive(Args)]
 struct What {
-    /// A description, instead of the numbers below
+    /// Read a description instead of using the numbers below
     #[arg(long)]
     describe: Option<PathBuf>,
-    /// GPUs
+    /// Number of GPUs
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
     gpus: u32,
-    /// MIG slices on each
+    /// Number of MIG slices on each
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=7))]
     mig: u32,
     /// Files of a few bytes, for a tree that is copied or packed; otherwise they are as large as a real driver's

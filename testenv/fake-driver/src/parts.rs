@@ -1,4 +1,4 @@
-//! What a driver of branch 580 consists of: the names, as its own installer's list has them.
+//! What a driver of branch 580 consists of, with the names in its own installer's list.
 
 /// Libraries: name before `.so`, and the version in the SONAME (`""`: the whole version).
 pub const LIBRARIES: [(&str, &str); 37] = [
@@ -41,7 +41,7 @@ pub const LIBRARIES: [(&str, &str); 37] = [
     ("libnvidia-gtk2", ""),
 ];
 
-/// Those with a version of their own, whole.
+/// Libraries with a version of their own: the SONAME, and the rest of the version.
 pub const OWN_VERSION: [(&str, &str); 4] = [
     ("libnvidia-egl-gbm.so.1", "1.2"),
     ("libnvidia-egl-wayland.so.1", "1.19"),
@@ -49,7 +49,7 @@ pub const OWN_VERSION: [(&str, &str); 4] = [
     ("libnvidia-egl-xlib.so.1", "0.2"),
 ];
 
-/// The 32-bit ones.
+/// The 32-bit libraries.
 pub const LIBRARIES_32: [(&str, &str); 6] = [
     ("libcuda", "1"),
     ("libnvidia-ml", "1"),
@@ -59,7 +59,7 @@ pub const LIBRARIES_32: [(&str, &str); 6] = [
     ("libnvidia-encode", "1"),
 ];
 
-/// Programs that no test runs: ELF files, as a driver's are.
+/// Programs that no test runs. They are ELF files, as a real driver's are.
 pub const PROGRAMS: [&str; 9] = [
     "nvidia-imex",
     "nvidia-imex-ctl",
@@ -101,16 +101,16 @@ pub const FILES: [(&str, &str); 10] = [
     ),
 ];
 
-/// Major of the GPU nodes; the other two are dynamic on a real host. These two are far
-/// from what kernels hand out.
+/// The major of the GPU nodes. The next two are dynamic on a real host; these numbers are far from those that kernels
+/// assign.
 pub const MAJOR: u64 = 195;
 /// `nvidia-uvm`
 pub const UVM_MAJOR: u64 = 389;
 /// `nvidia-caps`
 pub const CAPS_MAJOR: u64 = 388;
-/// Those of features, made up like the two above.
+/// The major of features' nodes, made up like the two above.
 pub const FEATURE_MAJOR: u64 = 390;
-/// `nvidia-caps-imex-channels`, made up as well.
+/// The major of `nvidia-caps-imex-channels`, made up too.
 pub const IMEX_MAJOR: u64 = 391;
 /// DRM (Linux Documentation/admin-guide/devices.txt).
 pub const DRM_MAJOR: u64 = 226;

@@ -1,20 +1,21 @@
-//! How large a real driver's files are, for whoever reads a whole library where a page would do.
+//! How large a real driver's files are, so that a program that reads whole libraries where headers would do is
+//! noticed.
 
 use std::collections::BTreeMap;
 
 const TABLE: &str = include_str!("../sizes.toml");
 
-/// Sizes in bytes by name; libraries by the part before `.so`.
+/// Sizes in bytes by name; for libraries by the part before `.so`.
 pub(crate) struct Sizes(BTreeMap<String, u64>);
 
 impl Sizes {
-    /// As recorded, or none at all: then files are as small as can be.
+    /// The recorded sizes, or none at all, for files that are as small as possible.
     pub(crate) fn new(are_real: bool) -> Self {
         let table = || toml::from_str(TABLE).expect("sizes.toml is read by this crate's tests");
         Self(if are_real { table() } else { BTreeMap::new() })
     }
 
-    /// Of the file of that name; 0 where none is known.
+    /// The size of the file of that name; 0 if it is not recorded.
     pub(crate) fn of(&self, name: &str) -> u64 {
         let stem = name.split_once(".so").map_or(name, |(stem, _)| stem);
         self.0.get(stem).copied().unwrap_or_default()

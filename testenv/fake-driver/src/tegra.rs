@@ -1,4 +1,4 @@
-//! A Jetson: no GPU on PCI, and the lists of what containers get.
+//! A Jetson: its GPU is not on PCI, and CSV files list what containers get.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A WSL 2 distribution on a Windows host with an NVIDIA driver: an old folder of the driver
-//! store and the one in use.
+//! A WSL 2 distribution on a Windows host with an NVIDIA driver: the driver store has an old folder and the one in
+//! use.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::elf::shared_object;
 use crate::install::Made;
 use crate::parts::FEATURE_MAJOR;
 
-/// The folder in use, by the driver's version; the other's INF says an older one.
+/// The folder in use: its INF has the driver's version, the other folder's an older one.
 pub(crate) const STORE: &str = "usr/lib/wsl/drivers/nv_dispi.inf_amd64_0fa4e1c2d3b4a596";
 const OLD_STORE: &str = "usr/lib/wsl/drivers/nv_dispi.inf_amd64_ffa4e1c2d3b4a596";
 

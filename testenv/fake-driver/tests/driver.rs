@@ -1,5 +1,5 @@
-//! The fake driver put into a tree, driven through the real NVML client, taken out again.
-//! Needs root, for the nodes.
+//! Installs the fake driver into a tree, uses it through the real NVML client, and removes it again. Needs root, for the
+//! nodes.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use fake_driver::describe::Description;
 use fake_driver::install::{self, Places};
 use nvml_wrapper::Nvml;
 
-/// The libraries lie beside this test's own binary once they are built; a test run alone
-/// does not build another package's libraries.
+/// The directory of this test's own binary, which has the libraries once they are built. Running a test alone does not
+/// build another package's libraries, so they are built here.
 fn artifacts() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let own = std::env::current_exe().unwrap();
@@ -49,12 +49,12 @@ fn is_root() -> bool {
     skips::has(&[skips::Need::Root, skips::Need::DeviceNodes])
 }
 
-fn tree(dir: &Path, found: &mut BTreeMap<PathBuf, u64>) {
+fn tree(dir: &Path, sizes: &mut BTreeMap<PathBuf, u64>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let metadata = entry.path().symlink_metadata().unwrap();
-        found.insert(entry.path(), metadata.len());
+        sizes.insert(entry.path(), metadata.len());
         if metadata.is_dir() {
-            tree(&entry.path(), found);
+            tree(&entry.path(), sizes);
         }
     }
 }
@@ -156,7 +156,7 @@ fn every_library_says_its_soname() {
     let dir = tempfile::tempdir().unwrap();
     let description = Description::of("580.65.06", 1, 0);
     install::install(&places(dir.path()), &description, false).unwrap();
-    // The loader's own tool read every one of them, and made the links it found wanting.
+    // ldconfig has read each of them, and made the links that were missing.
     let listed = Command::new("/sbin/ldconfig")
         .args(["-p", "-C"])
         .arg(dir.path().join("etc/ld.so.cache"))
@@ -187,7 +187,7 @@ fn a_real_nvml_client_sees_what_its_nodes_let_it() {
         let library = dir
             .path()
             .join("usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1");
-        // A process of its own: the place of the nodes is said by the environment.
+        // In another process, since an environment variable tells where the nodes are.
         let out = Command::new(artifacts().join("fake-nvidia-smi"))
             .arg("-L")
             .env("LD_LIBRARY_PATH", library.parent().unwrap())
@@ -198,7 +198,7 @@ fn a_real_nvml_client_sees_what_its_nodes_let_it() {
         let lines = usize::try_from(gpus * (1 + slices)).unwrap();
         assert_eq!(text.lines().count(), lines, "{text}");
         assert!(text.contains(&description.gpus[0].uuid));
-        // This process has no nodes at /dev: no driver.
+        // This process finds no nodes in /dev, so there is no driver for it.
         assert!(
             Nvml::builder()
                 .lib_path(library.as_os_str())

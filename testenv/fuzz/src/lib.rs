@@ -1,5 +1,5 @@
-//! What is fuzzed: every parser that reads a file we did not write. `testenv/fuzz/run` lets
-//! libFuzzer at each; `tests/replay.rs` goes through the seeds and what was found, on any toolchain.
+//! The fuzz targets: every parser that reads a file we did not write. `testenv/fuzz/run` runs libFuzzer on each;
+//! `tests/replay.rs` runs the seeds and earlier crashes through them, on any toolchain.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use gpu_inject::{Edits, Library, oci};
 use gpusetup::fuzzing;
 use serde_json::{Value, json};
 
-/// A parser, by the name of its corpus.
+/// A parser with the name of its corpus.
 pub struct Target {
     /// Also its directory below `corpus/`.
     pub name: &'static str,
-    /// Panics where a promise is broken.
+    /// Runs one input; panics where a promise is broken.
     pub run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     target("json-edit", |b| with_two(b, fuzzing::json)),
     target("toml-edit", |b| with_two(b, fuzzing::toml)),
@@ -61,12 +61,12 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
 }
 
-/// The target of that name.
+/// The target with this name.
 pub fn find(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|t| t.name == name)
 }
 
-/// Two files in one input, with a byte between that no text of ours has.
+/// Splits an input that holds two files, at a byte that text files do not have.
 fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|b| *b == 0) {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -79,8 +79,8 @@ fn with_two(bytes: &[u8], run: impl Fn(&str, &str)) {
     run(&String::from_utf8_lossy(a), &String::from_utf8_lossy(b));
 }
 
-/// A tree that targets write their input to: below `GPUSETUP_FUZZ_TREE`, so that whoever names
-/// that can take it away, or in the directory for temporary files.
+/// A tree that targets write their input to: below `GPUSETUP_FUZZ_TREE`, where the caller can remove it, or in the
+/// directory for temporary files.
 fn tree() -> &'static Path {
     static TREE: OnceLock<PathBuf> = OnceLock::new();
     TREE.get_or_init(|| {
@@ -91,7 +91,7 @@ fn tree() -> &'static Path {
     })
 }
 
-/// Takes the tree away; for whoever is the last to need it.
+/// Removes the tree; for the last user of it.
 pub fn clean_up() {
     let _ = std::fs::remove_dir_all(tree());
 }
@@ -102,8 +102,8 @@ fn root() -> Root {
 
 fn os_release(bytes: &[u8]) {
     fuzzing::put(tree(), "etc/os-release", bytes);
-    let found = distro::detect(&root());
-    assert!(!found.id.is_empty() && !found.pretty_name.is_empty());
+    let os = distro::detect(&root());
+    assert!(!os.id.is_empty() && !os.pretty_name.is_empty());
 }
 
 fn library() -> Library {
@@ -116,7 +116,7 @@ fn library() -> Library {
 
 fn ld_cache_write(bytes: &[u8]) {
     let made = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]);
-    // An image's own names need not be UTF-8, and stay as they are.
+    // Names in an image need not be UTF-8, and are kept as they are.
     let read = ldcache::read(&made);
     let ours = library().path;
     assert!(
@@ -125,7 +125,7 @@ fn ld_cache_write(bytes: &[u8]) {
     );
 }
 
-/// An image's own libcuda, whatever it is.
+/// A libcuda of an image, with any content.
 fn cuda_compat(bytes: &[u8]) {
     fuzzing::put(tree(), "compat/libcuda.so.575.57.08", bytes);
     gpu_inject::fuzzing::cuda_compat(tree(), "550.54.15");
@@ -193,7 +193,7 @@ fn request(bytes: &[u8]) {
     }
 }
 
-/// A host with one GPU; what the document leaves out is as in an empty inventory.
+/// A host with one GPU. What the file leaves out is as in an empty inventory.
 fn inventory() -> Inventory {
     let whole = || -> serde_json::Result<Inventory> {
         let mut whole = serde_json::to_value(Inventory::default())?;
@@ -206,8 +206,8 @@ fn inventory() -> Inventory {
     whole().unwrap_or_else(|e| panic!("inventory.json: {e}"))
 }
 
-/// A root with links of every kind, and a path in it: the kernel's openat2 and our walk for
-/// kernels without it must lead to the same.
+/// A path in a root with links of every kind: the kernel's openat2 and our walk for kernels without it must lead to
+/// the same place.
 fn container_path(bytes: &[u8]) {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     let root = ROOT.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! What the parsers of the start path take for the worst input that is let in: no more than
-//! 64 MiB. An allocator counts.
+//! The parsers of the start path need at most 64 MiB for the worst input that they accept, measured by an allocator
+//! that counts.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -13,10 +13,10 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const LIMIT: usize = 64 << 20;
 
-/// The most that was taken at once, above what there was before.
+/// The most memory that `run` had allocated at once, above what was allocated before.
 fn taken(run: impl FnOnce()) -> usize {
     let before = ALLOCATOR.allocated();
-    // `max_allocated` is of all time: what is asked for beyond this limit aborts.
+    // `max_allocated` never decreases; an allocation beyond the limit aborts.
     let most = ALLOCATOR.max_allocated();
     ALLOCATOR.set_limit(before + LIMIT).unwrap();
     run();
@@ -24,10 +24,10 @@ fn taken(run: impl FnOnce()) -> usize {
     ALLOCATOR.max_allocated().max(most) - before
 }
 
-/// A cache of that many bytes with as many entries as it can name, of texts of that length.
+/// A cache of this size with as many entries as it can name, whose texts have this length.
 fn cache(size: usize, text: usize) -> Vec<u8> {
     let count = (size - 48 - text - 1) / 24;
-    // No more than the reader lets them say together: four times the size.
+    // The reader accepts texts of at most four times the file's size altogether.
     let count = count.min(size * 4 / (text * 2).max(1));
     let at = u32::try_from(48 + count * 24).unwrap();
     let mut bytes = b"glibc-ld.so.cache1.1".to_vec();

@@ -1,4 +1,4 @@
-//! Every seed, and every input that once broke something, through its target.
+//! Runs every seed, and every input that once crashed a target, through its target.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

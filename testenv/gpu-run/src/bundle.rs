@@ -1,4 +1,5 @@
-//! Containers of a low-level runtime alone: a bundle as an engine would make it, for the shim on runc and on crun.
+//! OCI bundles for starting containers with a low-level runtime alone, as an engine would: used for our runtime on
+//! runc and on crun.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use serde_json::json;
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
-/// A name that no container before had.
+/// A name that no container has had before.
 pub(crate) fn fresh(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A fresh layer over the image at `at`, as engines have one for each container. What was mounted there goes.
+/// Mounts a fresh overlay over the image at `at`, as engines do for each container. Unmounts what was there before.
 pub(crate) fn layer(image: &Path, at: &Path) -> Result<(), String> {
     let _ = umount2(at, MntFlags::MNT_DETACH);
     let kept = at.with_extension(fresh("layer"));
@@ -38,7 +39,7 @@ pub(crate) fn layer(image: &Path, at: &Path) -> Result<(), String> {
     .map_err(|e| format!("a layer over the image: {e}"))
 }
 
-/// A bundle with a fresh layer and that program in it.
+/// Makes a bundle with a fresh overlay whose container runs `arguments`.
 pub(crate) fn make(
     image: &Path,
     place: &Path,
@@ -78,7 +79,7 @@ pub(crate) fn make(
     Ok(place.to_owned())
 }
 
-/// A policy like the host's that names this low-level runtime alone.
+/// A copy of the host's policy that names this low-level runtime alone. Returns the path of the file.
 pub(crate) fn policy(low_level: &str) -> Result<PathBuf, String> {
     let root = PathBuf::from(format!("/tmp/policy-{low_level}"));
     let file = root.join("etc/nvidia-container-runtime/config.toml");
@@ -92,10 +93,10 @@ pub(crate) fn policy(low_level: &str) -> Result<PathBuf, String> {
     let mut command = Command::new("gpusetup");
     command.arg("config").arg("set").arg("--root").arg(&root);
     command.arg(format!("nvidia-container-runtime.runtimes={low_level}"));
-    let ended = crate::command::run(&mut command, std::time::Duration::from_secs(10));
-    if ended.is_success() {
+    let outcome = crate::command::run(&mut command, std::time::Duration::from_secs(10));
+    if outcome.is_success() {
         Ok(file)
     } else {
-        Err(format!("the shim's policy: {}", ended.failure()))
+        Err(format!("the shim's policy: {}", outcome.failure()))
     }
 }

@@ -1,4 +1,4 @@
-//! `nvidia-container-cli`: what it lists, and GPUs put into a container that is there already.
+//! `nvidia-container-cli`: checks what it lists, and that it can put GPUs into a container that already runs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -9,31 +9,35 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bundle;
-use crate::command::{Ended, kill_group, run, wait};
-use crate::judge::{Asks, Measure};
+use crate::command::{CommandOutcome, kill_group, run, wait};
+use crate::judge::{Baseline, GpuRequest};
 use crate::report::Verdict;
 use crate::ways::first;
 
 const CLI: &str = "nvidia-container-cli";
 const LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) fn info(measure: &Measure) -> (Verdict, Duration) {
-    let ended = run(Command::new(CLI).arg("info"), LIMIT);
-    let verdict = if !ended.is_success() {
-        Verdict::Failed(ended.failure())
-    } else if let Some(gpu) = measure.gpus.iter().find(|g| !ended.out.contains(&g.uuid)) {
+pub(crate) fn info(baseline: &Baseline) -> (Verdict, Duration) {
+    let outcome = run(Command::new(CLI).arg("info"), LIMIT);
+    let verdict = if !outcome.is_success() {
+        Verdict::Failed(outcome.failure())
+    } else if let Some(gpu) = baseline
+        .gpus
+        .iter()
+        .find(|g| !outcome.out.contains(&g.uuid))
+    {
         Verdict::Failed(format!("does not name GPU {}", gpu.index))
     } else {
         Verdict::Ok
     };
-    (verdict, ended.took)
+    (verdict, outcome.took)
 }
 
 pub(crate) fn list() -> (Verdict, Duration) {
-    let ended = run(Command::new(CLI).arg("list"), LIMIT);
-    let paths: Vec<&str> = ended.out.lines().collect();
-    let verdict = if !ended.is_success() {
-        Verdict::Failed(ended.failure())
+    let outcome = run(Command::new(CLI).arg("list"), LIMIT);
+    let paths: Vec<&str> = outcome.out.lines().collect();
+    let verdict = if !outcome.is_success() {
+        Verdict::Failed(outcome.failure())
     } else if let Some(missing) = paths.iter().find(|p| !Path::new(p).exists()) {
         Verdict::Failed(format!("lists {missing}, which is not there"))
     } else if !paths.iter().any(|p| p.contains("/libcuda.so")) {
@@ -41,20 +45,24 @@ pub(crate) fn list() -> (Verdict, Duration) {
     } else {
         Verdict::Ok
     };
-    (verdict, ended.took)
+    (verdict, outcome.took)
 }
 
-/// A container made by hand, `configure` on it, and the probe in it.
-pub(crate) fn configure(measure: &Measure, image: &Path, probe: &Path) -> (Verdict, Duration) {
-    let begun = Instant::now();
-    let verdict = match configured(measure, image, probe) {
-        Ok(ended) => measure.compute(Asks::First, &ended),
+/// Makes a container by hand, runs `configure` on it, and judges what the probe sees in it.
+pub(crate) fn configure(baseline: &Baseline, image: &Path, probe: &Path) -> (Verdict, Duration) {
+    let start = Instant::now();
+    let verdict = match probe_after_configure(baseline, image, probe) {
+        Ok(outcome) => baseline.compute(GpuRequest::First, &outcome),
         Err(why) => Verdict::Failed(why),
     };
-    (verdict, begun.elapsed())
+    (verdict, start.elapsed())
 }
 
-fn configured(measure: &Measure, image: &Path, probe: &Path) -> Result<Ended, String> {
+fn probe_after_configure(
+    baseline: &Baseline,
+    image: &Path,
+    probe: &Path,
+) -> Result<CommandOutcome, String> {
     let root = Path::new("/tmp/by-hand/rootfs");
     bundle::layer(image, root)?;
     let mut container = Command::new(probe)
@@ -78,7 +86,7 @@ fn configured(measure: &Measure, image: &Path, probe: &Path) -> Result<Ended, St
             let _ = send.send(line);
         }
     });
-    let begun = Instant::now();
+    let start = Instant::now();
     if lines.recv_timeout(LIMIT).ok().as_deref() != Some("ready") {
         kill_group(&mut container);
         return Err("the container made by hand did not start".into());
@@ -87,7 +95,7 @@ fn configured(measure: &Measure, image: &Path, probe: &Path) -> Result<Ended, St
     command
         .arg("configure")
         .arg(format!("--pid={}", container.id()));
-    command.arg(format!("--device={}", first(&measure.gpus)));
+    command.arg(format!("--device={}", first(&baseline.gpus)));
     command
         .args(["--compute", "--utility", "--no-cgroups"])
         .arg(root);
@@ -100,12 +108,12 @@ fn configured(measure: &Measure, image: &Path, probe: &Path) -> Result<Ended, St
         input.write_all(b"go\n").map_err(|e| e.to_string())?;
     }
     let status = wait(&mut container, LIMIT);
-    Ok(Ended {
+    Ok(CommandOutcome {
         status,
         out: lines.iter().map(|l| l + "\n").collect(),
         err: String::new(),
-        took: begun.elapsed(),
-        why_not: status
+        took: start.elapsed(),
+        error: status
             .is_none()
             .then(|| "the container made by hand did not end".to_owned()),
     })

@@ -1,4 +1,5 @@
-//! Programs with a limit: none can hold the run up, and what a program leaves running does not either.
+//! Runs programs with a time limit, so that none can block the run, and neither can a process that a program leaves
+//! behind.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -11,18 +12,18 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// What is kept of a program's output.
-const KEPT: u64 = 1024 * 1024;
+/// How much of a program's output is kept, in bytes.
+const MAX_OUTPUT: u64 = 1024 * 1024;
 
 static DEADLINE: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// No program is waited for past that moment, whatever its own limit.
+/// From that moment on no program is waited for any longer, whatever its own limit.
 pub(crate) fn set_deadline(from_now: Duration) {
     let mut deadline = DEADLINE.lock().unwrap_or_else(PoisonError::into_inner);
     *deadline = Some(Instant::now() + from_now);
 }
 
-/// What is left of the whole run's time.
+/// How much of the whole run's time is left.
 pub(crate) fn time_left() -> Duration {
     let deadline = DEADLINE.lock().unwrap_or_else(PoisonError::into_inner);
     deadline.map_or(Duration::MAX, |d| {
@@ -32,17 +33,17 @@ pub(crate) fn time_left() -> Duration {
 
 /// How a program ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    /// None: it did not end in time, and was killed.
+pub(crate) struct CommandOutcome {
+    /// None: it did not end in time and was killed.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) out: String,
     pub(crate) err: String,
     pub(crate) took: Duration,
-    /// Set where it could not be started or was killed.
-    pub(crate) why_not: Option<String>,
+    /// Set when it could not be started or was killed.
+    pub(crate) error: Option<String>,
 }
 
-impl Ended {
+impl CommandOutcome {
     pub(crate) fn is_success(&self) -> bool {
         self.status.is_some_and(|s| s.success())
     }
@@ -51,17 +52,17 @@ impl Ended {
         self.status.and_then(|s| s.code())
     }
 
-    /// One line about a failure: what it said last.
+    /// One line about a failure, made of the last lines that the program printed.
     pub(crate) fn failure(&self) -> String {
-        if let Some(why) = &self.why_not {
+        if let Some(why) = &self.error {
             return why.clone();
         }
-        let said = self.err.trim().lines().chain(self.out.trim().lines());
+        let lines = self.err.trim().lines().chain(self.out.trim().lines());
         // The last line is often a hint ("See 'docker run --help'").
-        let said = said
+        let lines = lines
             .filter(|l| !l.trim().is_empty() && !l.starts_with("See '"))
             .map(str::trim);
-        let text: Vec<&str> = said.collect();
+        let text: Vec<&str> = lines.collect();
         let text = text.join(" / ");
         let status = self.status.map_or_else(String::new, |s| s.to_string());
         match text.char_indices().nth(400) {
@@ -76,17 +77,17 @@ impl Ended {
             out: String::new(),
             err: String::new(),
             took: Duration::ZERO,
-            why_not: Some(format!("{program}: {why}")),
+            error: Some(format!("{program}: {why}")),
         }
     }
 }
 
-/// Runs it to its end, or kills it and all of its process group.
-pub(crate) fn run(command: &mut Command, limit: Duration) -> Ended {
+/// Runs the program to its end, or kills it with its whole process group.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> CommandOutcome {
     let program = command.get_program().to_string_lossy().into_owned();
     let limit = limit.min(time_left());
     if limit.is_zero() {
-        return Ended::not_started(&program, "not started, since the run's time is over");
+        return CommandOutcome::not_started(&program, "not started, since the run's time is over");
     }
     let start = Instant::now();
     command
@@ -96,25 +97,25 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Ended {
         .process_group(0);
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(e) => return Ended::not_started(&program, &e.to_string()),
+        Err(e) => return CommandOutcome::not_started(&program, &e.to_string()),
     };
     let out = reader(child.stdout.take());
     let err = reader(child.stderr.take());
     let status = wait(&mut child, limit);
     let took = start.elapsed();
-    let why_not = status
+    let error = status
         .is_none()
         .then(|| format!("{program} did not end within {:.0} s", limit.as_secs_f64()));
-    Ended {
+    CommandOutcome {
         status,
-        out: taken(&out),
-        err: taken(&err),
+        out: received(&out),
+        err: received(&err),
         took,
-        why_not,
+        error,
     }
 }
 
-/// Waits for its end; past the limit kills all of its process group.
+/// Waits for the child to end; past the limit kills its whole process group.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + limit;
     loop {
@@ -142,8 +143,8 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(mut pipe) = pipe {
-            let _ = pipe.by_ref().take(KEPT).read_to_end(&mut text);
-            // So that the program does not wait for a reader.
+            let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
+            // Read the rest as well: otherwise the program would block on a full pipe.
             let _ = std::io::copy(&mut pipe, &mut std::io::sink());
         }
         let _ = send.send(String::from_utf8_lossy(&text).into_owned());
@@ -151,14 +152,14 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     receive
 }
 
-/// What a program's reader has. Something that a killed program left can hold the pipe open: then nothing.
-fn taken(reader: &Receiver<String>) -> String {
+/// What the reader thread has read. Nothing if a process that outlived its killed parent still holds the pipe open.
+fn received(reader: &Receiver<String>) -> String {
     reader
         .recv_timeout(Duration::from_secs(2))
         .unwrap_or_default()
 }
 
-/// A program on PATH, as the shell would find it.
+/// Finds a program on PATH, as the shell would.
 pub(crate) fn find(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -178,34 +179,34 @@ mod tests {
     fn a_program_that_hangs_is_killed_with_what_it_started() {
         let start = Instant::now();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo begun; sleep 60 & wait"]);
-        let ended = run(&mut command, Duration::from_millis(300));
+        command.args(["-c", "echo started; sleep 60 & wait"]);
+        let outcome = run(&mut command, Duration::from_millis(300));
         assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(ended.status, None);
-        assert_eq!(ended.out, "begun\n");
-        assert!(ended.failure().contains("did not end"), "{ended:?}");
+        assert_eq!(outcome.status, None);
+        assert_eq!(outcome.out, "started\n");
+        assert!(outcome.failure().contains("did not end"), "{outcome:?}");
     }
 
     #[test]
-    fn output_that_somebody_else_holds_open_is_not_waited_for() {
+    fn output_that_another_process_holds_open_is_not_waited_for() {
         let start = Instant::now();
         let mut command = Command::new("sh");
         command.args(["-c", "setsid sleep 8 & echo done"]);
-        let ended = run(&mut command, Duration::from_secs(4));
-        assert!(ended.is_success());
+        let outcome = run(&mut command, Duration::from_secs(4));
+        assert!(outcome.is_success());
         assert!(start.elapsed() < Duration::from_secs(6));
     }
 
     #[test]
-    fn a_failure_is_told_in_the_programs_words() {
+    fn a_failure_shows_the_programs_message() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo no such thing >&2; exit 3"]);
-        let ended = run(&mut command, Duration::from_secs(4));
-        assert_eq!(ended.code(), Some(3));
+        let outcome = run(&mut command, Duration::from_secs(4));
+        assert_eq!(outcome.code(), Some(3));
         assert!(
-            ended.failure().ends_with("no such thing"),
+            outcome.failure().ends_with("no such thing"),
             "{}",
-            ended.failure()
+            outcome.failure()
         );
         let missing = run(
             &mut Command::new("/no/such/program"),

@@ -1,4 +1,5 @@
-//! Daemons of the run's own: in its layer, with sockets and data there, so that the host's stay as they are.
+//! Daemons that the run starts for itself: their sockets and data are in the run's layer, so that the host's daemons
+//! stay untouched.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -12,12 +13,12 @@ use nix::unistd::Pid;
 
 use crate::command::{kill_group, run, time_left, wait};
 
-/// How long a daemon may take to answer.
-const READY: Duration = Duration::from_secs(20);
-/// How long one question may take.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a daemon may take until it answers.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long one query may take.
+const QUERY_LIMIT: Duration = Duration::from_secs(5);
 
-/// A daemon that runs until it is dropped.
+/// A daemon that is stopped when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
@@ -34,7 +35,7 @@ impl Drop for Daemon {
     }
 }
 
-fn start(name: &str, arguments: &[&str], asked: &[&str]) -> Result<Daemon, String> {
+fn start(name: &str, arguments: &[&str], ready_check: &[&str]) -> Result<Daemon, String> {
     let log = PathBuf::from(format!("/tmp/{name}.log"));
     let file = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
     let out = file.try_clone().map_err(|e| e.to_string())?;
@@ -47,33 +48,36 @@ fn start(name: &str, arguments: &[&str], asked: &[&str]) -> Result<Daemon, Strin
         .spawn()
         .map_err(|e| format!("{name}: {e}"))?;
     let mut daemon = Daemon { child };
-    let end = Instant::now() + READY.min(time_left());
+    let end = Instant::now() + READY_LIMIT.min(time_left());
     loop {
-        let ended = run(Command::new(asked[0]).args(&asked[1..]), ANSWER);
-        if ended.is_success() {
+        let outcome = run(
+            Command::new(ready_check[0]).args(&ready_check[1..]),
+            QUERY_LIMIT,
+        );
+        if outcome.is_success() {
             return Ok(daemon);
         }
         if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Err(format!("{name} ended, {status}: {}", last_words(&log)));
+            return Err(format!("{name} ended, {status}: {}", last_line(&log)));
         }
         if Instant::now() > end {
             return Err(format!(
                 "{name} did not answer within {} s: {}",
-                READY.as_secs(),
-                ended.failure()
+                READY_LIMIT.as_secs(),
+                outcome.failure()
             ));
         }
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// What a log says last, without what is only information.
-fn last_words(log: &Path) -> String {
+/// The last line of a log that is more than information.
+fn last_line(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let mut lines = text
         .lines()
         .filter(|l| !l.contains("level=info") && !l.trim().is_empty());
-    let line = lines.next_back().unwrap_or("it said nothing");
+    let line = lines.next_back().unwrap_or("the log is empty");
     line.chars().take(300).collect()
 }
 
@@ -81,7 +85,7 @@ pub(crate) fn containerd() -> Result<Daemon, String> {
     start("containerd", &[], &["ctr", "version"])
 }
 
-/// Without a bridge and without rules of a firewall: the run's containers have no network.
+/// Without a bridge and without firewall rules: the run's containers have no network.
 pub(crate) fn dockerd() -> Result<Daemon, String> {
     start(
         "dockerd",

@@ -1,4 +1,4 @@
-//! Lists of files before and after: type, mode, owner, link target, and what is in them.
+//! Snapshots of files, and what differs between two of them: type, mode, owner, link target and content.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,34 +10,34 @@ use sha2::{Digest, Sha256};
 
 use crate::image::hex;
 
-/// More is not read of one file; what is said of it then is its size and time.
-const READ: u64 = 4 * 1024 * 1024;
-/// A directory tree with more files than that is not one of configuration.
-const ENTRIES: usize = 50_000;
+/// Of a larger file only the size and the modification time are compared.
+const MAX_CONTENT: u64 = 4 * 1024 * 1024;
+/// At most so many entries are recorded: a tree with more files is not a configuration.
+const MAX_ENTRIES: usize = 50_000;
 
 pub(crate) type Snapshot = BTreeMap<PathBuf, String>;
 
-/// All that is at and below these paths, on their own file systems. What is not there is not in it.
+/// Everything at and below these paths, without crossing file systems. Missing paths are left out.
 pub(crate) fn snapshot(paths: &[&str]) -> Snapshot {
-    let mut found = Snapshot::new();
+    let mut snapshot = Snapshot::new();
     for path in paths {
         let path = Path::new(path);
         if let Ok(metadata) = path.symlink_metadata() {
-            add(path, metadata.dev(), &mut found);
+            add(path, metadata.dev(), &mut snapshot);
         }
     }
-    found
+    snapshot
 }
 
-fn add(path: &Path, device: u64, found: &mut Snapshot) {
+fn add(path: &Path, device: u64, snapshot: &mut Snapshot) {
     let Ok(metadata) = path.symlink_metadata() else {
         return;
     };
-    if found.len() >= ENTRIES {
+    if snapshot.len() >= MAX_ENTRIES {
         return;
     }
     let kind = metadata.file_type();
-    let what = if kind.is_symlink() {
+    let content_text = if kind.is_symlink() {
         format!(
             "link to {}",
             fs::read_link(path).unwrap_or_default().display()
@@ -52,27 +52,27 @@ fn add(path: &Path, device: u64, found: &mut Snapshot) {
         "other".to_owned()
     };
     let text = format!(
-        "{:o} {}:{} {what}",
+        "{:o} {}:{} {content_text}",
         metadata.mode() & 0o7777,
         metadata.uid(),
         metadata.gid()
     );
-    found.insert(path.to_owned(), text);
+    snapshot.insert(path.to_owned(), text);
     if kind.is_dir() && metadata.dev() == device {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            add(&entry.path(), device, found);
+            add(&entry.path(), device, snapshot);
         }
     }
 }
 
 fn content(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
-    if metadata.len() > READ {
+    if metadata.len() > MAX_CONTENT {
         return Ok(format!("{} bytes of {}", metadata.len(), metadata.mtime()));
     }
     Ok(hex(&Sha256::digest(fs::read(path)?)))
 }
 
-/// What is not the same, a line each.
+/// What differs, one line each.
 pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     for (path, was) in before {
@@ -87,8 +87,8 @@ pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// As one line, of which the beginning is enough to look further.
-pub(crate) fn sentence(differences: &[String]) -> String {
+/// The differences in one line. The first few are enough to start looking.
+pub(crate) fn summary(differences: &[String]) -> String {
     let more = differences.len().saturating_sub(8);
     let mut text = differences
         .iter()
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_change_is_found() {
+    fn every_kind_of_change_is_listed() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         for name in ["same", "gone", "content", "mode"] {
@@ -124,15 +124,15 @@ mod tests {
         fs::write(path("new"), "new").unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(path("mode"), mode).unwrap();
-        let found = differences(&before, &snapshot(&[root])).join("\n");
+        let changes = differences(&before, &snapshot(&[root])).join("\n");
         for wanted in [
             "gone is gone",
             "content is another",
             "mode is another",
             "new is new",
         ] {
-            assert!(found.contains(wanted), "{wanted} in {found}");
+            assert!(changes.contains(wanted), "{wanted} in {changes}");
         }
-        assert!(!found.contains("same"));
+        assert!(!changes.contains("same"));
     }
 }

@@ -1,4 +1,4 @@
-//! What this host is, read by ourselves: the rows are judged by it, so it is not asked of the programs that are tried.
+//! What this host is. The rows are judged by it, so it is read from the system and not from the programs under test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::command::{find, run};
 use crate::report::{Gpu, Host};
 
-/// Programs whose versions are told, with what makes them say it.
+/// Programs whose versions the report shows, with the arguments that print the version.
 const PROGRAMS: [(&str, &[&str]); 9] = [
     ("gpusetup", &["--version"]),
     ("dockerd", &["--version"]),
@@ -22,8 +22,8 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("nvidia-smi", &["--version"]),
 ];
 
-/// Of the running host; `root` is `/` but in tests.
-pub(crate) fn look(root: &Path) -> Host {
+/// Describes the running host; `root` is `/` except in tests.
+pub(crate) fn describe(root: &Path) -> Host {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let os_release = read("etc/os-release");
     let memory = read("proc/meminfo");
@@ -83,10 +83,10 @@ fn is_version(word: &str) -> bool {
         && word.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// By procfs, in PCI order as the driver counts them.
+/// The GPUs that procfs lists, in PCI order, which is also the driver's order.
 pub(crate) fn gpus(root: &Path) -> Vec<Gpu> {
     let at = root.join("proc/driver/nvidia/gpus");
-    let mut found = BTreeMap::new();
+    let mut gpus = BTreeMap::new();
     for entry in fs::read_dir(at).into_iter().flatten().flatten() {
         let text = fs::read_to_string(entry.path().join("information")).unwrap_or_default();
         let field = |name: &str| {
@@ -100,7 +100,7 @@ pub(crate) fn gpus(root: &Path) -> Vec<Gpu> {
             continue;
         };
         let pci = entry.file_name().to_string_lossy().into_owned();
-        found.insert(
+        gpus.insert(
             pci.clone(),
             Gpu {
                 index: 0,
@@ -112,14 +112,14 @@ pub(crate) fn gpus(root: &Path) -> Vec<Gpu> {
             },
         );
     }
-    let mut gpus: Vec<Gpu> = found.into_values().collect();
+    let mut gpus: Vec<Gpu> = gpus.into_values().collect();
     for (index, gpu) in (0..).zip(&mut gpus) {
         gpu.index = index;
     }
     gpus
 }
 
-/// Compute instances of a GPU: `capabilities/gpuN/mig/giA/ciB`.
+/// How many compute instances a GPU has: `capabilities/gpuN/mig/giA/ciB`.
 fn slices(root: &Path, minor: u32) -> usize {
     let at = root.join(format!("proc/driver/nvidia/capabilities/gpu{minor}/mig"));
     let named = |dir: &Path, prefix: &'static str| {
@@ -135,14 +135,14 @@ fn slices(root: &Path, minor: u32) -> usize {
         .sum()
 }
 
-/// What each program says of itself.
+/// The first line that each installed program prints about its version.
 pub(crate) fn versions() -> Vec<(String, String)> {
-    let there = PROGRAMS.iter().filter(|(name, _)| find(name).is_some());
-    there
+    let installed = PROGRAMS.iter().filter(|(name, _)| find(name).is_some());
+    installed
         .map(|(name, arguments)| {
-            let ended = run(Command::new(name).args(*arguments), Duration::from_secs(5));
-            let said = if ended.is_success() {
-                ended
+            let outcome = run(Command::new(name).args(*arguments), Duration::from_secs(5));
+            let version = if outcome.is_success() {
+                outcome
                     .out
                     .lines()
                     .next()
@@ -150,9 +150,9 @@ pub(crate) fn versions() -> Vec<(String, String)> {
                     .trim()
                     .to_owned()
             } else {
-                format!("does not say its version: {}", ended.failure())
+                format!("does not print its version: {}", outcome.failure())
             };
-            ((*name).to_owned(), said)
+            ((*name).to_owned(), version)
         })
         .collect()
 }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_recorded_host_is_read() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/gpu-host/tests/h200");
-        let host = look(&root);
+        let host = describe(&root);
         assert_eq!(host.driver.as_deref(), Some("580.159.04"));
         let gpu = &host.gpus[0];
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The image: the probe, its loader and C library, and what the driver's libraries need besides, as the host has them. As
-//! `docker save` writes it, which Docker, Podman and containerd all load.
+//! The container image, made from the host's own files: the probe, its loader and C library, and the libraries that
+//! the driver's need besides. In the format of `docker save`, which Docker, Podman and containerd all load.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,7 +15,8 @@ use crate::command::{find, run};
 pub(crate) const NAME: &str = "docker.io/library/gpu-run:probe";
 pub(crate) const PROBE: &str = "/gpu-probe";
 
-/// Graphics drivers and programs of the driver are linked to these; the loaders of Vulkan and EGL are the image's to have.
+/// Libraries that graphics drivers and the driver's programs link to. The Vulkan and EGL loaders come from the image
+/// too, not from the driver.
 const LIBRARIES: [&str; 18] = [
     "libc.so.6",
     "libm.so.6",
@@ -37,23 +38,23 @@ const LIBRARIES: [&str; 18] = [
     "libwayland-client.so.0",
 ];
 
-/// Lays the image's files out in `root` from the host's.
+/// Copies the image's files from the host into `root`.
 pub(crate) fn lay_out(root: &Path, probe: &Path) -> Result<(), String> {
-    let said = |what: &Path| format!("{}: ", what.display());
-    let mut files = needed(probe)?;
-    for path in known_libraries() {
-        files.extend(needed(&path).unwrap_or_default());
+    let prefix = |path: &Path| format!("{}: ", path.display());
+    let mut files = dependencies(probe)?;
+    for path in cached_libraries() {
+        files.extend(dependencies(&path).unwrap_or_default());
         files.insert(path);
     }
     let put = |from: &Path, to: &Path| -> Result<(), String> {
         let to = root.join(to.strip_prefix("/").unwrap_or(to));
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(|e| said(parent) + &e.to_string())?;
+            fs::create_dir_all(parent).map_err(|e| prefix(parent) + &e.to_string())?;
         }
-        // By its content: the host's name is often a link.
+        // By content: on the host the name is often a link.
         fs::copy(from, &to)
             .map(drop)
-            .map_err(|e| said(from) + &e.to_string())
+            .map_err(|e| prefix(from) + &e.to_string())
     };
     put(probe, Path::new(PROBE))?;
     let mut directories = BTreeSet::new();
@@ -71,33 +72,33 @@ pub(crate) fn lay_out(root: &Path, probe: &Path) -> Result<(), String> {
     fs::write(root.join("etc/ld.so.conf"), list.concat()).map_err(|e| e.to_string())?;
     fs::write(root.join("etc/passwd"), "root:x:0:0::/:/gpu-probe\n").map_err(|e| e.to_string())?;
     if let Some(ldconfig) = find("ldconfig") {
-        let ended = run(
+        let outcome = run(
             Command::new(ldconfig).arg("-r").arg(root),
             Duration::from_secs(20),
         );
-        if !ended.is_success() {
-            return Err(format!("ldconfig for the image: {}", ended.failure()));
+        if !outcome.is_success() {
+            return Err(format!("ldconfig for the image: {}", outcome.failure()));
         }
     }
     Ok(())
 }
 
-/// A program's loader and all libraries that it would load, as its own loader says.
-fn needed(file: &Path) -> Result<BTreeSet<PathBuf>, String> {
+/// The loader and all libraries that a program needs, as listed by its loader.
+fn dependencies(file: &Path) -> Result<BTreeSet<PathBuf>, String> {
     let loader = loader()?;
-    let ended = run(
+    let outcome = run(
         Command::new(&loader).arg("--list").arg(file),
         Duration::from_secs(10),
     );
-    if !ended.is_success() {
+    if !outcome.is_success() {
         return Err(format!(
             "what {} needs: {}",
             file.display(),
-            ended.failure()
+            outcome.failure()
         ));
     }
-    let mut found = BTreeSet::from([loader]);
-    for line in ended.out.lines() {
+    let mut paths = BTreeSet::from([loader]);
+    for line in outcome.out.lines() {
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, or the loader's path alone.
         let path = line
             .rsplit("=> ")
@@ -108,26 +109,26 @@ fn needed(file: &Path) -> Result<BTreeSet<PathBuf>, String> {
             .unwrap_or_default()
             .trim();
         if path.starts_with('/') {
-            found.insert(path.into());
+            paths.insert(path.into());
         }
     }
-    Ok(found)
+    Ok(paths)
 }
 
-/// The loader that this program was started by, which is the probe's too: both were linked at once.
+/// The dynamic loader of this program. The probe has the same one, since both are built together.
 fn loader() -> Result<PathBuf, String> {
     let names = match std::env::consts::ARCH {
         "aarch64" => ["/lib/ld-linux-aarch64.so.1", "/lib64/ld-linux-aarch64.so.1"],
         _ => ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-x86-64.so.2"],
     };
-    let found = names.into_iter().map(PathBuf::from).find(|p| p.exists());
-    found.ok_or_else(|| {
+    let loader = names.into_iter().map(PathBuf::from).find(|p| p.exists());
+    loader.ok_or_else(|| {
         "this host has no loader of glibc, which the driver's libraries need".to_owned()
     })
 }
 
-/// Where this host has them, by its loader's cache.
-fn known_libraries() -> Vec<PathBuf> {
+/// Where this host has the libraries of `LIBRARIES`, by its loader cache.
+fn cached_libraries() -> Vec<PathBuf> {
     let Some(ldconfig) = find("ldconfig") else {
         return Vec::new();
     };
@@ -146,7 +147,7 @@ fn known_libraries() -> Vec<PathBuf> {
     LIBRARIES.iter().filter_map(path_of).collect()
 }
 
-/// The same as an archive that engines load.
+/// Writes the image as an archive that engines load.
 pub(crate) fn archive(root: &Path, to: &Path) -> Result<(), String> {
     write_archive(root, to).map_err(|e| format!("the image's archive: {e}"))
 }

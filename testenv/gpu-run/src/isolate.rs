@@ -1,5 +1,5 @@
-//! Namespaces of the run's own. Whatever ends the program, the kernel then ends every process in them, and with the last
-//! one go the mounts.
+//! The run's own namespaces. However the program ends, the kernel then ends every process in them, and the mounts
+//! vanish with the last process.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,20 +15,20 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use crate::layer;
 use crate::options::Options;
 
-/// Of a step that cannot be taken on this host.
+/// Exit code for a step that is impossible on this host.
 pub(crate) const CANNOT: u8 = 6;
 
-/// The first of three processes: makes the namespaces, and is in the host's pid namespace itself.
+/// The first of three processes: creates the namespaces, while itself staying in the host's pid namespace.
 pub(crate) fn isolate(options: &Options) -> Result<u8, String> {
     die_with_parent()?;
-    // Of the network too: a dockerd without a bridge removes the one that it finds.
+    // A network namespace too: a dockerd that is started without a bridge removes the one that it finds.
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNET;
     unshare(namespaces).map_err(|e| format!("namespaces of its own: {e}"))?;
     loopback_up().map_err(|e| format!("the loopback interface: {e}"))?;
-    let status = again("init", options)
+    let status = self_command("init", options)
         .stdout(Stdio::inherit())
         .status()
         .map_err(|e| e.to_string())?;
@@ -38,14 +38,15 @@ pub(crate) fn isolate(options: &Options) -> Result<u8, String> {
         .unwrap_or(1))
 }
 
-/// The second: the first process of the pid namespace. Makes the layer, and waits for all that is left to it.
+/// The second process, which is pid 1 of the new pid namespace. Makes the layer, starts the run and reaps all
+/// orphans.
 pub(crate) fn init(options: &Options) -> Result<u8, String> {
     die_with_parent()?;
-    let place = options.output.join(crate::outer::LAYER);
+    let place = options.output.join(layer::MOUNT_POINT);
     let nodes = if options.fake.is_some() {
-        layer::Nodes::None
+        layer::GpuNodes::None
     } else {
-        layer::Nodes::OfHost
+        layer::GpuNodes::OfHost
     };
     let brought = [
         ("programs", options.programs.as_path()),
@@ -64,10 +65,10 @@ pub(crate) fn init(options: &Options) -> Result<u8, String> {
         .map_err(|e| format!("the run itself: {e}"))?;
     loop {
         match wait() {
-            Ok(WaitStatus::Exited(pid, code)) if is_it(pid, &child) => {
+            Ok(WaitStatus::Exited(pid, code)) if is_child(pid, &child) => {
                 return Ok(u8::try_from(code).unwrap_or(1));
             }
-            Ok(WaitStatus::Signaled(pid, signal, _)) if is_it(pid, &child) => {
+            Ok(WaitStatus::Signaled(pid, signal, _)) if is_child(pid, &child) => {
                 return Err(format!("the run itself ended by {signal}"));
             }
             Ok(_) | Err(nix::Error::EINTR) => {}
@@ -76,12 +77,12 @@ pub(crate) fn init(options: &Options) -> Result<u8, String> {
     }
 }
 
-fn is_it(pid: nix::unistd::Pid, child: &std::process::Child) -> bool {
+fn is_child(pid: nix::unistd::Pid, child: &std::process::Child) -> bool {
     u32::try_from(pid.as_raw()).is_ok_and(|p| p == child.id())
 }
 
-/// This program once more with the same options.
-pub(crate) fn again(verb: &str, options: &Options) -> Command {
+/// A command that starts this program again with the same options.
+pub(crate) fn self_command(verb: &str, options: &Options) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(verb)
@@ -93,7 +94,7 @@ pub(crate) fn again(verb: &str, options: &Options) -> Command {
 fn die_with_parent() -> Result<(), String> {
     let parent = getppid();
     set_pdeathsig(Signal::SIGKILL).map_err(|e| format!("prctl: {e}"))?;
-    // It can have died before.
+    // The parent can have died before the call.
     if getppid() == parent {
         Ok(())
     } else {
@@ -101,7 +102,7 @@ fn die_with_parent() -> Result<(), String> {
     }
 }
 
-/// A new network namespace has its loopback interface, down. containerd listens on it.
+/// Sets the loopback interface up, which a new network namespace has down. containerd listens on it.
 fn loopback_up() -> std::io::Result<()> {
     let route = socket(AddressFamily::NETLINK, SocketType::RAW, None)?;
     let mut message = Vec::new();
@@ -110,7 +111,8 @@ fn loopback_up() -> std::io::Result<()> {
     message.extend(16_u16.to_ne_bytes());
     message.extend(1_u16.to_ne_bytes());
     message.extend([0; 8]);
-    // struct ifinfomsg: family, type, index, flags, which of them to change. 1 is IFF_UP; the first interface is lo.
+    // struct ifinfomsg: family, type, index, flags, mask of the flags to change. IFF_UP is 1; the first interface is
+    // lo.
     message.extend([0; 4]);
     message.extend(1_i32.to_ne_bytes());
     message.extend(1_u32.to_ne_bytes());

@@ -1,40 +1,40 @@
-//! Whether what a container saw is what it asked for. The host itself, looked at in the same way, is the measure.
+//! Judges whether a container saw what it asked for. The baseline is what the same probe saw on the host itself.
 
-use gpu_run::seen::{Cuda, Graphics, Seen, Sum};
+use gpu_run::probe_output::{Cuda, Graphics, ProbeOutput, Sum};
 
-use crate::command::Ended;
+use crate::command::CommandOutcome;
 use crate::report::{Gpu, Verdict};
 
-/// What a container asks for.
+/// Which GPUs a container asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asks {
-    Nothing,
-    /// The first GPU alone; of one with slices the first slice.
+pub(crate) enum GpuRequest {
+    None,
+    /// The first GPU alone; its first slice if it is partitioned.
     First,
     All,
 }
 
-/// The GPUs, and what the probe saw on the host itself.
+/// The baseline: the host's GPUs, and what the probe saw on the host itself.
 #[derive(Debug, Default)]
-pub(crate) struct Measure {
+pub(crate) struct Baseline {
     pub(crate) gpus: Vec<Gpu>,
-    pub(crate) host: Seen,
+    pub(crate) host: ProbeOutput,
 }
 
 fn failed(why: impl Into<String>) -> Verdict {
     Verdict::Failed(why.into())
 }
 
-impl Measure {
-    fn wanted(&self, asks: Asks) -> &[Gpu] {
-        match asks {
-            Asks::Nothing => &[],
-            Asks::First => &self.gpus[..self.gpus.len().min(1)],
-            Asks::All => &self.gpus,
+impl Baseline {
+    fn requested(&self, request: GpuRequest) -> &[Gpu] {
+        match request {
+            GpuRequest::None => &[],
+            GpuRequest::First => &self.gpus[..self.gpus.len().min(1)],
+            GpuRequest::All => &self.gpus,
         }
     }
 
-    /// What the host's own driver does, before any container is tried.
+    /// How the host's own driver works, before any container is tried.
     pub(crate) fn host_verdict(&self) -> Verdict {
         match &self.host.cuda {
             None => failed("the probe ended before it said anything of CUDA"),
@@ -59,32 +59,32 @@ impl Measure {
         }
     }
 
-    /// A container that should have these GPUs, no other, and a driver that computes on them.
-    pub(crate) fn compute(&self, asks: Asks, ended: &Ended) -> Verdict {
-        if !ended.is_success() {
-            return failed(ended.failure());
+    /// Judges a container that should have exactly these GPUs and a driver that computes on them.
+    pub(crate) fn compute(&self, request: GpuRequest, outcome: &CommandOutcome) -> Verdict {
+        if !outcome.is_success() {
+            return failed(outcome.failure());
         }
-        let seen = Seen::from_output(&ended.out);
-        let wanted = self.wanted(asks);
+        let output = ProbeOutput::from_output(&outcome.out);
+        let wanted = self.requested(request);
         let mut nodes: Vec<String> = wanted
             .iter()
             .map(|g| format!("nvidia{}", g.minor))
             .collect();
         nodes.sort();
-        if seen.nodes.is_none() {
+        if output.nodes.is_none() {
             return failed("the probe did not say which nodes there are");
         }
-        if seen.gpu_nodes() != nodes {
+        if output.gpu_nodes() != nodes {
             return failed(format!(
                 "has the nodes {:?} and should have {nodes:?}",
-                seen.gpu_nodes()
+                output.gpu_nodes()
             ));
         }
-        let Some(cuda) = &seen.cuda else {
+        let Some(cuda) = &output.cuda else {
             return failed("the probe ended before it said anything of CUDA");
         };
-        if asks == Asks::Nothing {
-            return nothing(&seen, cuda);
+        if request == GpuRequest::None {
+            return no_gpu_requested(&output, cuda);
         }
         match cuda {
             Cuda::NoLibrary { why } | Cuda::NoDevice { why } | Cuda::Failed { why } => failed(why),
@@ -95,12 +95,14 @@ impl Measure {
                     uuids.sort();
                     uuids
                 };
-                let found = uuids(devices.iter().map(|d| d.uuid.as_str()).collect());
-                let should = uuids(wanted.iter().map(|g| g.uuid.as_str()).collect());
-                if is_whole && found != should {
-                    return failed(format!("CUDA lists {found:?} and should list {should:?}"));
+                let listed = uuids(devices.iter().map(|d| d.uuid.as_str()).collect());
+                let expected = uuids(wanted.iter().map(|g| g.uuid.as_str()).collect());
+                if is_whole && listed != expected {
+                    return failed(format!(
+                        "CUDA lists {listed:?} and should list {expected:?}"
+                    ));
                 }
-                // Of slices CUDA gives a process one.
+                // A process sees only one slice with CUDA, so the UUIDs are not compared for slices.
                 if devices.is_empty() {
                     return failed("CUDA lists no device");
                 }
@@ -130,17 +132,21 @@ impl Measure {
         verdict
     }
 
-    /// What a graphics loader lists in a container that has all GPUs.
-    pub(crate) fn graphics(of_host: Option<&Graphics>, name: &str, ended: &Ended) -> Verdict {
-        let on_host = match can_graphics(of_host, name) {
+    /// Judges what a graphics loader lists in a container that has all GPUs.
+    pub(crate) fn graphics(
+        of_host: Option<&Graphics>,
+        name: &str,
+        outcome: &CommandOutcome,
+    ) -> Verdict {
+        let on_host = match host_graphics(of_host, name) {
             Ok(count) => count,
             Err(not_run) => return not_run,
         };
-        if !ended.is_success() {
-            return failed(ended.failure());
+        if !outcome.is_success() {
+            return failed(outcome.failure());
         }
-        let seen = Seen::from_output(&ended.out);
-        match seen.vulkan.or(seen.egl) {
+        let output = ProbeOutput::from_output(&outcome.out);
+        match output.vulkan.or(output.egl) {
             None => failed(format!("the probe ended before it said anything of {name}")),
             Some(Graphics::NoLoader { why } | Graphics::Failed { why }) => failed(why),
             Some(Graphics::Devices { nvidia, .. }) if nvidia.len() == on_host => Verdict::Ok,
@@ -151,12 +157,16 @@ impl Measure {
         }
     }
 
-    /// The driver's own program, which lists a line for each GPU.
-    pub(crate) fn smi(&self, ended: &Ended) -> Verdict {
-        if !ended.is_success() {
-            return failed(ended.failure());
+    /// Judges `nvidia-smi -L`, which lists one line for each GPU.
+    pub(crate) fn smi(&self, outcome: &CommandOutcome) -> Verdict {
+        if !outcome.is_success() {
+            return failed(outcome.failure());
         }
-        let lines = ended.out.lines().filter(|l| l.starts_with("GPU ")).count();
+        let lines = outcome
+            .out
+            .lines()
+            .filter(|l| l.starts_with("GPU "))
+            .count();
         if lines == self.gpus.len() && lines > 0 {
             Verdict::Ok
         } else {
@@ -167,8 +177,8 @@ impl Measure {
 
 pub(crate) const DOES_NOT_COMPUTE: &str = "the driver does not compute";
 
-/// How many devices of NVIDIA's the host's loader lists, or why there is nothing to compare with.
-pub(crate) fn can_graphics(of_host: Option<&Graphics>, name: &str) -> Result<usize, Verdict> {
+/// How many NVIDIA devices the host's loader lists, or the verdict where there is nothing to compare with.
+pub(crate) fn host_graphics(of_host: Option<&Graphics>, name: &str) -> Result<usize, Verdict> {
     let why = match of_host {
         None => format!("the probe said nothing of {name} on the host itself"),
         Some(Graphics::NoLoader { .. }) => format!("this host has no loader for {name}"),
@@ -181,9 +191,9 @@ pub(crate) fn can_graphics(of_host: Option<&Graphics>, name: &str) -> Result<usi
     Err(Verdict::NotRun(why))
 }
 
-/// A container that asked for nothing has nothing of the driver.
-fn nothing(seen: &Seen, cuda: &Cuda) -> Verdict {
-    let nodes = seen.nodes.as_deref().unwrap_or_default();
+/// A container that asked for no GPU must have nothing of the driver.
+fn no_gpu_requested(output: &ProbeOutput, cuda: &Cuda) -> Verdict {
+    let nodes = output.nodes.as_deref().unwrap_or_default();
     if !nodes.is_empty() {
         return failed(format!("asked for nothing and has the nodes {nodes:?}"));
     }
@@ -197,7 +207,7 @@ fn nothing(seen: &Seen, cuda: &Cuda) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use gpu_run::seen::{Device, Part};
+    use gpu_run::probe_output::{Device, Part};
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
     use std::time::Duration;
@@ -225,26 +235,26 @@ mod tests {
         }
     }
 
-    fn output(nodes: &[&str], cuda: Cuda) -> Ended {
+    fn output(nodes: &[&str], cuda: Cuda) -> CommandOutcome {
         let nodes = Part::Nodes {
             names: nodes.iter().map(|n| (*n).to_owned()).collect(),
         };
         let line = |part: &Part| serde_json::to_string(part).unwrap();
-        Ended {
+        CommandOutcome {
             status: Some(ExitStatus::from_raw(0)),
             out: format!("{}\n{}\n", line(&nodes), line(&Part::Cuda(cuda))),
             err: String::new(),
             took: Duration::ZERO,
-            why_not: None,
+            error: None,
         }
     }
 
-    fn measure(sum: &Sum) -> Measure {
-        let host = Seen {
+    fn baseline(sum: &Sum) -> Baseline {
+        let host = ProbeOutput {
             cuda: Some(devices(&[0, 1], sum)),
-            ..Seen::default()
+            ..ProbeOutput::default()
         };
-        Measure {
+        Baseline {
             gpus: vec![gpu(0), gpu(1)],
             host,
         }
@@ -253,10 +263,10 @@ mod tests {
     const PASSED: Sum = Sum::Passed { elements: 3 };
 
     #[test]
-    fn the_gpu_asked_for_and_no_other() {
-        let measure = measure(&PASSED);
+    fn only_the_requested_gpu_passes() {
+        let baseline = baseline(&PASSED);
         let right = output(&["nvidia0", "nvidiactl"], devices(&[0], &PASSED));
-        assert_eq!(measure.compute(Asks::First, &right), Verdict::Ok);
+        assert_eq!(baseline.compute(GpuRequest::First, &right), Verdict::Ok);
         for wrong in [
             output(&["nvidia0", "nvidia1"], devices(&[0], &PASSED)),
             output(&["nvidia1"], devices(&[0], &PASSED)),
@@ -272,7 +282,10 @@ mod tests {
             output(&[], devices(&[], &PASSED)),
         ] {
             assert!(
-                matches!(measure.compute(Asks::First, &wrong), Verdict::Failed(_)),
+                matches!(
+                    baseline.compute(GpuRequest::First, &wrong),
+                    Verdict::Failed(_)
+                ),
                 "{}",
                 wrong.out
             );
@@ -280,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_is_nothing_there() {
-        let measure = measure(&PASSED);
+    fn a_container_that_requests_no_gpu_gets_nothing() {
+        let baseline = baseline(&PASSED);
         let none = Cuda::NoLibrary {
             why: "not there".into(),
         };
         assert_eq!(
-            measure.compute(Asks::Nothing, &output(&[], none.clone())),
+            baseline.compute(GpuRequest::None, &output(&[], none.clone())),
             Verdict::Ok
         );
         for wrong in [
@@ -294,7 +307,7 @@ mod tests {
             output(&[], Cuda::NoDevice { why: "none".into() }),
         ] {
             assert!(matches!(
-                measure.compute(Asks::Nothing, &wrong),
+                baseline.compute(GpuRequest::None, &wrong),
                 Verdict::Failed(_)
             ));
         }
@@ -303,11 +316,11 @@ mod tests {
     #[test]
     fn a_driver_that_does_not_compute_is_never_ok() {
         let right = output(&["nvidia0"], devices(&[0], &Sum::DoesNotCompute));
-        let same = measure(&Sum::DoesNotCompute).compute(Asks::First, &right);
+        let same = baseline(&Sum::DoesNotCompute).compute(GpuRequest::First, &right);
         assert_eq!(same, Verdict::NotVerified(DOES_NOT_COMPUTE.into()));
-        // It does on the host.
+        // The baseline computes on the host.
         assert!(matches!(
-            measure(&PASSED).compute(Asks::First, &right),
+            baseline(&PASSED).compute(GpuRequest::First, &right),
             Verdict::Failed(_)
         ));
         let wrong = output(
@@ -320,7 +333,7 @@ mod tests {
             ),
         );
         assert!(matches!(
-            measure(&PASSED).compute(Asks::First, &wrong),
+            baseline(&PASSED).compute(GpuRequest::First, &wrong),
             Verdict::Failed(_)
         ));
     }
@@ -331,21 +344,21 @@ mod tests {
             nvidia: vec!["a".into(); n],
             others: 1,
         };
-        let said = |graphics: Graphics| {
-            let mut ended = output(&[], devices(&[], &PASSED));
-            ended.out = serde_json::to_string(&Part::Vulkan(graphics)).unwrap();
-            ended
+        let output_of = |graphics: Graphics| {
+            let mut outcome = output(&[], devices(&[], &PASSED));
+            outcome.out = serde_json::to_string(&Part::Vulkan(graphics)).unwrap();
+            outcome
         };
         assert_eq!(
-            Measure::graphics(Some(&list(2)), "Vulkan", &said(list(2))),
+            Baseline::graphics(Some(&list(2)), "Vulkan", &output_of(list(2))),
             Verdict::Ok
         );
         assert!(matches!(
-            Measure::graphics(Some(&list(2)), "Vulkan", &said(list(1))),
+            Baseline::graphics(Some(&list(2)), "Vulkan", &output_of(list(1))),
             Verdict::Failed(_)
         ));
         assert!(matches!(
-            Measure::graphics(Some(&list(0)), "Vulkan", &said(list(0))),
+            Baseline::graphics(Some(&list(0)), "Vulkan", &output_of(list(0))),
             Verdict::NotRun(_)
         ));
     }

@@ -1,5 +1,5 @@
-//! A root of the run's own: a throw-away layer over the host's `/`, in which programs are installed, configurations are
-//! edited and daemons keep their data. What the kernel shows (/proc, /sys) and the device numbers are the host's.
+//! The run's own root file system: a throw-away overlay over the host's `/`, in which programs are installed,
+//! configurations are edited and daemons keep their data. /proc, /sys and the device numbers are the host's.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,11 +12,13 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, chdir, chown, pivot_root};
 
-/// Where the layer has what is brought in: the programs, the output.
+/// Where the programs and the output directory are visible in the layer.
 pub(crate) const BROUGHT: &str = "/tmp/gpu-run";
+/// Where the layer is mounted, below the output directory. Everybody outside the run's namespaces sees an empty directory.
+pub(crate) const MOUNT_POINT: &str = ".layer";
 
-/// Directories of which the layer has an empty one of its own.
-const EMPTY: [&str; 6] = [
+/// Directories that are empty in the layer.
+const EMPTY_DIRECTORIES: [&str; 6] = [
     "run",
     "tmp",
     "var/lib/docker",
@@ -24,17 +26,17 @@ const EMPTY: [&str; 6] = [
     "var/lib/containers",
     "var/lib/cni",
 ];
-/// Mounts over these are written to in the run, so they get a layer each; other mounts are there read-only.
-const LAYERED: [&str; 6] = ["/etc", "/usr", "/var", "/opt", "/root", "/home"];
-/// What the driver's user space talks to below /run.
-const OF_RUN: [&str; 4] = [
+/// Mount points that the run writes below get a layer each. All other mounts are there read-only.
+const LAYERED_MOUNTS: [&str; 6] = ["/etc", "/usr", "/var", "/opt", "/root", "/home"];
+/// Directories below /run that the driver's user space talks to.
+const RUN_DIRECTORIES: [&str; 4] = [
     "nvidia",
     "nvidia-persistenced",
     "nvidia-fabricmanager",
     "udev",
 ];
-/// Of a /dev that every program expects.
-const NODES: [(&str, u64, u64); 7] = [
+/// Nodes that every program expects in /dev.
+const STANDARD_NODES: [(&str, u64, u64); 7] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -43,36 +45,36 @@ const NODES: [(&str, u64, u64); 7] = [
     ("kmsg", 1, 11),
     ("tty", 5, 0),
 ];
-/// Nodes and directories of nodes that are GPUs'.
+/// Prefixes of GPU nodes, and of directories with such nodes.
 const GPU_NODES: [&str; 6] = ["nvidia", "dri", "dxg", "kfd", "infiniband", "gdrdrv"];
 
-/// Whose GPU nodes the layer has.
+/// Which GPU nodes the layer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nodes {
+pub(crate) enum GpuNodes {
     OfHost,
-    /// A fake driver makes its own.
+    /// None: a fake driver makes its own.
     None,
 }
 
 type Result<T> = std::result::Result<T, String>;
 
-fn said<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> String {
+fn context<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> String {
     move |e| format!("{what}: {e}")
 }
 
-fn mounted(
+fn mount_on(
     source: Option<&Path>,
     at: &Path,
     kind: Option<&str>,
     flags: MsFlags,
     options: Option<&str>,
 ) -> Result<()> {
-    mount(source, at, kind, flags, options).map_err(said(format!("mount on {}", at.display())))
+    mount(source, at, kind, flags, options).map_err(context(format!("mount on {}", at.display())))
 }
 
 fn tmpfs(at: &Path, options: &str) -> Result<()> {
-    fs::create_dir_all(at).map_err(said(at.display()))?;
-    mounted(
+    fs::create_dir_all(at).map_err(context(at.display()))?;
+    mount_on(
         Some(Path::new("tmpfs")),
         at,
         Some("tmpfs"),
@@ -82,21 +84,21 @@ fn tmpfs(at: &Path, options: &str) -> Result<()> {
 }
 
 fn bind(from: &Path, to: &Path, flags: MsFlags) -> Result<()> {
-    mounted(Some(from), to, None, MsFlags::MS_BIND | flags, None)
+    mount_on(Some(from), to, None, MsFlags::MS_BIND | flags, None)
 }
 
-/// A layer over `lower`, kept below `kept`, mounted on `at`.
-fn overlay(lower: &Path, kept: &Path, at: &Path) -> Result<()> {
+/// Mounts on `at` an overlay over `lower` whose upper and work directories are in `store`.
+fn overlay(lower: &Path, store: &Path, at: &Path) -> Result<()> {
     for dir in ["upper", "work"] {
-        fs::create_dir_all(kept.join(dir)).map_err(said(kept.display()))?;
+        fs::create_dir_all(store.join(dir)).map_err(context(store.display()))?;
     }
     let options = format!(
         "lowerdir={},upperdir={1},workdir={2}",
         lower.display(),
-        kept.join("upper").display(),
-        kept.join("work").display()
+        store.join("upper").display(),
+        store.join("work").display()
     );
-    mounted(
+    mount_on(
         Some(Path::new("overlay")),
         at,
         Some("overlay"),
@@ -105,10 +107,10 @@ fn overlay(lower: &Path, kept: &Path, at: &Path) -> Result<()> {
     )
 }
 
-/// Makes the layer on `place`, an empty directory, and makes it the root. `brought` come along, below [`BROUGHT`]. For the
-/// first process of a pid namespace, in a mount namespace of its own.
-pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)], gpus: Nodes) -> Result<()> {
-    mounted(
+/// Makes the layer on `place`, an empty directory, and makes it the root. The `brought` directories are visible in it
+/// below [`BROUGHT`]. To be called by the first process of a pid namespace, in a mount namespace of its own.
+pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)], gpus: GpuNodes) -> Result<()> {
+    mount_on(
         None,
         Path::new("/"),
         None,
@@ -116,35 +118,40 @@ pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)], gpus: Nodes) -> Res
         None,
     )?;
     let mounts = mount_points()?;
-    // By descriptors, since the layer can come to lie over them.
-    let held: Vec<(&str, fs::File)> = brought
+    // Open them now: a mount of the layer can hide their paths later.
+    let open_dirs: Vec<(&str, fs::File)> = brought
         .iter()
-        .map(|(name, path)| Ok((*name, fs::File::open(path).map_err(said(path.display()))?)))
+        .map(|(name, path)| {
+            Ok((
+                *name,
+                fs::File::open(path).map_err(context(path.display()))?,
+            ))
+        })
         .collect::<Result<_>>()?;
     tmpfs(place, "mode=700")?;
     let root = place.join("root");
-    fs::create_dir(&root).map_err(said(root.display()))?;
+    fs::create_dir(&root).map_err(context(root.display()))?;
     overlay(Path::new("/"), &place.join("layers/0"), &root)
         .map_err(|e| format!("this host's / takes no layer: {e}"))?;
     for (n, point) in mounts.iter().enumerate() {
         bring_mount(point, &place.join(format!("layers/{}", n + 1)), &root);
     }
-    for dir in EMPTY {
+    for dir in EMPTY_DIRECTORIES {
         tmpfs(&root.join(dir), "mode=755")?;
     }
     let mode = fs::Permissions::from_mode(0o1777);
-    fs::set_permissions(root.join("tmp"), mode).map_err(said("/tmp"))?;
+    fs::set_permissions(root.join("tmp"), mode).map_err(context("/tmp"))?;
     if !root.join("var/run").exists() {
         let _ = symlink("/run", root.join("var/run"));
     }
-    for name in OF_RUN {
+    for name in RUN_DIRECTORIES {
         let from = Path::new("/run").join(name);
         let to = root.join("run").join(name);
         if from.is_dir() && fs::create_dir(&to).is_ok() {
             let _ = bind(&from, &to, MsFlags::MS_REC);
         }
     }
-    mounted(
+    mount_on(
         Some(Path::new("proc")),
         &root.join("proc"),
         Some("proc"),
@@ -153,13 +160,13 @@ pub(crate) fn enter(place: &Path, brought: &[(&str, &Path)], gpus: Nodes) -> Res
     )?;
     bind(Path::new("/sys"), &root.join("sys"), MsFlags::MS_REC)?;
     devices(&root.join("dev"), gpus)?;
-    bring(&root, &held)?;
+    bring(&root, &open_dirs)?;
     pivot(&root)
 }
 
-/// Mount points of this namespace that the layer should have too, outermost first.
+/// Mount points of this namespace that the layer should also have, outermost first.
 fn mount_points() -> Result<Vec<PathBuf>> {
-    let text = fs::read("/proc/self/mountinfo").map_err(said("/proc/self/mountinfo"))?;
+    let text = fs::read("/proc/self/mountinfo").map_err(context("/proc/self/mountinfo"))?;
     let mut points: Vec<PathBuf> = text
         .split(|b| *b == b'\n')
         .filter_map(|line| line.split(|b| *b == b' ').nth(4))
@@ -183,7 +190,7 @@ fn is_brought(point: &Path) -> bool {
         "/snap",
         "/var/lib/lxcfs",
     ];
-    let stores = EMPTY
+    let stores = EMPTY_DIRECTORIES
         .iter()
         .filter(|e| e.starts_with("var/"))
         .map(|e| Path::new("/").join(e));
@@ -192,7 +199,7 @@ fn is_brought(point: &Path) -> bool {
         && !stores.into_iter().any(|s| point.starts_with(s))
 }
 
-/// mountinfo writes blanks and the like as three octal digits.
+/// Decodes mountinfo's octal escapes (`\\040` is a blank).
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = field;
@@ -212,15 +219,16 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One mount of the host. Where it cannot be had, the layer has an empty place there: said, and no reason to stop.
-fn bring_mount(point: &Path, kept: &Path, root: &Path) {
+/// Brings one of the host's mounts into the layer. If that fails, the layer has an empty place there; a message says
+/// so and the run goes on.
+fn bring_mount(point: &Path, store: &Path, root: &Path) {
     let Ok(relative) = point.strip_prefix("/") else {
         return;
     };
     let at = root.join(relative);
     if point.is_dir()
-        && LAYERED.iter().any(|l| Path::new(l) == point)
-        && overlay(point, kept, &at).is_ok()
+        && LAYERED_MOUNTS.iter().any(|l| Path::new(l) == point)
+        && overlay(point, store, &at).is_ok()
     {
         return;
     }
@@ -230,18 +238,19 @@ fn bring_mount(point: &Path, kept: &Path, root: &Path) {
     }
 }
 
-/// A /dev of the run's own with the host's GPU nodes by their numbers: what is made there does not reach the host.
-fn devices(dev: &Path, gpus: Nodes) -> Result<()> {
+/// Makes a /dev for the run that has copies of the host's GPU nodes: nodes that are created there do not reach the
+/// host.
+fn devices(dev: &Path, gpus: GpuNodes) -> Result<()> {
     tmpfs(dev, "mode=755")?;
-    for (name, major, minor) in NODES {
+    for (name, major, minor) in STANDARD_NODES {
         node(&dev.join(name), 0o666, makedev(major, minor))?;
     }
     for dir in ["pts", "shm"] {
-        fs::create_dir(dev.join(dir)).map_err(said(dir))?;
+        fs::create_dir(dev.join(dir)).map_err(context(dir))?;
     }
     tmpfs(&dev.join("shm"), "mode=1777")?;
     let options = Some("newinstance,ptmxmode=0666,mode=620");
-    mounted(
+    mount_on(
         Some(Path::new("devpts")),
         &dev.join("pts"),
         Some("devpts"),
@@ -255,18 +264,18 @@ fn devices(dev: &Path, gpus: Nodes) -> Result<()> {
         ("/proc/self/fd/1", "stdout"),
         ("/proc/self/fd/2", "stderr"),
     ] {
-        symlink(target, dev.join(name)).map_err(said(name))?;
+        symlink(target, dev.join(name)).map_err(context(name))?;
     }
-    if gpus == Nodes::None {
+    if gpus == GpuNodes::None {
         return Ok(());
     }
-    for entry in fs::read_dir("/dev").map_err(said("/dev"))?.flatten() {
+    for entry in fs::read_dir("/dev").map_err(context("/dev"))?.flatten() {
         let name = entry.file_name();
         if GPU_NODES
             .iter()
             .any(|n| name.as_bytes().starts_with(n.as_bytes()))
         {
-            copy_nodes(&entry.path(), &dev.join(&name)).map_err(said(entry.path().display()))?;
+            copy_nodes(&entry.path(), &dev.join(&name)).map_err(context(entry.path().display()))?;
         }
     }
     Ok(())
@@ -274,9 +283,9 @@ fn devices(dev: &Path, gpus: Nodes) -> Result<()> {
 
 fn node(path: &Path, mode: u32, number: u64) -> Result<()> {
     let permissions = Mode::from_bits_truncate(mode);
-    mknod(path, SFlag::S_IFCHR, permissions, number).map_err(said(path.display()))?;
-    // As it was asked for, whatever the umask.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(said(path.display()))
+    mknod(path, SFlag::S_IFCHR, permissions, number).map_err(context(path.display()))?;
+    // Set the mode again, since mknod applies the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(context(path.display()))
 }
 
 fn copy_nodes(from: &Path, to: &Path) -> io::Result<()> {
@@ -300,23 +309,23 @@ fn copy_nodes(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn bring(root: &Path, held: &[(&str, fs::File)]) -> Result<()> {
+fn bring(root: &Path, open_dirs: &[(&str, fs::File)]) -> Result<()> {
     use std::os::fd::AsRawFd;
-    for (name, file) in held {
+    for (name, file) in open_dirs {
         let to = root.join(BROUGHT.trim_start_matches('/')).join(name);
-        fs::create_dir_all(&to).map_err(said(to.display()))?;
+        fs::create_dir_all(&to).map_err(context(to.display()))?;
         let from = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        bind(&from, &to, MsFlags::empty()).map_err(said(format!("{name} for the run")))?;
+        bind(&from, &to, MsFlags::empty()).map_err(context(format!("{name} for the run")))?;
     }
     Ok(())
 }
 
 fn pivot(root: &Path) -> Result<()> {
-    chdir(root).map_err(said(root.display()))?;
-    fs::create_dir("tmp/outside").map_err(said("/tmp/outside"))?;
-    pivot_root(".", "tmp/outside").map_err(said("pivot_root"))?;
-    umount2("/tmp/outside", MntFlags::MNT_DETACH).map_err(said("/tmp/outside"))?;
-    chdir("/").map_err(said("/"))
+    chdir(root).map_err(context(root.display()))?;
+    fs::create_dir("tmp/outside").map_err(context("/tmp/outside"))?;
+    pivot_root(".", "tmp/outside").map_err(context("pivot_root"))?;
+    umount2("/tmp/outside", MntFlags::MNT_DETACH).map_err(context("/tmp/outside"))?;
+    chdir("/").map_err(context("/"))
 }
 
 #[cfg(test)]
@@ -330,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_kernels_and_the_engines_stays_out() {
+    fn mounts_of_the_kernel_and_of_engines_stay_out() {
         for out in [
             "/",
             "/proc/driver",

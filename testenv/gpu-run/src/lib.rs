@@ -1,3 +1,3 @@
 //! What a program in a container sees of GPUs, as one document: written by `gpu-probe`, read by `gpu-run`.
 
-pub mod seen;
+pub mod probe_output;

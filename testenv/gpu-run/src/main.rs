@@ -1,4 +1,5 @@
-//! `testenv/gpu`: every way of getting a GPU into a container on this host, tried in a throw-away layer over it.
+//! gpu-run (`testenv/gpu` starts it): tries every way of getting a GPU into a container on this host, in a throw-away
+//! layer over it.
 #![forbid(unsafe_code)]
 
 mod bundle;
@@ -28,7 +29,7 @@ use clap::Parser;
 
 use options::{Cli, Verb};
 
-/// As gpusetup's own: nothing of it begins with clap's 2, which has a meaning here.
+/// clap exits with 2 on bad usage, which has another meaning here; gpusetup uses 4 as well.
 const BAD_USAGE: u8 = 4;
 
 fn main() -> ExitCode {
@@ -44,12 +45,12 @@ fn main() -> ExitCode {
         Verb::Isolate(options) => isolate::isolate(&options),
         Verb::Init(options) => isolate::init(&options),
         Verb::Work(options) => work::work(&options),
-        Verb::Read { recording } => read_back::read(&recording).map(|found| {
+        Verb::Read { recording } => read_back::read(&recording).map(|recorded| {
             println!(
                 "driver {}, {} libraries, GPUs: {}",
-                found.version,
-                found.libraries,
-                found.uuids.join(" ")
+                recorded.version,
+                recorded.libraries,
+                recorded.uuids.join(" ")
             );
             0
         }),

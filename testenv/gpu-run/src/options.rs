@@ -17,14 +17,14 @@ const AFTER: &str = "\
 Exit codes: 0 every way works; 2 one failed; 3 the host is not as it was before; 4 bad usage; 6 this host cannot do it (no \
 root, no driver); 7 none failed, and not all could be shown; 130 interrupted.";
 
-/// A relative path that no user would give: where this program is.
+/// The default of --programs, a relative path that no user would give. It stands for the directory of this program.
 pub(crate) const BESIDE: &str = "BESIDE-THIS-PROGRAM";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// All of it
+    /// Run all of it
     Run(Options),
-    /// Lay a recording out as a host, and say what gpusetup finds on it
+    /// Lay a recording out as a host's root, and print what gpusetup finds on it
     Read {
         /// A directory `recording` of a report
         recording: PathBuf,
@@ -37,44 +37,44 @@ pub(crate) enum Verb {
     Work(Options),
 }
 
-/// The same for each of the processes that a run consists of.
+/// The options of every process of a run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Where the report goes; made, and has to be empty
+    /// Directory of the report; created if missing, must be empty
     #[arg(long, value_name = "DIR", default_value = "gpu-report")]
     pub(crate) output: PathBuf,
-    /// gpusetup's files (`tree`), `gpu-run` and `gpu-probe`; beside this program unless told otherwise
+    /// Directory with gpusetup's files (`tree`), `gpu-run` and `gpu-probe`; by default the one of this program
     #[arg(long, value_name = "DIR", default_value = BESIDE, hide_default_value = true)]
     pub(crate) programs: PathBuf,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// With a fake driver of so many GPUs, where there is no real one
+    /// Use a fake driver with this many GPUs, on a host without a real one
     #[arg(long, value_name = "GPUS", num_args = 0..=1, default_missing_value = "2",
         value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) fake: Option<u32>,
-    /// Starts of each way that are timed; 0 times none
+    /// How many starts of each way are timed; 0 for none
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub(crate) rounds: u16,
-    /// Seconds after which the run ends, with what is shown by then
+    /// Seconds after which the run stops and reports what it has
     #[arg(long, value_name = "SECONDS", default_value_t = 110, value_parser = clap::value_parser!(u64).range(20..=3600))]
     pub(crate) limit: u64,
-    /// Leave an engine out: docker, containerd, podman, runc or crun; repeatable
+    /// Leave an engine out: docker, containerd, podman, runc or crun; may be repeated
     #[arg(long, value_name = "ENGINE", value_parser = ["docker", "containerd", "podman", "runc", "crun"])]
     pub(crate) without: Vec<String>,
-    /// Keep UUIDs, serial numbers and the host's name in report and recording
+    /// Keep UUIDs, serial numbers and the host's name in the report and the recording
     #[arg(long)]
     pub(crate) keep_identifiers: bool,
-    /// When it began, for the processes of the run.
+    /// When the run began; set for the processes of the run.
     #[arg(long, hide = true, default_value = "")]
     pub(crate) date: String,
-    /// The run's control group, for the processes of the run.
+    /// The run's control group; set for the processes of the run.
     #[arg(long, hide = true, default_value = "")]
     pub(crate) cgroup: String,
 }
 
 impl Options {
-    /// The same as a command line, for another process of the run: paths are as they were found.
+    /// The options as a command line for another process of the run, with the paths as resolved by the first.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut valued = |name: &str, value: &OsStr| {

@@ -1,5 +1,5 @@
-//! The part on the host: looks whether it can be done, starts the run in namespaces of its own, waits with a limit, sees
-//! that the host is as it was, and writes the report.
+//! The part of a run on the host itself: checks that a run is possible, starts it in its own namespaces, waits with a
+//! time limit, checks that the host is unchanged, and writes the report.
 
 use std::fs;
 use std::io::Read;
@@ -13,21 +13,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::files;
-use crate::isolate::again;
+use crate::isolate::self_command;
 use crate::options::{BESIDE, Options};
 use crate::redact::Redactor;
-use crate::report::{Report, Row, SCHEMA, Verdict};
-use crate::work::Told;
-use crate::{host, report};
+use crate::report::{HOST_UNCHANGED_ROW, Report, Row, SCHEMA, Verdict};
+use crate::work::RunResults;
+use crate::{host, layer, report};
 
-/// Below the output directory: where the layer is mounted, in the run's own namespace. Empty for everybody else.
-pub(crate) const LAYER: &str = ".layer";
-pub(crate) const HOST_ROW: &str = "the host is as before";
 const INTERRUPTED: u8 = 130;
 const CGROUP: &str = "gpu-run-";
 
-/// What a run would change, did it not keep to its layer.
-const OF_HOST: [&str; 8] = [
+/// What a run would change if it escaped its layer.
+const WATCHED: [&str; 8] = [
     "/etc",
     "/var/lib/gpusetup",
     "/run/cdi",
@@ -39,7 +36,7 @@ const OF_HOST: [&str; 8] = [
 ];
 
 pub(crate) fn run(mut options: Options) -> Result<u8, String> {
-    let begun = Instant::now();
+    let start = Instant::now();
     if !nix::unistd::geteuid().is_root() {
         return Err(
             "this needs root, for mounts, device nodes and engines of its own: run it with sudo"
@@ -58,30 +55,30 @@ pub(crate) fn run(mut options: Options) -> Result<u8, String> {
     make_output(&mut options.output)?;
     options.date = date();
     options.cgroup = format!("/{CGROUP}{}", std::process::id());
-    // Of runs that were killed.
-    sweep(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-    let before = of_host();
-    let ended = start_and_wait(&options);
-    sweep(|pid| pid == std::process::id());
-    let _ = fs::remove_dir(options.output.join(LAYER));
-    let told = match ended {
-        Ended::Told(told) => *told,
-        Ended::Cannot(why) => return Err(why),
-        Ended::Interrupted => {
+    // Left by runs that were killed.
+    remove_cgroups(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+    let before = snapshot_host();
+    let outcome = start_and_wait(&options);
+    remove_cgroups(|pid| pid == std::process::id());
+    let _ = fs::remove_dir(options.output.join(layer::MOUNT_POINT));
+    let results = match outcome {
+        RunOutcome::Finished(results) => *results,
+        RunOutcome::Impossible(why) => return Err(why),
+        RunOutcome::Interrupted => {
             eprintln!("gpu-run: interrupted; all that it had started is gone");
             return Ok(INTERRUPTED);
         }
     };
-    let changed = files::differences(&before, &of_host());
+    let changed = files::differences(&before, &snapshot_host());
     let verdict = if changed.is_empty() {
         Verdict::Ok
     } else {
-        Verdict::Failed(files::sentence(&changed))
+        Verdict::Failed(files::summary(&changed))
     };
-    let mut rows = told.rows;
+    let mut rows = results.rows;
     rows.push(Row {
         group: "after".into(),
-        name: HOST_ROW.into(),
+        name: HOST_UNCHANGED_ROW.into(),
         verdict,
         ms: None,
     });
@@ -89,15 +86,15 @@ pub(crate) fn run(mut options: Options) -> Result<u8, String> {
         schema: SCHEMA,
         date: options.date.clone(),
         fake_driver: options.fake.is_some(),
-        host: told.host,
+        host: results.host,
         rows,
-        times: told.times,
-        seconds: report::ms(begun.elapsed()) / 1000.0,
+        times: results.times,
+        seconds: report::ms(start.elapsed()) / 1000.0,
         exit_code: 0,
     };
     report.exit_code = report.code();
     let mut redactor = Redactor::new(&report.host.name, options.keep_identifiers);
-    redactor.knows(report.host.gpus.iter().map(|g| g.uuid.clone()));
+    redactor.number_first(report.host.gpus.iter().map(|g| g.uuid.clone()));
     if !options.keep_identifiers {
         report.host.name = "host".into();
     }
@@ -122,38 +119,41 @@ fn find_programs(options: &mut Options) -> Result<(), String> {
 }
 
 fn make_output(output: &mut PathBuf) -> Result<(), String> {
-    let said = |e: std::io::Error, path: &Path| format!("{}: {e}", path.display());
-    fs::create_dir_all(&*output).map_err(|e| said(e, output))?;
-    *output = output.canonicalize().map_err(|e| said(e, output))?;
-    // What a run that was killed left.
-    let _ = fs::remove_dir(output.join(LAYER));
-    let mut entries = fs::read_dir(&*output).map_err(|e| said(e, output))?;
+    let with_path = |e: std::io::Error, path: &Path| format!("{}: {e}", path.display());
+    fs::create_dir_all(&*output).map_err(|e| with_path(e, output))?;
+    *output = output.canonicalize().map_err(|e| with_path(e, output))?;
+    // Left by a run that was killed.
+    let _ = fs::remove_dir(output.join(layer::MOUNT_POINT));
+    let mut entries = fs::read_dir(&*output).map_err(|e| with_path(e, output))?;
     if entries.next().is_some() {
         return Err(format!(
             "{} is not empty: a report goes into a directory of its own (--output)",
             output.display()
         ));
     }
-    let layer = output.join(LAYER);
-    fs::create_dir(&layer).map_err(|e| said(e, &layer))
+    let layer = output.join(layer::MOUNT_POINT);
+    fs::create_dir(&layer).map_err(|e| with_path(e, &layer))
 }
 
-enum Ended {
-    Told(Box<Told>),
-    Cannot(String),
+enum RunOutcome {
+    Finished(Box<RunResults>),
+    Impossible(String),
     Interrupted,
 }
 
-fn start_and_wait(options: &Options) -> Ended {
+fn start_and_wait(options: &Options) -> RunOutcome {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         if let Err(e) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
-            return Ended::Cannot(format!("signals: {e}"));
+            return RunOutcome::Impossible(format!("signals: {e}"));
         }
     }
-    let mut child = match again("isolate", options).stdout(Stdio::piped()).spawn() {
+    let mut child = match self_command("isolate", options)
+        .stdout(Stdio::piped())
+        .spawn()
+    {
         Ok(child) => child,
-        Err(e) => return Ended::Cannot(format!("the run: {e}")),
+        Err(e) => return RunOutcome::Impossible(format!("the run: {e}")),
     };
     let out = child.stdout.take();
     let reader = thread::spawn(move || {
@@ -161,56 +161,56 @@ fn start_and_wait(options: &Options) -> Ended {
         let _ = out.map(|o| o.take(16 * 1024 * 1024).read_to_string(&mut text));
         text
     });
-    // It ends by itself before; this is for a run that hangs.
+    // The run ends by itself before that; this is for a run that hangs.
     let end = Instant::now() + Duration::from_secs(options.limit + 15);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if stop.load(Ordering::Relaxed) => {
                 kill(&mut child);
-                return Ended::Interrupted;
+                return RunOutcome::Interrupted;
             }
             Ok(None) if Instant::now() > end => {
                 kill(&mut child);
-                return Ended::Cannot(format!(
+                return RunOutcome::Impossible(format!(
                     "the run did not end within {} s",
                     options.limit + 15
                 ));
             }
             Ok(None) => thread::sleep(Duration::from_millis(20)),
-            Err(e) => return Ended::Cannot(format!("waiting for the run: {e}")),
+            Err(e) => return RunOutcome::Impossible(format!("waiting for the run: {e}")),
         }
     };
     if stop.load(Ordering::Relaxed) {
-        return Ended::Interrupted;
+        return RunOutcome::Interrupted;
     }
     let text = reader.join().unwrap_or_default();
     match serde_json::from_str(text.trim()) {
-        Ok(told) if status.success() => Ended::Told(Box::new(told)),
-        _ => Ended::Cannot(format!("the run ended without a report, {status}")),
+        Ok(results) if status.success() => RunOutcome::Finished(Box::new(results)),
+        _ => RunOutcome::Impossible(format!("the run ended without a report, {status}")),
     }
 }
 
-/// The kernel ends all that is in its namespaces with it.
+/// Kills the run. The kernel ends every process in its namespaces with it.
 fn kill(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
-    // The pid namespace is torn down after the process that we wait for.
+    // The pid namespace is torn down only after the process that we wait for.
     thread::sleep(Duration::from_millis(300));
 }
 
-fn of_host() -> files::Snapshot {
-    let mut found = files::snapshot(&OF_HOST);
+fn snapshot_host() -> files::Snapshot {
+    let mut snapshot = files::snapshot(&WATCHED);
     for entry in fs::read_dir("/dev").into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("nvidia") {
-            found.extend(files::snapshot(&[&entry.path().to_string_lossy()]));
+            snapshot.extend(files::snapshot(&[&entry.path().to_string_lossy()]));
         }
     }
-    found
+    snapshot
 }
 
-/// Removes control groups of runs that these processes were; empty ones, as the kernel removes no other.
-fn sweep(is_it: impl Fn(u32) -> bool) {
+/// Removes the control groups of runs with these pids. The kernel refuses to remove one with processes in it.
+fn remove_cgroups(is_wanted: impl Fn(u32) -> bool) {
     let top = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(top)
         .into_iter()
@@ -221,9 +221,9 @@ fn sweep(is_it: impl Fn(u32) -> bool) {
         for entry in fs::read_dir(&hierarchy).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let pid = name.strip_prefix(CGROUP).and_then(|p| p.parse().ok());
-            if pid.is_some_and(&is_it) {
+            if pid.is_some_and(&is_wanted) {
                 for _ in 0..20 {
-                    remove(&entry.path());
+                    remove_cgroup_tree(&entry.path());
                     if !entry.path().exists() {
                         break;
                     }
@@ -234,16 +234,16 @@ fn sweep(is_it: impl Fn(u32) -> bool) {
     }
 }
 
-fn remove(group: &Path) {
+fn remove_cgroup_tree(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            remove(&entry.path());
+            remove_cgroup_tree(&entry.path());
         }
     }
     let _ = fs::remove_dir(group);
 }
 
-/// Both forms, without what names this machine.
+/// Writes the report as text and as JSON, redacted.
 fn write(report: &Report, options: &Options, redactor: &mut Redactor) -> Result<u8, String> {
     let text = redactor.text(&report.text());
     let json = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
@@ -257,13 +257,13 @@ fn write(report: &Report, options: &Options, redactor: &mut Redactor) -> Result<
     Ok(report.exit_code)
 }
 
-/// Now, as RFC 3339 has it.
+/// The current time in RFC 3339.
 fn date() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
     let (days, rest) = (now / 86400, now % 86400);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date_of_day(days);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
         rest / 3600,
@@ -272,8 +272,8 @@ fn date() -> String {
     )
 }
 
-/// Year, month and day, that many days after 1970-01-01.
-fn civil(days: u64) -> (u64, u64, u64) {
+/// The year, month and day of a number of days after 1970-01-01.
+fn date_of_day(days: u64) -> (u64, u64, u64) {
     let is_leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
     let (mut year, mut left) = (1970, days);
     while left >= if is_leap(year) { 366 } else { 365 } {
@@ -298,9 +298,9 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(11_016), (2000, 2, 29));
-        assert_eq!(civil(20_786), (2026, 11, 29));
-        assert_eq!(civil(20_818), (2026, 12, 31));
+        assert_eq!(date_of_day(0), (1970, 1, 1));
+        assert_eq!(date_of_day(11_016), (2000, 2, 29));
+        assert_eq!(date_of_day(20_786), (2026, 11, 29));
+        assert_eq!(date_of_day(20_818), (2026, 12, 31));
     }
 }

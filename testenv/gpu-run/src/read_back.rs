@@ -1,4 +1,4 @@
-//! A recording laid out again as a host, and read by the product: whether it can be a fixture.
+//! Lays a recording out as a host's root and has the product read it, which shows whether it can be a test fixture.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,16 +8,16 @@ use fake_driver::elf::SharedObject;
 use gpu_host::{Options, Root, discover};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-/// What the product finds on it.
+/// What the product finds on the recorded host.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct RecordedHost {
     pub(crate) version: String,
     pub(crate) uuids: Vec<String>,
     pub(crate) libraries: usize,
 }
 
-/// Reads a recording; needs root, for the device nodes.
-pub(crate) fn read(recording: &Path) -> Result<Found, String> {
+/// Reads a recording. Needs root, for the device nodes.
+pub(crate) fn read(recording: &Path) -> Result<RecordedHost, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     lay_out(recording, dir.path())
         .map_err(|e| format!("laying {} out: {e}", recording.display()))?;
@@ -28,7 +28,7 @@ pub(crate) fn read(recording: &Path) -> Result<Found, String> {
     let Some(driver) = inventory.driver else {
         return Err("no driver is found in it".into());
     };
-    Ok(Found {
+    Ok(RecordedHost {
         version: driver.version,
         uuids: inventory
             .gpus
@@ -92,7 +92,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A file of that size; ELF where a driver's is, with the SONAME that the links to it say.
+/// Makes a file of that size. A library or program of the driver is an ELF file, with the SONAME that its links show.
 fn file(path: &Path, size: u64, list: &str) -> std::io::Result<()> {
     parent(path)?;
     let name = path

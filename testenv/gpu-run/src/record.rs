@@ -1,5 +1,5 @@
-//! The recording: what the driver shows in /proc and /sys, its files by name and size, its device nodes. A fixture for
-//! tests, laid out as `crates/gpu-host/tests/h200` is.
+//! The recording: what the driver shows in /proc and /sys, its files by name and size, and its device nodes. It can
+//! be a test fixture, laid out as `crates/gpu-host/tests/h200` is.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use crate::redact::Redactor;
 use crate::report::Host;
 
-/// Of one file; a real `mig-minors` has 109 kB.
-const FILE: u64 = 1024 * 1024;
-const FILES: usize = 2000;
-/// Lines of files.txt.
-const LISTED: usize = 5000;
+/// The most that is copied of one file, in bytes; a real `mig-minors` has 109 kB.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_FILES: usize = 2000;
+/// The most lines of files.txt.
+const MAX_LISTED: usize = 5000;
 
-/// Copied whole, as far as they are there.
+/// Copied whole where they exist.
 const COPIED: [&str; 7] = [
     "proc/devices",
     "proc/driver/nvidia",
@@ -26,8 +26,8 @@ const COPIED: [&str; 7] = [
     "sys/module/nvidia/version",
     "sys/module/nvidia/initstate",
 ];
-/// Of each of NVIDIA's PCI devices.
-const OF_PCI: [&str; 6] = [
+/// Files that are copied of each of NVIDIA's PCI devices.
+const PCI_ATTRIBUTES: [&str; 6] = [
     "vendor",
     "device",
     "class",
@@ -36,7 +36,7 @@ const OF_PCI: [&str; 6] = [
     "numa_node",
 ];
 
-/// Directories of libraries, and those below that drivers use.
+/// Directories of libraries, and below them (`LIBRARY_SUBDIRECTORIES`) the directories that drivers use.
 const LIBRARIES: [&str; 7] = [
     "usr/lib/x86_64-linux-gnu",
     "usr/lib/aarch64-linux-gnu",
@@ -46,7 +46,7 @@ const LIBRARIES: [&str; 7] = [
     "usr/lib32",
     "usr/lib/wsl/lib",
 ];
-const BELOW: [&str; 6] = [
+const LIBRARY_SUBDIRECTORIES: [&str; 6] = [
     "",
     "nvidia",
     "nvidia/current",
@@ -55,7 +55,7 @@ const BELOW: [&str; 6] = [
     "xorg/modules/drivers",
 ];
 const PROGRAMS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/local/bin"];
-/// Of these everything that is the driver's by its name, some levels deep.
+/// Below these everything whose name shows that it is the driver's, some levels deep.
 const DATA: [&str; 9] = [
     "etc/vulkan",
     "etc/glvnd",
@@ -67,7 +67,7 @@ const DATA: [&str; 9] = [
     "usr/share/nvidia",
     "usr/lib/firmware/nvidia",
 ];
-/// Of these everything: roots that are a driver's alone.
+/// Below these everything: they belong to a driver alone.
 const ROOTS: [&str; 3] = ["usr/local/nvidia", "opt/nvidia", "run/nvidia/driver"];
 
 pub(crate) struct Recorder<'a> {
@@ -75,7 +75,7 @@ pub(crate) struct Recorder<'a> {
     to: &'a Path,
     redactor: &'a mut Redactor,
     copied: usize,
-    /// What was left out, for the reader to know.
+    /// What was left out; the recording's README lists it.
     left_out: Vec<String>,
 }
 
@@ -128,14 +128,14 @@ pub(crate) fn record(
 impl Recorder<'_> {
     fn write(&mut self, name: &str, text: &str) -> Result<(), String> {
         let to = self.to.join(name);
-        let said = |e: std::io::Error| format!("{}: {e}", to.display());
+        let with_path = |e: std::io::Error| format!("{}: {e}", to.display());
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(said)?;
+            fs::create_dir_all(parent).map_err(with_path)?;
         }
-        fs::write(&to, self.redactor.text(text)).map_err(said)
+        fs::write(&to, self.redactor.text(text)).map_err(with_path)
     }
 
-    /// A file, or a tree of files.
+    /// Copies a file or a tree of files.
     fn copy(&mut self, path: &Path, depth: usize) {
         let from = self.root.join(path);
         let Ok(metadata) = from.metadata() else {
@@ -149,10 +149,10 @@ impl Recorder<'_> {
                 self.copy(&path.join(name), depth + 1);
             }
         } else if metadata.is_file() {
-            if self.copied >= FILES {
+            if self.copied >= MAX_FILES {
                 return self.leave_out(path, "there are too many files");
             }
-            match bounded(&from) {
+            match read_bounded(&from) {
                 Err(e) => self.leave_out(path, &e),
                 Ok(text) => {
                     self.copied += 1;
@@ -185,10 +185,10 @@ impl Recorder<'_> {
             if vendor.trim() != "0x10de" {
                 continue;
             }
-            for file in OF_PCI {
+            for file in PCI_ATTRIBUTES {
                 self.copy(&device.join(file), 0);
             }
-            // Names alone: which card and render node are this GPU's.
+            // Only the names, which show the card and render node of this GPU.
             let nodes = fs::read_dir(self.root.join(&device).join("drm"))
                 .into_iter()
                 .flatten()
@@ -200,39 +200,39 @@ impl Recorder<'_> {
         }
     }
 
-    /// files.txt, and the scripts.
+    /// The text of files.txt. Writes the scripts as well.
     fn files(&mut self, version: &str) -> String {
-        let mut found = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for dir in self.library_directories() {
-            self.list(&dir, 0, &|name| is_drivers(name, version), &mut found);
+            self.list(&dir, 0, &|name| is_drivers(name, version), &mut listed);
         }
         for dir in PROGRAMS {
             self.list(
                 Path::new(dir),
                 0,
                 &|name| name.starts_with("nvidia-"),
-                &mut found,
+                &mut listed,
             );
         }
         for dir in DATA {
-            let is_ours = |name: &str| {
+            let is_data = |name: &str| {
                 is_drivers(name, version) || dir.ends_with("/nvidia") || name.starts_with("gsp_")
             };
-            self.list(Path::new(dir), 4, &is_ours, &mut found);
+            self.list(Path::new(dir), 4, &is_data, &mut listed);
         }
         for dir in ROOTS {
-            self.list(Path::new(dir), 6, &|_| true, &mut found);
+            self.list(Path::new(dir), 6, &|_| true, &mut listed);
         }
-        if found.len() > LISTED {
+        if listed.len() > MAX_LISTED {
             self.left_out.push(format!(
                 "{} of {} files of files.txt",
-                found.len() - LISTED,
-                found.len()
+                listed.len() - MAX_LISTED,
+                listed.len()
             ));
         }
         let mut text =
             format!("# The files of a driver {version}, with sizes in bytes or link targets.\n");
-        for path in found.into_iter().take(LISTED) {
+        for path in listed.into_iter().take(MAX_LISTED) {
             let from = self.root.join(&path);
             let Ok(metadata) = from.symlink_metadata() else {
                 continue;
@@ -251,7 +251,7 @@ impl Recorder<'_> {
         text
     }
 
-    /// What stands in the place of a program, where it is a script.
+    /// Copies what stands in the place of one of the driver's programs, if that is a script.
     fn script(&mut self, path: &Path, from: &Path, size: u64) {
         let is_program = path
             .parent()
@@ -259,7 +259,7 @@ impl Recorder<'_> {
         if !is_program || size > 64 * 1024 {
             return;
         }
-        if let Ok(text) = bounded(from)
+        if let Ok(text) = read_bounded(from)
             && text.starts_with("#!")
         {
             let _ = self.write(&format!("scripts/{}", path.display()), &text);
@@ -268,9 +268,11 @@ impl Recorder<'_> {
 
     fn library_directories(&self) -> Vec<PathBuf> {
         let mut seen = BTreeSet::new();
-        let all = LIBRARIES
-            .iter()
-            .flat_map(|l| BELOW.iter().map(move |b| Path::new(l).join(b)));
+        let all = LIBRARIES.iter().flat_map(|l| {
+            LIBRARY_SUBDIRECTORIES
+                .iter()
+                .map(move |b| Path::new(l).join(b))
+        });
         all.filter(|dir| {
             self.root
                 .join(dir)
@@ -284,8 +286,8 @@ impl Recorder<'_> {
         &self,
         dir: &Path,
         depth: usize,
-        is_it: &dyn Fn(&str) -> bool,
-        found: &mut BTreeSet<PathBuf>,
+        is_wanted: &dyn Fn(&str) -> bool,
+        listed: &mut BTreeSet<PathBuf>,
     ) {
         for entry in fs::read_dir(self.root.join(dir))
             .into_iter()
@@ -300,9 +302,9 @@ impl Recorder<'_> {
                 continue;
             };
             if kind.is_dir() && depth > 0 {
-                self.list(&path, depth - 1, is_it, found);
-            } else if !kind.is_dir() && is_it(&name) && found.len() <= 2 * LISTED {
-                found.insert(path);
+                self.list(&path, depth - 1, is_wanted, listed);
+            } else if !kind.is_dir() && is_wanted(&name) && listed.len() <= 2 * MAX_LISTED {
+                listed.insert(path);
             }
         }
     }
@@ -321,20 +323,20 @@ fn is_drivers(name: &str, version: &str) -> bool {
         || (!version.is_empty() && name.ends_with(&format!(".so.{version}")))
 }
 
-/// Files of procfs tell no size.
-fn bounded(path: &Path) -> Result<String, String> {
+/// Reads a file with a limit, since the size that procfs shows is 0.
+fn read_bounded(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(FILE + 1)
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > FILE {
-        return Err(format!("it has more than {FILE} bytes"));
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("it has more than {MAX_FILE_BYTES} bytes"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The driver's nodes: `c 195 0 666 0:0 /dev/nvidia0`.
+/// The driver's device nodes, one a line: `c 195 0 666 0:0 /dev/nvidia0`.
 fn nodes(dev: &Path) -> String {
     let mut lines = BTreeSet::new();
     let is_gpus =

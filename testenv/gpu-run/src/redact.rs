@@ -1,5 +1,5 @@
-//! What names this one machine is replaced by names that stay the same within a report: UUIDs, serial numbers, the host's
-//! name. Models, versions and PCI addresses stay.
+//! Replaces what identifies this machine (UUIDs, serial numbers, the host's name) by names that are stable within a
+//! report. Models, versions and PCI addresses stay.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ pub(crate) struct Redactor {
     labelled: Regex,
     /// The host's names, longest first.
     names: Vec<Regex>,
-    known: BTreeMap<String, usize>,
-    keeps: bool,
+    numbers: BTreeMap<String, usize>,
+    keep_all: bool,
 }
 
 impl Redactor {
-    /// Of a host with these names. One that keeps changes nothing.
-    pub(crate) fn new(host_name: &str, keeps: bool) -> Self {
+    /// A redactor for a host with this name. With `keep_all` it changes nothing.
+    pub(crate) fn new(host_name: &str, keep_all: bool) -> Self {
         let pattern =
             |text: &str| Regex::new(text).expect("a pattern of this file, with names escaped");
         let short = host_name.split('.').next().unwrap_or_default();
-        // A name that is also a word of the report names nobody.
+        // A name that is also a word of the report identifies nobody.
         let is_name =
             |n: &&str| n.len() > 2 && !["localhost", "host", "gpu", "docker", "linux"].contains(n);
         let names = [host_name, short].into_iter().filter(is_name);
@@ -28,7 +28,7 @@ impl Redactor {
             .map(|n| pattern(&format!(r"\b{}\b", regex_lite::escape(n))))
             .collect();
         Self {
-            // Also as the kernel writes identifiers: /proc/sys/kernel/random/boot_id, machine-id.
+            // This also matches identifiers as the kernel writes them: boot_id, machine-id.
             uuid: pattern(
                 r"(?i)\b((?:GPU|MIG)-)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b",
             ),
@@ -36,13 +36,13 @@ impl Redactor {
                 r"(?im)^(\s*(?:serial(?: number)?|board part number|gpu part number)\s*:\s*)\S.*$",
             ),
             names,
-            known: BTreeMap::new(),
-            keeps,
+            numbers: BTreeMap::new(),
+            keep_all,
         }
     }
 
-    /// Gives these their numbers first, so that they are the same in every report of the host: GPUs in PCI order.
-    pub(crate) fn knows(&mut self, uuids: impl IntoIterator<Item = String>) {
+    /// Numbers these first, in PCI order, so that they are the same in every report of the host.
+    pub(crate) fn number_first(&mut self, uuids: impl IntoIterator<Item = String>) {
         for uuid in uuids {
             let bare = uuid.trim_start_matches("GPU-").to_lowercase();
             self.number(bare);
@@ -50,20 +50,20 @@ impl Redactor {
     }
 
     fn number(&mut self, uuid: String) -> usize {
-        let next = self.known.len();
-        *self.known.entry(uuid).or_insert(next)
+        let next = self.numbers.len();
+        *self.numbers.entry(uuid).or_insert(next)
     }
 
     pub(crate) fn text(&mut self, text: &str) -> String {
-        if self.keeps {
+        if self.keep_all {
             return text.to_owned();
         }
         let uuid = self.uuid.clone();
-        let text = uuid.replace_all(text, |found: &Captures| {
-            let number = self.number(found[2].to_lowercase());
+        let text = uuid.replace_all(text, |captures: &Captures| {
+            let number = self.number(captures[2].to_lowercase());
             format!(
                 "{}00000000-0000-0000-0000-{number:012x}",
-                found.get(1).map_or("", |m| m.as_str())
+                captures.get(1).map_or("", |m| m.as_str())
             )
         });
         let text = self.labelled.replace_all(&text, "${1}0");
@@ -80,16 +80,16 @@ mod tests {
     const SECOND: &str = "GPU-fa4e0000-0001-4000-8000-000000000001";
 
     #[test]
-    fn the_same_name_is_replaced_by_the_same() {
+    fn an_identifier_always_gets_the_same_replacement() {
         let mut redactor = Redactor::new("node17.example.org", false);
-        redactor.knows([FIRST.to_owned(), SECOND.to_owned()]);
+        redactor.number_first([FIRST.to_owned(), SECOND.to_owned()]);
         let text = format!(
             "{SECOND} on node17.example.org, {FIRST}, {}, node17: node170",
             FIRST.to_uppercase()
         );
-        let said = redactor.text(&text);
+        let redacted = redactor.text(&text);
         assert_eq!(
-            said,
+            redacted,
             "GPU-00000000-0000-0000-0000-000000000001 on host, GPU-00000000-0000-0000-0000-000000000000, \
              GPU-00000000-0000-0000-0000-000000000000, host: node170"
         );
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_changes_nothing() {
+    fn keep_all_changes_nothing() {
         assert_eq!(Redactor::new("node17", true).text(FIRST), FIRST);
     }
 }

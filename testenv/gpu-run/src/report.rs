@@ -1,20 +1,22 @@
-//! The report: what was tried, how each went, as a document and as text.
+//! The report: the tried ways and how each went, as JSON and as text.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Of the document; readers refuse what they do not know.
+/// Version of the JSON report; readers refuse versions that they do not know.
 pub(crate) const SCHEMA: u32 = 1;
+/// The row that says whether the run changed the host.
+pub(crate) const HOST_UNCHANGED_ROW: &str = "the host is as before";
 
 /// How a row went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", content = "why", rename_all = "kebab-case")]
 pub(crate) enum Verdict {
     Ok,
-    /// It was tried, and what came is not what was wanted.
+    /// It was tried, and the outcome is wrong.
     Failed(String),
-    /// It was tried, and showed less than the whole: the GPU is there, nothing was computed.
+    /// It was tried, and the outcome is incomplete: the GPU is there, but nothing was computed.
     NotVerified(String),
     /// It was not tried.
     NotRun(String),
@@ -38,19 +40,19 @@ impl Verdict {
     }
 }
 
-/// One thing that was tried.
+/// One tried way, or another check.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Whose row it is: `docker`, `podman`, `shim on runc`, `host`.
+    /// The group that the row belongs to: `docker`, `podman`, `shim on runc`, `host`.
     pub(crate) group: String,
     pub(crate) name: String,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
-    /// How long it took, as far as it was run.
+    /// How long it took, if it was run.
     pub(crate) ms: Option<f64>,
 }
 
-/// Starts of one way beside plain ones of the same engine.
+/// Timed starts of one way, compared with plain containers of the same engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Times {
     pub(crate) group: String,
@@ -58,7 +60,7 @@ pub(crate) struct Times {
     pub(crate) rounds: usize,
     pub(crate) median_ms: f64,
     pub(crate) plain_median_ms: f64,
-    /// The median of (this way less the plain start of the same round).
+    /// The median of the differences: this way less the plain start of the same round.
     pub(crate) added_median_ms: f64,
     pub(crate) ratio: f64,
 }
@@ -70,11 +72,11 @@ pub(crate) struct Gpu {
     pub(crate) model: String,
     pub(crate) uuid: String,
     pub(crate) pci: String,
-    /// How many slices of it there are; a partitioned GPU is asked for by its slices.
+    /// How many slices (compute instances) it has; a partitioned GPU is requested by its slices.
     pub(crate) slices: usize,
 }
 
-/// Where it ran.
+/// The host that the report is about.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -87,25 +89,25 @@ pub(crate) struct Host {
     pub(crate) systemd: bool,
     /// Version of the kernel module.
     pub(crate) driver: Option<String>,
-    /// What the driver's libcuda says, such as 13.0.
+    /// The CUDA version of the driver's libcuda, such as 13.0.
     pub(crate) cuda: Option<String>,
     pub(crate) gpus: Vec<Gpu>,
-    /// Programs and what each says of its version.
+    /// Programs, each with the version that it prints.
     pub(crate) programs: Vec<(String, String)>,
 }
 
-/// All of it.
+/// The whole report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) schema: u32,
     pub(crate) date: String,
-    /// Set where the GPUs were the fake driver's: nothing of such a report is about hardware.
+    /// Whether the GPUs were the fake driver's: such a report says nothing about hardware.
     pub(crate) fake_driver: bool,
     pub(crate) host: Host,
     pub(crate) rows: Vec<Row>,
     pub(crate) times: Vec<Times>,
     pub(crate) seconds: f64,
-    /// Of the program that wrote it.
+    /// The exit code of the program that wrote it.
     pub(crate) exit_code: u8,
 }
 
@@ -121,10 +123,11 @@ impl Report {
             .count()
     }
 
-    /// 0 all rows are ok, 2 one failed, 3 the host is not as it was, 7 none failed, and not all were shown.
+    /// The exit code: 0 all rows are ok, 2 a row failed, 3 the host has changed, 7 nothing failed but some rows were
+    /// not shown.
     pub(crate) fn code(&self) -> u8 {
         let is_host_changed = self.rows.iter().any(|r| {
-            r.group == "after" && r.name == crate::outer::HOST_ROW && r.verdict != Verdict::Ok
+            r.group == "after" && r.name == HOST_UNCHANGED_ROW && r.verdict != Verdict::Ok
         });
         if is_host_changed {
             3
@@ -233,7 +236,7 @@ impl Report {
     }
 }
 
-/// A row as a line of the text.
+/// One row as a line of the text report.
 pub(crate) fn line(row: &Row) -> String {
     let time = row.ms.map_or_else(String::new, |ms| format!("{ms:.0} ms"));
     let why = row.verdict.why();
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(report(&[("a", not_verified)]).code(), 7);
         assert_eq!(report(&[("a", not_run), ("b", failed.clone())]).code(), 2);
         assert_eq!(
-            report(&[("a", failed.clone()), (crate::outer::HOST_ROW, failed)]).code(),
+            report(&[("a", failed.clone()), (HOST_UNCHANGED_ROW, failed)]).code(),
             3
         );
     }

@@ -1,4 +1,5 @@
-//! What a start with GPUs costs beside a plain one: both in every round, one after the other, in changing order.
+//! What a start with GPUs costs compared with a plain start: both run in every round, one after the other, in
+//! changing order.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use crate::ways::{Engine, Way};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Rounds of each timed way and a plain container, until there are enough or the engine's time is over.
+/// Times rounds of each timed way and of a plain container, until there are enough or the engine's share of the time
+/// is over.
 pub(crate) fn measure(
     engine: &Engine,
     works: impl Fn(&Way) -> bool,
@@ -19,7 +21,7 @@ pub(crate) fn measure(
     let ways: Vec<&Way> = engine
         .ways
         .iter()
-        .filter(|w| w.is_timed && w.lacks.is_none() && works(w))
+        .filter(|w| w.is_timed && w.unavailable.is_none() && works(w))
         .collect();
     if ways.is_empty() {
         return Vec::new();
@@ -38,7 +40,7 @@ pub(crate) fn measure(
             let at = (round + turn) % all.len();
             times[at] = once(all[at]);
         }
-        // A round in which one did not start compares nothing.
+        // A round in which one container did not start has nothing to compare.
         if let Some(times) = times.into_iter().collect() {
             taken.push(times);
         }
@@ -71,8 +73,8 @@ pub(crate) fn measure(
 
 fn once(way: &Way) -> Option<f64> {
     let mut command = way.command(&[PROBE]).ok()?;
-    let ended = run(&mut command, LIMIT);
-    ended.is_success().then(|| ms(ended.took))
+    let outcome = run(&mut command, LIMIT);
+    outcome.is_success().then(|| ms(outcome.took))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -1,4 +1,4 @@
-//! The ways in: how each engine is asked for GPUs, and by what it has them from us.
+//! The ways in: how each engine can be asked for GPUs, and which of our parts then provides them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use crate::bundle::{self, fresh};
 use crate::command::find;
 use crate::image::NAME;
-use crate::judge::Asks;
+use crate::judge::GpuRequest;
 use crate::report::Gpu;
 
-/// Makes the command that starts a container with this program in it.
+/// Makes the command that starts a container with the given program in it.
 type Start = Box<dyn Fn(&[&str]) -> Result<Command, String>>;
 
 pub(crate) struct Way {
     pub(crate) name: String,
-    pub(crate) asks: Asks,
-    /// Why this engine has no such way.
-    pub(crate) lacks: Option<String>,
+    pub(crate) request: GpuRequest,
+    /// Why this engine does not have this way, if so.
+    pub(crate) unavailable: Option<String>,
     pub(crate) is_timed: bool,
     start: Start,
 }
@@ -27,22 +27,22 @@ impl Way {
     }
 }
 
-/// An engine, or a low-level runtime: a plain container and the ways in.
+/// An engine or a low-level runtime, with a plain container and its ways in.
 pub(crate) struct Engine {
     pub(crate) group: &'static str,
     pub(crate) plain: Way,
     pub(crate) ways: Vec<Way>,
 }
 
-/// What all of them need.
-pub(crate) struct Place<'a> {
+/// What the ways of every engine need.
+pub(crate) struct WayContext<'a> {
     pub(crate) cgroup: &'a str,
     /// The image's files.
     pub(crate) image: &'a Path,
     pub(crate) gpus: &'a [Gpu],
 }
 
-/// `0`, or of a GPU with slices `0:0`.
+/// `0`, or `0:0` for the first slice of a partitioned GPU.
 pub(crate) fn first(gpus: &[Gpu]) -> &'static str {
     if gpus.first().is_some_and(|g| g.slices > 0) {
         "0:0"
@@ -51,8 +51,14 @@ pub(crate) fn first(gpus: &[Gpu]) -> &'static str {
     }
 }
 
-/// Options before the image's name make the difference between an engine's ways.
-fn way(base: &[&str], options: &[&str], then: fn() -> Vec<String>, name: &str, asks: Asks) -> Way {
+/// A way: an engine's base command and options, then what `then` gives (the image), then the program.
+fn way(
+    base: &[&str],
+    options: &[&str],
+    then: fn() -> Vec<String>,
+    name: &str,
+    request: GpuRequest,
+) -> Way {
     let all: Vec<String> = base
         .iter()
         .chain(options)
@@ -60,8 +66,8 @@ fn way(base: &[&str], options: &[&str], then: fn() -> Vec<String>, name: &str, a
         .collect();
     Way {
         name: name.to_owned(),
-        asks,
-        lacks: None,
+        request,
+        unavailable: None,
         is_timed: false,
         start: Box::new(move |program| {
             let mut command = Command::new(&all[0]);
@@ -78,23 +84,23 @@ fn timed(way: Way) -> Way {
     }
 }
 
-fn lacking(way: Way, lacks: bool, why: &str) -> Way {
+fn unavailable_if(way: Way, unavailable: bool, why: &str) -> Way {
     Way {
-        lacks: lacks.then(|| why.to_owned()),
+        unavailable: unavailable.then(|| why.to_owned()),
         ..way
     }
 }
 
-/// All GPUs, and that one, by the names of our CDI spec.
-fn by_cdi(of: impl Fn(&[&str], &str, Asks) -> Way, one: &str) -> [Way; 2] {
+/// Two ways by the names in our CDI spec: all GPUs, and one.
+fn cdi_ways(new_way: impl Fn(&[&str], &str, GpuRequest) -> Way, one: &str) -> [Way; 2] {
     let device = format!("nvidia.com/gpu={one}");
     [
-        timed(of(
+        timed(new_way(
             &["--device", "nvidia.com/gpu=all"],
             "CDI, all",
-            Asks::All,
+            GpuRequest::All,
         )),
-        of(&["--device", &device], "CDI, one GPU", Asks::First),
+        new_way(&["--device", &device], "CDI, one GPU", GpuRequest::First),
     ]
 }
 
@@ -106,9 +112,9 @@ fn image_and_id() -> Vec<String> {
     vec![NAME.to_owned(), fresh("gpu-run")]
 }
 
-/// `Docker version 20.10.24+dfsg1, build …` is (20, 10).
-pub(crate) fn version(said: &str) -> (u32, u32) {
-    let words = said
+/// Reads a version from a program's output: `Docker version 20.10.24+dfsg1, build …` is (20, 10).
+pub(crate) fn version(output: &str) -> (u32, u32) {
+    let words = output
         .split_whitespace()
         .map(|w| w.strip_prefix('v').unwrap_or(w));
     let number = words
@@ -121,7 +127,7 @@ pub(crate) fn version(said: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-pub(crate) fn docker(place: &Place, server: (u32, u32)) -> Engine {
+pub(crate) fn docker(context: &WayContext, server: (u32, u32)) -> Engine {
     let base = [
         "docker",
         "run",
@@ -129,81 +135,87 @@ pub(crate) fn docker(place: &Place, server: (u32, u32)) -> Engine {
         "--network",
         "none",
         "--cgroup-parent",
-        place.cgroup,
+        context.cgroup,
     ];
-    let of = |options: &[&str], name: &str, asks| way(&base, options, image, name, asks);
-    let one = first(place.gpus);
-    let no_cdi = server < (25, 0);
+    let new_way = |options: &[&str], name: &str, request| way(&base, options, image, name, request);
+    let one = first(context.gpus);
+    let lacks_cdi = server < (25, 0);
     let why = "Docker has CDI from 25.0 on";
     let (device, variable) = (
         format!("\"device={one}\""),
         format!("NVIDIA_VISIBLE_DEVICES={one}"),
     );
-    let [cdi_all, cdi_one] = by_cdi(of, one);
+    let [cdi_all, cdi_one] = cdi_ways(new_way, one);
     Engine {
         group: "docker",
-        plain: timed(of(&[], "a plain container", Asks::Nothing)),
+        plain: timed(new_way(&[], "a plain container", GpuRequest::None)),
         ways: vec![
-            timed(of(&["--gpus", "all"], "--gpus all", Asks::All)),
-            of(&["--gpus", &device], "--gpus device=, one GPU", Asks::First),
-            timed(of(
+            timed(new_way(&["--gpus", "all"], "--gpus all", GpuRequest::All)),
+            new_way(
+                &["--gpus", &device],
+                "--gpus device=, one GPU",
+                GpuRequest::First,
+            ),
+            timed(new_way(
                 &["--runtime", "nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=all"],
                 "--runtime nvidia, all",
-                Asks::All,
+                GpuRequest::All,
             )),
-            of(
+            new_way(
                 &["--runtime", "nvidia", "-e", &variable],
                 "--runtime nvidia, one GPU",
-                Asks::First,
+                GpuRequest::First,
             ),
-            of(
+            new_way(
                 &["--runtime", "nvidia"],
                 "--runtime nvidia, nothing asked",
-                Asks::Nothing,
+                GpuRequest::None,
             ),
-            lacking(cdi_all, no_cdi, why),
-            lacking(cdi_one, no_cdi, why),
+            unavailable_if(cdi_all, lacks_cdi, why),
+            unavailable_if(cdi_one, lacks_cdi, why),
         ],
     }
 }
 
-pub(crate) fn containerd(place: &Place, version: (u32, u32)) -> Engine {
-    let cgroup = format!("{}/ctr", place.cgroup);
+pub(crate) fn containerd(context: &WayContext, version: (u32, u32)) -> Engine {
+    let cgroup = format!("{}/ctr", context.cgroup);
     let base = ["ctr", "run", "--rm", "--cgroup", &cgroup];
-    let of = |options: &[&str], name: &str, asks| way(&base, options, image_and_id, name, asks);
-    let one = first(place.gpus);
+    let new_way =
+        |options: &[&str], name: &str, request| way(&base, options, image_and_id, name, request);
+    let one = first(context.gpus);
     let variable = format!("NVIDIA_VISIBLE_DEVICES={one}");
-    let [cdi_all, cdi_one] = by_cdi(of, one);
-    let ours = ["--runc-binary", "/usr/bin/gpu-container-runtime", "--env"];
-    let by_shim =
-        |variable: &str, name: &str, asks| of(&[&ours[..], &[variable]].concat(), name, asks);
-    let no_cdi = version < (2, 0);
+    let [cdi_all, cdi_one] = cdi_ways(new_way, one);
+    let runtime_options = ["--runc-binary", "/usr/bin/gpu-container-runtime", "--env"];
+    let runtime_way = |variable: &str, name: &str, request| {
+        new_way(&[&runtime_options[..], &[variable]].concat(), name, request)
+    };
+    let lacks_cdi = version < (2, 0);
     let why = "ctr has CDI from 2.0 on";
-    // ctr counts GPUs by itself, and knows no slices.
+    // ctr numbers the GPUs by itself and does not know slices.
     let sliced = one != "0";
     Engine {
         group: "containerd (ctr)",
-        plain: timed(of(&[], "a plain container", Asks::Nothing)),
+        plain: timed(new_way(&[], "a plain container", GpuRequest::None)),
         ways: vec![
-            timed(by_shim(
+            timed(runtime_way(
                 "NVIDIA_VISIBLE_DEVICES=all",
                 "our runtime, all",
-                Asks::All,
+                GpuRequest::All,
             )),
-            by_shim(&variable, "our runtime, one GPU", Asks::First),
-            by_shim("GPUS=none", "our runtime, nothing asked", Asks::Nothing),
-            lacking(
-                of(&["--gpus", "0"], "ctr --gpus 0", Asks::First),
+            runtime_way(&variable, "our runtime, one GPU", GpuRequest::First),
+            runtime_way("GPUS=none", "our runtime, nothing asked", GpuRequest::None),
+            unavailable_if(
+                new_way(&["--gpus", "0"], "ctr --gpus 0", GpuRequest::First),
                 sliced,
                 "ctr --gpus knows no slices",
             ),
-            lacking(cdi_all, no_cdi, why),
-            lacking(cdi_one, no_cdi, why),
+            unavailable_if(cdi_all, lacks_cdi, why),
+            unavailable_if(cdi_one, lacks_cdi, why),
         ],
     }
 }
 
-pub(crate) fn podman(place: &Place) -> Engine {
+pub(crate) fn podman(context: &WayContext) -> Engine {
     let base = [
         "podman",
         "--cgroup-manager=cgroupfs",
@@ -213,44 +225,54 @@ pub(crate) fn podman(place: &Place) -> Engine {
         "--network",
         "none",
         "--cgroup-parent",
-        place.cgroup,
+        context.cgroup,
     ];
-    let of = |options: &[&str], name: &str, asks| way(&base, options, image, name, asks);
-    let one = first(place.gpus);
+    let new_way = |options: &[&str], name: &str, request| way(&base, options, image, name, request);
+    let one = first(context.gpus);
     let variable = format!("NVIDIA_VISIBLE_DEVICES={one}");
-    let [cdi_all, cdi_one] = by_cdi(of, one);
-    let mut ours = base.to_vec();
-    ours.splice(1..1, ["--runtime", "/usr/bin/gpu-container-runtime"]);
-    let by_shim = |options: &[&str], name: &str, asks| way(&ours, options, image, name, asks);
+    let [cdi_all, cdi_one] = cdi_ways(new_way, one);
+    let mut runtime_options = base.to_vec();
+    runtime_options.splice(1..1, ["--runtime", "/usr/bin/gpu-container-runtime"]);
+    let runtime_way = |options: &[&str], name: &str, request| {
+        way(&runtime_options, options, image, name, request)
+    };
     Engine {
         group: "podman",
-        plain: timed(of(&[], "a plain container", Asks::Nothing)),
+        plain: timed(new_way(&[], "a plain container", GpuRequest::None)),
         ways: vec![
             cdi_all,
             cdi_one,
-            by_shim(&["-e", &variable], "our runtime, one GPU", Asks::First),
-            by_shim(&[], "our runtime, nothing asked", Asks::Nothing),
+            runtime_way(
+                &["-e", &variable],
+                "our runtime, one GPU",
+                GpuRequest::First,
+            ),
+            runtime_way(&[], "our runtime, nothing asked", GpuRequest::None),
         ],
     }
 }
 
-/// The shim on a low-level runtime, beside that runtime alone.
-pub(crate) fn shim(place: &Place, low_level: &'static str) -> Result<Engine, String> {
+/// Our runtime on a low-level runtime, compared with that runtime alone.
+pub(crate) fn shim(context: &WayContext, low_level: &'static str) -> Result<Engine, String> {
     let policy = bundle::policy(low_level)?;
     let at = PathBuf::from(format!("/tmp/bundle-{low_level}"));
     let program = find(low_level).ok_or_else(|| format!("{low_level} is not installed"))?;
-    let of = |variable: Option<String>, by_shim: bool, name: &str, asks| -> Way {
-        let (image, at, cgroup) = (place.image.to_owned(), at.clone(), place.cgroup.to_owned());
+    let new_way = |variable: Option<String>, runtime_way: bool, name: &str, request| -> Way {
+        let (image, at, cgroup) = (
+            context.image.to_owned(),
+            at.clone(),
+            context.cgroup.to_owned(),
+        );
         let (policy, program) = (policy.clone(), program.clone());
         Way {
             name: name.to_owned(),
-            asks,
-            lacks: None,
+            request,
+            unavailable: None,
             is_timed: false,
             start: Box::new(move |arguments| {
                 let env: Vec<&str> = variable.as_deref().into_iter().collect();
                 let bundle = bundle::make(&image, &at, &cgroup, &env, arguments)?;
-                let mut command = Command::new(if by_shim {
+                let mut command = Command::new(if runtime_way {
                     Path::new("gpu-container-runtime")
                 } else {
                     &program
@@ -267,23 +289,33 @@ pub(crate) fn shim(place: &Place, low_level: &'static str) -> Result<Engine, Str
             }),
         }
     };
-    let asking = |what: &str| Some(format!("NVIDIA_VISIBLE_DEVICES={what}"));
+    let visible_devices = |devices: &str| Some(format!("NVIDIA_VISIBLE_DEVICES={devices}"));
     Ok(Engine {
         group: if low_level == "crun" {
             "shim on crun"
         } else {
             "shim on runc"
         },
-        plain: timed(of(None, false, "a plain container", Asks::Nothing)),
+        plain: timed(new_way(None, false, "a plain container", GpuRequest::None)),
         ways: vec![
-            timed(of(asking("all"), true, "our runtime, all", Asks::All)),
-            of(
-                asking(first(place.gpus)),
+            timed(new_way(
+                visible_devices("all"),
+                true,
+                "our runtime, all",
+                GpuRequest::All,
+            )),
+            new_way(
+                visible_devices(first(context.gpus)),
                 true,
                 "our runtime, one GPU",
-                Asks::First,
+                GpuRequest::First,
             ),
-            timed(of(None, true, "our runtime, nothing asked", Asks::Nothing)),
+            timed(new_way(
+                None,
+                true,
+                "our runtime, nothing asked",
+                GpuRequest::None,
+            )),
         ],
     })
 }

@@ -1,26 +1,26 @@
-//! The run itself, in the layer: sets up, tries every way, times, undoes. Says each row as it comes, and at the end all of
-//! them as a document on standard output.
+//! The run itself, in the layer: sets up, tries every way, times starts, undoes. Prints each row on standard error as
+//! it comes, and in the end all of them as JSON on standard output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gpu_run::seen::{Cuda, Seen};
+use gpu_run::probe_output::{Cuda, ProbeOutput};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Ended, find, run, set_deadline};
-use crate::judge::Measure;
+use crate::command::{CommandOutcome, find, run, set_deadline};
+use crate::judge::Baseline;
 use crate::options::Options;
 use crate::redact::Redactor;
 use crate::report::{self, Host, Row, Times, Verdict, ms};
 use crate::{files, host, image, layer, read_back, record};
 
-/// Of one program; a driver that nobody keeps awake takes seconds to answer.
+/// Time limit of one program. A driver without a persistence daemon takes seconds to answer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
-/// Kept of the run's time for taking everything back.
-const FOR_UNDO: u64 = 20;
-/// Whatever a set-up may write to.
+/// Seconds of the run that are kept for undoing.
+const UNDO_SECONDS: u64 = 20;
+/// Everywhere that a set-up may write.
 const WRITTEN: [&str; 7] = [
     "/etc",
     "/var/lib/gpusetup",
@@ -30,14 +30,15 @@ const WRITTEN: [&str; 7] = [
     "/usr/share/containers",
     "/usr/bin",
 ];
-/// What the engines write there by themselves.
-const OF_ENGINES: [&str; 2] = ["/etc/docker/key.json", "/etc/cni"];
-/// Configuration that the run's own engines do not read, since it is for the host's: places of data, networks, plugins.
+/// What the engines write below these by themselves.
+const WRITTEN_BY_ENGINES: [&str; 2] = ["/etc/docker/key.json", "/etc/cni"];
+/// Configuration that the run's own engines must not read, since its data directories, networks and plugins are the
+/// host's.
 const SET_ASIDE: [&str; 3] = ["/etc/docker", "/etc/containerd", "/var/lib/gpusetup"];
 
-/// What the run has to tell.
+/// The results of a run.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct RunResults {
     pub(crate) host: Host,
     pub(crate) rows: Vec<Row>,
     pub(crate) times: Vec<Times>,
@@ -45,20 +46,22 @@ pub(crate) struct Told {
 
 pub(crate) struct Work<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) told: Told,
-    pub(crate) measure: Measure,
+    pub(crate) results: RunResults,
+    pub(crate) baseline: Baseline,
     pub(crate) image: PathBuf,
     pub(crate) archive: PathBuf,
     pub(crate) probe: PathBuf,
 }
 
 pub(crate) fn work(options: &Options) -> Result<u8, String> {
-    set_deadline(Duration::from_secs(options.limit.saturating_sub(FOR_UNDO)));
+    set_deadline(Duration::from_secs(
+        options.limit.saturating_sub(UNDO_SECONDS),
+    ));
     let brought = Path::new(layer::BROUGHT);
     let mut work = Work {
         options,
-        told: Told::default(),
-        measure: Measure::default(),
+        results: RunResults::default(),
+        baseline: Baseline::default(),
         image: "/tmp/image".into(),
         archive: "/tmp/image.tar".into(),
         probe: brought.join("programs/gpu-probe"),
@@ -68,12 +71,12 @@ pub(crate) fn work(options: &Options) -> Result<u8, String> {
     work.record(&output.join("recording"));
     let before = work.set_up();
     let mut daemons = Vec::new();
-    let tried = work.all_ways(&mut daemons);
-    work.cli();
-    work.times(&tried);
-    work.take_back(before.as_ref());
+    let tried = work.try_all_ways(&mut daemons);
+    work.try_cli();
+    work.time_starts(&tried);
+    work.undo(before.as_ref());
     drop(daemons);
-    let text = serde_json::to_string(&work.told).map_err(|e| e.to_string())?;
+    let text = serde_json::to_string(&work.results).map_err(|e| e.to_string())?;
     println!("{text}");
     Ok(0)
 }
@@ -95,29 +98,35 @@ impl Work<'_> {
             verdict,
             ms,
         };
-        if self.told.rows.last().is_none_or(|r| r.group != group) {
+        if self.results.rows.last().is_none_or(|r| r.group != group) {
             eprintln!("{group}");
         }
         eprint!("{}", report::line(&row));
-        self.told.rows.push(row);
+        self.results.rows.push(row);
     }
 
-    pub(crate) fn expect(&mut self, group: &str, name: &str, ended: &Ended, codes: &[i32]) -> bool {
-        let is_right = ended.code().is_some_and(|c| codes.contains(&c));
+    pub(crate) fn expect(
+        &mut self,
+        group: &str,
+        name: &str,
+        outcome: &CommandOutcome,
+        codes: &[i32],
+    ) -> bool {
+        let is_right = outcome.code().is_some_and(|c| codes.contains(&c));
         let verdict = if is_right {
             Verdict::Ok
         } else {
-            Verdict::Failed(ended.failure())
+            Verdict::Failed(outcome.failure())
         };
-        self.row(group, name, verdict, Some(ended.took));
+        self.row(group, name, verdict, Some(outcome.took));
         is_right
     }
 
-    /// The programs, the fake driver where it is asked for, the image, and what the host itself does.
+    /// Installs the programs and, if asked for, the fake driver; makes the image; and tries the host itself.
     fn prepare(&mut self, programs: &Path) -> Result<(), String> {
         let mut copy = Command::new("cp");
         copy.arg("-a").arg(programs.join("tree/.")).arg("/");
-        done(&run(&mut copy, LIMIT), "installing gpusetup in the layer")?;
+        ensure_success(&run(&mut copy, LIMIT), "installing gpusetup in the layer")?;
         if let Some(gpus) = self.options.fake {
             let mut fake = Command::new(programs.join("fake/fake-driver"));
             fake.args([
@@ -128,51 +137,51 @@ impl Work<'_> {
                 "--gpus",
                 &gpus.to_string(),
             ]);
-            done(&run(&mut fake, LIMIT), "the fake driver")?;
+            ensure_success(&run(&mut fake, LIMIT), "the fake driver")?;
         }
-        let found = host::look(Path::new("/"));
-        if found.driver.is_none() {
+        let host = host::describe(Path::new("/"));
+        if host.driver.is_none() {
             return Err(
                 "no NVIDIA driver is loaded on this host (no /proc/driver/nvidia/version)".into(),
             );
         }
-        self.measure.gpus = found.gpus.clone();
-        self.told.host = found;
-        self.told.host.programs = host::versions();
+        self.baseline.gpus = host.gpus.clone();
+        self.results.host = host;
+        self.results.host.programs = host::versions();
         let parts = ["nodes", "add-vectors", "vulkan", "egl"];
-        let ended = run(Command::new(&self.probe).args(parts), LIMIT);
-        self.measure.host = Seen::from_output(&ended.out);
-        if let Some(Cuda::Devices { version, .. }) = self.measure.host.cuda {
-            self.told.host.cuda = Some(format!("{}.{}", version / 1000, version % 1000 / 10));
+        let outcome = run(Command::new(&self.probe).args(parts), LIMIT);
+        self.baseline.host = ProbeOutput::from_output(&outcome.out);
+        if let Some(Cuda::Devices { version, .. }) = self.baseline.host.cuda {
+            self.results.host.cuda = Some(format!("{}.{}", version / 1000, version % 1000 / 10));
         }
-        let host = if self.measure.gpus.is_empty() {
+        let host_verdict = if self.baseline.gpus.is_empty() {
             Verdict::Failed("the driver is loaded and has no GPU".into())
         } else {
-            self.measure.host_verdict()
+            self.baseline.host_verdict()
         };
         self.row(
             "host",
             "CUDA adds vectors on every GPU",
-            host,
-            Some(ended.took),
+            host_verdict,
+            Some(outcome.took),
         );
-        let begun = Instant::now();
+        let start = Instant::now();
         image::lay_out(&self.image, &self.probe)?;
         image::archive(&self.image, &self.archive)?;
         self.row(
             "host",
             "an image of this host's own files",
             Verdict::Ok,
-            Some(begun.elapsed()),
+            Some(start.elapsed()),
         );
         Ok(())
     }
 
     fn record(&mut self, to: &Path) {
-        let begun = Instant::now();
-        let host = &self.told.host;
+        let start = Instant::now();
+        let host = &self.results.host;
         let mut redactor = Redactor::new(&host.name, self.options.keep_identifiers);
-        redactor.knows(host.gpus.iter().map(|g| g.uuid.clone()));
+        redactor.number_first(host.gpus.iter().map(|g| g.uuid.clone()));
         let verdict =
             match record::record(Path::new("/"), to, host, &self.options.date, &mut redactor) {
                 Err(e) => Verdict::Failed(e),
@@ -182,23 +191,23 @@ impl Work<'_> {
             "host",
             "a recording, which reads back",
             verdict,
-            Some(begun.elapsed()),
+            Some(start.elapsed()),
         );
     }
 
     fn reads_back(&self, recording: &Path, redactor: &mut Redactor) -> Verdict {
-        let host = &self.told.host;
+        let host = &self.results.host;
         match read_back::read(recording) {
             Err(e) => Verdict::Failed(e),
-            Ok(found) => {
+            Ok(recorded) => {
                 let uuids: Vec<String> = host.gpus.iter().map(|g| redactor.text(&g.uuid)).collect();
-                if Some(&found.version) != host.driver.as_ref() || found.uuids != uuids {
+                if Some(&recorded.version) != host.driver.as_ref() || recorded.uuids != uuids {
                     Verdict::Failed(format!(
-                        "driver {} and GPUs {:?} are read",
-                        found.version, found.uuids
+                        "the recording has driver {} and GPUs {:?}",
+                        recorded.version, recorded.uuids
                     ))
-                } else if found.libraries == 0 {
-                    Verdict::Failed("no library of the driver is read".into())
+                } else if recorded.libraries == 0 {
+                    Verdict::Failed("the recording has no library of the driver".into())
                 } else {
                     Verdict::Ok
                 }
@@ -216,7 +225,7 @@ impl Work<'_> {
         }
     }
 
-    /// Engines that `gpusetup install` is told to set up.
+    /// The engines that `gpusetup install` is told to set up.
     fn engines(&self) -> Vec<&'static str> {
         let all = [
             ("docker", "dockerd"),
@@ -229,22 +238,27 @@ impl Work<'_> {
             .collect()
     }
 
-    /// Sets the engines up, and says what the files were before; none where there is nothing to take back.
+    /// Sets the engines up. Returns the files as they were before; None where there is nothing to undo.
     fn set_up(&mut self) -> Option<files::Snapshot> {
         let group = "gpusetup";
-        let ended = run(Command::new("gpusetup").arg("detect"), LIMIT);
-        self.expect(group, "detect", &ended, &[0]);
-        let ended = run(
+        let outcome = run(Command::new("gpusetup").arg("detect"), LIMIT);
+        self.expect(group, "detect", &outcome, &[0]);
+        let outcome = run(
             Command::new("gpusetup").args(["plan", "--no-restart", "--existing", "adopt"]),
             LIMIT,
         );
-        self.expect(group, "plan, on the host's configuration", &ended, &[0, 2]);
+        self.expect(
+            group,
+            "plan, on the host's configuration",
+            &outcome,
+            &[0, 2],
+        );
         for path in SET_ASIDE {
             let _ = fs::remove_dir_all(path);
         }
-        // dockerd makes it where it is not.
+        // dockerd creates it if it is missing.
         let _ = fs::create_dir("/etc/docker");
-        let before = written();
+        let before = snapshot_written();
         let engines = self.engines();
         if engines.is_empty() {
             self.row(
@@ -258,20 +272,20 @@ impl Work<'_> {
         let mut command = Command::new("gpusetup");
         command.args(["install", "--yes", "--no-restart", "--existing", "adopt"]);
         command.args(engines.iter().flat_map(|e| ["--engine", e]));
-        let ended = run(&mut command, LIMIT);
+        let outcome = run(&mut command, LIMIT);
         self.expect(
             group,
             &format!("install: {}", engines.join(", ")),
-            &ended,
+            &outcome,
             &[0],
         );
-        let ended = run(Command::new("gpusetup").args(["cdi", "check"]), LIMIT);
-        self.expect(group, "the CDI spec", &ended, &[0]);
+        let outcome = run(Command::new("gpusetup").args(["cdi", "check"]), LIMIT);
+        self.expect(group, "the CDI spec", &outcome, &[0]);
         Some(before)
     }
 
-    fn take_back(&mut self, before: Option<&files::Snapshot>) {
-        set_deadline(Duration::from_secs(FOR_UNDO));
+    fn undo(&mut self, before: Option<&files::Snapshot>) {
+        set_deadline(Duration::from_secs(UNDO_SECONDS));
         let Some(before) = before else {
             self.row(
                 "after",
@@ -281,32 +295,32 @@ impl Work<'_> {
             );
             return;
         };
-        let ended = run(
+        let outcome = run(
             Command::new("gpusetup").args(["undo", "--yes", "--no-restart"]),
             LIMIT,
         );
-        if self.expect("after", "gpusetup undo", &ended, &[0]) {
-            let differences = files::differences(before, &written());
+        if self.expect("after", "gpusetup undo", &outcome, &[0]) {
+            let differences = files::differences(before, &snapshot_written());
             let verdict = match differences.as_slice() {
                 [] => Verdict::Ok,
-                some => Verdict::Failed(files::sentence(some)),
+                some => Verdict::Failed(files::summary(some)),
             };
             self.row("after", "every file is as before the set-up", verdict, None);
         }
     }
 }
 
-/// What gpusetup can have written.
-fn written() -> files::Snapshot {
-    let mut found = files::snapshot(&WRITTEN);
-    found.retain(|path, _| !OF_ENGINES.iter().any(|o| path.starts_with(o)));
-    found
+/// The files that gpusetup may have written.
+fn snapshot_written() -> files::Snapshot {
+    let mut snapshot = files::snapshot(&WRITTEN);
+    snapshot.retain(|path, _| !WRITTEN_BY_ENGINES.iter().any(|o| path.starts_with(o)));
+    snapshot
 }
 
-pub(crate) fn done(ended: &Ended, what: &str) -> Result<(), String> {
-    if ended.is_success() {
+pub(crate) fn ensure_success(outcome: &CommandOutcome, what: &str) -> Result<(), String> {
+    if outcome.is_success() {
         Ok(())
     } else {
-        Err(format!("{what}: {}", ended.failure()))
+        Err(format!("{what}: {}", outcome.failure()))
     }
 }

@@ -4,36 +4,36 @@ use std::collections::BTreeSet;
 
 use crate::Graph;
 
-/// Each as the names of its modules, in order.
+/// The circles of a graph, each as the sorted names of its modules.
 pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
-    let mut left: BTreeSet<&String> = graph.keys().collect();
-    let mut found = Vec::new();
-    while let Some(first) = left.pop_first() {
-        let there = reached(graph, first);
-        if !there.contains(first) {
+    let mut unvisited: BTreeSet<&String> = graph.keys().collect();
+    let mut circles = Vec::new();
+    while let Some(first) = unvisited.pop_first() {
+        let from_first = reachable(graph, first);
+        if !from_first.contains(first) {
             continue;
         }
-        let circle: Vec<String> = there
+        let circle: Vec<String> = from_first
             .iter()
-            .filter(|other| reached(graph, other).contains(first))
+            .filter(|other| reachable(graph, other).contains(first))
             .map(|other| (*other).clone())
             .collect();
         for name in &circle {
-            left.remove(name);
+            unvisited.remove(name);
         }
-        found.push(circle);
+        circles.push(circle);
     }
-    found
+    circles
 }
 
-/// All that imports lead to from there; itself only where they lead back.
-fn reached<'a>(graph: &'a Graph, from: &str) -> BTreeSet<&'a String> {
-    let mut found = BTreeSet::new();
+/// Every module that imports lead to from this one; itself only if they lead back.
+fn reachable<'a>(graph: &'a Graph, from: &str) -> BTreeSet<&'a String> {
+    let mut modules = BTreeSet::new();
     let mut open: Vec<&String> = graph.get(from).into_iter().flatten().collect();
     while let Some(next) = open.pop() {
-        if found.insert(next) {
+        if modules.insert(next) {
             open.extend(graph.get(next).into_iter().flatten());
         }
     }
-    found
+    modules
 }

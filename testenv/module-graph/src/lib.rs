@@ -1,8 +1,8 @@
-//! Which file of a crate imports from which other, read from its source, and the circles in that.
+//! Reads from the source of a crate which file imports from which other, and finds the circles in that graph.
 //!
-//! A file is a module. `mod` and `pub use` are no imports by themselves: a folder's mod.rs lists its
-//! files and shows their names to others, and whoever uses such a name imports the file that has it.
-//! Tests are left out; what ships is what a reader has to follow.
+//! A file is a module. `mod` and `pub use` do not count as imports: a folder's mod.rs lists its files and re-exports their
+//! names, and a file that uses such a name imports the file that defines it. Tests are left out, since a reader has to
+//! follow what ships.
 #![forbid(unsafe_code)]
 
 mod circles;
@@ -22,7 +22,7 @@ pub use layers::{Crate, read as read_layers};
 pub use page::rewritten;
 pub use rooms::rooms;
 
-/// Of each module, by its path within the crate (`rootfs::owner`), those that it imports from.
+/// The modules that each module imports from, by their paths within the crate (`rootfs::owner`).
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The graph of the crate whose first file is `root`: its lib.rs or main.rs.

@@ -1,4 +1,4 @@
-//! `module-graph FILE…`: the circles of each crate, by its lib.rs or main.rs, and which import closes them.
+//! `module-graph FILE…`: prints the circles of each crate, given by its lib.rs or main.rs, and the imports that close them.
 //! `module-graph --page`: writes the rooms of all crates and their imports into docs/architecture.md.
 
 use std::error::Error;

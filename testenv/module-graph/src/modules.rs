@@ -1,4 +1,4 @@
-//! The modules of a crate, each from its file.
+//! Reads the modules of a crate, each from its file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,25 +9,25 @@ use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
 
 use crate::paths;
 
-/// By path within the crate; the first file is the empty one.
+/// Modules by their paths within the crate; the path of the crate's first file is empty.
 pub(crate) type Modules = BTreeMap<String, Module>;
 
-/// A file, as far as imports go.
+/// What matters of a file for imports.
 #[derive(Debug, Default)]
 pub(crate) struct Module {
     /// Names of the files and folders below it.
     pub(crate) children: BTreeSet<String>,
-    /// What it defines itself.
+    /// Names of the items that it defines itself.
     pub(crate) items: BTreeSet<String>,
-    /// What a name means here that comes from elsewhere.
+    /// Names that it takes from elsewhere, with their paths.
     pub(crate) names: BTreeMap<String, Vec<String>>,
-    /// Modules of which all names are taken.
+    /// Modules from which it takes all names (`use module::*`).
     pub(crate) globs: Vec<Vec<String>>,
-    /// Every path that is written in it, but for what it only shows to others.
+    /// Every path that is written in it, except in re-exports.
     pub(crate) paths: BTreeSet<Vec<String>>,
 }
 
-/// Reads the crate of that first file.
+/// Reads the crate with this first file.
 pub(crate) fn read(root: &Path) -> io::Result<Modules> {
     let mut modules = Modules::new();
     let dir = root.parent().unwrap_or(Path::new("."));
@@ -35,7 +35,7 @@ pub(crate) fn read(root: &Path) -> io::Result<Modules> {
     Ok(modules)
 }
 
-/// `dir` is where the files of its children are.
+/// Adds a module and its children, whose files are in `dir`.
 fn add(modules: &mut Modules, name: &str, file: &Path, dir: &Path) -> io::Result<()> {
     let text = fs::read_to_string(file).map_err(|e| of(file, &e))?;
     let parsed = syn::parse_file(&text).map_err(|e| of(file, &e))?;
@@ -89,47 +89,47 @@ impl Module {
     }
 
     fn take_use(&mut self, found: &ItemUse) {
-        let is_shown = !matches!(found.vis, Visibility::Inherited);
-        // `::name` is another crate, whatever modules there are.
+        let is_reexport = !matches!(found.vis, Visibility::Inherited);
+        // `::name` is always another crate, even if a module has that name.
         if found.leading_colon.is_none() {
-            self.take_tree(&found.tree, &mut Vec::new(), is_shown);
+            self.take_tree(&found.tree, &mut Vec::new(), is_reexport);
         }
     }
 
-    fn take_tree(&mut self, tree: &UseTree, before: &mut Vec<String>, is_shown: bool) {
+    fn take_tree(&mut self, tree: &UseTree, before: &mut Vec<String>, is_reexport: bool) {
         match tree {
             UseTree::Path(path) => {
                 before.push(path.ident.to_string());
-                self.take_tree(&path.tree, before, is_shown);
+                self.take_tree(&path.tree, before, is_reexport);
                 before.pop();
             }
             UseTree::Group(group) => {
                 for inner in &group.items {
-                    self.take_tree(inner, before, is_shown);
+                    self.take_tree(inner, before, is_reexport);
                 }
             }
             UseTree::Name(name) => self.name(
                 &name.ident.to_string(),
                 &name.ident.to_string(),
                 before,
-                is_shown,
+                is_reexport,
             ),
             UseTree::Rename(name) => self.name(
                 &name.rename.to_string(),
                 &name.ident.to_string(),
                 before,
-                is_shown,
+                is_reexport,
             ),
             UseTree::Glob(_) => {
                 self.globs.push(before.clone());
-                if !is_shown {
+                if !is_reexport {
                     self.paths.insert(before.clone());
                 }
             }
         }
     }
 
-    fn name(&mut self, here: &str, there: &str, before: &[String], is_shown: bool) {
+    fn name(&mut self, here: &str, there: &str, before: &[String], is_reexport: bool) {
         let mut path = before.to_vec();
         let mut here = here;
         if there == "self" {
@@ -139,7 +139,7 @@ impl Module {
         } else {
             path.push(there.to_owned());
         }
-        if !is_shown {
+        if !is_reexport {
             self.paths.insert(path.clone());
         }
         self.names.insert(here.to_owned(), path);
@@ -163,7 +163,7 @@ fn is_test(item: &Item) -> bool {
     of.iter().any(is_for_tests)
 }
 
-/// `#[cfg(test)]`; not `#[cfg(not(test))]`.
+/// Whether it is `#[cfg(test)]`; `#[cfg(not(test))]` is not.
 pub(crate) fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg")
         && attribute

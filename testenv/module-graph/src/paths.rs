@@ -1,4 +1,4 @@
-//! The paths that are written in an item: in types, expressions, patterns and what macros are given.
+//! The paths that are written in an item: in types, expressions, patterns and the arguments of macros.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use syn::{Item, Macro};
 
 use crate::modules::is_for_tests;
 
-/// Each once.
+/// The paths in an item, each once.
 pub(crate) fn written_in(item: &Item) -> BTreeSet<Vec<String>> {
-    let mut found = Found::default();
-    found.visit_item(item);
-    found.0
+    let mut paths = Paths::default();
+    paths.visit_item(item);
+    paths.0
 }
 
 #[derive(Default)]
-struct Found(BTreeSet<Vec<String>>);
+struct Paths(BTreeSet<Vec<String>>);
 
-impl<'a> Visit<'a> for Found {
+impl<'a> Visit<'a> for Paths {
     fn visit_path(&mut self, path: &'a syn::Path) {
         if path.leading_colon.is_none() {
             let parts = path.segments.iter().map(|s| s.ident.to_string());
@@ -27,7 +27,7 @@ impl<'a> Visit<'a> for Found {
         visit::visit_path(self, path);
     }
 
-    // `pub(super)` is no import.
+    // `pub(super)` is not an import.
     fn visit_visibility(&mut self, _: &'a syn::Visibility) {}
 
     fn visit_macro(&mut self, one: &'a Macro) {
@@ -48,7 +48,7 @@ impl<'a> Visit<'a> for Found {
     }
 }
 
-impl Found {
+impl Paths {
     fn tree(&mut self, tree: &syn::UseTree, before: &mut Vec<String>) {
         match tree {
             syn::UseTree::Path(path) => {
@@ -75,7 +75,7 @@ impl Found {
         }
     }
 
-    /// What is between the brackets of a macro need not be Rust; names with `::` between are paths.
+    /// A macro's arguments need not be Rust syntax, so any names with `::` between them count as a path.
     fn take(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;

@@ -1,13 +1,13 @@
-//! Which file a path that is written in another one leads to.
+//! Finds the file that a path in another file leads to.
 
 use crate::modules::{Modules, join};
 
-/// Names shown by names shown by names; nobody nests them deeper.
-const MOST_STEPS: usize = 32;
+/// The longest chain of re-exports that is followed; nobody nests them deeper.
+const MAX_STEPS: usize = 32;
 
-/// The module that has what `path` names; None where that is another crate's, or a local name.
+/// The module that defines what `path` names; None if it is another crate's or a local name.
 pub(crate) fn target(modules: &Modules, module: &str, path: &[String]) -> Option<String> {
-    from(modules, module, path, MOST_STEPS)
+    from(modules, module, path, MAX_STEPS)
 }
 
 fn from(modules: &Modules, module: &str, path: &[String], steps: usize) -> Option<String> {
@@ -38,20 +38,20 @@ fn within_above(modules: &Modules, module: &str, path: &[String], steps: usize) 
     }
 }
 
-/// `path` as the names in `module` mean it.
+/// The module that `path` leads to when it is read in `module`.
 fn within(modules: &Modules, module: &str, path: &[String], steps: usize) -> Option<String> {
     let steps = steps.checked_sub(1)?;
     let Some((first, rest)) = path.split_first() else {
         return Some(module.to_owned());
     };
     let here = modules.get(module)?;
-    // A function can have a module's name; nothing is within a function.
+    // A function can have the name of a module, but a longer path cannot lead into a function.
     let is_way_on = !rest.is_empty() && here.children.contains(first);
     if here.items.contains(first) && !is_way_on {
         return Some(module.to_owned());
     }
     if let Some(known) = here.names.get(first) {
-        // `use child::child`: the name of both a module and of something in it.
+        // `use child::child`: a module and an item in it have the same name.
         let is_itself = known.len() == 1 && known[0] == *first;
         if !is_itself && let Some(found) = from(modules, module, known, steps) {
             if modules.contains_key(&found) && is_module(modules, module, known, &found) {
@@ -66,7 +66,7 @@ fn within(modules: &Modules, module: &str, path: &[String], steps: usize) -> Opt
     by_globs(modules, module, path, steps).or_else(|| Some(module.to_owned()))
 }
 
-/// Whether that path names the module itself and not something in it.
+/// Whether the path names the module itself and not an item in it.
 fn is_module(modules: &Modules, module: &str, path: &[String], found: &str) -> bool {
     let last = found.rsplit("::").next().unwrap_or_default();
     let Some(name) = path.last() else {

@@ -1,4 +1,4 @@
-//! What counts as an import, on a small crate.
+//! Tests on small crates what counts as an import.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -111,7 +111,7 @@ fn the_page_shows_the_graph_as_it_is() {
     );
 }
 
-/// Every crate that ships is listed: in one that is not, nothing would be found.
+/// Every crate that ships is listed: in a crate that is not, no circle would be noticed.
 #[test]
 fn each_shipped_crate_is_listed() {
     let mut folders: Vec<PathBuf> = std::fs::read_dir(top().join("crates"))
@@ -135,7 +135,7 @@ fn each_shipped_crate_is_listed() {
     }
 }
 
-/// Of a crate that nobody reads any more nothing would be found.
+/// In a crate whose files are no longer read, no circle would be noticed.
 #[test]
 fn each_crate_is_read_whole() {
     for (one, graph) in crates() {
@@ -161,7 +161,7 @@ fn each_crate_is_read_whole() {
     }
 }
 
-/// Each step of the walks names a file and a function that is there.
+/// Each step of the walks names a file and a function that exist.
 #[test]
 fn the_walks_name_functions_that_are_there() {
     let page = std::fs::read_to_string(top().join("docs/architecture.md")).unwrap();

@@ -1,4 +1,4 @@
-/* Prints how many devices CUDA has, through the loader's cache as any program would. */
+/* cuda-count: prints how many devices CUDA has; finds the library through the loader's cache, as any program would. */
 #include <dlfcn.h>
 #include <stdio.h>
 

@@ -15,7 +15,7 @@ CHANGES = 2
 NOT_PUT_BACK = 3
 LOCKED = 5
 
-#: What a failure leaves, by exit code.
+#: The state of the host after a failure, by exit code.
 STANDS = {
     1: "What this run did was put back.",
     4: "Nothing was changed.",
@@ -41,14 +41,14 @@ class Program(object):
     def _find(self):
         asked = self.module.params["executable"]
         if asked:
-            # Else it is taken for a program that is yet to be installed.
+            # Otherwise the failure would look like a program that is still to be installed.
             if os.path.isabs(asked) and os.access(asked, os.X_OK):
                 return asked
             return None
         return self.module.get_bin_path("gpusetup")
 
     def need(self):
-        """Fails where it is not installed."""
+        """Fails if it is not installed."""
         if not self.path:
             cause = "gpusetup is not installed on this host"
             fix = "install the package gpusetup first; the role gpusetup.gpu.host does so"
@@ -65,8 +65,8 @@ class Program(object):
         return line, self.module.run_command(line, environ_update=env)
 
     def call(self, words, ends=(0,)):
-        """The document of a command that ends with one of these codes; fails with cause and fix."""
-        # A terminal's language and colours are not for us to read.
+        """The document of a command that ends with one of these codes; otherwise fails with cause and fix."""
+        # The output is parsed, so it must not depend on a terminal's language and colours.
         env = dict(LC_ALL="C", NO_COLOR="1")
         until = time.time() + (self.module.params.get("lock_timeout") or 0)
         while True:
@@ -85,7 +85,7 @@ class Program(object):
 
     def _fail(self, line, code, document, err):
         if not isinstance(document, dict):
-            # Not even started, or an error of its command line.
+            # It was not even started, or its command line is wrong.
             document = {}
         cause = document.get("msg") or (
             "%s ended with %s and said: %s" % (" ".join(line), code, err.strip() or "nothing")
@@ -104,7 +104,7 @@ class Program(object):
 
 
 def message(cause, fix, code):
-    """What a play prints when it fails: cause, what to do, how the host is now."""
+    """The message of a play that fails: the cause, what to do, and the state of the host."""
     lines = [cause]
     if fix:
         lines.append("Fix: " + fix)

@@ -208,7 +208,7 @@ from ansible_collections.gpusetup.gpu.plugins.module_utils.program import (
     message,
 )
 
-#: There while gpusetup has changed something on the host.
+#: Exists while gpusetup has changed something on the host.
 RECEIPT = "/var/lib/gpusetup/receipt.json"
 
 
@@ -227,7 +227,7 @@ def engine_flags(params):
 
 
 def install_words(params, look):
-    """The command line that sets up; with `look` the one that tells what it would do."""
+    """The command line that sets up; with `look`, the one that only shows the changes."""
     words = ["plan"] if look else ["install", "--yes"]
     words += ["--mode", params["mode"], "--existing", params["existing"]]
     words += engine_flags(params)
@@ -239,7 +239,7 @@ def install_words(params, look):
 
 
 def undo_words(params, look):
-    """The command line that undoes; with `look` the one that tells what it would do."""
+    """The command line that undoes; with `look`, the one that only shows the changes."""
     words = ["undo", "--dry-run"] if look else ["undo", "--yes"]
     if params["force"]:
         words.append("--force")
@@ -253,7 +253,7 @@ def verify_words(params):
 
 
 def bad(verified):
-    """Those of the containers that did not see what they should, in words."""
+    """A sentence about each container that did not see what it should."""
     lines = []
     for one in verified:
         lost = one.get("reload") or {}
@@ -265,12 +265,12 @@ def bad(verified):
 
 
 def paths(diff):
-    """The files of a diff."""
+    """The files of the diff."""
     return [one["after_header"] or one["before_header"] for one in diff]
 
 
 def end_if_missing(module, program):
-    """Without gpusetup there is nothing to undo, and nothing to tell before it is installed."""
+    """The result without gpusetup: there is nothing to undo, and before it is installed nothing to report."""
     if program.path:
         return
     absent = module.params["state"] == "absent"
@@ -280,12 +280,12 @@ def end_if_missing(module, program):
     if module.check_mode and not absent:
         module.warn("gpusetup is not installed yet; what it would change can be told once it is")
         module.exit_json(**outcome({"changed": True}))
-    # Also where something stands that nobody could take away.
+    # Also where there is a set-up but no gpusetup that could undo it.
     program.need()
 
 
 def outcome(document):
-    """What the module returns, whatever was run."""
+    """The module's result, whatever was run."""
     diff = document.get("diff") or []
     return dict(
         changed=bool(document.get("changed")),
@@ -299,7 +299,7 @@ def outcome(document):
 
 
 def verify(module, program, result):
-    """Runs the containers; fails where one does not see its GPUs."""
+    """Runs the containers; fails if one does not see its GPUs."""
     seen = program.call(verify_words(module.params), ends=(0, 1))
     result["verified"] = seen.get("verified") or []
     result["not_verified"] = seen.get("not_verified") or []
@@ -309,13 +309,13 @@ def verify(module, program, result):
         fix = seen.get("fix") or (
             "`gpusetup detect` on the host says what is there; `gpusetup verify -v` shows each step"
         )
-        # Verifying changes nothing, so there is nothing to put back.
+        # Verifying changes nothing, so there is nothing to roll back.
         result.update(cause=cause, fix=fix, exit_code=seen["exit_code"])
         module.fail_json(msg=message(cause, fix, None), **result)
 
 
 def main():
-    """The module."""
+    """Runs the module."""
     module = AnsibleModule(
         argument_spec=dict(
             state=dict(

@@ -112,7 +112,7 @@ from ansible_collections.gpusetup.gpu.plugins.module_utils.program import (
 
 
 def main():
-    """The module."""
+    """Runs the module."""
     module = AnsibleModule(argument_spec=dict(OPTIONS), supports_check_mode=True)
     program = Program(module)
     facts = dict(installed=bool(program.path))

@@ -1,8 +1,7 @@
-//! `start-bench-peak FILE PROGRAM ARGS…`: runs it and adds its peak memory in kB to FILE, a line.
+//! `start-bench-peak FILE PROGRAM ARGS…`: runs the program and adds a line with its peak memory in kB to FILE.
 //!
-//! Linux keeps a process's peak over exec, so a program started by runc or by a large shell
-//! begins with theirs. This one is small and static: the least it can say is its own peak,
-//! some 600 kB.
+//! Linux keeps a process's peak over exec, so the peak of a program started by runc or by a large shell is at least
+//! theirs. This one is small and static: the least that it can report is its own peak, some 600 kB.
 #![forbid(unsafe_code)]
 
 use std::fs::OpenOptions;
@@ -17,7 +16,7 @@ fn main() -> ExitCode {
         eprintln!("start-bench-peak FILE PROGRAM ARGS…");
         return ExitCode::from(4);
     };
-    // Opened before: the program may give up what that takes.
+    // Open the file first: the program may drop the rights that this takes.
     let log = OpenOptions::new().append(true).create(true).open(file);
     let status = Command::new(program).args(args).status();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN);

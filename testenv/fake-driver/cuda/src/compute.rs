@@ -1,5 +1,6 @@
-//! What a program does before and after a kernel: contexts, modules, memory (the host's). The kernel itself is never run:
-//! `cuLaunchKernel` says that this is not supported, so that no program takes what it finds for a result.
+//! What a program does before and after a kernel: contexts, modules, memory (in the host's RAM). The kernel itself is
+//! never run: `cuLaunchKernel` answers that this is not supported, so that no program takes uncomputed memory for a
+//! result.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -11,10 +12,10 @@ const INVALID_IMAGE: c_uint = 200;
 const NOT_FOUND: c_uint = 500;
 const NOT_SUPPORTED: c_uint = 801;
 
-/// A handle of something that needs no more than to be there.
+/// The handle of a context or function, which only has to exist.
 const HANDLE: usize = 0xfa4e;
 
-/// What was allocated, by its address.
+/// Allocated blocks, by address.
 static MEMORY: Mutex<BTreeMap<u64, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 fn memory() -> std::sync::MutexGuard<'static, BTreeMap<u64, Vec<u8>>> {
@@ -23,7 +24,7 @@ fn memory() -> std::sync::MutexGuard<'static, BTreeMap<u64, Vec<u8>>> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// 16 bytes of a `GPU-` or `MIG-` name.
+/// The 16 bytes of a `GPU-` or `MIG-` name.
 fn uuid_bytes(uuid: &str) -> [u8; 16] {
     let digits: Vec<u8> = uuid
         .chars()
@@ -68,18 +69,18 @@ pub extern "C" fn cuCtxDestroy_v2(context: usize) -> c_uint {
     }
 }
 
-/// PTX only, which it is taken for by its first word. The module is the text.
+/// Accepts only PTX, which it recognises by its first word. The module handle is a copy of the text.
 #[unsafe(no_mangle)]
 pub extern "C" fn cuModuleLoadData(module: *mut *const c_char, image: *const c_char) -> c_uint {
     if image.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: not null; PTX ends in NUL, as cuda.h wants of it.
+    // SAFETY: not null; PTX ends in NUL, as cuda.h requires.
     let text = unsafe { CStr::from_ptr(image) };
     if !text.to_bytes().trim_ascii_start().starts_with(b".version") {
         return INVALID_IMAGE;
     }
-    // It stays until the process ends, as there is no cuModuleUnload here.
+    // It is never freed, as there is no cuModuleUnload here.
     put(module, text.to_owned().into_raw().cast_const())
 }
 
@@ -92,7 +93,7 @@ pub extern "C" fn cuModuleGetFunction(
     if module.is_null() || name.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: not null; the text that cuModuleLoadData gave, and a C string.
+    // SAFETY: not null; the text that cuModuleLoadData returned, and a C string.
     let (text, name) = unsafe { (CStr::from_ptr(module), CStr::from_ptr(name)) };
     let wanted = format!(".entry {}(", name.to_string_lossy());
     if text.to_string_lossy().contains(&wanted) {
@@ -146,7 +147,7 @@ pub extern "C" fn cuMemcpyDtoH_v2(to: *mut u8, from: u64, size: usize) -> c_uint
     }
 }
 
-/// Nothing is computed, and this says so.
+/// Computes nothing, and returns an error that says so.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments, reason = "CUDA's own signature")]
 pub extern "C" fn cuLaunchKernel(

@@ -1,5 +1,5 @@
-//! The fake driver's `libcuda.so.1`: enough of cuda.h to count devices, answered from
-//! which device nodes open, and to go all the way to a kernel, which is then not run.
+//! The fake driver's `libcuda.so.1`: enough of cuda.h to count devices, by which device nodes can be opened, and to
+//! do everything up to launching a kernel.
 #![allow(
     non_snake_case,
     clippy::not_unsafe_ptr_arg_deref,
@@ -10,7 +10,7 @@
     reason = "each function is documented in cuda.h under its name"
 )]
 
-// Public, so that its functions are those of the library.
+// Public, so that the library exports its functions.
 pub mod compute;
 #[path = "../../visible.rs"]
 #[allow(unreachable_pub, reason = "shared with the other library")]
@@ -28,14 +28,14 @@ const NOT_INITIALIZED: c_uint = 3;
 const NO_DEVICE: c_uint = 100;
 const INVALID_DEVICE: c_uint = 101;
 
-/// Set by cuInit; cuDriverGetVersion alone does not ask.
+/// Set by cuInit. Only cuDriverGetVersion works before it.
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
 fn put<T>(to: *mut T, value: T) -> c_uint {
     if to.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: not null, and the C signature says it leads to a T of the caller's.
+    // SAFETY: not null, and by the C signature it points to a T of the caller's.
     unsafe { to.write(value) };
     SUCCESS
 }
@@ -46,26 +46,26 @@ struct Device {
     uuid: String,
 }
 
-/// GPUs, or the slices of those that are partitioned.
+/// The GPUs, or the slices of those that are partitioned.
 fn devices() -> Vec<Device> {
     if !visible::opens("nvidiactl") || !visible::opens("nvidia-uvm") {
         return Vec::new();
     }
-    let mut found = Vec::new();
+    let mut devices = Vec::new();
     for gpu in visible::now().gpus {
         if visible::is_partitioned(&gpu.uuid) {
-            found.extend(gpu.mig.iter().map(|slice| Device {
+            devices.extend(gpu.mig.iter().map(|slice| Device {
                 name: format!("{} MIG {}", gpu.name, slice.profile),
                 uuid: slice.uuid.clone(),
             }));
         } else {
-            found.push(Device {
+            devices.push(Device {
                 name: gpu.name,
                 uuid: gpu.uuid,
             });
         }
     }
-    found
+    devices
 }
 
 #[unsafe(no_mangle)]
@@ -104,16 +104,16 @@ pub extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_uint {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) -> c_uint {
     let devices = devices();
-    let Some(found) = usize::try_from(device).ok().and_then(|n| devices.get(n)) else {
+    let Some(device) = usize::try_from(device).ok().and_then(|n| devices.get(n)) else {
         return INVALID_DEVICE;
     };
-    let found = &found.name;
+    let full_name = &device.name;
     let room = usize::try_from(length).unwrap_or(0);
     if name.is_null() || room == 0 {
         return INVALID_VALUE;
     }
-    let text = &found.as_bytes()[..found.len().min(room - 1)];
-    // SAFETY: not null, and the caller says it has `length` bytes, more than the text.
+    let text = &full_name.as_bytes()[..full_name.len().min(room - 1)];
+    // SAFETY: not null, and by the caller's word it has `length` bytes, more than the text.
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, text.len());
         name.add(text.len()).write(0);

@@ -1,5 +1,5 @@
-//! The fake driver's `libnvidia-ml.so.1`: the functions of nvml.h that tools call to find
-//! GPUs, answered from the description and from which device nodes open.
+//! The fake driver's `libnvidia-ml.so.1`: the functions of nvml.h that tools call to find GPUs, answered from the
+//! description and by which device nodes can be opened.
 #![allow(
     non_snake_case,
     clippy::missing_safety_doc,
@@ -34,28 +34,28 @@ const NOT_FOUND: Return = 6;
 const INSUFFICIENT_SIZE: Return = 7;
 const DRIVER_NOT_LOADED: Return = 9;
 
-/// Calls of nvmlInit without their nvmlShutdown.
+/// How many calls of nvmlInit have had no nvmlShutdown yet.
 static USERS: AtomicU32 = AtomicU32::new(0);
 
 fn is_initialized() -> bool {
     USERS.load(Ordering::SeqCst) > 0
 }
 
-/// A device handle is no address but a number: GPU and slice, from 1.
+/// A device handle is not an address but a number for a GPU and slice, from 1.
 type Device = usize;
 const SLOTS: usize = 16;
 
-/// Writes through a pointer of the caller's.
+/// Writes through a pointer of the caller.
 fn put<T>(to: *mut T, value: T) -> Return {
     if to.is_null() {
         return INVALID_ARGUMENT;
     }
-    // SAFETY: not null, and the C signature says it leads to a T of the caller's.
+    // SAFETY: not null, and by the C signature it points to a T of the caller's.
     unsafe { to.write(value) };
     SUCCESS
 }
 
-/// Writes text with its NUL into a buffer of the caller's.
+/// Writes text with a final NUL into a buffer of the caller.
 fn put_text(to: *mut c_char, length: c_uint, text: &str) -> Return {
     if to.is_null() {
         return INVALID_ARGUMENT;
@@ -63,7 +63,7 @@ fn put_text(to: *mut c_char, length: c_uint, text: &str) -> Return {
     if text.len() >= length as usize {
         return INSUFFICIENT_SIZE;
     }
-    // SAFETY: not null, and the caller says it has `length` bytes, more than the text.
+    // SAFETY: not null, and by the caller's word it has `length` bytes, more than the text.
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr().cast(), to, text.len());
         to.add(text.len()).write(0);
@@ -75,7 +75,7 @@ fn text<'a>(from: *const c_char) -> &'a str {
     if from.is_null() {
         return "";
     }
-    // SAFETY: not null, and the C signature says it is a NUL-ended string.
+    // SAFETY: not null, and by the C signature it is a string that ends in NUL.
     unsafe { CStr::from_ptr(from) }.to_str().unwrap_or("")
 }
 
@@ -262,7 +262,7 @@ pub extern "C" fn nvmlDeviceGetIndex(device: Device, to: *mut c_uint) -> Return 
     })
 }
 
-/// `nvmlPciInfo_t`, which `_v3` fills; the older calls fill less of it.
+/// `nvmlPciInfo_t` as `_v3` fills it; the older calls fill less.
 #[repr(C)]
 #[derive(Default)]
 pub struct PciInfo {
@@ -301,7 +301,7 @@ pub extern "C" fn nvmlDeviceGetPciInfo_v3(device: Device, pci: *mut PciInfo) -> 
     })
 }
 
-/// What `nvmlPciInfo_t` began with before version 3; the rest the caller has zeroed.
+/// The beginning of `nvmlPciInfo_t` before version 3. The caller has zeroed the rest.
 #[repr(C)]
 pub struct PciInfoV1 {
     bus_id: [c_char; 16],

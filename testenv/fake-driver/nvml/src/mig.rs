@@ -146,7 +146,7 @@ pub extern "C" fn nvmlDeviceGetGpuInstanceProfileInfo(
     profile: c_uint,
     out: *mut ProfileInfo,
 ) -> Return {
-    /// `NVML_GPU_INSTANCE_PROFILE_1_SLICE`: the only one whose slices there are.
+    /// `NVML_GPU_INSTANCE_PROFILE_1_SLICE`: the only profile that the fake GPUs have slices of.
     const ONE_SLICE: c_uint = 0;
     with(device, |_, gpu, slice| {
         if profile != ONE_SLICE || slice.is_some() || !visible::is_partitioned(&gpu.uuid) {

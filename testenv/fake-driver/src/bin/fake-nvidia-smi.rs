@@ -1,5 +1,5 @@
-//! The fake driver's nvidia-smi. It loads `libnvidia-ml.so.1` by that name through the
-//! loader, so that a container in which it works has a right ld.so.cache.
+//! The fake driver's nvidia-smi. It has the loader find `libnvidia-ml.so.1`, so that it works only in a container
+//! with a correct ld.so.cache.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;

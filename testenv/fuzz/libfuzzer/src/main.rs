@@ -1,7 +1,6 @@
-//! The one program of all targets: `GPUSETUP_FUZZ` names which. One build instead of twenty.
-//! A parser that wants more than 64 MiB for one input, above what there was before it, aborts:
-//! a crash like any other. (libFuzzer's own limits need the address sanitizer for that, or
-//! count what libFuzzer keeps of its corpus.)
+//! The program of all fuzz targets: `GPUSETUP_FUZZ` names the target, so that one build is enough. A parser that
+//! needs more than 64 MiB for one input aborts, which is a crash like any other. (libFuzzer's own limits need the
+//! address sanitizer for that, or include what libFuzzer keeps of its corpus.)
 #![no_main]
 
 use std::alloc::System;
@@ -14,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What the parsers of the start path may take for one input.
+/// How much memory a parser of the start path may use for one input.
 const LIMIT: usize = 64 << 20;
 
 fuzz_target!(|bytes: &[u8]| {

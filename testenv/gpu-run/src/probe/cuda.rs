@@ -1,14 +1,14 @@
-//! The CUDA program: every device is made to add two vectors, and every element of the sum is compared.
+//! The CUDA program: adds two vectors on every device and compares every element of the sum.
 
 use std::ffi::{CString, c_int};
 
-use gpu_run::seen::{self, Device, Sum};
+use gpu_run::probe_output::{self, Device, Sum};
 
-use crate::foreign::{Cuda, CudaError, Library};
+use crate::ffi::{CudaError, CudaLibrary, Library};
 
-/// No multiple of the block's size, so that the kernel's bound is needed too.
+/// Not a multiple of the block size, so that the kernel's bounds check is needed too.
 const ELEMENTS: u32 = 1_000_003;
-/// What the result holds before: nothing that is not computed can pass.
+/// The result's content before the kernel runs: elements that were not computed cannot pass.
 const BEFORE: u32 = 0xdead_beef;
 
 const NO_DEVICE: c_int = 100;
@@ -16,7 +16,7 @@ const NOT_SUPPORTED: c_int = 801;
 /// `CUDA_ERROR_INVALID_PTX`, `_UNSUPPORTED_PTX_VERSION`, `_NO_BINARY_FOR_GPU`.
 const PTX_REFUSED: [c_int; 3] = [218, 222, 209];
 
-/// The oldest that drivers of today compile, and one for the day when they no longer do.
+/// The oldest target that today's drivers compile for, and a newer one for the day when they no longer do.
 const TARGETS: [(&str, &str); 2] = [("6.0", "sm_50"), ("6.3", "sm_75")];
 
 /// `sum[i] = a[i] + b[i]` for `i` below `length`.
@@ -53,31 +53,41 @@ DONE:
 }
 ";
 
-fn said(e: &CudaError) -> String {
+fn error_text(e: &CudaError) -> String {
     format!("{}: error {}", e.call, e.code)
 }
 
-pub(crate) fn look() -> seen::Cuda {
+pub(crate) fn query() -> probe_output::Cuda {
     let library = match Library::open(c"libcuda.so.1") {
         Ok(library) => library,
-        Err(why) => return seen::Cuda::NoLibrary { why },
+        Err(why) => return probe_output::Cuda::NoLibrary { why },
     };
-    let cuda = match Cuda::load(library) {
+    let cuda = match CudaLibrary::load(library) {
         Ok(cuda) => cuda,
-        Err(why) => return seen::Cuda::Failed { why },
+        Err(why) => return probe_output::Cuda::Failed { why },
     };
     match cuda.init() {
-        Err(e) if e.code == NO_DEVICE => return seen::Cuda::NoDevice { why: said(&e) },
-        Err(e) => return seen::Cuda::Failed { why: said(&e) },
+        Err(e) if e.code == NO_DEVICE => {
+            return probe_output::Cuda::NoDevice {
+                why: error_text(&e),
+            };
+        }
+        Err(e) => {
+            return probe_output::Cuda::Failed {
+                why: error_text(&e),
+            };
+        }
         Ok(()) => {}
     }
     match devices(&cuda) {
-        Ok((version, devices)) => seen::Cuda::Devices { version, devices },
-        Err(e) => seen::Cuda::Failed { why: said(&e) },
+        Ok((version, devices)) => probe_output::Cuda::Devices { version, devices },
+        Err(e) => probe_output::Cuda::Failed {
+            why: error_text(&e),
+        },
     }
 }
 
-fn devices(cuda: &Cuda) -> Result<(i32, Vec<Device>), CudaError> {
+fn devices(cuda: &CudaLibrary) -> Result<(i32, Vec<Device>), CudaError> {
     let version = cuda.version()?;
     let mut devices = Vec::new();
     for ordinal in 0..cuda.count()? {
@@ -103,24 +113,35 @@ fn uuid_text(bytes: [u8; 16]) -> String {
     format!("GPU-{}", groups.join("-"))
 }
 
-fn add_vectors(cuda: &Cuda, device: i32) -> Sum {
+fn add_vectors(cuda: &CudaLibrary, device: i32) -> Sum {
     let mut outcome = Sum::Failed {
         why: "no kernel was tried".to_owned(),
     };
     for (version, target) in TARGETS {
         outcome = match on_target(cuda, device, version, target) {
-            Err(e) if PTX_REFUSED.contains(&e.code) => Sum::Failed { why: said(&e) },
+            Err(e) if PTX_REFUSED.contains(&e.code) => Sum::Failed {
+                why: error_text(&e),
+            },
             Err(e) if e.call == "cuLaunchKernel" && e.code == NOT_SUPPORTED => {
                 return Sum::DoesNotCompute;
             }
-            Err(e) => return Sum::Failed { why: said(&e) },
+            Err(e) => {
+                return Sum::Failed {
+                    why: error_text(&e),
+                };
+            }
             Ok(sum) => return sum,
         };
     }
     outcome
 }
 
-fn on_target(cuda: &Cuda, device: i32, version: &str, target: &str) -> Result<Sum, CudaError> {
+fn on_target(
+    cuda: &CudaLibrary,
+    device: i32,
+    version: &str,
+    target: &str,
+) -> Result<Sum, CudaError> {
     let ptx = CString::new(format!(".version {version}\n.target {target}{KERNEL}"));
     let ptx = ptx.expect("no part of it has a NUL");
     let a: Vec<u32> = (0..ELEMENTS)

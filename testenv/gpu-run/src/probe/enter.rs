@@ -1,5 +1,5 @@
-//! A container made by hand, for programs that put GPUs into one that is there: a mount namespace of its own, which waits
-//! to be told that it is ready and then becomes the container's program.
+//! A container made by hand, for programs that put GPUs into a running container: a mount namespace of its own, which
+//! waits for a line on standard input and then becomes the container's program.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot};
 
-/// Says `ready`, waits for a line, and goes on below `root`.
+/// Prints `ready`, waits for a line, and then changes its root to `root`.
 pub(crate) fn enter(root: &Path) -> Result<(), String> {
     let named = |what: &'static str| move |e: nix::Error| format!("{what}: {e}");
     unshare(CloneFlags::CLONE_NEWNS).map_err(named("unshare"))?;

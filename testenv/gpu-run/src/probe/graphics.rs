@@ -1,8 +1,8 @@
-//! What the loaders of Vulkan and EGL list, NVIDIA's devices apart from those of others.
+//! What the Vulkan and EGL loaders list: NVIDIA's devices, and the number of others.
 
-use gpu_run::seen::Graphics;
+use gpu_run::probe_output::Graphics;
 
-use crate::foreign::{Egl, Library, Vulkan};
+use crate::ffi::{EglLibrary, Library, VulkanLibrary};
 
 const NVIDIA: u32 = 0x10de;
 
@@ -11,7 +11,7 @@ pub(crate) fn vulkan() -> Graphics {
         Ok(library) => library,
         Err(why) => return Graphics::NoLoader { why },
     };
-    match Vulkan::load(library).and_then(|v| v.devices()) {
+    match VulkanLibrary::load(library).and_then(|v| v.devices()) {
         Err(why) => Graphics::Failed { why },
         Ok(devices) => {
             let (ours, others): (Vec<_>, Vec<_>) = devices
@@ -25,13 +25,13 @@ pub(crate) fn vulkan() -> Graphics {
     }
 }
 
-/// EGL tells no maker. Only NVIDIA's devices can say which CUDA device they are.
+/// EGL does not name a vendor. Only NVIDIA's devices have the extension that maps them to a CUDA device.
 pub(crate) fn egl() -> Graphics {
     let library = match Library::open(c"libEGL.so.1") {
         Ok(library) => library,
         Err(why) => return Graphics::NoLoader { why },
     };
-    match Egl::load(library).and_then(|e| e.devices()) {
+    match EglLibrary::load(library).and_then(|e| e.devices()) {
         Err(why) => Graphics::Failed { why },
         Ok(devices) => {
             let (ours, others): (Vec<_>, Vec<_>) = devices

@@ -1,21 +1,21 @@
-//! What runs in the containers: says which GPUs it sees, and makes them compute.
+//! gpu-probe, which runs in the containers: prints which GPUs it sees, and makes them compute.
 
 mod cuda;
 mod enter;
-mod foreign;
+mod ffi;
 mod graphics;
 
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use gpu_run::seen::Part;
+use gpu_run::probe_output::Part;
 
 const USAGE: &str = "\
 usage: gpu-probe [enter ROOT] PART…
 parts, each a line of JSON: nodes, add-vectors (by libcuda.so.1), vulkan, egl
-no part: nothing is done, which is for measuring a container's start
-enter ROOT: says `ready`, waits for a line, and goes on below ROOT in a mount namespace of its own";
+no part: does nothing, for measuring a container's start
+enter ROOT: prints `ready`, waits for a line, and goes on below ROOT in a mount namespace of its own";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,24 +37,24 @@ fn run(arguments: &[String]) -> Result<(), String> {
         parts = rest;
     }
     for part in parts {
-        let found = match part.as_str() {
+        let answer = match part.as_str() {
             "nodes" => Part::Nodes {
                 names: nodes(Path::new("/dev")),
             },
-            "add-vectors" => Part::Cuda(cuda::look()),
+            "add-vectors" => Part::Cuda(cuda::query()),
             "vulkan" => Part::Vulkan(graphics::vulkan()),
             "egl" => Part::Egl(graphics::egl()),
             _ => return Err(format!("{part:?} is unknown\n{USAGE}")),
         };
         println!(
             "{}",
-            serde_json::to_string(&found).map_err(|e| e.to_string())?
+            serde_json::to_string(&answer).map_err(|e| e.to_string())?
         );
     }
     Ok(())
 }
 
-/// The driver's nodes, and WSL's.
+/// The driver's device nodes, and WSL's.
 fn nodes(dev: &Path) -> Vec<String> {
     let entries = fs::read_dir(dev).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

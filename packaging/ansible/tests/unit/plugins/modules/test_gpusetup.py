@@ -1,4 +1,4 @@
-"""The modules over a stand-in for gpusetup: what they call, what they make of what it says."""
+"""Tests the modules with a stand-in for gpusetup: which commands they run, and their results from its output."""
 
 import json
 import os
@@ -50,7 +50,7 @@ FAILED = {
 
 
 class Host(object):
-    """A directory with a stand-in for gpusetup, and the runs of a module over it."""
+    """A directory with a stand-in for gpusetup, and runs of a module with it."""
 
     def __init__(self, directory, monkeypatch, capfd):
         self.directory = directory
@@ -61,7 +61,7 @@ class Host(object):
         monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: self.warnings.append(text))
 
     def says(self, *answers):
-        """The stand-in: one answer, `(exit code, document or text)`, for each call in turn, then the last again."""
+        """Makes the stand-in: each call gets the next answer, `(exit code, document or text)`; then always the last."""
         for number, (code, document) in enumerate(answers):
             text = document if isinstance(document, str) else json.dumps(document)
             (self.directory / ("answer.%d" % number)).write_text(text)
@@ -80,11 +80,11 @@ class Host(object):
 
     @property
     def calls(self):
-        """The command lines it was given."""
+        """The command lines that the stand-in was called with."""
         return (self.directory / "calls").read_text().splitlines()
 
     def run(self, main=gpusetup.main, check=False, diff=False, **params):
-        """What the module prints; `code` is its exit code."""
+        """The module's output; `code` is its exit code."""
         params.setdefault("executable", self.program)
         args = dict(params, _ansible_check_mode=check, _ansible_diff=diff)
         if patch_module_args:
@@ -231,7 +231,7 @@ def test_without_gpusetup(host):
     assert told["changed"] and "not installed" in host.warnings[0]
     assert not host.run(executable=missing, state="absent", root=root)["changed"]
     assert "not installed" in host.run(executable=missing)["msg"]
-    # Something stands that only gpusetup can take away.
+    # There is a set-up that only gpusetup can undo.
     (host.directory / "root/var/lib/gpusetup").mkdir(parents=True)
     (host.directory / "root/var/lib/gpusetup/receipt.json").write_text("{}")
     for check in (False, True):

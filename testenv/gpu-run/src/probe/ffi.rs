@@ -1,5 +1,5 @@
-//! Every call into the driver: libraries are opened and functions looked up by name, with the signatures of the C headers
-//! of CUDA, Vulkan and EGL. All of the probe's unsafe code is here.
+//! Every call into the driver: libraries are opened and functions looked up by name, with the signatures of the C
+//! headers of CUDA, Vulkan and EGL. All unsafe code of the probe is here.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
@@ -10,7 +10,7 @@ use std::ptr::{null, null_mut};
 pub(crate) struct Library(*mut c_void);
 
 impl Library {
-    /// By its SONAME, as any program would ask for it.
+    /// Opens a library by its SONAME, as any program would.
     pub(crate) fn open(name: &CStr) -> Result<Self, String> {
         // SAFETY: a C string; the library's constructors are what every program that loads it runs.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
@@ -18,27 +18,27 @@ impl Library {
             return Ok(Self(handle));
         }
         // SAFETY: dlerror gives null or a string that lives until the next call of the dl functions.
-        let said = unsafe { libc::dlerror() };
-        if said.is_null() {
-            return Err("dlopen failed without a word".to_owned());
+        let message = unsafe { libc::dlerror() };
+        if message.is_null() {
+            return Err("dlopen failed without a message".to_owned());
         }
         // SAFETY: as above; it is copied at once.
-        let said = unsafe { CStr::from_ptr(said) };
-        Err(said.to_string_lossy().into_owned())
+        let message = unsafe { CStr::from_ptr(message) };
+        Err(message.to_string_lossy().into_owned())
     }
 
     fn symbol(self, name: &str) -> Result<*mut c_void, String> {
         let c_name = CString::new(name).map_err(|e| e.to_string())?;
         // SAFETY: a handle of dlopen that was never closed, and a C string.
-        let found = unsafe { libc::dlsym(self.0, c_name.as_ptr()) };
-        if found.is_null() {
+        let address = unsafe { libc::dlsym(self.0, c_name.as_ptr()) };
+        if address.is_null() {
             return Err(format!("the library has no {name}"));
         }
-        Ok(found)
+        Ok(address)
     }
 }
 
-/// A table of functions of one library, each under its own name there.
+/// Declares a table of functions of one library, with a field for each under the function's own name.
 macro_rules! functions {
     ($table:ident: $($symbol:ident($($argument:ty),*) -> $result:ty;)*) => {
         #[allow(non_snake_case, reason = "the libraries' own names")]
@@ -59,10 +59,10 @@ macro_rules! functions {
     };
 }
 
-/// Of a device's memory.
+/// An address in a device's memory.
 type Address = u64;
 
-functions! { Cuda:
+functions! { CudaLibrary:
     cuInit(c_uint) -> c_int;
     cuDriverGetVersion(*mut c_int) -> c_int;
     cuDeviceGetCount(*mut c_int) -> c_int;
@@ -89,7 +89,7 @@ pub(crate) struct CudaError {
     pub(crate) code: c_int,
 }
 
-fn done(call: &'static str, code: c_int) -> Result<(), CudaError> {
+fn ensure_success(call: &'static str, code: c_int) -> Result<(), CudaError> {
     if code == 0 {
         Ok(())
     } else {
@@ -97,30 +97,30 @@ fn done(call: &'static str, code: c_int) -> Result<(), CudaError> {
     }
 }
 
-/// Memory of a device. It goes with its context.
+/// Memory of a device. It is freed with its context.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     address: Address,
     elements: usize,
 }
 
-/// A context and a module's kernel in it, which goes when dropped.
+/// A context, and the kernel of a module loaded in it. The context is destroyed when this is dropped.
 pub(crate) struct Kernel<'a> {
-    cuda: &'a Cuda,
+    cuda: &'a CudaLibrary,
     context: *mut c_void,
     function: *mut c_void,
 }
 
-impl Cuda {
+impl CudaLibrary {
     pub(crate) fn init(&self) -> Result<(), CudaError> {
         // SAFETY: flags have to be 0.
-        done("cuInit", unsafe { (self.cuInit)(0) })
+        ensure_success("cuInit", unsafe { (self.cuInit)(0) })
     }
 
     pub(crate) fn version(&self) -> Result<i32, CudaError> {
         let mut version = 0;
         // SAFETY: a place for an int.
-        done("cuDriverGetVersion", unsafe {
+        ensure_success("cuDriverGetVersion", unsafe {
             (self.cuDriverGetVersion)(&raw mut version)
         })?;
         Ok(version)
@@ -129,7 +129,7 @@ impl Cuda {
     pub(crate) fn count(&self) -> Result<i32, CudaError> {
         let mut count = 0;
         // SAFETY: a place for an int.
-        done("cuDeviceGetCount", unsafe {
+        ensure_success("cuDeviceGetCount", unsafe {
             (self.cuDeviceGetCount)(&raw mut count)
         })?;
         Ok(count)
@@ -138,7 +138,7 @@ impl Cuda {
     pub(crate) fn device(&self, ordinal: i32) -> Result<i32, CudaError> {
         let mut device = 0;
         // SAFETY: a place for an int.
-        done("cuDeviceGet", unsafe {
+        ensure_success("cuDeviceGet", unsafe {
             (self.cuDeviceGet)(&raw mut device, ordinal)
         })?;
         Ok(device)
@@ -146,22 +146,22 @@ impl Cuda {
 
     pub(crate) fn name(&self, device: i32) -> Result<String, CudaError> {
         let mut name = [0_u8; 256];
-        // SAFETY: 256 bytes, and it is told 255: the last one stays 0.
+        // SAFETY: the buffer has 256 bytes and the call is given 255, so the last byte stays 0.
         let code = unsafe { (self.cuDeviceGetName)(name.as_mut_ptr().cast(), 255, device) };
-        done("cuDeviceGetName", code)?;
+        ensure_success("cuDeviceGetName", code)?;
         Ok(text(&name))
     }
 
     pub(crate) fn uuid(&self, device: i32) -> Result<[u8; 16], CudaError> {
         let mut uuid = [0; 16];
         // SAFETY: a CUuuid is 16 bytes.
-        done("cuDeviceGetUuid", unsafe {
+        ensure_success("cuDeviceGetUuid", unsafe {
             (self.cuDeviceGetUuid_v2)(&raw mut uuid, device)
         })?;
         Ok(uuid)
     }
 
-    /// A context on the device with that PTX loaded and that function of it found.
+    /// Makes a context on the device, loads the PTX and looks up the function.
     pub(crate) fn kernel(
         &self,
         device: i32,
@@ -175,21 +175,21 @@ impl Cuda {
         };
         // SAFETY: a place for a handle.
         let code = unsafe { (self.cuCtxCreate_v2)(&raw mut kernel.context, 0, device) };
-        done("cuCtxCreate", code)?;
+        ensure_success("cuCtxCreate", code)?;
         let mut module = null_mut();
         // SAFETY: a place for a handle, and PTX that ends in NUL.
         let code = unsafe { (self.cuModuleLoadData)(&raw mut module, ptx.as_ptr().cast()) };
-        done("cuModuleLoadData", code)?;
+        ensure_success("cuModuleLoadData", code)?;
         // SAFETY: a place for a handle, the module of above, a C string.
         let code =
             unsafe { (self.cuModuleGetFunction)(&raw mut kernel.function, module, name.as_ptr()) };
-        done("cuModuleGetFunction", code)?;
+        ensure_success("cuModuleGetFunction", code)?;
         Ok(kernel)
     }
 }
 
 impl Kernel<'_> {
-    /// A copy of these numbers on the device.
+    /// Copies the numbers to the device.
     pub(crate) fn upload(&self, numbers: &[u32]) -> Result<Memory, CudaError> {
         let mut memory = Memory {
             address: 0,
@@ -198,7 +198,7 @@ impl Kernel<'_> {
         // SAFETY: a place for an address.
         let code =
             unsafe { (self.cuda.cuMemAlloc_v2)(&raw mut memory.address, size_of_val(numbers)) };
-        done("cuMemAlloc", code)?;
+        ensure_success("cuMemAlloc", code)?;
         // SAFETY: both sides have that many bytes.
         let code = unsafe {
             (self.cuda.cuMemcpyHtoD_v2)(
@@ -207,7 +207,7 @@ impl Kernel<'_> {
                 size_of_val(numbers),
             )
         };
-        done("cuMemcpyHtoD", code)?;
+        ensure_success("cuMemcpyHtoD", code)?;
         Ok(memory)
     }
 
@@ -218,25 +218,26 @@ impl Kernel<'_> {
         let code = unsafe {
             (self.cuda.cuMemcpyDtoH_v2)(numbers.as_mut_ptr().cast(), memory.address, bytes)
         };
-        done("cuMemcpyDtoH", code)?;
+        ensure_success("cuMemcpyDtoH", code)?;
         Ok(numbers)
     }
 
     pub(crate) fn free(&self, memory: Memory) -> Result<(), CudaError> {
-        // SAFETY: an address that cuMemAlloc gave, used no more.
-        done("cuMemFree", unsafe {
+        // SAFETY: an address that cuMemAlloc gave and that is not used again.
+        ensure_success("cuMemFree", unsafe {
             (self.cuda.cuMemFree_v2)(memory.address)
         })
     }
 
-    /// Starts the kernel with three vectors and their length, and waits for its end.
+    /// Starts the kernel with three vectors and their length, and waits until it ends.
     pub(crate) fn launch(&self, [a, b, sum]: [Memory; 3], length: u32) -> Result<(), CudaError> {
         const BLOCK: u32 = 256;
         let mut addresses = [a.address, b.address, sum.address];
         let mut length = length;
         let [first, second, third] = addresses.each_mut().map(|a| (&raw mut *a).cast::<c_void>());
         let mut arguments = [first, second, third, (&raw mut length).cast()];
-        // SAFETY: the kernel takes three addresses and a u32, which `arguments` leads to; no shared memory, no stream.
+        // SAFETY: the kernel takes three addresses and a u32, which `arguments` point to; no shared memory, no
+        // stream.
         let code = unsafe {
             (self.cuda.cuLaunchKernel)(
                 self.function,
@@ -252,9 +253,9 @@ impl Kernel<'_> {
                 null_mut(),
             )
         };
-        done("cuLaunchKernel", code)?;
+        ensure_success("cuLaunchKernel", code)?;
         // SAFETY: no arguments.
-        done("cuCtxSynchronize", unsafe {
+        ensure_success("cuCtxSynchronize", unsafe {
             (self.cuda.cuCtxSynchronize)()
         })
     }
@@ -263,13 +264,13 @@ impl Kernel<'_> {
 impl Drop for Kernel<'_> {
     fn drop(&mut self) {
         if !self.context.is_null() {
-            // SAFETY: a context that was made here and is used no more. That it fails changes nothing any more.
+            // SAFETY: a context that was made here and is not used again. An error of this call changes nothing.
             let _ = unsafe { (self.cuda.cuCtxDestroy_v2)(self.context) };
         }
     }
 }
 
-functions! { Vulkan:
+functions! { VulkanLibrary:
     vkCreateInstance(*const InstanceInfo, *const c_void, *mut *mut c_void) -> c_int;
     vkEnumeratePhysicalDevices(*mut c_void, *mut u32, *mut *mut c_void) -> c_int;
     vkGetPhysicalDeviceProperties(*mut c_void, *mut Properties) -> ();
@@ -300,8 +301,8 @@ pub(crate) struct Properties {
     rest: [u8; 2048],
 }
 
-impl Vulkan {
-    /// PCI vendor and name of each device. The instance stays: the process ends soon.
+impl VulkanLibrary {
+    /// PCI vendor and name of each device. The instance is not destroyed, since the process ends soon.
     pub(crate) fn devices(&self) -> Result<Vec<(u32, String)>, String> {
         let info = InstanceInfo {
             kind: 1,
@@ -325,7 +326,7 @@ impl Vulkan {
         }
         let mut handles = [null_mut(); 64];
         let mut count = 64;
-        // SAFETY: room for 64 handles, and it is told so.
+        // SAFETY: there is room for 64 handles, which is what `count` says.
         let code = unsafe {
             (self.vkEnumeratePhysicalDevices)(instance, &raw mut count, handles.as_mut_ptr())
         };
@@ -333,8 +334,8 @@ impl Vulkan {
         if code != 0 && code != 5 {
             return Err(format!("vkEnumeratePhysicalDevices: {code}"));
         }
-        let found = handles.iter().take(usize::try_from(count).unwrap_or(0));
-        Ok(found
+        let devices = handles.iter().take(usize::try_from(count).unwrap_or(0));
+        Ok(devices
             .map(|device| {
                 let mut properties = Properties {
                     api: 0,
@@ -345,7 +346,7 @@ impl Vulkan {
                     name: [0; 256],
                     rest: [0; 2048],
                 };
-                // SAFETY: a device of that instance, and more room than the structure has.
+                // SAFETY: a device of that instance, and a buffer larger than the structure.
                 unsafe { (self.vkGetPhysicalDeviceProperties)(*device, &raw mut properties) };
                 (properties.vendor, text(&properties.name))
             })
@@ -353,23 +354,23 @@ impl Vulkan {
     }
 }
 
-functions! { Egl: eglGetProcAddress(*const c_char) -> *mut c_void; }
+functions! { EglLibrary: eglGetProcAddress(*const c_char) -> *mut c_void; }
 
 type QueryDevices = unsafe extern "C" fn(c_int, *mut *mut c_void, *mut c_int) -> c_uint;
 type QueryDeviceString = unsafe extern "C" fn(*mut c_void, c_int) -> *const c_char;
 const EGL_EXTENSIONS: c_int = 0x3055;
 
-impl Egl {
+impl EglLibrary {
     fn extension(&self, name: &CStr) -> Result<*mut c_void, String> {
         // SAFETY: a C string.
-        let found = unsafe { (self.eglGetProcAddress)(name.as_ptr()) };
-        if found.is_null() {
+        let address = unsafe { (self.eglGetProcAddress)(name.as_ptr()) };
+        if address.is_null() {
             return Err(format!("EGL has no {}", name.to_string_lossy()));
         }
-        Ok(found)
+        Ok(address)
     }
 
-    /// The extensions of each device, by which its maker is told.
+    /// The extension string of each device. It shows which vendor the device is from.
     pub(crate) fn devices(&self) -> Result<Vec<String>, String> {
         let query = self.extension(c"eglQueryDevicesEXT")?;
         // SAFETY: a function's address, not null; the signature is eglext.h's.
@@ -379,14 +380,14 @@ impl Egl {
         let string = unsafe { transmute::<*mut c_void, QueryDeviceString>(string) };
         let mut handles = [null_mut(); 64];
         let mut count = 0;
-        // SAFETY: room for 64 handles, and it is told so.
+        // SAFETY: there is room for 64 handles, which is what the call is given.
         if unsafe { query(64, handles.as_mut_ptr(), &raw mut count) } == 0 {
             return Ok(Vec::new());
         }
-        let found = handles.iter().take(usize::try_from(count).unwrap_or(0));
-        Ok(found
+        let devices = handles.iter().take(usize::try_from(count).unwrap_or(0));
+        Ok(devices
             .map(|device| {
-                // SAFETY: a device that EGL listed. The string is EGL's own and stays.
+                // SAFETY: a device that EGL listed. The string belongs to EGL and is never freed.
                 let extensions = unsafe { string(*device, EGL_EXTENSIONS) };
                 if extensions.is_null() {
                     return String::new();
@@ -400,7 +401,7 @@ impl Egl {
     }
 }
 
-/// As far as the first NUL.
+/// The text up to the first NUL.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

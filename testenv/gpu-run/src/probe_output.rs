@@ -1,5 +1,5 @@
-//! The probe's document: a line of JSON for each part, so that a driver that kills the process takes one part with it and
-//! not those before.
+//! The probe's output: one line of JSON for each part, so that a driver that kills the process loses only the part
+//! that it was in.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "kebab-case")]
 pub enum Part {
-    /// Names below /dev that are the driver's.
+    /// The driver's nodes in /dev.
     Nodes {
         /// Such as `nvidia0`, `nvidiactl`; sorted.
         names: Vec<String>,
@@ -20,28 +20,28 @@ pub enum Part {
     Egl(Graphics),
 }
 
-/// What CUDA's driver library answers.
+/// The answers of CUDA's driver library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Cuda {
-    /// There is no libcuda.so.1 that the loader finds.
+    /// The loader finds no libcuda.so.1.
     NoLibrary {
-        /// The loader's words.
+        /// The dynamic loader's message.
         why: String,
     },
-    /// The library is there and has no device.
+    /// The library is there and reports no device.
     NoDevice {
         /// The library's error.
         why: String,
     },
     /// A call failed before any device was tried.
     Failed {
-        /// Which, with its error.
+        /// The call, with its error.
         why: String,
     },
-    /// Devices, each tried.
+    /// The devices, all of them tried.
     Devices {
-        /// As cuDriverGetVersion says: 13000 is 13.0.
+        /// As cuDriverGetVersion returns it: 13000 is 13.0.
         version: i32,
         /// In the library's order.
         devices: Vec<Device>,
@@ -53,13 +53,13 @@ pub enum Cuda {
 pub struct Device {
     /// Product name.
     pub name: String,
-    /// `GPU-xxxxxxxx-…`; a slice's own where there are slices.
+    /// `GPU-xxxxxxxx-…`; where there are slices, the slice's own.
     pub uuid: String,
-    /// What adding two vectors on it came to.
+    /// Whether the device adds two vectors.
     pub sum: Sum,
 }
 
-/// What adding two vectors on a device came to.
+/// The outcome of adding two vectors on a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Sum {
@@ -68,41 +68,42 @@ pub enum Sum {
         /// How many elements were compared.
         elements: usize,
     },
-    /// The driver took every call, and then said that it starts no kernel: nothing was computed. The fake driver's answer.
+    /// The driver accepted every call until it refused to start the kernel: nothing was computed. The fake driver
+    /// does this.
     DoesNotCompute,
     /// An element is wrong, or a call failed.
     Failed {
-        /// Which, with its error.
+        /// The element or call, with its error.
         why: String,
     },
 }
 
-/// What a graphics loader answers.
+/// The answers of a graphics loader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Graphics {
-    /// The loader (libvulkan.so.1, libEGL.so.1) is not there.
+    /// The loader (libvulkan.so.1, libEGL.so.1) is missing.
     NoLoader {
-        /// The dynamic loader's words.
+        /// The dynamic loader's message.
         why: String,
     },
-    /// The loader is there, and a call of it failed.
+    /// The loader is there, and one of its calls failed.
     Failed {
-        /// Which, with its error.
+        /// The call, with its error.
         why: String,
     },
-    /// What the loader lists.
+    /// The devices that the loader lists.
     Devices {
         /// Names of NVIDIA's devices.
         nvidia: Vec<String>,
-        /// How many others there are, such as those that compute on the processor.
+        /// How many other devices there are, such as software renderers.
         others: usize,
     },
 }
 
-/// All parts that arrived.
+/// All parts that the probe printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ProbeOutput {
     /// See [`Part::Nodes`].
     pub nodes: Option<Vec<String>>,
     /// See [`Part::Cuda`].
@@ -113,23 +114,23 @@ pub struct Seen {
     pub egl: Option<Graphics>,
 }
 
-impl Seen {
-    /// Reads the probe's output; lines of others (a runtime's warnings) are skipped.
+impl ProbeOutput {
+    /// Reads the probe's output; other lines (such as a runtime's warnings) are skipped.
     #[must_use]
     pub fn from_output(text: &str) -> Self {
-        let mut seen = Self::default();
+        let mut output = Self::default();
         for part in text.lines().filter_map(|l| serde_json::from_str(l).ok()) {
             match part {
-                Part::Nodes { names } => seen.nodes = Some(names),
-                Part::Cuda(cuda) => seen.cuda = Some(cuda),
-                Part::Vulkan(found) => seen.vulkan = Some(found),
-                Part::Egl(found) => seen.egl = Some(found),
+                Part::Nodes { names } => output.nodes = Some(names),
+                Part::Cuda(cuda) => output.cuda = Some(cuda),
+                Part::Vulkan(graphics) => output.vulkan = Some(graphics),
+                Part::Egl(graphics) => output.egl = Some(graphics),
             }
         }
-        seen
+        output
     }
 
-    /// The nodes of single GPUs: `nvidia0`, `nvidia1`.
+    /// The device nodes of single GPUs: `nvidia0`, `nvidia1`.
     #[must_use]
     pub fn gpu_nodes(&self) -> Vec<&str> {
         let names = self.nodes.iter().flatten();
@@ -167,9 +168,9 @@ mod tests {
             serde_json::to_string(&nodes).unwrap(),
             serde_json::to_string(&Part::Cuda(cuda.clone())).unwrap(),
         );
-        let seen = Seen::from_output(&text);
-        assert_eq!(seen.cuda, Some(cuda));
-        assert_eq!(seen.gpu_nodes(), ["nvidia1"]);
-        assert_eq!(seen.vulkan, None);
+        let output = ProbeOutput::from_output(&text);
+        assert_eq!(output.cuda, Some(cuda));
+        assert_eq!(output.gpu_nodes(), ["nvidia1"]);
+        assert_eq!(output.vulkan, None);
     }
 }
