@@ -1,40 +1,40 @@
-//! Paths of a spec moved from one root to another, as for a driver container whose root
-//! the host has elsewhere.
+//! Changes the root of paths in a spec, for instance for a driver container whose root is in another
+//! directory on the host.
 //!
-//! The rules are those of `nvidia-ctk cdi transform root` 1.20, so that a spec comes out as
-//! it does there: a path changes where it is `from` or below it, never in mid-name.
+//! The rules, and thus the results, are those of `nvidia-ctk cdi transform root` 1.20: a path is
+//! changed if it is `from` or below it; only whole components match.
 
 use std::path::{Path, PathBuf};
 
 use crate::spec::{ContainerEdits, Hook, Spec};
 
-/// Flags of our own createContainer hook (`gpu-container-hook cdi`) with a path of the host's, and how many words are
-/// between.
-const HOST_PATH_BEHIND: [(&str, usize); 3] =
+/// Flags of our own createContainer hook (`gpu-container-hook cdi`) that are followed by a host path,
+/// each with the number of words before that path.
+const HOST_PATH_AFTER: [(&str, usize); 3] =
     [("--mounted", 0), ("--mount", 1), ("--mount-if-reached", 1)];
 
-/// Whose paths.
+/// Which paths are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelativeTo {
-    /// Those by which the host has things.
+    /// Paths on the host.
     Host,
-    /// Those by which a container sees things.
+    /// Paths in the container.
     Container,
 }
 
-/// A move of paths.
+/// A change of the root of paths.
 #[derive(Clone, Debug)]
 pub struct Transform {
-    /// What they begin with.
+    /// The current root.
     pub from: PathBuf,
-    /// What they shall begin with.
+    /// The new root.
     pub to: PathBuf,
-    /// Which ones.
+    /// Which paths are changed.
     pub relative_to: RelativeTo,
 }
 
 impl Transform {
-    /// Changes the spec; its version rises where the new paths need it.
+    /// Changes the spec. Its version is raised if the new paths need it.
     pub fn apply(&self, spec: &mut Spec) {
         self.edits(&mut spec.container_edits);
         for device in &mut spec.devices {
@@ -57,7 +57,7 @@ impl Transform {
                     }
                 }
                 RelativeTo::Container => {
-                    // Where the host has it does not change with what a container calls it.
+                    // The host path stays, so it must be made explicit if it was implied by `path`.
                     if let Some(moved) = self.moved(&node.path) {
                         let host = std::mem::replace(&mut node.path, moved);
                         node.host_path.get_or_insert(host);
@@ -77,8 +77,8 @@ impl Transform {
         edits.hooks.iter_mut().for_each(|hook| self.hook(hook));
     }
 
-    /// A startContainer hook runs in the container, createContainer with the container's
-    /// paths in its arguments (OCI runtime specification 1.2, "POSIX-platform Hooks").
+    /// Changes a hook. A startContainer hook runs in the container, and a createContainer hook has
+    /// container paths in its arguments (OCI runtime specification 1.2, "POSIX-platform Hooks").
     fn hook(&self, hook: &mut Hook) {
         let runs_in_container = hook.hook_name == "startContainer";
         let has_container_paths = runs_in_container || hook.hook_name == "createContainer";
@@ -94,14 +94,14 @@ impl Transform {
             if is_of_container == is_container {
                 *argument = self.argument(argument);
             }
-            host_in = match HOST_PATH_BEHIND.iter().find(|(flag, _)| argument == flag) {
+            host_in = match HOST_PATH_AFTER.iter().find(|(flag, _)| argument == flag) {
                 Some((_, words)) => Some(*words),
                 None => host_in.and_then(|words: usize| words.checked_sub(1)),
             };
         }
     }
 
-    /// `a::b` is nvidia-cdi-hook's form of two paths, `a=b` ours.
+    /// Changes the paths in an argument. `a::b` is nvidia-cdi-hook's notation for two paths, `a=b` ours.
     fn argument(&self, argument: &str) -> String {
         let one = |text: &str| {
             self.moved(Path::new(text))
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_our_hooks_pairs_the_first_path_is_the_hosts() {
+    fn the_first_path_of_our_hooks_pairs_is_the_hosts() {
         let args =
             "--mounted /driver/a /driver/b --mount file /driver/c /driver/d --link /driver/e=x";
         let moved = |relative_to| {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn host_paths_change_where_the_host_has_things() {
+    fn host_paths_are_changed() {
         let spec = moved(RelativeTo::Host);
         let node = &spec.devices[0].container_edits.device_nodes[0];
         assert_eq!(node.path, Path::new("/driver/dev/nvidia0"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn container_paths_change_where_a_container_sees_things() {
+    fn container_paths_are_changed() {
         let spec = moved(RelativeTo::Container);
         let node = &spec.devices[0].container_edits.device_nodes[0];
         assert_eq!(node.path, Path::new("/dev/nvidia0"));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_does_not_begin_so_stays() {
+    fn a_path_outside_the_root_is_not_changed() {
         let mut spec = spec();
         let transform = Transform {
             from: "/other".into(),

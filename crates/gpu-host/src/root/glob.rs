@@ -1,23 +1,23 @@
-//! Shell patterns over a tree: `*`, `?` and `[a-z]` in any part of a path (glob(7)).
+//! Shell patterns below a [`Root`]: `*`, `?` and `[a-z]` in any part of a path (glob(7)).
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::root::Root;
 
-/// Paths that fit, in order of names. A path without a pattern is itself if it is there.
+/// The paths that match, in order of names. A path without a pattern gives itself if it exists.
 pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("/")];
+    let mut paths = vec![PathBuf::from("/")];
     for part in pattern.components() {
         let Component::Normal(part) = part else {
             continue;
         };
         let Some(text) = part.to_str().filter(|t| t.contains(['*', '?', '['])) else {
-            for path in &mut found {
+            for path in &mut paths {
                 path.push(part);
             }
             continue;
         };
-        found = found
+        paths = paths
             .iter()
             .flat_map(|dir| {
                 let names = root.read_dir(dir).unwrap_or_default();
@@ -29,12 +29,12 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
             })
             .collect();
     }
-    // A link that leads nowhere fits too; whoever wants its target finds out.
-    found.retain(|path| root.symlink_metadata(path).is_ok());
-    found
+    // A dangling link matches too; a caller that needs its target gets the error there.
+    paths.retain(|path| root.symlink_metadata(path).is_ok());
+    paths
 }
 
-/// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone.
+/// Whether a name matches a pattern. As in the shell, `*` does not match hidden names.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
@@ -42,18 +42,18 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);
-    // Where to go on after the last `*` took one character more.
-    let mut again: Option<(usize, usize)> = None;
+    // Where to resume with the last `*` matching one more character: (pattern, name).
+    let mut backtrack: Option<(usize, usize)> = None;
     while n < name.len() {
         if pattern.get(p) == Some(&'*') {
-            again = Some((p + 1, n));
+            backtrack = Some((p + 1, n));
             p += 1;
         } else if let Some(length) = one(&pattern[p..], name[n]) {
             p += length;
             n += 1;
-        } else if let Some((after, taken)) = again {
-            again = Some((after, taken + 1));
-            (p, n) = (after, taken + 1);
+        } else if let Some((after, matched)) = backtrack {
+            backtrack = Some((after, matched + 1));
+            (p, n) = (after, matched + 1);
         } else {
             return false;
         }
@@ -61,19 +61,20 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// How much of the pattern that character uses up, if it fits its start.
+/// The length of the pattern's first element, if it matches `c`.
 fn one(pattern: &[char], c: char) -> Option<usize> {
     match pattern.first()? {
         '?' => Some(1),
         '[' => match class(pattern, c) {
             Some((length, is_in)) => is_in.then_some(length),
-            // Never closed: the bracket itself.
+            // A bracket that is never closed stands for itself.
             None => (c == '[').then_some(1),
         },
         other => (*other == c).then_some(1),
     }
 }
 
+/// The length of a bracket expression, and whether it matches `c`; `None` if it is not closed.
 fn class(pattern: &[char], c: char) -> Option<(usize, bool)> {
     let negated = matches!(pattern.get(1), Some('!' | '^'));
     let start = if negated { 2 } else { 1 };
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_as_in_a_shell() {
+    fn names_match_as_in_a_shell() {
         for (pattern, name, is_fit) in [
             ("a", "a", true),
             ("a*", "a", true),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_stand_in_any_part_of_a_path() {
+    fn patterns_match_in_any_part_of_a_path() {
         let dir = tempfile::tempdir().unwrap();
         for file in ["a1/x.so", "a2/x.so", "b/x.so", "a2/y.so"] {
             let path = dir.path().join(file);
@@ -130,13 +131,13 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         let root = Root::open(dir.path()).unwrap();
-        let found = |pattern: &str| expand(&root, Path::new(pattern));
+        let expanded = |pattern: &str| expand(&root, Path::new(pattern));
         assert_eq!(
-            found("/a*/x.so"),
+            expanded("/a*/x.so"),
             [Path::new("/a1/x.so"), Path::new("/a2/x.so")]
         );
-        assert_eq!(found("/b/x.so"), [Path::new("/b/x.so")]);
-        assert!(found("/c/*").is_empty() && found("/b/z").is_empty());
+        assert_eq!(expanded("/b/x.so"), [Path::new("/b/x.so")]);
+        assert!(expanded("/c/*").is_empty() && expanded("/b/z").is_empty());
     }
 
     proptest! {
