@@ -81,14 +81,14 @@ pub struct Cache<'a> {
 /// container start reads them.
 #[derive(Clone, Copy, Debug)]
 struct PackedEntry {
-    soname: Span,
-    path: Span,
+    soname: StringSpan,
+    path: StringSpan,
     flags: u32,
     hwcap: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct StringSpan {
     /// Offset in the cache.
     at: u32,
     /// Length in bytes, less than `LONGEST`.
@@ -138,7 +138,7 @@ impl PackedEntry {
     }
 }
 
-impl Span {
+impl StringSpan {
     fn resolve(self, bytes: &[u8]) -> &[u8] {
         let from = self.at as usize;
         bytes
@@ -256,12 +256,12 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
         .ok_or(BadCache::Damaged)
 }
 
-fn text(bytes: &[u8], at: u32) -> Result<Span, BadCache> {
+fn text(bytes: &[u8], at: u32) -> Result<StringSpan, BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
     let from = from.get(..LONGEST).unwrap_or(from);
     let end = memchr::memchr(0, from).ok_or(BadCache::Damaged)?;
     let length = u16::try_from(end).map_err(|_| BadCache::Damaged)?;
-    Ok(Span { at, length })
+    Ok(StringSpan { at, length })
 }
 
 #[cfg(test)]

@@ -172,8 +172,11 @@ mod tests {
             container_of("run/systemd/container", "systemd-nspawn\n").as_deref(),
             Some("systemd-nspawn")
         );
-        assert_eq!(of(".dockerenv", "").as_deref(), Some("docker"));
-        assert_eq!(of("run/.containerenv", "").as_deref(), Some("podman"));
+        assert_eq!(container_of(".dockerenv", "").as_deref(), Some("docker"));
+        assert_eq!(
+            container_of("run/.containerenv", "").as_deref(),
+            Some("podman")
+        );
         assert!(on(&[("run/ostree-booted", "")]).ostree);
     }
 }

@@ -1,4 +1,4 @@
-//! Shell patterns below a [`Root`]: `*`, `?` and `[a-z]` in any part of a path (glob(7)).
+//! Shell patterns over a tree: `*`, `?` and `[a-z]` in any part of a path (glob(7)).
 
 use std::path::{Component, Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a name matches a pattern. As in the shell, `*` does not match hidden names.
+/// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
@@ -42,18 +42,18 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);
-    // Where to resume with the last `*` matching one more character: (pattern, name).
-    let mut backtrack: Option<(usize, usize)> = None;
+    // Where to go on after the last `*` took one character more.
+    let mut again: Option<(usize, usize)> = None;
     while n < name.len() {
         if pattern.get(p) == Some(&'*') {
-            backtrack = Some((p + 1, n));
+            again = Some((p + 1, n));
             p += 1;
         } else if let Some(length) = one(&pattern[p..], name[n]) {
             p += length;
             n += 1;
-        } else if let Some((after, matched)) = backtrack {
-            backtrack = Some((after, matched + 1));
-            (p, n) = (after, matched + 1);
+        } else if let Some((after, taken)) = again {
+            again = Some((after, taken + 1));
+            (p, n) = (after, taken + 1);
         } else {
             return false;
         }
@@ -61,20 +61,19 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// The length of the pattern's first element, if it matches `c`.
+/// How much of the pattern that character uses up, if it fits its start.
 fn one(pattern: &[char], c: char) -> Option<usize> {
     match pattern.first()? {
         '?' => Some(1),
         '[' => match class(pattern, c) {
             Some((length, is_in)) => is_in.then_some(length),
-            // A bracket that is never closed stands for itself.
+            // Never closed: the bracket itself.
             None => (c == '[').then_some(1),
         },
         other => (*other == c).then_some(1),
     }
 }
 
-/// The length of a bracket expression, and whether it matches `c`; `None` if it is not closed.
 fn class(pattern: &[char], c: char) -> Option<(usize, bool)> {
     let negated = matches!(pattern.get(1), Some('!' | '^'));
     let start = if negated { 2 } else { 1 };
