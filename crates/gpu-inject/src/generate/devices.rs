@@ -99,7 +99,13 @@ pub(super) fn chosen_others<'a>(
             ])
         })
         .collect();
-    let available = || vendor_gpus.gpus.iter().map(|g| g.index.to_string()).collect();
+    let available = || {
+        vendor_gpus
+            .gpus
+            .iter()
+            .map(|g| g.index.to_string())
+            .collect()
+    };
     filter.ensure_all_exist(available)?;
     Ok(selected)
 }

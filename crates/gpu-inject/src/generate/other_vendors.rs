@@ -62,7 +62,12 @@ fn device_name(strategy: NameStrategy, gpu: &OtherGpu) -> Option<String> {
     }
 }
 
-fn device(name: &str, vendor_gpus: &VendorGpus, gpus: &[&OtherGpu], options: &GenerateOptions) -> Device {
+fn device(
+    name: &str,
+    vendor_gpus: &VendorGpus,
+    gpus: &[&OtherGpu],
+    options: &GenerateOptions,
+) -> Device {
     let mut edits = Edits {
         devices: vendor_gpus.shared.clone(),
         ..Edits::default()

@@ -1,6 +1,7 @@
-//! What a process can give up before it touches a container, never to have it again.
+//! Confines a process before it touches a container: it irrevocably drops what it does not need.
 //!
-//! No landlock: it forbids every change to mounts (landlock(7)), which is what we are for.
+//! Landlock is not used because it forbids every change to mounts (landlock(7)), which is what
+//! the hook does.
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::{Mode, umask};
@@ -9,48 +10,51 @@ use nix::unistd::alarm;
 use crate::linux::privileges::Resource;
 use crate::linux::{descriptors, privileges, start};
 
-/// Capabilities by their numbers in linux/capability.h.
+/// A capability of a Linux process (capabilities(7)), with its number in linux/capability.h. Not
+/// to be confused with the driver's capabilities, [`gpu_host::Capability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// Files of the container's that are somebody else's.
+    /// For files in the container that belong to another user.
     DacOverride = 1,
-    /// Files in sticky directories.
+    /// For files in sticky directories.
     Fowner = 3,
-    /// To the container's root.
+    /// For becoming the container's root group.
     Setgid = 6,
-    /// To the container's root.
+    /// For becoming the container's root user.
     Setuid = 7,
-    /// `bpf(2)` on cgroups before Linux 5.8.
+    /// For `bpf(2)` on cgroups before Linux 5.8.
     NetAdmin = 12,
-    /// Entering a mount namespace.
+    /// For entering a mount namespace.
     SysChroot = 18,
-    /// The namespaces of a process of another user.
+    /// For the namespaces of another user's process.
     SysPtrace = 19,
-    /// Mounts, namespaces, device cgroups.
+    /// For mounts, namespaces and device cgroups.
     SysAdmin = 21,
-    /// The runtime's device program where `kptr_restrict` is 1.
+    /// For reading the runtime's device program if `kptr_restrict` is 1.
     Syslog = 34,
-    /// Device programs.
+    /// For device programs.
     Bpf = 39,
 }
 
-/// A process that touches a container needs no more than this.
+/// Resource limits of a process that touches a container.
 const LIMITS: [(Resource, u64); 5] = [
-    // A core of ours would hold what we know of the host, in a directory of the image's.
+    // A core dump would put data about the host into a directory of the image.
     (libc::RLIMIT_CORE, 0),
-    // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
+    // Two for each mount, its own and its mount point's; a host can have 2,048 IMEX channels.
     (libc::RLIMIT_NOFILE, 8192),
-    // Twice the largest cache that we can come to write.
+    // Twice the largest loader cache that we may write.
     (libc::RLIMIT_FSIZE, 48 << 20),
     (libc::RLIMIT_AS, 512 << 20),
     (libc::RLIMIT_CPU, 60),
 ];
-/// A start that takes longer hangs: on a file system that an image's own process serves.
+/// Time limit in seconds. A start that takes longer hangs, for instance on a FUSE file system that
+/// a process of the image serves.
 const SECONDS: u32 = 120;
 
-/// System calls that no hook of ours makes, and that somebody who took it over would: other
-/// programs, other processes, the network, the kernel itself, files by handle, device nodes.
+/// System calls that our hook never makes and that an attacker who took it over would need: to
+/// start programs, to reach other processes, the network or the kernel, to open files by handle,
+/// to make device nodes.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -106,37 +110,37 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_modify_ldt,
 ];
 
-/// Confines this process for good: no descriptors but the three, no environment, limits, an
-/// end after two minutes, these capabilities and no others, no program and no process started.
-/// At the start of a program of one thread that starts nothing.
+/// Confines this process irrevocably. It keeps only the three standard descriptors and the
+/// capabilities in `keep`; it has no environment, limited resources and two minutes of time; it
+/// can start no program and no process. To be called at the start of a single-threaded program.
 ///
-/// `prepare` runs when inherited descriptors are closed and nothing else is given up: what it
-/// opens stays open, and what it saw is returned.
+/// `prepare` runs after inherited descriptors are closed and before anything else is dropped.
+/// Files that it opens stay open, and its result is returned.
 ///
-/// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
-/// held by.
+/// A restriction that the kernel or the runtime does not permit is skipped. This is safe because
+/// none of them is the barrier against a hostile image; they limit the damage if that one fails.
 pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     descriptors::close_inherited();
     let prepared = prepare();
     privileges::clear_environment();
     umask(Mode::from_bits_truncate(0o022));
-    for (resource, to) in LIMITS {
-        let _ = privileges::limit(resource, to);
+    for (resource, value) in LIMITS {
+        let _ = privileges::limit(resource, value);
     }
-    // Device programs are charged to it before Linux 5.11; 64 KiB is the usual limit.
+    // Before Linux 5.11 device programs count against this limit, which is usually 64 KiB.
     let _ = privileges::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
-    let _ = start::heed_signal(libc::SIGALRM);
+    let _ = start::reset_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
-    give_up(keep, DENIED);
+    drop_privileges(keep, DENIED);
     prepared
 }
 
-/// These system calls, and all capabilities but `keep`.
-fn give_up(keep: &[Capability], calls: &[libc::c_long]) {
+/// Gives up these system calls, and all capabilities except `keep`.
+fn drop_privileges(keep: &[Capability], calls: &[libc::c_long]) {
     let mask = keep.iter().fold(0, |mask, c| mask | 1u64 << *c as u8);
-    // The bounding set says what a program may have that is started. Where none can be, some forty
-    // calls to empty it add nothing.
+    // The bounding set matters only for programs started later. If the filter forbids starting
+    // any, the some forty calls to empty the set are saved.
     if privileges::deny(calls).is_err() {
         privileges::bound_capabilities(mask);
     }
@@ -150,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// A line of this thread's status: all that is given up is a thread's own.
+    /// A line of this thread's status. All that is dropped belongs to the thread, not the process.
     fn status(key: &str) -> u64 {
         let text = fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
@@ -158,19 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_cannot_be_had_again_with_the_filter_or_without() {
+    fn dropped_capabilities_cannot_be_regained_with_or_without_the_filter() {
         if !skips::has(&[skips::Need::Root]) {
             return;
         }
         let kept = status("CapPrm:") & 1 << Capability::DacOverride as u8;
         for (calls, filter, bounding) in [
             (DENIED, 2, None),
-            // No call has that number, so no filter can be made.
+            // -1 is not a system call, so making the filter fails.
             (&[-1][..], status("Seccomp:"), Some(kept)),
         ] {
             let confined = move || {
                 set_no_new_privs().unwrap();
-                give_up(&[Capability::DacOverride], calls);
+                drop_privileges(&[Capability::DacOverride], calls);
                 assert_eq!(status("Seccomp:"), filter);
                 for set in ["CapPrm:", "CapEff:"] {
                     assert_eq!(status(set), kept, "{set}");
