@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpucontainer::{Host, Look};
+use gpucontainer::{Host, HostOptions};
 
 const VERSION: &str = "580.65.06";
 
@@ -36,11 +36,11 @@ fn tree() -> tempfile::TempDir {
 }
 
 fn look(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
-    Host::look(&Look {
+    Host::load(&HostOptions {
         root: tree.path().to_owned(),
         driver_root: Some("/run/driver".into()),
         ld_cache: ld_cache.map(PathBuf::from),
-        ..Look::default()
+        ..HostOptions::default()
     })
 }
 
@@ -53,11 +53,11 @@ fn a_driver_root_is_looked_into() {
     assert_eq!(driver.files.len(), 1);
     assert_eq!(driver.files[0].path, Path::new(&library));
     assert_eq!(host.inventory().gpus.len(), 1);
-    let usual = Look {
+    let usual = HostOptions {
         root: tree.path().to_owned(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    let usual = Host::look(&usual).unwrap();
+    let usual = Host::load(&usual).unwrap();
     assert_eq!(usual.inventory().driver.as_ref().unwrap().files, []);
 }
 
@@ -78,11 +78,11 @@ fn a_loader_cache_that_is_none_is_told() {
 #[test]
 fn a_tree_without_a_driver_is_a_host_without_one() {
     let empty = tempfile::tempdir().unwrap();
-    let look = Look {
+    let look = HostOptions {
         root: empty.path().to_owned(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    let host = Host::look(&look).unwrap();
+    let host = Host::load(&look).unwrap();
     assert_eq!(host.inventory().driver, None);
     assert!(
         host.cdi_spec(Path::new("/usr/bin/gpu-container-hook"))

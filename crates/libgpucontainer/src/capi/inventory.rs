@@ -1,4 +1,4 @@
-//! What a host has, counted and field by field, or all of it as JSON.
+//! A host's inventory: its fields one by one, or all of it as JSON.
 
 use std::ffi::{CString, c_char};
 
@@ -8,7 +8,7 @@ use super::context::{Context, call, dropped, given, object, why};
 use super::text::{kept, lent, owned, text};
 use crate::Host;
 
-/// What containers on a host can be given.
+/// Everything on a host that containers can be given.
 pub struct HostInventory {
     pub(super) inventory: Inventory,
     version: Option<CString>,
@@ -21,7 +21,7 @@ struct GpuTexts {
     slices: Vec<[Option<CString>; 2]>,
 }
 
-/// For `gpc_gpu_text`. NULL where no source tells it.
+/// Fields for `gpc_gpu_text`. NULL if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum GpuText {
@@ -29,7 +29,7 @@ pub enum GpuText {
     Uuid = 0,
     /// Product name.
     Name = 1,
-    /// Product line, known to NVML alone.
+    /// Product line; known only from NVML.
     Brand = 2,
     /// PCI address, `0000:3b:00.0`.
     Pci = 3,
@@ -37,7 +37,7 @@ pub enum GpuText {
     Node = 4,
 }
 
-/// For `gpc_gpu_number`. -1 where no source tells it.
+/// Fields for `gpc_gpu_number`. -1 if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum GpuNumber {
@@ -45,15 +45,15 @@ pub enum GpuNumber {
     Index = 0,
     /// The N of `/dev/nvidiaN`.
     Minor = 1,
-    /// Compute capability, the number before the dot.
+    /// Compute capability, major number.
     ComputeMajor = 2,
-    /// The one after it.
+    /// Compute capability, minor number.
     ComputeMinor = 3,
-    /// 1 where the GPU is partitioned, else 0.
+    /// 1 if the GPU is partitioned, else 0.
     MigEnabled = 4,
 }
 
-/// For `gpc_mig_text`. NULL where no source tells it.
+/// Fields for `gpc_mig_text`. NULL if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum MigText {
@@ -63,7 +63,7 @@ pub enum MigText {
     Profile = 1,
 }
 
-/// For `gpc_mig_number`.
+/// Fields for `gpc_mig_number`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum MigNumber {
@@ -75,15 +75,15 @@ pub enum MigNumber {
     ComputeInstance = 2,
 }
 
-/// For `gpc_file_text`.
+/// Fields for `gpc_file_text`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum FileText {
     /// `library`, `library32`, `binary`, `firmware`, `config`, `socket` or `x-module`.
     Kind = 0,
-    /// Where containers see it.
+    /// Path in containers.
     Path = 1,
-    /// Where the host has it.
+    /// Path on the host.
     HostPath = 2,
     /// `DT_SONAME` of a library; NULL for others.
     Soname = 3,
@@ -136,17 +136,17 @@ fn kind(kind: FileKind) -> &'static str {
     }
 }
 
-/// Looks at the host: at its stored inventory where that still holds, else at /proc, sysfs
-/// and the driver's files. NULL on failure. A host without a driver is no failure.
+/// Reads the host's inventory: the stored one if it is fresh, else from /proc, sysfs and the driver's
+/// files. NULL on failure. A host without a driver is not a failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_discover(context: *mut Context) -> *mut HostInventory {
     call(context, std::ptr::null_mut(), |context| {
-        let host = Host::look(&context.look).map_err(why)?;
+        let host = Host::load(&context.options).map_err(why)?;
         Ok(given(HostInventory::new(host.inventory().clone())))
     })
 }
 
-/// An inventory from the JSON that `gpc_inventory_to_json` gave, or that is stored as
+/// Makes an inventory from JSON, as returned by `gpc_inventory_to_json` or stored in
 /// `/run/gpusetup/inventory.json`. NULL on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_from_json(
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn gpc_inventory_from_json(
     })
 }
 
-/// All of it as JSON, for `gpc_string_free`. NULL on failure.
+/// The whole inventory as JSON, to be freed with `gpc_string_free`. NULL on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_to_json(
     context: *mut Context,
@@ -178,8 +178,8 @@ pub unsafe extern "C" fn gpc_inventory_to_json(
     })
 }
 
-/// The CDI spec of all its devices as JSON, for `gpc_string_free`. NULL on failure, such as
-/// a host without a driver.
+/// The CDI spec of all devices as JSON, to be freed with `gpc_string_free`. NULL on failure, for
+/// instance if the host has no driver.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_cdi_spec(
     context: *mut Context,
@@ -194,14 +194,14 @@ pub unsafe extern "C" fn gpc_cdi_spec(
     })
 }
 
-/// Ends an inventory, and the texts it lent.
+/// Frees an inventory. Strings that it returned become invalid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inventory_free(inventory: *mut HostInventory) {
     // SAFETY: from this library.
     unsafe { dropped(inventory) }
 }
 
-/// Version of the loaded driver; NULL where none is loaded.
+/// Version of the loaded driver; NULL if none is loaded.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_driver_version(inventory: *const HostInventory) -> *const c_char {
     // SAFETY: null or from this library.
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn gpc_driver_version(inventory: *const HostInventory) -> 
 }
 
 /// Highest CUDA version of the driver, as 1000 times the major plus 10 times the minor
-/// (`cuDriverGetVersion`); -1 where no source tells it.
+/// (as `cuDriverGetVersion`); -1 if it is unknown.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_cuda_version(inventory: *const HostInventory) -> i64 {
     // SAFETY: null or from this library.
@@ -219,14 +219,14 @@ pub unsafe extern "C" fn gpc_cuda_version(inventory: *const HostInventory) -> i6
     })
 }
 
-/// How many files the driver has; 0 for null.
+/// Number of the driver's files; 0 for null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_file_count(inventory: *const HostInventory) -> usize {
     // SAFETY: null or from this library.
     unsafe { inventory.as_ref() }.map_or(0, |i| i.files.len())
 }
 
-/// A field of file `file`, one of `gpc_file_text_field`; NULL where there is none.
+/// Returns a field of the file with index `file`. `field` is one of `gpc_file_text_field`. NULL if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_file_text(
     inventory: *const HostInventory,
@@ -238,14 +238,14 @@ pub unsafe extern "C" fn gpc_file_text(
     lent(file.and_then(|f| f.get(field as usize)?.as_ref()))
 }
 
-/// How many GPUs there are; 0 for null.
+/// Number of GPUs; 0 for null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_count(inventory: *const HostInventory) -> usize {
     // SAFETY: null or from this library.
     unsafe { inventory.as_ref() }.map_or(0, |i| i.gpus.len())
 }
 
-/// A field of GPU `gpu`, one of `gpc_gpu_text_field`; NULL where there is none.
+/// Returns a field of the GPU with index `gpu`. `field` is one of `gpc_gpu_text_field`. NULL if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_text(
     inventory: *const HostInventory,
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn gpc_gpu_text(
     lent(gpu.and_then(|g| g.own.get(field as usize)?.as_ref()))
 }
 
-/// A field of GPU `gpu`, one of `gpc_gpu_number_field`; -1 where there is none.
+/// Returns a field of the GPU with index `gpu`. `field` is one of `gpc_gpu_number_field`. -1 if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_gpu_number(
     inventory: *const HostInventory,
@@ -279,7 +279,7 @@ pub unsafe extern "C" fn gpc_gpu_number(
     number(&fields, field)
 }
 
-/// How many slices GPU `gpu` has; 0 where there is no such GPU.
+/// Number of slices of the GPU with index `gpu`; 0 if there is no such GPU.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_count(inventory: *const HostInventory, gpu: usize) -> usize {
     // SAFETY: null or from this library.
@@ -287,7 +287,7 @@ pub unsafe extern "C" fn gpc_mig_count(inventory: *const HostInventory, gpu: usi
     gpu.map_or(0, |g| g.slices.len())
 }
 
-/// A field of a slice, one of `gpc_mig_text_field`; NULL where there is none.
+/// Returns a field of a slice. `field` is one of `gpc_mig_text_field`. NULL if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_text(
     inventory: *const HostInventory,
@@ -301,7 +301,7 @@ pub unsafe extern "C" fn gpc_mig_text(
     lent(slice.and_then(|s| s.get(field as usize)?.as_ref()))
 }
 
-/// A field of a slice, one of `gpc_mig_number_field`; -1 where there is none.
+/// Returns a field of a slice. `field` is one of `gpc_mig_number_field`. -1 if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_mig_number(
     inventory: *const HostInventory,
@@ -319,6 +319,6 @@ pub unsafe extern "C" fn gpc_mig_number(
 }
 
 fn number(fields: &[Option<u32>], field: u32) -> i64 {
-    let found = fields.get(field as usize).copied().flatten();
-    found.map_or(-1, i64::from)
+    let value = fields.get(field as usize).copied().flatten();
+    value.map_or(-1, i64::from)
 }

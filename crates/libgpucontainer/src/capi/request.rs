@@ -1,4 +1,4 @@
-//! What a container asks for, from its environment or said piece by piece.
+//! A container's request, read from its environment or config, or built step by step.
 
 use std::ffi::c_char;
 
@@ -10,23 +10,22 @@ use serde_json::{Value, json};
 use super::context::{Context, Failure, call, dropped, given, object, why};
 use super::text::text;
 
-/// What a container asks for.
+/// A container's request.
 pub struct ContainerRequest {
     pub(super) request: Request,
 }
 
-/// For `gpc_request_set`.
+/// Options for `gpc_request_set`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum RequestOption {
-    /// May partition the GPUs.
+    /// Partition the GPUs.
     MigConfig = 0,
-    /// May watch all slices.
+    /// Monitor all slices.
     MigMonitor = 1,
 }
 
-/// A request for nothing but the driver's control nodes; add to it what is wanted. NULL on
-/// failure.
+/// Makes a request for only the driver's control nodes, to which more can be added. NULL on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut ContainerRequest {
     call(context, std::ptr::null_mut(), |_| {
@@ -38,8 +37,8 @@ pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut Containe
     })
 }
 
-/// What a container of that environment asks for: a list of `NAME=value` that ends with
-/// NULL, as `environ`. It counts as unprivileged. NULL on failure.
+/// Reads the request of an unprivileged container with this environment, a list of `NAME=value` that
+/// ends with NULL, like `environ`. NULL on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_from_env(
     context: *mut Context,
@@ -51,20 +50,20 @@ pub unsafe extern "C" fn gpc_request_from_env(
         }
         let mut variables = Vec::new();
         for n in 0.. {
-            // SAFETY: the list ends with NULL, which we have not come to yet.
+            // SAFETY: the list ends with NULL, which has not been reached yet.
             let variable = unsafe { *environment.add(n) };
             if variable.is_null() {
                 break;
             }
-            // SAFETY: not null, hence text of the caller's.
+            // SAFETY: it is not null, so it is a NUL-terminated string of the caller.
             variables.push(unsafe { text(variable, "a variable")? });
         }
         read(context, &json!({"process": {"env": variables}}))
     })
 }
 
-/// What a container of that OCI config asks for, by environment, mounts and annotations, as
-/// far as the policy lets it. NULL on failure.
+/// Reads the request of a container with this OCI config, by environment and mounts, as far as the
+/// policy allows it. NULL on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_from_config(
     context: *mut Context,
@@ -84,21 +83,21 @@ fn read(context: &Context, config: &Value) -> Result<*mut ContainerRequest, Fail
     Ok(given(ContainerRequest { request }))
 }
 
-/// Ends a request.
+/// Frees a request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_free(request: *mut ContainerRequest) {
     // SAFETY: from this library.
     unsafe { dropped(request) }
 }
 
-/// 1 where it asks for anything, else 0.
+/// 1 if the container requests anything, else 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_is_some(request: *const ContainerRequest) -> i32 {
     // SAFETY: null or from this library.
     unsafe { request.as_ref() }.map_or(0, |r| r.request.is_some().into())
 }
 
-/// Adds a device: `all`, an index, a UUID, `gpu:slice`. 0 or -1.
+/// Adds a device: `all`, an index, a UUID or `gpu:slice`. Returns 0 or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_device(
     context: *mut Context,
@@ -119,7 +118,7 @@ pub unsafe extern "C" fn gpc_request_add_device(
     }
 }
 
-/// Adds a word of `NVIDIA_DRIVER_CAPABILITIES`. 0 or -1.
+/// Adds a word of `NVIDIA_DRIVER_CAPABILITIES`. Returns 0 or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_capability(
     context: *mut Context,
@@ -141,7 +140,7 @@ pub unsafe extern "C" fn gpc_request_add_capability(
     }
 }
 
-/// Adds a requirement, as `NVIDIA_REQUIRE_CUDA` would say it: `cuda>=12.4`. 0 or -1.
+/// Adds a requirement in the syntax of `NVIDIA_REQUIRE_CUDA`, such as `cuda>=12.4`. Returns 0 or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_requirement(
     context: *mut Context,
@@ -157,7 +156,7 @@ pub unsafe extern "C" fn gpc_request_add_requirement(
     }
 }
 
-/// Adds an IMEX channel by its number, or `all`. 0 or -1.
+/// Adds an IMEX channel by its number, or `all`. Returns 0 or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_add_imex_channel(
     context: *mut Context,
@@ -183,7 +182,7 @@ pub unsafe extern "C" fn gpc_request_add_imex_channel(
     }
 }
 
-/// Turns an option on (not 0) or off (0), one of `gpc_request_option`. 0 or -1.
+/// Turns an option of `gpc_request_option` on (not 0) or off (0). Returns 0 or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_request_set(
     context: *mut Context,
@@ -192,7 +191,7 @@ pub unsafe extern "C" fn gpc_request_set(
     on: i32,
 ) -> i32 {
     call(context, -1, |_| {
-        // SAFETY: null or from this library, and no other thread's now.
+        // SAFETY: null or from this library, and not in use by another thread.
         let request = unsafe { request.as_mut() }.ok_or("request is null")?;
         match option {
             0 => request.request.mig_config = on != 0,
@@ -204,7 +203,7 @@ pub unsafe extern "C" fn gpc_request_set(
 }
 
 /// # Safety
-/// As for [`call`], [`object`] and [`text`]; the request is no other thread's now.
+/// As for [`call`], [`object`] and [`text`]; the request is not in use by another thread.
 unsafe fn add(
     context: *mut Context,
     request: *mut ContainerRequest,
