@@ -1,4 +1,4 @@
-//! A message of ours on standard output or standard error, with an end.
+//! Messages of limited length on standard output and standard error.
 
 use std::fmt::{Arguments, Display, Write as _};
 use std::io::{Write as _, stderr, stdout};
@@ -7,34 +7,34 @@ use cdi::{Breaks, Line};
 
 use super::out;
 
-/// What one message has at most, whatever is in it: on standard error, in the journal and in a
-/// log. Behind `Excerpt` and `Message` the second wall; a list of GPUs may be long.
-const MOST: usize = 3000;
+/// Maximum bytes of one message on standard error, in the journal and in a log. A second limit after
+/// those of `Excerpt` and `Message`. It is higher than theirs because a list of GPUs may be long.
+const MAX_MESSAGE: usize = 3000;
 
-/// A line for whoever reads standard output. Nobody may be; `println` would panic, or wait.
+/// Prints a line on standard output. Unlike `println` it neither panics nor blocks if nobody reads it.
 pub(crate) fn tell(text: &str) {
     out::message(stdout(), text);
 }
 
-/// The same on standard error. Of a text that is not all ours, no more than [`bounded`] lets
-/// through.
+/// Prints a line on standard error. Text that is not entirely ours must be passed through
+/// [`bounded`] first.
 pub(crate) fn say(text: &str) {
     out::message(stderr(), text);
 }
 
-/// A short line by somebody who has no memory for it.
+/// Prints a line of at most 200 bytes on standard error, without allocating memory.
 pub(crate) fn say_short(text: Arguments<'_>) {
-    let mut room = [0; 200];
-    let mut rest = &mut room[..];
+    let mut buffer = [0; 200];
+    let mut rest = &mut buffer[..];
     let _ = writeln!(rest, "{text}");
     let length = 200 - rest.len();
-    out::piece(stderr(), &room[..length]);
+    out::piece(stderr(), &buffer[..length]);
 }
 
-/// A text with an end and without control characters but line breaks.
+/// Limits a text's length and removes its control characters, except line breaks.
 pub(crate) fn bounded(text: impl Display) -> String {
-    let mut line = Line::up_to(MOST, Breaks::Kept);
-    // Where it is full it says so itself.
+    let mut line = Line::up_to(MAX_MESSAGE, Breaks::Kept);
+    // An overflow is not an error here: the line marks it itself.
     let _ = write!(line, "{text}");
     line.into_text()
 }
