@@ -1,11 +1,11 @@
-//! Requests as annotations: `cdi.k8s.io/<plugin>: name,name` (SPEC.md, "Annotations").
+//! Reads requests made by annotations: `cdi.k8s.io/<plugin>: name,name` (SPEC.md, "Annotations").
 
 use crate::{Error, QualifiedName};
 
 /// Prefix of the annotations' keys.
 pub const PREFIX: &str = "cdi.k8s.io/";
 
-/// The devices that annotations ask for, each once, in order of the keys.
+/// The devices that annotations request, without duplicates, in order of the keys.
 pub fn requested<'a>(
     annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<Vec<QualifiedName>, Error> {

@@ -1,4 +1,4 @@
-//! Edits applied to an OCI config, on its text, so that no key we do not know is lost.
+//! Applies CDI edits to the text of an OCI config, so that unknown keys are preserved.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,14 +13,14 @@ use crate::Error;
 use crate::lazy_json::LazyJson;
 use crate::spec::{ContainerEdits, DeviceNode, Hook, IntelRdt};
 
-/// What a stat of a host's device node tells.
+/// Metadata of a device node on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStat {
     /// `c`, `b` or `p`.
     pub kind: char,
-    /// Device number.
+    /// Major device number.
     pub major: i64,
-    /// Device number.
+    /// Minor device number.
     pub minor: i64,
     /// Permission bits.
     pub mode: u32,
@@ -30,8 +30,8 @@ pub struct NodeStat {
     pub gid: u32,
 }
 
-/// Applies `edits` to `config`. `stat` answers for device nodes of the host. The
-/// config may be half edited where an error comes back.
+/// Applies `edits` to `config`. `stat` returns the metadata of a device node on the host. After an
+/// error the config may be edited in part.
 pub fn apply(
     config: &mut LazyJson<'_>,
     edits: &ContainerEdits,
@@ -61,19 +61,19 @@ pub fn apply(
     Ok(())
 }
 
-/// The same for a config that was taken apart already; on an error it is as before.
+/// Applies `edits` to a config that is parsed already. After an error the config is unchanged.
 pub fn apply_to_value(
     config: &mut Value,
     edits: &[&ContainerEdits],
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
     let text = config.to_string();
-    let odd = |_| Error::Config("a value");
-    let mut document = LazyJson::parse(text.as_bytes()).map_err(odd)?;
+    let invalid = |_| Error::Config("a value");
+    let mut document = LazyJson::parse(text.as_bytes()).map_err(invalid)?;
     for edits in edits {
         apply(&mut document, edits, stat)?;
     }
-    *config = serde_json::from_str(&document.text()).map_err(odd)?;
+    *config = serde_json::from_str(&document.text()).map_err(invalid)?;
     Ok(())
 }
 
@@ -93,40 +93,40 @@ fn set_env(config: &mut LazyJson<'_>, variable: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The process's own ids, but for root's: a process that is not root must be able to open
-/// the nodes, and the reference implementation takes these where the spec has none.
-struct Own {
+/// The ids of the container's process, unless it is root. A node whose spec has no owner gets these,
+/// as in the reference implementation, so that a process that is not root can open it.
+struct ProcessIds {
     uid: Option<u64>,
     gid: Option<u64>,
 }
 
-/// All at once: a host of 64 partitioned GPUs has a thousand nodes, and a look through all
-/// that is there for each of them would take longer than the container's start.
+/// Adds all nodes at once. A host with 64 partitioned GPUs has a thousand nodes, and searching the
+/// existing ones for each of them would take longer than the rest of a container's start.
 fn add_nodes(
     config: &mut LazyJson<'_>,
     nodes: &[DeviceNode],
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
 ) -> Result<(), Error> {
-    let own = |key: &str| {
+    let id = |key: &str| {
         let id = config.get::<u64>(&["process", "user", key])?;
         (id > 0).then_some(id)
     };
-    let own = Own {
-        uid: own("uid"),
-        gid: own("gid"),
+    let process = ProcessIds {
+        uid: id("uid"),
+        gid: id("gid"),
     };
-    let nodes = nodes.iter().map(|node| node_and_rule(node, &own, stat));
+    let nodes = nodes.iter().map(|node| node_and_rule(node, &process, stat));
     put_nodes(config, &nodes.collect::<Result<Vec<_>, _>>()?)
 }
 
-/// A character device node of which everything is known.
+/// A character device node whose attributes are all known.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownNode<'a> {
-    /// In the container.
+    /// Path in the container.
     pub path: &'a Path,
-    /// Device number.
+    /// Major device number.
     pub major: u32,
-    /// Device number.
+    /// Minor device number.
     pub minor: u32,
     /// Permission bits.
     pub mode: u32,
@@ -134,11 +134,11 @@ pub struct KnownNode<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// What the device cgroup lets the container do.
+    /// The access that the device cgroup allows, of `r`, `w`, `m`.
     pub access: &'a str,
 }
 
-/// As [`apply`] adds a [`DeviceNode`] that says all of this, without one being made for it.
+/// Adds nodes as [`apply`] does for complete [`DeviceNode`]s, without the cost of making these.
 pub fn add_known_nodes<'a>(
     config: &mut LazyJson<'_>,
     nodes: impl Iterator<Item = KnownNode<'a>>,
@@ -146,7 +146,7 @@ pub fn add_known_nodes<'a>(
     let nodes = nodes.map(|node| {
         let kind = "c";
         let (major, minor) = (node.major.into(), node.minor.into());
-        let device = Device {
+        let device = DeviceEntry {
             path: node.path.to_string_lossy(),
             kind: kind.into(),
             major,
@@ -173,59 +173,61 @@ pub fn add_known_nodes<'a>(
 
 fn put_nodes(
     config: &mut LazyJson<'_>,
-    nodes: &[(Device<'_>, Option<Rule<'_>>)],
+    nodes: &[(DeviceEntry<'_>, Option<Rule<'_>>)],
 ) -> Result<(), Error> {
     let mut devices = Vec::with_capacity(nodes.len());
     for (device, _) in nodes {
         devices.push((&*device.path, LazyJson::made(device)?));
     }
-    let there = config.list(&["linux", "devices"])?;
-    replace_by(there, devices, |device| device.get::<At>(&[])?.path);
+    let existing = config.list(&["linux", "devices"])?;
+    replace_by(existing, devices, |device| {
+        device.get::<Location>(&[])?.path
+    });
     let rules = || nodes.iter().filter_map(|(_, rule)| rule.as_ref());
     if rules().next().is_none() {
         return Ok(());
     }
-    let there = config.list(&["linux", "resources", "devices"])?;
+    let existing = config.list(&["linux", "resources", "devices"])?;
     let allowed = |rule: &LazyJson<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
-    let before: Vec<Rule<'_>> = there.iter().filter_map(allowed).collect();
+    let before: Vec<Rule<'_>> = existing.iter().filter_map(allowed).collect();
     let mut seen = HashSet::with_capacity(before.len() + nodes.len());
     seen.extend(&before);
     for rule in rules() {
         if seen.insert(rule) {
-            there.push(LazyJson::made(rule)?);
+            existing.push(LazyJson::made(rule)?);
         }
     }
     Ok(())
 }
 
-/// Where a device or a mount is in the container.
+/// The path of a device, or the destination of a mount, in the container.
 #[derive(Deserialize)]
-struct At {
+struct Location {
     path: Option<String>,
     destination: Option<String>,
 }
 
-/// Puts these at the end, in place of those that are in the same place; of several in one,
-/// the last.
+/// Appends new items and removes the existing ones with the same location. Of several new ones with
+/// one location only the last is added.
 fn replace_by<'a>(
-    there: &mut Vec<LazyJson<'a>>,
-    made: Vec<(&str, LazyJson<'a>)>,
-    place: impl Fn(&LazyJson<'a>) -> Option<String>,
+    existing: &mut Vec<LazyJson<'a>>,
+    new: Vec<(&str, LazyJson<'a>)>,
+    location: impl Fn(&LazyJson<'a>) -> Option<String>,
 ) {
-    let mut names = HashSet::with_capacity(made.len());
-    let mut last = Vec::with_capacity(made.len());
-    for (name, item) in made.into_iter().rev() {
-        if names.insert(name) {
+    let mut locations = HashSet::with_capacity(new.len());
+    let mut last = Vec::with_capacity(new.len());
+    for (location, item) in new.into_iter().rev() {
+        if locations.insert(location) {
             last.push(item);
         }
     }
-    there.retain(|item| place(item).is_none_or(|name| !names.contains(name.as_str())));
-    there.extend(last.into_iter().rev());
+    existing.retain(|item| location(item).is_none_or(|l| !locations.contains(l.as_str())));
+    existing.extend(last.into_iter().rev());
 }
 
-/// A device of `linux.devices`.
+/// An entry of `linux.devices`.
 #[derive(Serialize)]
-struct Device<'a> {
+struct DeviceEntry<'a> {
     path: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: Cow<'a, str>,
@@ -239,7 +241,7 @@ struct Device<'a> {
     gid: Option<u64>,
 }
 
-/// One of `linux.resources.devices`, as far as two can be the same.
+/// An entry of `linux.resources.devices` with the fields that make two entries equal.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule<'a> {
@@ -252,7 +254,7 @@ struct Rule<'a> {
 }
 
 impl Hash for Rule<'_> {
-    /// The number is enough: few rules have one in common.
+    /// The device number is enough, because few rules share one.
     fn hash<H: Hasher>(&self, to: &mut H) {
         (self.major, self.minor).hash(to);
     }
@@ -260,31 +262,34 @@ impl Hash for Rule<'_> {
 
 fn node_and_rule<'a>(
     node: &'a DeviceNode,
-    own: &Own,
+    process: &ProcessIds,
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
-) -> Result<(Device<'a>, Option<Rule<'a>>), Error> {
+) -> Result<(DeviceEntry<'a>, Option<Rule<'a>>), Error> {
     let host = node.host_path.as_deref().unwrap_or(&node.path);
     let failed = |why: String| Error::Node {
         path: host.to_owned(),
         why,
     };
-    let (kind, major, minor, found) = match (&node.kind, node.major, node.minor) {
+    let (kind, major, minor, on_host) = match (&node.kind, node.major, node.minor) {
         (Some(kind), _, _) if kind == "p" => (Cow::from(kind), 0, 0, None),
         (Some(kind), Some(major), Some(minor)) => (kind.into(), major, minor, None),
         _ => {
-            let found = stat(host).map_err(|e| failed(e.to_string()))?;
+            let stat = stat(host).map_err(|e| failed(e.to_string()))?;
             let kind = match &node.kind {
                 Some(kind) => Cow::from(kind),
-                None => found.kind.to_string().into(),
+                None => stat.kind.to_string().into(),
             };
-            if !(kind.starts_with(found.kind) || kind == "u" && found.kind == 'c') {
-                return Err(failed(format!("is of type {}, not {kind}", found.kind)));
+            if !(kind.starts_with(stat.kind) || kind == "u" && stat.kind == 'c') {
+                return Err(failed(format!("is of type {}, not {kind}", stat.kind)));
             }
-            (kind, found.major, found.minor, Some(found))
+            (kind, stat.major, stat.minor, Some(stat))
         }
     };
-    let owner = |given: Option<u32>, own: Option<u64>, found: Option<u32>| {
-        given.map(u64::from).or(own).or(found.map(u64::from))
+    let owner = |in_spec: Option<u32>, process: Option<u64>, on_host: Option<u32>| {
+        in_spec
+            .map(u64::from)
+            .or(process)
+            .or(on_host.map(u64::from))
     };
     let rule = (kind != "p").then(|| Rule {
         allow: true,
@@ -297,24 +302,24 @@ fn node_and_rule<'a>(
         minor,
         access: match node.permissions.as_deref() {
             None | Some("") => "rwm".into(),
-            Some(given) => given.into(),
+            Some(permissions) => permissions.into(),
         },
     });
-    let device = Device {
+    let device = DeviceEntry {
         path: node.path.to_string_lossy(),
         kind,
         major,
         minor,
-        mode: node.file_mode.or(found.as_ref().map(|f| f.mode)),
-        uid: owner(node.uid, own.uid, found.as_ref().map(|f| f.uid)),
-        gid: owner(node.gid, own.gid, found.as_ref().map(|f| f.gid)),
+        mode: node.file_mode.or(on_host.as_ref().map(|s| s.mode)),
+        uid: owner(node.uid, process.uid, on_host.as_ref().map(|s| s.uid)),
+        gid: owner(node.gid, process.gid, on_host.as_ref().map(|s| s.gid)),
     };
     Ok((device, rule))
 }
 
-/// One of `mounts`.
+/// An entry of `mounts`.
 #[derive(Serialize)]
-struct Mount<'a> {
+struct MountEntry<'a> {
     destination: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -330,28 +335,28 @@ fn add_mounts(config: &mut LazyJson<'_>, edits: &ContainerEdits) -> Result<(), E
         if !options.iter().any(|o| *o == "bind" || *o == "rbind") {
             options.push("bind");
         }
-        entries.push(Mount {
+        entries.push(MountEntry {
             destination: mount.container_path.to_string_lossy(),
             kind: mount.kind.as_deref().unwrap_or("bind"),
             source: mount.host_path.to_string_lossy(),
             options,
         });
     }
-    let mut made = Vec::with_capacity(entries.len());
+    let mut new = Vec::with_capacity(entries.len());
     for entry in &entries {
-        made.push((&*entry.destination, LazyJson::made(entry)?));
+        new.push((&*entry.destination, LazyJson::made(entry)?));
     }
-    let place = |mount: &LazyJson<'_>| mount.get::<At>(&[])?.destination;
-    replace_by(mounts, made, place);
-    // A mount must come after those it lies in; equal depths keep their order.
+    let destination = |mount: &LazyJson<'_>| mount.get::<Location>(&[])?.destination;
+    replace_by(mounts, new, destination);
+    // A mount must come after those that contain it. Mounts of equal depth keep their order.
     mounts.sort_by_cached_key(|m| {
-        let target = place(m).unwrap_or_default();
+        let target = destination(m).unwrap_or_default();
         Path::new(&target).components().count()
     });
     Ok(())
 }
 
-/// One of a list of `hooks`.
+/// An entry in one of the lists of `hooks`.
 #[derive(Serialize)]
 struct HookEntry<'a> {
     path: Cow<'a, str>,

@@ -1,4 +1,4 @@
-//! What can be wrong with a CDI document or a request.
+//! The errors of this crate: invalid CDI documents and requests.
 
 use std::path::PathBuf;
 
@@ -12,30 +12,30 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What reading said.
+        /// The error from reading.
         source: std::io::Error,
     },
-    /// Neither YAML nor JSON, or of another shape.
+    /// The document is neither YAML nor JSON, or has another structure.
     #[error("not a CDI spec: {0}")]
     Syntax(String),
-    /// Well-formed but against the specification.
+    /// The document is well-formed but violates the specification.
     #[error("CDI spec: {key}: {why}")]
     Invalid {
-        /// Where in the document, `devices[0].containerEdits.hooks[1]`.
+        /// The place in the document, such as `devices[0].containerEdits.hooks[1]`.
         key: String,
         /// What is wrong.
         why: String,
     },
-    /// A name that is not `vendor/class=device`.
+    /// A device name is not `vendor/class=device`.
     #[error("{0:?} is not a CDI device name such as nvidia.com/gpu=0")]
     Name(Excerpt),
-    /// A device no spec has.
+    /// No spec has the device.
     #[error("no CDI spec has the device {name}; `gpusetup cdi list` shows those there are")]
     Unknown {
-        /// As asked for.
+        /// The name as requested.
         name: Excerpt,
     },
-    /// Specs of the same directory that define the same device cancel each other out.
+    /// Two specs in the same directory define the same device, so neither may be used.
     #[error("the device {name} is defined twice, in {} and in {}; remove one of the two files", first.display(), second.display())]
     Conflict {
         /// The device.
@@ -48,12 +48,12 @@ pub enum Error {
     /// A device node of a spec cannot be used.
     #[error("device node {path}: {why}")]
     Node {
-        /// On the host.
+        /// Path on the host.
         path: PathBuf,
         /// What is wrong.
         why: String,
     },
-    /// The OCI config has something else where an object or a list must be.
+    /// A value in the OCI config has another type than the specification says.
     #[error("config.json: {0} is not of the type the OCI specification gives it")]
     Config(&'static str),
 }

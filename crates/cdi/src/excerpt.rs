@@ -1,23 +1,23 @@
-//! How much of somebody else's text a message repeats: an image may have variables, paths and
-//! annotations of megabytes, and whoever reads a message must not have to take them.
+//! Limits how much foreign text a message contains. An image may have variables, paths and
+//! annotations of megabytes, which must not end up in logs or on terminals.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 
-/// What an excerpt takes of a text, escapes included.
-const EXCERPT: usize = 200;
-/// What a message of ours takes, excerpts included.
-const MESSAGE: usize = 800;
-/// At the end of a message that was longer.
+/// Maximum bytes of an excerpt, including escapes.
+const MAX_EXCERPT: usize = 200;
+/// Maximum bytes of a message, including excerpts.
+const MAX_MESSAGE: usize = 800;
+/// Marks the end of a message that was truncated.
 const CUT: &str = "… (cut)";
 
-/// The beginning of a text that comes from a container: at most 200 printable bytes of it, and
-/// how long all of it is. Copies no more than that.
+/// The beginning of a text that comes from a container, at most 200 bytes when printed, and the
+/// length of the whole text. No more than that is copied.
 ///
-/// Control characters and bytes that are not UTF-8 are shown as escapes, so that a name in an
-/// image neither writes a line of its own into a log nor moves a terminal's cursor.
+/// Control characters and bytes that are not UTF-8 are printed as escapes, so that a name in an
+/// image can neither add a line to a log nor move a terminal's cursor.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Excerpt {
     head: Vec<u8>,
@@ -25,23 +25,23 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// Of a string, a path or bytes as the system has them.
+    /// Makes an excerpt of a string, a path or an `OsStr`.
     pub fn of(text: impl AsRef<OsStr>) -> Self {
         let text = text.as_ref().as_bytes();
-        // Each byte shows as one byte or more.
-        let beginning = &text[..text.len().min(EXCERPT + 4)];
-        let mut room = Room(EXCERPT);
+        // A longer beginning is not needed, because each byte is printed as one byte or more.
+        let beginning = &text[..text.len().min(MAX_EXCERPT + 4)];
+        let mut budget = Budget(MAX_EXCERPT);
         let mut end = 0;
         for chunk in beginning.utf8_chunks() {
             let fits = chunk.valid().chars().all(|c| {
-                let fits = room.takes(|room| show(c, true, room));
+                let fits = budget.takes(|budget| show(c, true, budget));
                 end += if fits { c.len_utf8() } else { 0 };
                 fits
             });
             let invalid = chunk.invalid();
-            // A character that `beginning` cuts in two is not an invalid one.
+            // Bytes at the very end of `beginning` may be a truncated character instead of an invalid one.
             let is_whole = end + invalid.len() < beginning.len() || beginning.len() == text.len();
-            if !(fits && is_whole && room.takes(|room| show_bytes(invalid, room))) {
+            if !(fits && is_whole && budget.takes(|budget| show_bytes(invalid, budget))) {
                 break;
             }
             end += invalid.len();
@@ -52,7 +52,7 @@ impl Excerpt {
         }
     }
 
-    /// Whether the text begins so; `what` is a word of ours, shorter than an excerpt.
+    /// Whether the text begins with `what`, which must be shorter than an excerpt.
     pub fn starts_with(&self, what: &str) -> bool {
         self.head.starts_with(what.as_bytes())
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// In quotes.
+/// Printed in quotes.
 impl fmt::Debug for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.show(true, f)
@@ -109,32 +109,32 @@ fn show_bytes(bytes: &[u8], to: &mut impl Write) -> fmt::Result {
     bytes.iter().try_for_each(|b| write!(to, "\\x{b:02x}"))
 }
 
-/// What is left of a length; keeps nothing.
-struct Room(usize);
+/// A writer that only counts: the number of bytes that may still be written.
+struct Budget(usize);
 
-impl Room {
+impl Budget {
     fn takes(&mut self, text: impl FnOnce(&mut Self) -> fmt::Result) -> bool {
         text(self).is_ok()
     }
 }
 
-impl Write for Room {
+impl Write for Budget {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
         Ok(())
     }
 }
 
-/// A line of ours that may have a container's words in it, of at most 800 bytes and one line,
-/// whoever forgets to make an [`Excerpt`] of a part. Made from [`format_args!`] it never holds more.
+/// A message of one line and at most 800 bytes. It stays so even if text from a container is
+/// inserted without an [`Excerpt`]. Made from [`format_args!`] it never needs more memory.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message(String);
 
 impl Message {
-    /// Takes what fits.
+    /// Formats the text and truncates it.
     pub fn of(text: fmt::Arguments<'_>) -> Self {
-        let mut line = Line::up_to(MESSAGE, Breaks::Escaped);
-        // What is left out is told by the line itself.
+        let mut line = Line::up_to(MAX_MESSAGE, Breaks::Escaped);
+        // An overflow is not an error here: the line marks it itself.
         let _ = line.write_fmt(text);
         Self(line.into_text())
     }
@@ -184,37 +184,37 @@ impl fmt::Debug for Message {
     }
 }
 
-/// What becomes of line breaks and tabs; other control characters are always escaped.
+/// How line breaks and tabs are treated. Other control characters are always escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breaks {
-    /// As everything else that does not print.
+    /// They are escaped like other control characters.
     Escaped,
-    /// They stay: for what explains a file of the host's, in several lines.
+    /// They are kept, for explanations of several lines about files of the host.
     Kept,
 }
 
-/// Takes as much text as it has room for, without control characters, and says at its end that
-/// there was more. Whoever formats into it is stopped by an error where it is full.
+/// A writer that keeps a limited length of text, without control characters, and marks the end if it
+/// was truncated. Once it is full, writing to it fails, so that formatting stops.
 #[derive(Debug)]
 pub struct Line {
     text: String,
-    most: usize,
+    max_length: usize,
     breaks: Breaks,
     is_cut: bool,
 }
 
 impl Line {
-    /// For that many bytes.
-    pub fn up_to(most: usize, breaks: Breaks) -> Self {
+    /// Makes a line of at most `max_length` bytes.
+    pub fn up_to(max_length: usize, breaks: Breaks) -> Self {
         Self {
             text: String::new(),
-            most: most.saturating_sub(CUT.len()),
+            max_length: max_length.saturating_sub(CUT.len()),
             breaks,
             is_cut: false,
         }
     }
 
-    /// What it has taken.
+    /// The text, with the mark if it was truncated.
     pub fn into_text(mut self) -> String {
         if self.is_cut {
             self.text += CUT;
@@ -223,7 +223,7 @@ impl Line {
     }
 
     fn take(&mut self, part: &str) -> fmt::Result {
-        if self.text.len() + part.len() > self.most {
+        if self.text.len() + part.len() > self.max_length {
             self.is_cut = true;
             return Err(fmt::Error);
         }
@@ -252,7 +252,7 @@ impl Write for Line {
     }
 }
 
-/// What turns the direction of the text behind it (Unicode, `Bidi_Control`).
+/// Whether the character changes the direction of the text after it (Unicode, `Bidi_Control`).
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -264,30 +264,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_text_is_whole_and_a_long_one_says_how_long() {
+    fn a_short_text_is_shown_whole_and_a_long_one_with_its_length() {
         assert_eq!(format!("{:?}", Excerpt::of("GPU-1")), "\"GPU-1\"");
         assert_eq!(Excerpt::of("/a b/'c\"").to_string(), "/a b/'c\"");
         let long = format!("{:?}", Excerpt::of("x".repeat(70_000)));
-        assert_eq!(long, format!("\"{}\"… (70000 bytes)", "x".repeat(EXCERPT)));
+        assert_eq!(
+            long,
+            format!("\"{}\"… (70000 bytes)", "x".repeat(MAX_EXCERPT))
+        );
     }
 
     #[test]
-    fn what_does_not_print_is_escaped() {
+    fn unprintable_characters_are_escaped() {
         let odd = OsStr::from_bytes(b"a\nb\x1b[2J\xff\xe2\x80\xae\\");
         let excerpt = Excerpt::of(odd);
         assert_eq!(excerpt.to_string(), "a\\nb\\u{1b}[2J\\xff\\u{202e}\\");
         assert!(format!("{excerpt:?}").ends_with("\\\\\""));
-        // A character of two bytes across the end of what is looked at.
-        let cut = format!("{}é", "x".repeat(EXCERPT - 1)).repeat(2);
-        assert_eq!(Excerpt::of(&cut).head.len(), EXCERPT - 1);
+        // A character of two bytes that crosses the limit.
+        let cut = format!("{}é", "x".repeat(MAX_EXCERPT - 1)).repeat(2);
+        assert_eq!(Excerpt::of(&cut).head.len(), MAX_EXCERPT - 1);
     }
 
     #[test]
-    fn a_message_has_one_line_and_an_end() {
+    fn a_message_has_one_line_and_is_truncated() {
         let name = "\u{202e}\n".repeat(1_000_000);
         let message = Message::of(format_args!("no GPU {name} here"));
         assert!(
-            message.len() <= MESSAGE && message.ends_with(CUT),
+            message.len() <= MAX_MESSAGE && message.ends_with(CUT),
             "{message}"
         );
         assert!(message.starts_with("no GPU \\u{202e}\\n"), "{message}");
@@ -297,11 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_is_the_same_as_a_text_only_where_it_is_whole() {
-        let long = "x".repeat(EXCERPT + 1);
+    fn an_excerpt_equals_a_text_only_if_it_is_whole() {
+        let long = "x".repeat(MAX_EXCERPT + 1);
         assert!(Excerpt::of("all") == "all" && Excerpt::of("all") != "none");
         assert!(Excerpt::of(&long) != long.as_str());
-        assert!(Excerpt::of(&long) != &long[..EXCERPT]);
+        assert!(Excerpt::of(&long) != &long[..MAX_EXCERPT]);
         assert!(Excerpt::of("all").starts_with("al") && !Excerpt::of("all").starts_with("l"));
         let message = Message::from("one\ntwo");
         assert!(message == "one\\ntwo" && message != "one");
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_takes_all_that_it_has_room_for_and_then_no_more() {
+    fn a_line_takes_exactly_its_maximum() {
         let mut line = Line::up_to(CUT.len() + 3, Breaks::Escaped);
         line.write_str("abc").unwrap();
         assert!(line.write_str("d").is_err() && line.write_str("").is_err());
@@ -329,14 +332,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_longer_than_it_may_be(bytes: Vec<u8>, times in 1..200usize) {
+        fn no_excerpt_exceeds_its_limit(bytes: Vec<u8>, times in 1..200usize) {
             let bytes = bytes.repeat(times);
             let excerpt = Excerpt::of(OsStr::from_bytes(&bytes));
             for shown in [excerpt.to_string(), format!("{excerpt:?}")] {
-                prop_assert!(shown.len() <= EXCERPT + 30, "{shown}");
+                prop_assert!(shown.len() <= MAX_EXCERPT + 30, "{shown}");
                 prop_assert!(!shown.chars().any(char::is_control), "{shown}");
             }
-            if bytes.len() <= EXCERPT / 10 {
+            if bytes.len() <= MAX_EXCERPT / 10 {
                 prop_assert_eq!(excerpt.head, bytes);
             }
         }

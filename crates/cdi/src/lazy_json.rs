@@ -1,5 +1,5 @@
-//! A JSON document of which only what is edited is taken apart: an engine's config.json is
-//! long, most of it system calls, and every container's start waits for it.
+//! A JSON document that is parsed only where it is edited. An engine's config.json is long, mostly
+//! lists of system calls, and every container start waits for its processing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,20 +10,20 @@ use serde_json::value::RawValue;
 
 use crate::Error;
 
-/// A value: its text, or its parts where something in it was looked at. What is not touched
-/// keeps its text, numbers and keys nobody knows included.
+/// A JSON value: its text, or its parts if something in it was edited. Everything else keeps its text
+/// unchanged, including numbers and unknown keys.
 #[derive(Clone, Debug)]
 pub enum LazyJson<'a> {
-    /// As it was read, or as it was made.
+    /// The value's text.
     Text(Cow<'a, str>),
-    /// Its members in their order. Of several of one key the last counts.
+    /// An object's members in their order. If a key occurs more than once, the last one counts.
     Object(Vec<(String, Self)>),
-    /// Its items.
+    /// A list's items.
     List(Vec<Self>),
 }
 
 impl<'a> LazyJson<'a> {
-    /// The whole text must be JSON.
+    /// Makes a document of a text, all of which must be one JSON value.
     pub fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         let whole: &RawValue = serde_json::from_slice(text)?;
         Ok(Self::Text(whole.get().into()))
@@ -34,7 +34,7 @@ impl<'a> LazyJson<'a> {
         Ok(Self::Text(text.into()))
     }
 
-    /// What is at these keys, if that is a value of that shape.
+    /// The value at these keys; `None` if it does not exist or has another type.
     pub fn get<T: for<'de> Deserialize<'de>>(&self, keys: &[&str]) -> Option<T> {
         let Some((key, rest)) = keys.split_first() else {
             return serde_json::from_str(&self.text()).ok();
@@ -66,7 +66,7 @@ impl<'a> LazyJson<'a> {
             .list_at(rest)
     }
 
-    /// The list at these keys, made where there is none.
+    /// The list at these keys. It is made if it does not exist.
     pub(crate) fn list(&mut self, keys: &[&str]) -> Result<&mut Vec<Self>, Error> {
         let at = self.entry(keys)?;
         if at.is_null() {
@@ -75,7 +75,7 @@ impl<'a> LazyJson<'a> {
         at.open_list().ok_or(Error::Config("a list"))
     }
 
-    /// Sets the member of the object at these keys, which is made where there is none.
+    /// Sets the value at these keys. Objects on the way are made if they do not exist.
     pub(crate) fn set(&mut self, keys: &[&str], value: &impl Serialize) -> Result<(), Error> {
         *self.entry(keys)? = Self::made(value)?;
         Ok(())
@@ -135,7 +135,7 @@ impl<'a> LazyJson<'a> {
         }
     }
 
-    /// Of a text alone.
+    /// Copies borrowed text.
     fn owned<'b>(self) -> LazyJson<'b> {
         match self {
             Self::Text(text) => LazyJson::Text(text.into_owned().into()),
@@ -147,17 +147,17 @@ impl<'a> LazyJson<'a> {
         }
     }
 
-    /// As JSON.
+    /// The document as JSON.
     pub fn text(&self) -> Cow<'_, str> {
         if let Self::Text(text) = self {
             return text.as_ref().into();
         }
-        let mut made = String::with_capacity(self.length());
-        self.write(&mut made);
-        made.into()
+        let mut text = String::with_capacity(self.length());
+        self.write(&mut text);
+        text.into()
     }
 
-    /// About how long the text is.
+    /// The approximate length of the text.
     fn length(&self) -> usize {
         match self {
             Self::Text(text) => text.len() + 1,
@@ -181,7 +181,7 @@ impl<'a> LazyJson<'a> {
                     if n > 0 {
                         to.push(',');
                     }
-                    // With its quotes, and what must be escaped.
+                    // Adds quotes and escapes.
                     to.push_str(&serde_json::Value::from(name.as_str()).to_string());
                     to.push(':');
                     part.write(to);
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_touched_keeps_its_text() {
+    fn parts_that_are_not_edited_keep_their_text() {
         let text = r#"{ "a" : 1.50e3, "big": 12345678901234567890123, "l": [ {"x": 1}, 2 ],
             "k\u0065y": {"n": null}, "o": {}}"#;
         let mut document = LazyJson::parse(text.as_bytes()).unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_of_one_key_the_last_counts() {
+    fn the_last_of_several_equal_keys_counts() {
         let mut document = LazyJson::parse(br#"{"a": 1, "a": {"b": [2]}}"#).unwrap();
         assert_eq!(document.get::<Vec<u8>>(&["a", "b"]), Some(vec![2]));
         document.list(&["a", "b"]).unwrap().clear();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn another_shape_is_an_error_and_nothing_is_made_by_looking() {
+    fn another_type_is_an_error_and_reading_changes_nothing() {
         let text = br#"{"a": 1, "b": [], "c": null}"#;
         let mut document = LazyJson::parse(text).unwrap();
         assert!(document.list(&["a"]).is_err() && document.list(&["b", "x"]).is_err());

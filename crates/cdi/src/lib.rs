@@ -1,9 +1,9 @@
-//! Container Device Interface: the specification's documents, their names, and
-//! what they do to an OCI config.
+//! The Container Device Interface (CDI): reads, checks and writes its specs, resolves device names,
+//! and applies specs to an OCI config.
 //!
-//! Follows the CDI specification 1.1.0 (github.com/cncf-tags/container-device-interface,
-//! SPEC.md), reads every version from 0.3.0 on, writes the lowest version that
-//! has what a document uses. Knows nothing of GPUs.
+//! Implements the CDI specification 1.1.0 (github.com/cncf-tags/container-device-interface,
+//! SPEC.md). It reads every version from 0.3.0 on and writes the lowest version that has the
+//! features a document uses. This crate contains nothing specific to GPUs.
 #![forbid(unsafe_code)]
 
 pub mod annotations;

@@ -1,16 +1,16 @@
-//! `vendor/class=device`.
+//! Qualified device names, `vendor/class=device`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::Error;
 
-/// A device's full name.
+/// A device's qualified name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
-    /// `nvidia.com/gpu`.
+    /// Vendor and class, such as `nvidia.com/gpu`.
     pub kind: String,
-    /// `0`, `GPU-…`, `all`.
+    /// The device within the kind, such as `0`, `GPU-…` or `all`.
     pub device: String,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for QualifiedName {
     }
 }
 
-/// SPEC.md, "Kind": vendor and class, letters at the ends, `_-.` within.
+/// Whether the text is a kind (SPEC.md, "Kind"): vendor and class, each beginning with a letter and ending with a letter or digit, with `_-.` allowed in between.
 pub(crate) fn is_kind(kind: &str) -> bool {
     kind.split_once('/').is_some_and(|(vendor, class)| {
         [vendor, class].into_iter().all(|part| {
@@ -49,7 +49,7 @@ pub(crate) fn is_kind(kind: &str) -> bool {
     })
 }
 
-/// SPEC.md, "Device names": letters and digits at the ends, `_-.:` within.
+/// Whether the text is a device name (SPEC.md, "Device names"): a letter or digit at both ends, with `_-.:` allowed in between.
 pub(crate) fn is_device(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric())

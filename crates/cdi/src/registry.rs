@@ -1,4 +1,4 @@
-//! All specs of a host, and which of them a name means.
+//! All CDI specs of a host, and the lookup of devices by name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::apply::{NodeStat, apply};
 use crate::{ContainerEdits, Device, Error, Excerpt, LazyJson, QualifiedName, Spec};
 
-/// Where engines look, later ones winning (SPEC.md, "Location").
+/// The directories that engines read; the later one takes precedence (SPEC.md, "Location").
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
-/// No spec is near it: one GPU takes some kilobytes.
+/// Maximum bytes of a spec file. A GPU takes some kilobytes.
 const LIMIT: u64 = 64 << 20;
 
 struct Loaded {
@@ -28,8 +28,9 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Reads `*.json` and `*.yaml` of each directory; later directories win. A missing
-    /// directory is none, a broken file is in [`Registry::errors`] and hides no other.
+    /// Reads `*.json` and `*.yaml` in each directory; later directories take precedence. A missing
+    /// directory counts as empty. An invalid file is recorded in [`Registry::errors`] and does not
+    /// affect others.
     pub fn load_dirs<P: AsRef<Path>>(dirs: &[P]) -> Self {
         let files = dirs.iter().enumerate().flat_map(|(priority, dir)| {
             let mut paths: Vec<PathBuf> = fs::read_dir(dir)
@@ -48,7 +49,7 @@ impl Registry {
         Self::from_files(files)
     }
 
-    /// The same from contents already read: path, priority (higher wins), bytes.
+    /// Makes a registry from files that were read already: (path, priority, bytes). A higher priority takes precedence.
     pub fn from_files(
         files: impl IntoIterator<Item = (PathBuf, usize, io::Result<Vec<u8>>)>,
     ) -> Self {
@@ -72,12 +73,12 @@ impl Registry {
         registry
     }
 
-    /// Files that could not be used, with the reason.
+    /// The files that could not be used, each with the reason.
     pub fn errors(&self) -> &[(PathBuf, Error)] {
         &self.errors
     }
 
-    /// Every device with the file that defines it, or the conflict.
+    /// Every device with the file that defines it, or with the conflict.
     pub fn devices(&self) -> BTreeMap<QualifiedName, Result<&Path, Error>> {
         let mut all = BTreeMap::new();
         for loaded in &self.specs {
@@ -86,8 +87,8 @@ impl Registry {
                     kind: loaded.spec.kind.clone(),
                     device: device.name.clone(),
                 };
-                let found = self.find(&name).map(|(loaded, _)| loaded.path.as_path());
-                all.insert(name, found);
+                let file = self.find(&name).map(|(loaded, _)| loaded.path.as_path());
+                all.insert(name, file);
             }
         }
         all
@@ -123,7 +124,7 @@ impl Registry {
         })
     }
 
-    /// The edits of these devices: those of each spec once, before its devices'.
+    /// The edits of these devices. The edits of each spec are included once, before those of its devices.
     pub fn edits(&self, names: &[QualifiedName]) -> Result<Vec<&ContainerEdits>, Error> {
         let mut seen: Vec<*const Loaded> = Vec::new();
         let mut edits = Vec::new();
@@ -138,7 +139,7 @@ impl Registry {
         Ok(edits)
     }
 
-    /// Applies these devices to an OCI config; on an error the config is as before.
+    /// Applies these devices to an OCI config. After an error the config is unchanged.
     pub fn inject(
         &self,
         config: &mut LazyJson<'_>,
@@ -154,8 +155,8 @@ impl Registry {
     }
 }
 
-/// A plain file's bytes. Whoever starts a container waits for this: not for a pipe that nobody
-/// writes to, nor for a device that never ends.
+/// Reads a regular file. Other types are refused, so that a container start neither waits for a FIFO
+/// without writer nor reads a device endlessly.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "not a plain file"));

@@ -1,4 +1,4 @@
-//! The documents, as SPEC.md 1.1.0 gives them.
+//! The types of a CDI spec, as defined in SPEC.md 1.1.0. Their names are those of the specification.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// No document we read is near it; 64 GPUs make about 400 KiB.
+/// Maximum bytes of a spec; one for 64 GPUs has about 400 KiB.
 const SIZE_LIMIT: usize = 16 << 20;
 
 /// A CDI spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
-    /// Version of the specification.
+    /// Version of the CDI specification.
     pub cdi_version: String,
     /// `vendor/class`.
     pub kind: String,
-    /// Free text for tools, not given to containers.
+    /// Free text for tools; containers do not get it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Devices.
+    /// The devices.
     #[serde(default)]
     pub devices: Vec<Device>,
-    /// Edits for every container that gets any of the devices.
+    /// Edits for every container that gets at least one of the devices.
     #[serde(default, skip_serializing_if = "ContainerEdits::is_empty")]
     pub container_edits: ContainerEdits,
 }
@@ -38,7 +38,7 @@ pub struct Device {
     /// Free text for tools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Edits for a container that gets it.
+    /// Edits for a container that gets this device.
     #[serde(default)]
     pub container_edits: ContainerEdits,
 }
@@ -47,7 +47,7 @@ pub struct Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainerEdits {
-    /// `NAME=value`.
+    /// Environment variables, `NAME=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Device nodes.
@@ -72,7 +72,7 @@ pub struct ContainerEdits {
 }
 
 impl ContainerEdits {
-    /// Whether they change nothing.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -82,24 +82,24 @@ impl ContainerEdits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeviceNode {
-    /// In the container.
+    /// Path in the container.
     pub path: PathBuf,
-    /// On the host where it differs, since 0.5.0.
+    /// Path on the host, if it differs. Since 0.5.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_path: Option<PathBuf>,
-    /// `c`, `b`, `u` or `p`; the host's where missing.
+    /// `c`, `b`, `u` or `p`; if missing, the type of the host's node.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The host's where missing.
+    /// Major device number; if missing, that of the host's node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub major: Option<i64>,
-    /// The host's where missing.
+    /// Minor device number; if missing, that of the host's node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minor: Option<i64>,
     /// Permission bits in the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_mode: Option<u32>,
-    /// For the device cgroup, of `r`, `w`, `m`; `rwm` where missing.
+    /// Access in the device cgroup, of `r`, `w`, `m`; if missing, `rwm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<String>,
     /// Owner in the container.
@@ -114,9 +114,9 @@ pub struct DeviceNode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mount {
-    /// On the host.
+    /// Path on the host.
     pub host_path: PathBuf,
-    /// In the container.
+    /// Path in the container.
     pub container_path: PathBuf,
     /// mount(8) options.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -130,17 +130,17 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hook {
-    /// `createContainer` and so on.
+    /// The stage, such as `createContainer`.
     pub hook_name: String,
-    /// Program, absolute.
+    /// Absolute path of the program.
     pub path: PathBuf,
-    /// Arguments with the program's name first.
+    /// Arguments, beginning with the program's name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Seconds.
+    /// Time limit in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,
 }
@@ -167,7 +167,7 @@ pub struct IntelRdt {
 }
 
 impl Spec {
-    /// Reads YAML (JSON is YAML) and checks it against the specification.
+    /// Parses JSON or YAML and checks it against the specification.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() > SIZE_LIMIT {
             return Err(Error::Syntax(format!("longer than {SIZE_LIMIT} bytes")));
@@ -180,18 +180,18 @@ impl Spec {
         Ok(spec)
     }
 
-    /// As YAML, the form of `nvidia.yaml`.
+    /// The spec as YAML, the format of `nvidia.yaml`.
     pub fn to_yaml(&self) -> Result<String, Error> {
         let body = serde_yaml_ng::to_string(self).map_err(|e| Error::Syntax(e.to_string()))?;
         Ok(format!("---\n{body}"))
     }
 
-    /// As JSON.
+    /// The spec as JSON.
     pub fn to_json(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(|e| Error::Syntax(e.to_string()))
     }
 
-    /// The device of that name.
+    /// The device with this name.
     pub fn device(&self, name: &str) -> Option<&Device> {
         self.devices.iter().find(|d| d.name == name)
     }

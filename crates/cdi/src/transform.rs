@@ -1,8 +1,8 @@
-//! Paths of a spec moved from one root to another, as for a driver container whose root
-//! the host has elsewhere.
+//! Changes the root of paths in a spec, for instance for a driver container whose root is in another
+//! directory on the host.
 //!
-//! The rules are those of `nvidia-ctk cdi transform root` 1.20, so that a spec comes out as
-//! it does there: a path changes where it is `from` or below it, never in mid-name.
+//! The rules, and thus the results, are those of `nvidia-ctk cdi transform root` 1.20: a path is
+//! changed if it is `from` or below it; only whole components match.
 
 use std::path::{Path, PathBuf};
 
@@ -11,27 +11,27 @@ use crate::spec::{ContainerEdits, Hook, Spec};
 /// Whose paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelativeTo {
-    /// Those by which the host has things.
+    /// Paths on the host.
     Host,
-    /// Those by which a container sees things.
+    /// Paths in the container.
     Container,
 }
 
-/// A move of paths.
+/// A change of the root of paths.
 #[derive(Clone, Debug)]
 pub struct Transform {
-    /// What they begin with.
+    /// The current root.
     pub from: PathBuf,
-    /// What they shall begin with.
+    /// The new root.
     pub to: PathBuf,
-    /// Which ones.
+    /// Which paths are changed.
     pub relative_to: RelativeTo,
     /// Flags of createContainer hooks with a path of the host's behind them, and how many words are between.
     pub host_path_behind: &'static [(&'static str, usize)],
 }
 
 impl Transform {
-    /// Changes the spec; its version rises where the new paths need it.
+    /// Changes the spec. Its version is raised if the new paths need it.
     pub fn apply(&self, spec: &mut Spec) {
         self.edits(&mut spec.container_edits);
         for device in &mut spec.devices {
@@ -54,7 +54,7 @@ impl Transform {
                     }
                 }
                 RelativeTo::Container => {
-                    // Where the host has it does not change with what a container calls it.
+                    // The host path stays, so it must be made explicit if it was implied by `path`.
                     if let Some(moved) = self.moved(&node.path) {
                         let host = std::mem::replace(&mut node.path, moved);
                         node.host_path.get_or_insert(host);
@@ -74,8 +74,8 @@ impl Transform {
         edits.hooks.iter_mut().for_each(|hook| self.hook(hook));
     }
 
-    /// A startContainer hook runs in the container, createContainer with the container's
-    /// paths in its arguments (OCI runtime specification 1.2, "POSIX-platform Hooks").
+    /// Changes a hook. A startContainer hook runs in the container, and a createContainer hook has
+    /// container paths in its arguments (OCI runtime specification 1.2, "POSIX-platform Hooks").
     fn hook(&self, hook: &mut Hook) {
         let runs_in_container = hook.hook_name == "startContainer";
         let has_container_paths = runs_in_container || hook.hook_name == "createContainer";
@@ -102,7 +102,7 @@ impl Transform {
         }
     }
 
-    /// `a::b` is nvidia-cdi-hook's form of two paths, `a=b` ours.
+    /// Changes the paths in an argument. `a::b` is nvidia-cdi-hook's notation for two paths, `a=b` ours.
     fn argument(&self, argument: &str) -> String {
         let one = |text: &str| {
             self.moved(Path::new(text))
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn host_paths_change_where_the_host_has_things() {
+    fn host_paths_are_changed() {
         let spec = moved(RelativeTo::Host);
         let node = &spec.devices[0].container_edits.device_nodes[0];
         assert_eq!(node.path, Path::new("/driver/dev/nvidia0"));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn container_paths_change_where_a_container_sees_things() {
+    fn container_paths_are_changed() {
         let spec = moved(RelativeTo::Container);
         let node = &spec.devices[0].container_edits.device_nodes[0];
         assert_eq!(node.path, Path::new("/dev/nvidia0"));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_does_not_begin_so_stays() {
+    fn a_path_outside_the_root_is_not_changed() {
         let mut spec = spec();
         let transform = Transform {
             from: "/other".into(),

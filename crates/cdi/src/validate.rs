@@ -1,4 +1,4 @@
-//! A document against the specification.
+//! Checks a spec against the specification.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::name::{is_device, is_kind};
 use crate::spec::{ContainerEdits, Spec};
 use crate::version;
 
-/// OCI runtime specification 1.2, "POSIX-platform Hooks".
+/// The hook stages (OCI runtime specification 1.2, "POSIX-platform Hooks").
 const HOOKS: [&str; 6] = [
     "prestart",
     "createRuntime",
@@ -26,7 +26,7 @@ fn invalid(key: impl Into<String>, why: impl Into<String>) -> Error {
 }
 
 impl Spec {
-    /// Says what is wrong first.
+    /// Checks the spec. The error describes the first violation.
     pub fn validate(&self) -> Result<(), Error> {
         let number = |v: &str| version::KNOWN.iter().position(|k| *k == v);
         let Some(version) = number(self.cdi_version.trim_start_matches('v')) else {

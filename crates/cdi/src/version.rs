@@ -1,22 +1,22 @@
-//! Which version of the specification a document needs.
+//! The versions of the CDI specification, and which of them a spec needs.
 
 use crate::spec::{ContainerEdits, Spec};
 
-/// Versions there are, oldest first (SPEC.md, "Released versions").
+/// All versions, oldest first (SPEC.md, "Released versions").
 pub(crate) const KNOWN: [&str; 8] = [
     "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0",
 ];
 
 impl Spec {
-    /// The lowest version whose features are all this document uses; older engines
-    /// refuse a document of a version they do not know.
+    /// The lowest version that has all features this spec uses. Older engines refuse a spec with a
+    /// version that they do not know.
     pub fn minimum_version(&self) -> &'static str {
         let all = || {
             std::iter::once(&self.container_edits)
                 .chain(self.devices.iter().map(|d| &d.container_edits))
         };
         let any = |test: fn(&ContainerEdits) -> bool| all().any(test);
-        // SPEC.md, "Version History".
+        // The versions of the features: SPEC.md, "Version History".
         if any(|e| e.intel_rdt.is_some() || !e.additional_gids.is_empty()) {
             "0.7.0"
         } else if !self.annotations.is_empty()

@@ -1,4 +1,4 @@
-//! The crate's public face: documents in, OCI configs out.
+//! The public API as a whole: CDI documents go in, edited OCI configs come out.
 #![allow(clippy::unwrap_used)]
 
 use std::io;
@@ -152,7 +152,7 @@ fn later_directories_win_and_equals_conflict() {
 }
 
 #[test]
-fn a_pipe_and_a_file_without_end_hide_no_other() {
+fn a_fifo_and_an_endless_file_do_not_hide_other_specs() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = std::process::Command::new("mkfifo")
         .arg(dir.path().join("pipe.yaml"))
@@ -174,7 +174,7 @@ fn a_pipe_and_a_file_without_end_hide_no_other() {
 }
 
 #[test]
-fn documents_against_the_specification_are_refused() {
+fn documents_that_violate_the_specification_are_refused() {
     for (from, to) in [
         ("cdiVersion: 0.5.0", "cdiVersion: 9.0.0"),
         ("cdiVersion: 0.5.0", "cdiVersion: 0.3.0"),
@@ -193,7 +193,7 @@ fn documents_against_the_specification_are_refused() {
 }
 
 #[test]
-fn the_lowest_version_is_told() {
+fn the_minimum_version_is_computed() {
     let mut spec = Spec::parse(SPEC.as_bytes()).unwrap();
     assert_eq!(spec.minimum_version(), "0.5.0");
     spec.container_edits.additional_gids.push(44);
@@ -201,7 +201,7 @@ fn the_lowest_version_is_told() {
 }
 
 #[test]
-fn yaml_and_json_say_the_same() {
+fn yaml_and_json_are_equivalent() {
     let spec = Spec::parse(SPEC.as_bytes()).unwrap();
     assert_eq!(
         Spec::parse(spec.to_yaml().unwrap().as_bytes()).unwrap(),
@@ -235,13 +235,13 @@ proptest! {
     }
 
     #[test]
-    fn names_survive(vendor in "[a-z]{1,8}\\.[a-z]{2,3}", class in "[a-z]{1,8}", device in "[A-Za-z0-9]{1,12}") {
+    fn names_round_trip(vendor in "[a-z]{1,8}\\.[a-z]{2,3}", class in "[a-z]{1,8}", device in "[A-Za-z0-9]{1,12}") {
         let text = format!("{vendor}/{class}={device}");
         prop_assert_eq!(text.parse::<QualifiedName>().unwrap().to_string(), text);
     }
 
     #[test]
-    fn any_config_is_an_answer_not_a_panic(value in "[1-9][0-9]{0,2}|\"a\"|\\[\\]|\\{\\}|null") {
+    fn no_config_panics(value in "[1-9][0-9]{0,2}|\"a\"|\\[\\]|\\{\\}|null") {
         let inner: Value = serde_json::from_str(&value).unwrap();
         let registry = registry(&[("/etc/cdi/n.yaml", 0, SPEC)]);
         for key in ["process", "linux", "mounts", "hooks"] {

@@ -1,4 +1,4 @@
-//! What a specification says of names, versions and mistakes, each alone.
+//! The specification's rules for names, versions and invalid documents, one case each.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -29,9 +29,9 @@ fn spec(change: impl FnOnce(&mut Spec)) -> Spec {
     spec
 }
 
-/// SPEC.md, "Version History": an older engine refuses what it does not know, so each feature alone tells its version.
+/// SPEC.md, "Version History": an engine refuses features newer than itself, so each feature sets the minimum version.
 #[test]
-fn each_feature_alone_needs_its_version() {
+fn each_feature_requires_its_version() {
     let text = |spec: &mut Spec| spec.annotations.extend([("a".to_owned(), "b".to_owned())]);
     let of_device = |spec: &mut Spec| {
         spec.devices[0]
@@ -91,7 +91,7 @@ fn each_feature_alone_needs_its_version() {
 }
 
 #[test]
-fn what_a_spec_says_wrong_is_named() {
+fn errors_name_what_is_wrong_in_a_spec() {
     let edit =
         |change: fn(&mut ContainerEdits)| spec(|s| change(&mut s.devices[0].container_edits));
     let hook = |name: &str, path: &str| Hook {

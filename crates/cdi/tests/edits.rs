@@ -1,5 +1,5 @@
-//! Every kind of edit alone, in a config where a wrong one shows: what a container may open, whose it is, and in which
-//! order things are there.
+//! Each kind of container edit alone: device nodes, their cgroup rules and owners, variables, mounts, hooks, groups, and the
+//! order of the results.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ fn nothing(_: &Path) -> io::Result<NodeStat> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// A block device of a user's own.
+/// The `stat` of a block device that belongs to a user.
 fn disk(path: &Path) -> io::Result<NodeStat> {
     if path != Path::new("/dev/x") {
         return nothing(path);
@@ -64,19 +64,19 @@ fn one(
 }
 
 #[test]
-fn a_node_is_what_the_spec_says_and_else_what_the_host_has() {
+fn a_nodes_fields_come_from_the_spec_or_else_from_the_host() {
     let found = json!({"path": "/dev/x", "type": "b", "major": 8, "minor": 1, "fileMode": 0o640, "uid": 7, "gid": 8});
     let rule = json!({"allow": true, "type": "b", "major": 8, "minor": 1, "access": "rwm"});
     assert_eq!(
         one(json!({}), &node(None, None, None), &disk).unwrap(),
         (found.clone(), rule.clone())
     );
-    // One number alone says nothing.
+    // A major number without a minor number is ignored.
     let mut half = node(Some("b"), Some((9, 9)), Some(""));
     half.device_nodes[0].minor = None;
     assert_eq!(one(json!({}), &half, &disk).unwrap(), (found, rule));
 
-    // All is said: nobody asks the host, which may lack it.
+    // The spec gives every field, so the host, which may lack the device, is not consulted.
     let said = node(Some("c"), Some((195, 0)), Some("r"));
     let (device, rule) = one(json!({}), &said, &nothing).unwrap();
     assert_eq!(
@@ -88,11 +88,11 @@ fn a_node_is_what_the_spec_says_and_else_what_the_host_has() {
         json!({"allow": true, "type": "c", "major": 195, "minor": 0, "access": "r"})
     );
 
-    // An unbuffered character device is one to the device cgroup.
+    // To the device cgroup an unbuffered character device is of type `c`.
     let (device, rule) = one(json!({}), &node(Some("u"), None, None), &gpu).unwrap();
     assert_eq!((&device["type"], &rule["type"]), (&json!("u"), &json!("c")));
 
-    // A pipe has neither numbers nor a rule.
+    // A FIFO has neither device numbers nor a cgroup rule.
     let (device, rule) = one(json!({}), &node(Some("p"), None, None), &nothing).unwrap();
     assert_eq!(
         device,
@@ -102,7 +102,7 @@ fn a_node_is_what_the_spec_says_and_else_what_the_host_has() {
 }
 
 #[test]
-fn another_kind_of_device_than_the_host_has_is_refused() {
+fn a_device_type_that_differs_from_the_hosts_is_refused() {
     for kind in ["c", "u"] {
         let wrong = one(json!({}), &node(Some(kind), None, None), &disk);
         assert!(matches!(wrong, Err(Error::Node { .. })), "{kind}");
@@ -114,7 +114,7 @@ fn another_kind_of_device_than_the_host_has_is_refused() {
 }
 
 #[test]
-fn a_node_is_the_processes_own_unless_that_is_root() {
+fn a_node_belongs_to_the_process_user_unless_that_is_root() {
     let ids = |config: Value, edits: &ContainerEdits| {
         let (device, _) = one(config, edits, &gpu).unwrap();
         (device["uid"].clone(), device["gid"].clone())
@@ -130,7 +130,7 @@ fn a_node_is_the_processes_own_unless_that_is_root() {
 }
 
 #[test]
-fn a_rule_is_there_once_and_a_refusal_is_no_permission() {
+fn a_rule_is_added_once_and_a_deny_rule_does_not_count() {
     let there = json!({"linux": {"resources": {"devices": [
         {"allow": false, "type": "b", "major": 8, "minor": 1, "access": "rwm"},
         {"allow": false, "access": "rwm"},
@@ -142,7 +142,7 @@ fn a_rule_is_there_once_and_a_refusal_is_no_permission() {
     assert_eq!(rules.len(), 3, "{rules:?}");
     assert_eq!(rules[2]["allow"], json!(true));
     assert_eq!(config["linux"]["devices"].as_array().unwrap().len(), 1);
-    // The same device with other rights is another rule.
+    // The same device with other access is a different rule.
     apply_to_value(&mut config, &[&node(None, None, Some("r"))], &disk).unwrap();
     assert_eq!(
         config["linux"]["resources"]["devices"]
@@ -180,7 +180,7 @@ fn known_nodes_are_those_a_spec_would_give() {
 }
 
 #[test]
-fn a_variable_replaces_the_one_of_its_whole_name() {
+fn a_variable_replaces_only_the_one_with_exactly_its_name() {
     let mut config = json!({"process": {"env": ["AB=1", "A=1", "A"]}});
     let edits = ContainerEdits {
         env: vec!["A=2=3".into(), "B=".into()],
@@ -194,7 +194,7 @@ fn a_variable_replaces_the_one_of_its_whole_name() {
 }
 
 #[test]
-fn a_mount_comes_after_what_it_lies_in_and_takes_the_place_of_one_there() {
+fn a_mount_follows_its_parent_and_replaces_one_at_the_same_destination() {
     let mount = |to: &str, options: &[&str], kind: Option<&str>| Mount {
         host_path: "/h".into(),
         container_path: to.into(),
@@ -234,7 +234,7 @@ fn a_mount_comes_after_what_it_lies_in_and_takes_the_place_of_one_there() {
 }
 
 #[test]
-fn a_hook_is_there_once_and_another_beside_it() {
+fn a_hook_is_added_once_and_a_different_one_is_kept() {
     let hook = |args: &[&str]| ContainerEdits {
         hooks: vec![Hook {
             hook_name: "createContainer".into(),
@@ -260,7 +260,7 @@ fn a_hook_is_there_once_and_another_beside_it() {
 }
 
 #[test]
-fn groups_and_rdt_are_added_to_what_is_there_but_never_root() {
+fn groups_and_rdt_are_added_but_never_group_root() {
     let edits = ContainerEdits {
         additional_gids: vec![0, 44, 5, 44],
         intel_rdt: Some(IntelRdt {
@@ -281,7 +281,7 @@ fn groups_and_rdt_are_added_to_what_is_there_but_never_root() {
 }
 
 #[test]
-fn edits_of_nothing_change_nothing() {
+fn empty_edits_change_nothing() {
     let asked = Cell::new(false);
     let stat = |path: &Path| {
         asked.set(true);

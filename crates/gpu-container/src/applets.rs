@@ -1,4 +1,4 @@
-//! Which program this one is, by its name.
+//! Selects the program to run by the name this binary was started with.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -18,11 +18,11 @@ gpu-container: GPUs for containers. Started by container engines, not by hand.
 
 `gpusetup` sets engines up to start it.";
 
-/// Runs as the program of that name.
+/// Runs the program with this name.
 pub(crate) fn run(name: &OsStr, mut args: Vec<OsString>) -> ExitCode {
     let name = Path::new(name).file_name().unwrap_or_default();
     let applet = match name.to_str() {
-        // Started as a hook by the link's target instead of the link's name.
+        // Also the case if an engine starts a hook by the link's target instead of the link.
         Some("gpu-container") | None => {
             if args.is_empty() {
                 log::say(USAGE);
@@ -42,7 +42,7 @@ pub(crate) fn run(name: &OsStr, mut args: Vec<OsString>) -> ExitCode {
         name @ ("gpu-container-cli" | "nvidia-container-cli") => cli::run(name, &args),
         "refresh" => refresh::run(&args),
         "probe" | "gpu-container-probe" => probe::run(&args),
-        // After the hook, whose name begins like one.
+        // After the hook, whose name begins like a runtime's.
         name if runtime::is_name(name) => runtime::run(name, &args),
         "--version" => {
             log::tell(concat!("gpu-container ", env!("CARGO_PKG_VERSION")));

@@ -1,6 +1,6 @@
-//! How a program of ours ended: std's own type tells its number to nobody.
+//! An exit code whose number can be read, which std's type does not allow.
 
-/// A number for whoever waits for us.
+/// The exit code of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExitCode(u8);
 

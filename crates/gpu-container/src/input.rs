@@ -1,5 +1,6 @@
-//! What a runtime tells a hook on standard input: one JSON document, taken until it ends, or its
-//! writer does, or the time is up. A runtime that keeps the pipe open would keep us for good.
+//! Reads the JSON document that a runtime gives a hook on standard input. Reading stops when the
+//! document is complete, at the end of the input, or when the time is up. Waiting for the end of
+//! the input would hang with a runtime that keeps the pipe open.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -8,19 +9,19 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// The runtime has the document before it starts us; a machine under load may take its time.
+/// Time limit. The runtime has the document before it starts the hook, but the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is read at a time; a state is less.
-const PIECE: usize = 4096;
+/// Bytes that are read at a time; a container state is shorter.
+const CHUNK: usize = 4096;
 
-/// The document, of at most `most` bytes.
+/// Reads the document, of at most `most` bytes.
 pub(crate) fn document(mut from: impl Read + AsFd, most: usize) -> Result<Vec<u8>, String> {
-    let mut document = Vec::with_capacity(PIECE);
-    let whole = pieces(&mut from, |piece| {
+    let mut document = Vec::with_capacity(CHUNK);
+    let result = read_chunks(&mut from, |piece| {
         document.extend_from_slice(piece);
         document.len() <= most
     });
-    match whole {
+    match result {
         _ if document.len() > most => Err(format!("longer than {most} bytes")),
         Ok(()) => Ok(document),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -30,45 +31,49 @@ pub(crate) fn document(mut from: impl Read + AsFd, most: usize) -> Result<Vec<u8
     }
 }
 
-/// Takes the document, of any length, and keeps none of it.
-pub(crate) fn pass_over(mut from: impl Read + AsFd) {
-    // Whoever has nothing to do minds nothing.
-    let _ = pieces(&mut from, |_| true);
+/// Reads and discards the document, of any length.
+pub(crate) fn discard(mut from: impl Read + AsFd) {
+    // For a hook with nothing to do an incomplete document is no error.
+    let _ = read_chunks(&mut from, |_| true);
 }
 
-/// Hands on what comes, until the document ends, nothing more comes or `goes_on` says no.
-fn pieces(from: &mut (impl Read + AsFd), mut goes_on: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+/// Passes the input to `goes_on` in chunks, until the document or the input ends or `goes_on`
+/// returns false.
+fn read_chunks(
+    from: &mut (impl Read + AsFd),
+    mut goes_on: impl FnMut(&[u8]) -> bool,
+) -> io::Result<()> {
     let start = Instant::now();
-    let mut piece = [0; PIECE];
-    let mut document = Nesting::default();
+    let mut chunk = [0; CHUNK];
+    let mut nesting = Nesting::default();
     loop {
         let left = PATIENCE.saturating_sub(start.elapsed());
-        if !has_something(from, left)? {
+        if !is_readable(from, left)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let length = match from.read(&mut piece) {
+        let length = match from.read(&mut chunk) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             length => length?,
         };
-        let piece = &piece[..length];
-        if length == 0 || !goes_on(piece) || document.ends_in(piece) {
+        let chunk = &chunk[..length];
+        if length == 0 || !goes_on(chunk) || nesting.ends_in(chunk) {
             return Ok(());
         }
     }
 }
 
-/// Whether there is something to read, or the end, before the time is up.
-fn has_something(from: &impl AsFd, wait: Duration) -> io::Result<bool> {
-    let mut asked = [PollFd::new(from, PollFlags::IN)];
+/// Waits until there is input or the end of it. False if the time is up.
+fn is_readable(from: &impl AsFd, wait: Duration) -> io::Result<bool> {
+    let mut polled = [PollFd::new(from, PollFlags::IN)];
     let wait = Timespec::try_from(wait).unwrap_or_default();
-    match poll(&mut asked, Some(&wait)) {
+    match poll(&mut polled, Some(&wait)) {
         Ok(0) => Ok(false),
         Ok(_) | Err(Errno::INTR) => Ok(true),
         Err(e) => Err(e.into()),
     }
 }
 
-/// How deep in its objects and lists a JSON text is. Whether it is one, its reader says.
+/// Tracks the nesting depth in a JSON text. Does not check whether the text is valid.
 #[derive(Default)]
 struct Nesting {
     depth: u64,
@@ -77,11 +82,12 @@ struct Nesting {
 }
 
 impl Nesting {
-    /// Whether the outermost of them ends in this piece.
-    fn ends_in(&mut self, piece: &[u8]) -> bool {
-        piece.iter().any(|byte| self.ends_with(*byte))
+    /// Whether the outermost object or list ends in this chunk.
+    fn ends_in(&mut self, chunk: &[u8]) -> bool {
+        chunk.iter().any(|byte| self.ends_with(*byte))
     }
 
+    /// Whether the outermost object or list ends with this byte.
     fn ends_with(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {
@@ -112,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_ends_where_its_outermost_object_does() {
+    fn a_document_ends_with_its_outermost_object() {
         for text in [
             r#"{"a": "}\"}", "b": [{}, []], "c": "\\"}"#,
             r#"{"bundle": "/b"}"#,
@@ -130,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_stays_open_is_waited_for_no_longer_than_its_document() {
+    fn reading_does_not_wait_for_a_pipe_to_close() {
         let (from, mut to) = io::pipe().unwrap();
         to.write_all(br#"{"bundle": "#).unwrap();
         let writer = std::thread::spawn(move || {

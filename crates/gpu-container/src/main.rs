@@ -1,8 +1,9 @@
-//! One static binary for everything at a container's start: which program it is, its
-//! name says, or the first argument where the name is `gpu-container`.
+//! The static binary with all programs that run at a container's start: the OCI runtime shim, the
+//! hooks, and `nvidia-container-cli`. The name it is started by selects the program, or the first
+//! argument if that name is `gpu-container`.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), no_main)]
-#![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
+#![cfg_attr(test, allow(dead_code, reason = "tests have their own main"))]
 
 mod applets;
 mod cli;
@@ -22,8 +23,8 @@ use std::alloc::System;
 
 use start::OrEnd;
 
-/// musl's own asks the kernel for every larger piece and gives it back at once: half of the
-/// shim's system calls.
+/// musl's allocator requests larger blocks from the kernel and returns them at once, which made up
+/// half of the shim's system calls.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: OrEnd<dlmalloc::GlobalDlmalloc> = OrEnd(dlmalloc::GlobalDlmalloc);

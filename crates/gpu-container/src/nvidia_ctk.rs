@@ -1,9 +1,9 @@
-//! `nvidia-ctk`: its hooks are run here, all else is gpusetup's.
+//! `nvidia-ctk`: runs the hooks itself and passes all other commands on to gpusetup.
 //!
-//! CDI specs of the device plugin, the GPU Operator and older toolkits name `nvidia-ctk hook …`.
-//! Without an environment of its own a hook gets that of the image, and then the loader of a
-//! dynamic program runs what `LD_PRELOAD` names, as root, before its first line
-//! (CVE-2025-23266). So this program, which has no loader, has the name.
+//! CDI specs of the device plugin, the GPU Operator and older toolkits call `nvidia-ctk hook …`. A
+//! hook without an environment of its own may get that of the image. The loader of a dynamic
+//! program then runs what `LD_PRELOAD` names, as root, before `main` (CVE-2025-23266). Therefore
+//! this static program, which has no loader, has the name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,23 +15,23 @@ use std::process::Command;
 use crate::exit::ExitCode;
 use crate::{hook, log};
 
-/// By this name gpusetup takes their command lines.
+/// The program name by which gpusetup accepts the vendor's command lines.
 const NAME: &str = "nvidia-ctk";
 
-/// Where packages put gpusetup.
+/// The path of gpusetup in packages.
 const GPUSETUP: &str = "/usr/bin/gpusetup";
 
-/// As a shell has it for a program that is not there.
+/// The exit code of a shell for a program that does not exist.
 const NOT_INSTALLED: u8 = 127;
 
-/// Flags before the command that have a value; all others of theirs stand alone
-/// (nvidia-container-toolkit 1.20, `cmd/nvidia-ctk`).
+/// Global flags that take a value; the vendor's others take none (nvidia-container-toolkit 1.20,
+/// `cmd/nvidia-ctk`).
 const WITH_VALUE: [&str; 2] = ["config", "config-file"];
 
-/// Variables that glibc's loader and its start-up act on: ld.so(8), "ENVIRONMENT", and
-/// `sysdeps/generic/unsecvars.h`, which is what it drops in a set-user-ID program (TMPDIR stays, which
-/// only gpusetup itself reads). Those that begin with [`LOADER_PREFIX`] besides.
-const LOADER: [&str; 15] = [
+/// Variables that affect glibc's loader and start-up, besides those with [`LOADER_PREFIX`]: ld.so(8),
+/// "ENVIRONMENT", and `sysdeps/generic/unsecvars.h`, the list that it drops in set-user-ID programs.
+/// TMPDIR is not in this list because only gpusetup itself reads it.
+const LOADER_VARIABLES: [&str; 15] = [
     "GCONV_PATH",
     "GETCONF_DIR",
     "GLIBC_TUNABLES",
@@ -50,15 +50,15 @@ const LOADER: [&str; 15] = [
 ];
 const LOADER_PREFIX: &[u8] = b"LD_";
 
-/// Runs a hook, or becomes gpusetup.
+/// Runs a hook, or executes gpusetup.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match command(args) {
         Some((word, rest)) if word == "hook" => hook::run(rest),
-        _ => hand_over(args),
+        _ => exec_gpusetup(args),
     }
 }
 
-/// The command and what follows it.
+/// The command and its arguments.
 fn command(args: &[OsString]) -> Option<(&OsStr, &[OsString])> {
     let mut rest = args;
     while let Some((word, after)) = rest.split_first() {
@@ -72,11 +72,11 @@ fn command(args: &[OsString]) -> Option<(&OsStr, &[OsString])> {
     None
 }
 
-/// gpusetup is dynamic, and a CDI spec can name this program with any command: whoever started
-/// us, nothing that its loader acts on goes along. Nothing is looked for on PATH.
-fn hand_over(args: &[OsString]) -> ExitCode {
+/// Executes gpusetup. It is a dynamic program, and a CDI spec can call us with any command, so the
+/// variables that affect its loader are always removed. PATH is not searched.
+fn exec_gpusetup(args: &[OsString]) -> ExitCode {
     let program = gpusetup();
-    let kept = std::env::vars_os().filter(|(name, _)| !is_loaders(name));
+    let kept = std::env::vars_os().filter(|(name, _)| !affects_loader(name));
     let failed = Command::new(&program)
         .arg0(NAME)
         .args(args)
@@ -94,55 +94,55 @@ fn hand_over(args: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn is_loaders(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(LOADER_PREFIX) || LOADER.iter().any(|l| name == *l)
+fn affects_loader(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(LOADER_PREFIX) || LOADER_VARIABLES.iter().any(|l| name == *l)
 }
 
-/// Of the same installation as this program, whose place is `PREFIX/lib/gpu-container`.
+/// The gpusetup of the same installation as this program, which is in `PREFIX/lib/gpu-container`.
 fn gpusetup() -> PathBuf {
     fs::read_link("/proc/self/exe")
         .ok()
-        .and_then(|own| beside(&own))
+        .and_then(|own| gpusetup_of(&own))
         .unwrap_or_else(|| GPUSETUP.into())
 }
 
-fn beside(own: &Path) -> Option<PathBuf> {
-    let lib = own.parent()?.parent()?;
-    let is_laid_out = own.ends_with("lib/gpu-container/gpu-container");
-    is_laid_out.then(|| lib.with_file_name("bin").join("gpusetup"))
+fn gpusetup_of(program: &Path) -> Option<PathBuf> {
+    let lib = program.parent()?.parent()?;
+    let is_installed = program.ends_with("lib/gpu-container/gpu-container");
+    is_installed.then(|| lib.with_file_name("bin").join("gpusetup"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(line: &str) -> Option<String> {
+    fn command_of(line: &str) -> Option<String> {
         let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
         let (word, rest) = command(&args)?;
         Some(format!("{} {}", word.display(), rest.len()))
     }
 
     #[test]
-    fn the_command_is_found_behind_every_global_flag() {
-        for (line, found) in [
+    fn the_command_is_found_after_every_global_flag() {
+        for (line, expected) in [
             ("hook chmod --mode 755", Some("hook 3")),
             ("--quiet --debug -d hook noop", Some("hook 1")),
             ("--quiet=true hook noop", Some("hook 1")),
             ("--config-file /x hook noop", Some("hook 1")),
             ("-config-file=/x hook noop", Some("hook 1")),
-            // No hook is called so, and none is run.
+            // `hook` is not the command here, so no hook is run.
             ("cdi hook", Some("cdi 1")),
             ("--config-file hook cdi list", Some("cdi 1")),
             ("--version", None),
             ("--config-file", None),
             ("", None),
         ] {
-            assert_eq!(of(line).as_deref(), found, "{line}");
+            assert_eq!(command_of(line).as_deref(), expected, "{line}");
         }
     }
 
     #[test]
-    fn nothing_that_a_loader_acts_on_is_handed_over() {
+    fn variables_that_affect_the_loader_are_recognized() {
         for name in [
             "LD_PRELOAD",
             "LD_AUDIT",
@@ -150,20 +150,20 @@ mod tests {
             "GCONV_PATH",
             "GLIBC_TUNABLES",
         ] {
-            assert!(is_loaders(name.as_ref()), "{name}");
+            assert!(affects_loader(name.as_ref()), "{name}");
         }
         for name in ["PATH", "HOME", "LDFLAGS", "LANG", "TMPDIR_X"] {
-            assert!(!is_loaders(name.as_ref()), "{name}");
+            assert!(!affects_loader(name.as_ref()), "{name}");
         }
     }
 
     #[test]
-    fn gpusetup_is_that_of_the_same_installation() {
-        let of = |own: &str| beside(Path::new(own));
-        let usual = of("/usr/lib/gpu-container/gpu-container");
+    fn gpusetup_is_the_one_of_the_same_installation() {
+        let for_program = |own: &str| gpusetup_of(Path::new(own));
+        let usual = for_program("/usr/lib/gpu-container/gpu-container");
         assert_eq!(usual.as_deref(), Some(Path::new(GPUSETUP)));
-        let nix = of("/nix/store/x/lib/gpu-container/gpu-container");
+        let nix = for_program("/nix/store/x/lib/gpu-container/gpu-container");
         assert_eq!(nix.as_deref(), Some(Path::new("/nix/store/x/bin/gpusetup")));
-        assert_eq!(of("/tmp/gpu-container"), None);
+        assert_eq!(for_program("/tmp/gpu-container"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! OCI bundles and the state that hooks get on standard input.
+//! An OCI bundle with its config.json, and the container state that a hook reads on standard input.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -19,21 +19,23 @@ use serde_json::Value;
 
 use crate::{input, log};
 
-/// The longest config.json that is held, and edited.
+/// Maximum bytes of a config.json that is held in memory and edited.
 const LIMIT: u64 = 16 << 20;
-/// The longest state: it has the annotations, which may be an image's.
-const STATE: usize = 16 << 20;
+/// Maximum bytes of a container state. It has the annotations, which may come from an image.
+const STATE_LIMIT: usize = 16 << 20;
 
-/// What a bundle says.
+/// A bundle's config.json.
 pub(crate) enum Config {
+    /// Its text.
     Text(Vec<u8>),
+    /// The open file, if it is too long to hold in memory.
     Long(File),
 }
 
 /// A bundle directory.
 pub(crate) struct Bundle {
     dir: PathBuf,
-    /// The text of config.json for a hook, which may need it twice.
+    /// The text of config.json, cached because a hook may need it twice.
     text: OnceCell<Vec<u8>>,
 }
 
@@ -49,11 +51,11 @@ impl Bundle {
         self.dir.join("config.json")
     }
 
-    /// config.json: its text, or the file where that is too long to be held.
+    /// Reads config.json.
     pub(crate) fn config(&self) -> Result<Config, Error> {
         let path = self.config_path();
         let failed = |e| host(&path, e);
-        // std's own would make four calls more with musl: O_CLOEXEC set twice, and reads of 8 KiB.
+        // std's functions would make four more system calls with musl: they set O_CLOEXEC twice and read 8 KiB at a time.
         let file = File::from(
             open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|e| failed(e.into()))?,
@@ -66,7 +68,7 @@ impl Bundle {
         loop {
             match read(&file, spare_capacity(&mut text)) {
                 Ok(0) => return Ok(Config::Text(text)),
-                // It has become longer since.
+                // The file has grown meanwhile.
                 Ok(_) if text.len() as u64 > LIMIT => {
                     (&file).rewind().map_err(failed)?;
                     return Ok(Config::Long(file));
@@ -78,24 +80,24 @@ impl Bundle {
         }
     }
 
-    /// Of one that is too long what tells whether GPUs are asked for.
+    /// Scans a config.json that is too long for what tells whether GPUs are requested.
     pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
         scan_long(long, prefixes).map_err(|why| self.wrong(&why))
     }
 
-    /// What cannot be done with one that is too long.
+    /// The error for a container that requests GPUs and has too long a config.json.
     pub(crate) fn too_long(&self) -> Error {
         self.wrong(&format!(
             "longer than {LIMIT} bytes, which a container that asks for GPUs may not have; are there annotations of that length?"
         ))
     }
 
-    /// config.json as [`Bundle::text`] has it.
+    /// Parses the text of config.json.
     pub(crate) fn value(&self, text: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(text).map_err(|e| self.wrong(&e.to_string()))
     }
 
-    /// The same to be edited.
+    /// Parses the text of config.json for editing.
     pub(crate) fn document<'a>(&self, text: &'a [u8]) -> Result<LazyJson<'a>, Error> {
         LazyJson::parse(text).map_err(|e| self.wrong(&e.to_string()))
     }
@@ -105,7 +107,7 @@ impl Bundle {
         Error::State(format!("{}: {why}", Excerpt::of(&path)).into())
     }
 
-    /// Replaces config.json in one step; owner and mode stay.
+    /// Replaces config.json atomically; owner and mode are kept.
     pub(crate) fn write_config(&self, config: &LazyJson<'_>) -> Result<(), Error> {
         let path = self.config_path();
         let temporary = self
@@ -125,7 +127,7 @@ impl Bundle {
         })
     }
 
-    /// A path that config.json has relative to the bundle.
+    /// Resolves a path in config.json that is relative to the bundle.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.dir.join(path)
     }
@@ -151,7 +153,8 @@ impl Bundle {
         below(ContainerView::new(&self.value(text)?).root_path())
     }
 
-    /// What config.json says about mounts: of /dev only where that is wanted. Nothing where it cannot be read.
+    /// Facts about the mounts from config.json; the one about /dev only if `wants_dev`. None of them
+    /// if the file cannot be read.
     pub(crate) fn arrangement(&self, wants_dev: bool) -> Arrangement {
         let text = match self.text.get() {
             Some(text) => text,
@@ -167,12 +170,13 @@ impl Bundle {
     }
 }
 
-/// What a hook reads on standard input (OCI runtime specification, "State").
+/// The container state that a hook reads on standard input (OCI runtime specification, "State"),
+/// with its bundle. gpu-inject's `State` is only the parsed document.
 pub(crate) struct State {
     pid: i32,
     pub(crate) bundle: Bundle,
-    /// crun says where the root file system is; config.json may be nobody's to read in a
-    /// user namespace.
+    /// The root file system, which crun adds to the state. Needed if config.json cannot be read from
+    /// within a user namespace.
     pub(crate) root: Option<PathBuf>,
 }
 
@@ -181,20 +185,20 @@ impl State {
         Self::read(std::io::stdin(), "standard input")
     }
 
-    /// For a hook that has nothing to do: crun takes one that ends before it is told everything
-    /// for one that failed (1.8.1, the exit code is -33).
+    /// Discards the state, for a hook that has nothing to do. It must be read, because crun takes a
+    /// hook that ends before reading everything as failed (1.8.1, with exit code -33).
     pub(crate) fn pass_over() {
         let input = std::io::stdin();
         if !input.is_terminal() {
-            input::pass_over(input.lock());
+            input::discard(input.lock());
         }
     }
 
-    /// From that file; from standard input where there is none, or `-`.
+    /// Reads the state from a file, or from standard input for `None` and `-`.
     pub(crate) fn from(file: Option<&Path>) -> Result<Self, Error> {
         match file.filter(|f| *f != Path::new("-") && !f.as_os_str().is_empty()) {
             Some(path) => {
-                // A FIFO is waited for no longer than standard input.
+                // O_NONBLOCK: opening a FIFO must not block; reading has the same time limit as for standard input.
                 let mut options = File::options();
                 options.read(true).custom_flags(libc::O_NONBLOCK);
                 let file = options.open(path).map_err(|e| host(path, e))?;
@@ -206,20 +210,20 @@ impl State {
 
     fn read(from: impl Read + AsFd, name: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}").into());
-        let bytes = input::document(from, STATE).map_err(wrong)?;
-        let told = gpu_inject::oci::State::parse(&bytes)?;
-        if let Some(id) = &told.id {
+        let bytes = input::document(from, STATE_LIMIT).map_err(wrong)?;
+        let state = gpu_inject::oci::State::parse(&bytes)?;
+        if let Some(id) = &state.id {
             log::about(id);
         }
         Ok(Self {
-            pid: told.pid,
-            bundle: Bundle::at(&told.bundle),
-            root: told.root,
+            pid: state.pid,
+            bundle: Bundle::at(&state.bundle),
+            root: state.root,
         })
     }
 
-    /// The container's process, which the state numbers as the runtime does that starts us: in our
-    /// pid namespace.
+    /// The container's process. Its number in the state is in our pid namespace, since the runtime
+    /// that has started us is in the same one.
     pub(crate) fn process(&self) -> Result<Pidfd, Error> {
         if self.pid <= 0 {
             return Err(Error::State(

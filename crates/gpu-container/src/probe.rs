@@ -1,5 +1,5 @@
-//! What a container sees of GPUs, looked at from within. Loads nothing and needs nothing
-//! of the image, so an image with this one file proves an engine.
+//! Reports what a container has of GPUs, as seen from inside it. It loads no library and needs
+//! nothing from the image, so an image with only this file suffices to test an engine.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -15,18 +15,20 @@ use probe_report::{Denied, Library, Node, Report, SCHEMA};
 use crate::exit::ExitCode;
 use crate::log;
 
-/// Major of `/dev/nvidiaN` and the highest minor tried.
+/// Major of `/dev/nvidiaN`.
 const NVIDIA_MAJOR: u64 = 195;
+/// Number of minors that are tried.
 const MINORS: u64 = 64;
-/// Where a node of our own may be made: /dev first, since a container's root file system is
-/// often mounted nodev, where no node opens and nothing is learnt.
+/// Paths for making a test node. /dev comes first, because a container's root file system is often
+/// mounted nodev, where no node can be opened and the test shows nothing.
 const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-probe"];
 
-/// Prints one JSON document; exits 0 whatever it sees. With `again` it then waits for a line
-/// on its standard input and does the same once more, so that what happens in between shows.
+/// Prints the report as one JSON document and exits with 0, whatever it finds. With the argument
+/// `again` it then waits for a line on standard input and reports once more, which shows changes in
+/// between.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let again = args.iter().any(|a| a == "again");
-    match look_and_tell().and_then(|()| if again { wait_and_look() } else { Ok(()) }) {
+    match report().and_then(|()| if again { wait_and_report() } else { Ok(()) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             log::say(&log::bounded(format_args!("gpu-container-probe: {e}")));
@@ -35,23 +37,23 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn wait_and_look() -> io::Result<()> {
-    // Whoever started us has gone away: nobody wants to know any more.
+fn wait_and_report() -> io::Result<()> {
+    // The end of the input means that our caller is gone, so no report is needed.
     if io::stdin().read_line(&mut String::new())? == 0 {
         return Ok(());
     }
-    look_and_tell()
+    report()
 }
 
-fn look_and_tell() -> io::Result<()> {
+fn report() -> io::Result<()> {
     let mut nodes = Vec::new();
     for dir in ["/dev", "/dev/nvidia-caps", "/dev/dri"] {
-        look(Path::new(dir), &mut nodes);
+        add_nodes(Path::new(dir), &mut nodes);
     }
     let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
     let report = Report {
         schema: SCHEMA,
-        denied: others(&nodes),
+        denied: try_other_gpus(&nodes),
         nodes,
         libraries: libraries(&cache, Path::exists),
         nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
@@ -62,24 +64,24 @@ fn look_and_tell() -> io::Result<()> {
     log::output(&text)
 }
 
-fn look(dir: &Path, nodes: &mut Vec<Node>) {
+fn add_nodes(dir: &Path, nodes: &mut Vec<Node>) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     paths.sort();
     for path in paths {
-        let Ok(found) = fs::metadata(&path) else {
+        let Ok(metadata) = fs::metadata(&path) else {
             continue;
         };
-        let is_ours = dir != Path::new("/dev")
+        let is_gpu_node = dir != Path::new("/dev")
             || path
                 .file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with("nvidia"));
-        if is_ours && found.file_type().is_char_device() {
+        if is_gpu_node && metadata.file_type().is_char_device() {
             nodes.push(Node {
-                major: major(found.rdev()),
-                minor: minor(found.rdev()),
+                major: major(metadata.rdev()),
+                minor: minor(metadata.rdev()),
                 open: answer(OpenOptions::new().read(true).write(true).open(&path)),
                 path,
             });
@@ -96,8 +98,8 @@ fn answer(opened: std::io::Result<File>) -> String {
     }
 }
 
-/// Tries every GPU the container has no node of, by a node of its own making.
-fn others(nodes: &[Node]) -> Denied {
+/// Tries to open every GPU that the container has no node for, with a node made for the test.
+fn try_other_gpus(nodes: &[Node]) -> Denied {
     let mut denied = Denied::default();
     let has = |number| {
         nodes
@@ -113,13 +115,13 @@ fn others(nodes: &[Node]) -> Denied {
     denied
 }
 
-/// What an answer teaches of the GPU of that minor.
+/// Records what the result of opening the GPU with this minor shows about the device rules.
 fn note(denied: &mut Denied, number: u64, answer: &str) {
     match answer {
-        // A nodev mount, or a security module's own rule: nothing about the device rules.
+        // Caused by a nodev mount or a security module, so it shows nothing about the device rules.
         "EACCES" => {}
         "EPERM" => denied.tried.push(number),
-        // ENXIO is an open that the device rules let through to a driver without that GPU.
+        // Also ENXIO: the device rules allowed the open, but the driver has no such GPU.
         _ => {
             denied.tried.push(number);
             denied.leaked.push(number);
@@ -127,11 +129,11 @@ fn note(denied: &mut Denied, number: u64, answer: &str) {
     }
 }
 
-/// How a node of that GPU opens, or why none can be made.
+/// The result of opening a new node for the GPU with this minor, or why no node can be made.
 fn open_own(number: u64) -> Result<String, Errno> {
     let mut why = Errno::ENOENT;
     for path in OWN_NODES.map(Path::new) {
-        // A leftover of an earlier round would be tried in its place.
+        // Removes a leftover of an earlier run, which would be opened instead.
         let _ = fs::remove_file(path);
         let mode = Mode::from_bits_truncate(0o600);
         match mknod(path, SFlag::S_IFCHR, mode, makedev(NVIDIA_MAJOR, number)) {
@@ -146,7 +148,7 @@ fn open_own(number: u64) -> Result<String, Errno> {
     Err(why)
 }
 
-/// What a loader's cache names, once each.
+/// The libraries in a loader cache, without duplicate paths.
 fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<Library> {
     let mut libraries: Vec<Library> = Vec::new();
     for entry in ldcache::parse(cache).unwrap_or_default() {
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_teaches_nothing_is_not_counted() {
+    fn a_result_that_shows_nothing_is_not_counted() {
         let mut denied = Denied::default();
         for (number, answer) in [(0, "EPERM"), (1, "EACCES"), (2, "ENXIO"), (3, "ok")] {
             note(&mut denied, number, answer);
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_named_once_and_looked_for() {
+    fn each_library_is_listed_once_with_whether_it_exists() {
         let library = |soname: &str, path: &str| gpu_inject::Library {
             soname: soname.into(),
             path: path.into(),
@@ -190,10 +192,9 @@ mod tests {
                 library("libgone.so.1", "/lib/libgone.so.1"),
             ],
         );
-        let found = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
-        let there: Vec<bool> = found.iter().map(|l| l.exists).collect();
-        assert_eq!(there.len(), 2);
-        assert_eq!(there.iter().filter(|t| **t).count(), 1);
+        let listed = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
+        assert_eq!(listed.len(), 2);
+        assert_eq!(listed.iter().filter(|l| l.exists).count(), 1);
         assert!(libraries(b"no cache", |_| true).is_empty());
     }
 }

@@ -1,9 +1,8 @@
-//! Where the C library starts this program, instead of Rust's own start-up: that changes what a
-//! container finds (SIGPIPE, standard error where it was closed) and asks the kernel for what
-//! we do not use. And how the program ends where memory runs out or an invariant does not hold: with
-//! a line, and no backtrace that nobody asked for.
+//! The entry point, called by the C library instead of Rust's own start-up. That would change what
+//! a container inherits (SIGPIPE, closed standard descriptors) and make system calls that we do not
+//! need. Also how the program ends if memory runs out or it panics: with one line and no backtrace.
 //!
-//! The one file of this program with unsafe.
+//! The only file of this program with unsafe code.
 #![allow(unsafe_code, reason = "main as C calls it, and an allocator")]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::log;
 
 /// # Safety
-/// For the C library alone: `count` texts that end with a NUL, and live as long as we do.
+/// Called only by the C library, with `count` NUL-terminated strings that live as long as the process.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn main(
@@ -27,17 +26,17 @@ unsafe extern "C" fn main(
     use std::os::unix::ffi::OsStrExt;
 
     gpu_inject::live::start();
-    panic::set_hook(Box::new(failed));
+    panic::set_hook(Box::new(report_panic));
     let count = usize::try_from(count).unwrap_or_default();
     let mut args = (0..count).map(|n| {
-        // SAFETY: as above.
+        // SAFETY: `n` is less than `count`, and the strings are NUL-terminated (see above).
         let text = unsafe { CStr::from_ptr(*texts.add(n)) };
         OsString::from(OsStr::from_bytes(text.to_bytes()))
     });
     let name = args.next().unwrap_or_default();
-    let done = crate::applets::run(&name, args.collect());
+    let exit = crate::applets::run(&name, args.collect());
     log::end();
-    done.number()
+    exit.number()
 }
 
 /// A fault of ours. Whoever sees it can tell where. Asks for no memory: the fault may be the allocator's, which then
@@ -58,17 +57,17 @@ fn say_fault(place: Option<&panic::Location<'_>>, why: &dyn Any) {
     ));
 }
 
-/// An allocator that ends the program with a line where it has no memory: what would be left
-/// undone is a container's start, which fails by it.
+/// An allocator that ends the program with a message if memory runs out. The container's start then
+/// fails, so nothing is left half done.
 pub(crate) struct OrEnd<A>(pub(crate) A);
 
 impl<A> OrEnd<A> {
-    fn given(at: *mut u8, size: usize) -> *mut u8 {
+    fn checked(at: *mut u8, size: usize) -> *mut u8 {
         static ENDS: AtomicBool = AtomicBool::new(false);
         #[cfg(test)]
         tests::ASKED.with(|asked| asked.set(asked.get() + 1));
         if at.is_null() {
-            // Saying so may want memory itself.
+            // Printing may allocate memory itself, so only the first failure prints.
             if !ENDS.swap(true, Ordering::Relaxed) {
                 log::say_short(format_args!(
                     "gpu-container: out of memory ({size} bytes more)"
@@ -80,25 +79,25 @@ impl<A> OrEnd<A> {
     }
 }
 
-// SAFETY: what the other allocator gives, unchanged.
+// SAFETY: every call is passed on to the inner allocator, and its result is returned unchanged.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
     // SAFETY: our caller keeps what `GlobalAlloc` wants, and so does the other allocator.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: our caller's promise.
-        Self::given(unsafe { self.0.alloc(layout) }, layout.size())
+        // SAFETY: the caller fulfils the contract of `alloc`.
+        Self::checked(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
     // SAFETY: as for `alloc`.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: our caller's promise.
-        Self::given(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
+        // SAFETY: the caller fulfils the contract of `alloc_zeroed`.
+        Self::checked(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
     // SAFETY: as for `alloc`; `at` is what it gave.
     #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: our caller's promise.
-        Self::given(unsafe { self.0.realloc(black_box(at), layout, size) }, size)
+        // SAFETY: the caller fulfils the contract of `realloc`.
+        Self::checked(unsafe { self.0.realloc(black_box(at), layout, size) }, size)
     }
 
     /// The allocator reads what it keeps in front of the memory. Inlined beside the call that
@@ -108,7 +107,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for OrEnd<A> {
     // SAFETY: as for `realloc`.
     #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller fulfils the contract of `dealloc`.
         unsafe { self.0.dealloc(black_box(at), layout) };
     }
 }

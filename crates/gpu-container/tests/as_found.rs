@@ -1,6 +1,6 @@
-//! What a program of ours was started with is what the runtime, and the container, find: signals,
-//! limits, standard descriptors. And how it ends where a file may get no longer or memory runs out.
-//! With a real runc; needs root, runc and a static busybox, says so and passes where one is missing.
+//! The shim passes signal dispositions, limits and standard descriptors on to the runtime and the
+//! container unchanged; and it ends with a message if a file size limit is hit or memory runs out.
+//! Needs root, runc and a static busybox; says so and passes if one is missing.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -10,13 +10,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use bundle::{Below, Place, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
 use serde_json::json;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
 
-/// How engines, service managers and shells leave a program they start.
-const FOUND: [(&str, &str); 9] = [
+/// Process states in which engines, service managers and shells start a program: a name, and shell code that sets it up.
+const START_STATES: [(&str, &str); 9] = [
     ("as usual", ""),
     ("SIGPIPE ignored", "trap '' PIPE"),
     ("SIGXFSZ ignored", "trap '' XFSZ"),
@@ -31,12 +31,12 @@ const FOUND: [(&str, &str); 9] = [
     ("none of the three", "exec <&- >&- 2>&-"),
 ];
 
-/// What a process is found with, without what is different in each.
-const TELL: &str = "busybox grep -E '^(Sig(Ign|Blk|Pnd)|ShdPnd|NoNewPrivs|Seccomp)' /proc/self/status; \
+/// Prints the state that a process was started with, without what differs in every process.
+const PRINT_STATE: &str = "busybox grep -E '^(Sig(Ign|Blk|Pnd)|ShdPnd|NoNewPrivs|Seccomp)' /proc/self/status; \
     busybox cat /proc/self/limits";
 
-/// Runs it where it is found so; through perl where signals are to be blocked.
-fn found(how: &str, command: &Command) -> Output {
+/// Runs the command after the shell code `how`.
+fn run_after(how: &str, command: &Command) -> Output {
     let mut words = vec![command.get_program().to_owned()];
     words.extend(command.get_args().map(ToOwned::to_owned));
     Command::new("sh")
@@ -49,18 +49,18 @@ fn found(how: &str, command: &Command) -> Output {
 }
 
 #[test]
-fn signals_and_limits_reach_the_container_as_found() {
+fn signals_and_limits_reach_the_container_unchanged() {
     if !can_run() {
         return;
     }
-    let place = Place::new("as-found");
-    for (what, how) in FOUND {
-        let script = format!("exec >/tmp/told 2>&1; {TELL}");
+    let place = RuncBundle::new("as-found");
+    for (what, how) in START_STATES {
+        let script = format!("exec >/tmp/told 2>&1; {PRINT_STATE}");
         for visible in ["void", "0"] {
             let told = |before: &[&str]| {
                 place.make_config(visible, &script, |_| {});
                 let _ = fs::remove_file(place.image("tmp/told"));
-                let out = found(how, &place.command(&[], Below::Runc, before));
+                let out = run_after(how, &place.command(&[], Below::Runc, before));
                 let told = fs::read_to_string(place.image("tmp/told"));
                 told.unwrap_or_else(|e| panic!("{what}: {e}: {}", text(&out)))
             };
@@ -74,13 +74,13 @@ fn signals_and_limits_reach_the_container_as_found() {
     }
 }
 
-/// runc changes some of it itself; another runtime may not.
+/// The low-level runtime is a script here, because runc itself changes some of the state.
 #[test]
-fn all_that_was_found_reaches_the_runtime() {
+fn signals_limits_and_descriptors_reach_the_runtime_unchanged() {
     if !can_run() {
         return;
     }
-    let place = Place::new("reaches");
+    let place = RuncBundle::new("reaches");
     let told = place.path("told");
     let tell = format!(
         "busybox grep -E '^(Sig(Ign|Blk|Pnd)|ShdPnd|Cap|NoNew|Sec)' /proc/$$/status >{told}; \
@@ -88,10 +88,10 @@ fn all_that_was_found_reaches_the_runtime() {
         told = told.display()
     );
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
-    // A program and no script: a shell opens its script, and changes signals itself.
+    // A compiled program, not a script: a shell opens a descriptor and changes signals itself.
     let config = config.replace("[\"runc\"]", "[\"/bin/busybox\"]");
     fs::write(place.path("config.toml"), config).unwrap();
-    for (what, how) in FOUND {
+    for (what, how) in START_STATES {
         let mut tells = Vec::new();
         for before in [&[][..], &[PROGRAM, "runtime"]] {
             let mut words: Vec<&str> = before.to_vec();
@@ -103,7 +103,7 @@ fn all_that_was_found_reaches_the_runtime() {
             command.args(&words[1..]);
             command.env("NVIDIA_CTK_CONFIG_FILE_PATH", place.path("config.toml"));
             let _ = fs::remove_file(&told);
-            let out = found(how, &command);
+            let out = run_after(how, &command);
             let text = fs::read_to_string(&told);
             tells.push(text.unwrap_or_else(|e| panic!("{what}: {e}: {out:?}")));
         }
@@ -111,7 +111,7 @@ fn all_that_was_found_reaches_the_runtime() {
     }
 }
 
-/// A signal that is blocked stays so, and none is blocked that was not.
+/// Blocked signals stay blocked, and no other signal is blocked.
 #[test]
 fn blocked_signals_stay_blocked() {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
@@ -119,8 +119,8 @@ fn blocked_signals_stay_blocked() {
     if !can_run() {
         return;
     }
-    let place = Place::new("blocked");
-    let script = format!("exec >/tmp/told 2>&1; {TELL}");
+    let place = RuncBundle::new("blocked");
+    let script = format!("exec >/tmp/told 2>&1; {PRINT_STATE}");
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGUSR1);
     blocked.add(Signal::SIGXFSZ);
@@ -139,31 +139,31 @@ fn blocked_signals_stay_blocked() {
 }
 
 fn ends_with_a_line(out: &Output, what: &str) {
-    let said = text(out);
-    assert_eq!(out.status.signal(), None, "{what}: {said}");
+    let output = text(out);
+    assert_eq!(out.status.signal(), None, "{what}: {output}");
     for word in [
         "panicked",
         "backtrace",
         "RUST_BACKTRACE",
         "memory allocation of",
     ] {
-        assert!(!said.contains(word), "{what}: {said}");
+        assert!(!output.contains(word), "{what}: {output}");
     }
     if !out.status.success() {
-        // One more where a log could not be written.
-        let lines = said
+        // One more line if a log could not be written.
+        let lines = output
             .lines()
             .filter(|l| !l.contains("dropped: nobody read them"));
-        assert_eq!(lines.count(), 1, "{what}: {said}");
+        assert_eq!(lines.count(), 1, "{what}: {output}");
     }
 }
 
 #[test]
-fn a_file_that_may_get_no_longer_is_a_full_disk() {
+fn a_file_size_limit_is_handled_like_a_full_disk() {
     if !can_run() {
         return;
     }
-    let place = Place::new("limited");
+    let place = RuncBundle::new("limited");
     make_nodes(&place);
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
     let debug = place.path("debug").display().to_string();
@@ -172,7 +172,7 @@ fn a_file_that_may_get_no_longer_is_a_full_disk() {
         &format!("debug = \"{debug}\"\n[nvidia-container-runtime]\ndebug = \"{debug}\"\nlog-level = \"debug\"\n"),
     );
     fs::write(place.path("config.toml"), config).unwrap();
-    // In blocks of 512 bytes: nothing, half of config.json.
+    // Limits in blocks of 512 bytes: zero, and half the size of config.json.
     for blocks in [0, 1, 4] {
         for visible in ["0", "void", "9"] {
             let what = format!("{blocks} blocks, {visible}");
@@ -185,7 +185,7 @@ fn a_file_that_may_get_no_longer_is_a_full_disk() {
                 config.replace("[\"runc\"]", "[\"/bin/true\"]"),
             )
             .unwrap();
-            let out = found(
+            let out = run_after(
                 &how,
                 &place.command(&[], Below::Runc, &[PROGRAM, "runtime"]),
             );
@@ -206,7 +206,7 @@ fn a_file_that_may_get_no_longer_is_a_full_disk() {
             assert_eq!(left, 2, "{what}: config.json and rootfs");
             fs::write(place.path("config.toml"), config).unwrap();
 
-            // The hook limits itself, to no more than this.
+            // The hook lowers its own limit, never above this one.
             place.add_prestart_hook(Below::Runc);
             let hook = place.path("limited-hook");
             let script = format!(
@@ -223,39 +223,39 @@ fn a_file_that_may_get_no_longer_is_a_full_disk() {
     }
 }
 
-/// A cache that may get no longer, of which the kernel tells by a signal too, is a full disk's: it is covered by one
-/// that fits, and where that cannot be written either the container starts with what it has.
+/// A file size limit, which the kernel also reports by a signal, is handled like a full disk: the cache is covered by
+/// one in a tmpfs; if that cannot be written either, the container starts with the cache it has.
 #[test]
-fn a_cache_that_may_get_no_longer_is_covered_or_told() {
+fn a_cache_over_the_file_size_limit_is_covered_or_reported() {
     if !can_run() || !skips::has(&[skips::Need::Strace]) {
         return;
     }
-    let place = Place::new("cover");
+    let place = RuncBundle::new("cover");
     make_nodes(&place);
     for (when, wanted) in [("1", "glibc-ld.so.cache"), ("1+", "the image's")] {
-        // -D: the hook's parent is the runtime, as ever.
+        // -D: strace is a grandchild, so the hook's parent is still the runtime.
         place.inject(&format!(
             "-D -e trace=write -e inject=write:error=EFBIG:signal=SIGXFSZ:when={when}"
         ));
         place.make_config("0", "head -c 17 /etc/ld.so.cache; echo started", |_| {});
         fs::write(place.image("etc/ld.so.cache"), "the image's").unwrap();
         let out = place.start_by(Way::Cdi, Below::Runc);
-        let said = text(&out);
+        let output = text(&out);
         let traced = fs::read_to_string(place.path("strace.log")).unwrap();
         assert!(
-            said.contains("started") && said.contains(wanted),
-            "{when}: {said}{traced}"
+            output.contains("started") && output.contains(wanted),
+            "{when}: {output}{traced}"
         );
         assert!(traced.contains("SIGXFSZ"), "{traced}");
     }
 }
 
 #[test]
-fn no_memory_is_a_line() {
+fn running_out_of_memory_is_reported_in_one_line() {
     if !can_run() {
         return;
     }
-    let place = Place::new("memory");
+    let place = RuncBundle::new("memory");
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
     fs::write(
         place.path("config.toml"),
@@ -267,14 +267,14 @@ fn no_memory_is_a_line() {
     let state = json!({"bundle": place.path("bundle"), "pid": 1, "id": "x"}).to_string();
     fs::write(place.path("state.json"), state).unwrap();
     let mut failed = 0;
-    // In KiB, from what the program itself takes on.
+    // Address space limits in KiB, starting at what the program itself needs.
     for limit in [12_000, 16_000, 24_000, 40_000, 100_000] {
         let how = format!("ulimit -v {limit}");
-        let out = found(
+        let out = run_after(
             &how,
             &place.command(&[], Below::Runc, &[PROGRAM, "runtime"]),
         );
-        // Where the program cannot even be loaded, its loader says so.
+        // If the program cannot even be loaded, the loader reports that.
         if text(&out).contains("out of memory") {
             failed += 1;
         }
@@ -284,24 +284,24 @@ fn no_memory_is_a_line() {
             .arg(place.path("config.toml"))
             .arg("prestart");
         let how = format!("{how}; exec <{}", place.path("state.json").display());
-        ends_with_a_line(&found(&how, &hook), &how);
+        ends_with_a_line(&run_after(&how, &hook), &how);
     }
     assert!(failed > 0, "no limit was too low");
 }
 
 #[test]
-fn a_pipe_that_nobody_has_any_more_is_no_end() {
+fn a_closed_pipe_does_not_end_the_program() {
     if !can_run() {
         return;
     }
-    let place = Place::new("broken");
+    let place = RuncBundle::new("broken");
     place.make_config("0", "echo started >/tmp/told", |config| {
         let env = config["process"]["env"].as_array_mut().unwrap();
         env.push(json!("CUDA_VERSION=x"));
     });
     for how in ["exec >&- 2>&-", "exec 2>&1 >/dev/null | true; sleep 0.1"] {
         let _ = fs::remove_file(place.image("tmp/told"));
-        found(how, &place.command(&[], Below::Runc, &[PROGRAM, "runtime"]));
+        run_after(how, &place.command(&[], Below::Runc, &[PROGRAM, "runtime"]));
         assert!(Path::new(&place.image("tmp/told")).exists(), "{how}");
         place.make_config("0", "echo started >/tmp/told", |_| {});
     }

@@ -1,6 +1,6 @@
 //! `ctr run --gpus` with a real containerd and runc: containerd's client adds a prestart hook
-//! that runs `nvidia-container-cli` from its PATH (`contrib/nvidia/nvidia.go`). In namespaces of
-//! its own, where /etc is a throw-away layer. Needs root, containerd, runc, unshare and
+//! that runs `nvidia-container-cli` from its PATH (`contrib/nvidia/nvidia.go`). Runs in its own
+//! namespaces, where /etc is a temporary overlay. Needs root, containerd, runc, unshare and
 //! busybox-static.
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn can_run() -> bool {
     parts::can_run(&[Need::Containerd, Need::Runc, Need::Unshare])
 }
 
-/// Starts a containerd of its own below `$1`, then a container with GPU 1 that runs `$2`.
+/// Starts a separate containerd below `$1`, then a container with GPU 1 that runs `$2`.
 const INSIDE: &str = r#"
 set -eu
 cd "$1"
@@ -115,7 +115,7 @@ fn ctr_run_with_gpus_gives_exactly_that_gpu() {
         "libcuda.so.1 -> libcuda.so.1.2.3",
         "/dev/nvidia1': No such device or address",
         "/n0': Operation not permitted",
-        // The GPU asked for, by a node of the container's own.
+        // Opens the requested GPU by a node that the container makes itself.
         "/n1': No such device or address",
         "a library\n1\n",
     ] {

@@ -1,4 +1,4 @@
-//! What the hooks have given up by the time they read about a container.
+//! The privileges that hooks have dropped by the time they read the container's state, and what the filter refuses.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -16,8 +16,12 @@ fn is_root() -> bool {
     skips::has(&[skips::Need::Root])
 }
 
-/// A hook that waits for its state on standard input, with a descriptor too many.
-fn waiting(dir: &std::path::Path, name: &str, word: &str) -> (Child, BTreeMap<String, String>) {
+/// Starts a hook that waits for its state on standard input, with one descriptor too many.
+fn start_waiting_hook(
+    dir: &std::path::Path,
+    name: &str,
+    word: &str,
+) -> (Child, BTreeMap<String, String>) {
     let hook = dir.join(name);
     symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
     let script = format!(
@@ -34,7 +38,7 @@ fn waiting(dir: &std::path::Path, name: &str, word: &str) -> (Child, BTreeMap<St
     let path = format!("/proc/{}/status", child.id());
     let had = fs::read_to_string("/proc/self/status").unwrap();
     let had = had.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
-    // First the filter, then capabilities; the hook then waits for us.
+    // The hook installs the filter, then drops capabilities, then waits for its input.
     for _ in 0..3000 {
         let text = fs::read_to_string(&path).unwrap_or_default();
         if text.contains("\nSeccomp:\t2\n") && !text.contains(had) {
@@ -49,9 +53,9 @@ fn waiting(dir: &std::path::Path, name: &str, word: &str) -> (Child, BTreeMap<St
     panic!("never confined");
 }
 
-/// What a hook says of its failure comes to the journal: the socket outlives the confinement.
+/// A hook's failure is logged to the journal: the socket is opened before the confinement.
 #[test]
-fn the_journal_hears_of_a_hook_that_fails() {
+fn a_failing_hook_is_logged_to_the_journal() {
     if !is_root() {
         return;
     }
@@ -66,7 +70,7 @@ fn the_journal_hears_of_a_hook_that_fails() {
             .unwrap();
         let hook = dir.path().join(name);
         symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
-        // Over the machine's own, for the hook alone.
+        // Mounted over the machine's socket, only for the hook.
         let script = format!(
             "exec 3</etc/passwd; mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
              mount --bind {0} /run/systemd/journal && echo nonsense | exec {1} {word}",
@@ -78,20 +82,20 @@ fn the_journal_hears_of_a_hook_that_fails() {
             .output();
         let out = unshared.unwrap();
         assert!(!out.status.success(), "{name}");
-        let said = String::from_utf8(out.stderr).unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
         let mut heard = [0; 4096];
         let length = journal.recv(&mut heard).unwrap();
         let heard = String::from_utf8_lossy(&heard[..length]);
-        let told = said.trim().trim_start_matches("gpu-container: ");
+        let logged = stderr.trim().trim_start_matches("gpu-container: ");
         assert!(
-            !told.is_empty() && heard.contains(&told.replace('\n', " ")),
-            "{name}: {said}, the journal: {heard}"
+            !logged.is_empty() && heard.contains(&logged.replace('\n', " ")),
+            "{name}: {stderr}, the journal: {heard}"
         );
     }
 }
 
 #[test]
-fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
+fn hooks_drop_their_privileges_before_they_read_their_state() {
     if !is_root() {
         return;
     }
@@ -102,7 +106,7 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
         .unwrap();
     let had = u64::from_str_radix(had, 16).unwrap();
     let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & had;
-    // DAC_OVERRIDE, FOWNER, SYS_CHROOT, SYS_ADMIN; and what leads to a container.
+    // DAC_OVERRIDE, FOWNER, SYS_CHROOT and SYS_ADMIN; and those needed to enter a container.
     let cdi = [1, 3, 18, 21];
     let prestart = [1, 3, 6, 7, 12, 18, 19, 21, 34, 39];
     for (name, word, keeps) in [
@@ -110,8 +114,8 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
         ("nvidia-container-runtime-hook", "prestart", bits(&prestart)),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let (mut child, status) = waiting(dir.path(), name, word);
-        // The bounding set says what a program may have that is started: under the filter none is, as
+        let (mut child, status) = start_waiting_hook(dir.path(), name, word);
+        // The bounding set limits programs that are started. Under the filter none can be started, as
         // the test below shows.
         for set in ["CapPrm", "CapEff"] {
             let has = u64::from_str_radix(&status[set], 16).unwrap();
@@ -126,7 +130,7 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
         let mut open: Vec<String> = fs::read_dir(format!("{proc}/fd"))
             .unwrap()
             .map(|e| e.unwrap())
-            // To the journal, where one listens.
+            // A socket to the journal, if that runs.
             .filter(|e| !fs::read_link(e.path()).unwrap().starts_with("socket:"))
             .map(|e| e.file_name().into_string().unwrap())
             .collect();
@@ -150,7 +154,7 @@ fn hooks_have_given_up_what_they_do_not_need_before_they_read_their_state() {
 }
 
 #[test]
-fn a_confined_process_starts_nothing_and_speaks_to_nobody() {
+fn a_confined_process_can_neither_start_programs_nor_open_sockets() {
     if !is_root() {
         return;
     }
@@ -159,8 +163,11 @@ fn a_confined_process_starts_nothing_and_speaks_to_nobody() {
         .env("OF_THE_IMAGE", "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.contains("confined"), "{said}");
+    let output = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        out.status.success() && output.contains("confined"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -188,7 +195,7 @@ fn inside() {
     );
     // Not a right it kept.
     assert!(nix::unistd::chown(dir.path(), Some(1.into()), None).is_err());
-    // What a hook does.
+    // Operations that a hook needs must still work.
     fs::write(dir.path().join("file"), "x").unwrap();
     println!("confined");
 }

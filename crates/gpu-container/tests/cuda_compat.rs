@@ -1,6 +1,6 @@
-//! Images that bring CUDA compatibility libraries, good and hostile, started by a real runc:
-//! through the runtime, through a CDI spec and with the hook of `docker run --gpus`. Needs
-//! root, runc and a static busybox.
+//! Images with CUDA compatibility libraries, usual and hostile ones, started by a real runc: by our
+//! runtime, by a CDI spec and with the hook of `docker run --gpus`. Needs root, runc and a static
+//! busybox.
 #![allow(clippy::unwrap_used)]
 
 mod place;
@@ -12,16 +12,16 @@ use std::process::{Command, Output};
 
 use gpu_inject::generate::{GenerateOptions, cdi_spec};
 use place::parts::BUSYBOX;
-use place::{Place, can_run, shared_object, text};
+use place::{StubbedBundle, can_run, shared_object, text};
 use serde_json::{Value, json};
 use skips::Need;
 
 const COMPAT: &str = "usr/local/cuda-12.9/compat";
-const OURS: &str = "/usr/lib/libcuda.so.550.54";
+const DRIVER_LIBRARY: &str = "/usr/lib/libcuda.so.550.54";
 
-/// An image with busybox and `/usr/local/cuda` as CUDA images have it: a chain of links.
-fn with_compat(id: &str) -> Place {
-    let place = Place::new();
+/// Makes an image with busybox and with `/usr/local/cuda` as a chain of links, like CUDA images.
+fn with_compat(id: &str) -> StubbedBundle {
+    let place = StubbedBundle::new();
     for dir in ["bin", COMPAT, "etc/alternatives", "etc/ld.so.conf.d"] {
         fs::create_dir_all(place.image(dir)).unwrap();
     }
@@ -37,7 +37,7 @@ fn with_compat(id: &str) -> Place {
     place
 }
 
-fn put_library(place: &Place, version: &str, note: Option<&str>) {
+fn put_library(place: &StubbedBundle, version: &str, note: Option<&str>) {
     let name = format!("libcuda.so.{version}");
     let dir = place.image(COMPAT);
     fs::write(dir.join(&name), shared_object("libcuda.so.1", note)).unwrap();
@@ -49,8 +49,13 @@ fn note(drivers: &str) -> String {
     format!(r#"{{"Format":1,"CUDA Version":"12.9","Driver":[{drivers}],"Device":[1]}}"#)
 }
 
-/// Runs the container once, by that runtime, with this environment.
-fn run(place: &Place, mut runtime: Command, env: &[&str], edit: impl FnOnce(&mut Value)) -> Output {
+/// Runs the container once by the runtime with the environment `env`.
+fn run(
+    place: &StubbedBundle,
+    mut runtime: Command,
+    env: &[&str],
+    edit: impl FnOnce(&mut Value),
+) -> Output {
     let bundle = place.path("bundle");
     let _ = fs::remove_file(bundle.join("config.json"));
     let made = Command::new("runc")
@@ -76,8 +81,8 @@ fn run(place: &Place, mut runtime: Command, env: &[&str], edit: impl FnOnce(&mut
         .unwrap()
 }
 
-/// Where the loader finds libcuda in a container that our runtime starts.
-fn found(place: &Place) -> String {
+/// The path at which the loader finds libcuda in a container started by our runtime.
+fn found(place: &StubbedBundle) -> String {
     let runtime = place.named("nvidia-container-runtime");
     let out = run(place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
@@ -85,7 +90,7 @@ fn found(place: &Place) -> String {
     found.display().to_string()
 }
 
-const THEIRS: &str = "/usr/local/cuda/compat/libcuda.so.1";
+const COMPAT_LIBRARY: &str = "/usr/local/cuda/compat/libcuda.so.1";
 
 #[test]
 fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
@@ -94,11 +99,11 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
     }
     let place = with_compat("newer");
     put_library(&place, "575.57.08", Some(&note("535,550,570")));
-    assert_eq!(found(&place), THEIRS);
+    assert_eq!(found(&place), COMPAT_LIBRARY);
     let conf = "etc/ld.so.conf.d/00-gpu-container.conf";
     let conf = fs::read_to_string(place.image(conf)).unwrap();
     assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
-    // Nothing of the image is mounted: the hook is told of the driver's library alone.
+    // Nothing from the image is mounted: the hook's arguments name only the driver's library.
     let args = place.config()["hooks"]["createContainer"][0]["args"].clone();
     let args: Vec<String> = serde_json::from_value(args).unwrap();
     let mounts: Vec<&[String]> = args.split(|a| a == "--mount").skip(1).collect();
@@ -107,13 +112,13 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
 
     fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
     put_library(&place, "575.57.08", Some(&note("535,570")));
-    assert_eq!(found(&place), OURS);
+    assert_eq!(found(&place), DRIVER_LIBRARY);
     fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
     put_library(&place, "545.23.06", Some(&note("535,550")));
-    assert_eq!(found(&place), OURS);
+    assert_eq!(found(&place), DRIVER_LIBRARY);
     fs::remove_file(place.image(COMPAT).join("libcuda.so.545.23.06")).unwrap();
     put_library(&place, "560.28", None);
-    assert_eq!(found(&place), THEIRS);
+    assert_eq!(found(&place), COMPAT_LIBRARY);
 }
 
 #[test]
@@ -127,12 +132,12 @@ fn policy_can_leave_the_images_libraries_out() {
         "",
         "runtimes = [\"runc\"]\nmodes.legacy.cuda-compat-mode = \"disabled\"",
     );
-    assert_eq!(found(&place), OURS);
+    assert_eq!(found(&place), DRIVER_LIBRARY);
     assert!(!place.hook().iter().any(|a| a == "--cuda-compat"));
 }
 
 #[test]
-fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
+fn links_to_the_outside_fifos_and_endless_files_are_ignored() {
     if !can_run() {
         return;
     }
@@ -142,21 +147,21 @@ fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
 
     let link = with_compat("link");
     symlink(&library, link.image(COMPAT).join("libcuda.so.999.1")).unwrap();
-    assert_eq!(found(&link), OURS);
+    assert_eq!(found(&link), DRIVER_LIBRARY);
 
     let dir = with_compat("dir");
     fs::remove_dir(dir.image(COMPAT)).unwrap();
     symlink(outside.path(), dir.image(COMPAT)).unwrap();
-    assert_eq!(found(&dir), OURS);
+    assert_eq!(found(&dir), DRIVER_LIBRARY);
 
     let fifo = with_compat("fifo");
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
     nix::unistd::mkfifo(&fifo.image(COMPAT).join("libcuda.so.999.1"), mode).unwrap();
-    assert_eq!(found(&fifo), OURS);
+    assert_eq!(found(&fifo), DRIVER_LIBRARY);
 
     let huge = with_compat("huge");
     let mut bytes = shared_object("libcuda.so.1", Some(&note("550")));
-    // Its tables at the far end of four terabytes, as many as there can be.
+    // A sparse ELF file of four terabytes with its tables at the end, as many as there can be.
     bytes[40..48].copy_from_slice(&(1u64 << 41).to_le_bytes());
     bytes[60..62].copy_from_slice(&u16::MAX.to_le_bytes());
     let path = huge.image(COMPAT).join("libcuda.so.545.1");
@@ -167,13 +172,13 @@ fn libraries_that_are_links_out_fifos_or_endless_are_passed_over() {
         .unwrap()
         .set_len(1 << 42)
         .unwrap();
-    assert_eq!(found(&huge), OURS);
+    assert_eq!(found(&huge), DRIVER_LIBRARY);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 
-/// A container that a CDI engine starts: our spec's edits applied, plain runc.
+/// A container as a CDI engine starts it: the edits of our spec are applied, then plain runc runs it.
 #[test]
-fn by_a_cdi_spec() {
+fn compat_libraries_are_used_with_a_cdi_spec() {
     if !can_run() {
         return;
     }
@@ -181,7 +186,7 @@ fn by_a_cdi_spec() {
     put_library(&place, "575.57.08", Some(&note("550")));
     let inventory = fs::read(place.path("inventory.json")).unwrap();
     let mut inventory: gpu_host::Inventory = serde_json::from_slice(&inventory).unwrap();
-    // The nodes of this host: a spec names them by path, and there are none here.
+    // A spec names nodes by path, and this machine has none.
     inventory.gpus.truncate(1);
     inventory.gpus[0].node.host_path = "/dev/null".into();
     inventory.gpus[0].mig_enabled = false;
@@ -211,16 +216,19 @@ fn by_a_cdi_spec() {
         cdi::apply_to_value(config, &edits, &stat).unwrap();
     });
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
-    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
-    // And the application profile, from the nodes that are there.
+    assert_eq!(
+        place.loads("libcuda.so.1").unwrap(),
+        Path::new(COMPAT_LIBRARY)
+    );
+    // The application profile lists the GPUs whose nodes exist.
     let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
     let profile = fs::read_to_string(place.image(profile)).unwrap();
     assert!(profile.contains("\"EGLVisibleDGPUDevices\",1"), "{profile}");
 }
 
-/// A container that dockerd starts for `--gpus`: the hook beside plain runc.
+/// A container as dockerd starts it for `--gpus`: plain runc with the prestart hook.
 #[test]
-fn by_the_prestart_hook() {
+fn compat_libraries_are_used_with_the_prestart_hook() {
     if !can_run() {
         return;
     }
@@ -247,13 +255,16 @@ fn by_the_prestart_hook() {
         },
     );
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
-    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+    assert_eq!(
+        place.loads("libcuda.so.1").unwrap(),
+        Path::new(COMPAT_LIBRARY)
+    );
 }
 
-/// A spec as nvidia-ctk makes it, with its six hooks, our binary under the hook's name and
-/// our runtime to resolve it.
+/// A spec as nvidia-ctk generates it, with its six hooks. Our program has the hook's name, and our
+/// runtime applies the spec.
 #[test]
-fn by_a_cdi_spec_of_the_vendors() {
+fn compat_libraries_are_used_with_the_vendors_cdi_spec() {
     if !can_run() {
         return;
     }
@@ -329,9 +340,9 @@ fn by_a_cdi_spec_of_the_vendors() {
     assert!(place.image(profile).exists());
 }
 
-/// crun tells its hooks where the root file system is.
+/// With crun, whose state for hooks names the root file system.
 #[test]
-fn under_crun_by_the_programs_name() {
+fn compat_libraries_are_used_under_crun() {
     if !can_run() || !skips::has(&[Need::Crun]) {
         return;
     }
@@ -345,5 +356,8 @@ fn under_crun_by_the_programs_name() {
         return;
     }
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
-    assert_eq!(place.loads("libcuda.so.1").unwrap(), Path::new(THEIRS));
+    assert_eq!(
+        place.loads("libcuda.so.1").unwrap(),
+        Path::new(COMPAT_LIBRARY)
+    );
 }

@@ -1,5 +1,5 @@
-//! What a container's text can do to messages, and messages to its start: nothing. With a real
-//! runc; needs root, runc and a static busybox, says so and passes where one is missing.
+//! Long texts of a container are not repeated in messages, and messages that nobody reads do not
+//! block a start. Needs root, runc and a static busybox; says so and passes if one is missing.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -13,22 +13,22 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use bundle::{Below, Place, can_run, text};
+use bundle::{Below, RuncBundle, can_run, text};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
-/// A start that takes longer waits for somebody.
+/// A start that takes longer is considered blocked.
 const BOUND: Duration = Duration::from_secs(30);
-/// How many bytes of a container's text one line may repeat: of a variable and of its id.
+/// How many bytes of a container's texts one line may repeat: a part of a variable and of the ID.
 const REPEATED: usize = 450;
-/// What no message of ours has.
+/// A character that none of our messages has.
 const MARK: &str = "~";
-/// How long a variable is: more than a pipe takes, and more than anybody reads.
+/// Lengths of a variable: more than a pipe holds, and very long.
 const LENGTHS: [usize; 2] = [70_000, 10_000_000];
 
-/// Every variable of an image that is read.
+/// Every variable of an image that we read.
 const VARIABLES: [&str; 12] = [
     "NVIDIA_VISIBLE_DEVICES",
     "NVIDIA_DRIVER_CAPABILITIES",
@@ -58,11 +58,11 @@ fn within_bound(child: &mut Child, what: &str) -> ExitStatus {
     panic!("{what}: does not end, waits in {at}");
 }
 
-/// Runs it with standard output and error that have room for nothing and that nobody reads: a
-/// pipe, a socket, and a terminal, as engines and people have them.
+/// Runs the command with a full pipe, socket and terminal in turn as standard output and error, which
+/// nobody reads.
 fn with_nobody_reading(what: &str, command: impl Fn() -> Command) {
     let (_pipe, to) = io::pipe().unwrap();
-    // By an opening of its own: the flag is not to be seen by whoever gets the other one.
+    // A separate open file description, so that O_NONBLOCK does not affect the program.
     let mut own = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -94,7 +94,7 @@ fn with_nobody_reading(what: &str, command: impl Fn() -> Command) {
     }
 }
 
-/// A terminal that is full.
+/// A terminal whose buffer is full.
 fn terminal() -> (fs::File, std::os::fd::OwnedFd) {
     let master = OpenOptions::new()
         .read(true)
@@ -118,9 +118,9 @@ fn terminal() -> (fs::File, std::os::fd::OwnedFd) {
     (master, slave.into())
 }
 
-/// A container on a host whose runtime writes down everything.
-fn place() -> Place {
-    let place = Place::new("messages");
+/// A container on a host with debug logs enabled.
+fn place() -> RuncBundle {
+    let place = RuncBundle::new("messages");
     let debug = place.path("debug").display().to_string();
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
     let config = config.replace(
@@ -137,15 +137,15 @@ fn place() -> Place {
     place
 }
 
-/// The shim, with a log as engines give one.
-fn shim(place: &Place) -> Command {
+/// The shim, with a log file as engines pass it.
+fn shim(place: &RuncBundle) -> Command {
     let log = place.path("log").display().to_string();
     place.command(&[], Below::Runc, &[PROGRAM, "runtime", "--log", &log])
 }
 
-/// What all messages of a start are, the logs included.
-fn all_messages(place: &Place, said: &str) -> String {
-    let mut all = said.to_owned();
+/// All messages of a start, including the logs.
+fn all_messages(place: &RuncBundle, output: &str) -> String {
+    let mut all = output.to_owned();
     for log in ["log", "debug"] {
         all += &fs::read_to_string(place.path(log)).unwrap_or_default();
         let _ = fs::remove_file(place.path(log));
@@ -153,8 +153,8 @@ fn all_messages(place: &Place, said: &str) -> String {
     all
 }
 
-fn ensure_short(place: &Place, said: &str, what: &str) {
-    let all = all_messages(place, said);
+fn ensure_short(place: &RuncBundle, output: &str, what: &str) {
+    let all = all_messages(place, output);
     let each = all.lines().map(|line| line.matches(MARK).count());
     let repeated = each.max().unwrap_or_default();
     let start: String = all.chars().take(1000).collect();
@@ -175,11 +175,11 @@ fn set(config: &mut Value, name: &str, value: &str) {
 }
 
 #[test]
-fn no_variable_of_an_image_keeps_its_start_from_ending() {
+fn long_variables_do_not_block_a_start() {
     if !can_run() {
         return;
     }
-    // It is the longest of these tests by far.
+    // Runs in parallel, since it is by far the longest of these tests.
     std::thread::scope(|scope| {
         for some in VARIABLES.chunks(VARIABLES.len().div_ceil(2)) {
             scope.spawn(|| long_variables(some));
@@ -187,7 +187,7 @@ fn no_variable_of_an_image_keeps_its_start_from_ending() {
     });
 }
 
-/// Starts by all ways with each of these variables as long as it can be.
+/// Starts containers in all ways, with each of these variables as long as possible.
 fn long_variables(variables: &[&str]) {
     let place = place();
     let nothing_below = place.path("nothing-below.toml");
@@ -204,9 +204,9 @@ fn long_variables(variables: &[&str]) {
             let config = fs::read(place.path("bundle/config.json")).unwrap();
             let out = shim(&place).output().unwrap();
             ensure_short(&place, &text(&out), &what);
-            // A runtime below would wait there itself, where the kernel refuses such a variable.
+            // The low-level runtime itself would block, because the kernel refuses such a variable.
             with_nobody_reading(&what, || {
-                // The shim has edited it where GPUs were given.
+                // The shim has edited config.json if GPUs were given.
                 fs::write(place.path("bundle/config.json"), &config).unwrap();
                 let mut command = shim(&place);
                 command.env("NVIDIA_CTK_CONFIG_FILE_PATH", &nothing_below);
@@ -217,7 +217,7 @@ fn long_variables(variables: &[&str]) {
             fs::write(place.path("bundle/config.json"), &config).unwrap();
             place.add_prestart_hook(Below::Runc);
             let out = place.start_plain(Below::Runc);
-            // runc says itself which command failed, and what that said.
+            // runc itself reports which command failed, with its output.
             ensure_short(&place, &text(&out), &format!("{what}, prestart"));
             let hook = place.hook("nvidia-container-runtime-hook");
             with_nobody_reading(&format!("{what}, prestart"), || {
@@ -236,9 +236,9 @@ fn long_variables(variables: &[&str]) {
     }
 }
 
-/// Every text and every key of a config.json as docker's, one after the other.
+/// Replaces, one after the other, every string and every key of a config.json like Docker's.
 #[test]
-fn no_text_of_a_config_is_repeated_whole() {
+fn messages_do_not_repeat_long_texts_of_a_config() {
     if !can_run() {
         return;
     }
@@ -262,7 +262,7 @@ fn no_text_of_a_config_is_repeated_whole() {
     let plain = place.config();
     let long = MARK.repeat(LENGTHS[0]);
     for pointer in texts(&plain, "") {
-        // The beginning stays: it says what this is.
+        // The beginning of a string stays, because it determines the meaning.
         for (keep, what) in [(true, "longer"), (false, "replaced")] {
             place.edit_config(|config| {
                 *config = plain.clone();
@@ -294,7 +294,7 @@ fn no_text_of_a_config_is_repeated_whole() {
     }
 }
 
-/// Where the strings of a value are.
+/// The JSON pointers of all strings in a value.
 fn texts(value: &Value, at: &str) -> Vec<String> {
     match value {
         Value::String(_) => vec![at.to_owned()],
@@ -314,13 +314,13 @@ fn texts(value: &Value, at: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_hooks_and_the_cli_are_told_is_not_repeated_whole() {
+fn messages_do_not_repeat_long_arguments_of_hooks_and_the_cli() {
     if !can_run() {
         return;
     }
     let place = place();
     place.make_config("0", "true", |_| {});
-    // An argument may have 128 KiB.
+    // The kernel limits an argument to 128 KiB.
     let long = MARK.repeat(LENGTHS[0]);
     let hook = place.hook("nvidia-cdi-hook");
     let cli = place.hook("nvidia-container-cli");
@@ -397,7 +397,7 @@ fn what_hooks_and_the_cli_are_told_is_not_repeated_whole() {
 }
 
 #[test]
-fn a_log_that_is_no_regular_file_is_not_written_to_and_not_waited_for() {
+fn a_log_that_is_not_a_regular_file_is_neither_written_nor_waited_for() {
     if !can_run() {
         return;
     }
@@ -435,7 +435,7 @@ fn a_log_that_is_no_regular_file_is_not_written_to_and_not_waited_for() {
                 place.command(&[], Below::Runc, &[PROGRAM, "runtime", "--log", &what]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
-            // runc opens it, too: with a log that cannot be, it says so at once or waits.
+            // runc opens the log as well, and fails at once or blocks.
             if log == Path::new("/dev/full") {
                 within_bound(&mut child, &what);
             } else {
@@ -473,8 +473,8 @@ fn a_log_that_is_no_regular_file_is_not_written_to_and_not_waited_for() {
     assert!(unread.iter().all(|b| *b == b'x'));
 }
 
-/// Until it ends or is runc.
-fn shim_alone_ends(place: &Place, child: &mut Child, what: &str) {
+/// Waits until the process ends or has become runc.
+fn shim_alone_ends(place: &RuncBundle, child: &mut Child, what: &str) {
     let start = Instant::now();
     while start.elapsed() < BOUND {
         let program = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap_or_default();
@@ -494,7 +494,7 @@ fn shim_alone_ends(place: &Place, child: &mut Child, what: &str) {
 }
 
 #[test]
-fn a_config_of_any_length_keeps_no_container_from_starting_that_asks_for_no_gpu() {
+fn a_container_without_gpus_starts_whatever_the_length_of_its_config() {
     if !can_run() {
         return;
     }
@@ -516,7 +516,7 @@ fn a_config_of_any_length_keeps_no_container_from_starting_that_asks_for_no_gpu(
             "{out}"
         );
     }
-    // In a device's mount, and in an annotation, too.
+    // Also as a mount that requests a device, and as an annotation.
     for edit in [
         json!([{"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/0"}]),
         json!({"cdi.k8s.io/x": "nvidia.com/gpu=0"}),
@@ -583,7 +583,7 @@ fn a_hook_whose_input_stays_open_ends() {
             started.push((child, input, Instant::now(), told == state, what));
         }
     }
-    // Those that were told all come first: that is reason enough to end.
+    // Hooks that got their whole input must end although it stays open.
     started.sort_by_key(|(.., is_whole, _)| !is_whole);
     for (mut child, _input, start, is_whole, what) in started {
         within_bound(&mut child, &what);

@@ -1,6 +1,6 @@
-//! Containers without a mount namespace of their own, and hooks that are told a number of another pid
-//! namespace: nothing of ours is mounted on the host. Needs root, runc, unshare and a static busybox;
-//! says so and passes where one is missing.
+//! Nothing is mounted on the host for containers without a mount namespace of their own, or if a hook
+//! gets a pid of another pid namespace. Needs root, runc, unshare and a static busybox; says so and
+//! passes if one is missing.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -8,10 +8,10 @@ mod bundle;
 use std::fs;
 use std::process::{Command, Output};
 
-use bundle::{Below, Place, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
 use serde_json::{Value, json};
 
-/// A command below which nothing is mounted on the machine, and that leaves the mount table in `table`.
+/// Runs a command in a new mount namespace that serves as the host's, then writes its mount table to `table`.
 const HOST: [&str; 9] = [
     "unshare",
     "--mount",
@@ -25,7 +25,7 @@ const HOST: [&str; 9] = [
 ];
 const THEN_TABLE: &str = "\"$@\"; code=$?; cat /proc/self/mountinfo >\"$0\"; exit $code";
 
-fn on_host(place: &Place, way: Way, below: Below) -> (Output, String) {
+fn on_host(place: &RuncBundle, way: Way, below: Below) -> (Output, String) {
     let table = place.path("table");
     let mut host = HOST.to_vec();
     host.extend([THEN_TABLE, table.to_str().unwrap()]);
@@ -34,14 +34,14 @@ fn on_host(place: &Place, way: Way, below: Below) -> (Output, String) {
     (out, of_place(place, &table))
 }
 
-/// Mounts of other tests are in the table, too.
-fn of_place(place: &Place, table: &str) -> String {
+/// The lines of this test; the table has the mounts of other tests as well.
+fn of_place(place: &RuncBundle, table: &str) -> String {
     let dir = place.path("").display().to_string();
     let lines = table.lines().filter(|line| line.contains(&dir));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What else runc would refuse without a mount namespace is not asked for.
+/// Removes the mount namespace, and the settings that runc refuses without one.
 fn without_mount_namespace(config: &mut Value) {
     config["mounts"] = json!([]);
     let linux = config["linux"].as_object_mut().unwrap();
@@ -51,12 +51,12 @@ fn without_mount_namespace(config: &mut Value) {
     namespaces.retain(|n| n["type"] != "mount");
 }
 
-fn ensure_refused(ran: &(Output, String), why: &str) {
+fn assert_refused(ran: &(Output, String), why: &str) {
     let (out, table) = ran;
-    let said = text(out);
+    let output = text(out);
     assert!(
-        !out.status.success() && said.contains(why),
-        "{why:?} in {said}"
+        !out.status.success() && output.contains(why),
+        "{why:?} in {output}"
     );
     for ours in ["libcuda", "nvidia", "ld.so.cache"] {
         assert!(!table.contains(ours), "{ours} in {table}");
@@ -68,12 +68,12 @@ fn the_shim_refuses_a_container_without_a_mount_namespace() {
     if !can_run() {
         return;
     }
-    let place = Place::new("shim-no-mntns");
+    let place = RuncBundle::new("shim-no-mntns");
     place.make_config("1", "echo started", without_mount_namespace);
     let ran = on_host(&place, Way::Shim, Below::Runc);
-    ensure_refused(&ran, "the container has no mount namespace of its own");
+    assert_refused(&ran, "the container has no mount namespace of its own");
     assert!(!ran.1.contains("rootfs"), "runc was started: {}", ran.1);
-    // That is no business of ours where no GPU is asked for.
+    // Without a request for GPUs the container is not refused.
     place.make_config("void", "echo started", without_mount_namespace);
     let (out, _) = on_host(&place, Way::Shim, Below::Runc);
     assert!(!text(&out).contains("mount namespace"), "{}", text(&out));
@@ -84,20 +84,20 @@ fn the_prestart_hook_refuses_a_container_without_a_mount_namespace() {
     if !can_run() {
         return;
     }
-    let place = Place::new("prestart-no-mntns");
+    let place = RuncBundle::new("prestart-no-mntns");
     make_nodes(&place);
     place.make_config("1", "echo started", without_mount_namespace);
     let ran = on_host(&place, Way::Prestart, Below::Runc);
-    ensure_refused(&ran, "is in our own mount namespace");
+    assert_refused(&ran, "is in our own mount namespace");
 }
 
-/// The runtime does not do what config.json said when the shim read it.
+/// The runtime uses another config.json than the one that the shim read.
 #[test]
 fn the_hook_that_mounts_refuses_the_hosts_mount_namespace() {
     if !can_run() {
         return;
     }
-    let place = Place::new("hook-no-mntns");
+    let place = RuncBundle::new("hook-no-mntns");
     make_nodes(&place);
     let runtime = place.path("low/runc");
     fs::create_dir(place.path("low")).unwrap();
@@ -118,16 +118,16 @@ fn the_hook_that_mounts_refuses_the_hosts_mount_namespace() {
     let ran = on_host(&place, Way::Shim, Below::Runc);
     let hook = place.config()["hooks"]["createContainer"].to_string();
     assert!(hook.contains("--mount"), "{hook}");
-    ensure_refused(&ran, "this is the host's mount namespace");
+    assert_refused(&ran, "this is the host's mount namespace");
 }
 
-/// runc itself cannot start a container there; other runtimes can.
+/// Starts the hook directly, because runc cannot start a container in such a namespace; other runtimes can.
 #[test]
-fn the_prestart_hook_takes_the_process_of_its_own_pid_namespace() {
+fn the_prestart_hook_uses_the_process_of_its_own_pid_namespace() {
     if !can_run() {
         return;
     }
-    let place = Place::new("prestart-pidns");
+    let place = RuncBundle::new("prestart-pidns");
     make_nodes(&place);
     place.write_policy("no-cgroups = true");
     place.make_config("1", "true", |_| {});
@@ -150,7 +150,7 @@ fn the_prestart_hook_takes_the_process_of_its_own_pid_namespace() {
         "mount -t proc proc {}; {script}",
         place.path("proc").display()
     );
-    // No --mount-proc: /proc is of the pid namespace outside.
+    // No --mount-proc: /proc shows the outer pid namespace.
     let out = Command::new("unshare")
         .args([
             "--mount",

@@ -1,5 +1,5 @@
-//! Whoever mounts the driver's files, our hook or the low-level runtime, the container is the
-//! same. Needs root, runc and a static busybox.
+//! The container is the same whether our hook or the low-level runtime mounts the driver's files.
+//! Needs root, runc and a static busybox.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -8,17 +8,17 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use bundle::{Below, Place, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
 use gpu_host::{Capabilities, DriverFile, FileKind};
 use serde_json::{Value, json};
 
-/// Every mount's place, flags and propagation; every file's mode, owner, size and target.
+/// Prints path, flags and propagation of every mount; mode, owner, size and link target of every file.
 const LOOK: &str = "busybox cut -d' ' -f5-7 /proc/self/mountinfo | busybox sort; \
     for f in $(busybox find /usr /etc /var /lib -xdev | busybox sort); do \
         busybox stat -c '%n %F %a %u:%g %s' $f; busybox readlink $f; done; echo DONE";
 
-fn place(name: &str, below: Below) -> Place {
-    let place = Place::new(&format!("{name}-{below:?}"));
+fn place(name: &str, below: Below) -> RuncBundle {
+    let place = RuncBundle::new(&format!("{name}-{below:?}"));
     make_nodes(&place);
     for (path, content) in [("host/tool", "#!"), ("host/firmware/gsp.bin", "gsp")] {
         let path = place.path(path);
@@ -51,14 +51,19 @@ fn place(name: &str, below: Below) -> Place {
     place
 }
 
-fn told(config: &Value) -> bool {
+fn hook_has_mounts(config: &Value) -> bool {
     let args = config.pointer("/hooks/createContainer/0/args");
     let args = args.and_then(Value::as_array).into_iter().flatten();
     args.into_iter().any(|a| a == "--mount")
 }
 
-/// What a container of that configuration sees, and whether the hook was told of mounts.
-fn seen(below: Below, name: &str, more: &str, edit: impl Fn(&Place, &mut Value)) -> (String, bool) {
+/// The output of [`LOOK`] in a container with that configuration, and whether the hook got mounts as arguments.
+fn seen(
+    below: Below,
+    name: &str,
+    more: &str,
+    edit: impl Fn(&RuncBundle, &mut Value),
+) -> (String, bool) {
     let place = place(name, below);
     for policy in ["config.toml", "config-crun.toml"] {
         let text = fs::read_to_string(place.path(policy)).unwrap();
@@ -67,20 +72,20 @@ fn seen(below: Below, name: &str, more: &str, edit: impl Fn(&Place, &mut Value))
     place.make_config("1", LOOK, |config| edit(&place, config));
     let out = text(&place.start_by(Way::Shim, below));
     assert!(out.contains("DONE"), "{name} {below:?}: {out}");
-    let here = place.path("").display().to_string();
+    let place_path = place.path("").display().to_string();
     // crun 1.8 makes some directories sticky.
     let out = out
-        .replace(&here, "HERE/")
+        .replace(&place_path, "HERE/")
         .replace("directory 1755", "directory 755");
-    (out, told(&place.config()))
+    (out, hook_has_mounts(&place.config()))
 }
 
-/// The same container by both, and by whom where nobody says.
+/// Compares the container as mounted by the hook and by the runtime, and checks which of them is the default.
 fn compare(
     name: &str,
     below: &[Below],
     is_hooks: impl Fn(Below) -> bool,
-    edit: impl Fn(&Place, &mut Value),
+    edit: impl Fn(&RuncBundle, &mut Value),
 ) {
     for below in below.iter().copied() {
         let (by_runtime, is_told) = seen(below, name, "mounts = \"runtime\"\n", &edit);
@@ -103,7 +108,7 @@ fn compare(
     }
 }
 
-fn bind(place: &Place, config: &mut Value, at: &str, option: &str) {
+fn bind(place: &RuncBundle, config: &mut Value, at: &str, option: &str) {
     let source = place.path("host/volume");
     let _ = fs::create_dir(&source);
     config["mounts"].as_array_mut().unwrap().push(json!({
@@ -124,11 +129,11 @@ fn the_container_is_the_same_whoever_mounts() {
         |_| true,
         |place, config| {
             bind(place, config, "/usr/lib", "rw");
-            // Our hook makes no mount point in a volume; the runtime would.
+            // Our hook makes no mount points in a volume; the runtime does.
             fs::write(place.path("host/volume/libcuda.so.1.2.3"), "").unwrap();
         },
     );
-    // crun has made the root read-only by the time of the hook.
+    // crun makes the root read-only before it runs the hook.
     compare(
         "read-only",
         all,
@@ -137,7 +142,7 @@ fn the_container_is_the_same_whoever_mounts() {
             config["root"]["readonly"] = json!(true);
         },
     );
-    // What the user has in a directory of ours comes after it.
+    // A user's mount in a directory that we mount comes after it.
     compare(
         "within",
         all,
@@ -147,7 +152,7 @@ fn the_container_is_the_same_whoever_mounts() {
             bind(place, config, "/lib/firmware/nvidia/1.2.3/mine", "rw");
         },
     );
-    // crun 1.8 itself mounts nothing at a link that is /var/run.
+    // crun 1.8 itself cannot mount at /var/run if that is a link.
     compare(
         "link",
         &[Below::Runc],

@@ -1,6 +1,6 @@
-//! Every name under which packages install a program: what an engine, a CDI spec or a hooks.d file
-//! may start for a container is the one static program. Whether that is static is looked at where
-//! it is built (`testenv/packages/check`, `packaging/build-static.sh`).
+//! Every program name that packages install: all programs that an engine, a CDI spec or a hooks.d
+//! file may start for a container are the one static program. That it is static is checked where it
+//! is built (`testenv/packages/check`, `packaging/build-static.sh`).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
 
-/// Names that others write down: the vendor's packages, dockerd, hooks.d files, CDI specs of
-/// nvidia-ctk (before and from 1.17), of the device plugin and of the GPU Operator, ours.
+/// Paths that are written in NVIDIA's packages, dockerd, hooks.d files, CDI specs of nvidia-ctk (before
+/// and since 1.17), of the device plugin and of the GPU Operator, and in our own specs.
 const NAMED_BY_OTHERS: [&str; 14] = [
     "/usr/bin/nvidia-container-runtime",
     "/usr/bin/nvidia-container-runtime.cdi",
@@ -37,7 +37,7 @@ fn packaging(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// All programs as all packages have them, with a stand-in for gpusetup that says how it was started.
+/// The programs of all packages, with a stand-in for gpusetup that prints its arguments and environment.
 struct Staged {
     dir: tempfile::TempDir,
 }
@@ -68,9 +68,9 @@ impl Staged {
         self.dir.path().join("tree").join(path)
     }
 
-    /// Each name of a program, and the file that it leads to.
+    /// Each program name, with the file that it resolves to.
     fn programs(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
+        let mut programs = BTreeMap::new();
         let mut dirs = vec![self.path("/")];
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir).unwrap().flatten() {
@@ -81,13 +81,13 @@ impl Staged {
                 }
                 let real = path.canonicalize();
                 let real = real.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                // Units are linked, too, but nobody can execute them.
+                // Units are links as well, but not executable.
                 if real.metadata().unwrap().permissions().mode() & 0o111 != 0 {
-                    found.insert(self.inner(&path), self.inner(&real));
+                    programs.insert(self.inner(&path), self.inner(&real));
                 }
             }
         }
-        found
+        programs
     }
 
     fn inner(&self, path: &Path) -> String {
@@ -105,7 +105,7 @@ impl Staged {
     }
 }
 
-/// What the table of packages says that people alone start.
+/// The programs that, by the table of packages, only people start.
 fn of_users() -> Vec<String> {
     let text = fs::read_to_string(packaging("packages.toml")).unwrap();
     let table: toml::Table = text.parse().unwrap();
@@ -117,25 +117,25 @@ fn of_users() -> Vec<String> {
 }
 
 #[test]
-fn what_can_be_started_for_a_container_is_the_static_program() {
+fn every_program_started_for_a_container_is_the_static_one() {
     let staged = Staged::new();
     let users = of_users();
     assert_eq!(users, ["/usr/bin/gpusetup"]);
     let programs = staged.programs();
     for (name, real) in &programs {
-        let wanted = if users.contains(name) {
+        let expected = if users.contains(name) {
             name
         } else {
             "/usr/lib/gpu-container/gpu-container"
         };
-        assert_eq!(real, wanted, "{name}");
+        assert_eq!(real, expected, "{name}");
     }
     for name in NAMED_BY_OTHERS {
         assert!(programs.contains_key(name), "{name} in {programs:#?}");
     }
     let ours = gpu_inject::generate::HOOK_PATH;
     assert!(programs.contains_key(ours), "{ours}");
-    // And it knows them all.
+    // The program recognizes all these names.
     for name in programs.keys().filter(|name| !users.contains(name)) {
         let out = staged.start(name, &["--version"], &[]);
         let said = String::from_utf8_lossy(&out.stderr);
@@ -188,7 +188,7 @@ fn nvidia_ctk_hooks_are_run_by_the_static_program_itself() {
 }
 
 #[test]
-fn all_else_of_nvidia_ctk_is_gpusetups_without_what_its_loader_acts_on() {
+fn other_nvidia_ctk_commands_run_gpusetup_without_loader_variables() {
     let staged = Staged::new();
     let env = [
         ("LD_PRELOAD", ""),
@@ -210,15 +210,15 @@ fn all_else_of_nvidia_ctk_is_gpusetups_without_what_its_loader_acts_on() {
         ] {
             let out = staged.start(name, &args, &env);
             let said = String::from_utf8(out.stdout).unwrap();
-            let wanted = format!("gpusetup: {}\n", args.join(" "));
-            assert!(said.starts_with(&wanted), "{said}");
+            let expected = format!("gpusetup: {}\n", args.join(" "));
+            assert!(said.starts_with(&expected), "{said}");
             assert!(said.contains("NVIDIA_VISIBLE_DEVICES=all\n"), "{said}");
             for (variable, _) in &env[..5] {
                 assert!(!said.contains(&format!("{variable}=")), "{said}");
             }
         }
     }
-    // gpusetup itself tells by the name what it is asked for.
+    // gpusetup recognizes by its name what it should do.
     fs::remove_file(staged.path("/usr/bin/gpusetup")).unwrap();
     std::os::unix::fs::symlink("/bin/busybox", staged.path("/usr/bin/gpusetup")).unwrap();
     let out = staged.start("/usr/bin/nvidia-ctk", &["cdi", "list"], &[]);

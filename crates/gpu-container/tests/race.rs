@@ -1,8 +1,8 @@
-//! Images that change while their container starts: directories, links and files of theirs
-//! change places in tight loops, as a process that shares their root file system can have them
-//! do. Whatever becomes of each start, nothing beside the root file system changes.
+//! Images that change while their container starts: their directories, links and files are exchanged
+//! in tight loops, as a process with access to the root file system can do. Whether a start succeeds
+//! or not, nothing outside the root file system changes.
 //!
-//! `RACE_STARTS=N` for so many by each way; a few unless told otherwise.
+//! `RACE_STARTS=N` sets the number of starts for each way; the default is small.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -14,13 +14,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bundle::canary::{self, SECRET};
-use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, WAYS, Way, can_run, make_nodes, text};
 use nix::dir::Dir;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use serde_json::json;
 
-/// In which directory what changes places with what.
+/// The directory and the two names in it that are exchanged.
 const SWAPS: [(&str, &str, &str); 6] = [
     ("usr", "lib", "out"),
     ("usr", "lib", "up"),
@@ -30,10 +30,10 @@ const SWAPS: [(&str, &str, &str); 6] = [
     ("usr/local/cuda", "compat", "out"),
 ];
 
-/// What a hook does with the image.
+/// The system calls with which a hook accesses the image; they are slowed down.
 const SLOWED: &str = "openat,openat2,mkdirat,symlinkat,renameat,unlinkat,fchmod,fchmodat,chmod,move_mount,mount,umount2";
 
-fn make(place: &Place) {
+fn make(place: &RuncBundle) {
     let canary = place.path("canary");
     for dir in ["usr/lib", "usr/local/cuda/compat", "dev"] {
         fs::create_dir_all(place.image(dir)).unwrap();
@@ -54,8 +54,8 @@ fn make(place: &Place) {
     fs::write(place.image("usr/local/cuda/compat/libcuda.so.999.1"), "").unwrap();
 }
 
-/// Puts links to the canary in the place of temporary files, as soon as they show; tells how many.
-fn replace_temporary_files(place: &Place, etc: &File) -> usize {
+/// Replaces temporary files by links to the canary as soon as they appear; returns how many.
+fn replace_temporary_files(place: &RuncBundle, etc: &File) -> usize {
     let mut replaced = 0;
     let mut entries = Dir::from_fd(etc.try_clone().unwrap().into()).unwrap();
     for name in entries.iter().flatten().map(|e| e.file_name().to_owned()) {
@@ -71,13 +71,13 @@ fn replace_temporary_files(place: &Place, etc: &File) -> usize {
     replaced
 }
 
-/// Runs the starts while the image changes; how many exchanges and replacements were made.
-fn while_it_changes(place: &Place, starts: impl FnOnce()) -> (usize, usize) {
+/// Runs `starts` while the image changes; returns the numbers of exchanges and of replacements.
+fn while_it_changes(place: &RuncBundle, starts: impl FnOnce()) -> (usize, usize) {
     let over = AtomicBool::new(false);
     let (swapped, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for (dir, one, other) in SWAPS {
-            // By descriptor: this process sees the host, and must stay in the image.
+            // By descriptor, since this process sees the host and must not leave the image.
             let dir = File::open(place.image(dir)).unwrap();
             let (over, swapped) = (&over, &swapped);
             scope.spawn(move || {
@@ -96,7 +96,7 @@ fn while_it_changes(place: &Place, starts: impl FnOnce()) -> (usize, usize) {
                 replaced.fetch_add(replace_temporary_files(place, &etc), Ordering::Relaxed);
             }
         });
-        // Where they panic the threads would run on, and the scope wait for them.
+        // After a panic the threads would run on, and the scope would wait for them.
         let done = catch_unwind(AssertUnwindSafe(starts));
         over.store(true, Ordering::Relaxed);
         if let Err(panic) = done {
@@ -106,7 +106,7 @@ fn while_it_changes(place: &Place, starts: impl FnOnce()) -> (usize, usize) {
     (swapped.into_inner(), replaced.into_inner())
 }
 
-/// What a container does: looks for the secret, and says where it could not look to the end.
+/// The container's script: it searches for the secret, and reports if it could not finish.
 fn script() -> String {
     format!(
         "echo STARTED; found=$(busybox timeout 60 busybox find /usr /etc -type f -size -64 -exec busybox grep -l {SECRET} {{}} +); \
@@ -114,18 +114,18 @@ fn script() -> String {
     )
 }
 
-/// The same race by a hook with one flaw: it sets the mode of its temporary file by name, after
-/// a look whether that is a link. That has to show, or the race is none.
+/// The same race with a flawed hook: it sets the mode of its temporary file by name, after checking
+/// that the file is not a link. The race has to be lost sometimes, or the test proves nothing.
 #[test]
-fn the_race_is_lost_by_a_hook_that_changes_modes_by_name() {
+fn a_hook_that_changes_modes_by_name_loses_the_race() {
     if !can_run() {
         return;
     }
-    let place = Place::new("race-control");
+    let place = RuncBundle::new("race-control");
     canary::make(&place.path("canary"));
     make(&place);
     let hook = place.path("naive-hook");
-    // May change the canary, and nothing else of this machine.
+    // The hook may change the canary, but nothing else on this machine.
     let text = format!(
         "[ -n \"$FENCED\" ] || FENCED=1 exec unshare --mount --propagation private sh \"$0\"
         mount --bind {dir} {dir} && mount -o remount,bind,ro / && cd {etc} || exit 1
@@ -178,7 +178,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     let (mut total, mut started, mut by_runc, mut failures) = (0, 0, 0, Vec::new());
     let (mut swapped, mut replaced) = (0, 0);
     for way in WAYS {
-        let place = Place::new(&format!("race-{way:?}"));
+        let place = RuncBundle::new(&format!("race-{way:?}"));
         canary::make(&place.path("canary"));
         make_nodes(&place);
         make(&place);
@@ -186,7 +186,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
         let mut started_so = 0;
         let changes = while_it_changes(&place, || {
             for n in 0..starts {
-                // With longer moments between a look and a use, for those that have any.
+                // Lengthens the time between check and use, wherever there is any.
                 if n == starts / 2 {
                     place.slow_down(SLOWED, 3000);
                 }
@@ -202,7 +202,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                         failures.push(format!("{way:?}: {what}: {out}"));
                     }
                 }
-                // On the other ways the mounts are ours, and so is all that is made for them.
+                // In the other ways we mount, so all mount points are made by us.
                 if way == Way::Cdi {
                     by_runc += canary::forgive_runc(&place, &mut before);
                 }
@@ -213,7 +213,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
                 }
             }
         });
-        // Written by strace, once by each hook that is slowed down.
+        // strace writes this, once for each hook that is slowed down.
         let slowed = fs::read_to_string(place.path("strace.log"));
         assert!(
             slowed.is_ok_and(|log| log.contains("(DELAYED)")),
@@ -241,7 +241,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert_eq!(total, starts * WAYS.len());
-    // A start that was refused looked for nothing, and one whose files were left alone was no race.
+    // Without a successful start or without replaced files the test would prove nothing.
     assert!(started > 0, "no container of {total} was started");
     assert!(
         replaced > 0,

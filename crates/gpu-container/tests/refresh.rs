@@ -1,4 +1,4 @@
-//! `gpu-container refresh` on a directory tree: what it writes, and what it leaves.
+//! `gpu-container refresh` on a directory tree: which files it writes, and which it does not touch.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 const SPEC: &str = "run/cdi/nvidia.yaml";
 const INVENTORY: &str = "run/gpusetup/inventory.json";
-const THEIRS: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ncontainerEdits:\n  hooks: [{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook}]\ndevices: []\n";
+const OTHER_TOOLS_SPEC: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ncontainerEdits:\n  hooks: [{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook}]\ndevices: []\n";
 
 fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
     let path = root.join(path);
@@ -29,8 +29,8 @@ fn add_gpu(root: &Path, minor: u8) {
     );
 }
 
-/// A host whose /var/run is a link, as everywhere; absolute, so that a path string would leave
-/// the tree.
+/// A host whose /var/run is a link, as on every distribution. The link is absolute, so following it
+/// by path would leave the tree.
 fn tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("var")).unwrap();
@@ -50,7 +50,7 @@ fn text(root: &Path, path: &str) -> String {
 }
 
 #[test]
-fn a_host_without_a_driver_is_done_at_once_and_has_nothing_new() {
+fn refresh_without_a_driver_writes_nothing() {
     let tree = tree();
     let done = refresh(tree.path());
     assert!(done.status.success(), "{done:?}");
@@ -58,7 +58,7 @@ fn a_host_without_a_driver_is_done_at_once_and_has_nothing_new() {
 }
 
 #[test]
-fn spec_and_inventory_follow_the_host_and_are_written_only_then() {
+fn spec_and_inventory_are_written_only_if_the_host_changed() {
     let tree = tree();
     let root = tree.path();
     load_driver(root, "580.65.06");
@@ -80,20 +80,20 @@ fn spec_and_inventory_follow_the_host_and_are_written_only_then() {
     assert!(refresh(root).status.success());
     assert!(text(root, SPEC).contains("/dev/nvidia1"));
     assert!(text(root, INVENTORY).contains("590.1.2"));
-    // No temporary is left.
+    // No temporary file is left.
     assert_eq!(fs::read_dir(root.join("run/cdi")).unwrap().count(), 1);
 }
 
 #[test]
-fn what_another_tool_describes_is_left_to_it() {
+fn kinds_that_another_tool_describes_are_left_to_it() {
     let tree = tree();
     let root = tree.path();
     load_driver(root, "580.65.06");
     add_gpu(root, 0);
-    write(root, "etc/cdi/nvidia.yaml", THEIRS);
+    write(root, "etc/cdi/nvidia.yaml", OTHER_TOOLS_SPEC);
     assert!(refresh(root).status.success());
     assert!(!root.join(SPEC).exists());
-    // The shim's is ours alone.
+    // The inventory for the shim is written all the same.
     assert!(root.join(INVENTORY).exists());
 
     fs::remove_file(root.join("etc/cdi/nvidia.yaml")).unwrap();
@@ -103,15 +103,15 @@ fn what_another_tool_describes_is_left_to_it() {
     assert!(refresh(root).status.success());
     assert!(!root.join(SPEC).exists(), "their unit writes it");
 
-    // gpusetup has taken over.
+    // Once gpusetup manages the host, the spec is ours.
     let drop_in = "etc/systemd/system/nvidia-cdi-refresh.service.d/50-gpusetup.conf";
     write(root, drop_in, "[Unit]\n");
     assert!(refresh(root).status.success());
     assert!(root.join(SPEC).exists());
 
-    write(root, SPEC, THEIRS);
+    write(root, SPEC, OTHER_TOOLS_SPEC);
     assert!(refresh(root).status.success());
-    assert_eq!(text(root, SPEC), THEIRS);
+    assert_eq!(text(root, SPEC), OTHER_TOOLS_SPEC);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_config_that_cannot_be_read_keeps_no_host_from_booting() {
 }
 
 #[test]
-fn a_driver_whose_files_went_is_looked_at_again() {
+fn a_driver_whose_files_disappeared_is_discovered_again() {
     let tree = tree();
     let root = tree.path();
     load_driver(root, "580.65.06");
@@ -147,10 +147,10 @@ fn a_driver_whose_files_went_is_looked_at_again() {
     assert!(!text(root, SPEC).contains("libcuda.so"));
 }
 
-/// Half-way through, with the spec written and the links not made, would be a host that is set up
-/// by halves.
+/// If the refresh stopped at a failed write to standard output, it would leave the spec written but
+/// the links not made.
 #[test]
-fn nobody_who_reads_is_no_reason_to_stop() {
+fn a_closed_standard_output_does_not_stop_the_refresh() {
     let tree = tree();
     load_driver(tree.path(), "580.65.06");
     add_gpu(tree.path(), 0);

@@ -1,12 +1,12 @@
-//! What the runtime makes of a container's config.json, seen in the file it leaves. The
-//! low-level runtime is a script that says how it was called.
+//! How the runtime edits a container's config.json, as seen in the edited file. The low-level runtime
+//! is a script that prints its arguments.
 #![allow(clippy::unwrap_used)]
 
 mod place;
 
 use std::fs;
 
-use place::{Place, text};
+use place::{StubbedBundle, text};
 use serde_json::json;
 
 const ALL_CONTROL: [&str; 1] = ["/dev/nvidiactl"];
@@ -21,8 +21,8 @@ fn with_control(nodes: &[&str]) -> Vec<String> {
     all
 }
 
-/// A CDI spec of that kind with the device `x`, which is one variable and one prestart hook.
-fn put_spec(place: &Place, kind: &str) {
+/// Writes a CDI spec of that kind with the device `x`, which adds a variable and a prestart hook.
+fn put_spec(place: &StubbedBundle, kind: &str) {
     let spec = json!({
         "cdiVersion": "0.5.0",
         "kind": kind,
@@ -32,7 +32,7 @@ fn put_spec(place: &Place, kind: &str) {
     fs::write(place.path(&name), serde_json::to_vec(&spec).unwrap()).unwrap();
 }
 
-fn has_env(place: &Place, entry: &str) -> bool {
+fn has_env(place: &StubbedBundle, entry: &str) -> bool {
     let config = place.config();
     let env = config["process"]["env"].as_array().unwrap();
     env.iter().any(|e| e == entry)
@@ -40,7 +40,7 @@ fn has_env(place: &Place, entry: &str) -> bool {
 
 #[test]
 fn duplicates_and_aliases_of_a_gpu_give_it_once() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     for value in [
         "0,0",
         "0,GPU-0",
@@ -57,7 +57,7 @@ fn duplicates_and_aliases_of_a_gpu_give_it_once() {
 
 #[test]
 fn void_anywhere_leaves_the_container_alone() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     for value in ["void", "0,void", ""] {
         let out = place.create(&[&format!("NVIDIA_VISIBLE_DEVICES={value}")]);
         assert!(text(&out).contains("low-level"), "{}", text(&out));
@@ -67,7 +67,7 @@ fn void_anywhere_leaves_the_container_alone() {
 
 #[test]
 fn none_gives_the_driver_without_a_gpu() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.create(&["NVIDIA_VISIBLE_DEVICES=0,none"]);
     assert_eq!(place.nodes(), ALL_CONTROL);
     assert!(place.hook().iter().any(|a| a.contains("libcuda.so.550.54")));
@@ -75,7 +75,7 @@ fn none_gives_the_driver_without_a_gpu() {
 
 #[test]
 fn an_unprivileged_pod_of_a_cuda_image_starts_without_gpus_where_the_variable_may_not_ask() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.policy("accept-nvidia-visible-devices-envvar-when-unprivileged = false");
     let out = place.create(&[
         "NVIDIA_VISIBLE_DEVICES=all",
@@ -109,7 +109,7 @@ fn an_unprivileged_pod_of_a_cuda_image_starts_without_gpus_where_the_variable_ma
 
 #[test]
 fn a_mount_list_asks_for_gpus_cdi_devices_and_channels() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.policy("accept-nvidia-visible-devices-as-volume-mounts = true");
     place.allow("vendor.com/gpu");
     let create = |names: &[&str]| {
@@ -135,7 +135,7 @@ fn a_mount_list_asks_for_gpus_cdi_devices_and_channels() {
 
 #[test]
 fn features_imex_and_mig_control_add_their_nodes() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let env = [
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_GDS=enabled",
@@ -155,8 +155,8 @@ fn features_imex_and_mig_control_add_their_nodes() {
 }
 
 #[test]
-fn what_is_not_there_is_refused_with_what_is() {
-    let place = Place::new();
+fn an_absent_device_is_refused_and_the_message_lists_those_present() {
+    let place = StubbedBundle::new();
     let refused = |env: &[&str], wanted: &[&str]| {
         let out = place.create(env);
         assert!(!out.status.success(), "{env:?}: {}", text(&out));
@@ -188,8 +188,8 @@ fn what_is_not_there_is_refused_with_what_is() {
 }
 
 #[test]
-fn requirements_and_capabilities_count_in_every_mode_of_our_own() {
-    let place = Place::new();
+fn requirements_and_capabilities_apply_in_every_mode_of_our_own() {
+    let place = StubbedBundle::new();
     for mode in ["auto", "legacy", "jit-cdi", "csv"] {
         let runtime = place.path("fakerunc");
         let keys = format!("mode = \"{mode}\"\nruntimes = [\"{}\"]", runtime.display());
@@ -208,7 +208,7 @@ fn requirements_and_capabilities_count_in_every_mode_of_our_own() {
 
 #[test]
 fn qualified_names_are_looked_up_in_cdi_specs() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     put_spec(&place, "vendor.com/gpu");
     let out = place.create(&["NVIDIA_VISIBLE_DEVICES=vendor.com/gpu=x"]);
     assert!(!out.status.success(), "{}", text(&out));
@@ -224,7 +224,7 @@ fn qualified_names_are_looked_up_in_cdi_specs() {
     assert!(has_env(&place, "BY_CDI=1"));
     let out = place.create(&["NVIDIA_VISIBLE_DEVICES=vendor.com/gpu=y"]);
     assert!(!out.status.success() && place.log().contains("vendor.com/gpu=y"));
-    // Ours can be had without a spec, and with one it counts.
+    // Devices of our kind are given without a spec; if there is one, it is used.
     place.create(&["NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0"]);
     assert_eq!(place.nodes(), with_control(&["/dev/nvidia0"]));
     put_spec(&place, "nvidia.com/gpu");
@@ -236,7 +236,7 @@ fn qualified_names_are_looked_up_in_cdi_specs() {
 
 #[test]
 fn annotations_ask_for_cdi_devices_before_the_environment() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.allow("vendor.com/gpu");
     put_spec(&place, "vendor.com/gpu");
     let annotate = |value: &str| {
@@ -254,7 +254,7 @@ fn annotations_ask_for_cdi_devices_before_the_environment() {
 
 #[test]
 fn the_programs_name_chooses_the_mode() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     put_spec(&place, "nvidia.com/gpu");
     let env = ["NVIDIA_VISIBLE_DEVICES=x"];
     let out = place.create_as("nvidia-container-runtime.cdi", &env, |_| {});
@@ -268,7 +268,7 @@ fn the_programs_name_chooses_the_mode() {
 
 #[test]
 fn the_programs_name_chooses_the_low_level_runtime() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.program("fakecrun", "#!/bin/sh\necho other \"$@\"\n");
     let run = |name: &str| {
         let path = format!("{}:/usr/bin:/bin", place.dir.path().display());
@@ -283,13 +283,13 @@ fn the_programs_name_chooses_the_low_level_runtime() {
     };
     assert_eq!(run("gpu-container-runtime"), "low-level state id\n");
     assert_eq!(run("gpu-container-runtime-fakecrun"), "other state id\n");
-    // Where that one is not installed, those of the file.
+    // If that runtime is not installed, those in the file are tried.
     assert_eq!(run("gpu-container-runtime-gone"), "low-level state id\n");
 }
 
 #[test]
-fn hooks_that_would_do_it_again_are_taken_out_and_others_kept() {
-    let place = Place::new();
+fn hooks_that_would_inject_again_are_removed_and_others_kept() {
+    let place = StubbedBundle::new();
     let env = ["NVIDIA_VISIBLE_DEVICES=0"];
     place.create_as("nvidia-container-runtime", &env, |config| {
         config["hooks"] = json!({"prestart": [
@@ -303,8 +303,8 @@ fn hooks_that_would_do_it_again_are_taken_out_and_others_kept() {
 }
 
 #[test]
-fn fields_that_nobody_knows_and_variables_without_a_value_survive() {
-    let place = Place::new();
+fn unknown_fields_and_variables_without_a_value_are_kept() {
+    let place = StubbedBundle::new();
     let env = ["ODD", "=", "NVIDIA_VISIBLE_DEVICES=0", "Y=a=b"];
     let out = place.create_as("nvidia-container-runtime", &env, |config| {
         config["x-new"] = json!({"of": ["tomorrow", 12_345_678_901_234_567_890u64]});
@@ -321,7 +321,7 @@ fn fields_that_nobody_knows_and_variables_without_a_value_survive() {
 
 #[test]
 fn run_is_edited_like_create() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     place.write_config(&json!({
         "process": {"env": ["NVIDIA_VISIBLE_DEVICES=0"]},
         "root": {"path": "rootfs"},
@@ -333,8 +333,8 @@ fn run_is_edited_like_create() {
 }
 
 #[test]
-fn version_is_ours_and_the_low_level_runtimes() {
-    let place = Place::new();
+fn version_prints_ours_and_the_low_level_runtimes() {
+    let place = StubbedBundle::new();
     let out = place
         .named("nvidia-container-runtime")
         .arg("--version")
@@ -346,8 +346,8 @@ fn version_is_ours_and_the_low_level_runtimes() {
 }
 
 #[test]
-fn the_debug_log_is_written_from_its_level_on() {
-    let place = Place::new();
+fn the_debug_log_respects_its_level() {
+    let place = StubbedBundle::new();
     let log = place.path("runtime.log");
     let logged = |level: &str| {
         let _ = fs::remove_file(&log);
@@ -379,8 +379,8 @@ fn the_debug_log_is_written_from_its_level_on() {
 }
 
 #[test]
-fn what_runs_can_be_stopped_under_a_policy_that_cannot_be_read() {
-    let place = Place::new();
+fn an_unreadable_policy_does_not_prevent_stopping_a_container() {
+    let place = StubbedBundle::new();
     fs::write(
         place.path("config.toml"),
         "nvidia-container-runtime.mode = \"fast\"",

@@ -1,5 +1,5 @@
-//! The shim and its hook with a real runc. Needs root, runc and a static busybox.
-//! What hostile images get: `hostile.rs`.
+//! The shim and its hooks with a real runc, on usual images. Needs root, runc and a static busybox.
+//! Hostile images are in `hostile/`.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -9,20 +9,20 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, WAYS, Way, can_run, make_nodes, text};
 use gpu_host::{DeviceNode, ImexChannel};
 use serde_json::json;
 use skips::Need;
 
-/// Opens a GPU by a node of its own making: what the device cgroup says.
+/// Opens a GPU by a node that the container makes itself, to see what the device cgroup allows.
 const OPEN: &str = "open() { busybox mknod /tmp/n$1 c 195 $1; busybox cat /tmp/n$1; }; ";
 
 #[test]
-fn exactly_the_gpu_asked_for() {
+fn only_the_requested_gpu_is_given() {
     if !can_run() {
         return;
     }
-    let place = Place::new("one");
+    let place = RuncBundle::new("one");
     let script = format!(
         "{OPEN} busybox ls /dev; busybox ls -l /usr/lib; busybox cat /dev/nvidia1; open 0; open 1; \
          busybox grep -c libcuda.so.1 /etc/ld.so.cache; busybox cat /usr/lib/libcuda.so; \
@@ -62,7 +62,7 @@ fn the_prestart_hook_injects_into_a_container_that_is_there() {
     if !can_run() {
         return;
     }
-    let place = Place::new("prestart");
+    let place = RuncBundle::new("prestart");
     make_nodes(&place);
     let out = text(&place.run_with_hook(&format!("{LOOK} {OPEN} open 0; open 1"), |_| {}));
     for wanted in SEEN_BY_HOOK.iter().chain(&[
@@ -74,13 +74,13 @@ fn the_prestart_hook_injects_into_a_container_that_is_there() {
     assert!(!out.contains("\nnvidia0\n"), "{out}");
 }
 
-/// The confined hook still may read, load and replace device programs.
+/// The confined hook can still read, load and replace BPF programs for devices.
 #[test]
 fn the_prestart_hook_allows_devices_in_the_unified_hierarchy() {
     if !can_run() {
         return;
     }
-    let place = Place::new("unified");
+    let place = RuncBundle::new("unified");
     make_nodes(&place);
     place.make_config("1", &format!("{LOOK} {OPEN} open 0; open 1"), |_| {});
     let plain = text(&place.start_plain(Below::RuncUnified));
@@ -102,7 +102,7 @@ fn the_prestart_hook_works_in_a_user_namespace() {
     if !can_run() {
         return;
     }
-    let place = Place::new("userns");
+    let place = RuncBundle::new("userns");
     make_nodes(&place);
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let image = place.path("bundle/rootfs");
@@ -119,17 +119,17 @@ fn the_prestart_hook_works_in_a_user_namespace() {
     for wanted in SEEN_BY_HOOK {
         assert!(out.contains(wanted), "{wanted:?} in\n{out}");
     }
-    // What was made is the container's own: root's there, nobody's special here.
+    // Files that were made belong to the container's root.
     let cache = fs::metadata(image.join("etc/ld.so.cache")).unwrap();
     assert_eq!((cache.uid(), cache.gid()), (100_000, 100_000));
 }
 
 #[test]
-fn a_container_that_asks_for_nothing_is_left_alone() {
+fn a_container_without_a_request_is_left_alone() {
     if !can_run() {
         return;
     }
-    let place = Place::new("none");
+    let place = RuncBundle::new("none");
     let out = text(&place.run("void", &format!("{OPEN} busybox ls /dev; open 0")));
     assert!(
         !out.contains("nvidiactl") && out.contains("not permitted"),
@@ -144,22 +144,25 @@ fn a_gpu_that_is_not_there_is_refused_by_name() {
     if !can_run() {
         return;
     }
-    let place = Place::new("seven");
+    let place = RuncBundle::new("seven");
     let out = place.run("7", "echo started");
-    let said = text(&out);
-    assert!(!out.status.success() && !said.contains("started"), "{said}");
-    assert!(said.contains("no GPU \"7\""), "{said}");
+    let output = text(&out);
+    assert!(
+        !out.status.success() && !output.contains("started"),
+        "{output}"
+    );
+    assert!(output.contains("no GPU \"7\""), "{output}");
 }
 
-/// As many as the driver has (`NVreg_ImexChannelCount`); each is a mount, where the hook makes them. By
-/// an engine whose limit on open files is low, too.
+/// All channels of the driver (`NVreg_ImexChannelCount`) are given. With the hook each one is a mount;
+/// that also works under an engine with a low limit on open files.
 #[test]
 fn every_imex_channel_of_a_host_is_given() {
     if !can_run() {
         return;
     }
     for way in [Way::Shim, Way::Prestart] {
-        let place = Place::new(&format!("imex-{way:?}"));
+        let place = RuncBundle::new(&format!("imex-{way:?}"));
         make_nodes(&place);
         let mut inventory = place.inventory();
         let node = inventory.gpus[0].node.clone();
@@ -184,8 +187,8 @@ fn every_imex_channel_of_a_host_is_given() {
     }
 }
 
-/// A mount point that is not UTF-8: of a FUSE file system, of any user's, or where a link of the image
-/// has led a volume. Neither keeps a container from starting.
+/// Mount points that are not UTF-8, of a user's FUSE file system, or of a volume behind a link of the
+/// image, do not keep a container from starting.
 #[test]
 fn the_name_of_a_mount_need_not_be_utf8() {
     if !can_run() {
@@ -194,7 +197,7 @@ fn the_name_of_a_mount_need_not_be_utf8() {
     for way in WAYS {
         for is_of_host in [true, false] {
             let name = format!("not-utf8-{way:?}-{is_of_host}");
-            let place = Place::new(&name);
+            let place = RuncBundle::new(&name);
             make_nodes(&place);
             let odd = OsStr::from_bytes(b"not-utf8-\xff");
             fs::create_dir(place.path("host/volume")).unwrap();
@@ -207,7 +210,7 @@ fn the_name_of_a_mount_need_not_be_utf8() {
                     "type": "bind", "source": place.path("host/volume"), "options": ["rbind"],
                     "destination": if is_of_host { "/data" } else { "/volume" },
                 }));
-                // Whose this is, is read from the table of mounts.
+                // The mount table is read to find the owner of this mount.
                 mounts.push(json!({"type": "tmpfs", "source": "tmpfs", "destination": "/etc"}));
             });
             let dir = place.path("host").display().to_string();
@@ -222,8 +225,8 @@ fn the_name_of_a_mount_need_not_be_utf8() {
     }
 }
 
-/// Before Linux 5.12 mounts get their flags another way, before 5.8 their numbers come from
-/// procfs, before 5.6 the container's paths are walked by us.
+/// Before Linux 5.12 mount flags are set in another way, before 5.8 mount IDs are read from procfs, and
+/// before 5.6 we resolve the container's paths component by component.
 #[test]
 fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
     if !can_run() || !skips::has(&[Need::Strace]) {
@@ -236,7 +239,7 @@ fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
         "mount_setattr,openat2",
         "mount_setattr,openat2,statx",
     ] {
-        let place = Place::new("old-kernel");
+        let place = RuncBundle::new("old-kernel");
         make_nodes(&place);
         place.lacks(lacks);
         let script = format!("{LOOK} busybox cat /proc/self/mountinfo");
@@ -247,8 +250,8 @@ fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
             assert!(out.contains(wanted), "{wanted:?} without {lacks} in\n{out}");
         }
         let mount = |path: &str| {
-            let found = out.lines().find(|l| l.contains(&format!(" {path} ")));
-            found
+            let mount_line = out.lines().find(|l| l.contains(&format!(" {path} ")));
+            mount_line
                 .unwrap_or_else(|| panic!("no mount at {path}: {out}"))
                 .to_owned()
         };
@@ -259,7 +262,7 @@ fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
             "{}",
             mount("/dev/nvidia1")
         );
-        // No propagation: neither shared nor a peer's slave.
+        // No optional fields: the mount is neither shared nor a slave.
         assert!(
             !mount("/dev/nvidia1").contains("shared:")
                 && !mount("/dev/nvidia1").contains("master:")
@@ -267,14 +270,14 @@ fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
     }
 }
 
-/// Half-way through, the image has a directory where a library should go: nothing of what was
-/// done before that is left.
+/// The image has a directory where a library has to be mounted: everything done before is rolled
+/// back.
 #[test]
 fn a_failed_injection_leaves_no_mount_and_no_mount_point() {
     if !can_run() {
         return;
     }
-    let place = Place::new("half-way");
+    let place = RuncBundle::new("half-way");
     make_nodes(&place);
     let mut inventory = place.inventory();
     let files = &mut inventory.driver.as_mut().unwrap().files;
@@ -284,7 +287,7 @@ fn a_failed_injection_leaves_no_mount_and_no_mount_point() {
     files.push(second);
     place.store(&inventory);
     fs::create_dir_all(place.image("usr/lib64/libsecond.so.1.2.3")).unwrap();
-    // A process in a mount namespace of its own, as `configure` gets one.
+    // A process in its own mount namespace, as callers of `configure` have.
     let program = env!("CARGO_BIN_EXE_gpu-container");
     let state =
         serde_json::json!({"ociVersion": "1.0.2", "bundle": place.path("bundle"), "pid": 0});
@@ -305,30 +308,30 @@ fn a_failed_injection_leaves_no_mount_and_no_mount_point() {
         .args(["--mount", "--propagation", "private", "sh", "-c", &script])
         .output()
         .unwrap();
-    let said = text(&out);
+    let output = text(&out);
     assert!(
-        said.contains("libsecond.so.1.2.3: make a file to mount on: Is a directory"),
-        "{said}"
+        output.contains("libsecond.so.1.2.3: make a file to mount on: Is a directory"),
+        "{output}"
     );
     let count = |name: &str| fs::read_to_string(place.path(name)).unwrap();
-    assert_eq!(count("before"), count("after"), "{said}");
-    assert!(!place.image("usr/lib").exists(), "{said}");
-    assert!(!place.image("dev").exists(), "{said}");
+    assert_eq!(count("before"), count("after"), "{output}");
+    assert!(!place.image("usr/lib").exists(), "{output}");
+    assert!(!place.image("dev").exists(), "{output}");
 }
 
 #[test]
-fn what_cannot_be_written_is_covered_or_noted() {
+fn files_that_cannot_be_written_are_covered_or_noted() {
     if !can_run() {
         return;
     }
     for (name, has_cache) in [("covered", true), ("covered-6.14", true), ("noted", false)] {
-        let place = Place::new(name);
+        let place = RuncBundle::new(name);
         make_nodes(&place);
         if name.ends_with("6.14") {
             if !skips::has(&[Need::Strace]) {
                 continue;
             }
-            // Three are for the library and two nodes; the next is of a mount not attached.
+            // The first three mounts are the library and two nodes; the fourth is never attached.
             place.fails("open_tree", 4, "EINVAL");
         }
         if has_cache {
@@ -354,7 +357,7 @@ fn what_cannot_be_written_is_covered_or_noted() {
             let strace = fs::read_to_string(place.path("strace.log")).unwrap();
             assert_eq!(strace.matches("open_tree(").count(), 5, "{strace}");
         }
-        // The image's own file, or none, is what is left behind.
+        // The image's own file, if any, is unchanged afterwards.
         let left = fs::read_to_string(place.image("etc/ld.so.cache")).ok();
         assert_eq!(left, has_cache.then(|| "theirs".to_owned()));
     }

@@ -1,6 +1,6 @@
-//! Containers whose root is nobody on the host, as of Podman with `--uidmap` and
-//! `--userns nomap|auto` and of Docker with userns-remap: what is closed to the host's root alone
-//! must not keep one from starting. Needs root, runc and a static busybox.
+//! Containers whose root is an unprivileged user on the host, as with Podman's `--uidmap` and
+//! `--userns nomap|auto` and Docker's userns-remap. Files and directories that only the host's root
+//! can access must not keep them from starting. Needs root, runc and a static busybox.
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use bundle::{Below, Place, Way, can_run, text};
+use bundle::{Below, RuncBundle, Way, can_run, text};
 use gpu_host::{Capabilities, DriverFile, FileKind, Need};
 use serde_json::{Value, json};
 
@@ -17,10 +17,10 @@ const FIRST_ID: u32 = 100_000;
 const LOOK: &str = "busybox cat /usr/lib/libcuda.so; echo; busybox ls -l /usr/lib; \
     busybox grep -c libcuda.so.1 /etc/ld.so.cache; busybox cat /proc/self/uid_map";
 
-/// The image beside the bundle, its files those of the container's root.
-fn place(name: &str) -> Place {
-    let place = Place::new(name);
-    // runc binds nodes from where the host has them, and this one may have no GPU.
+/// A place with the image next to the bundle; its files belong to the container's root.
+fn place(name: &str) -> RuncBundle {
+    let place = RuncBundle::new(name);
+    // runc binds nodes from the host's paths, and this machine may have no GPU.
     let mut inventory = place.inventory();
     inventory.control_nodes.clear();
     let node = &mut inventory.gpus[1].node;
@@ -49,18 +49,18 @@ fn map(config: &mut Value, image: &Path) {
     config["linux"]["gidMappings"] = ids;
 }
 
-fn assert_has_gpu(said: &str) {
+fn assert_has_gpu(output: &str) {
     for wanted in [
         "a library",
         "libcuda.so.1 -> libcuda.so.1.2.3",
         &FIRST_ID.to_string(),
     ] {
-        assert!(said.contains(wanted), "{wanted:?} in\n{said}");
+        assert!(output.contains(wanted), "{wanted:?} in\n{output}");
     }
 }
 
 #[test]
-fn a_bundle_closed_to_the_containers_root_is_no_refusal() {
+fn a_bundle_that_the_containers_root_cannot_enter_is_accepted() {
     if !can_run() {
         return;
     }
@@ -75,7 +75,7 @@ fn a_bundle_closed_to_the_containers_root_is_no_refusal() {
         place.make_config("1", LOOK, |config| map(config, &place.path("image")));
         set_mode(&place.path("bundle"), 0o700);
         if below == Below::Crun {
-            // Whatever the hook: before 1.27 it enters the bundle for one as the container's root.
+            // crun before 1.27 enters the bundle as the container's root, whichever hook it starts.
             place.edit_config(|config| {
                 config["hooks"] =
                     json!({"createContainer": [{"path": "/bin/true", "args": ["true"]}]});
@@ -89,15 +89,15 @@ fn a_bundle_closed_to_the_containers_root_is_no_refusal() {
             }
             place.edit_config(|config| config["hooks"] = json!({}));
         }
-        let said = text(&place.start_by(way, below));
-        assert_has_gpu(&said);
+        let output = text(&place.start_by(way, below));
+        assert_has_gpu(&output);
         let cache = fs::metadata(place.path("image/etc/ld.so.cache")).unwrap();
         assert_eq!(cache.uid(), FIRST_ID, "{way:?} {below:?}");
     }
 }
 
-/// What a host's daemons leave: a socket that only root reaches (as fabric manager's), one that has
-/// gone since the inventory was stored, and one for all. A library that cannot be reached refuses.
+/// Sockets of daemons: one that only root can reach (as fabric manager's), one that was removed after
+/// the inventory was stored, and one for all users. Those that cannot be reached are left out; the container starts.
 #[test]
 fn optional_files_that_cannot_be_reached_are_left_out() {
     if !can_run() {
@@ -123,7 +123,7 @@ fn optional_files_that_cannot_be_reached_are_left_out() {
                 ("gone", Need::Optional),
                 ("open", Need::Optional),
             ] {
-                // An engine would not even try what its spec has and the host has not.
+                // An engine refuses a spec whose mount source does not exist.
                 if name == "gone" && way == Way::Cdi {
                     continue;
                 }
@@ -153,7 +153,7 @@ fn optional_files_that_cannot_be_reached_are_left_out() {
                     config["root"]["path"] = json!(place.path("image"));
                 }
             });
-            let said = text(&place.start_by(way, below));
+            let output = text(&place.start_by(way, below));
             for (wanted, is_there) in [
                 ("a library", true),
                 ("has-open", true),
@@ -161,8 +161,8 @@ fn optional_files_that_cannot_be_reached_are_left_out() {
                 ("has-closed", !mapped),
                 ("started", true),
             ] {
-                let found = said.contains(wanted);
-                assert_eq!(found, is_there, "{wanted} in {name}:\n{said}");
+                let has_it = output.contains(wanted);
+                assert_eq!(has_it, is_there, "{wanted} in {name}:\n{output}");
             }
         }
     }
@@ -179,13 +179,16 @@ fn a_library_that_cannot_be_reached_refuses_the_container() {
         place.make_config("1", "echo started", |config| {
             config["root"]["path"] = json!(place.path("image"));
         });
-        let said = text(&place.start_by(way, Below::Runc));
-        assert!(!said.contains("started"), "{said}");
-        assert!(said.contains("libcuda.so.1.2.3: No such file"), "{said}");
+        let output = text(&place.start_by(way, Below::Runc));
+        assert!(!output.contains("started"), "{output}");
+        assert!(
+            output.contains("libcuda.so.1.2.3: No such file"),
+            "{output}"
+        );
     }
 }
 
-/// Of a spec that another tool made: no hook has an argument that says where the root is.
+/// A spec made by another tool: its hooks have no argument that names the root file system.
 #[test]
 fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
     if !can_run() {
@@ -196,7 +199,7 @@ fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
     place.make_config("void", "busybox ls -l /usr/lib; echo started", |config| {
         map(config, &place.path("image"));
-        // What looks like a root in it, as a volume with a tree of its own can.
+        // A directory in the bundle that looks like a root file system, as a volume could.
         let mounts = config["mounts"].as_array_mut().unwrap();
         for (at, kind) in [("/mnt", "tmpfs"), ("/mnt/proc", "proc"), ("/mnt/dev", "tmpfs")] {
             mounts.push(json!({"destination": at, "type": kind, "source": kind}));
@@ -207,14 +210,14 @@ fn the_vendors_hooks_find_the_root_of_a_closed_bundle_too() {
         }]});
     });
     set_mode(&place.path("bundle"), 0o700);
-    let said = text(&place.start_plain(Below::Runc));
+    let output = text(&place.start_plain(Below::Runc));
     assert!(
-        said.contains("libcuda.so -> libcuda.so.1") && said.contains("started"),
-        "{said}"
+        output.contains("libcuda.so -> libcuda.so.1") && output.contains("started"),
+        "{output}"
     );
 }
 
-/// A state that is wrong, outside of any container: a refusal, whatever the host has mounted.
+/// A hook with a wrong state, outside of any container, refuses, whatever the host has mounted.
 #[test]
 fn no_other_directory_is_taken_for_the_root() {
     let dir = tempfile::tempdir().unwrap();
@@ -229,12 +232,12 @@ fn no_other_directory_is_taken_for_the_root() {
         .current_dir(dir.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success(), "{said}");
+    let output = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success(), "{output}");
     assert!(
-        said.contains("not-there/config.json: No such file"),
-        "{said}"
+        output.contains("not-there/config.json: No such file"),
+        "{output}"
     );
-    assert!(!said.contains("mountinfo"), "{said}");
+    assert!(!output.contains("mountinfo"), "{output}");
     assert!(!dir.path().join("b").exists());
 }

@@ -1,4 +1,4 @@
-//! The hooks of `nvidia-cdi-hook`, by our binary under that name, on images good and hostile.
+//! The hooks of `nvidia-cdi-hook`, run by our program under that name, on usual and hostile images.
 #![allow(clippy::unwrap_used)]
 
 mod place;
@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use place::{Place, shared_object, text};
+use place::{StubbedBundle, shared_object, text};
 
-/// A warning is for the journal, and on standard error where none listens.
-fn warned(said: &str, what: &str) -> bool {
-    said.contains(what) || Path::new("/run/systemd/journal/socket").exists()
+/// Whether the warning was given, on standard error or, if journald runs, in the journal.
+fn warned(output: &str, what: &str) -> bool {
+    output.contains(what) || Path::new("/run/systemd/journal/socket").exists()
 }
 
-fn good(place: &Place, args: &[&str]) -> String {
+fn good(place: &StubbedBundle, args: &[&str]) -> String {
     let out = place.vendor_hook(args);
     assert!(out.status.success(), "{args:?}: {}", text(&out));
     text(&out)
@@ -24,14 +24,14 @@ fn good(place: &Place, args: &[&str]) -> String {
 
 #[test]
 fn create_symlinks_makes_links_in_the_image_alone() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let outside = place.path("outside");
     fs::create_dir(&outside).unwrap();
     symlink(&outside, place.image("out")).unwrap();
     fs::create_dir_all(place.image("usr/lib")).unwrap();
     symlink("old", place.image("usr/lib/again")).unwrap();
     fs::write(place.image("usr/lib/own"), "the image's").unwrap();
-    let said = good(
+    let output = good(
         &place,
         &[
             "create-symlinks",
@@ -58,7 +58,7 @@ fn create_symlinks_makes_links_in_the_image_alone() {
         fs::read_to_string(place.image("usr/lib/own")).unwrap(),
         "the image's"
     );
-    assert!(warned(&said, "/usr/lib/own"), "{said}");
+    assert!(warned(&output, "/usr/lib/own"), "{output}");
     for bad in ["a", "a::b::c"] {
         assert!(
             !place
@@ -71,7 +71,7 @@ fn create_symlinks_makes_links_in_the_image_alone() {
 
 #[test]
 fn update_ldcache_writes_the_cache_and_leaves_nothing_else() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let lib = place.image("usr/lib/x86_64-linux-gnu");
     fs::create_dir_all(&lib).unwrap();
     fs::create_dir_all(place.image("etc/ld.so.conf.d")).unwrap();
@@ -92,9 +92,9 @@ fn update_ldcache_writes_the_cache_and_leaves_nothing_else() {
     for _ in 0..3 {
         good(&place, &args);
     }
-    let found = place.loads("libcuda.so.1").unwrap();
+    let cached = place.loads("libcuda.so.1").unwrap();
     assert_eq!(
-        found,
+        cached,
         Path::new("/usr/lib/x86_64-linux-gnu/libcuda.so.550.54")
     );
     assert_eq!(place.loads("libodd.so.1"), None);
@@ -107,7 +107,7 @@ fn update_ldcache_writes_the_cache_and_leaves_nothing_else() {
 
 #[test]
 fn update_ldcache_adds_to_musls_search_path_once() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let arch = std::env::consts::ARCH;
     fs::create_dir_all(place.image("lib")).unwrap();
     fs::write(place.image(&format!("lib/ld-musl-{arch}.so.1")), "").unwrap();
@@ -127,7 +127,7 @@ fn update_ldcache_adds_to_musls_search_path_once() {
 
 #[test]
 fn a_folder_that_leads_out_of_the_image_is_not_read() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let outside = place.path("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(
@@ -151,8 +151,8 @@ fn a_folder_that_leads_out_of_the_image_is_not_read() {
 const NOTE: &str = r#"{"Format":1,"CUDA Version":"12.9","Driver":[535,550,570],"Device":[1]}"#;
 
 #[test]
-fn enable_cuda_compat_and_update_ldcache_work_hand_in_hand() {
-    let place = Place::new();
+fn enable_cuda_compat_and_update_ldcache_work_together() {
+    let place = StubbedBundle::new();
     let compat = place.image("usr/local/cuda/compat");
     fs::create_dir_all(&compat).unwrap();
     fs::create_dir_all(place.image("usr/lib")).unwrap();
@@ -163,8 +163,8 @@ fn enable_cuda_compat_and_update_ldcache_work_hand_in_hand() {
     let start = |flags: &[&str]| {
         good(&place, &[&["enable-cuda-compat"], flags].concat());
         good(&place, &["update-ldcache", "--folder", "/usr/lib"]);
-        let found = place.loads("libcuda.so.1").unwrap();
-        found.starts_with("/usr/local/cuda/compat")
+        let cached = place.loads("libcuda.so.1").unwrap();
+        cached.starts_with("/usr/local/cuda/compat")
     };
     assert!(start(&["--host-driver-version", "550.54"]));
     assert!(start(&["--host-driver-version=535.230.02"]));
@@ -181,7 +181,7 @@ fn enable_cuda_compat_and_update_ldcache_work_hand_in_hand() {
 
 #[test]
 fn update_application_profile_names_the_gpus_of_the_container() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     good(&place, &["update-application-profile"]);
     assert!(!place.image("etc/nvidia").exists());
     fs::create_dir(place.image("dev")).unwrap();
@@ -199,7 +199,7 @@ fn update_application_profile_names_the_gpus_of_the_container() {
 
 #[test]
 fn chmod_never_follows_a_link_out_of_the_image() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let secret = place.path("secret");
     fs::write(&secret, "x").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
@@ -216,10 +216,10 @@ fn chmod_never_follows_a_link_out_of_the_image() {
     }
 }
 
-/// Specs of nvidia-ctk 1.14 to 1.16 name /dev/dri, which a container of compute alone does not have.
+/// Specs of nvidia-ctk 1.14 to 1.16 name /dev/dri, which a container with only compute does not have.
 #[test]
-fn chmod_passes_over_what_is_not_there_and_changes_the_rest() {
-    let place = Place::new();
+fn chmod_skips_missing_paths_and_changes_the_rest() {
+    let place = StubbedBundle::new();
     fs::create_dir(place.image("dir")).unwrap();
     let paths = [
         "--path",
@@ -239,10 +239,10 @@ fn chmod_passes_over_what_is_not_there_and_changes_the_rest() {
 }
 
 #[test]
-fn a_hook_that_nobody_knows_is_a_warning_and_a_flag_that_nobody_knows_an_error() {
-    let place = Place::new();
-    let said = good(&place, &["of-tomorrow", "--odd"]);
-    assert!(warned(&said, "\"of-tomorrow\""), "{said}");
+fn an_unknown_hook_is_a_warning_and_an_unknown_flag_an_error() {
+    let place = StubbedBundle::new();
+    let output = good(&place, &["of-tomorrow", "--odd"]);
+    assert!(warned(&output, "\"of-tomorrow\""), "{output}");
     let none = place
         .named("nvidia-cdi-hook")
         .stdin(Stdio::null())
@@ -260,7 +260,7 @@ fn a_hook_that_nobody_knows_is_a_warning_and_a_flag_that_nobody_knows_an_error()
 
 #[test]
 fn the_root_of_cruns_state_is_used_where_config_json_cannot_be_read() {
-    let place = Place::new();
+    let place = StubbedBundle::new();
     let state = place.path("crun.json");
     let text_of = serde_json::json!({"bundle": "/nowhere", "root": place.path("bundle/rootfs")});
     fs::write(&state, serde_json::to_vec(&text_of).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! A container names another vendor's CDI device in everything that an image can set, with a real
-//! runtime below the shim. Needs root, runc and a static busybox; says so and passes where one is
+//! A container requests another vendor's CDI device by everything that an image can set, with a real
+//! runtime below the shim. Needs root, runc and a static busybox; says so and passes if one is
 //! missing.
 #![allow(clippy::unwrap_used)]
 
@@ -8,15 +8,15 @@ mod bundle;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use bundle::{Below, Place, Way, can_run, text};
+use bundle::{Below, RuncBundle, Way, can_run, text};
 use serde_json::{Value, json};
 
 const SECRET: &str = "A-FILE-OF-ROOT";
 const SCRIPT: &str = "echo STARTED; busybox cat /mnt/secret";
 const NAME: &str = "vendor.com/admin=all";
 
-/// Mounts a file that only root of the host may read, for each of these kinds.
-fn put_specs(place: &Place, kinds: &[&str]) {
+/// Writes a spec for each of these kinds that mounts a file readable only by the host's root.
+fn put_specs(place: &RuncBundle, kinds: &[&str]) {
     let secret = place.path("secret");
     fs::write(&secret, SECRET).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
@@ -34,7 +34,7 @@ fn put_specs(place: &Place, kinds: &[&str]) {
     }
 }
 
-fn put_policy(place: &Place, mode: &str, ours: &str) {
+fn put_policy(place: &RuncBundle, mode: &str, ours: &str) {
     for (below, name) in [("runc", "config.toml"), ("crun", "config-crun.toml")] {
         let no_cgroups = below == "crun";
         let text = format!(
@@ -49,10 +49,10 @@ fn put_policy(place: &Place, mode: &str, ours: &str) {
     }
 }
 
-/// What an image, or whoever writes a container's config.json for it, can ask by.
-type Ask = fn(&mut Value, &str);
+/// Makes a request in a config.json, in one of the ways that an image or its user has.
+type MakeRequest = fn(&mut Value, &str);
 
-const WAYS_TO_ASK: [(&str, Ask); 7] = [
+const WAYS_TO_REQUEST: [(&str, MakeRequest); 7] = [
     ("variable", |config, name| env(config, &[name])),
     ("variable, twice", |config, name| env(config, &["0", name])),
     ("variable, in a list", |config, name| {
@@ -99,7 +99,7 @@ fn nothing_that_an_image_can_set_gives_it_another_vendors_device() {
     if !can_run() {
         return;
     }
-    let place = Place::new("vendors");
+    let place = RuncBundle::new("vendors");
     put_specs(
         &place,
         &[
@@ -119,7 +119,7 @@ fn nothing_that_an_image_can_set_gives_it_another_vendors_device() {
         spec["kind"].as_str().unwrap().to_owned()
     });
     for name in kinds.map(|kind| format!("{kind}=all")) {
-        for (way, ask) in WAYS_TO_ASK {
+        for (way, ask) in WAYS_TO_REQUEST {
             for (mode, is_privileged) in [("auto", false), ("cdi", false), ("auto", true)] {
                 put_policy(&place, mode, "");
                 place.make_config("void", SCRIPT, |config| {
@@ -138,16 +138,19 @@ fn nothing_that_an_image_can_set_gives_it_another_vendors_device() {
     }
 }
 
-/// The control: the same specs do give the file to those whom the policy lets ask.
+/// The control: the same specs do give the file if the policy allows the kinds.
 #[test]
-fn what_the_policy_lists_is_given() {
+fn kinds_listed_in_the_policy_are_given() {
     if !can_run() {
         return;
     }
-    let place = Place::new("vendors-allowed");
+    let place = RuncBundle::new("vendors-allowed");
     put_specs(&place, &["vendor.com/admin"]);
     for below in Below::here() {
-        for (way, ask) in WAYS_TO_ASK.iter().filter(|(way, _)| !way.contains("list")) {
+        for (way, ask) in WAYS_TO_REQUEST
+            .iter()
+            .filter(|(way, _)| !way.contains("list"))
+        {
             for listed in ["vendor.com/admin", "vendor.com/*"] {
                 put_policy(&place, "auto", &format!("allowed-cdi-kinds = [{listed:?}]"));
                 place.make_config("void", SCRIPT, |config| ask(config, NAME));

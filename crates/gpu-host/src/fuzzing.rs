@@ -1,6 +1,6 @@
-//! Ways in for testenv/fuzz, to parsers that are nobody else's business.
+//! Entry points for testenv/fuzz to parsers that are otherwise private to this crate.
 
-/// The ELF reader; whether the bytes are an ELF file.
+/// Runs the ELF reader. True if the bytes are an ELF file.
 pub fn elf(bytes: &[u8]) -> bool {
     crate::formats::elf::read(std::io::Cursor::new(bytes)).is_some()
 }

@@ -1,10 +1,9 @@
-//! What is on this host: GPUs, driver files, distribution, kernel, cgroups.
+//! Read-only discovery of this host: GPUs, driver files, distribution, kernel, cgroups.
 //!
-//! This crate answers questions and changes nothing. Everything is read below a
-//! [`Root`], so a test's directory tree, a driver root such as
-//! `/run/nvidia/driver` and the real host are the same code. The answer to
-//! "what can containers here be given?" is one serializable [`Inventory`],
-//! made by [`discover()`].
+//! This crate changes nothing on the host. Every read goes through a [`Root`], so the same
+//! code reads a test's directory tree, a driver root such as `/run/nvidia/driver` and the
+//! real host. [`discover()`] collects everything that containers can be given in one
+//! serializable [`Inventory`].
 #![deny(unsafe_code)]
 
 mod discovery;

@@ -15,7 +15,7 @@ fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
 }
 
-/// A 64-bit shared object is any program of this machine: the test's own.
+/// The test's own program, which serves as a 64-bit ELF file.
 fn elf() -> Vec<u8> {
     fs::read(std::env::current_exe().unwrap()).unwrap()
 }
@@ -137,7 +137,7 @@ fn only_files_of_the_loaded_version_are_taken() {
 }
 
 #[test]
-fn a_driver_root_is_taken_off_container_paths() {
+fn container_paths_omit_the_driver_root() {
     let dir = tree();
     let moved = tempfile::tempdir().unwrap();
     fs::create_dir_all(moved.path().join("run/driver")).unwrap();
@@ -159,7 +159,7 @@ fn a_driver_root_is_taken_off_container_paths() {
 }
 
 #[test]
-fn no_driver_is_no_error() {
+fn a_host_without_a_driver_is_not_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let inventory = discover(&options(&dir)).unwrap();
     assert_eq!((inventory.driver, inventory.gpus.len()), (None, 0));

@@ -1,4 +1,4 @@
-//! The table of distributions against os-release files of real systems, and the page made from it.
+//! Tests the table of distributions with os-release files of real systems, and checks the page generated from it.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -43,7 +43,7 @@ fn expected() -> Vec<System> {
     toml::from_str::<Expected>(&text).unwrap().system
 }
 
-fn found(system: &System) -> Distro {
+fn recognized(system: &System) -> Distro {
     let tree = tempfile::tempdir().unwrap();
     let write = |path: &str, bytes: &[u8]| {
         let path = tree.path().join(path);
@@ -59,10 +59,10 @@ fn found(system: &System) -> Distro {
 }
 
 #[test]
-fn real_systems_are_told_apart() {
+fn os_release_files_of_real_systems_are_recognized() {
     for system in expected() {
-        let distro = found(&system);
-        let seen = (
+        let distro = recognized(&system);
+        let actual = (
             &distro.id,
             &distro.version_id,
             &distro.known_as,
@@ -71,7 +71,7 @@ fn real_systems_are_told_apart() {
             distro.usr,
             distro.unsupported.is_none(),
         );
-        let wanted = (
+        let expected = (
             &system.id,
             &system.version,
             &system.row,
@@ -80,15 +80,15 @@ fn real_systems_are_told_apart() {
             system.usr,
             system.acts,
         );
-        assert_eq!(seen, wanted, "{} with {:?}", system.file, system.files);
-        // Acting on what we do not know is never silent.
+        assert_eq!(actual, expected, "{} with {:?}", system.file, system.files);
+        // The user is always told when a distribution is not known.
         assert_eq!(
             distro.warning.is_some(),
             system.acts && system.row.is_none(),
             "{}",
             system.file
         );
-        // A refusal names the system as its users know it.
+        // A refusal names the distribution by its pretty name.
         if let Some(why) = distro.unsupported.filter(|_| system.row.is_some()) {
             assert!(why.starts_with(&distro.pretty_name), "{why}");
         }
@@ -96,7 +96,7 @@ fn real_systems_are_told_apart() {
 }
 
 #[test]
-fn every_file_is_expected_and_every_row_is_met() {
+fn every_fixture_is_listed_and_every_row_has_a_fixture() {
     let expected = expected();
     let files: BTreeSet<String> = fs::read_dir(fixtures())
         .unwrap()
@@ -110,7 +110,7 @@ fn every_file_is_expected_and_every_row_is_met() {
     assert_eq!(met, rows);
 }
 
-/// `UPDATE_DOCS=1 cargo test -p gpu-host --test distributions` writes it anew.
+/// `UPDATE_DOCS=1 cargo test -p gpu-host --test distributions` regenerates the page.
 #[test]
 fn the_page_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/distributions.md");

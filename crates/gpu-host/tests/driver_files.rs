@@ -1,4 +1,4 @@
-//! Files of the driver, below any driver root. Needs root, for the nodes.
+//! The driver's files are found below any driver root. Needs root to make device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod fake;
@@ -59,7 +59,7 @@ fn a_driver_root_with_lib64_directly_below_works() {
         Path::new("/usr/local/nvidia/lib64/libcuda.so.580.65.06")
     );
     assert!(file(&inventory, "/bin/nvidia-smi").is_some());
-    // No Vulkan loader looks into /vulkan.
+    // No Vulkan loader searches /vulkan, so the file has another path in the container.
     let icd = file(&inventory, "/etc/vulkan/icd.d/nvidia_icd.json").unwrap();
     assert_eq!(
         icd.host_path,
@@ -83,7 +83,7 @@ fn libraries_of_another_version_than_the_kernel_module_are_named_with_both() {
 }
 
 #[test]
-fn libraries_below_another_driver_root_are_pointed_at() {
+fn a_mismatch_names_the_driver_root_that_has_the_libraries() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/run/nvidia/driver") else {
         return;
     };
@@ -100,7 +100,7 @@ fn libraries_below_another_driver_root_are_pointed_at() {
 }
 
 #[test]
-fn firmware_is_taken_from_where_the_kernel_takes_it() {
+fn firmware_is_looked_up_where_the_kernel_looks() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/run/nvidia/driver") else {
         return;
     };
@@ -173,7 +173,7 @@ fn only_nvidias_own_egl_platforms_and_both_data_directories() {
 }
 
 #[test]
-fn search_paths_are_looked_at_too() {
+fn directories_of_the_search_paths_are_searched_as_well() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
@@ -208,7 +208,7 @@ fn search_paths_are_looked_at_too() {
 }
 
 #[test]
-fn thirty_two_bit_libraries_need_compat32_besides() {
+fn thirty_two_bit_libraries_also_need_compat32() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
@@ -230,7 +230,7 @@ fn thirty_two_bit_libraries_need_compat32_besides() {
 }
 
 #[test]
-fn opengl_of_drivers_before_glvnd_is_told_from_mesas_by_its_version() {
+fn opengl_of_drivers_before_glvnd_is_distinguished_from_mesas_by_its_version() {
     let Some(dir) = host(&Description::of("340.108", 1, 0), "/") else {
         return;
     };
@@ -250,7 +250,7 @@ fn opengl_of_drivers_before_glvnd_is_told_from_mesas_by_its_version() {
 }
 
 #[test]
-fn programs_come_with_what_they_are_for() {
+fn programs_are_listed_with_their_capabilities() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
@@ -272,7 +272,7 @@ fn programs_come_with_what_they_are_for() {
         of("nvidia-xconfig").has(Capability::Display)
             && !of("nvidia-xconfig").has(Capability::Utility)
     );
-    // It makes device nodes as root.
+    // nvidia-modprobe makes device nodes as root, so no container gets it.
     fs::write(dir.path().join("usr/bin/nvidia-modprobe"), "").unwrap();
     assert!(file(&found(&dir), "/usr/bin/nvidia-modprobe").is_none());
 }
@@ -310,7 +310,7 @@ fn x_modules_are_found_where_distributions_put_them() {
 }
 
 #[test]
-fn a_library_that_a_new_driver_brings_is_taken_by_its_version() {
+fn a_library_missing_from_the_table_is_recognized_by_its_version() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
@@ -322,7 +322,7 @@ fn a_library_that_a_new_driver_brings_is_taken_by_its_version() {
     assert!(library.capabilities.has(Capability::Compute));
 }
 
-/// What a container is started without; of these, what not every user can reach.
+/// A container starts without an optional file that is missing or that only some users can reach.
 #[test]
 fn sockets_firmware_and_data_files_are_optional_and_libraries_are_not() {
     use std::os::unix::fs::PermissionsExt;
@@ -348,7 +348,7 @@ fn sockets_firmware_and_data_files_are_optional_and_libraries_are_not() {
         );
         assert_eq!(file.need != Need::Required, is_optional, "{file:?}");
     }
-    // Stored by a version that did not know of it, all of it is required.
+    // In an inventory stored by a version without the field, every file is required.
     let text = serde_json::to_string(&inventory.driver).unwrap();
     let text = text.replace("\"need\"", "\"not-known-then\"");
     let driver: gpu_host::Driver = serde_json::from_str(&text).unwrap();
@@ -356,7 +356,7 @@ fn sockets_firmware_and_data_files_are_optional_and_libraries_are_not() {
 }
 
 #[test]
-fn sockets_and_the_mps_directory_are_given_where_they_are() {
+fn sockets_and_the_mps_directory_are_listed_if_they_exist() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Nodes of NVIDIA GPUs and of what hosts have besides, there or not yet. Needs root, for the nodes.
+//! Device nodes of NVIDIA GPUs and of other hardware (IMEX, RDMA and so on), existing or not made yet. Needs root to make nodes.
 #![allow(clippy::unwrap_used)]
 
 mod fake;
@@ -23,7 +23,7 @@ fn mig_config_and_monitor_are_found_by_their_capability_files() {
 }
 
 #[test]
-fn capability_minors_come_from_the_list_where_the_file_does_not_say_them() {
+fn capability_minors_come_from_the_list_if_the_file_lacks_them() {
     let Some(dir) = host(&Description::of(VERSION, 1, 1), "/") else {
         return;
     };
@@ -44,7 +44,7 @@ fn capability_minors_come_from_the_list_where_the_file_does_not_say_them() {
 }
 
 #[test]
-fn imex_channels_come_in_order_of_numbers() {
+fn imex_channels_are_sorted_by_number() {
     let mut description = Description::of(VERSION, 1, 0);
     description.imex_channels = vec![0, 2, 10, 2047];
     let Some(dir) = host(&description, "/") else {
@@ -108,7 +108,7 @@ fn a_host_without_features_has_none() {
 }
 
 #[test]
-fn a_channel_more_makes_a_stored_inventory_stale() {
+fn an_additional_channel_makes_a_stored_inventory_stale() {
     let mut description = Description::of(VERSION, 1, 0);
     description.imex_channels = vec![0];
     let Some(dir) = host(&description, "/") else {
@@ -125,7 +125,7 @@ fn a_channel_more_makes_a_stored_inventory_stale() {
 }
 
 #[test]
-fn a_slice_changed_for_another_makes_a_stored_inventory_stale() {
+fn a_replaced_slice_makes_a_stored_inventory_stale() {
     let Some(dir) = host(&Description::of(VERSION, 2, 2), "/") else {
         return;
     };
@@ -134,7 +134,7 @@ fn a_slice_changed_for_another_makes_a_stored_inventory_stale() {
     let mig = dir.path().join("proc/driver/nvidia/capabilities/gpu1/mig");
     let instances = fs::read_dir(&mig).unwrap();
     let instance = instances.map(|i| i.unwrap().path()).next().unwrap();
-    // As many as before, each time.
+    // The number of slices stays the same each time.
     for (old, new) in [
         (instance.join("ci0"), instance.join("ci1")),
         (instance.clone(), mig.join("gi99")),
@@ -148,7 +148,7 @@ fn a_slice_changed_for_another_makes_a_stored_inventory_stale() {
 }
 
 #[test]
-fn nodes_that_the_host_lacks_are_what_the_driver_would_make() {
+fn missing_nodes_are_described_as_the_driver_would_create_them() {
     let mut description = Description::of(VERSION, 2, 1);
     let Some(with) = host(&description, "/") else {
         return;
@@ -198,7 +198,7 @@ fn a_module_that_is_not_loaded_gives_no_node() {
 }
 
 #[test]
-fn made_up_nodes_have_the_owner_and_mode_that_the_driver_is_told() {
+fn missing_nodes_get_owner_and_mode_from_the_module_parameters() {
     let mut description = Description::of(VERSION, 1, 0);
     description.no_nodes = true;
     let Some(dir) = host(&description, "/") else {

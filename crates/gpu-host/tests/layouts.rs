@@ -1,4 +1,4 @@
-//! Drivers in a directory of their own, as Container-Optimized OS, GKE and others have them. Needs root, for the nodes.
+//! Drivers in a directory of their own, as on Container-Optimized OS, GKE and others. Needs root to make device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod fake;
@@ -12,7 +12,7 @@ use fake::{VERSION, file, host, options};
 use fake_driver::describe::Description;
 use gpu_host::{FileKind, Inventory, Mismatch, discover, mismatch};
 
-/// Where drivers are that are not below `/`.
+/// Driver roots other than `/` that are in use.
 const PLACES: [&str; 5] = [
     "/usr/local/nvidia",
     "/opt/nvidia",
@@ -21,7 +21,7 @@ const PLACES: [&str; 5] = [
     "/var/lib/nvidia",
 ];
 
-/// A host with its driver below `place`: `bin`, `lib64` and `vulkan` are there without `usr`, and no loader's cache.
+/// A host whose driver is below `place`, with `bin`, `lib64` and `vulkan` directly in it and no loader cache.
 fn flat(place: &str) -> Option<tempfile::TempDir> {
     let dir = host(&Description::of(VERSION, 1, 2), place)?;
     let root = dir.path().join(&place[1..]);
@@ -39,7 +39,7 @@ fn flat(place: &str) -> Option<tempfile::TempDir> {
     Some(dir)
 }
 
-/// As on a recorded host: a script that sets `LD_LIBRARY_PATH` and starts the driver's program.
+/// Adds a wrapper script, as found on a recorded host: it sets `LD_LIBRARY_PATH` and starts the driver's program.
 fn wrap(dir: &tempfile::TempDir, place: &str, name: &str) {
     let script =
         format!("#!/bin/sh\nLD_LIBRARY_PATH={place}/lib64 exec {place}/bin/{name} \"$@\"\n");
@@ -55,8 +55,8 @@ fn of_kind(inventory: &Inventory, kind: FileKind) -> Vec<String> {
         .collect()
 }
 
-/// All of it is found there, and nothing elsewhere.
-fn is_whole(inventory: &Inventory, place: &str) {
+/// Asserts that the whole driver was found below `place`, and nothing elsewhere.
+fn assert_whole_driver(inventory: &Inventory, place: &str) {
     let libraries = of_kind(inventory, FileKind::Library);
     assert!(libraries.len() > 35, "{place}: {}", libraries.len());
     let programs = of_kind(inventory, FileKind::Binary);
@@ -68,7 +68,7 @@ fn is_whole(inventory: &Inventory, place: &str) {
 }
 
 #[test]
-fn a_driver_root_that_is_given_is_enough() {
+fn a_given_driver_root_is_sufficient() {
     for place in PLACES {
         let Some(dir) = flat(place) else {
             return;
@@ -77,13 +77,13 @@ fn a_driver_root_that_is_given_is_enough() {
         let mut options = options(&dir);
         options.driver_root = place.into();
         let inventory = discover(&options).unwrap();
-        is_whole(&inventory, place);
+        assert_whole_driver(&inventory, place);
         assert_eq!(mismatch(&options, &inventory), None, "{place}");
     }
 }
 
 #[test]
-fn where_nothing_leads_there_the_user_is_told_of_it() {
+fn without_links_the_mismatch_names_the_driver_root() {
     for place in PLACES {
         let Some(dir) = flat(place) else {
             return;
@@ -91,8 +91,8 @@ fn where_nothing_leads_there_the_user_is_told_of_it() {
         let options = options(&dir);
         let inventory = discover(&options).unwrap();
         if place == "/usr/local/nvidia" {
-            // Images for GKE have these directories on their search paths, and so have we.
-            is_whole(&inventory, place);
+            // Images for GKE have these directories on their search paths, so they are searched without being named.
+            assert_whole_driver(&inventory, place);
             continue;
         }
         let Some(Mismatch::NoLibraries { elsewhere, .. }) = mismatch(&options, &inventory) else {
@@ -103,7 +103,7 @@ fn where_nothing_leads_there_the_user_is_told_of_it() {
 }
 
 #[test]
-fn links_in_usr_lib_lead_there_and_wrapper_scripts_do_not() {
+fn the_driver_is_found_by_links_in_usr_lib_and_not_by_wrapper_scripts() {
     for place in PLACES {
         let Some(dir) = flat(place) else {
             return;
@@ -115,7 +115,7 @@ fn links_in_usr_lib_lead_there_and_wrapper_scripts_do_not() {
             symlink(target, dir.path().join("usr/lib").join(name)).unwrap();
         }
         let inventory = discover(&options(&dir)).unwrap();
-        is_whole(&inventory, place);
+        assert_whole_driver(&inventory, place);
         let smi = file(&inventory, &format!("{place}/bin/nvidia-smi")).unwrap();
         let link = smi
             .links
@@ -125,9 +125,9 @@ fn links_in_usr_lib_lead_there_and_wrapper_scripts_do_not() {
     }
 }
 
-/// The driver is mounted later: until then the links dangle.
+/// The driver may be mounted later; until then the links dangle.
 #[test]
-fn links_that_lead_nowhere_are_no_driver() {
+fn dangling_links_are_not_a_driver() {
     let Some(dir) = flat("/opt/nvidia") else {
         return;
     };
@@ -139,7 +139,7 @@ fn links_that_lead_nowhere_are_no_driver() {
 }
 
 #[test]
-fn the_loaders_configuration_leads_there() {
+fn the_driver_is_found_by_the_loaders_configuration() {
     for place in PLACES {
         let Some(dir) = flat(place) else {
             return;
@@ -156,6 +156,6 @@ fn the_loaders_configuration_leads_there() {
                 .unwrap()
                 .success()
         );
-        is_whole(&discover(&options(&dir)).unwrap(), place);
+        assert_whole_driver(&discover(&options(&dir)).unwrap(), place);
     }
 }

@@ -1,4 +1,4 @@
-//! WSL, Tegra, and GPUs of AMD and Intel. Needs root, for the nodes.
+//! Discovery on WSL and Tegra, and of AMD's and Intel's GPUs. Needs root to make device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod fake;
@@ -30,7 +30,7 @@ fn wsl_has_one_device_and_the_files_of_the_newest_driver_store() {
         .iter()
         .map(|f| f.path.to_str().unwrap())
         .collect();
-    let mut wanted: Vec<String> = [
+    let mut expected: Vec<String> = [
         "libcuda.so.1.1",
         "libcuda_loader.so",
         "libnvdxgdmal.so.1",
@@ -43,8 +43,8 @@ fn wsl_has_one_device_and_the_files_of_the_newest_driver_store() {
     ]
     .map(|n| format!("{store}/{n}"))
     .into();
-    wanted.push("/usr/lib/wsl/lib/libdxcore.so".into());
-    assert_eq!(names, wanted);
+    expected.push("/usr/lib/wsl/lib/libdxcore.so".into());
+    assert_eq!(names, expected);
     let smi = file(&inventory, &format!("{store}/nvidia-smi")).unwrap();
     assert_eq!(smi.links[0].path, Path::new("/usr/bin/nvidia-smi"));
     // A SONAME link must not take the place of the library of that name.
@@ -68,7 +68,7 @@ fn wsl_without_an_nvidia_driver_on_windows_has_no_driver() {
 }
 
 #[test]
-fn a_tegra_is_what_its_base_lists_say() {
+fn a_tegra_has_the_devices_and_files_of_its_base_lists() {
     let mut description = Description::of(VERSION, 0, 0);
     description.platform = Platform::Tegra;
     let Some(dir) = host(&description, "/") else {
@@ -125,7 +125,7 @@ fn a_tegra_is_what_its_base_lists_say() {
 }
 
 #[test]
-fn a_tegra_list_with_a_bad_line_is_named_with_its_number() {
+fn an_error_in_a_tegra_list_names_the_file_and_line() {
     let mut description = Description::of(VERSION, 0, 0);
     description.platform = Platform::Tegra;
     let Some(dir) = host(&description, "/") else {
@@ -141,8 +141,11 @@ fn a_tegra_list_with_a_bad_line_is_named_with_its_number() {
         "lib, /usr/../etc/shadow",
     ] {
         fs::write(&list, format!("# fine\n{line}\n")).unwrap();
-        let said = discover(&options).unwrap_err().to_string();
-        assert!(said.contains("/bad.csv:2") && said.contains(line), "{said}");
+        let message = discover(&options).unwrap_err().to_string();
+        assert!(
+            message.contains("/bad.csv:2") && message.contains(line),
+            "{message}"
+        );
     }
     assert!(discover(&Options::new(options.root.clone())).is_ok());
     options.csv_files = vec!["/none.csv".into()];
@@ -202,7 +205,7 @@ fn intel_gpus_have_drm_nodes_alone() {
 }
 
 #[test]
-fn a_gpu_held_for_a_virtual_machine_is_none() {
+fn a_gpu_reserved_for_a_virtual_machine_is_not_listed() {
     let Some(dir) = others() else { return };
     let link = dir.path().join("sys/bus/pci/devices/0000:03:00.0/driver");
     fs::remove_file(&link).unwrap();

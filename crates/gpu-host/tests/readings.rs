@@ -1,4 +1,4 @@
-//! What is read off a host: versions, minors of slices, libraries, and what counts as trouble.
+//! How single files of a host are read: driver version, minor numbers of MIG slices, libraries; and which failures are reported.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -42,7 +42,7 @@ fn the_loaded_version_is_the_drivers_and_no_other_number() {
     ] {
         assert_eq!(of(&line(wrong)), None, "{wrong}");
     }
-    // A file that is there and says nothing is not asked about in another place.
+    // If the file exists and has no version, no other place is tried.
     let (_dir, root) = tree(&[
         ("proc/driver/nvidia/version", "GCC version: 123.45.6\n"),
         ("sys/module/nvidia/version", "580.65.06\n"),
@@ -53,9 +53,9 @@ fn the_loaded_version_is_the_drivers_and_no_other_number() {
     assert_eq!((of("none\n"), of("")), (None, None));
 }
 
-/// A slice's node by the access file itself, or else by the driver's list; one that neither names has none.
+/// A slice's minor number comes from its access file, else from the driver's list; without either the slice has no node.
 #[test]
-fn a_slices_node_is_by_its_own_file_and_else_by_the_list() {
+fn a_slices_minor_comes_from_its_access_file_or_else_the_list() {
     let gpu = "proc/driver/nvidia/gpus/0000:01:00.0/information";
     let mig = "proc/driver/nvidia/capabilities/gpu0/mig";
     let access = [3, 1].map(|gi| {
@@ -112,9 +112,9 @@ fn a_slices_node_is_by_its_own_file_and_else_by_the_list() {
     assert_eq!(control.monitor, None);
 }
 
-/// What is there and cannot be read is told by whoever acts on what was seen; what is not there is none.
+/// A file that exists and cannot be read is recorded as a failure; a missing file is not.
 #[test]
-fn only_what_is_there_and_cannot_be_read_is_trouble() {
+fn only_existing_files_that_cannot_be_read_count_as_read_failures() {
     let (dir, root) = tree(&[("file", "x")]);
     symlink("loop", dir.path().join("loop")).unwrap();
     for path in ["/none", "/file/below", "/loop"] {
@@ -184,13 +184,18 @@ fn a_file_is_read_whole_or_not_at_all() {
         (root.is_host(), Root::host().unwrap().is_host()),
         (false, true)
     );
-    // Files of procfs say that they are empty.
-    let own = Root::open(Path::new("/proc/self")).unwrap();
-    assert!(own.read_to_string("/status").unwrap().contains("Pid:"));
+    // Files in procfs report a size of 0.
+    let proc_self = Root::open(Path::new("/proc/self")).unwrap();
+    assert!(
+        proc_self
+            .read_to_string("/status")
+            .unwrap()
+            .contains("Pid:")
+    );
 }
 
 #[test]
-fn a_file_that_is_gone_is_at_no_path() {
+fn a_deleted_file_has_no_path() {
     let (dir, root) = tree(&[("here (deleted)", "x"), ("a/b", "y")]);
     assert_eq!(
         root.canonicalize("/here (deleted)").unwrap(),
@@ -201,9 +206,9 @@ fn a_file_that_is_gone_is_at_no_path() {
     assert!(root.canonicalize("/a/b").is_err() && !root.exists("/a/b"));
 }
 
-/// The words of `NVIDIA_DRIVER_CAPABILITIES`, as images have them, and sets of them.
+/// The values of `NVIDIA_DRIVER_CAPABILITIES` that images use, and operations on sets of them.
 #[test]
-fn capabilities_are_their_words_and_their_sets_are_sets() {
+fn capabilities_parse_from_their_words_and_combine_as_sets() {
     let words = "compute,compat32,graphics,utility,video,display,ngx";
     assert_eq!(Capabilities::ALL.to_string(), words);
     for (word, capability) in words.split(',').zip(Capability::ALL) {
@@ -229,9 +234,9 @@ fn capabilities_are_their_words_and_their_sets_are_sets() {
     assert!(Capabilities::NONE.is_empty() && Capabilities::NONE.to_string().is_empty());
 }
 
-/// What a path leads to is opened as what it is, or not at all.
+/// Opening fails if the path leads to another type of file.
 #[test]
-fn a_directory_is_no_file_and_a_file_no_directory() {
+fn a_directory_cannot_be_opened_as_a_file_nor_a_file_as_a_directory() {
     let (dir, root) = tree(&[("a/b", "")]);
     symlink("a", dir.path().join("link")).unwrap();
     assert!(root.open_dir("/a").is_ok() && root.open_dir("/link").is_ok());

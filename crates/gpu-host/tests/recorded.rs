@@ -1,4 +1,4 @@
-//! The host in `h200/`, laid out again: its /proc and /sys as recorded, its driver's files with their real sizes.
+//! Discovery on the host recorded in `h200/`: /proc and /sys as recorded, the driver's files with their real sizes.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A file of that size; ELF where a driver's is.
+/// Makes a file of that size, with an ELF header if the recorded file has one.
 fn lay_out(path: &Path, size: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -40,7 +40,7 @@ fn lay_out(path: &Path, size: u64) {
     let is_program = path.parent().unwrap().ends_with("bin");
     if let Some((stem, _)) = name.split_once(".so.") {
         let link = fs::read_to_string(Path::new(RECORDED).join("files.txt")).unwrap();
-        // The SONAME is the link that leads to the file, if there is one with a number.
+        // The SONAME is the name of a numbered link to the file, if there is one.
         let number = link
             .lines()
             .filter_map(|l| l.split_once(" -> "))
@@ -98,7 +98,7 @@ fn recorded() -> tempfile::TempDir {
     dir
 }
 
-fn looked_at(dir: &tempfile::TempDir) -> Inventory {
+fn inventory_of(dir: &tempfile::TempDir) -> Inventory {
     let mut options = Options::new(Root::open(dir.path()).unwrap());
     options.nvml = false;
     discover(&options).unwrap()
@@ -113,9 +113,9 @@ fn programs(inventory: &Inventory) -> Vec<&DriverFile> {
 }
 
 #[test]
-fn its_gpu_and_driver_are_found() {
+fn the_recorded_gpu_and_driver_are_found() {
     let dir = recorded();
-    let inventory = looked_at(&dir);
+    let inventory = inventory_of(&dir);
     let driver = inventory.driver.as_ref().unwrap();
     assert_eq!(driver.version, "580.159.04");
     let [gpu] = inventory.gpus.as_slice() else {
@@ -141,9 +141,9 @@ fn its_gpu_and_driver_are_found() {
     }
 }
 
-/// The host lists capabilities that are no MIG slice: fabric-imex-mgmt, and every slice that 32 GPUs could have.
+/// The host lists capabilities for fabric-imex-mgmt and for every slice that 32 GPUs could have; none of these exists as a slice.
 #[test]
-fn its_lists_of_capabilities_give_no_slice_that_is_not_there() {
+fn listed_capabilities_without_a_slice_give_no_slice() {
     let dir = recorded();
     let size = |name: &str| {
         let list = dir.path().join("proc/driver/nvidia-caps").join(name);
@@ -151,7 +151,7 @@ fn its_lists_of_capabilities_give_no_slice_that_is_not_there() {
     };
     assert!(size("mig-minors") > 100_000);
     assert!(size("sys-minors") > 0 && size("nvlink-minors") > 0);
-    let inventory = looked_at(&dir);
+    let inventory = inventory_of(&dir);
     assert_eq!(inventory.gpus[0].mig, []);
     assert!(!inventory.gpus[0].mig_enabled);
     let control = &inventory.mig_control;
@@ -166,9 +166,9 @@ fn its_lists_of_capabilities_give_no_slice_that_is_not_there() {
 }
 
 #[test]
-fn programs_are_the_drivers_and_no_wrapper_scripts() {
+fn wrapper_scripts_are_not_taken_for_the_drivers_programs() {
     let dir = recorded();
-    let inventory = looked_at(&dir);
+    let inventory = inventory_of(&dir);
     let mut found: Vec<_> = programs(&inventory)
         .iter()
         .map(|f| f.host_path.display().to_string())
@@ -179,7 +179,7 @@ fn programs_are_the_drivers_and_no_wrapper_scripts() {
     assert_eq!(found, wanted);
     for program in programs(&inventory) {
         let name = program.path.file_name().unwrap();
-        // Where PATH leads to them in a container that does not know the driver's directory.
+        // A link in /usr/bin puts the program on the container's PATH, which lacks the driver's directory.
         let link = program
             .links
             .iter()
@@ -195,6 +195,6 @@ fn programs_are_the_drivers_and_no_wrapper_scripts() {
 fn a_wrapper_without_its_program_is_left_out() {
     let dir = recorded();
     fs::remove_file(dir.path().join(DRIVER).join("bin/nvidia-smi")).unwrap();
-    let inventory = looked_at(&dir);
+    let inventory = inventory_of(&dir);
     assert_eq!(programs(&inventory).len(), WRAPPED.len() - 1);
 }

@@ -1,18 +1,19 @@
-//! A list of the driver's capabilities, as variables and the policy write it.
+//! Parses a list of driver capabilities, as in environment variables and in the policy.
 
 use gpu_host::{Capabilities, Capability};
 
 use crate::error::Error;
 
-/// A comma list of words, or `all`.
+/// Parses a comma-separated list of words; `all` means every capability.
 pub(crate) fn parse(list: &str) -> Result<Capabilities, Error> {
-    let mut found = Capabilities::NONE;
+    let mut capabilities = Capabilities::NONE;
     for word in list.split(',').map(str::trim).filter(|w| !w.is_empty()) {
         if word == "all" {
             return Ok(Capabilities::ALL);
         }
-        let one = Capability::from_word(word).ok_or_else(|| Error::Capability(word.into()))?;
-        found = found.with(one);
+        let capability =
+            Capability::from_word(word).ok_or_else(|| Error::Capability(word.into()))?;
+        capabilities = capabilities.with(capability);
     }
-    Ok(found)
+    Ok(capabilities)
 }

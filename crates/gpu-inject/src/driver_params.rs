@@ -1,13 +1,13 @@
-//! The driver's parameters, and the copy of ours that a container sees in their place.
+//! The driver's parameters file, and the masked copy that containers see instead of it.
 
-/// The driver's parameters; a container that reads `ModifyDeviceFiles: 1` there makes
-/// device nodes on its own (driver README, "Registry keys").
+/// The driver's parameters. The driver's user space in a container that reads
+/// `ModifyDeviceFiles: 1` there makes device nodes itself (driver README, "Registry keys").
 pub const PARAMS: &str = "/proc/driver/nvidia/params";
-/// Our copy that says 0, written by `gpusetup install` and `gpusetup cdi refresh`. The
-/// hook may run as a user who cannot write on the host.
+/// The masked copy with `ModifyDeviceFiles: 0`. `gpusetup install` and `gpusetup cdi refresh`
+/// write it, because the hook may run as a user who cannot write on the host.
 pub const PARAMS_MASK: &str = "/run/gpusetup/params";
 
-/// What the mask says, for parameters of this text.
+/// The text of the masked copy, made from the text of the parameters.
 pub fn masked_params(params: &str) -> String {
     params
         .lines()

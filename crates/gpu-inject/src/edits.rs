@@ -1,56 +1,56 @@
-//! The edits a GPU container needs, apart from how they are carried out.
+//! The edits that a GPU container needs, independent of how they are applied.
 //!
-//! `plan` makes them from a request and the inventory, `generate` from the
-//! inventory alone (then they become a CDI spec). `spec` and `live` carry them
-//! out. All four share this value, so they cannot disagree.
+//! `plan` makes them from a request and the inventory; `generate` makes them from the inventory
+//! alone, for a CDI spec. `oci` and `live` apply them. Since all four use this one type, they
+//! cannot disagree about what a container gets.
 
 use std::path::PathBuf;
 
 use gpu_host::{DeviceNode, Link, Need};
 
-/// What one container gets.
+/// Everything that one container gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Environment variables to set; a name already there is replaced.
+    /// Environment variables to set. One that exists already is replaced.
     pub env: Vec<(String, String)>,
     /// Device nodes, each with a device-cgroup rule `rw`.
     pub devices: Vec<DeviceNode>,
-    /// Supplementary groups a non-root process needs to open those nodes.
+    /// Supplementary groups that a non-root process needs to open those nodes.
     pub additional_gids: Vec<u32>,
-    /// Files and directories of the host.
+    /// Files and directories of the host to mount.
     pub mounts: Vec<Mount>,
-    /// Files of the host that the low-level runtime has mounted already, where it is our hook that
-    /// has these edits.
+    /// Files of the host that the low-level runtime has mounted already. Only our hook's edits
+    /// have them, so that it can check where they went.
     pub mounted: Vec<Mounted>,
-    /// Symbolic links, beyond the SONAME links of `libraries`.
+    /// Symbolic links to make, besides the SONAME links of `libraries`.
     pub links: Vec<Link>,
-    /// Links that are made where their target is a device node in the container, for edits
-    /// that are made before it is known which GPUs a container gets: those of a CDI spec.
+    /// Links that are made only if their target is a device node in the container. Used in the
+    /// edits of a CDI spec, which are made before it is known which GPUs a container gets.
     pub links_by_nodes: Vec<Link>,
-    /// Libraries among `mounts`: each gets its SONAME link and its entry in ld.so.cache.
+    /// The libraries among `mounts`. Each gets its SONAME link and an entry in ld.so.cache.
     pub libraries: Vec<Library>,
     /// Give the container a `/proc/driver/nvidia/params` with `ModifyDeviceFiles: 0`,
     /// so that the driver's user space does not make device nodes on its own.
     pub forbid_device_node_creation: bool,
-    /// The driver that the image's own CUDA compatibility libraries are weighed against.
+    /// The driver with which the image's own CUDA compatibility libraries are compared.
     pub cuda_compat: Option<CudaCompat>,
-    /// Bit N for the GPU of minor N: what `EGLVisibleDGPUDevices` in the container's
-    /// application profile says (libnvidia-container `nvc_mount.c`).
+    /// The value of `EGLVisibleDGPUDevices` in the container's application profile: bit N stands
+    /// for the GPU with minor N (libnvidia-container `nvc_mount.c`).
     pub egl_devices: Option<u64>,
-    /// The same from the nodes found in the container's own `/dev`, for edits that are made
-    /// before it is known which GPUs a container gets: those of a CDI spec.
+    /// Compute that value from the nodes in the container's `/dev`. Used in the edits of a CDI
+    /// spec, which are made before it is known which GPUs a container gets.
     pub egl_devices_by_nodes: bool,
 }
 
-/// What decides between the libraries in an image's `/usr/local/cuda/compat` and the
-/// driver's own.
+/// Facts that decide whether a container uses the libraries in its image's
+/// `/usr/local/cuda/compat` or those of the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CudaCompat {
-    /// Version of the host's driver, `580.65.06`.
+    /// Version of the host's driver, such as `580.65.06`.
     pub driver: String,
-    /// Highest CUDA version of that driver, where known.
+    /// Highest CUDA version of that driver (major, minor), where known.
     pub cuda: Option<(u32, u32)>,
-    /// Where the image has its libraries; [`COMPAT_ROOT`] where `None`.
+    /// The image's directory with the libraries; `None` means [`COMPAT_ROOT`].
     pub root: Option<PathBuf>,
 }
 
@@ -58,13 +58,13 @@ pub struct CudaCompat {
 /// the Forward Compatibility Package").
 pub const COMPAT_ROOT: &str = "/usr/local/cuda/compat";
 
-/// How a mount's flags are chosen.
+/// The kind of a mount. It decides the mount's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountKind {
     /// A library, program or firmware: `ro,nosuid,nodev`.
     File,
-    /// What tells OpenCL, Vulkan or EGL of the driver, with the same flags: left out where the
-    /// user has a volume there, `-v x:/etc`.
+    /// A file by which OpenCL, Vulkan or EGL find the driver: `ro,nosuid,nodev`. It is left out
+    /// if the user mounts a volume over its directory, such as `-v x:/etc`.
     Config,
     /// A socket or pipe directory: `nosuid,nodev,noexec`, writable.
     Socket,
@@ -75,32 +75,32 @@ pub enum MountKind {
 /// A bind mount. Propagation is always private.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Flags.
+    /// Decides the flags.
     pub kind: MountKind,
-    /// On the host, links resolved.
+    /// Path on the host, links resolved.
     pub host_path: PathBuf,
-    /// In the container.
+    /// Path in the container.
     pub path: PathBuf,
-    /// Whether the container is started without it.
+    /// Whether the container is started if the host's file cannot be reached.
     pub need: Need,
 }
 
-/// What somebody else has mounted.
+/// A mount that the low-level runtime has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
-    /// On the host.
+    /// Path on the host.
     pub host_path: PathBuf,
-    /// In the container.
+    /// Path in the container.
     pub path: PathBuf,
 }
 
 /// A library in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Library {
-    /// In the container.
+    /// Path in the container.
     pub path: PathBuf,
-    /// `DT_SONAME`; the file's own name where the ELF has none.
+    /// `DT_SONAME`; the file's name if the ELF file has none.
     pub soname: String,
-    /// A 32-bit one.
+    /// Whether it is a 32-bit library.
     pub compat32: bool,
 }

@@ -1,7 +1,8 @@
-//! What can keep a container from getting its GPUs.
+//! The errors of this crate: why a container does not get its GPUs.
 //!
-//! What comes from a container is an [`Excerpt`] here, and what is put together by others a
-//! [`Message`]: an image that has megabytes in a variable has a line in the answer.
+//! Text that comes from a container is an [`Excerpt`], and a message from another layer is a
+//! [`Message`]. Both are limited in length, so an image with megabytes in a variable cannot
+//! fill a log.
 
 use std::path::{Path, PathBuf};
 
@@ -10,52 +11,52 @@ pub use cdi::{Excerpt, Message};
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The container asks for a device that is not there.
+    /// The container asks for a device that this host does not have.
     #[error("no GPU {asked:?} on this host; there are {there}")]
     NoSuchDevice {
-        /// As asked for.
+        /// The device as requested.
         asked: Excerpt,
-        /// Those there are.
+        /// The devices of this host.
         there: String,
     },
-    /// More than one device has that prefix.
+    /// The requested UUID prefix matches more than one device.
     #[error("{asked:?} fits several devices: {fits}; give more of the UUID")]
     Ambiguous {
-        /// As asked for.
+        /// The prefix as requested.
         asked: Excerpt,
-        /// What it fits.
+        /// The devices that it matches.
         fits: String,
     },
     /// No driver is loaded.
     #[error("no NVIDIA driver is loaded on this host; `gpusetup detect` tells what is missing")]
     NoDriver,
-    /// A capability that is none.
+    /// A word is not a driver capability.
     #[error(
         "NVIDIA_DRIVER_CAPABILITIES: {0:?} is none of compute, compat32, graphics, utility, video, display, ngx, all"
     )]
     Capability(Excerpt),
-    /// An IMEX channel that is none.
+    /// A word is not an IMEX channel.
     #[error(
         "NVIDIA_IMEX_CHANNELS: {0:?} is no channel; one is a number from 0 to 1048575, channelN, or all"
     )]
     ImexChannel(Excerpt),
-    /// An IMEX channel that the host does not have.
+    /// The container asks for an IMEX channel that this host does not have.
     #[error("no IMEX channel {id} on this host; there are {there}")]
     NoSuchChannel {
-        /// As asked for.
+        /// The channel as requested.
         id: u32,
-        /// Those there are.
+        /// The channels of this host.
         there: String,
     },
     /// The container asks for something besides GPUs that this host does not have.
     #[error("no devices for {asked} on this host; there are some for {there}")]
     NoSuchFeature {
-        /// The variable's or CDI class's word.
+        /// The feature's word in the variable or CDI class.
         asked: &'static str,
-        /// What there is.
+        /// The features of this host.
         there: String,
     },
-    /// The container may partition GPUs or watch their slices, and cannot.
+    /// The container asks to partition GPUs or to monitor their slices, which cannot be granted.
     #[error("{name}: {why}")]
     MigControl {
         /// The variable.
@@ -63,35 +64,35 @@ pub enum Error {
         /// What is wrong.
         why: Message,
     },
-    /// A requirement of the image is not met. The words up to the bracket are
-    /// libnvidia-container's (`src/cli/dsl.c`), which tools look for.
+    /// A requirement of the image is not met. The text before the parenthesis is that of
+    /// libnvidia-container (`src/cli/dsl.c`), because tools search for it.
     #[error(
         "requirement error: unsatisfied condition: {condition}{} ({has}; NVIDIA_DISABLE_REQUIRE=1 starts it all the same)",
         advice(condition)
     )]
     Requirement {
-        /// The first alternative of what the image says.
+        /// The first of the image's alternative conditions.
         condition: Excerpt,
         /// What the host has.
         has: String,
     },
-    /// A requirement that cannot be read.
+    /// A requirement of the image cannot be parsed.
     #[error(
         "requirement error: invalid expression: {0:?}; a condition looks like cuda>=12.4 and is one of cuda, driver, arch, brand"
     )]
     BadRequirement(Excerpt),
-    /// A container itself names a CDI device of a kind that it may not.
+    /// A container requests a CDI device of a kind that the policy does not let it name.
     #[error("{by} asks for {asked}. {who}, so it may name {allowed} alone. {way_out}")]
     KindNotAllowed {
         /// The device.
         asked: Excerpt,
-        /// What asks for it.
+        /// The variable, mount or annotation with the request.
         by: String,
-        /// Who else than the engine's user can have said it.
+        /// Who other than the engine's user may have made the request.
         who: &'static str,
         /// The kinds that may be named.
         allowed: String,
-        /// How the device can be had.
+        /// How the user can still give the container the device.
         way_out: String,
     },
     /// config.toml cannot be used.
@@ -102,52 +103,52 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// A CDI spec of what the host does not have.
+    /// A CDI spec was requested for a kind of device that this host does not have.
     #[error(
         "nothing to describe: this host has no device for mode {0}; `gpusetup cdi generate --help` tells which nodes each mode needs"
     )]
     NothingToDescribe(String),
-    /// No way of naming that was asked for has a name for it.
+    /// None of the requested naming strategies has a name for a device.
     #[error("device {0} has no name: its UUID is not known here; add --device-name-strategy index")]
     NameStrategy(String),
-    /// Looking at the host failed.
+    /// Discovery of the host failed.
     #[error(transparent)]
     Discover(#[from] gpu_host::Error),
     /// A CDI spec or an OCI config cannot be used.
     #[error(transparent)]
     Cdi(#[from] cdi::Error),
-    /// A file of the host.
+    /// An operation on a file of the host failed.
     #[error("{}: {source}", Excerpt::of(path))]
     Host {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Something in the container's root file system.
+    /// An operation in the container's root file system failed.
     #[error("in the container: {}: {what}: {source}", Excerpt::of(path))]
     Rootfs {
         /// Path in the container.
         path: PathBuf,
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The container's state or spec is not what the OCI specification says.
+    /// The container's state or config does not follow the OCI specification.
     #[error("{0}")]
     State(Message),
-    /// A system call on the container's namespaces or cgroup.
+    /// A system call on the container's namespaces or cgroup failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: Message,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// What libnvidia-container adds for a CUDA version that is too old.
+/// The advice that libnvidia-container adds if the host's CUDA version is too old.
 fn advice(condition: &Excerpt) -> &'static str {
     if condition.starts_with("cuda>=") {
         ", please update your driver to a newer version, or use an earlier cuda container"
@@ -157,7 +158,7 @@ fn advice(condition: &Excerpt) -> &'static str {
 }
 
 impl Error {
-    /// What failed, on a file of the host.
+    /// Makes an [`Error::Host`] of an error on this file.
     pub fn host(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Host {
             path: path.to_owned(),

@@ -1,5 +1,5 @@
-//! A host and the policy for containers on it: what `nvidia-container-cli` and the library for C
-//! begin with.
+//! A host and the policy for its containers, in one value: the starting point of
+//! `nvidia-container-cli` and of the C library.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::plan;
 use crate::policy::Policy;
 use crate::request::Request;
 
-/// Where to look.
+/// Where to find the host's tree, driver and policy.
 #[derive(Clone, Debug)]
-pub struct Look {
-    /// The tree of the host; `/` unless this is a chroot or a test.
+pub struct HostOptions {
+    /// The tree of the host; `/` except for a chroot or a test.
     pub root: PathBuf,
-    /// Where in it the driver's user space lives; None for what the policy says.
+    /// The driver root in that tree; `None` means the one in the policy.
     pub driver_root: Option<PathBuf>,
-    /// The loader cache of the driver root; None for `/etc/ld.so.cache`.
+    /// The loader cache in the driver root; `None` means `/etc/ld.so.cache`.
     pub ld_cache: Option<PathBuf>,
-    /// The policy's file; None for [`crate::policy::PATH`].
+    /// The policy's file; `None` means [`crate::policy::PATH`].
     pub config: Option<PathBuf>,
 }
 
-impl Default for Look {
+impl Default for HostOptions {
     fn default() -> Self {
         Self {
             root: "/".into(),
@@ -39,7 +39,7 @@ impl Default for Look {
     }
 }
 
-/// A host and the policy for containers on it.
+/// A host's inventory and the policy for its containers.
 #[derive(Clone, Debug)]
 pub struct Host {
     inventory: Inventory,
@@ -47,21 +47,21 @@ pub struct Host {
 }
 
 impl Host {
-    /// Looks: at the stored inventory where it still describes what is asked for, else at
-    /// the host itself.
-    pub fn look(look: &Look) -> Result<Self, Error> {
-        let root = open(&look.root)?;
-        let policy = policy(&look.root, look.config.as_deref())?;
-        let is_usual = look.driver_root.is_none() && look.ld_cache.is_none();
+    /// Reads the policy and the inventory: the stored inventory if it is fresh and fits the
+    /// options, else by discovery.
+    pub fn load(options: &HostOptions) -> Result<Self, Error> {
+        let root = open(&options.root)?;
+        let policy = policy(&options.root, options.config.as_deref())?;
+        let is_usual = options.driver_root.is_none() && options.ld_cache.is_none();
         let inventory = if is_usual || policy.inventory.is_some() {
             inventory_store::current(&root, &policy)?
         } else {
-            elsewhere(&root, look, &policy)?
+            inventory_of_custom_driver(&root, options, &policy)?
         };
         Ok(Self { inventory, policy })
     }
 
-    /// A host that is known already.
+    /// A host whose inventory and policy were read already.
     pub fn of(inventory: Inventory, policy: Policy) -> Self {
         Self { inventory, policy }
     }
@@ -76,17 +76,17 @@ impl Host {
         &self.policy
     }
 
-    /// What a container of this OCI config asks for.
+    /// The request that a container with this OCI config makes.
     pub fn request_of(&self, config: &Value) -> Result<Request, Error> {
         Request::read(ContainerView::new(config), &self.policy)
     }
 
-    /// The edits that give it, and nothing else.
+    /// The edits that fulfil the request.
     pub fn plan(&self, request: &Request) -> Result<Edits, Error> {
         plan::plan(&self.inventory, request, &self.policy)
     }
 
-    /// The CDI spec of every device, with `hook` as our hook's program.
+    /// The CDI spec of all devices; `hook` is the path of our hook's program.
     pub fn cdi_spec(&self, hook: &Path) -> Result<cdi::Spec, Error> {
         let options = GenerateOptions {
             hook_path: hook.to_owned(),
@@ -96,15 +96,15 @@ impl Host {
     }
 }
 
-/// Whether a container's root file system can be there: an absolute path that is not the
-/// host's own root by another spelling.
+/// Whether `path` is acceptable as a container's root file system: absolute, without `..`, and
+/// not another spelling of `/`.
 pub fn can_be_rootfs(path: &Path) -> bool {
-    let leads_somewhere = path.components().any(|c| matches!(c, Component::Normal(_)));
-    let climbs = path.components().any(|c| c == Component::ParentDir);
-    path.is_absolute() && leads_somewhere && !climbs
+    let is_below_root = path.components().any(|c| matches!(c, Component::Normal(_)));
+    let has_parent_dir = path.components().any(|c| c == Component::ParentDir);
+    path.is_absolute() && is_below_root && !has_parent_dir
 }
 
-/// The policy of that tree, from its usual file or this one.
+/// Reads the policy of a host's tree, from `config` or else from the usual file.
 pub fn policy(root: &Path, config: Option<&Path>) -> Result<Policy, Error> {
     let root = open(root)?;
     match config {
@@ -120,31 +120,35 @@ fn open(path: &Path) -> Result<Root, Error> {
     })
 }
 
-/// With a driver root or a loader cache that somebody names.
-fn elsewhere(root: &Root, look: &Look, policy: &Policy) -> Result<Inventory, Error> {
-    let driver_root = look.driver_root.as_ref().unwrap_or(&policy.driver_root);
-    if look.ld_cache.is_none()
+/// The inventory if the options name a driver root or a loader cache.
+fn inventory_of_custom_driver(
+    root: &Root,
+    options: &HostOptions,
+    policy: &Policy,
+) -> Result<Inventory, Error> {
+    let driver_root = options.driver_root.as_ref().unwrap_or(&policy.driver_root);
+    if options.ld_cache.is_none()
         && let Some(stored) = inventory_store::load(root).filter(|i| i.driver_root == *driver_root)
     {
         return Ok(stored);
     }
-    let library_search = match &look.ld_cache {
+    let library_search = match &options.ld_cache {
         Some(cache) => directories_of(
             root,
             &driver_root.join(cache.strip_prefix("/").unwrap_or(cache)),
         )?,
         None => Vec::new(),
     };
-    let options = Options {
+    let discovery = Options {
         driver_root: driver_root.clone(),
         library_search,
         nvml: false,
         ..Options::new(root.clone())
     };
-    Ok(discover(&options)?)
+    Ok(discover(&discovery)?)
 }
 
-/// The directories that a loader cache names, which are looked at before the usual ones.
+/// The directories in a loader cache, without duplicates. They are searched before the usual ones.
 fn directories_of(root: &Root, path: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::Host {
         path: path.to_owned(),
@@ -153,11 +157,11 @@ fn directories_of(root: &Root, path: &Path) -> Result<Vec<PathBuf>, Error> {
     let bytes = root.read(path).map_err(failed)?;
     let entries = ldcache::parse(&bytes).map_err(|e| failed(io::Error::other(e)))?;
     let parents = entries.iter().filter_map(|e| e.path.parent());
-    let mut found: Vec<PathBuf> = Vec::new();
+    let mut dirs: Vec<PathBuf> = Vec::new();
     for parent in parents {
-        if found.last().is_none_or(|last| last != parent) && !found.iter().any(|d| d == parent) {
-            found.push(parent.to_owned());
+        if dirs.last().is_none_or(|last| last != parent) && !dirs.iter().any(|d| d == parent) {
+            dirs.push(parent.to_owned());
         }
     }
-    Ok(found)
+    Ok(dirs)
 }

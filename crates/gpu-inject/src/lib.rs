@@ -1,10 +1,10 @@
-//! From what a container asks for to the edits that give it, and two ways to
-//! carry the same edits out: in the OCI spec before the low-level runtime reads
-//! it, and in the namespaces of a container that already exists.
+//! Turns a container's request for GPUs into edits, and applies those edits in one of two ways:
+//! to the OCI config before the low-level runtime reads it, or inside the namespaces of a
+//! container that already exists.
 //!
-//! This crate is the security boundary. Everything below a container's root
-//! file system is hostile: it is reached through [`rootfs`] alone, by descriptor,
-//! never by a path string. unsafe is in `linux/` and nowhere else.
+//! This crate is the security boundary. Everything below a container's root file system is
+//! hostile. It is accessed only through [`rootfs`], by descriptor and never by a path string.
+//! Unsafe code is only in `linux/`.
 #![deny(unsafe_code)]
 
 mod capability_list;

@@ -1,4 +1,4 @@
-//! CDI specs of what the fake driver lays out. Needs root, for the nodes.
+//! CDI specs generated for hosts with the fake driver. Needs root to make device nodes.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
@@ -40,7 +40,7 @@ fn found(dir: &tempfile::TempDir) -> Inventory {
 
 fn spec_of(dir: &tempfile::TempDir, options: &GenerateOptions) -> Spec {
     let spec = cdi_spec(&found(dir), options).unwrap();
-    // What an engine reads is what we meant.
+    // The spec must survive being written and parsed again, as an engine does.
     let text = spec.to_yaml().unwrap();
     assert_eq!(Spec::parse(text.as_bytes()).unwrap(), spec);
     for device in &spec.devices {
@@ -95,13 +95,13 @@ fn devices_are_named_by_each_strategy() {
     assert_eq!(of(&[NameStrategy::Index, NameStrategy::Index]).len(), 5);
     let uuids = of(&[NameStrategy::Index, NameStrategy::Uuid]);
     assert!(uuids.contains(&description.gpus[0].uuid));
-    // procfs tells no UUID of a slice: said, not left out without a word.
+    // procfs has no UUID of a slice: naming by UUID reports that.
     let e = cdi_spec(&found(&dir), &strategy(&[NameStrategy::Uuid])).unwrap_err();
     assert!(e.to_string().contains("1:0"), "{e}");
 }
 
 #[test]
-fn only_the_devices_asked_for_are_in_the_spec_and_in_all() {
+fn only_requested_devices_are_in_the_spec_and_in_all() {
     let Some(dir) = host(&Description::of("580.65.06", 3, 0)) else {
         return;
     };
@@ -125,7 +125,7 @@ fn only_the_devices_asked_for_are_in_the_spec_and_in_all() {
     assert!(matches!(e, Error::NoSuchDevice { asked, .. } if asked == "7"));
 }
 
-/// An engine starts a process for each: that of the spec and that of each device.
+/// An engine starts one process per hook, for the hooks of the spec and of each device.
 #[test]
 fn there_is_one_hook_however_many_devices_a_container_has() {
     let Some(dir) = host(&Description::of("580.65.06", 3, 0)) else {
@@ -148,9 +148,9 @@ fn there_is_one_hook_however_many_devices_a_container_has() {
     assert_eq!(links.count(), 6);
 }
 
-/// An engine, whoever runs it, finds every source of a mount; our hook is told of the others.
+/// Every mount source in the spec can be reached by an unprivileged engine; the hook gets the other files as arguments.
 #[test]
-fn what_only_root_can_reach_is_no_mount_of_the_spec() {
+fn files_that_only_root_can_reach_are_not_mounts_of_the_spec() {
     use std::os::unix::fs::PermissionsExt;
 
     let Some(dir) = host(&Description::of("580.65.06", 1, 0)) else {
@@ -172,12 +172,15 @@ fn what_only_root_can_reach_is_no_mount_of_the_spec() {
         .collect();
     assert_eq!(sockets, ["/run/nvidia-persistenced/socket"]);
     let args = &edits.hooks[0].args;
-    let told = ["--mount-if-reached", "socket", closed, closed];
-    assert!(args.windows(4).any(|words| words == told), "{args:?}");
+    let reached_args = ["--mount-if-reached", "socket", closed, closed];
+    assert!(
+        args.windows(4).any(|words| words == reached_args),
+        "{args:?}"
+    );
 }
 
 #[test]
-fn a_slice_alone_can_be_asked_for() {
+fn a_single_slice_can_be_requested() {
     let Some(dir) = host(&Description::of("580.65.06", 1, 3)) else {
         return;
     };
@@ -289,7 +292,7 @@ fn management_has_every_node_of_the_driver() {
     ] {
         assert!(given.contains(&node), "{node}: {given:?}");
     }
-    // The GPU instance's node and the compute instance's, of each GPU.
+    // For each GPU: the node of the GPU instance and that of the compute instance.
     assert_eq!(
         given.iter().filter(|n| n.contains("nvidia-caps/")).count(),
         2 + 4
@@ -301,13 +304,13 @@ fn management_has_every_node_of_the_driver() {
             .iter()
             .any(|m| m.container_path.ends_with("nvidia-smi"))
     );
-    // It may make nodes: of slices, of channels.
+    // A management container may make nodes for slices and channels.
     let args = spec.container_edits.hooks.iter().flat_map(|h| &h.args);
     assert!(!args.into_iter().any(|a| a == "--forbid-device-nodes"));
 }
 
 #[test]
-fn each_feature_has_a_kind_of_its_own() {
+fn each_feature_has_its_own_kind() {
     let mut description = Description::of("580.65.06", 1, 0);
     description.features = ["gds", "mofed", "gdrcopy", "nvswitch"]
         .map(Into::into)
@@ -337,7 +340,7 @@ fn each_feature_has_a_kind_of_its_own() {
 }
 
 #[test]
-fn what_the_host_does_not_have_is_an_error_that_says_so() {
+fn devices_that_the_host_lacks_are_an_error_that_says_so() {
     let Some(dir) = host(&Description::of("580.65.06", 1, 0)) else {
         return;
     };
@@ -404,7 +407,7 @@ fn nodes_that_the_host_lacks_are_given_by_number_and_do_not_make_the_spec_stale(
 }
 
 #[test]
-fn wsl_has_all_and_nothing_else() {
+fn wsl_has_only_the_device_all() {
     let mut description = Description::of("551.76", 0, 0);
     description.platform = Platform::Wsl;
     let Some(dir) = host(&description) else {

@@ -1,4 +1,4 @@
-//! The library for C: its header, what it shows, and a C program that uses all of it. Needs a C
+//! The C API: the generated header, the exported symbols, and a C program that calls every function. Needs a C
 //! compiler, binutils and pkg-config.
 #![allow(clippy::unwrap_used)]
 
@@ -34,7 +34,7 @@ fn succeed(command: &mut Command) -> String {
     text
 }
 
-/// A tree with the library as a host has it, built once for all tests of this file.
+/// A tree with the library installed as on a host, built once for all tests of this file.
 fn staged() -> &'static Path {
     static STAGED: OnceLock<tempfile::TempDir> = OnceLock::new();
     let dir = STAGED.get_or_init(|| {
@@ -71,7 +71,7 @@ fn declared() -> BTreeSet<String> {
         .collect()
 }
 
-/// `UPDATE_HEADER=1 cargo test -p libgpucontainer --test capi` writes it anew.
+/// `UPDATE_HEADER=1 cargo test -p libgpucontainer --test capi` regenerates the header.
 #[test]
 fn the_header_is_what_the_source_says() {
     let source = top().join("crates/libgpucontainer/src/capi/mod.rs");
@@ -95,7 +95,7 @@ fn the_header_is_what_the_source_says() {
 }
 
 #[test]
-fn the_library_shows_the_headers_functions_with_a_version_and_nothing_else() {
+fn the_library_exports_exactly_the_headers_functions_with_a_version() {
     if !can_build() {
         return;
     }
@@ -124,13 +124,13 @@ fn the_library_shows_the_headers_functions_with_a_version_and_nothing_else() {
     assert!(!dynamic.contains("TEXTREL"), "{dynamic}");
 }
 
-/// A host with two GPUs, one of them in a slice; the config that leads to it.
+/// Makes a host with two GPUs, one of them with a MIG slice, and returns the path of its config.toml.
 fn host(dir: &Path) -> PathBuf {
     fs::create_dir_all(dir.join("host")).unwrap();
     fs::write(dir.join("host/libcuda.so.1.2.3"), "a library").unwrap();
     let node = |name: &str, minor: u32| {
         let host_path = dir.join("host").join(name);
-        // Only root can make one, and only then it is used.
+        // Only root can make a device node; the tests that use it are skipped without root.
         let kind = SFlag::S_IFCHR;
         let _ = mknod(
             &host_path,
@@ -200,7 +200,7 @@ fn a_c_program_uses_every_function() {
     let dir = tempfile::tempdir().unwrap();
     let config = host(dir.path());
     let program = compiled(dir.path());
-    // Where it is there, every byte is accounted for.
+    // With valgrind, if installed, any leak fails the test.
     let mut command = if skips::has(&[Need::Valgrind]) {
         let mut valgrind = Command::new("valgrind");
         valgrind.args([
@@ -238,7 +238,7 @@ fn a_c_program_gives_a_running_container_its_gpu() {
     fs::create_dir_all(rootfs.join("etc")).unwrap();
     let config = host(dir.path());
     let program = compiled(dir.path());
-    // The container is the shell's namespace, in which the program is told to leave us alone.
+    // The shell's mount namespace serves as the container.
     let script = "unshare --mount sleep 60 & pid=$!
         while [ \"$(readlink /proc/$pid/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ]; do :; done
         \"$1\" \"$2\" \"$3\" $pid && grep -o \"$3[^ ]*\" /proc/$pid/mountinfo

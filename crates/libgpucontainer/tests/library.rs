@@ -1,10 +1,10 @@
-//! The library on a directory tree: where it looks, and what it says of what is not there.
+//! The library on a directory tree: which driver root it searches, and its errors for missing or invalid files.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpucontainer::{Host, Look};
+use gpucontainer::{Host, HostOptions};
 
 const VERSION: &str = "580.65.06";
 
@@ -14,7 +14,7 @@ fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
 }
 
-/// A host with one GPU whose driver lives in a root of its own, as a driver container's.
+/// A host with one GPU whose driver has its own root, as with a driver container.
 fn tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
@@ -25,7 +25,7 @@ fn tree() -> tempfile::TempDir {
         "proc/driver/nvidia/gpus/0000:3b:00.0/information",
         "Model: \t NVIDIA H100\nGPU UUID: \t GPU-1\nDevice Minor: \t 0\n",
     );
-    // A 64-bit ELF file is any program of this machine: the test's own.
+    // The test's own program serves as a 64-bit ELF file.
     let library = format!("run/driver/usr/lib64/libcuda.so.{VERSION}");
     write(
         root,
@@ -35,54 +35,54 @@ fn tree() -> tempfile::TempDir {
     dir
 }
 
-fn look(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
-    Host::look(&Look {
+fn load(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
+    Host::load(&HostOptions {
         root: tree.path().to_owned(),
         driver_root: Some("/run/driver".into()),
         ld_cache: ld_cache.map(PathBuf::from),
-        ..Look::default()
+        ..HostOptions::default()
     })
 }
 
 #[test]
-fn a_driver_root_is_looked_into() {
+fn a_driver_root_is_searched() {
     let tree = tree();
-    let host = look(&tree, None).unwrap();
+    let host = load(&tree, None).unwrap();
     let driver = host.inventory().driver.as_ref().unwrap();
     let library = format!("/usr/lib64/libcuda.so.{VERSION}");
     assert_eq!(driver.files.len(), 1);
     assert_eq!(driver.files[0].path, Path::new(&library));
     assert_eq!(host.inventory().gpus.len(), 1);
-    let usual = Look {
+    let usual = HostOptions {
         root: tree.path().to_owned(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    let usual = Host::look(&usual).unwrap();
+    let usual = Host::load(&usual).unwrap();
     assert_eq!(usual.inventory().driver.as_ref().unwrap().files, []);
 }
 
 #[test]
-fn a_loader_cache_that_is_none_is_told() {
+fn an_invalid_loader_cache_is_reported() {
     let tree = tree();
-    let said = look(&tree, Some("/etc/ld.so.cache"))
+    let message = load(&tree, Some("/etc/ld.so.cache"))
         .unwrap_err()
         .to_string();
-    assert!(said.contains("/run/driver/etc/ld.so.cache"), "{said}");
+    assert!(message.contains("/run/driver/etc/ld.so.cache"), "{message}");
     write(tree.path(), "run/driver/etc/ld.so.cache", "odd");
-    let said = look(&tree, Some("/etc/ld.so.cache"))
+    let message = load(&tree, Some("/etc/ld.so.cache"))
         .unwrap_err()
         .to_string();
-    assert!(said.contains("not an ld.so.cache"), "{said}");
+    assert!(message.contains("not an ld.so.cache"), "{message}");
 }
 
 #[test]
 fn a_tree_without_a_driver_is_a_host_without_one() {
     let empty = tempfile::tempdir().unwrap();
-    let look = Look {
+    let load = HostOptions {
         root: empty.path().to_owned(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    let host = Host::look(&look).unwrap();
+    let host = Host::load(&load).unwrap();
     assert_eq!(host.inventory().driver, None);
     assert!(
         host.cdi_spec(Path::new("/usr/bin/gpu-container-hook"))

@@ -1,69 +1,70 @@
-//! What the probe in a container says of GPUs: one line of JSON, which `gpu-container probe` writes
-//! and `gpusetup verify` judges.
+//! The report about GPUs as seen from inside a container: one line of JSON, which
+//! `gpu-container probe` writes and `gpusetup verify` evaluates.
 //!
-//! What is judged has to be there; the rest may be missing, as it is in a line of another version.
+//! Fields that are evaluated are required. Others may be missing, as in the report of another
+//! version.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The format that is written.
+/// The number of the format that is written.
 pub const SCHEMA: u32 = 1;
 
-/// The document.
+/// The report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     #[serde(default)]
     pub schema: u32,
-    /// Nodes below /dev, and whether they open.
+    /// The nodes below /dev, and whether they can be opened.
     pub nodes: Vec<Node>,
-    /// GPUs that the container was not given.
+    /// The result of trying GPUs that the container was not given.
     pub denied: Denied,
-    /// What the loader's cache names.
+    /// The libraries in the loader's cache.
     pub libraries: Vec<Library>,
-    /// Whether `/usr/bin/nvidia-smi` is there.
+    /// Whether `/usr/bin/nvidia-smi` exists.
     #[serde(default)]
     pub nvidia_smi: bool,
-    /// `NVIDIA_VISIBLE_DEVICES`, where it is set.
+    /// `NVIDIA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
 }
 
 /// A device node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Where the container has it.
+    /// Path in the container.
     pub path: PathBuf,
-    /// Device number.
+    /// Major device number.
     #[serde(default)]
     pub major: u64,
-    /// Device number.
+    /// Minor device number.
     #[serde(default)]
     pub minor: u64,
-    /// `ok`, or the name of the error.
+    /// The result of opening it: `ok`, or the name of the error.
     pub open: String,
 }
 
-/// How opening GPUs went that the container has no node of, by nodes made there.
+/// The result of opening GPUs for which the container has no node, with nodes made for the test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denied {
-    /// Minors for which a node could be made and its opening was answered.
+    /// The minors for which a node could be made and the result of opening it was conclusive.
     pub tried: Vec<u64>,
-    /// Those that open. Must be empty.
+    /// The minors that could be opened. Must be empty.
     pub leaked: Vec<u64>,
-    /// Why no node could be made, `EPERM` without `CAP_MKNOD`: then nothing was learnt.
+    /// Why no node could be made, such as `EPERM` without `CAP_MKNOD`. The test then shows nothing.
     pub mknod: Option<String>,
 }
 
-/// A library that the loader's cache names.
+/// A library in the loader's cache. (The libraries to mount are gpu-inject's `Library`.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
-    /// The name it is looked up by.
+    /// The SONAME.
     pub name: String,
-    /// Where it is in the container.
+    /// Path in the container.
     pub path: PathBuf,
-    /// Whether the file is there; the cache may name what is not mounted.
+    /// Whether the file exists. The cache may list files that are not mounted.
     pub exists: bool,
 }
 
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_read_as_it_was_written() {
+    fn a_report_is_read_as_it_was_written() {
         let report = Report {
             schema: SCHEMA,
             nodes: vec![Node {
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_judged_has_to_be_there() {
+    fn fields_that_are_evaluated_are_required() {
         let least = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ok"}],"denied":{"tried":[],"leaked":[]},"libraries":[]}"#;
         assert_eq!(serde_json::from_str::<Report>(least).unwrap().schema, 0);
         for part in ["nodes", "denied", "libraries", "open", "leaked"] {

@@ -1,23 +1,23 @@
-//! Command lines as glibc's argp reads them, which is what callers of
-//! `nvidia-container-cli` have learnt: long options by `--name=VALUE`, `--name VALUE` or
-//! any prefix that fits one name only, short ones together (`-cu`) and with their value
-//! beside them or after them, `--` for the end (glibc manual, "Argp", "Getopt Long").
+//! Parses command lines like glibc's argp, as callers of `nvidia-container-cli` expect: long options
+//! as `--name=VALUE`, `--name VALUE` or any unambiguous prefix of the name; short ones combined
+//! (`-cu`) and with their value attached or following; `--` for the end of options (glibc manual,
+//! "Argp", "Getopt Long").
 
 use std::fmt::Write;
 
 use gpu_inject::Excerpt;
 
-/// What an option takes.
+/// The argument of an option.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     Nothing,
-    /// A value of this name.
+    /// A required value with this name.
     Value(&'static str),
-    /// One that only counts where it is joined on: `--user=UID`, `-uUID`.
+    /// An optional value with this name, which must be attached: `--user=UID`, `-uUID`.
     Optional(&'static str),
 }
 
-/// An option of a command whose values go into a `T`.
+/// An option of a command. Its value is stored in a `T`.
 pub(super) struct Opt<T> {
     pub(super) short: Option<char>,
     pub(super) long: &'static str,
@@ -26,11 +26,11 @@ pub(super) struct Opt<T> {
     pub(super) set: Set<T>,
 }
 
-/// Notes an option's value; what is wrong with it where it is none.
+/// Stores an option's value in a `T`, or returns what is wrong with the value.
 type Set<T> = fn(&mut T, &str) -> Result<(), String>;
 
 impl<T> Opt<T> {
-    /// With a letter.
+    /// An option with a letter and a long name.
     pub(super) const fn new(
         short: char,
         long: &'static str,
@@ -44,7 +44,7 @@ impl<T> Opt<T> {
         }
     }
 
-    /// Without one.
+    /// An option with only a long name.
     pub(super) const fn long(
         long: &'static str,
         takes: Takes,
@@ -61,28 +61,28 @@ impl<T> Opt<T> {
     }
 }
 
-/// Where reading stops at a word that is no option.
+/// Where parsing of options stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// There: the word is a command, what follows is the command's.
+    /// At the first word that is no option: it is a command, and what follows are its arguments.
     AtFirstWord,
-    /// Not at all: options may come after words.
+    /// Nowhere: options may come after words.
     Nowhere,
 }
 
-/// Why there is nothing to carry out.
+/// Why parsing ended without a command line to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     Help,
     Usage,
     Version,
-    /// Not a command line, in getopt's words.
+    /// The command line is invalid; the message has getopt's wording.
     Misread(String),
-    /// A value that is none.
+    /// An option's value is invalid.
     Value(String),
 }
 
-/// Reads `args` into `into`; the words that are left.
+/// Parses `args` and stores the values in `into`. Returns the words that are no options.
 pub(super) fn parse<'a, T>(
     options: &[Opt<T>],
     args: &'a [String],
@@ -128,19 +128,19 @@ fn by_long<'a, T>(
             .map(|o| o.long)
             .chain(["help", "usage", "version"])
     };
-    let fitting: Vec<&str> = match names().find(|n| *n == name) {
+    let candidates: Vec<&str> = match names().find(|n| *n == name) {
         Some(exact) => vec![exact],
         None => names().filter(|n| n.starts_with(name)).collect(),
     };
-    let name = match fitting[..] {
+    let name = match candidates[..] {
         [one] => one,
         [] => {
             let why = format!("unrecognized option '--{}'", Excerpt::of(name));
             return Err(Stop::Misread(why));
         }
         _ => {
-            let fitting: String = fitting.iter().map(|f| format!(" '--{f}'")).collect();
-            let why = format!("option '--{name}' is ambiguous; possibilities:{fitting}");
+            let candidates: String = candidates.iter().map(|f| format!(" '--{f}'")).collect();
+            let why = format!("option '--{name}' is ambiguous; possibilities:{candidates}");
             return Err(Stop::Misread(why));
         }
     };
@@ -180,16 +180,16 @@ fn by_letters<'a, T>(
         let option = options.iter().find(|o| o.short == Some(letter));
         let option =
             option.ok_or_else(|| Stop::Misread(format!("invalid option -- '{letter}'")))?;
-        let beside = letters.as_str();
+        let attached = letters.as_str();
         let value = match option.takes {
             Takes::Nothing => {
                 (option.set)(into, "").map_err(Stop::Value)?;
                 continue;
             }
-            Takes::Value(_) if beside.is_empty() => rest.next().ok_or_else(|| {
+            Takes::Value(_) if attached.is_empty() => rest.next().ok_or_else(|| {
                 Stop::Misread(format!("option requires an argument -- '{letter}'"))
             })?,
-            Takes::Value(_) | Takes::Optional(_) => beside,
+            Takes::Value(_) | Takes::Optional(_) => attached,
         };
         return (option.set)(into, value).map_err(Stop::Value);
     }
@@ -287,10 +287,10 @@ mod tests {
         let line =
             "-cd0 -d 1 --device=2 --device 3 -ccd=4 --comput -u5 -u --user=6 --user w -- --x";
         let (seen, words) = read(line, Order::Nowhere).unwrap();
-        let wanted = [
+        let expected = [
             "c", "d=0", "d=1", "d=2", "d=3", "c", "c", "d==4", "c", "u=5", "u=", "u=6", "u=",
         ];
-        assert_eq!(seen, wanted);
+        assert_eq!(seen, expected);
         assert_eq!(words, ["w", "--x"]);
     }
 
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_getopts() {
+    fn errors_have_getopts_wording() {
         for (line, why) in [
             ("--odd", "unrecognized option '--odd'"),
             ("-cx", "invalid option -- 'x'"),

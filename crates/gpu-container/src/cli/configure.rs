@@ -1,4 +1,4 @@
-//! `configure`: a container that exists gets what it asks for.
+//! The command `configure`: gives an existing container the devices and files that its options name.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::options::Global;
 use super::select::select;
 use super::target;
 
-/// Carries it out. Enters the container's namespaces and stays there.
+/// Runs the command. Enters the container's namespaces and stays there.
 pub(super) fn run(
     global: &Global,
     options: &Configure,
@@ -48,7 +48,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// What the file says for every caller, such as a rootless engine's.
+/// The policy's `no-cgroups`, which applies to every caller, for instance a rootless engine.
 fn no_cgroups(global: &Global) -> Result<bool, Failure> {
     let policy = host::policy(Path::new("/"), global.config.as_deref());
     policy
@@ -56,7 +56,7 @@ fn no_cgroups(global: &Global) -> Result<bool, Failure> {
         .map_err(|e| failure::of_plan(&e))
 }
 
-/// The edits that these options ask for.
+/// The edits for these options.
 fn edits(inventory: &Inventory, options: &Configure) -> Result<Edits, Failure> {
     let devices = &options.devices;
     let chosen = select(inventory, devices.ids.as_deref().unwrap_or_default())?;
@@ -69,8 +69,8 @@ fn edits(inventory: &Inventory, options: &Configure) -> Result<Edits, Failure> {
         mig_monitor: chosen.mig_control(&devices.mig_monitor, Phase::MigMonitor)?,
         ..Request::default()
     };
-    // Who starts us has judged the request already: NVIDIA's hook by the file that is our
-    // policy, the others by their own.
+    // The policy is not applied here, because our caller has checked the request already: NVIDIA's
+    // hook by the same file, other callers by their own rules.
     let mut edits =
         plan::plan(inventory, &request, &Policy::default()).map_err(|e| failure::of_plan(&e))?;
     if options.no_image_libraries {
@@ -114,13 +114,13 @@ mod tests {
         let none = planned("--utility").unwrap();
         assert_eq!(devices(&none), ["/dev/nvidiactl"]);
         let slice = planned("--device=1:1 --compute").unwrap();
-        let wanted = [
+        let expected = [
             "/dev/nvidiactl",
             "/dev/nvidia1",
             "/dev/nvidia-caps/nvidia-cap11",
             "/dev/nvidia-caps/nvidia-cap21",
         ];
-        assert_eq!(devices(&slice), wanted);
+        assert_eq!(devices(&slice), expected);
         let bare = planned("--device=0").unwrap();
         assert_eq!(bare.mounts, []);
     }
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_phase() {
-        for (line, wanted) in [
+        for (line, expected) in [
             ("--device=9", "device error: 9: unknown device"),
             (
                 "--device=0 --mig-config=1",
@@ -154,8 +154,8 @@ mod tests {
             ),
             ("--require=odd", "requirement error: "),
         ] {
-            let said = planned(line).unwrap_err();
-            assert!(said.starts_with(wanted), "{said}");
+            let message = planned(line).unwrap_err();
+            assert!(message.starts_with(expected), "{message}");
         }
         planned("--device=0 --require=cuda>=12,driver>=500").unwrap();
     }

@@ -1,10 +1,10 @@
-//! The options of `configure`, and its ROOTFS.
+//! The options of the command `configure`, and its argument ROOTFS.
 #![allow(
     clippy::unit_arg,
     clippy::unnecessary_wraps,
     clippy::redundant_closure_for_method_calls,
     clippy::struct_excessive_bools,
-    reason = "a table of switches, one a line"
+    reason = "a table with one switch per line"
 )]
 
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use super::argp::Opt;
 use super::argp::Takes::{Nothing, Value};
 use super::options::Devices;
 
-/// As many `--require` as the peer takes.
-const MOST_REQUIREMENTS: usize = 32;
+/// Maximum number of `--require`, the same as in libnvidia-container.
+const MAX_REQUIREMENTS: usize = 32;
 
-/// `configure`
+/// Values of the options of `configure`.
 #[derive(Debug, Default)]
 pub(super) struct Configure {
     pub(super) devices: Devices,
@@ -32,7 +32,7 @@ pub(super) struct Configure {
     pub(super) no_devbind: bool,
     /// `--no-cntlibs`, `--cuda-compat-mode=disabled`.
     pub(super) no_image_libraries: bool,
-    /// The mode named by `--cuda-compat-mode`, but for `disabled`.
+    /// The mode of `--cuda-compat-mode`, unless it is `disabled`.
     pub(super) compat_mode: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub(super) const CONFIGURE: [Opt<Configure>; 24] = [
         "Check container requirements",
         |c, v| c.require(v),
     ),
-    // We write the loader's cache ourselves: neither the host's nor the image's program is run.
+    // Accepted without effect: we write the loader's cache ourselves and run no ldconfig.
     Opt::new(
         'l',
         "ldconfig",
@@ -159,7 +159,7 @@ pub(super) const CONFIGURE: [Opt<Configure>; 24] = [
         "disabled, mount or ldconfig; the last two are one here",
         |c, v| c.compat_mode(v),
     ),
-    // Fabric devices of 1.5.0-rc.1, long gone there, still passed by scripts of its time.
+    // Accepted without effect: existed only in 1.5.0-rc.1, but old scripts still pass it.
     Opt::long(
         "fabric-device",
         Value("ID"),
@@ -182,15 +182,15 @@ pub(super) const CONFIGURE: [Opt<Configure>; 24] = [
 
 impl Configure {
     fn require(&mut self, value: &str) -> Result<(), String> {
-        if self.requirements.len() == MOST_REQUIREMENTS {
+        if self.requirements.len() == MAX_REQUIREMENTS {
             return Err("too many requirements".into());
         }
         self.requirements.push(value.to_owned());
         Ok(())
     }
 
-    /// What needs another comes with it (libnvidia-container `src/nvc_container.c`): video
-    /// decoders load libcuda, displays are drawn by the graphics libraries.
+    /// Adds a capability and those that it implies (libnvidia-container `src/nvc_container.c`): video
+    /// decoders load libcuda, and displays need the graphics libraries.
     fn capability(&mut self, capability: Capability) -> Result<(), String> {
         self.capabilities = match capability {
             Capability::Video => self.capabilities.with(Capability::Compute),
@@ -225,7 +225,7 @@ impl Configure {
     }
 }
 
-/// The root file system a caller names: absolute, and not the host's own by any spelling.
+/// Checks the root file system that a caller names: it must be absolute and not the host's own in any spelling.
 pub(super) fn rootfs(word: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(word);
     if host::can_be_rootfs(&path) {
@@ -255,7 +255,7 @@ mod tests {
         Ok((read, words))
     }
 
-    fn unfit(line: &str) -> String {
+    fn value_error(line: &str) -> String {
         match configure(line) {
             Err(Stop::Value(why)) => why,
             other => panic!("{line}: {other:?}"),
@@ -274,16 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn values_are_judged_when_read() {
-        assert!(unfit("--pid=0").contains("invalid process ID"));
-        assert!(unfit("--pid x").contains("invalid process ID"));
-        assert!(unfit("--imex-channel=0,x").contains("unsupported IMEX channel value: x"));
-        assert!(unfit("--cuda-compat-mode=odd").contains("unsupported cuda-compat-mode"));
-        unfit("--cuda-compat-mode=mount --cuda-compat-mode=ldconfig");
+    fn values_are_checked_while_parsing() {
+        assert!(value_error("--pid=0").contains("invalid process ID"));
+        assert!(value_error("--pid x").contains("invalid process ID"));
+        assert!(value_error("--imex-channel=0,x").contains("unsupported IMEX channel value: x"));
+        assert!(value_error("--cuda-compat-mode=odd").contains("unsupported cuda-compat-mode"));
+        value_error("--cuda-compat-mode=mount --cuda-compat-mode=ldconfig");
         let (read, _) = configure("--cuda-compat-mode=mount --cuda-compat-mode=disabled").unwrap();
         assert!(read.no_image_libraries);
         let many = "--require=cuda>=1 ".repeat(33);
-        assert_eq!(unfit(many.trim()), "too many requirements");
+        assert_eq!(value_error(many.trim()), "too many requirements");
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_own_root_is_no_root_file_system() {
+    fn the_hosts_own_root_is_refused() {
         for bad in [
             "/", "//", "/.", "/..", "/../", "rootfs", "./r", "", "/a/../..",
         ] {

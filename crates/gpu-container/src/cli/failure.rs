@@ -1,4 +1,4 @@
-//! Failures in the words that callers of `nvidia-container-cli` look for.
+//! Error messages in the format that callers of `nvidia-container-cli` parse.
 
 use std::fmt::{self, Display};
 use std::path::Path;
@@ -7,8 +7,8 @@ use gpu_inject::{Error, Excerpt};
 
 use crate::log::bounded;
 
-/// The part of the work that failed (libnvidia-container `src/cli/*.c`, the first word of
-/// each message).
+/// The phase in which an error occurred. Its name is the first word of the message
+/// (libnvidia-container `src/cli/*.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Input,
@@ -40,7 +40,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// One line: `<phase> error: <text>`.
+/// An error, shown as one line: `<phase> error: <text>`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{phase} error: {text}")]
 pub(super) struct Failure {
@@ -57,7 +57,7 @@ impl Phase {
     }
 }
 
-/// Of looking at the host and planning.
+/// The failure for an error while reading the host or planning.
 pub(super) fn of_plan(error: &Error) -> Failure {
     match error {
         Error::NoDriver => Phase::Initialization.failure(error.to_string()),
@@ -65,7 +65,7 @@ pub(super) fn of_plan(error: &Error) -> Failure {
             Phase::Device.failure(error.to_string())
         }
         Error::Requirement { condition, has } => Phase::Requirement.failure(unmet(condition, has)),
-        // The phase is said once.
+        // The message has the phase already, which must not be repeated.
         Error::BadRequirement(_) => {
             let text = error.to_string();
             let phase = "requirement error: ";
@@ -75,7 +75,7 @@ pub(super) fn of_plan(error: &Error) -> Failure {
     }
 }
 
-/// `condition` is the first alternative, which stands for all.
+/// The text for an unmet requirement. `condition` is the first of its alternatives.
 fn unmet(condition: &Excerpt, has: &str) -> String {
     let advice = if condition.starts_with("cuda>=") {
         ", please update your driver to a newer version, or use an earlier cuda container"
@@ -85,7 +85,7 @@ fn unmet(condition: &Excerpt, has: &str) -> String {
     format!("unsatisfied condition: {condition}{advice} ({has})")
 }
 
-/// Of carrying edits out in a container.
+/// The failure for an error while applying edits in a container.
 pub(super) fn of_injection(error: &Error, rootfs: &Path) -> Failure {
     let phase = match error {
         Error::Rootfs { path, .. } if path.starts_with("/etc/ld.so.cache") => Phase::Ldcache,
@@ -103,26 +103,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_requirement_is_told_by_its_first_alternative() {
+    fn a_requirement_is_reported_by_its_first_alternative() {
         let error = Error::Requirement {
             condition: "cuda>=13.1".into(),
             has: "driver 580.65.06".into(),
         };
-        let said = of_plan(&error).to_string();
+        let message = of_plan(&error).to_string();
         assert!(
-            said.starts_with(
+            message.starts_with(
                 "requirement error: unsatisfied condition: cuda>=13.1, please update your driver"
             ),
-            "{said}"
+            "{message}"
         );
         assert!(
-            said.contains("580.65.06") && !said.contains("tesla"),
-            "{said}"
+            message.contains("580.65.06") && !message.contains("tesla"),
+            "{message}"
         );
     }
 
     #[test]
-    fn what_failed_in_the_container_has_its_phase() {
+    fn errors_in_the_container_have_their_phase() {
         let source = || io::Error::from(io::ErrorKind::NotFound);
         let host = |path: &str| Error::Host {
             path: path.into(),

@@ -1,4 +1,4 @@
-//! `info`: the driver and its GPUs.
+//! The command `info`: prints facts about the driver and its GPUs.
 
 use std::fmt::Write;
 
@@ -7,11 +7,11 @@ use gpu_host::{Driver, Gpu, Inventory, PciAddress};
 use super::failure::{Failure, Phase};
 use super::options::Info;
 
-/// For what no source has told. Without the stored inventory that `gpusetup` makes with
-/// NVML these are the CUDA version, brand and architecture.
+/// Printed for unknown values. Without the stored inventory, which `gpusetup` makes with NVML, these
+/// are the CUDA version, brand and architecture.
 const UNKNOWN: &str = "N/A";
 
-/// What is printed.
+/// The text to print.
 pub(super) fn text(inventory: &Inventory, options: &Info) -> Result<String, Failure> {
     if options.json {
         let json = serde_json::to_string_pretty(inventory);
@@ -73,7 +73,7 @@ fn cells(gpu: &Gpu) -> [String; 7] {
     ]
 }
 
-/// NVML's form: eight digits of domain, and the one function a GPU has.
+/// The PCI address in NVML's format, with eight digits for the domain.
 fn bus_location(pci: PciAddress) -> String {
     let PciAddress {
         domain,
@@ -90,8 +90,8 @@ mod tests {
     use crate::cli::testing;
 
     #[test]
-    fn the_table_is_the_peers() {
-        let said = text(&testing::host(), &Info::default()).unwrap();
+    fn the_table_has_libnvidia_containers_format() {
+        let output = text(&testing::host(), &Info::default()).unwrap();
         let first = "\
 NVRM version:   580.65.06
 CUDA version:   13.0
@@ -106,16 +106,16 @@ Architecture:   9.0
 
 Device Index:   1
 ";
-        assert!(said.starts_with(first), "{said}");
+        assert!(output.starts_with(first), "{output}");
     }
 
     #[test]
-    fn the_two_csv_tables_are_the_peers() {
+    fn the_csv_tables_have_libnvidia_containers_format() {
         let options = Info {
             csv: true,
             ..Info::default()
         };
-        let wanted = "\
+        let expected = "\
 NVRM version,CUDA version
 580.65.06,13.0
 
@@ -123,6 +123,6 @@ Device Index,Device Minor,Model,Brand,GPU UUID,Bus Location,Architecture
 0,0,NVIDIA H100,N/A,GPU-0000aaaa,00000000:3b:00.0,9.0
 1,1,NVIDIA H100,N/A,GPU-1000aaaa,00000000:af:00.0,9.0
 ";
-        assert_eq!(text(&testing::host(), &options).unwrap(), wanted);
+        assert_eq!(text(&testing::host(), &options).unwrap(), expected);
     }
 }

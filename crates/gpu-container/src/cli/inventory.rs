@@ -1,22 +1,22 @@
-//! What this host has, as far as the options let it count.
+//! Loads this host's inventory, without the parts that options leave out.
 
 use gpu_host::Inventory;
-use gpu_inject::host::{Host, Look};
+use gpu_inject::host::{Host, HostOptions};
 
 use super::failure::{self, Failure};
 use super::kmods;
 use super::log::Log;
 use super::options::{Global, LeftOut};
 
-/// This host, as far as its driver can be used.
+/// Loads this host's inventory. An error if no driver is loaded.
 pub(super) fn inventory(global: &Global, log: &Log) -> Result<Inventory, Failure> {
-    let look = Look {
+    let options = HostOptions {
         driver_root: global.root.clone(),
         ld_cache: global.ld_cache.clone(),
         config: global.config.clone(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    let host = Host::look(&look).map_err(|e| failure::of_plan(&e))?;
+    let host = Host::load(&options).map_err(|e| failure::of_plan(&e))?;
     let inventory = host.inventory();
     let Some(driver) = &inventory.driver else {
         return Err(failure::of_plan(&gpu_inject::Error::NoDriver));
@@ -35,7 +35,7 @@ pub(super) fn inventory(global: &Global, log: &Log) -> Result<Inventory, Failure
 }
 
 impl LeftOut {
-    /// Takes what is left out from what the host has.
+    /// Removes the parts that are left out from the inventory.
     pub(super) fn take_from(self, inventory: &mut Inventory) {
         use gpu_host::FileKind::{Firmware, Socket};
         let Some(driver) = &mut inventory.driver else {
@@ -58,23 +58,23 @@ mod tests {
     use crate::cli::testing;
 
     #[test]
-    fn what_is_left_out_is_left_out() {
-        let left = |left_out: LeftOut| {
+    fn the_parts_to_leave_out_are_removed() {
+        let remaining = |left_out: LeftOut| {
             let mut host = testing::host();
             left_out.take_from(&mut host);
             host.driver.unwrap().files.len()
         };
-        let all = left(LeftOut::default());
+        let all = remaining(LeftOut::default());
         let without = LeftOut {
             persistenced: true,
             ..LeftOut::default()
         };
-        assert_eq!(left(without), all - 1);
+        assert_eq!(remaining(without), all - 1);
         let without = LeftOut {
             persistenced: true,
             fabricmanager: true,
             gsp_firmware: true,
         };
-        assert_eq!(left(without), all - 3);
+        assert_eq!(remaining(without), all - 3);
     }
 }

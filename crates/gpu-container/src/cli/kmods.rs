@@ -1,9 +1,8 @@
-//! `--load-kmods`: the driver's kernel modules, where the host has not loaded them, and their
-//! device nodes, where it has not made them.
+//! The option `--load-kmods`: loads the driver's kernel modules and makes its device nodes, where
+//! missing.
 //!
-//! The one place of this program that starts another, and only where a module is missing:
-//! on a host whose driver is up nothing is run. What goes wrong is for the log, as with the
-//! peer: the driver's absence is told in the next step anyway.
+//! modprobe is started only if a module is missing. Errors only go to the log, as with
+//! libnvidia-container, because the next step reports it anyway if there is no driver.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -18,7 +17,7 @@ use super::log::Log;
 use super::options::Global;
 
 const MODULES: [&str; 3] = ["nvidia", "nvidia_uvm", "nvidia_modeset"];
-/// By absolute path: PATH is the caller's.
+/// Absolute paths, because PATH is controlled by the caller.
 const MODPROBE: [&str; 4] = [
     "/usr/sbin/modprobe",
     "/sbin/modprobe",
@@ -26,7 +25,7 @@ const MODPROBE: [&str; 4] = [
     "/run/current-system/sw/bin/modprobe",
 ];
 
-/// Loads those that are missing.
+/// Loads the modules that are missing.
 pub(super) fn load(global: &Global, log: &Log) {
     let missing: Vec<&str> = MODULES
         .into_iter()
@@ -44,8 +43,7 @@ pub(super) fn load(global: &Global, log: &Log) {
     }
 }
 
-/// Makes the nodes that the driver's modules have and the host's /dev lacks, as
-/// nvidia-modprobe does.
+/// Makes the driver's device nodes that the host's /dev lacks, as nvidia-modprobe does.
 pub(super) fn make_nodes(inventory: &Inventory, log: &Log) {
     let controls = inventory.control_nodes.iter().map(|c| &c.node);
     let gpus = inventory.gpus.iter().flat_map(|gpu| {
@@ -71,12 +69,12 @@ fn make(node: &DeviceNode) -> io::Result<()> {
     let mode = Mode::from_bits_truncate(node.mode & 0o777);
     let number = makedev(node.major.into(), node.minor.into());
     match mknod(&node.host_path, SFlag::S_IFCHR, mode, number) {
-        // Somebody else has made it meanwhile.
+        // Another process has made it meanwhile.
         Err(Errno::EEXIST) => return Ok(()),
         other => other?,
     }
     chown(&node.host_path, Some(node.uid), Some(node.gid))?;
-    // Whatever the umask has left of it.
+    // mknod(2) applied the umask.
     fs::set_permissions(
         &node.host_path,
         fs::Permissions::from_mode(node.mode & 0o777),
@@ -89,7 +87,7 @@ fn modprobe(global: &Global, modules: &[&str]) -> Result<(), String> {
     }
     let program = MODPROBE.into_iter().find(|p| Path::new(p).exists());
     let program = program.ok_or("no modprobe on this host")?;
-    let done = Command::new(program)
+    let output = Command::new(program)
         .arg("--all")
         .args(modules)
         .env_clear()
@@ -97,9 +95,9 @@ fn modprobe(global: &Global, modules: &[&str]) -> Result<(), String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("{program}: {e}"))?;
-    if done.status.success() {
+    if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&done.stderr);
-    Err(format!("{program}: {}: {}", done.status, said.trim()))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program}: {}: {}", output.status, stderr.trim()))
 }

@@ -1,5 +1,5 @@
-//! `list`: paths, one a line, in the peer's order of classes: nodes, IMEX channels, MIG
-//! control, programs, libraries, sockets, firmware (libnvidia-container `src/cli/list.c`).
+//! The command `list`: prints paths, one per line, in the order of libnvidia-container
+//! (`src/cli/list.c`): nodes, IMEX channels, MIG control, programs, libraries, sockets, firmware.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::select::{Chosen, select};
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const CAPABILITY_NODES: &str = "/dev/nvidia-caps";
 
-/// The peer's order of nodes that belong to no GPU; others after them.
+/// The nodes that belong to no GPU, in libnvidia-container's order. Others come after them.
 const CONTROL: [&str; 4] = [
     "/dev/nvidiactl",
     "/dev/nvidia-uvm",
@@ -22,7 +22,7 @@ const CONTROL: [&str; 4] = [
 ];
 
 impl List {
-    /// What no option, or `--imex-channel` alone, means.
+    /// Selects everything. This is the meaning of no option, and of `--imex-channel` alone.
     pub(super) fn everything(&mut self) {
         self.devices.ids = Some("all".into());
         self.compat32 = true;
@@ -33,17 +33,17 @@ impl List {
     }
 }
 
-/// What is printed.
+/// The paths to print.
 pub(super) fn paths(inventory: &Inventory, options: &List) -> Result<Vec<PathBuf>, Failure> {
-    let asked = &options.devices;
-    let chosen = select(inventory, asked.ids.as_deref().unwrap_or_default())?;
-    let config = chosen.mig_control(&asked.mig_config, Phase::MigConfig)?;
-    let monitor = chosen.mig_control(&asked.mig_monitor, Phase::MigMonitor)?;
+    let requested = &options.devices;
+    let chosen = select(inventory, requested.ids.as_deref().unwrap_or_default())?;
+    let config = chosen.mig_control(&requested.mig_config, Phase::MigConfig)?;
+    let monitor = chosen.mig_control(&requested.mig_monitor, Phase::MigMonitor)?;
     let mut paths = Vec::new();
-    if asked.ids.is_some() {
+    if requested.ids.is_some() {
         paths.extend(control(inventory));
         paths.extend(chosen.gpus.iter().map(|g| g.node.path.clone()));
-        // Who may do everything to the slices is not shown a few of them.
+        // With MIG control the listing below includes all slices, so single ones are left out here.
         if !config && !monitor {
             for (_, slice) in &chosen.slices {
                 paths.extend(slice.access_files.iter().cloned());
@@ -51,17 +51,17 @@ pub(super) fn paths(inventory: &Inventory, options: &List) -> Result<Vec<PathBuf
             }
         }
     }
-    paths.extend(imex(inventory, asked));
-    for (wanted, name, node) in [
+    paths.extend(imex(inventory, requested));
+    for (is_selected, name, node) in [
         (config, "config", &inventory.mig_control.config),
         (monitor, "monitor", &inventory.mig_control.monitor),
     ] {
-        if wanted {
+        if is_selected {
             paths.extend(mig_control(&chosen, name, node.as_ref()));
         }
     }
     let compat32 = options.compat32 && options.libraries;
-    for (wanted, kind) in [
+    for (is_selected, kind) in [
         (options.binaries, FileKind::Binary),
         (options.libraries, FileKind::Library),
         (compat32, FileKind::Library32),
@@ -69,7 +69,7 @@ pub(super) fn paths(inventory: &Inventory, options: &List) -> Result<Vec<PathBuf
         (options.firmwares, FileKind::Firmware),
     ] {
         let files = inventory.driver.iter().flat_map(|d| &d.files);
-        let files = files.filter(|f| wanted && f.kind == kind);
+        let files = files.filter(|f| is_selected && f.kind == kind);
         paths.extend(files.map(|f| f.path.clone()));
     }
     Ok(paths)
@@ -83,9 +83,9 @@ fn control(inventory: &Inventory) -> Vec<PathBuf> {
     paths
 }
 
-/// Channels are named as they are asked for, there or not, as by the peer.
-fn imex(inventory: &Inventory, asked: &Devices) -> Vec<PathBuf> {
-    match &asked.imex {
+/// The paths of the requested channels. As with libnvidia-container they need not exist.
+fn imex(inventory: &Inventory, requested: &Devices) -> Vec<PathBuf> {
+    match &requested.imex {
         Imex::None => Vec::new(),
         Imex::All => inventory
             .imex_channels
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn everything_in_the_peers_order() {
-        let wanted = [
+    fn everything_is_listed_in_libnvidia_containers_order() {
+        let expected = [
             "/dev/nvidiactl",
             "/dev/nvidia-uvm",
             "/dev/nvidia-modeset",
@@ -158,11 +158,11 @@ mod tests {
             "/run/nvidia-fabricmanager/socket",
             "/lib/firmware/nvidia/580.65.06/gsp_ga10x.bin",
         ];
-        assert_eq!(list(""), wanted);
+        assert_eq!(list(""), expected);
     }
 
     #[test]
-    fn a_class_alone() {
+    fn a_single_class_can_be_listed() {
         assert_eq!(list("-b"), ["/usr/bin/nvidia-smi"]);
         assert_eq!(list("--libraries"), ["/usr/lib/libcuda.so.580.65.06"]);
         assert_eq!(list("-l --compat32").len(), 2);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn mig_control_names_its_files_and_not_the_slices() {
+    fn mig_control_lists_its_files_instead_of_the_slices() {
         let listed = list("-d all --mig-config=all");
         assert_eq!(
             listed[5..8],

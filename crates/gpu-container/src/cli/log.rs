@@ -1,5 +1,5 @@
-//! `--debug FILE`: what is done, line by line, in the form that readers of the peer's logs
-//! know: `I1125 14:46:03.123456 PID file.rs:LINE] text`, in UTC.
+//! The log of `--debug FILE`, in the format of libnvidia-container's log:
+//! `I1125 14:46:03.123456 PID file.rs:LINE] text`, with UTC times.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -11,17 +11,17 @@ use gpu_inject::Excerpt;
 use super::failure::{Failure, Phase};
 use crate::log::{LogFile, bounded, say, tell};
 
-/// Where lines go.
+/// The log's destination.
 pub(super) enum Log {
-    /// Without `--debug`, and where its file is none that we write to.
+    /// No log: without `--debug`, or if its file is not one that we write to.
     Nowhere,
     Output,
     Error,
     File(RefCell<LogFile>),
 }
 
-/// Names of our own standard output and error. By the descriptor: opening a pipe of another
-/// user's by name is not allowed. LXC's hook gives one of them.
+/// Names of our own standard output and error. These are written to by descriptor, since opening
+/// another user's pipe by name is not allowed. LXC's hook passes one of them.
 const OUTPUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 const ERROR: [&str; 3] = ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"];
 
@@ -37,13 +37,13 @@ impl Log {
         if is(ERROR) {
             return Ok(Self::Error);
         }
-        let shown = Excerpt::of(path);
+        let excerpt = Excerpt::of(path);
         let file = LogFile::open(path).map_err(|e| {
-            Phase::Initialization.failure(format!("cannot write the log {shown}: {e}"))
+            Phase::Initialization.failure(format!("cannot write the log {excerpt}: {e}"))
         })?;
         let Some(file) = file else {
             say(&format!(
-                "the log {shown} is no regular file: nothing is written to it"
+                "the log {excerpt} is no regular file: nothing is written to it"
             ));
             return Ok(Self::Nowhere);
         };
@@ -90,8 +90,8 @@ impl Log {
     }
 }
 
-/// `MMDD hh:mm:ss` of that second since 1970. The date by Howard Hinnant's
-/// `civil_from_days`, which counts years from March so that leap days come last.
+/// `MMDD hh:mm:ss` for seconds since 1970. The date is computed by Howard Hinnant's
+/// `civil_from_days`, which starts years in March so that leap days come last.
 fn stamp(seconds: u64) -> String {
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let since_era = (days + 719_468) % 146_097;
@@ -117,19 +117,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_are_dates() {
-        for (seconds, wanted) in [
+    fn times_are_formatted_as_dates() {
+        for (seconds, expected) in [
             (0, "0101 00:00:00"),
             (951_782_400, "0229 00:00:00"),
             (1_735_689_599, "1231 23:59:59"),
             (1_795_619_163, "1125 15:06:03"),
         ] {
-            assert_eq!(stamp(seconds), wanted);
+            assert_eq!(stamp(seconds), expected);
         }
     }
 
     #[test]
-    fn lines_have_the_peers_form() {
+    fn lines_have_libnvidia_containers_format() {
         let file = tempfile::NamedTempFile::new().unwrap();
         Log::open(Some(file.path())).unwrap().warn("something");
         let text = std::fs::read_to_string(file.path()).unwrap();

@@ -1,10 +1,10 @@
-//! `gpu-container-cli`, also by the name `nvidia-container-cli`: what this host has, and
-//! giving it to a container that exists and has not started.
+//! `gpu-container-cli`, also called `nvidia-container-cli`: lists what this host has of GPUs, and
+//! gives it to a container that exists but has not started.
 //!
-//! LXC, Incus, Enroot, Apptainer, gVisor, `ctr run --gpus` and NVIDIA's own hook run it and
-//! read its output and exit code, so commands, options, output and the first word of each
-//! failure are those of libnvidia-container 1.17 to 1.19. Its environment is not read:
-//! setuid callers pass on their user's (Apptainer `internal/pkg/util/gpu/nvidia.go`).
+//! LXC, Incus, Enroot, Apptainer, gVisor, `ctr run --gpus` and NVIDIA's own hook run it and parse
+//! its output. Therefore commands, options, output, exit codes and the first word of each error are
+//! those of libnvidia-container 1.17 to 1.19. No environment variables are read, because setuid
+//! callers pass on those of their user (Apptainer `internal/pkg/util/gpu/nvidia.go`).
 
 mod argp;
 mod configure;
@@ -45,9 +45,9 @@ const COMMANDS: &str = "
 /// Why a run ends early.
 #[derive(Debug)]
 enum End {
-    /// Asked for: printed to standard output.
+    /// The text was requested, such as help. Printed to standard output.
     Say(String),
-    /// Not understood: printed to standard error.
+    /// The command line is invalid. Printed to standard error.
     Misread(String),
     Failed(Failure),
 }
@@ -58,7 +58,7 @@ impl From<Failure> for End {
     }
 }
 
-/// Runs under that name.
+/// Runs the program; `name` is for messages.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     let (text, is_good) = match carry_out(name, args) {
         Ok(text) | Err(End::Say(text)) => (text, true),
@@ -108,7 +108,7 @@ fn carry_out(name: &str, args: &[OsString]) -> Result<String, End> {
         }
         "configure" => {
             let mut options = Configure::default();
-            // An OCI state names the root file system itself.
+            // With an OCI state ROOTFS may be omitted, because the state has it.
             let words = read(&inner, "ROOTFS", &CONFIGURE, &rest, &mut options, 0..=1)?;
             if words.is_empty() && !options.oci_state {
                 return Err(usage_error(&inner, "ROOTFS", &CONFIGURE));
@@ -136,7 +136,7 @@ fn texts(args: &[OsString]) -> Result<Vec<String>, Failure> {
     args.iter().map(text).collect()
 }
 
-/// Reads a command's options; its words, as many as it may have.
+/// Parses a command's options. Returns its words, whose number must be in `count`.
 fn read<'a, T>(
     name: &str,
     words: &str,
@@ -145,10 +145,10 @@ fn read<'a, T>(
     into: &mut T,
     count: std::ops::RangeInclusive<usize>,
 ) -> Result<Vec<&'a str>, End> {
-    let found = argp::parse(options, args, Order::Nowhere, into);
-    let found = found.map_err(|stop| end(name, words, options, stop))?;
-    if count.contains(&found.len()) {
-        Ok(found)
+    let words_found = argp::parse(options, args, Order::Nowhere, into);
+    let words_found = words_found.map_err(|stop| end(name, words, options, stop))?;
+    if count.contains(&words_found.len()) {
+        Ok(words_found)
     } else {
         Err(usage_error(name, words, options))
     }
@@ -186,8 +186,8 @@ fn try_help(name: &str) -> String {
     format!("Try `{name} --help' or `{name} --usage' for more information.\n")
 }
 
-/// The peer's lines. The date and the flags of a build say nothing here: the same source
-/// gives the same bytes.
+/// The lines of `--version`, the same as libnvidia-container's. Date and flags are constant, so that
+/// builds are reproducible.
 fn version() -> String {
     let line = |key: &str, value: &dyn Display| format!("{key}: {value}\n");
     let version = env!("CARGO_PKG_VERSION");
@@ -227,14 +227,14 @@ fn start(
 mod tests {
     use super::*;
 
-    fn said(line: &str) -> Result<String, End> {
+    fn run_line(line: &str) -> Result<String, End> {
         let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         carry_out("nvidia-container-cli", &args)
     }
 
     #[test]
-    fn help_usage_and_version_are_no_failures() {
-        for (line, wanted) in [
+    fn help_usage_and_version_succeed() {
+        for (line, expected) in [
             (
                 "--help",
                 "Usage: nvidia-container-cli [OPTION...] COMMAND [ARG...]\n",
@@ -247,15 +247,15 @@ mod tests {
             ("-V", "cli-version: "),
             ("-kV", "cli-version: "),
         ] {
-            match said(line) {
-                Err(End::Say(text)) => assert!(text.starts_with(wanted), "{text}"),
+            match run_line(line) {
+                Err(End::Say(text)) => assert!(text.starts_with(expected), "{text}"),
                 other => panic!("{line}: {other:?}"),
             }
         }
     }
 
     #[test]
-    fn a_line_that_is_none_is_refused_before_anything_is_looked_at() {
+    fn an_invalid_line_is_refused_before_the_host_is_read() {
         for line in [
             "",
             "odd",
@@ -264,7 +264,7 @@ mod tests {
             "configure",
             "configure /a /b",
         ] {
-            match said(line) {
+            match run_line(line) {
                 Err(End::Misread(text)) => assert!(text.contains("--usage' for more"), "{text}"),
                 other => panic!("{line}: {other:?}"),
             }
@@ -275,7 +275,7 @@ mod tests {
             "configure --pid=x /r",
             "-r . info",
         ] {
-            match said(line) {
+            match run_line(line) {
                 Err(End::Failed(failure)) => assert_eq!(failure.phase, Phase::Input, "{line}"),
                 other => panic!("{line}: {other:?}"),
             }

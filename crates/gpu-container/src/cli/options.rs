@@ -1,11 +1,12 @@
-//! The options, table by table (libnvidia-container 1.17 to 1.19, `src/cli/{main,info,list,
-//! configure}.c`), and those that are ours: `--config`, `--json`, `--pidfd`, `--oci-state`.
+//! Tables of the options (libnvidia-container 1.17 to 1.19,
+//! `src/cli/{main,info,list,configure}.c`). `--config`, `--json`, `--pidfd` and `--oci-state` are
+//! ours.
 #![allow(
     clippy::unit_arg,
     clippy::unnecessary_wraps,
     clippy::redundant_closure_for_method_calls,
     clippy::struct_excessive_bools,
-    reason = "tables of switches, one a line"
+    reason = "tables with one switch per line"
 )]
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use gpu_inject::request::Imex;
 use super::argp::Opt;
 use super::argp::Takes::{Nothing, Optional, Value};
 
-/// Before the command.
+/// Values of the options before the command.
 #[derive(Debug, Default)]
 pub(super) struct Global {
     pub(super) debug: Option<PathBuf>,
@@ -37,7 +38,7 @@ pub(super) const GLOBAL: [Opt<Global>; 8] = [
     Opt::new('k', "load-kmods", Nothing, "Load kernel modules", |g, _| {
         Ok(g.load_kmods = true)
     }),
-    // Nothing is started in the container, so there is no root to change.
+    // Accepted without effect: nothing is run in the container, so no root is changed.
     Opt::new(
         'n',
         "no-pivot",
@@ -45,7 +46,7 @@ pub(super) const GLOBAL: [Opt<Global>; 8] = [
         "Accepted; no ldconfig is run that would need another root",
         |_, _| Ok(()),
     ),
-    // The peer's driver process runs as that user; there is no such process here.
+    // Accepted without effect: libnvidia-container starts a driver process as that user; we start none.
     Opt::new(
         'u',
         "user",
@@ -67,7 +68,7 @@ pub(super) const GLOBAL: [Opt<Global>; 8] = [
         "Path to the system's DSO cache",
         |g, v| absolute("ldcache", v).map(|p| g.ld_cache = Some(p)),
     ),
-    // Channels are given as they are, never made.
+    // Accepted without effect: we never make IMEX channels.
     Opt::long(
         "no-create-imex-channels",
         Nothing,
@@ -82,7 +83,7 @@ pub(super) const GLOBAL: [Opt<Global>; 8] = [
     ),
 ];
 
-/// `info`
+/// Values of the options of `info`.
 #[derive(Debug, Default)]
 pub(super) struct Info {
     pub(super) csv: bool,
@@ -101,7 +102,7 @@ pub(super) const INFO: [Opt<Info>; 2] = [
     ),
 ];
 
-/// Parts of the driver to leave out.
+/// The parts of the driver to leave out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LeftOut {
     pub(super) persistenced: bool,
@@ -109,10 +110,10 @@ pub(super) struct LeftOut {
     pub(super) gsp_firmware: bool,
 }
 
-/// Which devices, by the options that `list` and `configure` share.
+/// Values of the options for devices, which `list` and `configure` share.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
-    /// `--device`, joined by commas; None where it was not given.
+    /// All values of `--device`, joined by commas; `None` if the option was not given.
     pub(super) ids: Option<String>,
     pub(super) mig_config: String,
     pub(super) mig_monitor: String,
@@ -120,7 +121,7 @@ pub(super) struct Devices {
     pub(super) left_out: LeftOut,
 }
 
-/// `list`
+/// Values of the options of `list`.
 #[derive(Debug, Default)]
 pub(super) struct List {
     pub(super) devices: Devices,
@@ -208,7 +209,7 @@ impl Devices {
         self.imex != Imex::None
     }
 
-    /// An empty one counts: `--device=` selects nothing, but is given.
+    /// Adds a value of `--device`. An empty one counts as given and selects nothing.
     pub(super) fn device(&mut self, value: &str) -> Result<(), String> {
         join(self.ids.get_or_insert_default(), value);
         Ok(())

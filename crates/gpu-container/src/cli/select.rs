@@ -1,8 +1,8 @@
-//! `--device`: which devices a caller means.
+//! Selects devices by the option `--device`.
 //!
-//! A comma list of `all`, an index, a GPU's or a slice's UUID, `GPU:SLICE` indices, or a
-//! PCI address, letters in either case (libnvidia-container `src/cli/common.c`). A UUID
-//! may be cut short where what is left fits one device, as in `NVIDIA_VISIBLE_DEVICES`.
+//! Its value is a comma-separated list of `all`, an index, a GPU's or slice's UUID, `GPU:SLICE`
+//! indices, or a PCI address, in upper or lower case (libnvidia-container `src/cli/common.c`). A
+//! UUID may be abbreviated to a prefix that only one device has, as in `NVIDIA_VISIBLE_DEVICES`.
 
 use gpu_host::{Gpu, Inventory, MigDevice, PciAddress};
 use gpu_inject::Excerpt;
@@ -10,20 +10,20 @@ use gpu_inject::request::{AllowedName, Visible};
 
 use super::failure::{Failure, Phase};
 
-/// What was chosen, each once, in the order of the list.
+/// The selected devices, without duplicates, in the order of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chosen<'a> {
     pub(super) gpus: Vec<&'a Gpu>,
     pub(super) slices: Vec<(&'a Gpu, &'a MigDevice)>,
-    /// Chosen by `all`.
+    /// Whether the list has `all`.
     pub(super) all: bool,
-    /// Slices were named one by one.
+    /// Whether the list has single slices.
     names_slices: bool,
     names: Vec<String>,
 }
 
 impl<'a> Chosen<'a> {
-    /// A GPU that is partitioned stands for its slices.
+    /// Adds a GPU; for a partitioned one also its slices.
     fn add_gpu(&mut self, gpu: &'a Gpu) {
         self.names.push(gpu.index.to_string());
         self.see_gpu(gpu);
@@ -51,7 +51,7 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// The same for the planner.
+    /// The selection as a request for the planner.
     pub(super) fn visible(&self) -> Visible {
         if self.all {
             Visible::All
@@ -63,23 +63,23 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// Whether `--mig-config` or `--mig-monitor` of that value asks for anything.
+    /// Whether `--mig-config` or `--mig-monitor` with this value requests MIG control.
     pub(super) fn mig_control(&self, list: &str, phase: Phase) -> Result<bool, Failure> {
-        let mut asks = false;
+        let mut is_requested = false;
         for asked in items(list) {
-            let said = Excerpt::of(asked);
+            let excerpt = Excerpt::of(asked);
             if !asked.eq_ignore_ascii_case("all") {
-                let why = format!("{said}: only 'all' devices are currently supported");
+                let why = format!("{excerpt}: only 'all' devices are currently supported");
                 return Err(phase.failure(why));
             }
             if !self.all && self.names_slices {
                 let why =
-                    format!("{said}: cannot enable {phase} with specific MIG devices selected");
+                    format!("{excerpt}: cannot enable {phase} with specific MIG devices selected");
                 return Err(phase.failure(why));
             }
-            asks = true;
+            is_requested = true;
         }
-        Ok(asks)
+        Ok(is_requested)
     }
 }
 
@@ -87,7 +87,7 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').filter(|item| !item.is_empty())
 }
 
-/// The devices of `list` on this host.
+/// Selects the devices of `list` on this host.
 pub(super) fn select<'a>(inventory: &'a Inventory, list: &str) -> Result<Chosen<'a>, Failure> {
     let mut chosen = Chosen::default();
     for asked in items(list) {
@@ -130,41 +130,41 @@ fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
 }
 
 fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
-    let wanted = asked.to_ascii_lowercase();
+    let prefix = asked.to_ascii_lowercase();
     let is_uuid = ["gpu-", "mig-"]
         .iter()
-        .any(|tag| wanted.len() > tag.len() && wanted.starts_with(tag));
-    let mut fitting: Vec<(&str, Device<'a>)> = Vec::new();
+        .any(|tag| prefix.len() > tag.len() && prefix.starts_with(tag));
+    let mut matches: Vec<(&str, Device<'a>)> = Vec::new();
     for gpu in gpus.iter().filter(|_| is_uuid) {
         let slices = gpu.mig.iter().map(|s| (&s.uuid, Some(s)));
         for (uuid, slice) in [(&gpu.uuid, None)].into_iter().chain(slices) {
             if let Some(uuid) = uuid.as_deref()
-                && uuid.to_ascii_lowercase().starts_with(&wanted)
+                && uuid.to_ascii_lowercase().starts_with(&prefix)
             {
-                fitting.push((uuid, (gpu, slice)));
+                matches.push((uuid, (gpu, slice)));
             }
         }
     }
-    if let Some((_, exact)) = fitting.iter().find(|(u, _)| u.len() == wanted.len()) {
+    if let Some((_, exact)) = matches.iter().find(|(u, _)| u.len() == prefix.len()) {
         return Ok(*exact);
     }
-    match fitting[..] {
+    match matches[..] {
         [(_, one)] => Ok(one),
         [] => Err(Phase::Device.failure(format!(
             "{}: unknown device; there are {}",
             Excerpt::of(asked),
-            there(gpus)
+            available(gpus)
         ))),
         _ => {
-            let fitting: Vec<&str> = fitting.iter().map(|(uuid, _)| *uuid).collect();
-            let (said, fitting) = (Excerpt::of(asked), fitting.join(", "));
-            let why = format!("{said}: fits several devices: {fitting}");
+            let matches: Vec<&str> = matches.iter().map(|(uuid, _)| *uuid).collect();
+            let (excerpt, matches) = (Excerpt::of(asked), matches.join(", "));
+            let why = format!("{excerpt}: fits several devices: {matches}");
             Err(Phase::Device.failure(why))
         }
     }
 }
 
-fn there(gpus: &[Gpu]) -> String {
+fn available(gpus: &[Gpu]) -> String {
     let names = gpus.iter().map(|gpu| match &gpu.uuid {
         Some(uuid) => format!("{} ({uuid})", gpu.index),
         None => gpu.index.to_string(),
@@ -186,7 +186,7 @@ mod tests {
     /// Indices of GPUs, and of slices on their GPUs.
     type Indices = (Vec<u32>, Vec<(u32, u32)>);
 
-    fn chosen(list: &str) -> Result<Indices, String> {
+    fn selected(list: &str) -> Result<Indices, String> {
         let host = testing::host();
         let chosen = select(&host, list).map_err(|f| f.to_string())?;
         Ok((
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn every_selector_of_the_peer() {
+    fn every_selector_of_libnvidia_container_works() {
         for (list, gpus, slices) in [
             ("", vec![], vec![]),
             ("0", vec![0], vec![]),
@@ -214,40 +214,40 @@ mod tests {
             ("1:1", vec![1], vec![(1, 1)]),
             ("MIG-11,1:0", vec![1], vec![(1, 1), (1, 0)]),
         ] {
-            assert_eq!(chosen(list), Ok((gpus, slices)), "{list:?}");
+            assert_eq!(selected(list), Ok((gpus, slices)), "{list:?}");
         }
     }
 
     #[test]
-    fn what_is_not_there_is_an_unknown_device() {
+    fn a_device_that_does_not_exist_is_unknown() {
         for list in [
             "7", "none", "GPU-", "GPU-ffff", "1:7", "0:1", "3b:00.0", "-1",
         ] {
-            let said = chosen(list).unwrap_err();
-            let wanted = format!("device error: {list}: unknown device");
-            assert!(said.starts_with(&wanted), "{said}");
+            let message = selected(list).unwrap_err();
+            let expected = format!("device error: {list}: unknown device");
+            assert!(message.starts_with(&expected), "{message}");
         }
-        assert!(chosen("MIG-1").unwrap_err().contains("fits several"));
+        assert!(selected("MIG-1").unwrap_err().contains("fits several"));
     }
 
     #[test]
     fn mig_control_is_all_or_nothing() {
         let host = testing::host();
-        let of = |devices, list| {
+        let mig_control = |devices, list| {
             let chosen = select(&host, devices).unwrap();
             chosen
                 .mig_control(list, Phase::MigConfig)
                 .map_err(|f| f.to_string())
         };
-        assert_eq!(of("all", "all"), Ok(true));
-        assert_eq!(of("1", "all"), Ok(true));
-        assert_eq!(of("all", ""), Ok(false));
+        assert_eq!(mig_control("all", "all"), Ok(true));
+        assert_eq!(mig_control("1", "all"), Ok(true));
+        assert_eq!(mig_control("all", ""), Ok(false));
         assert_eq!(
-            of("all", "0").unwrap_err(),
+            mig_control("all", "0").unwrap_err(),
             "mig-config error: 0: only 'all' devices are currently supported"
         );
         assert!(
-            of("1:0", "all")
+            mig_control("1:0", "all")
                 .unwrap_err()
                 .contains("specific MIG devices")
         );
@@ -256,7 +256,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_list_panics(list: String) {
-            let _ = chosen(&list);
+            let _ = selected(&list);
         }
     }
 }

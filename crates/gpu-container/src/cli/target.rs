@@ -1,4 +1,4 @@
-//! Which container `configure` is about: a process in its namespaces, and its root file
+//! Finds the container that `configure` acts on: a process in its namespaces, and its root file
 //! system.
 
 use std::fs;
@@ -12,9 +12,9 @@ use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
 use crate::oci_bundle::State;
 
-/// By `--pid`, `--pidfd` or `--oci-state`; else the namespaces that we were started in, as with the
-/// peer's standalone mode. No number is looked up for that: `getppid()` would be of our pid
-/// namespace and `/proc` may be of another, as it is in a hook of LXC's.
+/// The container given by `--pid`, `--pidfd` or `--oci-state`, else the one in whose namespaces we
+/// were started, as in libnvidia-container's standalone mode. The latter is not found by
+/// `getppid()`, because `/proc` may belong to another pid namespace, as it does in LXC's hook.
 pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Target, Failure> {
     let given = [
         options.pid.is_some(),
@@ -59,7 +59,7 @@ fn failed(error: Error) -> Failure {
     Phase::Container.failure(error.to_string())
 }
 
-/// By another name, such as a link. Where only the container sees it, it is not ours.
+/// Whether this is our own root by another name, such as a link. False if it does not exist in our namespace.
 fn is_our_root(rootfs: &Path) -> bool {
     let id = |path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
     id(rootfs).is_some_and(|found| Some(found) == id(Path::new("/")))
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn one_way_to_name_the_process() {
+    fn two_options_for_the_process_are_refused() {
         let both = Configure {
             pid: Some(1),
             pidfd: Some(3),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_none_is_refused() {
+    fn a_descriptor_that_is_not_open_is_refused() {
         let none = Configure {
             pidfd: Some(999_999),
             ..Configure::default()

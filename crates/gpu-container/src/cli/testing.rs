@@ -1,4 +1,4 @@
-//! A host for this module's tests: a whole GPU, and one in two slices.
+//! The inventory for this module's tests: one whole GPU, and one with two slices.
 
 use gpu_host::{
     Capabilities, Capability, ControlNode, DeviceNode, Driver, DriverFile, FileKind, Gpu,

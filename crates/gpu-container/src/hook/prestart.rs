@@ -70,7 +70,7 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
         Some(path) => Policy::load_from(&root, path)?,
         None => Policy::load(&root)?,
     };
-    let mut journal = log::Journal::open(policy.cli_debug.as_deref(), policy.log_level);
+    let mut journal = log::DebugLog::open(policy.cli_debug.as_deref(), policy.log_level);
     let (request, arrangement) = request(config, &state.bundle, &policy)?;
     for warning in &request.warnings {
         log::warning(warning);

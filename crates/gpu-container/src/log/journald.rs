@@ -1,4 +1,4 @@
-//! systemd's journal: what is told to it, and what else is told of a failure.
+//! Sends messages to systemd's journal, and reports failures there and elsewhere.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -9,20 +9,21 @@ use gpu_inject::policy::Level;
 use super::message::{bounded, say};
 use super::runtime_log;
 
-/// systemd's journal, by its native protocol (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); nothing where
-/// none listens. A hook opens it before it gives up making sockets.
-pub(super) struct Syslog(Option<UnixDatagram>);
+/// A connection to systemd's journal by its native protocol
+/// (`systemd.io/JOURNAL_NATIVE_PROTOCOL`); `None` if no journal is listening. A hook opens it before
+/// it gives up the right to make sockets.
+pub(super) struct SystemdJournal(Option<UnixDatagram>);
 
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-impl Syslog {
+impl SystemdJournal {
     pub(super) fn open() -> Self {
         Self::at(JOURNAL)
     }
 
     fn at(path: &str) -> Self {
         let socket = UnixDatagram::unbound().and_then(|socket| {
-            // A journal that is busy must not keep a container from starting.
+            // A busy journal must not delay a container's start.
             socket.set_nonblocking(true)?;
             socket.connect(path)?;
             Ok(socket)
@@ -30,12 +31,12 @@ impl Syslog {
         Self(socket.ok())
     }
 
-    /// Whether a journal listens.
+    /// Whether a journal is listening.
     pub(super) fn is_there(&self) -> bool {
         self.0.is_some()
     }
 
-    /// A field has no line break in this form; none of ours needs one.
+    /// Sends a message. Line breaks are replaced, because the simple form of a field cannot have any.
     pub(super) fn send(&self, level: Level, container: Option<&str>, text: &str) {
         let Some(socket) = &self.0 else { return };
         let priority = match level {
@@ -55,21 +56,21 @@ impl Syslog {
         let _ = socket.send(message.as_bytes());
     }
 
-    /// One line on standard error, and one in the runtime's log: engines show the last
-    /// `"level":"error"` line of it (containerd go-runc, `getLastRuntimeError`). It says which
-    /// container, and where there is more.
+    /// Reports a failure on standard error, in the journal and in the runtime's log, of which engines
+    /// show the last `"level":"error"` line (containerd go-runc, `getLastRuntimeError`). The line
+    /// names the container and where to find more.
     pub(super) fn failure(&self, error: &Error, container: Option<&str>, log: Option<&Path>) {
-        let text = self.told(&bounded(error), container);
+        let text = self.with_details(&bounded(error), container);
         say(&format!("gpu-container: {text}"));
         self.send(Level::Error, container, &text);
-        // Where the log cannot be written, standard error has it.
+        // If the log cannot be written, standard error has the message anyway.
         if let Some(log) = log {
             runtime_log::append(log, Level::Error, &text);
         }
     }
 
-    /// Behind what went wrong: other programs look for how that begins.
-    fn told(&self, why: &str, container: Option<&str>) -> String {
+    /// Appends the container and where to find more. At the end, since programs match the start of messages.
+    fn with_details(&self, why: &str, container: Option<&str>) -> String {
         let more = match &self.0 {
             Some(_) => "more: journalctl -t gpu-container; gpusetup doctor",
             None => "more: gpusetup doctor",
@@ -81,7 +82,7 @@ impl Syslog {
     }
 }
 
-/// As docker and crictl show an id; a name stays whole.
+/// A container id shortened as docker and crictl do; a name is returned whole.
 fn short(id: &str) -> &str {
     let is_long = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_long { &id[..12] } else { id }
@@ -92,33 +93,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_hears_what_and_of_which_container() {
+    fn the_journal_gets_the_message_and_the_container() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let journal = UnixDatagram::bind(&path).unwrap();
         let id = "0123456789ab".to_owned() + &"c".repeat(52);
-        let syslog = Syslog::at(path.to_str().unwrap());
-        // What explains a file of the host's has lines.
+        let syslog = SystemdJournal::at(path.to_str().unwrap());
+        // The explanation of an invalid host file can have several lines.
         let failed = Error::Policy {
             path: "/c".into(),
             why: "no\nGPU".into(),
         };
         syslog.failure(&failed, Some(&id), None);
-        let mut heard = [0; 4096];
-        let length = journal.recv(&mut heard).unwrap();
-        let heard = String::from_utf8_lossy(&heard[..length]);
-        let wanted = format!(
+        let mut received = [0; 4096];
+        let length = journal.recv(&mut received).unwrap();
+        let received = String::from_utf8_lossy(&received[..length]);
+        let expected = format!(
             "SYSLOG_IDENTIFIER=gpu-container\nPRIORITY=3\nMESSAGE=/c: no GPU [container 0123456789ab; \
              more: journalctl -t gpu-container; gpusetup doctor]\nCONTAINER_ID_FULL={id}\n"
         );
-        assert_eq!(heard, wanted);
+        assert_eq!(received, expected);
     }
 
     #[test]
-    fn without_a_journal_the_line_names_none() {
-        let nowhere = Syslog::at("/nowhere/socket");
+    fn without_a_journal_the_message_does_not_mention_it() {
+        let nowhere = SystemdJournal::at("/nowhere/socket");
         nowhere.send(Level::Warning, None, "nobody hears it");
-        let told = nowhere.told("no GPU", Some("web"));
-        assert_eq!(told, "no GPU [container web; more: gpusetup doctor]");
+        let text = nowhere.with_details("no GPU", Some("web"));
+        assert_eq!(text, "no GPU [container web; more: gpusetup doctor]");
     }
 }

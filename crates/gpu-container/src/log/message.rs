@@ -1,4 +1,4 @@
-//! A message of ours on standard output or standard error, with an end.
+//! Messages of limited length on standard output and standard error.
 
 use std::fmt::{self, Arguments, Display, Write as _};
 use std::io::{stderr, stdout};
@@ -7,17 +7,17 @@ use cdi::{Breaks, Line};
 
 use super::out;
 
-/// What one message has at most, whatever is in it: on standard error, in the journal and in a
-/// log. Behind `Excerpt` and `Message` the second wall; a list of GPUs may be long.
-const MOST: usize = 3000;
+/// Maximum bytes of one message on standard error, in the journal and in a log. A second limit after
+/// those of `Excerpt` and `Message`. It is higher than theirs because a list of GPUs may be long.
+const MAX_MESSAGE: usize = 3000;
 
-/// A line for whoever reads standard output. Nobody may be; `println` would panic, or wait.
+/// Prints a line on standard output. Unlike `println` it neither panics nor blocks if nobody reads it.
 pub(crate) fn tell(text: &str) {
     out::message(stdout(), text);
 }
 
-/// The same on standard error. Of a text that is not all ours, no more than [`bounded`] lets
-/// through.
+/// Prints a line on standard error. Text that is not entirely ours must be passed through
+/// [`bounded`] first.
 pub(crate) fn say(text: &str) {
     out::message(stderr(), text);
 }
@@ -67,10 +67,10 @@ impl fmt::Write for Short {
     }
 }
 
-/// A text with an end and without control characters but line breaks.
+/// Limits a text's length and removes its control characters, except line breaks.
 pub(crate) fn bounded(text: impl Display) -> String {
-    let mut line = Line::up_to(MOST, Breaks::Kept);
-    // Where it is full it says so itself.
+    let mut line = Line::up_to(MAX_MESSAGE, Breaks::Kept);
+    // An overflow is not an error here: the line marks it itself.
     let _ = write!(line, "{text}");
     line.into_text()
 }

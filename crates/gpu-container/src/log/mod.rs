@@ -1,4 +1,4 @@
-//! What happened, where an engine or an administrator will look for it.
+//! Logs messages where engines and administrators look for them: standard error, systemd's journal, the runtime's log.
 
 mod journald;
 mod message;
@@ -13,26 +13,26 @@ use std::sync::OnceLock;
 use gpu_inject::policy::Level;
 use gpu_inject::{Error, Excerpt, Message};
 
-use journald::Syslog;
+use journald::SystemdJournal;
 pub(crate) use message::{bounded, say, say_short, tell};
 pub(crate) use out::{LogFile, output};
-pub(crate) use runtime_log::Journal;
+pub(crate) use runtime_log::DebugLog;
 
-/// When this program ends or becomes another: what was dropped is told, if there is room now.
+/// To be called before the program ends or executes another: reports dropped messages, if they can be written now.
 pub(crate) fn end() {
     out::tell_dropped(stderr());
 }
 
-/// The journal of this process, and the container that it is about.
-static SYSLOG: OnceLock<Syslog> = OnceLock::new();
+/// The connection to systemd's journal, and the container that messages are about.
+static JOURNAL: OnceLock<SystemdJournal> = OnceLock::new();
 static CONTAINER: OnceLock<String> = OnceLock::new();
 
-/// Where inherited descriptors are closed, before a hook gives up making sockets.
+/// Connects to the journal. A hook calls it after closing inherited descriptors and before it gives up the right to make sockets.
 pub(crate) fn open() {
-    let _ = SYSLOG.set(Syslog::open());
+    let _ = JOURNAL.set(SystemdJournal::open());
 }
 
-/// From here on it is about that container.
+/// Sets the container that later messages are about.
 pub(crate) fn about(container: &str) {
     let _ = CONTAINER.set(Excerpt::of(container).to_string());
 }
@@ -41,33 +41,33 @@ fn container() -> Option<&'static str> {
     CONTAINER.get().map(String::as_str)
 }
 
-/// What was left undone in a container that starts all the same.
+/// Logs warnings about a container that starts nevertheless.
 pub(crate) fn notes(notes: &[Message]) {
     for note in notes {
         warning(note);
     }
 }
 
-/// What only a search for a fault asks for: the journal keeps it where it keeps such.
+/// Sends debug messages to the journal, which stores them if it is configured to.
 pub(crate) fn debug(lines: &[String]) {
     for line in lines {
-        let syslog = SYSLOG.get_or_init(Syslog::open);
-        syslog.send(Level::Debug, container(), line);
+        let journal = JOURNAL.get_or_init(SystemdJournal::open);
+        journal.send(Level::Debug, container(), line);
     }
 }
 
-/// What is no reason to stop: for the journal. Standard error is for what fails, and for all
-/// where there is no journal.
+/// Logs a warning in the journal, or on standard error if there is no journal. Otherwise standard
+/// error is only for failures.
 pub(crate) fn warning(text: impl Display) {
     let text = bounded(text);
-    let syslog = SYSLOG.get_or_init(Syslog::open);
-    if !syslog.is_there() {
+    let journal = JOURNAL.get_or_init(SystemdJournal::open);
+    if !journal.is_there() {
         say(&format!("gpu-container: {text}"));
     }
-    syslog.send(Level::Warning, container(), &text);
+    journal.send(Level::Warning, container(), &text);
 }
 
-/// The same, in the runtime's log too.
+/// Logs a warning, also in the runtime's log.
 pub(crate) fn warning_in(log: Option<&Path>, text: &Message) {
     warning(text);
     if let Some(log) = log {
@@ -75,8 +75,8 @@ pub(crate) fn warning_in(log: Option<&Path>, text: &Message) {
     }
 }
 
-/// What ends this program, on standard error, in the journal and in the runtime's log.
+/// Logs the error that ends this program, on standard error, in the journal and in the runtime's log.
 pub(crate) fn failure(error: &Error, log: Option<&Path>) {
-    let syslog = SYSLOG.get_or_init(Syslog::open);
-    syslog.failure(error, container(), log);
+    let journal = JOURNAL.get_or_init(SystemdJournal::open);
+    journal.failure(error, container(), log);
 }

@@ -1,9 +1,8 @@
-//! Writing that waits for nobody. Whoever has the other end of our standard error, or of a log,
-//! may read it when the container has started, or never; until then a pipe takes 64 KiB and then
-//! holds whoever writes.
+//! Writes without blocking. The reader of our standard error or of a log may read only after the
+//! container has started, or never; a pipe takes 64 KiB and then blocks the writer.
 //!
-//! An inherited descriptor is the engine's too, so it is never made non-blocking: each kind has
-//! its own way to be written to once without waiting.
+//! An inherited descriptor is shared with the engine, so it is never made non-blocking. Instead each
+//! type of file has its own way of writing once without blocking.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
@@ -18,16 +17,16 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use rustix::net::{SendFlags, send};
 
-/// What a pipe with room takes whole (`PIPE_BUF`).
+/// Maximum bytes of one write. A pipe with space takes so much as a whole (`PIPE_BUF`).
 const PIECE: usize = 4096;
-/// How long whoever asked for output may leave it unread.
+/// How long the reader of requested output may take to read more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Messages that nobody had room for.
+/// Number of messages that were dropped.
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// A message on standard error or output. Dropped and counted where there is no room for it;
-/// the next one that finds room tells how many were.
+/// Writes a message to standard error or output. If it cannot be written without blocking it is
+/// dropped and counted; the next message that can be written reports the count.
 pub(super) fn message(to: impl AsFd, text: &str) {
     let to = to.as_fd();
     tell_dropped(to);
@@ -35,14 +34,14 @@ pub(super) fn message(to: impl AsFd, text: &str) {
     line += text;
     line.push('\n');
     for piece in line.as_bytes().chunks(PIECE) {
-        if !goes_whole(to, piece) {
-            dropped();
+        if !is_written(to, piece) {
+            count_dropped();
             return;
         }
     }
 }
 
-/// Says how many messages were dropped, where there were any and there is room now.
+/// Reports how many messages were dropped, if there were any and it can be written now.
 pub(super) fn tell_dropped(to: impl AsFd) {
     let count = DROPPED.load(Ordering::Relaxed);
     if count == 0 {
@@ -51,7 +50,7 @@ pub(super) fn tell_dropped(to: impl AsFd) {
     let what = if count == 1 { "message" } else { "messages" };
     let line =
         format!("gpu-container: {count} {what} dropped: nobody read them, or the disk is full\n");
-    if goes_whole(to.as_fd(), line.as_bytes()) {
+    if is_written(to.as_fd(), line.as_bytes()) {
         DROPPED.store(0, Ordering::Relaxed);
     }
 }
@@ -61,16 +60,16 @@ pub(super) fn piece(to: impl AsFd, bytes: &[u8]) {
     let _ = write_once(to.as_fd(), bytes);
 }
 
-fn dropped() {
+fn count_dropped() {
     DROPPED.fetch_add(1, Ordering::Relaxed);
 }
 
-fn goes_whole(to: BorrowedFd<'_>, piece: &[u8]) -> bool {
+fn is_written(to: BorrowedFd<'_>, piece: &[u8]) -> bool {
     write_once(to, piece).is_ok_and(|written| written == piece.len())
 }
 
-/// What a command was asked for, on standard output: whole, or an error. Whoever reads it may be
-/// slow, but not for more than ten seconds without taking anything.
+/// Writes the requested output of a command to standard output: all of it, or an error. The reader
+/// may be slow, but must read something every ten seconds.
 pub(crate) fn output(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = io::stdout();
     let to = stdout.as_fd();
@@ -86,32 +85,32 @@ pub(crate) fn output(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what there is room for now, at most [`PIECE`]; `EAGAIN` where there is none.
+/// Writes as much as possible without blocking, at most [`PIECE`]; `EAGAIN` if nothing can be written.
 fn write_once(to: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
     match FileType::from_raw_mode(fstat(to)?.st_mode) {
         FileType::RegularFile => write(to, piece),
         FileType::Socket => send(to, piece, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
         FileType::Fifo => {
             match pwritev2(to, &[IoSlice::new(piece)], u64::MAX, ReadWriteFlags::NOWAIT) {
-                // Pipes know it since Linux 6.4. Before, somebody else who writes to the same pipe
-                // between these two calls could take the room.
+                // Before Linux 6.4 pipes do not support NOWAIT. Then another process that writes to
+                // the same pipe between our two calls could make ours block.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-                    write_where_room(to, piece)
+                    write_if_room(to, piece)
                 }
                 done => done,
             }
         }
-        // A terminal takes a part and waits for the rest to go, unless it is opened anew: then the
-        // flag is of this opening alone.
+        // Writing to a terminal can block in the middle. It is reopened, so that O_NONBLOCK applies
+        // only to our own open file.
         FileType::CharacterDevice => match reopened(to) {
             Ok(own) => write(own, piece),
-            Err(_) => write_where_room(to, piece),
+            Err(_) => write_if_room(to, piece),
         },
         _ => Err(Errno::INVAL),
     }
 }
 
-fn write_where_room(to: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
+fn write_if_room(to: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
     if has_room(to, Duration::ZERO) {
         write(to, piece)
     } else {
@@ -119,11 +118,11 @@ fn write_where_room(to: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// A pipe has room for [`PIECE`] where it says that it has any.
+/// Waits until the file can be written to. A pipe that reports any space has space for [`PIECE`].
 fn has_room(to: BorrowedFd<'_>, wait: Duration) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
+    let mut polled = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
     let wait = Timespec::try_from(wait).unwrap_or_default();
-    poll(&mut asked, Some(&wait)).is_ok_and(|n| n > 0)
+    poll(&mut polled, Some(&wait)).is_ok_and(|n| n > 0)
 }
 
 fn reopened(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
@@ -135,13 +134,13 @@ fn reopened(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     open(&path[..length], flags, Mode::empty())
 }
 
-/// A file that lines are added to.
+/// A log file, opened for appending.
 #[derive(Debug)]
 pub(crate) struct LogFile(File);
 
 impl LogFile {
-    /// `None` for what is there and is no regular file: a FIFO, a terminal or a socket would hold
-    /// us, and a device is not written to by mistake.
+    /// Opens or makes the file. `None` if it is not a regular file: a FIFO, terminal or socket could
+    /// block us, and a device must not be written to by mistake.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = OpenOptions::new()
@@ -151,18 +150,18 @@ impl LogFile {
             .open(path);
         match opened {
             Ok(file) if file.metadata()?.is_file() => Ok(Some(Self(file))),
-            // A FIFO that nobody reads, a socket.
+            // ENXIO: a FIFO without a reader, or a socket.
             Err(e) if e.raw_os_error() != Some(Errno::NXIO.raw_os_error()) => Err(e),
             _ => Ok(None),
         }
     }
 
-    /// A line, or nothing of it is promised: a full disk and a file at its limit keep no
-    /// container from starting.
+    /// Appends a line. Errors are only counted: a full disk or a file at its size limit must not keep
+    /// a container from starting.
     pub(crate) fn add(&mut self, line: &str) {
         let line = format!("{line}\n");
         if self.0.write(line.as_bytes()).ok() != Some(line.len()) {
-            dropped();
+            count_dropped();
         }
     }
 }
@@ -174,14 +173,14 @@ mod tests {
 
     use super::*;
 
-    /// Takes until there is no room for a piece.
+    /// Writes until there is no space for another piece.
     fn fill(to: impl AsFd) {
-        while goes_whole(to.as_fd(), &[b'x'; PIECE]) {}
+        while is_written(to.as_fd(), &[b'x'; PIECE]) {}
     }
 
     #[test]
-    fn a_full_pipe_or_socket_waits_for_nobody_and_hears_later_what_it_missed() {
-        // Both in one test: what was dropped is counted for the whole program.
+    fn a_full_pipe_or_socket_does_not_block_and_dropped_messages_are_reported() {
+        // One test for both, because the count of dropped messages is global.
         let (mut from, to) = io::pipe().unwrap();
         fill(&to);
         message(&to, "first");
@@ -189,12 +188,12 @@ mod tests {
         from.read_exact(&mut [0; 2 * PIECE]).unwrap();
         message(&to, "third");
         drop(to);
-        let mut heard = String::new();
-        from.read_to_string(&mut heard).unwrap();
-        let heard = heard.trim_start_matches('x');
-        let told =
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        let text = text.trim_start_matches('x');
+        let expected =
             "gpu-container: 2 messages dropped: nobody read them, or the disk is full\nthird\n";
-        assert_eq!(heard, told);
+        assert_eq!(text, expected);
 
         let (_from, to) = UnixStream::pair().unwrap();
         fill(&to);
@@ -204,16 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_not_waited_for_where_the_kernel_cannot_ask_it() {
+    fn a_full_pipe_does_not_block_without_nowait() {
         let (_from, to) = io::pipe().unwrap();
         fill(&to);
-        assert_eq!(write_where_room(to.as_fd(), b"x"), Err(Errno::AGAIN));
+        assert_eq!(write_if_room(to.as_fd(), b"x"), Err(Errno::AGAIN));
         let flags = rustix::fs::fcntl_getfl(&to).unwrap();
         assert!(!flags.contains(OFlags::NONBLOCK), "it is the engine's, too");
     }
 
     #[test]
-    fn a_log_is_a_regular_file() {
+    fn only_a_regular_file_is_opened_as_log() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = LogFile::open(&path).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The runtime's log, in the form that engines read.
+//! The runtime's logs, in the JSON format of runc that engines parse.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -9,15 +9,15 @@ use gpu_inject::policy::Level;
 use super::message::bounded;
 use super::out::LogFile;
 
-/// The runtime's own log, of `nvidia-container-runtime.debug`.
-pub(crate) struct Journal {
+/// The shim's own log, configured by `nvidia-container-runtime.debug`.
+pub(crate) struct DebugLog {
     file: Option<LogFile>,
     least: Level,
 }
 
-impl Journal {
-    /// Opened only where there is one to write. One that cannot be written keeps no
-    /// container from starting.
+impl DebugLog {
+    /// Opens the log, if one is configured. A log that cannot be opened is ignored, because it must
+    /// not keep a container from starting.
     pub(crate) fn open(path: Option<&Path>, least: Level) -> Self {
         Self {
             file: path.and_then(opened),
@@ -33,7 +33,7 @@ impl Journal {
     }
 }
 
-/// A line more in the log at that path, where it can be written.
+/// Appends a line to the log at this path, if possible.
 pub(super) fn append(path: &Path, level: Level, text: impl Display) {
     if let Some(mut file) = opened(path) {
         file.add(&line(level, text));
@@ -44,8 +44,8 @@ fn opened(path: &Path) -> Option<LogFile> {
     LogFile::open(path).ok().flatten()
 }
 
-/// In runc's JSON form. containerd reads the last line's time as RFC 3339, and shows nothing of
-/// a log whose times it cannot read (go-runc, `getLastRuntimeError`).
+/// A line in runc's JSON format. The time must be RFC 3339: containerd parses it and shows nothing of
+/// a log with invalid times (go-runc, `getLastRuntimeError`).
 fn line(level: Level, text: impl Display) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     serde_json::json!({

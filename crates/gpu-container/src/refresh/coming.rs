@@ -1,5 +1,5 @@
-//! A driver that is on its way when the host boots: udev loads the module, and engines that
-//! start containers again must not be earlier (nixpkgs #353059).
+//! Waits at boot for a driver that is being loaded. udev loads the module, and engines must not
+//! restart containers before that (nixpkgs #353059).
 
 use std::path::Path;
 use std::thread::sleep;
@@ -9,14 +9,15 @@ use gpu_host::{Root, installed_version};
 
 use crate::log;
 
-/// There while udev has events to work on (systemd, `udev-util.c`, `udev_queue_is_empty`).
+/// Exists while udev is processing events (systemd, `udev-util.c`, `udev_queue_is_empty`).
 const UDEV_QUEUE: &str = "/run/udev/queue";
 const PCI: &str = "/sys/bus/pci/devices";
 const STEP: Duration = Duration::from_millis(50);
-/// Eight GPUs take some seconds; a module that hangs must not hold the boot for ever.
+/// Time limit. Eight GPUs take some seconds; a module that hangs must not block the boot.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits while udev has work, and a GPU without a driver there is one installed for.
+/// Waits while udev is processing events and there is a GPU without a driver although its driver is
+/// installed.
 pub(super) fn wait(root: &Root, driver_root: &Path) {
     let start = Instant::now();
     while is_coming(root, driver_root) {
@@ -37,13 +38,13 @@ fn is_coming(root: &Root, driver_root: &Path) -> bool {
 fn has_gpu_without_driver(root: &Root) -> bool {
     let devices = root.read_dir(PCI).unwrap_or_default();
     let paths = devices.iter().map(|d| Path::new(PCI).join(d));
-    // One that is nouveau's or vfio's is not waited for.
+    // A GPU that is bound to nouveau or vfio has a driver.
     paths
         .filter(|d| is_gpu(root, d))
         .any(|d| !root.exists(d.join("driver")))
 }
 
-/// NVIDIA's, and a display controller (PCI Code and ID Assignment, class 03).
+/// Whether the device is NVIDIA's and a display controller (PCI Code and ID Assignment, class 03).
 fn is_gpu(root: &Root, device: &Path) -> bool {
     let text = |name| root.read_to_string(device.join(name)).unwrap_or_default();
     text("vendor").trim() == "0x10de" && text("class").starts_with("0x03")
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_driver_on_its_way_is_waited_for() {
+    fn only_an_installed_driver_that_is_not_bound_yet_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);

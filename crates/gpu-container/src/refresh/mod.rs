@@ -1,9 +1,10 @@
-//! `gpu-container refresh`: describes this host's GPUs to engines, at boot and whenever a driver
-//! or a GPU comes. What `gpusetup-cdi.service` and the scripts of other init systems run.
+//! `gpu-container refresh`: writes the CDI spec and the other files that describe this host's GPUs,
+//! at boot and whenever a driver or a GPU appears. Run by `gpusetup-cdi.service` and by the scripts
+//! of other init systems.
 //!
-//! It needs nothing but this program, and no GPU: without one it is done at once. Where gpusetup
-//! is installed, that writes the files, since it can ask NVML (UUIDs and profiles of MIG devices)
-//! and keeps its receipt.
+//! It needs no other program, and does nothing on a host without a GPU. If gpusetup is installed,
+//! gpusetup writes the files, because it can ask NVML (for UUIDs and profiles of MIG devices) and
+//! records what it wrote in its receipt.
 
 mod coming;
 mod others;
@@ -35,24 +36,24 @@ links in /dev/char that are missing. A spec of another tool's is left.
   --settle    go on until the GPUs have not changed for a moment: of a storm of events, the last counts";
 
 const GPUSETUP: &str = "/usr/bin/gpusetup";
-/// gpusetup's exit code where another run of its goes on, which writes these files too.
+/// gpusetup's exit code if another run of it is in progress, which then writes these files.
 const LOCKED: i32 = 5;
-/// How long nothing may change.
+/// How long nothing must have changed before a run with `--settle` ends.
 const QUIET: Duration = Duration::from_millis(200);
-/// A host that changes for longer is described by the next event's run.
+/// Maximum rounds of a run with `--settle`. If the host still changes then, the next event starts another run.
 const ROUNDS: u32 = 60;
 
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+struct RefreshOptions {
     root: PathBuf,
     only_wait: bool,
     settle: bool,
 }
 
-/// Runs with these arguments.
+/// Runs the program with these arguments.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
-    let asked = match read(args) {
-        Ok(Some(asked)) => asked,
+    let options = match read(args) {
+        Ok(Some(options)) => options,
         Ok(None) => {
             log::tell(USAGE);
             return ExitCode::SUCCESS;
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
             return ExitCode::from(4);
         }
     };
-    match carry_out(&asked) {
+    match carry_out(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             say(&e.to_string());
@@ -71,8 +72,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn read(args: &[OsString]) -> Result<Option<Asked>, String> {
-    let mut asked = Asked {
+fn read(args: &[OsString]) -> Result<Option<RefreshOptions>, String> {
+    let mut options = RefreshOptions {
         root: "/".into(),
         only_wait: false,
         settle: false,
@@ -80,43 +81,43 @@ fn read(args: &[OsString]) -> Result<Option<Asked>, String> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.to_str().unwrap_or_default() {
-            "--wait" => asked.only_wait = true,
-            "--settle" => asked.settle = true,
-            "--root" => asked.root = args.next().ok_or("--root needs a directory")?.into(),
+            "--wait" => options.only_wait = true,
+            "--settle" => options.settle = true,
+            "--root" => options.root = args.next().ok_or("--root needs a directory")?.into(),
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("{}: no such option", arg.display())),
         }
     }
-    Ok(Some(asked))
+    Ok(Some(options))
 }
 
 fn say(text: &str) {
     log::say(&format!("gpu-container: {text}"));
 }
 
-/// What a run depends on: the inventory's key, and the drivers' numbers, some of which come
-/// with a module of their own.
+/// What the result of a run depends on: the inventory's freshness, and the majors of the drivers,
+/// some of which have a module of their own.
 fn state(root: &Root, driver_root: &Path) -> (Freshness, Vec<u8>) {
     let numbers = root.read("/proc/devices").unwrap_or_default();
     (freshness(root, driver_root), numbers)
 }
 
-fn carry_out(asked: &Asked) -> Result<(), Error> {
-    let root = Root::open(&asked.root).map_err(Error::host(&asked.root))?;
-    // A mistake in it is told at the start of a container; it must not keep a host from booting.
+fn carry_out(options: &RefreshOptions) -> Result<(), Error> {
+    let root = Root::open(&options.root).map_err(Error::host(&options.root))?;
+    // An invalid policy must not disturb the boot. It is an error when a container is started.
     let policy = Policy::load(&root).unwrap_or_else(|e| {
         say(&format!("{e}; the defaults are taken"));
         Policy::default()
     });
     let driver_root = &policy.driver_root;
-    if asked.only_wait {
+    if options.only_wait {
         coming::wait(&root, driver_root);
         return Ok(());
     }
     for _ in 0..ROUNDS {
         let before = state(&root, driver_root);
-        once(&root, driver_root)?;
-        if !asked.settle {
+        refresh_once(&root, driver_root)?;
+        if !options.settle {
             break;
         }
         sleep(QUIET);
@@ -127,33 +128,33 @@ fn carry_out(asked: &Asked) -> Result<(), Error> {
     Ok(())
 }
 
-fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
-    let found = look(root, driver_root)?;
-    if found.driver.is_none() {
+fn refresh_once(root: &Root, driver_root: &Path) -> Result<(), Error> {
+    let discovered = discover_host(root, driver_root)?;
+    if discovered.driver.is_none() {
         say("no driver is loaded: nothing to describe");
         return Ok(());
     }
-    for node in host_files::nodes(&found) {
-        // A node that cannot be made, in a container for instance, is in the spec by its number.
-        if found.missing_nodes.contains(&node.host_path)
+    for node in host_files::nodes(&discovered) {
+        // A node that cannot be made, for instance in a container, is in the spec by number.
+        if discovered.missing_nodes.contains(&node.host_path)
             && let Err(e) = host_files::make_node(root, node)
         {
             say(&format!("{}: {e}", node.host_path.display()));
         }
     }
     if root.is_host() && root.exists(GPUSETUP) {
-        return by_gpusetup(driver_root);
+        return run_gpusetup(driver_root);
     }
-    // What gpusetup has stored knows more, and is kept while it holds.
+    // An inventory stored by gpusetup has more facts, so it is used while it is fresh.
     let inventory = inventory_store::load(root)
-        .filter(|stored| stored.driver_root == driver_root && has_its_files(root, stored))
-        .map_or_else(|| look(root, driver_root), Ok)?;
-    let left = others::who_describes(root);
-    if let Some(who) = &left {
+        .filter(|stored| stored.driver_root == driver_root && all_files_exist(root, stored))
+        .map_or_else(|| discover_host(root, driver_root), Ok)?;
+    let other_tool = others::who_describes(root);
+    if let Some(who) = &other_tool {
         say(&format!("{who}: left as it is"));
     }
     for (path, text) in host_files::files(root, &inventory)? {
-        if path == generate::SPEC_PATH && left.is_some() {
+        if path == generate::SPEC_PATH && other_tool.is_some() {
             continue;
         }
         if write::file(root, Path::new(path), &text).map_err(Error::host(Path::new(path)))? {
@@ -162,7 +163,7 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
     }
     for node in host_files::nodes(&inventory).filter(|n| root.exists(&n.host_path)) {
         let (path, target) = host_files::char_link(node);
-        // Another tool's link to the same device is as good.
+        // An existing link may be another tool's; it serves the same purpose.
         if root.exists(&path) {
             continue;
         }
@@ -173,23 +174,23 @@ fn once(root: &Root, driver_root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn look(root: &Root, driver_root: &Path) -> Result<Inventory, Error> {
+fn discover_host(root: &Root, driver_root: &Path) -> Result<Inventory, Error> {
     let options = Options {
         driver_root: driver_root.to_owned(),
-        // NVML makes nodes of its own when it is asked, and is not in a static program.
+        // A static program cannot load NVML, which would also make nodes itself.
         nvml: false,
         ..Options::new(root.clone())
     };
     Ok(discover(&options)?)
 }
 
-/// A driver's update can leave all that the inventory's key looks at as it was.
-fn has_its_files(root: &Root, inventory: &Inventory) -> bool {
+/// Whether all files of the inventory exist. A driver update can remove some without changing the inventory's freshness.
+fn all_files_exist(root: &Root, inventory: &Inventory) -> bool {
     let files = inventory.driver.iter().flat_map(|d| &d.files);
     files.into_iter().all(|f| root.exists(&f.host_path))
 }
 
-fn by_gpusetup(driver_root: &Path) -> Result<(), Error> {
+fn run_gpusetup(driver_root: &Path) -> Result<(), Error> {
     let failed = |source| Error::Host {
         path: GPUSETUP.into(),
         source,
@@ -207,20 +208,20 @@ fn by_gpusetup(driver_root: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn asked(words: &[&str]) -> Result<Option<Asked>, String> {
+    fn parsed(words: &[&str]) -> Result<Option<RefreshOptions>, String> {
         read(&words.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
-    fn options_are_read() {
-        let wanted = Asked {
+    fn options_are_parsed() {
+        let expected = RefreshOptions {
             root: "/t".into(),
             only_wait: false,
             settle: true,
         };
-        assert_eq!(asked(&["--settle", "--root", "/t"]), Ok(Some(wanted)));
-        assert_eq!(asked(&["-h"]), Ok(None));
-        assert!(asked(&["--root"]).is_err());
-        assert!(asked(&["now"]).is_err());
+        assert_eq!(parsed(&["--settle", "--root", "/t"]), Ok(Some(expected)));
+        assert_eq!(parsed(&["-h"]), Ok(None));
+        assert!(parsed(&["--root"]).is_err());
+        assert!(parsed(&["now"]).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Who else describes this host's GPUs. Two specs of one kind in one directory cancel each other
-//! out, and one that is written in turns by two tools is right by chance.
+//! Detects other tools that write a CDI spec for this host's GPUs. With two specs of one kind in a
+//! directory engines refuse the devices of both, and a file that two tools write in turns is right
+//! only by chance.
 
 use std::path::Path;
 
@@ -7,14 +8,14 @@ use cdi::SPEC_DIRS;
 use gpu_host::Root;
 use gpu_inject::generate::host_files::{is_of_our_kind, is_ours};
 
-/// The unit of nvidia-container-toolkit 1.18 and later, and what starts it
-/// (its deployments/systemd and deployments/udev).
+/// The unit of nvidia-container-toolkit 1.18 and later (deployments/systemd).
 const UNIT: &str = "nvidia-cdi-refresh.service";
 const UNIT_DIRS: [&str; 3] = [
     "/etc/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
+/// Files that start the unit (deployments/systemd and deployments/udev of the toolkit).
 const STARTS: [&str; 4] = [
     "multi-user.target.wants/nvidia-cdi-refresh.service",
     "multi-user.target.wants/nvidia-cdi-refresh.path",
@@ -22,7 +23,7 @@ const STARTS: [&str; 4] = [
     "/lib/udev/rules.d/99-nvidia-cdi-refresh.rules",
 ];
 
-/// The other tool's spec, or its unit that would write one; none where the spec is ours.
+/// Another tool's spec, or its unit that would write one. `None` if there is neither.
 pub(super) fn who_describes(root: &Root) -> Option<String> {
     spec(root).or_else(|| unit(root))
 }
@@ -41,7 +42,7 @@ fn spec(root: &Root) -> Option<String> {
     None
 }
 
-/// Neither masked nor held back by gpusetup.
+/// The other tool's unit, if it is enabled and neither masked nor disabled by gpusetup.
 fn unit(root: &Root) -> Option<String> {
     let files = UNIT_DIRS.map(|dir| Path::new(dir).join(UNIT));
     let file = files.iter().find(|f| root.symlink_metadata(f).is_ok())?;

@@ -1,5 +1,5 @@
-//! Files of the host's /run and links of its /dev, there whole or not at all. A tree's links
-//! stay in the tree.
+//! Writes files in the host's /run and links in its /dev atomically. Links in the path are resolved
+//! within the host's tree.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::process;
 
 use gpu_host::Root;
 
-/// Writes a file where it says something else now; whether it did.
+/// Writes a file if its content differs. True if it was written.
 pub(super) fn file(root: &Root, path: &Path, text: &str) -> io::Result<bool> {
     if root.read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(false);
@@ -22,7 +22,7 @@ pub(super) fn file(root: &Root, path: &Path, text: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes a link, in the place of one that leads nowhere.
+/// Makes a link, replacing a dangling one.
 pub(super) fn link(root: &Root, path: &Path, target: &str) -> io::Result<()> {
     put(root, path, |temporary| symlink(target, temporary))
 }
@@ -31,7 +31,7 @@ fn put(root: &Root, path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::
     let no_name = || io::Error::from(io::ErrorKind::InvalidInput);
     let dir = directory(root, path.parent().ok_or_else(no_name)?)?;
     let name = path.file_name().ok_or_else(no_name)?;
-    // No ending by which an engine would take it for a spec.
+    // Without the extension by which an engine would read it as a spec.
     let temporary = dir.join(format!(".gpu-container.{}", process::id()));
     let _ = fs::remove_file(&temporary);
     let done = make(&temporary).and_then(|()| fs::rename(&temporary, dir.join(name)));
@@ -41,21 +41,21 @@ fn put(root: &Root, path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::
     done
 }
 
-/// Where a directory of the tree is on this host; made where it is not there.
+/// The host path of a directory in the tree. The directory is made if missing.
 fn directory(root: &Root, dir: &Path) -> io::Result<PathBuf> {
     match root.canonicalize(dir) {
         Ok(real) => Ok(root.host_path(real)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let (Some(above), Some(name)) = (dir.parent(), dir.file_name()) else {
+            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
                 return Err(e);
             };
-            let made = directory(root, above)?.join(name);
-            match fs::create_dir(&made) {
-                Ok(()) => fs::set_permissions(&made, Permissions::from_mode(0o755))?,
+            let path = directory(root, parent)?.join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => fs::set_permissions(&path, Permissions::from_mode(0o755))?,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
-            Ok(made)
+            Ok(path)
         }
         Err(e) => Err(e),
     }

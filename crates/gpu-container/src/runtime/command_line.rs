@@ -1,14 +1,14 @@
-//! What the program's name and its command line say.
+//! Parses the program's name and the parts of the runtime's command line that matter here.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use gpu_inject::policy::Mode;
 
-/// Names of this program, alone or with a suffix.
+/// Names of this program, which may have a suffix.
 const NAMES: [&str; 2] = ["gpu-container-runtime", "nvidia-container-runtime"];
 
-/// Flags before the command that take a value (runc 1.3 `runc --help`, crun 1.21 `crun --help`).
+/// Global flags that take a value (runc 1.3 `runc --help`, crun 1.21 `crun --help`).
 const GLOBAL_WITH_VALUE: [&str; 7] = [
     "--log",
     "--log-format",
@@ -19,17 +19,17 @@ const GLOBAL_WITH_VALUE: [&str; 7] = [
     "--cgroup-manager",
 ];
 
-/// What the program's name says: `….cdi` and `….legacy` are modes (nvidia-container-toolkit
-/// `cmd/nvidia-container-runtime.cdi`), `…-crun` the low-level runtime to look for first. So
-/// an engine that has to have crun gets it by the path in its own configuration, whatever
-/// another engine on the host has to have.
+/// Settings in the program's name. The suffixes `.cdi` and `.legacy` select a mode
+/// (nvidia-container-toolkit `cmd/nvidia-container-runtime.cdi`). `-crun` and the like select the
+/// low-level runtime that is preferred, so that an engine can select it by the path in its own
+/// configuration, independently of other engines on the host.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Called {
+pub(super) struct ProgramName {
     pub(super) mode: Option<Mode>,
     pub(super) low_level: Option<String>,
 }
 
-impl Called {
+impl ProgramName {
     pub(super) fn by(name: &str) -> Self {
         let suffix = NAMES.iter().find_map(|n| name.strip_prefix(n));
         let suffix = suffix.unwrap_or_default();
@@ -47,12 +47,12 @@ impl Called {
     }
 }
 
-/// Whether a program of that name is this one.
+/// Whether this is a name of the runtime shim.
 pub(crate) fn is_name(name: &str) -> bool {
-    NAMES.contains(&name) || Called::by(name) != Called::default()
+    NAMES.contains(&name) || ProgramName::by(name) != ProgramName::default()
 }
 
-/// What of the command line concerns us.
+/// The parts of the command line that matter here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) makes_container: bool,
@@ -75,7 +75,7 @@ impl Call {
                 Some((flag, value)) if flag.starts_with('-') => (flag, Some(value.into())),
                 _ => (text.as_ref(), None),
             };
-            // Both take one dash as well as two.
+            // runc and crun accept one dash as well as two.
             let flag = format!("--{}", flag.trim_start_matches('-'));
             let dashed = text.starts_with('-');
             if !dashed {
@@ -129,26 +129,26 @@ mod tests {
     }
 
     #[test]
-    fn a_container_called_create_is_no_command() {
+    fn a_container_named_create_is_not_the_command() {
         assert!(!call("delete create").makes_container);
         assert!(!call("--root create state x").makes_container);
         assert!(!call("--log").makes_container);
         assert!(!call("start run").makes_container);
-        // A flag without a value does not take the command for one.
+        // The command is not mistaken for the value of a flag without value.
         assert!(call("--debug create --bundle /b id").makes_container);
         assert!(call("--systemd-cgroup run id").makes_container);
     }
 
     #[test]
-    fn version_is_asked_for_before_the_command_only() {
+    fn version_is_a_flag_only_before_the_command() {
         assert!(call("--version").asks_version && call("-version").asks_version);
         assert!(!call("exec id ls --version").asks_version);
     }
 
     #[test]
-    fn the_programs_name_says_the_mode_and_the_low_level_runtime() {
-        let called = |name: &str| Called::by(name);
-        assert_eq!(called("nvidia-container-runtime"), Called::default());
+    fn the_programs_name_selects_the_mode_and_the_low_level_runtime() {
+        let called = |name: &str| ProgramName::by(name);
+        assert_eq!(called("nvidia-container-runtime"), ProgramName::default());
         assert_eq!(called("nvidia-container-runtime.cdi").mode, Some(Mode::Cdi));
         let legacy = called("gpu-container-runtime.legacy");
         assert_eq!(legacy.mode, Some(Mode::Legacy));

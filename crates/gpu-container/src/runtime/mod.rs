@@ -1,5 +1,5 @@
-//! The OCI runtime shim: `create` and `run` edit config.json for a container that asks
-//! for GPUs; everything else goes to the low-level runtime untouched.
+//! The OCI runtime shim. For `create` and `run` it edits config.json if the container requests GPUs;
+//! then it executes the low-level runtime with the unchanged command line.
 
 mod cdi_devices;
 mod command_line;
@@ -15,34 +15,34 @@ use cdi::LazyJson;
 use gpu_host::Root;
 use gpu_inject::generate::{self, inventory_store};
 use gpu_inject::oci::{Arrangement, ContainerView, Scan};
-use gpu_inject::oci::{Mounter, ToldToHook};
+use gpu_inject::oci::{ConfigFacts, Mounter};
 use gpu_inject::policy::{Level, Policy};
 use gpu_inject::request::Request;
 use gpu_inject::{Error, live, oci, plan};
 
 use crate::exit::ExitCode;
-use crate::log::{self, Journal};
+use crate::log::{self, DebugLog};
 use crate::oci_bundle::{Bundle, Config};
 pub(crate) use command_line::is_name;
-use command_line::{Call, Called};
+use command_line::{Call, ProgramName};
 use low_level::{exec, low_level};
 
-/// Runs as an OCI runtime of that name.
+/// Runs the shim; `name` may select a mode or a low-level runtime.
 pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     let call = Call::read(args);
-    // The command's last word (runc-create(8)).
+    // The container's id is the last argument (runc-create(8)).
     if let Some(id) = args.last().filter(|_| call.makes_container) {
         log::about(&id.to_string_lossy());
     }
-    let called = Called::by(name);
+    let program = ProgramName::by(name);
     if call.asks_version {
-        // The low-level runtime's own lines follow, as with nvidia-container-runtime.
+        // The low-level runtime then prints its own version, as with nvidia-container-runtime.
         log::tell(concat!(
             "gpu-container-runtime version ",
             env!("CARGO_PKG_VERSION")
         ));
     }
-    match prepare(&call, &called).and_then(|low_level| exec(low_level, args)) {
+    match prepare(&call, &program).and_then(|low_level| exec(low_level, args)) {
         Ok(never) => never,
         Err(e) => {
             log::failure(&e, call.log.as_deref());
@@ -51,46 +51,46 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> ExitCode {
     }
 }
 
-/// What is to be done before the low-level runtime, which is returned.
-fn prepare(call: &Call, called: &Called) -> Result<PathBuf, Error> {
+/// Does everything that comes before the low-level runtime, and returns the path of that runtime.
+fn prepare(call: &Call, program: &ProgramName) -> Result<PathBuf, Error> {
     let host = |source| Error::Host {
         path: "/".into(),
         source,
     };
     let root = Root::host().map_err(host)?;
-    // Ours is the engine's environment, never a container's.
+    // The environment may be used, because it is the engine's and never a container's.
     let policy = Policy::from_environment(&root, |name| env::var_os(name));
     if !call.makes_container {
-        // A policy that cannot be read lets nothing start, but what runs can be stopped.
-        return low_level(&policy.unwrap_or_default(), called.low_level.as_ref());
+        // With an invalid policy no container starts, but running ones can still be stopped.
+        return low_level(&policy.unwrap_or_default(), program.low_level.as_ref());
     }
     let policy = policy?;
-    let low_level = low_level(&policy, called.low_level.as_ref())?;
-    let mut journal = Journal::open(policy.debug.as_deref(), policy.log_level);
-    let done = edit(call, called, &root, &policy, &low_level, &mut journal);
-    if let Err(e) = &done {
-        journal.note(Level::Error, e);
+    let low_level = low_level(&policy, program.low_level.as_ref())?;
+    let mut debug_log = DebugLog::open(policy.debug.as_deref(), policy.log_level);
+    let result = edit(call, program, &root, &policy, &low_level, &mut debug_log);
+    if let Err(e) = &result {
+        debug_log.note(Level::Error, e);
     }
-    done.map(|()| low_level)
+    result.map(|()| low_level)
 }
 
-/// Edits config.json of a container that asks for GPUs.
+/// Edits config.json, if the container requests GPUs.
 fn edit(
     call: &Call,
-    called: &Called,
+    program: &ProgramName,
     root: &Root,
     policy: &Policy,
     low_level: &Path,
-    journal: &mut Journal,
+    debug_log: &mut DebugLog,
 ) -> Result<(), Error> {
     let bundle = Bundle::at(&call.bundle);
-    let mode = called.mode.unwrap_or(policy.mode);
+    let mode = program.mode.unwrap_or(policy.mode);
     let text = match bundle.config()? {
         Config::Text(text) => text,
         Config::Long(file) => {
             let scan = bundle.scan(file, &policy.annotation_prefixes)?;
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
-            warn(&request, call, journal);
+            warn(&request, call, debug_log);
             if request.is_some() {
                 return Err(bundle.too_long());
             }
@@ -98,26 +98,26 @@ fn edit(
         }
     };
     let (scan, value);
-    let container = if let Some(found) = Scan::read(&text) {
-        scan = found;
+    let container = if let Some(scanned) = Scan::read(&text) {
+        scan = scanned;
         ContainerView::of(&scan)
     } else {
         value = bundle.value(&text)?;
         ContainerView::new(&value)
     };
     let request = Request::read_in(container, policy, mode)?;
-    warn(&request, call, journal);
+    warn(&request, call, debug_log);
     if !request.is_some() {
-        journal.note(Level::Debug, "no GPU is asked for");
+        debug_log.note(Level::Debug, "no GPU is asked for");
         return Ok(());
     }
     let (visible, parts) = (&request.visible, &request.capabilities);
-    journal.note(
+    debug_log.note(
         Level::Debug,
         format_args!("asked for: {visible:?}, with {parts}"),
     );
-    // Mounts of config.json and of our hook would be the host's, and stay. Where nothing is listed the
-    // hook sees for itself.
+    // Without its own mount namespace the container's mounts would be made on the host and stay there.
+    // If config.json lists no namespaces at all, the hook checks this itself.
     if container.lacks_mount_namespace() {
         return Err(Error::State(
             "the container has no mount namespace of its own, so what it is given would be mounted on the \
@@ -125,7 +125,7 @@ fn edit(
                 .into(),
         ));
     }
-    // None of these is dropped: this process is about to be another program.
+    // ManuallyDrop: freeing these would waste time, since this process executes another program next.
     let mut config = ManuallyDrop::new(bundle.document(&text)?);
     let names = cdi_devices::names(&request.visible, mode)?;
     let is_done = match names {
@@ -138,49 +138,49 @@ fn edit(
         let mounter = mount_owner::choose(container, &edits, policy, low_level);
         if mounter == Mounter::Runtime {
             for text in live::leave_out_unreachable(&mut edits) {
-                journal.note(Level::Debug, &text);
+                debug_log.note(Level::Debug, &text);
             }
         }
-        let told = ToldToHook {
+        let facts = ConfigFacts {
             rootfs: container.root_path(),
             arrangement: Arrangement {
                 own_dev: container.has_own_dev(),
                 no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
             },
         };
-        oci::apply(&mut config, &edits, &hook_path(), mounter, told)?;
+        oci::apply(&mut config, &edits, &hook_path(), mounter, facts)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
     let how = if is_done { "by CDI specs" } else { "by plan" };
     let bundle = call.bundle.display();
-    journal.note(Level::Info, format_args!("{bundle}: GPUs given {how}"));
+    debug_log.note(Level::Info, format_args!("{bundle}: GPUs given {how}"));
     Ok(())
 }
 
-/// What is asked for and passed over.
-fn warn(request: &Request, call: &Call, journal: &mut Journal) {
+/// Logs the parts of the request that are ignored.
+fn warn(request: &Request, call: &Call, debug_log: &mut DebugLog) {
     for text in &request.warnings {
-        journal.note(Level::Warning, text);
+        debug_log.note(Level::Warning, text);
         log::warning_in(call.log.as_deref(), text);
     }
 }
 
-/// Hooks by which an engine, or a hooks.d file, would have it done a second time.
+/// Removes hooks of an engine or of a hooks.d file that would inject GPUs a second time.
 fn remove_hooks(config: &mut LazyJson<'_>) {
-    let is_ours = |hook: &LazyJson<'_>| {
+    let is_gpu_hook = |hook: &LazyJson<'_>| {
         let path: String = hook.get(&["path"]).unwrap_or_default();
         let name = Path::new(&path).file_name().unwrap_or_default();
         name == "nvidia-container-runtime-hook" || name == "nvidia-container-toolkit"
     };
     for stage in ["prestart", "createRuntime"] {
         if let Some(hooks) = config.list_at(&["hooks", stage]) {
-            hooks.retain(|hook| !is_ours(hook));
+            hooks.retain(|hook| !is_gpu_hook(hook));
         }
     }
 }
 
-/// The hook is this very program under its other name, beside it or where packages put it.
+/// The path of our hook: the one in packages, else this program, which is also the hook.
 fn hook_path() -> PathBuf {
     let packaged = Path::new(generate::HOOK_PATH);
     if packaged.exists() {
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hooks_that_would_do_it_again_go_and_others_stay() {
+    fn only_hooks_that_inject_gpus_are_removed() {
         let hook = |path: &str| serde_json::json!({ "path": path });
         let removed = |config: &serde_json::Value| -> serde_json::Value {
             let text = config.to_string();

@@ -1,5 +1,5 @@
-//! Who mounts the driver's files: our hook where it can, being one process for all of them, or
-//! the low-level runtime, which takes several times as long for each.
+//! Decides who mounts the driver's files: our hook if possible, else the low-level runtime, which
+//! takes several times as long for each mount.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use gpu_inject::{Edits, live};
 
 const RUNC: &str = "runc";
 const CRUN: &str = "crun";
-/// Low-level runtimes that run a createContainer hook where it can mount. One that makes a
-/// machine for the container (Kata, gVisor) has to read the mounts itself.
+/// Low-level runtimes that run createContainer hooks in the container's mount namespace. Runtimes
+/// that make a virtual machine or sandbox (Kata, gVisor) have to make the mounts themselves.
 const START_HOOKS_IN_PLACE: [&str; 2] = [RUNC, CRUN];
 
-/// For a container that is to get `edits`.
+/// Decides who mounts the files of `edits` in a container.
 pub(super) fn choose(
     container: ContainerView<'_>,
     edits: &Edits,
@@ -24,10 +24,10 @@ pub(super) fn choose(
     let name = low_level.file_name().unwrap_or_default();
     let can_be_hook = policy.hook_mounts
         && START_HOOKS_IN_PLACE.iter().any(|known| name == *known)
-        // The hook has the rights of the container's root there, who may not reach every file.
+        // In a user namespace the hook has only the rights of the container's root, who may not be able to reach every file.
         && !container.has_user_namespace()
         && !container.destinations().any(|d| is_below(d, edits))
-        // crun has made read-only what is to be so before it runs hooks; runc does it after.
+        // crun makes mounts read-only before it runs hooks, runc afterwards.
         && (name != CRUN || !container.read_only().any(|d| is_above(d, edits)))
         && live::can_mount_here();
     if can_be_hook {
@@ -37,26 +37,30 @@ pub(super) fn choose(
     }
 }
 
-/// The hook mounts last: what the user has below a directory of ours would be covered.
+/// Whether a mount of the user is below one of ours. The hook mounts last, so it would hide the
+/// user's mount. An unusual path counts as below.
 fn is_below(destination: &str, edits: &Edits) -> bool {
     let is_odd = |part: &str| matches!(part, "" | "." | "..");
     let is_plain = destination
         .strip_prefix('/')
-        .is_some_and(|rest| !rest.split('/').any(is_odd));
-    let rest = |path: &Path| {
-        let rest = destination
+        .is_some_and(|is_below_mount| !is_below_mount.split('/').any(is_odd));
+    let is_below_mount = |path: &Path| {
+        let is_below_mount = destination
             .as_bytes()
             .strip_prefix(path.as_os_str().as_encoded_bytes());
-        rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with(b"/"))
+        is_below_mount.is_some_and(|is_below_mount| {
+            is_below_mount.len() > 1 && is_below_mount.starts_with(b"/")
+        })
     };
-    !is_plain || edits.mounts.iter().any(|mount| rest(&mount.path))
+    !is_plain || edits.mounts.iter().any(|mount| is_below_mount(&mount.path))
 }
 
-/// Whether something is to be mounted within. An image has `/lib` as a link to `/usr/lib`.
+/// Whether a mount of the user contains one of ours. Also tries the path below `/usr`, because in
+/// most images `/lib` is a link to `/usr/lib`.
 fn is_above(destination: &str, edits: &Edits) -> bool {
     let usr = Path::new("/usr").join(destination.trim_start_matches('/'));
-    let is_it = |path: &Path| path.starts_with(destination) || path.starts_with(&usr);
-    edits.mounts.iter().any(|mount| is_it(&mount.path))
+    let is_within = |path: &Path| path.starts_with(destination) || path.starts_with(&usr);
+    edits.mounts.iter().any(|mount| is_within(&mount.path))
 }
 
 #[cfg(test)]
@@ -86,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hook_mounts_where_that_comes_to_the_same() {
+    fn the_hook_mounts_only_if_the_result_is_the_same() {
         if !live::can_mount_here() {
             skips::skip(skips::Need::MountApi, "not root, or before Linux 5.12");
             return;

@@ -1,5 +1,5 @@
-//! What must not change: everything beside the image, to the last attribute, and the host's
-//! table of mounts.
+//! Detects changes outside the image: records every file beside it with all attributes, and the host's
+//! mount table, before and after a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,12 +7,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Place;
+use super::RuncBundle;
 
-/// In a file of the canary that no container may read.
+/// Content of a file of the canary that no container may read.
 pub(crate) const SECRET: &str = "a-secret-of-the-host";
 
-/// Fills the directory with one of each kind of file.
+/// Fills the directory with one file of each type.
 pub(crate) fn make(dir: &Path) {
     for below in ["deep/er", "lib", "sub"] {
         fs::create_dir_all(dir.join(below)).unwrap();
@@ -29,21 +29,21 @@ pub(crate) fn make(dir: &Path) {
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     symlink("secret", dir.join("link")).unwrap();
-    // Where the file system has no such attributes there are none to lose.
+    // Not every file system has extended attributes.
     let _ = xattr::set(dir.join("secret"), "user.canary", b"sings");
 }
 
-/// A file: everything about it in one line, less its count of names and the time of that:
-/// an image that has a name for it may give that up.
+/// Each file's path, and its attributes in one line. Link count and ctime are left out, because an
+/// image may remove a hard link of its own.
 pub(crate) type Tree = BTreeMap<PathBuf, String>;
 
-/// Everything in the place but the image, the runtime's state and what the test writes itself.
-pub(crate) fn look(place: &Place) -> Tree {
+/// Records everything in the test's directory except the image, the runtime's state and the test's own files.
+pub(crate) fn look(place: &RuncBundle) -> Tree {
     let mut tree = Tree::new();
     for part in ["host", "canary", "inventory.json", "config.toml"] {
         walk(&place.path(part), &mut tree);
     }
-    // New names beside them, other than those a run brings.
+    // Files next to them, other than those that a run makes.
     for entry in fs::read_dir(place.path("")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -54,14 +54,14 @@ pub(crate) fn look(place: &Place) -> Tree {
         }
     }
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let here = place.path("").to_string_lossy().into_owned();
-    let mounts = table.lines().filter(|l| l.contains(&here));
+    let place_path = place.path("").to_string_lossy().into_owned();
+    let mounts = table.lines().filter(|l| l.contains(&place_path));
     tree.insert("mounts".into(), mounts.collect::<Vec<_>>().join("\n"));
     tree
 }
 
-/// Whether the image has a second name of a file of the canary.
-pub(crate) fn image_has_hosts_file(place: &Place) -> bool {
+/// Whether the image has a hard link to a file of the canary.
+pub(crate) fn image_has_hosts_file(place: &RuncBundle) -> bool {
     let mut of_host = BTreeSet::new();
     identities(&place.path("canary"), &mut of_host);
     let mut of_image = BTreeSet::new();
@@ -69,7 +69,7 @@ pub(crate) fn image_has_hosts_file(place: &Place) -> bool {
     !of_host.is_disjoint(&of_image)
 }
 
-/// Device and inode of each file below.
+/// Adds device and inode of each file below `dir`.
 fn identities(dir: &Path, found: &mut BTreeSet<(u64, u64)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
@@ -83,15 +83,15 @@ fn identities(dir: &Path, found: &mut BTreeSet<(u64, u64)>) {
 }
 
 fn walk(path: &Path, tree: &mut Tree) {
-    let found = fs::symlink_metadata(path).unwrap();
+    let metadata = fs::symlink_metadata(path).unwrap();
     let attributes: Vec<_> = xattr::list(path)
         .into_iter()
         .flatten()
         .map(|name| (name.clone(), xattr::get(path, &name).ok().flatten()))
         .collect();
-    let content = if found.is_file() {
+    let content = if metadata.is_file() {
         fs::read(path).unwrap()
-    } else if found.is_symlink() {
+    } else if metadata.is_symlink() {
         fs::read_link(path)
             .unwrap()
             .to_string_lossy()
@@ -104,25 +104,25 @@ fn walk(path: &Path, tree: &mut Tree) {
         path.to_owned(),
         format!(
             "inode {} mode {:o} owner {}:{} device {} modified {}.{} attributes {:?} content {:?}",
-            found.ino(),
-            found.mode(),
-            found.uid(),
-            found.gid(),
-            found.rdev(),
-            found.mtime(),
-            found.mtime_nsec(),
+            metadata.ino(),
+            metadata.mode(),
+            metadata.uid(),
+            metadata.gid(),
+            metadata.rdev(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
             attributes,
             String::from_utf8_lossy(&content),
         ),
     );
-    if found.is_dir() {
+    if metadata.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             walk(&entry.unwrap().path(), tree);
         }
     }
 }
 
-/// The paths that differ, as seen from `below`.
+/// The paths that differ, relative to `below`.
 pub(crate) fn changed(before: &Tree, after: &Tree, below: &Path) -> Vec<String> {
     let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     paths
@@ -137,7 +137,7 @@ pub(crate) fn changed(before: &Tree, after: &Tree, below: &Path) -> Vec<String> 
         .collect()
 }
 
-/// What differs, a line each.
+/// The differences, one line each.
 pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     let gone = before
         .iter()
@@ -153,15 +153,16 @@ pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     gone.chain(other).collect()
 }
 
-/// runc before 1.1.14 makes its mount points by path: an image that changes meanwhile has it
-/// make them on the host, as empty files of mode 0755 (CVE-2024-45310). We make none of that
-/// mode. They are counted, and taken away again.
-pub(crate) fn forgive_runc(place: &Place, before: &mut Tree) -> usize {
+/// Removes and counts empty files that runc itself made on the host.
+///
+/// runc before 1.1.14 makes mount points by path, so an image that changes meanwhile can have them
+/// made on the host, as empty files of mode 0755 (CVE-2024-45310). We make no files of that mode.
+pub(crate) fn forgive_runc(place: &RuncBundle, before: &mut Tree) -> usize {
     if !runc_makes_files_outside() {
         return 0;
     }
     let after = look(place);
-    let theirs: Vec<&PathBuf> = after
+    let made_by_runc: Vec<&PathBuf> = after
         .iter()
         .filter(|(path, line)| {
             let is_empty = line.contains(" mode 100755 ") && line.ends_with("content \"\"");
@@ -169,9 +170,9 @@ pub(crate) fn forgive_runc(place: &Place, before: &mut Tree) -> usize {
         })
         .map(|(path, _)| path)
         .collect();
-    for path in &theirs {
+    for path in &made_by_runc {
         fs::remove_file(path).unwrap();
-        // A name more and a name less: the directory has another time, and that alone.
+        // Making and removing a file changes only the directory's time.
         let parent = path.parent().unwrap();
         let but_the_time = |line: &str| {
             let (head, rest) = line.split_once(" modified ").unwrap();
@@ -184,13 +185,13 @@ pub(crate) fn forgive_runc(place: &Place, before: &mut Tree) -> usize {
             *then = now;
         }
     }
-    theirs.len()
+    made_by_runc.len()
 }
 
 fn runc_makes_files_outside() -> bool {
     let out = Command::new("runc").arg("--version").output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    let version = said.split_whitespace().nth(2).unwrap_or_default();
+    let output = String::from_utf8_lossy(&out.stdout).into_owned();
+    let version = output.split_whitespace().nth(2).unwrap_or_default();
     let mut numbers = version
         .split(|c: char| !c.is_ascii_digit())
         .map(|n| n.parse().unwrap_or(0));

@@ -1,5 +1,5 @@
-//! A bundle with a busybox image, a host with two GPUs beside it, and the ways in which a
-//! container gets to us. For the tests that start containers for real.
+//! For tests that start real containers: a bundle with a busybox image, a host with two GPUs beside
+//! it, and the ways in which a container can get its GPUs.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod canary;
@@ -34,7 +34,7 @@ pub(crate) fn can_run() -> bool {
 pub(crate) enum Way {
     /// Our OCI runtime.
     Shim,
-    /// What our CDI spec says, applied as an engine would; one hook.
+    /// Our CDI spec, applied as an engine would; it has one hook.
     Cdi,
     /// The hook of `docker run --gpus`.
     Prestart,
@@ -59,16 +59,16 @@ impl Below {
         }
     }
 
-    /// Those that run here. crun wants pure cgroups, v1 or v2, and gets a mount namespace
+    /// Those that can run on this machine. crun needs cgroup v1 or v2 alone, and gets a mount namespace
     /// with v2 alone where the machine has both.
     pub(crate) fn here() -> &'static [Self] {
-        /// What crun says instead of starting a container.
+        /// crun's error message, if it cannot start a container here.
         static FAILURE: OnceLock<Option<String>> = OnceLock::new();
         if !skips::has(&[Need::Crun]) {
             return &[Self::Runc];
         }
         let failure = FAILURE.get_or_init(|| {
-            let place = Place::new("crun-here");
+            let place = RuncBundle::new("crun-here");
             place.make_config("void", "echo started", |_| {});
             let said = text(&place.start(Self::Crun, &[]));
             (!said.contains("started")).then_some(said)
@@ -83,12 +83,12 @@ impl Below {
     }
 }
 
-pub(crate) struct Place {
+pub(crate) struct RuncBundle {
     dir: tempfile::TempDir,
     id: String,
 }
 
-impl Place {
+impl RuncBundle {
     pub(crate) fn new(name: &str) -> Self {
         let place = Self {
             id: format!("gpu-container-{name}-{}", std::process::id()),
@@ -144,7 +144,7 @@ impl Place {
         serde_json::from_slice(&fs::read(self.path("inventory.json")).unwrap()).unwrap()
     }
 
-    /// config.toml for each low-level runtime, with more in its `nvidia-container-cli`.
+    /// Writes config.toml for each low-level runtime, with `more` in its table `nvidia-container-cli`.
     pub(crate) fn write_policy(&self, more: &str) {
         for below in ["runc", "crun"] {
             // crun runs without cgroups here.
@@ -172,7 +172,7 @@ impl Place {
         })
     }
 
-    /// What the container is called.
+    /// The container's ID.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
@@ -181,7 +181,7 @@ impl Place {
         self.dir.path().join(path)
     }
 
-    /// Where the image has `path`.
+    /// The host's path of `path` in the image.
     pub(crate) fn image(&self, path: &str) -> PathBuf {
         self.path("bundle/rootfs").join(path)
     }
@@ -217,7 +217,7 @@ impl Place {
         self.start(below, &[])
     }
 
-    /// The same below these words of a command, which stand for the host.
+    /// Like `start_by`, started by the command `host`, which sets up namespaces that serve as the host.
     pub(crate) fn start_on(&self, host: &[&str], way: Way, below: Below) -> Output {
         let before: &[&str] = match way {
             Way::Shim => &[PROGRAM, "runtime"],
@@ -233,7 +233,7 @@ impl Place {
         self.command(host, below, before).output().unwrap()
     }
 
-    /// Starts it by the low-level runtime alone.
+    /// Starts the container by the low-level runtime, without our shim.
     pub(crate) fn start_plain(&self, below: Below) -> Output {
         self.start(below, &[])
     }
@@ -255,32 +255,32 @@ impl Place {
         };
         let spec = cdi_spec(&self.inventory(), &options).unwrap();
         let mut config = self.config();
-        let wanted = config["process"]["env"]
+        let requested = config["process"]["env"]
             .as_array()
             .unwrap()
             .iter()
             .find_map(|v| v.as_str()?.strip_prefix("NVIDIA_VISIBLE_DEVICES="))
             .unwrap()
             .to_owned();
-        let device = spec.devices.iter().find(|d| d.name == wanted).unwrap();
+        let device = spec.devices.iter().find(|d| d.name == requested).unwrap();
         let edits = [&device.container_edits, &spec.container_edits];
         cdi::apply_to_value(&mut config, &edits, &|path| {
-            let found = nix::sys::stat::stat(path)?;
+            let metadata = nix::sys::stat::stat(path)?;
             Ok(NodeStat {
                 kind: 'c',
-                major: nix::sys::stat::major(found.st_rdev).try_into().unwrap(),
-                minor: nix::sys::stat::minor(found.st_rdev).try_into().unwrap(),
-                mode: found.st_mode & 0o7777,
-                uid: found.st_uid,
-                gid: found.st_gid,
+                major: nix::sys::stat::major(metadata.st_rdev).try_into().unwrap(),
+                minor: nix::sys::stat::minor(metadata.st_rdev).try_into().unwrap(),
+                mode: metadata.st_mode & 0o7777,
+                uid: metadata.st_uid,
+                gid: metadata.st_gid,
             })
         })
         .unwrap();
         self.put_config(&config);
     }
 
-    /// Our program by a name that says which of the many it is; under strace where
-    /// [`Place::lacks`] or [`Place::slow_down`] was called.
+    /// Path of our program under the name `name`; run under strace if [`RuncBundle::lacks`] or
+    /// [`RuncBundle::slow_down`] was called.
     pub(crate) fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
         let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
@@ -302,7 +302,7 @@ impl Place {
         hook
     }
 
-    /// The shim names itself as the hook: a runc before runc on PATH puts [`Place::hook`] there.
+    /// The shim names itself as the hook, so a wrapper for runc, first on PATH, replaces that by [`RuncBundle::hook`].
     fn trace_hook_of_shim(&self) {
         let hook = self.hook("gpu-container-hook");
         let script = format!(
@@ -313,26 +313,26 @@ impl Place {
         parts::program(&self.path("inner/runc"), &script);
     }
 
-    /// From now on the hooks run as on a kernel without these system calls.
+    /// Makes the hooks run as on a kernel without these system calls, from now on.
     pub(crate) fn lacks(&self, calls: &str) {
         self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
     }
 
-    /// From now on the hooks wait for so many microseconds before each of these system calls.
+    /// Makes the hooks wait `by` microseconds before each of these system calls, from now on.
     pub(crate) fn slow_down(&self, calls: &str, by: u32) {
         self.inject(&format!(
             "-e trace={calls} -e inject={calls}:delay_enter={by}"
         ));
     }
 
-    /// From now on the `n`th of these system calls of a hook fails so.
+    /// Makes the `n`th call of `call` in a hook fail with `error`, from now on.
     pub(crate) fn fails(&self, call: &str, n: u32, error: &str) {
         self.inject(&format!(
             "-e trace={call} -e inject={call}:error={error}:when={n}"
         ));
     }
 
-    /// From now on the hooks run under strace with these options.
+    /// Runs the hooks under strace with these options, from now on.
     pub(crate) fn inject(&self, options: &str) {
         fs::write(self.path("injection"), options).unwrap();
     }
@@ -349,7 +349,7 @@ impl Place {
         let mut config = self.config();
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(["/bin/busybox", "sh", "-c", script]);
-        // Lowered limits may not be raised again, where the machine withholds that right.
+        // Without CAP_SYS_RESOURCE a lowered limit cannot be raised again.
         config["process"]["rlimits"] = json!([]);
         config["root"]["readonly"] = json!(false);
         let env = config["process"]["env"].as_array_mut().unwrap();
@@ -373,12 +373,12 @@ impl Place {
         fs::write(self.path("bundle/config.json"), bytes).unwrap();
     }
 
-    /// Through `before`, or by the low-level runtime itself.
+    /// Starts the container by the command `before`, or by the low-level runtime if that is empty.
     fn start(&self, below: Below, before: &[&str]) -> Output {
         self.command(&[], below, before).output().unwrap()
     }
 
-    /// What starts it, run by `host`.
+    /// The command that starts the container, as an argument of the command `host`.
     pub(crate) fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
         let mut words: Vec<&str> = host.to_vec();
         if below != Below::Runc {
@@ -418,8 +418,8 @@ impl Place {
     }
 }
 
-/// Nodes of the host, which live injection mounts.
-pub(crate) fn make_nodes(place: &Place) {
+/// Makes the host's device nodes, which injection into an existing container mounts.
+pub(crate) fn make_nodes(place: &RuncBundle) {
     let mut inventory = place.inventory();
     let make = |node: &mut DeviceNode| {
         let path = place.path("host").join(node.path.file_name().unwrap());

@@ -1,18 +1,18 @@
-//! LXC itself, with the hook that its package brings: a program of the image's namespaces that asks for
-//! GPUs without a number, where /proc is the host's. Needs LXC besides; says so and passes without.
+//! `nvidia-container-cli` under LXC itself, with the hook of its package: the hook runs in the container's
+//! namespaces, where /proc is still the host's, and gives no pid. Also needs LXC; says so and passes without.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::process::Command;
 
 use crate::parts::text;
-use crate::place::Place;
+use crate::place::TestHost;
 use crate::{LOOK, SEEN, can_run, contains_all};
 
 const HOOK: &str = "/usr/share/lxc/hooks/nvidia";
 const FIRST_ID: u32 = 100_000;
 
-/// Starts the container of `$1`. In a mount namespace of its own, where /etc is a throw-away layer.
+/// Starts the container of `$1`. Runs in its own mount namespace, where /etc is a temporary overlay.
 const INSIDE: &str = "\
     set -eu
     cd \"$1\"
@@ -28,8 +28,8 @@ const INSIDE: &str = "\
     cat /proc/self/mountinfo >after
     exit ${code-0}";
 
-/// What the container said; the host's mounts are as they were.
-fn started(place: &Place, more: &str) -> String {
+/// Starts the container and returns its output; asserts that the host's mounts did not change.
+fn started(place: &TestHost, more: &str) -> String {
     let name = format!("gpu-container-{}", std::process::id());
     for dir in ["layer", "rootfs/proc", "rootfs/sys", &name] {
         fs::create_dir_all(place.path(dir)).unwrap();
@@ -59,9 +59,9 @@ fn started(place: &Place, more: &str) -> String {
         .output()
         .unwrap();
     let read = |name: &str| fs::read_to_string(place.path(name)).unwrap_or_default();
-    let said = format!("{}\n{}", text(&out), read("log"));
-    assert_eq!(read("before"), read("after"), "{said}");
-    assert!(out.status.success(), "{said}");
+    let output = format!("{}\n{}", text(&out), read("log"));
+    assert_eq!(read("before"), read("after"), "{output}");
+    assert!(out.status.success(), "{output}");
     read("rootfs/tmp/out")
 }
 
@@ -69,13 +69,13 @@ fn has_lxc() -> bool {
     can_run() && skips::has(&[skips::Need::Lxc])
 }
 
-/// A container of root's with mapped ids, as LXC calls unprivileged: the hook of LXC's own runs.
+/// Root's container with mapped IDs, which LXC calls unprivileged; LXC's own hook runs for it.
 #[test]
-fn an_unprivileged_container_by_the_hook_of_lxc() {
+fn lxcs_hook_gives_an_unprivileged_container_its_gpu() {
     if !has_lxc() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     for path in ["", "bin", "bin/busybox", "etc", "dev", "tmp", "proc", "sys"] {
         let path = place.path("rootfs").join(path);
         if path.exists() || fs::create_dir(&path).is_ok() {
@@ -91,16 +91,16 @@ fn an_unprivileged_container_by_the_hook_of_lxc() {
     );
     contains_all(&seen, &SEEN);
     assert!(!seen.contains("nvidia0"), "{seen}");
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
-/// LXC's own hook refuses a privileged one; the program does not.
+/// LXC's own hook refuses privileged containers; our program does not.
 #[test]
-fn a_privileged_container_by_a_hook_of_the_users_own() {
+fn a_users_hook_gives_a_privileged_container_its_gpu() {
     if !has_lxc() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let hook = place.path("hook");
     crate::parts::program(
         &hook,
@@ -111,5 +111,5 @@ fn a_privileged_container_by_a_hook_of_the_users_own() {
     let seen = started(&place, &format!("lxc.hook.mount = {}\n", hook.display()));
     contains_all(&seen, &SEEN);
     assert!(!seen.contains("nvidia0"), "{seen}");
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }

@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use parts::text;
-use place::{Container, NOBODY, Place};
+use place::{Container, NOBODY, TestHost};
 use skips::Need;
 
 const ALL_CAPABILITIES: &str = "--compute --compat32 --display --graphics --utility --video";
@@ -25,9 +25,9 @@ fn can_run() -> bool {
     parts::can_run(&[Need::Unshare])
 }
 
-fn contains_all(out: &str, wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(out.contains(wanted), "{wanted:?} in\n{out}");
+fn contains_all(out: &str, expected: &[&str]) {
+    for expected in expected {
+        assert!(out.contains(expected), "{expected:?} in\n{out}");
     }
 }
 
@@ -45,12 +45,12 @@ const SEEN: [&str; 6] = [
 ];
 
 #[test]
-fn a_supervised_container_gets_exactly_what_is_asked_for() {
+fn a_supervised_container_gets_exactly_the_requested_gpu() {
     if !can_run() {
         return;
     }
     for flags in [&[][..], &["--user", "--map-root-user"]] {
-        let place = Place::new();
+        let place = TestHost::new();
         let container = Container::new(flags);
         let line = "configure --pid=PID --device=1 --compute --utility ROOTFS";
         let out = place.run(line, container.pid());
@@ -64,39 +64,39 @@ fn a_supervised_container_gets_exactly_what_is_asked_for() {
         assert!(!seen.contains("nvidia0"), "{seen}");
         let mounts = container.mounts(&place);
         let paths: Vec<&str> = mounts.iter().map(|(path, _)| path.as_str()).collect();
-        let wanted = [
+        let expected = [
             "/dev/nvidia1",
             "/dev/nvidiactl",
             "/usr/bin/nvidia-smi",
             "/usr/lib/libcuda.so.1.2.3",
         ];
-        assert_eq!(paths, wanted);
+        assert_eq!(paths, expected);
         for (path, options) in &mounts {
             let is_file = !path.starts_with("/dev");
             assert!(options.contains("nosuid"), "{path} {options}");
             assert_eq!(options.starts_with("ro,"), is_file, "{path} {options}");
         }
-        place.host_is_untouched();
+        place.assert_host_unchanged();
     }
 }
 
 #[test]
-fn a_standalone_container_is_the_callers_own_namespaces() {
+fn standalone_mode_configures_the_callers_namespaces() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let line = "--user configure --no-cgroups --device=1 --compute --utility ROOTFS";
     let seen = text(&place.run_unprivileged(line, LOOK));
     contains_all(&seen, &SEEN);
     assert!(!seen.contains("nvidia0"), "{seen}");
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
 /// LXC `hooks/nvidia`, Enroot `conf/hooks/98-nvidia.sh`, Apptainer
 /// `internal/pkg/util/gpu/nvidia.go`: unprivileged, in namespaces that they made.
 #[test]
-fn lines_of_lxc_enroot_and_apptainer() {
+fn command_lines_of_lxc_enroot_and_apptainer() {
     if !can_run() {
         return;
     }
@@ -108,17 +108,17 @@ fn lines_of_lxc_enroot_and_apptainer() {
         "--user configure --no-cgroups --device=GPU-1aaa --compute --utility --ldconfig=@/sbin/ldconfig ROOTFS".into(),
     ];
     for line in lines {
-        let place = Place::new();
+        let place = TestHost::new();
         let seen = text(&place.run_unprivileged(&line, LOOK));
         contains_all(&seen, &SEEN);
-        place.host_is_untouched();
+        place.assert_host_unchanged();
     }
 }
 
 /// NVIDIA's runtime hook, containerd `contrib/nvidia/nvidia.go` (`ctr run --gpus`) and gVisor
 /// `runsc/container/container.go`: as root, with the container's process.
 #[test]
-fn lines_of_the_toolkit_hook_containerd_and_gvisor() {
+fn command_lines_of_the_toolkit_hook_containerd_and_gvisor() {
     if !can_run() {
         return;
     }
@@ -128,7 +128,7 @@ fn lines_of_the_toolkit_hook_containerd_and_gvisor() {
         "--load-kmods configure --ldconfig=@/sbin/ldconfig --no-cgroups --utility --compute --pid=PID --device=1 ROOTFS".into(),
     ];
     for line in lines {
-        let place = Place::new();
+        let place = TestHost::new();
         let container = Container::new(&[]);
         let log = place.path("log");
         let line = line.replace("LOG", log.to_str().unwrap());
@@ -139,16 +139,16 @@ fn lines_of_the_toolkit_hook_containerd_and_gvisor() {
             let log = fs::read_to_string(log).unwrap();
             contains_all(&log, &["device /dev/nvidia1", "libcuda.so.1.2.3", "] done"]);
         }
-        place.host_is_untouched();
+        place.assert_host_unchanged();
     }
 }
 
 #[test]
-fn nodes_that_the_caller_made_are_left_to_it() {
+fn nodes_made_by_the_caller_are_not_changed() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let container = Container::new(&[]);
     let line = "configure --no-cgroups --no-devbind --pid=PID --device=0 --compute ROOTFS";
     assert!(place.run(line, container.pid()).status.success());
@@ -165,7 +165,7 @@ fn the_hosts_root_and_relative_paths_are_refused() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let container = Container::new(&[]);
     symlink("/", place.path("link")).unwrap();
     let link = place.path("link").display().to_string();
@@ -182,30 +182,30 @@ fn the_hosts_root_and_relative_paths_are_refused() {
         );
     }
     assert_eq!(container.mounts(&place), []);
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
 #[test]
-fn a_failure_half_way_leaves_nothing() {
+fn a_failure_half_way_is_rolled_back() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
-    // The second mount finds a directory in its place.
+    let place = TestHost::new();
+    // The second mount fails, because a directory is in the way.
     fs::create_dir_all(place.path("rootfs/usr/bin/nvidia-smi")).unwrap();
     let container = Container::new(&[]);
     let line = "configure --pid=PID --device=0 --compute --utility ROOTFS";
     let out = place.run(line, container.pid());
-    let said = text(&out);
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    let output = text(&out);
+    assert_eq!(out.status.code(), Some(1), "{output}");
     assert!(
-        said.starts_with("nvidia-container-cli: mount error: "),
-        "{said}"
+        output.starts_with("nvidia-container-cli: mount error: "),
+        "{output}"
     );
     assert_eq!(container.mounts(&place), []);
     let left = container.look(&place, "busybox find /usr /dev -type f -o -type l");
     assert_eq!(left, "");
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
 #[test]
@@ -213,9 +213,9 @@ fn each_refusal_says_its_phase_and_exits_with_1() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let container = Container::new(&[]);
-    for (line, wanted) in [
+    for (line, expected) in [
         (
             "configure --pid=x ROOTFS",
             "input error: invalid process ID: x",
@@ -246,10 +246,10 @@ fn each_refusal_says_its_phase_and_exits_with_1() {
         ),
     ] {
         let out = place.run(line, container.pid());
-        let said = text(&out);
-        assert_eq!(out.status.code(), Some(1), "{line}: {said}");
-        let wanted = format!("nvidia-container-cli: {wanted}");
-        assert!(said.starts_with(&wanted), "{wanted:?} in {said}");
+        let output = text(&out);
+        assert_eq!(out.status.code(), Some(1), "{line}: {output}");
+        let expected = format!("nvidia-container-cli: {expected}");
+        assert!(output.starts_with(&expected), "{expected:?} in {output}");
     }
     assert_eq!(container.mounts(&place), []);
 }
@@ -259,7 +259,7 @@ fn an_oci_state_names_the_container() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let container = Container::new(&[]);
     fs::write(place.path("config.json"), r#"{"root": {"path": "rootfs"}}"#).unwrap();
     let mut cli = Command::new(place.cli())
@@ -278,7 +278,7 @@ fn an_oci_state_names_the_container() {
 
 #[test]
 fn a_pidfd_names_the_container() {
-    // The shortest program that starts another with a pidfd.
+    // Starts a program that inherits a pidfd.
     const START: &str = "import os, sys\n\
         fd = os.pidfd_open(int(sys.argv[1]))\n\
         os.dup2(fd, 9)\n\
@@ -286,7 +286,7 @@ fn a_pidfd_names_the_container() {
     if !can_run() || !skips::has(&[Need::Python3]) {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let container = Container::new(&[]);
     let out = Command::new("python3")
         .args(["-c", START, &container.pid().to_string()])
@@ -303,7 +303,7 @@ fn info_and_list_work_for_a_normal_user() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let run = |line: &str| {
         let out = Command::new(place.cli())
             .args(place.args(line, 0))
@@ -318,7 +318,7 @@ fn info_and_list_work_for_a_normal_user() {
         &run("info"),
         &["NVRM version:   1.2.3\n", "GPU UUID:       GPU-1aaa\n"],
     );
-    // LXD and Incus read the second line and those from the fifth on.
+    // LXD and Incus parse the second line, and all lines from the fifth on.
     let csv = run("info --csv");
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines[1], "1.2.3,12.4");
@@ -333,11 +333,11 @@ fn info_and_list_work_for_a_normal_user() {
 }
 
 #[test]
-fn the_environment_decides_nothing() {
+fn the_environment_has_no_effect() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let out = Command::new(place.cli())
         .arg("info")
         .env("NVIDIA_CTK_CONFIG_FILE_PATH", place.path("config.toml"))

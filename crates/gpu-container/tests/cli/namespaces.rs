@@ -1,6 +1,6 @@
-//! Numbers of one namespace in another: the container is the right one or none, and the host's mounts
-//! stay as they were. Each case runs below a mount namespace that stands for the host, once in the
-//! machine's pid namespace and once in its own.
+//! Pids across pid namespaces: the right container is configured or none, and the host's mounts do not
+//! change. Each case runs in a mount namespace that serves as the host's, once in the machine's pid
+//! namespace and once in a new one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -9,23 +9,23 @@ use std::process::Command;
 use skips::Need;
 
 use crate::parts::text;
-use crate::place::{NOBODY, Place};
+use crate::place::{NOBODY, TestHost};
 use crate::{LOOK, SEEN, can_run, contains_all};
 
 const HOSTS: [&[&str]; 2] = [&[], &["--pid", "--fork", "--kill-child", "--mount-proc"]];
-/// What a line gives: GPU 1.
+/// The options and root file system for `configure`: GPU 1.
 const WHAT: &str = "--no-cgroups --device=1 --compute --utility ROOTFS";
 
-/// What a script said that ran on the host.
+/// The result of a script that ran on the host.
 struct Ran {
     said: String,
-    /// Mounts that the host has after it and did not have before.
+    /// Mounts that the host has after the script and did not have before.
     left: String,
 }
 
 /// Runs a script on the host. `$F` has functions for all shells of the script: `configure [OPTION…]`
 /// configures the image `$R`, `look` looks into it; `$CLI` is what `configure` runs.
-fn on_host(place: &Place, host: &[&str], script: &str) -> Ran {
+fn on_host(place: &TestHost, host: &[&str], script: &str) -> Ran {
     let config = place.args("configure", 0);
     let what = place.args(WHAT, 0)[1..].join(" ");
     let functions = format!(
@@ -56,19 +56,19 @@ fn on_host(place: &Place, host: &[&str], script: &str) -> Ran {
     }
 }
 
-/// The container got what was asked for, and it alone.
-fn ensure_given(host: &[&str], script: &str) {
-    let place = Place::new();
+/// Asserts that the container got exactly what was requested, and the host nothing.
+fn assert_given(host: &[&str], script: &str) {
+    let place = TestHost::new();
     let ran = on_host(&place, host, script);
     assert_eq!(ran.left, "", "{script}\n{}", ran.said);
     contains_all(&format!("{script}\n{}", ran.said), &SEEN);
     assert!(!ran.said.contains("nvidia0"), "{}", ran.said);
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
-/// Nothing was done, for this reason.
-fn ensure_refused(host: &[&str], script: &str, why: &str) {
-    let place = Place::new();
+/// Asserts that the request was refused for the reason `why`, and nothing was mounted.
+fn assert_refused(host: &[&str], script: &str, why: &str) {
+    let place = TestHost::new();
     fs::write(place.path("config.json"), r#"{"root": {"path": "rootfs"}}"#).unwrap();
     let ran = on_host(&place, host, script);
     assert_eq!(ran.left, "", "{script}\n{}", ran.said);
@@ -83,19 +83,19 @@ fn ensure_refused(host: &[&str], script: &str, why: &str) {
         !place.path("rootfs/etc/ld.so.cache").exists(),
         "{script}: {said}"
     );
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }
 
-/// LXC, Incus, Enroot, Apptainer, and the peer's own end-to-end test.
+/// As LXC, Incus, Enroot, Apptainer and libnvidia-container's end-to-end test do.
 #[test]
-fn without_a_number_it_is_the_namespaces_we_were_started_in() {
+fn without_a_pid_the_programs_own_namespaces_are_configured() {
     if !can_run() {
         return;
     }
     for host in HOSTS {
         for flags in [
             "",
-            // /proc stays the host's, in which the container's numbers are other processes.
+            // /proc stays the host's, where the container's pids belong to other processes.
             "--pid --fork",
             "--pid --fork --mount-proc",
             "--pid --fork --cgroup --ipc --uts",
@@ -103,35 +103,35 @@ fn without_a_number_it_is_the_namespaces_we_were_started_in() {
             "--user --map-root-user --pid --fork",
         ] {
             let unshare = format!("unshare --mount --propagation private {flags} sh -c");
-            ensure_given(host, &format!("{unshare} '. $F; configure && look'"));
-            // The program is the first process of the pid namespace: its parent is not in there.
-            ensure_given(
+            assert_given(host, &format!("{unshare} '. $F; configure && look'"));
+            // The program is the first process of the pid namespace, so its parent is outside.
+            assert_given(
                 host,
                 &format!("{unshare} '. $F; (exec $CLI $WHAT) && look'"),
             );
             if flags.contains("--pid") {
                 let own_proc = "mount --bind $R $R; mkdir $R/proc; mount -t proc proc $R/proc";
-                ensure_given(
+                assert_given(
                     host,
                     &format!("{unshare} '. $F; {own_proc}; configure && look'"),
                 );
             }
         }
         let orphan = "unshare --mount sh -c '. $F; unshare --pid --fork $CLI $WHAT && look'";
-        ensure_given(host, orphan);
+        assert_given(host, orphan);
     }
 }
 
-/// A container in a pid namespace of its own; `$P` is the host's number of its first process.
+/// Starts a container in its own pid namespace; `$P` is the pid of its first process on the host.
 const CONTAINER: &str = "\
     unshare --mount --propagation private --pid --fork sleep 60 >&- 2>&- & U=$!\n\
     until P=$(pgrep -P $U sleep); do sleep 0.01; done\n\
     end() { kill -KILL $P; }\n";
 
-/// Said in the container's pid namespace, where /proc is still the host's and has another process of
-/// that number.
+/// The program runs in the container's pid namespace, where /proc is still the host's and has another
+/// process with that pid.
 #[test]
-fn a_number_is_of_our_own_pid_namespace() {
+fn a_pid_is_looked_up_in_the_programs_own_pid_namespace() {
     if !can_run() {
         return;
     }
@@ -140,12 +140,12 @@ fn a_number_is_of_our_own_pid_namespace() {
             "{CONTAINER} nsenter --pid=/proc/$P/ns/pid sh -c '. $F; configure --pid=1' &&\
              nsenter --mount=/proc/$P/ns/mnt sh -c '. $F; look'; end"
         );
-        ensure_given(host, &script);
+        assert_given(host, &script);
     }
 }
 
 #[test]
-fn a_number_of_another_pid_namespace_is_refused() {
+fn a_pid_of_another_pid_namespace_is_refused() {
     if !can_run() {
         return;
     }
@@ -154,12 +154,12 @@ fn a_number_of_another_pid_namespace_is_refused() {
             "{CONTAINER} export P; unshare --pid --fork sh -c '. $F; configure --pid=$P'; end"
         );
         let why = ": no process of that number in the pid namespace of this one";
-        ensure_refused(host, &script, why);
+        assert_refused(host, &script, why);
     }
 }
 
 #[test]
-fn a_process_in_our_own_mount_namespace_is_no_container() {
+fn a_process_in_the_programs_own_mount_namespace_is_refused() {
     if !can_run() {
         return;
     }
@@ -183,25 +183,25 @@ fn a_process_in_our_own_mount_namespace_is_no_container() {
             pidfd.to_owned(),
             state.replace("exec ", ""),
         ] {
-            ensure_refused(host, &script, " is in our own mount namespace");
+            assert_refused(host, &script, " is in our own mount namespace");
         }
     }
 }
 
-/// The same where the machine is a container itself: its first process is one of its own pid namespace.
+/// Also if the host is a container itself, and its first process is that of its own pid namespace.
 #[test]
-fn the_first_process_of_a_host_in_a_pid_namespace_is_no_container() {
+fn the_first_process_of_a_host_in_a_pid_namespace_is_refused() {
     if !can_run() {
         return;
     }
     let script = "sleep 60 >&- 2>&- & N=$!; export N; \
         unshare --mount --propagation private sh -c '. $F; configure --pid=$N'; kill -KILL $N";
-    ensure_refused(HOSTS[1], script, " is in the host's mount namespace");
+    assert_refused(HOSTS[1], script, " is in the host's mount namespace");
 }
 
-/// Said from a mount namespace that is not the host's, so that the host's is not ours.
+/// The program runs in a mount namespace other than the host's, so the host's is not the program's own.
 #[test]
-fn the_machines_first_process_is_no_container() {
+fn the_machines_first_process_is_refused() {
     if !can_run() {
         return;
     }
@@ -212,23 +212,24 @@ fn the_machines_first_process_is_no_container() {
         );
         return;
     }
-    ensure_refused(
+    assert_refused(
         &[],
         "configure --pid=1",
         " is in the host's mount namespace",
     );
 }
 
-/// The machine's own mount namespace, where the kernel says which one that is.
+/// The machine's own mount namespace is refused, if the kernel tells which one that is.
 #[test]
-fn without_a_number_the_hosts_own_namespace_is_refused() {
+fn without_a_pid_the_hosts_own_namespace_is_refused() {
     if !can_run() {
         return;
     }
     let id = |path: &str| fs::metadata(path).map(|m| m.ino()).ok();
-    let own = id("/proc/self/ns/mnt");
-    let is_first = own == Some(0xEFFF_FFF8);
-    let is_inits = own == id("/proc/1/ns/mnt") && id("/proc/1/ns/pid") == Some(0xEFFF_FFFC);
+    let mount_namespace = id("/proc/self/ns/mnt");
+    let is_first = mount_namespace == Some(0xEFFF_FFF8);
+    let is_inits =
+        mount_namespace == id("/proc/1/ns/mnt") && id("/proc/1/ns/pid") == Some(0xEFFF_FFFC);
     if !is_first && !is_inits {
         skips::skip(
             Need::HostNamespace,
@@ -236,7 +237,7 @@ fn without_a_number_the_hosts_own_namespace_is_refused() {
         );
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     let out = place.run(&format!("configure {WHAT}"), 0);
     let rootfs = place.path("rootfs");
     for path in [
@@ -247,21 +248,24 @@ fn without_a_number_the_hosts_own_namespace_is_refused() {
     ] {
         let _ = nix::mount::umount(&rootfs.join(path));
     }
-    let said = text(&out);
-    let wanted = "nvidia-container-cli: container error: this is the host's mount namespace";
-    assert!(!out.status.success() && said.starts_with(wanted), "{said}");
-    assert!(!rootfs.join("usr").exists(), "{said}");
-    place.host_is_untouched();
+    let output = text(&out);
+    let expected = "nvidia-container-cli: container error: this is the host's mount namespace";
+    assert!(
+        !out.status.success() && output.starts_with(expected),
+        "{output}"
+    );
+    assert!(!rootfs.join("usr").exists(), "{output}");
+    place.assert_host_unchanged();
 }
 
-/// A container with a /proc of its own at its root, in which we are not: its user namespace is entered
-/// all the same, and what is made there belongs to its root.
+/// The container has its own /proc at its root, which does not show our process. Its user namespace is
+/// entered all the same, and files made in it belong to its root.
 #[test]
 fn the_user_namespace_is_entered_whatever_proc_the_container_has() {
     if !can_run() {
         return;
     }
-    let place = Place::new();
+    let place = TestHost::new();
     for owned in [
         "rootfs",
         "rootfs/etc",
@@ -278,5 +282,5 @@ fn the_user_namespace_is_entered_whatever_proc_the_container_has() {
         configure --pid=$P; stat -c %u $R/etc/ld.so.cache; kill -KILL $P";
     let ran = on_host(&place, &[], script);
     assert_eq!((ran.said.as_str(), ran.left.as_str()), ("65534\n", ""));
-    place.host_is_untouched();
+    place.assert_host_unchanged();
 }

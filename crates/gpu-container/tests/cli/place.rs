@@ -18,11 +18,11 @@ use crate::parts::{self, BUSYBOX, PROGRAM, text};
 pub(crate) const NOBODY: u32 = 65_534;
 
 /// The host and the image.
-pub(crate) struct Place {
+pub(crate) struct TestHost {
     pub(crate) dir: tempfile::TempDir,
 }
 
-impl Place {
+impl TestHost {
     pub(crate) fn new() -> Self {
         let place = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -120,7 +120,7 @@ impl Place {
         }
     }
 
-    /// A line as a caller has it, by the test's own config; ROOTFS and PID stand for those.
+    /// The arguments of a caller's command line, with the test's config; ROOTFS and PID are filled in.
     pub(crate) fn args(&self, line: &str, pid: u32) -> Vec<String> {
         let rootfs = self.path("rootfs");
         let config = format!("--config={}", self.path("config.toml").display());
@@ -138,8 +138,8 @@ impl Place {
             .unwrap()
     }
 
-    /// Runs the line in namespaces of its own as an unprivileged user, then a script in the
-    /// image: how LXC, Enroot and Apptainer do it.
+    /// Runs the command line as an unprivileged user in new namespaces, then a script in the image, as
+    /// LXC, Enroot and Apptainer do.
     pub(crate) fn run_unprivileged(&self, line: &str, script: &str) -> Output {
         for owned in [
             "rootfs",
@@ -174,8 +174,8 @@ impl Place {
         command.uid(NOBODY).gid(NOBODY).output().unwrap()
     }
 
-    /// Our own mount namespace has nothing of it, and the host's files are as they were.
-    pub(crate) fn host_is_untouched(&self) {
+    /// Asserts that nothing is mounted in the test's own mount namespace and that the host's files did not change.
+    pub(crate) fn assert_host_unchanged(&self) {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let rootfs = self.path("rootfs");
         assert!(!mounts.contains(rootfs.to_str().unwrap()), "{mounts}");
@@ -184,14 +184,14 @@ impl Place {
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        let wanted = [
+        let expected = [
             "libcuda.so.1.2.3",
             "nvidia-smi",
             "nvidia0",
             "nvidia1",
             "nvidiactl",
         ];
-        assert_eq!(names, wanted);
+        assert_eq!(names, expected);
         for (name, content) in [
             ("libcuda.so.1.2.3", "a library"),
             ("nvidia-smi", "a program"),
@@ -202,10 +202,10 @@ impl Place {
     }
 }
 
-/// A process in namespaces of its own that waits; gone with this value.
+/// A waiting process in its own namespaces, killed when the value is dropped.
 pub(crate) struct Container {
     child: Child,
-    /// Closed, it ends.
+    /// The process ends when this is closed.
     _stdin: ChildStdin,
 }
 
@@ -233,8 +233,8 @@ impl Container {
         self.child.id()
     }
 
-    /// A script in the image, in the container's mount namespace.
-    pub(crate) fn look(&self, place: &Place, script: &str) -> String {
+    /// Runs a script in the image, in the container's mount namespace.
+    pub(crate) fn look(&self, place: &TestHost, script: &str) -> String {
         let out = Command::new("nsenter")
             .args(["--mount", "--target", &self.pid().to_string(), "chroot"])
             .arg(place.path("rootfs"))
@@ -244,8 +244,8 @@ impl Container {
         text(&out)
     }
 
-    /// Mounts below the image, as the container sees them: path, options.
-    pub(crate) fn mounts(&self, place: &Place) -> Vec<(String, String)> {
+    /// The container's mounts below the image: path and options of each.
+    pub(crate) fn mounts(&self, place: &TestHost) -> Vec<(String, String)> {
         let file = format!("/proc/{}/mountinfo", self.pid());
         let rootfs = place.path("rootfs").to_str().unwrap().to_owned();
         let lines = fs::read_to_string(file).unwrap();
@@ -254,7 +254,7 @@ impl Container {
             .filter_map(|line| {
                 let fields: Vec<&str> = line.split(' ').collect();
                 let path = fields[4].strip_prefix(&rootfs)?;
-                // Propagation fields come after the options, where there are any.
+                // Optional propagation fields come after the options.
                 assert_eq!(fields[6], "-", "propagates: {line}");
                 Some((path.to_owned(), fields[5].to_owned()))
             })

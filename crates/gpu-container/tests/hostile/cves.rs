@@ -1,6 +1,6 @@
-//! An image for each flaw that the peer had, made to use its mechanism.
+//! One image for each known vulnerability of NVIDIA's container toolkit, exploiting the same mechanism.
 //!
-//! Sources: the CVE records; `docs/security.md` says how each worked.
+//! Sources: the CVE records; `docs/security.md` explains each.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "compat-directory-leads-out",
         cve: "CVE-2025-23359",
-        // The fix of CVE-2024-0132 looked at the file and not at its directories.
+        // The fix of CVE-2024-0132 checked the file but not its parent directories.
         make: |scene| {
             fs::create_dir_all(scene.at("usr/local")).unwrap();
             scene.link(
@@ -72,7 +72,7 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "ldconfig-of-the-image",
         cve: "CVE-2024-0135",
-        // A program of the image's got at a descriptor of the host's ldconfig and wrote to it.
+        // A program of the image opened a descriptor of the host's ldconfig and wrote to it.
         make: evil_ldconfig,
         env: &[],
         config: None,
@@ -81,8 +81,8 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "ldconfig-and-devices",
         cve: "CVE-2024-0136",
-        // A program of the image's ran with devices of the host; every run looks whether the
-        // container can open the GPU that it did not ask for.
+        // A program of the image ran with access to the host's devices. Every run checks whether the
+        // container can open the GPU that it did not request.
         make: |scene| {
             evil_ldconfig(scene);
             scene.device("dev/nvidia0");
@@ -95,8 +95,8 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "ldconfig-in-the-hosts-network",
         cve: "CVE-2024-0137",
-        // A program of the image's ran in the host's network namespace, where config.toml
-        // named one without the `@` that means the host's. The runs here have such a line.
+        // A program of the image ran in the host's network namespace if config.toml named ldconfig
+        // without the `@` that means the host's. The config.toml of these runs does.
         make: |scene| {
             evil_ldconfig(scene);
             scene.evil_program("usr/bin/nvidia-smi");
@@ -109,7 +109,7 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "preload",
         cve: "CVE-2025-23266",
-        // A hook had the image's environment and its root as working directory.
+        // A hook ran with the image's environment, and with the image's root as working directory.
         make: |scene| scene.evil_library("evil.so"),
         env: &[
             ("LD_PRELOAD", "/proc/self/cwd/evil.so"),
@@ -122,7 +122,7 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "cache-is-a-link",
         cve: "CVE-2025-23267",
-        // The loader's cache and the file beside it were written where a link led.
+        // The loader's cache and the file beside it were written through a link.
         make: |scene| {
             scene.link("etc/ld.so.cache", scene.canary.join("ld.so.cache"));
             scene.link(
@@ -138,7 +138,7 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "modes-by-name",
         cve: "chmod hook",
-        // A hook changed modes of paths that it had joined itself.
+        // A hook changed the modes of paths that it had joined as strings.
         make: |scene| {
             for (path, target) in [
                 ("dev/nvidia1", "secret"),
@@ -156,8 +156,8 @@ pub(crate) const CVES: &[Image] = &[
     Image {
         name: "every-part-a-link",
         cve: "CVE-2026-24260",
-        // Between a look and a use the image changes: what is said of it says no more than
-        // that. Here each part of each path is a link; `race.rs` swaps them meanwhile.
+        // A race between check and use; the CVE record has no more detail. Here each component of
+        // each path is a link; `race.rs` swaps them during a start.
         make: |scene| {
             let depth = Path::new(&scene.libraries).components().count();
             let mut path = String::new();

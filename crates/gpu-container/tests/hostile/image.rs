@@ -1,4 +1,4 @@
-//! What a hostile image is, and the parts they are made of.
+//! The description of a hostile image with the expected outcome, and functions that make parts of one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,11 +8,11 @@ use std::process::Command;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 
-/// Where an image is made, and what it is aimed at.
+/// The directory in which an image is made, and the host files that it attacks.
 pub(crate) struct Scene {
-    /// The root file system; a busybox, /etc and /tmp are there.
+    /// The root file system; busybox, /etc and /tmp exist.
     pub(crate) rootfs: PathBuf,
-    /// The tree of the host's that must not change.
+    /// The host's tree that must not change.
     pub(crate) canary: PathBuf,
     /// Directory of the driver's libraries, without the first slash.
     pub(crate) libraries: String,
@@ -20,50 +20,49 @@ pub(crate) struct Scene {
     pub(crate) version: String,
 }
 
-/// What becomes of a container of that image.
+/// The expected result of starting a container with the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It starts, and has the library in its cache.
+    /// It starts, and its loader cache has the library.
     Starts,
-    /// It starts; whether it finds the library is its own affair.
+    /// It starts; whether it finds the library does not matter.
     StartsSomehow,
-    /// It starts or is refused, as the runtime likes.
+    /// It starts or is refused, depending on the runtime.
     Either,
     /// It is refused.
     Refused,
-    /// It starts under runc and has the library; crun 1.8 itself mounts nothing behind a link
-    /// that leads nowhere, nor at one that is /var/run.
+    /// It starts under runc and has the library; crun 1.8 itself cannot mount behind a dangling link,
+    /// nor at /var/run if that is a link.
     StartsUnderRunc,
-    /// It is refused under runc; crun makes the mount writable again.
+    /// It is refused under runc; under crun it starts, since crun makes the mount writable again.
     RefusedUnderRunc,
-    /// It starts by way of the prestart hook; by the others the runtime wants nodes of the
-    /// host's, which this host has not.
+    /// It starts with the prestart hook; the other ways need device nodes that this machine lacks.
     StartsByPrestart,
 }
 
 /// A row of the tables.
 pub(crate) struct Image {
     pub(crate) name: &'static str,
-    /// The flaw of the peer's whose mechanism it uses, where it is one of those.
+    /// The CVE whose mechanism the image uses, if any.
     pub(crate) cve: &'static str,
     pub(crate) make: fn(&Scene),
-    /// Variables of the image; `{canary}` is the tree's path.
+    /// Variables of the image; `{canary}` is replaced by the path of the canary.
     pub(crate) env: &'static [(&'static str, &'static str)],
-    /// What is not the image's but the configuration's, or nothing where the image is not one
-    /// that a tar can hold; then it is for our own runs only.
+    /// Edits the container's config.json. Images with this are used only in this test's runs, not
+    /// exported; a function that does nothing marks an image that a tar cannot hold.
     pub(crate) config: Option<fn(&mut Value, &Scene)>,
     pub(crate) outcome: Outcome,
 }
 
 impl Scene {
-    /// A place in the image, its parents made.
+    /// The path of a file in the image, whose parent directories are made.
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         let path = self.rootfs.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
-    /// The library that gets mounted.
+    /// Path of the driver's library that is mounted.
     pub(crate) fn library(&self) -> PathBuf {
         self.at(&format!("{}/libcuda.so.{}", self.libraries, self.version))
     }
@@ -96,18 +95,18 @@ impl Scene {
         mknod(&self.at(path), SFlag::S_IFSOCK, mode, 0).unwrap();
     }
 
-    /// A device of the kernel's memory: whoever opens it has lost.
+    /// Makes a device node of the kernel's memory, which nobody must open.
     pub(crate) fn device(&self, path: &str) {
         let mode = Mode::from_bits_truncate(0o666);
         mknod(&self.at(path), SFlag::S_IFCHR, mode, makedev(1, 1)).unwrap();
     }
 
-    /// `../` often enough to be at the host's root, then `path` below it.
+    /// `path` preceded by enough `../` to reach the host's root.
     pub(crate) fn far_up(path: &Path) -> PathBuf {
         Path::new("../../../../../../../../../..").join(path.strip_prefix("/").unwrap())
     }
 
-    /// A program that shows on the host, or in the image, that it was run.
+    /// Makes a program that leaves a file on the host, or in the image, when it runs.
     pub(crate) fn evil_program(&self, path: &str) {
         let canary = self.canary.display();
         let script = format!(
@@ -115,13 +114,13 @@ impl Scene {
              for fd in /proc/self/fd/* /proc/$PPID/exe; do echo evil >$fd; done\n"
         );
         self.program(path, &script);
-        // Without it the program would run nowhere but on the host.
+        // Without /bin/sh in the image the script could run only on the host.
         if fs::symlink_metadata(self.at("bin/sh")).is_err() {
             self.link("bin/sh", "busybox");
         }
     }
 
-    /// A library that shows on the host that it was loaded.
+    /// Makes a library that leaves a file on the host when it is loaded.
     pub(crate) fn evil_library(&self, path: &str) {
         let source = format!(
             "#include <fcntl.h>\n__attribute__((constructor)) static void loaded(void)\n\

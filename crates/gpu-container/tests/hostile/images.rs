@@ -1,4 +1,4 @@
-//! Images of our own making.
+//! Hostile images that are not based on a known CVE.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -73,7 +73,7 @@ pub(crate) const IMAGES: &[Image] = &[
     image("cache-loop", Starts, |s| {
         s.link("etc/ld.so.cache", "ld.so.cache");
     }),
-    // A tar would write it out in full.
+    // The file is sparse; a tar would have it in full.
     configured(
         "cache-huge",
         Starts,
@@ -91,7 +91,7 @@ pub(crate) const IMAGES: &[Image] = &[
         s.file("etc/ld.so.cache", cache);
     }),
     image("cache-that-swells", Starts, |s| {
-        // A hundred thousand entries that all name one text of 4 kB.
+        // A hundred thousand entries that all refer to one string of 4 kB.
         let (count, text) = (100_000_u32, 4000);
         let at = 48 + count * 24;
         let mut cache = b"glibc-ld.so.cache1.1".to_vec();
@@ -343,7 +343,7 @@ pub(crate) const IMAGES: &[Image] = &[
         "shared-root",
         Starts,
         |s| {
-            // As systemd makes the host's own: what is mounted in there may show up here.
+            // Shared propagation, as systemd sets for the host: mounts made inside may appear here.
             let rootfs = s.rootfs.display().to_string();
             must("mount", &["--bind", &rootfs, &rootfs]);
             must("mount", &["--make-shared", &rootfs]);
@@ -355,7 +355,7 @@ pub(crate) const IMAGES: &[Image] = &[
         "read-only-file-system",
         RefusedUnderRunc,
         |s| {
-            // Mount points of the runtime's own are there, so that it is we who are in need.
+            // The runtime's own mount points exist, so that only ours are missing.
             for dir in ["proc", "sys", "dev"] {
                 fs::create_dir_all(s.at(dir)).unwrap();
             }
@@ -431,7 +431,7 @@ fn tmpfs(config: &mut Value, destination: &str, options: &[&str]) {
 }
 
 fn user_namespace(config: &mut Value, scene: &Scene) {
-    // The runtime must come through to the bundle.
+    // The runtime must be able to enter the bundle.
     for dir in scene.rootfs.ancestors().skip(1).take(2) {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -452,7 +452,7 @@ fn immutable(scene: &Scene, flag: &str) {
     must("chattr", &["-R", flag, &etc]);
 }
 
-/// The root file system is an overlay of what it was.
+/// Mounts an overlay over the root file system.
 fn overlay(scene: &Scene) {
     let rootfs = scene.rootfs.display().to_string();
     let work = scene.rootfs.with_file_name("overlay").display().to_string();
@@ -471,14 +471,14 @@ fn overlay(scene: &Scene) {
     );
 }
 
-/// The root file system is read-only as a file system, not by the runtime.
+/// Makes the file system of the image read-only, instead of having the runtime do so.
 fn read_only(scene: &Scene) {
     let rootfs = scene.rootfs.display().to_string();
     must("mount", &["--bind", &rootfs, &rootfs]);
     must("mount", &["-o", "remount,bind,ro", &rootfs]);
 }
 
-/// Takes off what an image may have put on, so that its directory can be removed.
+/// Unmounts and resets whatever an image may have set, so that its directory can be removed.
 pub(crate) fn clean_up(scene: &Scene) {
     let lower = scene.rootfs.with_file_name("overlay/lower");
     for path in [&scene.rootfs, &lower] {

@@ -1,9 +1,9 @@
-//! Images that are made to break out, in real containers: by each way in which a container
-//! gets GPUs, under each low-level runtime that runs here. Whatever becomes of the container,
-//! nothing beside its root file system may change.
+//! Images made to break out run in real containers, which get GPUs in each of the possible ways,
+//! under each low-level runtime that works on this machine. Whether the container starts or not,
+//! nothing outside its root file system may change.
 //!
-//! Each image runs under runc every way, under crun by one of the ways in turn, with
-//! `HOSTILE_IMAGES=all` by all of them; `HOSTILE_IMAGES=NAME` runs one image.
+//! Under runc each image runs in every way; under crun in one of the ways in turn, or in all with
+//! `HOSTILE_IMAGES=all`. `HOSTILE_IMAGES=NAME` runs one image.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../bundle/mod.rs"]
@@ -24,13 +24,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bundle::canary::{self, SECRET, Tree};
-use bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, WAYS, Way, can_run, make_nodes, text};
 use gpu_host::{Capabilities, DriverFile, FileKind};
 use image::{Image, Outcome, Scene};
 use serde_json::json;
 
-/// What a container of the image does: looks for the secret, and tries what it must not be
-/// able to do. `-type f`: an image is full of things that must not be opened.
+/// The container's script: it searches for the secret, and tries what must not be possible. `-type f`
+/// because an image may have FIFOs and devices, which must not be opened.
 const SCRIPT: &str = "echo STARTED; \
     busybox grep -q libcuda.so.1 /etc/ld.so.cache && echo CACHED; \
     found=$(busybox timeout 60 busybox find / '(' -path /proc -o -path /sys ')' -prune -o -type f -size -64 \
@@ -39,7 +39,7 @@ const SCRIPT: &str = "echo STARTED; \
     echo x >/LIBRARIES/libcuda.so.VERSION; \
     busybox mknod /dev/n0 c 195 0; busybox cat /dev/n0";
 
-fn scene(place: &Place) -> Scene {
+fn scene(place: &RuncBundle) -> Scene {
     Scene {
         rootfs: place.path("bundle/rootfs"),
         canary: place.path("canary"),
@@ -60,17 +60,17 @@ struct Tried {
     failures: Vec<String>,
 }
 
-/// What a place was like before any container was started.
+/// The state of the host before any container was started.
 struct Before {
     tree: Tree,
-    /// The image has a second name of a file of the host.
+    /// Whether the image has a hard link to a file of the host.
     image_has_hosts_file: bool,
 }
 
-/// A place with the image in it.
-fn prepare(image: &Image, name: &str) -> (Place, Scene, Before) {
-    let place = Place::new(&format!("{}-{name}", image.name));
-    // As a config.toml of the peer's may have it: a program of the image's.
+/// Makes a bundle with the image, and records the host's state.
+fn prepare(image: &Image, name: &str) -> (RuncBundle, Scene, Before) {
+    let place = RuncBundle::new(&format!("{}-{name}", image.name));
+    // A config.toml of NVIDIA's toolkit may name ldconfig like this: a program of the image.
     place.write_policy("ldconfig = \"/sbin/ldconfig\"");
     canary::make(&place.path("canary"));
     make_nodes(&place);
@@ -84,12 +84,12 @@ fn prepare(image: &Image, name: &str) -> (Place, Scene, Before) {
     (place, scene, before)
 }
 
-fn configure(place: &Place, image: &Image, scene: &Scene, visible: &str) {
+fn configure(place: &RuncBundle, image: &Image, scene: &Scene, visible: &str) {
     place.make_config(visible, &script(scene), |config| {
         let env = config["process"]["env"].as_array_mut().unwrap();
         for (name, value) in image.env {
             let value = value.replace("{canary}", &scene.canary.display().to_string());
-            // The first of a name would win in some runtimes, the last in others.
+            // With duplicates, some runtimes take the first, others the last.
             env.retain(|v| !v.as_str().unwrap().starts_with(&format!("{name}=")));
             env.push(json!(format!("{name}={value}")));
         }
@@ -99,8 +99,8 @@ fn configure(place: &Place, image: &Image, scene: &Scene, visible: &str) {
     });
 }
 
-/// What the low-level runtime changes with that image where nobody asks for a GPU.
-fn without_us(image: &Image, way: Way, below: Below) -> Vec<String> {
+/// The paths that the low-level runtime changes with this image, without any GPU requested.
+fn changed_by_runtime_alone(image: &Image, way: Way, below: Below) -> Vec<String> {
     let (place, scene, before) = prepare(image, &format!("without-{way:?}-{below:?}"));
     configure(&place, image, &scene, "void");
     place.start_plain(below);
@@ -109,20 +109,20 @@ fn without_us(image: &Image, way: Way, below: Below) -> Vec<String> {
     changed
 }
 
-/// What a start did to the host, or gave the container of it.
-fn harm(place: &Place, before: &Before, after: &Tree, out: &str, below: Below) -> Vec<String> {
+/// The harm done by a start: changes to the host, and what the container could access of it.
+fn harm(place: &RuncBundle, before: &Before, after: &Tree, out: &str, below: Below) -> Vec<String> {
     let mut harm = canary::differences(&before.tree, after);
     if place.image("evil-program").exists() {
         harm.push("a program of the image was run".into());
     }
-    // A file of the host with a second name in the image is the image's to read.
+    // If the image has a hard link to the host's file, it may read that.
     if out.contains("LEAKED") && !before.image_has_hosts_file {
         harm.push("the container could read the host's secret".into());
     }
     if out.contains("UNFINISHED") {
         harm.push("what the container can read was not looked through".into());
     }
-    // ENXIO: the device cgroup let it through to a driver that is not there.
+    // ENXIO: the device cgroup allowed the open, only the driver is missing.
     if below == Below::Runc && out.contains("n0': No such device or address") {
         harm.push("the container may open a GPU that it did not ask for".into());
     }
@@ -138,15 +138,17 @@ fn try_one(image: &Image, way: Way, below: Below) -> Tried {
     let started = out.contains("STARTED\n");
     let mut failures = harm(&place, &before, &after, &out, below);
     let mut note = "";
-    // runc 1.1 itself makes its links in /dev through a link of the image.
+    // runc 1.1 itself makes links in /dev by following a link of the image.
     let changes = canary::differences(&before.tree, &after);
     if !changes.is_empty() {
-        let theirs = without_us(image, way, below);
-        if theirs == canary::changed(&before.tree, &after, &place.path("")) {
+        let runtime_changes = changed_by_runtime_alone(image, way, below);
+        if runtime_changes == canary::changed(&before.tree, &after, &place.path("")) {
             failures.retain(|f| !changes.contains(f));
             note = " (the runtime changes the same without us)";
         } else {
-            failures.push(format!("without us the runtime changes: {theirs:?}"));
+            failures.push(format!(
+                "without us the runtime changes: {runtime_changes:?}"
+            ));
         }
     }
     let as_expected = match (image.outcome, below, way) {
@@ -176,8 +178,8 @@ fn try_one(image: &Image, way: Way, below: Below) -> Tried {
     Tried { line, failures }
 }
 
-/// A socket below /var/run, where images have links.
-fn add_socket(place: &Place) {
+/// Adds an optional socket of the driver below /var/run, which is a link in many images.
+fn add_socket(place: &RuncBundle) {
     let mut inventory = place.inventory();
     let socket = place.path("host/socket");
     fs::write(&socket, "").unwrap();
@@ -193,7 +195,7 @@ fn add_socket(place: &Place) {
     place.store(&inventory);
 }
 
-/// Most of a start is waiting.
+/// Applies `work` to all of `todo`, in many threads because a start is mostly waiting.
 fn in_parallel<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
@@ -203,8 +205,8 @@ fn in_parallel<T: Sync, R: Send>(todo: &[T], work: impl Fn(&T) -> R + Sync) -> V
                 while let Some((at, one)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, todo.get(n)?)))
                 {
-                    let made = work(one);
-                    done.lock().unwrap().insert(at, made);
+                    let result = work(one);
+                    done.lock().unwrap().insert(at, result);
                 }
             });
         }
@@ -216,17 +218,17 @@ fn try_all(images: &[Image]) {
     if !can_run() {
         return;
     }
-    let wanted = std::env::var("HOSTILE_IMAGES").unwrap_or_default();
-    let by_name = images.iter().any(|i| i.name == wanted);
+    let filter = std::env::var("HOSTILE_IMAGES").unwrap_or_default();
+    let by_name = images.iter().any(|i| i.name == filter);
     let mut todo: Vec<(&Image, Below, Way)> = Vec::new();
     for (n, image) in images.iter().enumerate() {
-        if by_name && image.name != wanted {
+        if by_name && image.name != filter {
             continue;
         }
         todo.extend(WAYS.map(|way| (image, Below::Runc, way)));
         if Below::here().contains(&Below::Crun) {
             let crun = WAYS.map(|way| (image, Below::Crun, way));
-            let is_whole = by_name || wanted == "all";
+            let is_whole = by_name || filter == "all";
             let some = if is_whole { 0..3 } else { n % 3..n % 3 + 1 };
             todo.extend_from_slice(&crun[some]);
         }
@@ -251,19 +253,19 @@ fn try_all(images: &[Image]) {
 }
 
 #[test]
-fn images_of_the_peers_flaws_change_nothing_on_the_host() {
+fn images_for_known_cves_change_nothing_on_the_host() {
     try_all(cves::CVES);
 }
 
 #[test]
-fn images_of_our_own_making_change_nothing_on_the_host() {
+fn other_hostile_images_change_nothing_on_the_host() {
     try_all(images::IMAGES);
 }
 
-/// That these images can do harm at all: by a hook as the peer's were, in the same containers and
-/// judged by the same eyes.
+/// Shows that the images can do harm at all: with a hook that has the flaws of NVIDIA's, in the same
+/// containers and with the same checks.
 #[test]
-fn the_images_harm_a_host_whose_hook_is_naive() {
+fn a_naive_hook_lets_the_images_harm_the_host() {
     if !can_run() {
         return;
     }
@@ -271,13 +273,13 @@ fn the_images_harm_a_host_whose_hook_is_naive() {
     assert!(harmless.is_empty(), "{}", harmless.join("\n"));
 }
 
-/// For `testenv/scenarios/hostile`: the images as an engine imports them, the canary, and a
-/// table of name, outcome, flaw and variables; below `HOSTILE_EXPORT`.
+/// Writes to `HOSTILE_EXPORT`, for `testenv/scenarios/hostile`: the images as an engine imports them,
+/// the canary, and a table of name, outcome, CVE and variables.
 #[test]
 #[ignore = "writes the images for other engines"]
 fn export() {
     let out = PathBuf::from(std::env::var_os("HOSTILE_EXPORT").unwrap());
-    let of = |name: &str| std::env::var(name).unwrap();
+    let variable = |name: &str| std::env::var(name).unwrap();
     fs::create_dir_all(&out).unwrap();
     let tar = |dir: &Path, name: &str| {
         let made = Command::new("tar")
@@ -296,16 +298,16 @@ fn export() {
     let mut table = String::new();
     let mut scripts = String::new();
     for image in cves::CVES.iter().chain(images::IMAGES) {
-        // What is not the image's alone, or not as a tar has it.
+        // Images that need an edited config.json, or that a tar cannot hold, are not exported.
         if image.config.is_some() {
             continue;
         }
-        let place = Place::new(image.name);
+        let place = RuncBundle::new(image.name);
         let scene = Scene {
             rootfs: place.path("bundle/rootfs"),
             canary: "/var/lib/canary".into(),
-            libraries: of("HOSTILE_LIBRARIES"),
-            version: of("HOSTILE_VERSION"),
+            libraries: variable("HOSTILE_LIBRARIES"),
+            version: variable("HOSTILE_VERSION"),
         };
         (image.make)(&scene);
         tar(&scene.rootfs, &format!("{}.tar", image.name));

@@ -1,6 +1,6 @@
-//! A hook as the peer's were before their flaws were mended: it does by path, and as root on the
-//! host, what ours does by descriptor. Each image has to do harm by it; one that does none by
-//! mistake would show nothing about ours either.
+//! A hook with the flaws that NVIDIA's had before they were fixed: it does by path, as root on the
+//! host, what ours does by descriptor. Each image has to do harm with it; an image that is harmless
+//! by mistake would show nothing about our hook either.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,33 +10,33 @@ use serde_json::json;
 
 use super::bundle::{Below, Way, canary, text};
 use super::image::{Image, Scene};
-use super::{configure, harm, images, prepare, without_us};
+use super::{changed_by_runtime_alone, configure, harm, images, prepare};
 
-/// What the hook does wrong.
+/// The flaw of a naive hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// Mount points are made where links of the image lead.
+    /// Mount points are made by following links of the image.
     MountPoints,
-    /// Files of the image's compat directory are given to the container, whatever they are.
+    /// Files of the image's compat directory are mounted without a check.
     Compat,
-    /// A program of the image is run.
+    /// A program of the image runs.
     Program,
-    /// The hook has the image's environment, and its root as working directory.
+    /// The hook runs with the image's environment, and with its root as working directory.
     Environment,
     /// The cache is written by its path.
     Cache,
-    /// The cache's directory is looked up within the image, and the file then opened by its path.
+    /// The cache's directory is resolved within the image, but the file is then opened by its path.
     CacheInDirectory,
     /// Modes are changed by path.
     Modes,
     /// Nodes are made by path.
     Nodes,
-    /// Programs are looked for in the directories that the image names.
+    /// Programs are searched for in directories that the image names.
     Path,
 }
 
-/// By which flaw each image harms. Images of our own making that are not here try how ours bears
-/// what is odd; they lead nowhere.
+/// The flaw with which each image does harm. Images that are not listed here attack nothing; they
+/// test how our hook handles unusual files.
 const HARMS: &[(&str, Flaw)] = &[
     ("compat-leads-out", Flaw::Compat),
     ("compat-directory-leads-out", Flaw::Compat),
@@ -93,7 +93,7 @@ fn script(flaw: Flaw, image: &Image, scene: &Scene) -> String {
             format!("cd \"$root\" && PATH='{path}' runc --version")
         }
     };
-    // It may harm the canary, and nothing else of this machine.
+    // The hook may harm the canary, but nothing else on this machine.
     format!(
         "#!/bin/sh
         [ -n \"$FENCED\" ] || FENCED=1 exec unshare --mount --propagation private \"$0\"
@@ -108,7 +108,7 @@ fn script(flaw: Flaw, image: &Image, scene: &Scene) -> String {
     )
 }
 
-/// What the image does to the host, or shows of it to the container, by way of such a hook.
+/// The harm that the image does with a hook that has the flaw.
 fn harm_by(image: &Image, flaw: Flaw) -> (Vec<String>, String) {
     let (place, scene, before) = prepare(image, "naive");
     configure(&place, image, &scene, "void");
@@ -123,19 +123,19 @@ fn harm_by(image: &Image, flaw: Flaw) -> (Vec<String>, String) {
         }]});
     });
     let out = text(&place.start_plain(Below::Runc));
-    let mut found = harm(&place, &before, &canary::look(&place), &out, Below::Runc);
+    let mut harm_done = harm(&place, &before, &canary::look(&place), &out, Below::Runc);
     images::clean_up(&scene);
-    // What runc does to the host for that image without any hook is no harm of the hook's.
-    let theirs = without_us(image, Way::Prestart, Below::Runc);
-    found.retain(|line| {
-        !theirs
+    // Changes that runc makes without any hook do not count.
+    let runtime_changes = changed_by_runtime_alone(image, Way::Prestart, Below::Runc);
+    harm_done.retain(|line| {
+        !runtime_changes
             .iter()
             .any(|path| line.contains(&format!("/{path}: ")))
     });
-    (found, out)
+    (harm_done, out)
 }
 
-/// Images of both tables that do no harm although they should, a line each.
+/// Images of both tables that do no harm although they should, one line each.
 pub(super) fn harmless(tables: [&[Image]; 2]) -> Vec<String> {
     let all: Vec<&Image> = tables.into_iter().flatten().collect();
     for image in tables[0] {
@@ -154,7 +154,7 @@ pub(super) fn harmless(tables: [&[Image]; 2]) -> Vec<String> {
         )
     });
     let mut harmless = Vec::new();
-    // Most of a start is waiting.
+    // Starts run in parallel, since they are mostly waiting.
     std::thread::scope(|scope| {
         let tried: Vec<_> = images
             .map(|(image, flaw)| (image.name, flaw, scope.spawn(move || harm_by(image, flaw))))

@@ -1,4 +1,4 @@
-//! What users mount in their containers goes on starting, and stays as it is.
+//! Containers with mounts that users commonly have still start, and the mounted files do not change.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::add_socket;
 use super::bundle::canary;
-use super::bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use super::bundle::{Below, RuncBundle, WAYS, Way, can_run, make_nodes, text};
 use super::volumes::without_mount_points;
 
-/// A row each: name, kind, source in the place, destination, options; and
-/// whether the driver's socket is there in the end.
-type Usual = (
+/// A mount: name, type, source in the test's directory, destination, options; and whether the
+/// container has the driver's socket.
+type UserMount = (
     &'static str,
     &'static str,
     &'static str,
@@ -20,7 +20,7 @@ type Usual = (
     &'static str,
     bool,
 );
-const USUAL: [Usual; 14] = [
+const USER_MOUNTS: [UserMount; 14] = [
     ("data", "bind", "host/volume", "/data", "rprivate", true),
     (
         "configuration",
@@ -101,25 +101,25 @@ const USUAL: [Usual; 14] = [
 ];
 
 #[test]
-fn what_users_mount_goes_on_starting() {
+fn containers_with_common_user_mounts_start() {
     if !can_run() {
         return;
     }
     let mut todo = Vec::new();
-    for usual in USUAL {
+    for usual in USER_MOUNTS {
         for way in WAYS {
             todo.push((usual, way, false));
         }
     }
-    // A read-only root has what it needs, or the runtime makes it.
-    todo.push((USUAL[0], Way::Shim, true));
+    // For a read-only root, the mount points have to exist in the image or be made by the runtime.
+    todo.push((USER_MOUNTS[0], Way::Shim, true));
     let failures = super::in_parallel(&todo, |(usual, way, is_read_only)| {
         let (name, kind, source, at, option, has_socket) = *usual;
         let id = format!(
             "usual-{}-{way:?}-{is_read_only}",
             name.replace([' ', '/', '\''], "-")
         );
-        let place = Place::new(&id);
+        let place = RuncBundle::new(&id);
         canary::make(&place.path("canary"));
         make_nodes(&place);
         add_socket(&place);
@@ -152,15 +152,15 @@ fn what_users_mount_goes_on_starting() {
             after = without_mount_points(after, &before);
         }
         let mut failures = canary::differences(&before, &after);
-        let said = |word: &str| out.lines().any(|l| l == word);
+        let printed = |word: &str| out.lines().any(|l| l == word);
         for word in ["STARTED", "CACHED", "MOUNTED"] {
-            if !said(word) {
+            if !printed(word) {
                 failures.push(format!("not {word}"));
             }
         }
-        // What a CDI spec has mounted the runtime makes mount points for.
-        if said("socket") != (has_socket || *way == Way::Cdi) {
-            failures.push(format!("socket: {}", said("socket")));
+        // The runtime makes mount points for the mounts of a CDI spec.
+        if printed("socket") != (has_socket || *way == Way::Cdi) {
+            failures.push(format!("socket: {}", printed("socket")));
         }
         let about = |f: String| format!("{name} by {way:?}: {f}\n{out}");
         failures.into_iter().map(about).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
-//! Volumes at the places that we write to or mount on, or where links of the image lead: shared
-//! with the host and private, empty and with everything in them. Neither their content nor the
-//! host's mounts change, by any way in.
+//! Volumes at the paths that we write to or mount on, directly or through a link of the image: shared
+//! with the host or private, empty or with all files that we need. Neither their content nor the
+//! host's mounts change, in whichever way the container gets its GPUs.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,10 +10,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::bundle::canary::{self, Tree};
-use super::bundle::{Below, Place, WAYS, Way, can_run, make_nodes, text};
+use super::bundle::{Below, RuncBundle, WAYS, Way, can_run, make_nodes, text};
 use super::{add_socket, scene, script};
 
-/// How the image or the user brings a volume and a place of ours together.
+/// How a volume gets to a path that we use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     /// `-v VOLUME:/etc`.
@@ -22,7 +22,7 @@ enum By {
     Link,
 }
 
-/// What a volume holds of what we need.
+/// How much of what we need the volume already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
     Nothing,
@@ -32,14 +32,14 @@ enum Holds {
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    /// Where, in the image.
+    /// The path in the image.
     at: &'static str,
     by: By,
     holds: Holds,
     is_shared: bool,
 }
 
-/// Each directory that we write into or mount in, or one above it, and each file by itself.
+/// Each directory that we write to or mount in, or one of its parents; and each file.
 const DIRECTORIES: [&str; 10] = [
     "etc",
     "etc/ld.so.conf.d",
@@ -60,7 +60,7 @@ const FILES: [&str; 5] = [
     "run/nvidia-persistenced/socket",
 ];
 
-/// In an image that has all we need, or in a volume that is mounted at `at`.
+/// Makes everything we need in `dir`, which is an image, or a volume that is mounted at `at`.
 fn fill(dir: &Path, at: &str) {
     let inner = |path: &str| {
         let within = Path::new(path).strip_prefix(at).ok()?;
@@ -99,8 +99,8 @@ fn must(program: &str, args: &[&str]) {
 }
 
 /// The image and the volume of a case.
-fn prepare(case: Case, name: &str) -> Place {
-    let place = Place::new(name);
+fn prepare(case: Case, name: &str) -> RuncBundle {
+    let place = RuncBundle::new(name);
     canary::make(&place.path("canary"));
     make_nodes(&place);
     add_socket(&place);
@@ -120,7 +120,7 @@ fn prepare(case: Case, name: &str) -> Place {
             fill(&volume, case.at);
         }
     }
-    // A directory of the host's root alone.
+    // A directory that only the host's root can enter.
     fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).unwrap();
     let at = image.join(case.at);
     fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -140,7 +140,7 @@ fn prepare(case: Case, name: &str) -> Place {
     place
 }
 
-fn configure(place: &Place, case: Case, visible: &str) {
+fn configure(place: &RuncBundle, case: Case, visible: &str) {
     place.make_config(visible, &script(&scene(place)), |config| {
         let at = match case.by {
             By::User => format!("/{}", case.at),
@@ -153,7 +153,7 @@ fn configure(place: &Place, case: Case, visible: &str) {
         };
         add(config, &place.path("host/volume"), &at, propagation);
         if case.is_shared {
-            // As engines have it where a volume is shared.
+            // Engines set this for shared volumes.
             config["linux"]["rootfsPropagation"] = json!("shared");
         }
     });
@@ -165,19 +165,19 @@ fn add(config: &mut Value, source: &Path, at: &str, propagation: &str) {
     }));
 }
 
-fn clean_up(place: &Place) {
+fn clean_up(place: &RuncBundle) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let here = place.path("").to_string_lossy().into_owned();
+    let place_path = place.path("").to_string_lossy().into_owned();
     let points = table.lines().filter_map(|l| l.split(' ').nth(4));
-    let mut points: Vec<&str> = points.filter(|p| p.starts_with(&here)).collect();
+    let mut points: Vec<&str> = points.filter(|p| p.starts_with(&place_path)).collect();
     points.sort_unstable();
     for point in points.into_iter().rev() {
         let _ = Command::new("umount").args(["-q", "-l", point]).output();
     }
 }
 
-/// runc makes the mount points of what a CDI spec names, in a volume as elsewhere: empty files
-/// and directories, before any program of ours runs.
+/// Removes mount points from the tree. runc makes them for the mounts of a CDI spec, also in volumes,
+/// as empty files and directories, before our hook runs.
 pub(crate) fn without_mount_points(tree: Tree, before: &Tree) -> Tree {
     let is_made =
         |path: &Path, line: &str| !before.contains_key(path) && (line.ends_with("content \"\""));
@@ -194,23 +194,23 @@ pub(crate) fn without_mount_points(tree: Tree, before: &Tree) -> Tree {
         .collect()
 }
 
-/// Whether the container starts; `None` where that is the runtime's to say.
+/// Whether the container has to start; `None` if that depends on the runtime.
 fn starts(case: Case, way: Way, below: Below) -> Option<bool> {
     let is_file = FILES.contains(&case.at);
     let is_optional = case.at.starts_with("run") || case.at.starts_with("var");
     let is_library = ["usr", "usr/lib"].contains(&case.at);
     if case.by == By::Link && below == Below::Crun
         || case.is_shared && way == Way::Cdi
-        // These the runtime makes and mounts by itself.
+        // The runtime itself makes and mounts these.
         || way == Way::Cdi && (is_optional || is_library || case.at.ends_with("1.2.3"))
     {
         return None;
     }
-    // A CDI spec is of all capabilities, and so has the application profile written.
+    // A CDI spec is for all capabilities, so its hook writes the application profile.
     if case.at == "etc/nvidia" && way == Way::Cdi && case.by == By::Link {
         return Some(false);
     }
-    // Nobody looks there.
+    // This path is not used.
     if ["usr/local/nvidia", "etc/nvidia"].contains(&case.at) || is_optional {
         return Some(true);
     }
@@ -219,7 +219,7 @@ fn starts(case: Case, way: Way, below: Below) -> Option<bool> {
         By::User if is_file => Some(true),
         By::User if is_library => Some(case.holds == Holds::Everything && !case.is_shared),
         By::User => Some(true),
-        // A file of ours takes the link's place.
+        // The link is replaced by our file.
         By::Link if is_file && case.at.ends_with("1.2.3") => Some(!case.is_shared),
         By::Link if is_file => Some(true),
         By::Link if is_library => Some(case.holds == Holds::Everything && !case.is_shared),
@@ -291,8 +291,8 @@ fn volumes_and_the_hosts_mounts_stay_as_they_are() {
     let mut todo = Vec::new();
     for (n, case) in cases.iter().enumerate() {
         for (m, way) in WAYS.into_iter().enumerate() {
-            // What a user shares with the host at the very file that a CDI spec has mounted, the
-            // runtime mounts on as told.
+            // If a user shares exactly the file on which a CDI spec mounts, the runtime mounts on it,
+            // and the mount reaches the host.
             if case.is_shared && case.by == By::User && FILES.contains(&case.at) && way == Way::Cdi
             {
                 continue;

@@ -1,4 +1,4 @@
-//! What the hosts and images of several tests are made of.
+//! Functions for the hosts and images of several tests: device nodes, GPUs, programs.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::Path;
@@ -10,13 +10,13 @@ use skips::Need;
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gpu-container");
 
-/// Whether containers can be started here by these programs, from an image of busybox.
+/// Whether this machine can start containers with these programs, from a busybox image.
 #[track_caller]
 pub(crate) fn can_run(programs: &[Need]) -> bool {
     skips::has(&[Need::Root, Need::Busybox, Need::DeviceNodes]) && skips::has(programs)
 }
 
-/// A node that the host has where the container gets it.
+/// A node whose path on the host is the same as in the container.
 pub(crate) fn node(name: &str, major: u32, minor: u32) -> DeviceNode {
     let path = format!("/dev/{name}");
     DeviceNode {
@@ -30,7 +30,7 @@ pub(crate) fn node(name: &str, major: u32, minor: u32) -> DeviceNode {
     }
 }
 
-/// A GPU of which no more is known than the start of a container needs.
+/// A GPU with only the fields that the start of a container needs.
 pub(crate) fn gpu(index: u32) -> Gpu {
     Gpu {
         index,
@@ -48,8 +48,8 @@ pub(crate) fn gpu(index: u32) -> Gpu {
     }
 }
 
-/// Writes a program. By another process: a fork of a test beside this one would keep a descriptor
-/// that we write by, and then the program is busy (ETXTBSY).
+/// Writes a program, in another process: if a parallel test forked while this one had the file open
+/// for writing, starting the program would fail with ETXTBSY.
 pub(crate) fn program(path: &Path, text: &str) {
     let made = Command::new("sh")
         .args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh"])

@@ -1,4 +1,4 @@
-//! A bundle, a host with two GPUs beside it, and a config.toml that points to both.
+//! For tests without a real runtime: a bundle, a host with two GPUs beside it, and a config.toml for both.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
@@ -18,7 +18,7 @@ use parts::{PROGRAM, node};
 #[path = "../parts/mod.rs"]
 pub(crate) mod parts;
 
-pub(crate) struct Place {
+pub(crate) struct StubbedBundle {
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -42,7 +42,7 @@ fn gpu(index: u32, slices: u32) -> Gpu {
     }
 }
 
-impl Place {
+impl StubbedBundle {
     /// GPU 0 whole, GPU 1 in two slices; driver 550.54.
     pub(crate) fn new() -> Self {
         let place = Self {
@@ -90,7 +90,7 @@ impl Place {
         };
         let inventory = serde_json::to_vec(&inventory).unwrap();
         fs::write(place.path("inventory.json"), inventory).unwrap();
-        // A low-level runtime that says what it was called with and does nothing.
+        // A low-level runtime that prints its arguments and does nothing.
         place.program("fakerunc", "#!/bin/sh\necho low-level \"$@\"\n");
         place.policy("");
         place
@@ -110,7 +110,7 @@ impl Place {
         self.policy_of(keys, &format!("runtimes = [\"{}\"]", runtime.display()));
     }
 
-    /// The same with other keys for the runtime.
+    /// Like `policy`, also with other keys in the runtime's table.
     pub(crate) fn policy_of(&self, keys: &str, runtime_keys: &str) {
         let text = format!(
             "{keys}\n[nvidia-container-runtime]\nmodes.cdi.spec-dirs = [\"{}\"]\n{runtime_keys}\n\
@@ -121,7 +121,7 @@ impl Place {
         fs::write(self.path("config.toml"), text).unwrap();
     }
 
-    /// Lets containers name CDI devices of that kind, too.
+    /// Writes a policy that also lets containers name CDI devices of that kind.
     pub(crate) fn allow(&self, kind: &str) {
         let mut text = fs::read_to_string(self.path("config.toml")).unwrap();
         text += &format!("allowed-cdi-kinds = [\"{kind}\"]\n");
@@ -149,7 +149,7 @@ impl Place {
         command
     }
 
-    /// `create` under that name, for a container with this environment.
+    /// Runs `create` under that program name, for a container with this environment.
     pub(crate) fn create_as(
         &self,
         name: &str,
@@ -220,7 +220,7 @@ impl Place {
         self.path("bundle/rootfs").join(path)
     }
 
-    /// Where the loader would find it, by the image's cache.
+    /// The path at which the image's loader cache has this SONAME.
     pub(crate) fn loads(&self, soname: &str) -> Option<PathBuf> {
         let cache = fs::read(self.image("etc/ld.so.cache")).ok()?;
         let entries = gpu_host::ldcache::parse(&cache).ok()?;
@@ -229,8 +229,8 @@ impl Place {
     }
 }
 
-/// The smallest 64-bit shared object that has a SONAME, and where given the note that a
-/// `libcuda` for forward compatibility has.
+/// A minimal 64-bit shared object with a SONAME and, if given, with the note of a `libcuda` for
+/// forward compatibility.
 pub(crate) fn shared_object(soname: &str, note: Option<&str>) -> Vec<u8> {
     const SECTION: &str = ".note.cuda.fwd_compatibility";
     let words = |list: &[u64]| -> Vec<u8> { list.iter().flat_map(|n| n.to_le_bytes()).collect() };

@@ -1,11 +1,11 @@
-//! DRM nodes of a GPU, found by its PCI address.
+//! The DRM nodes of a GPU, looked up by its PCI address.
 
 use std::path::{Path, PathBuf};
 
 use super::nodes::Dev;
 use crate::inventory::{DeviceNode, Link, PciAddress};
 
-/// `card` and `renderD` nodes of that PCI device, and the `by-path` links to them.
+/// The `card` and `renderD` nodes of a PCI device, and the `by-path` links to them.
 pub(crate) fn of(dev: &Dev<'_>, pci: PciAddress) -> (Vec<DeviceNode>, Vec<Link>) {
     let names = dev
         .root

@@ -1,4 +1,4 @@
-//! What this host has besides GPUs: storage, networks, `NVSwitch`, IMEX channels.
+//! Discovers what this host has besides GPUs: storage, networks, `NVSwitch`, IMEX channels.
 
 use std::path::{Path, PathBuf};
 
@@ -11,52 +11,58 @@ use crate::root::Root;
 
 const TABLE: &str = include_str!("../../features.toml");
 
-/// Where the nodes of the channels are (IMEX Service for `NVLink` Networks guide).
+/// Directory of the IMEX channel nodes (IMEX Service for `NVLink` Networks guide).
 pub(crate) const IMEX_CHANNELS: &str = "/dev/nvidia-caps-imex-channels";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    feature: Vec<Row>,
+struct FeatureTable {
+    feature: Vec<FeatureRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct FeatureRow {
     feature: Feature,
     nodes: Vec<String>,
     #[serde(default)]
-    files: Vec<File>,
-    /// Where the fact comes from; for readers of the table.
-    #[allow(dead_code, reason = "a column for people; the table's test reads it")]
+    files: Vec<FeatureFile>,
+    /// Where the fact comes from. Documentation only.
+    #[allow(
+        dead_code,
+        reason = "documentation column; only the table's test reads it"
+    )]
     source: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct FeatureFile {
     path: PathBuf,
-    of: Of,
+    #[serde(rename = "of")]
+    provider: FileProvider,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Of {
+enum FileProvider {
+    /// Below the driver root; the host's own copy is the fallback.
     Driver,
+    /// Below `/`.
     Host,
 }
 
-fn table() -> Table {
+fn table() -> FeatureTable {
     toml::from_str(TABLE).expect("features.toml is read whole by this module's test")
 }
 
-/// Those features of which the host has a node.
+/// The features for which the host has at least one node.
 pub(crate) fn find(dev: &Dev<'_>, driver_root: &Path) -> Vec<FeatureFiles> {
     table()
         .feature
         .into_iter()
         .filter_map(|row| {
-            let nodes: Vec<_> = row.nodes.iter().flat_map(|n| dev.fitting(n)).collect();
+            let nodes: Vec<_> = row.nodes.iter().flat_map(|n| dev.matching(n)).collect();
             if nodes.is_empty() {
                 return None;
             }
@@ -72,18 +78,18 @@ pub(crate) fn find(dev: &Dev<'_>, driver_root: &Path) -> Vec<FeatureFiles> {
         .collect()
 }
 
-fn file(root: &Root, driver_root: &Path, file: &File) -> Option<DriverFile> {
+fn file(root: &Root, driver_root: &Path, file: &FeatureFile) -> Option<DriverFile> {
     let inner = file.path.strip_prefix("/").unwrap_or(&file.path);
-    let of_driver = (file.of == Of::Driver).then(|| driver_root.join(inner));
-    let found = of_driver
+    let in_driver_root = (file.provider == FileProvider::Driver).then(|| driver_root.join(inner));
+    let host_path = in_driver_root
         .into_iter()
         .chain([file.path.clone()])
         .find_map(|p| root.canonicalize(p).ok())?;
-    let need = reach::need(root, &found);
+    let need = reach::need(root, &host_path);
     Some(DriverFile {
         kind: FileKind::Config,
         path: file.path.clone(),
-        host_path: found,
+        host_path,
         capabilities: Capabilities::ALL,
         soname: None,
         links: Vec::new(),
@@ -91,10 +97,11 @@ fn file(root: &Root, driver_root: &Path, file: &File) -> Option<DriverFile> {
     })
 }
 
-/// The channels that somebody made, by nvidia-modprobe or the module's `NVreg_CreateImexChannel0`.
+/// The channels that exist, in order of their numbers. nvidia-modprobe makes them, or the
+/// module's parameter `NVreg_CreateImexChannel0`.
 pub(crate) fn imex_channels(dev: &Dev<'_>) -> Vec<ImexChannel> {
     let mut channels: Vec<ImexChannel> = dev
-        .fitting(&format!("{IMEX_CHANNELS}/channel*"))
+        .matching(&format!("{IMEX_CHANNELS}/channel*"))
         .into_iter()
         .filter_map(|node| {
             let name = node.path.file_name()?.to_str()?;
@@ -106,9 +113,10 @@ pub(crate) fn imex_channels(dev: &Dev<'_>) -> Vec<ImexChannel> {
     channels
 }
 
-/// Names whose change makes a stored inventory stale: a few directories that most hosts lack,
-/// and single nodes. The table is not read for it, this is done at every container start.
-pub(crate) fn names(root: &Root, dev_root: &Path, mut add: impl FnMut(&Path)) {
+/// Passes to `add` every name whose change makes a stored inventory stale: the entries of a
+/// few directories that most hosts lack, and single nodes. The paths are not taken from the
+/// table because parsing it at every container start would take too long.
+pub(crate) fn freshness_names(root: &Root, dev_root: &Path, mut add: impl FnMut(&Path)) {
     for dir in ["dev/nvidia-caps-imex-channels", "dev/infiniband"] {
         for name in root.read_dir(dev_root.join(dir)).unwrap_or_default() {
             add(Path::new(&name));
@@ -126,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_table_is_sound() {
+    fn every_row_of_the_table_is_complete() {
         let table = table();
         let features: Vec<Feature> = table.feature.iter().map(|r| r.feature).collect();
         assert_eq!(features, Feature::ALL);

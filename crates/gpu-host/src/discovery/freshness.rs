@@ -1,4 +1,4 @@
-//! Whether a stored inventory still describes this host.
+//! Decides whether a stored inventory still describes this host.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use crate::driver::version::loaded_version;
 use crate::inventory::{Freshness, Inventory, SCHEMA};
 use crate::root::Root;
 
-/// The key of the host as it is now. What cannot be read stays empty.
+/// The freshness key of the host as it is now. A field that cannot be read is empty.
 pub fn freshness(root: &Root, driver_root: &Path) -> Freshness {
     let ld_cache = root
         .metadata(driver_root.join("etc/ld.so.cache"))
@@ -44,20 +44,20 @@ impl Inventory {
 
 fn devices(root: &Root, driver_root: &Path) -> u64 {
     let mut hash = Fnv::new();
-    for gpu in names(root, Path::new("/proc/driver/nvidia/gpus")) {
+    for gpu in paths_in(root, Path::new("/proc/driver/nvidia/gpus")) {
         hash.add(gpu.as_os_str());
     }
-    for gpu in names(root, Path::new("/proc/driver/nvidia/capabilities")) {
+    for gpu in paths_in(root, Path::new("/proc/driver/nvidia/capabilities")) {
         add_slices(&mut hash, root, &gpu.join("mig"));
     }
-    features::names(root, &dev_root(root, driver_root), |name| {
+    features::freshness_names(root, &dev_root(root, driver_root), |name| {
         hash.add(name.as_os_str());
     });
-    for store in names(root, Path::new(wsl::STORES)) {
+    for store in paths_in(root, Path::new(wsl::STORES)) {
         hash.add(store.as_os_str());
     }
-    // People edit these.
-    for list in names(root, Path::new(tegra::CSV_DIR)) {
+    // Administrators edit the CSV files, so their modification times count too.
+    for list in paths_in(root, Path::new(tegra::CSV_DIR)) {
         hash.add(list.as_os_str());
         let changed = root.metadata(&list).map(|m| (m.mtime(), m.mtime_nsec()));
         hash.add(OsStr::new(&format!("{changed:?}")));
@@ -65,8 +65,8 @@ fn devices(root: &Root, driver_root: &Path) -> u64 {
     hash.0
 }
 
-/// A directory for each GPU instance, in that one for each compute instance. There can be
-/// hundreds, and every container's start waits for them.
+/// Adds the MIG instances of a GPU. procfs has a directory for each GPU instance, and in it one
+/// for each compute instance. There can be hundreds, and every container start waits for this.
 fn add_slices(hash: &mut Fnv, root: &Root, mig: &Path) {
     let Ok(dir) = root.open_dir(mig) else {
         return;
@@ -74,20 +74,21 @@ fn add_slices(hash: &mut Fnv, root: &Root, mig: &Path) {
     for instance in root.entries(&dir, mig).unwrap_or_default() {
         let instance = mig.join(instance);
         hash.add(instance.as_os_str());
-        let found = root.open_dir_in(&dir, &instance);
-        let found = found.and_then(|inner| root.entries(&inner, &instance));
-        for compute in found.unwrap_or_default() {
+        let computes = root
+            .open_dir_in(&dir, &instance)
+            .and_then(|inner| root.entries(&inner, &instance));
+        for compute in computes.unwrap_or_default() {
             hash.add_below(&instance, &compute);
         }
     }
 }
 
-fn names(root: &Root, dir: &Path) -> Vec<PathBuf> {
-    let found = root.read_dir(dir).unwrap_or_default();
-    found.into_iter().map(|n| dir.join(n)).collect()
+fn paths_in(root: &Root, dir: &Path) -> Vec<PathBuf> {
+    let names = root.read_dir(dir).unwrap_or_default();
+    names.into_iter().map(|n| dir.join(n)).collect()
 }
 
-/// FNV-1a, 64 bit: the same on every build, unlike std's hasher.
+/// FNV-1a, 64 bit. Unlike std's hasher it gives the same value on every build.
 struct Fnv(u64);
 
 impl Fnv {
@@ -100,7 +101,7 @@ impl Fnv {
         self.take(&[0]);
     }
 
-    /// The path of that name in that directory, without it being made.
+    /// Adds `dir/name` without allocating the joined path.
     fn add_below(&mut self, dir: &Path, name: &OsStr) {
         self.take(dir.as_os_str().as_bytes());
         self.take(b"/");

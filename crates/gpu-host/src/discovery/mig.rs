@@ -1,6 +1,7 @@
-//! MIG instances and the capability nodes that open them.
+//! MIG instances and the capability nodes that give access to them.
 //!
-//! The tree and the nodes: NVIDIA's MIG User Guide, "Device Nodes and Capabilities".
+//! Layout of the tree and of the nodes: NVIDIA's MIG User Guide, "Device Nodes and
+//! Capabilities".
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -13,16 +14,16 @@ use crate::root::Root;
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 const MINORS: &str = "/proc/driver/nvidia-caps/mig-minors";
 
-/// (GPU instance, compute instance) pairs of the GPU with that minor, in order.
+/// The (GPU instance, compute instance) pairs of the GPU with this minor, in ascending order.
 pub(crate) fn instances(root: &Root, gpu_minor: u32) -> Vec<(u32, u32)> {
     let mig = PathBuf::from(format!("{CAPABILITIES}/gpu{gpu_minor}/mig"));
-    let mut found = Vec::new();
+    let mut pairs = Vec::new();
     for gi in numbered(root, &mig, "gi") {
         for ci in numbered(root, &mig.join(format!("gi{gi}")), "ci") {
-            found.push((gi, ci));
+            pairs.push((gi, ci));
         }
     }
-    found
+    pairs
 }
 
 fn numbered(root: &Root, dir: &Path, prefix: &str) -> Vec<u32> {
@@ -36,11 +37,11 @@ fn numbered(root: &Root, dir: &Path, prefix: &str) -> Vec<u32> {
     numbers
 }
 
-/// Capability files and the nodes that they stand for.
+/// Maps the driver's capability files to the device nodes that they stand for.
 pub(crate) struct Caps<'a> {
     dev: &'a Dev<'a>,
-    /// `gpu0/gi1/access` → minor, for files that do not say it themselves. Read when the first of these is met: the
-    /// file has 109 kB, and driver 580 says the minor in each capability's file.
+    /// `gpu0/gi1/access` → minor, for capability files that do not contain their minor. Read on
+    /// first use: the list is 109 kB long, and driver 580 has the minor in each capability file.
     minors: OnceCell<HashMap<String, u32>>,
 }
 
@@ -62,7 +63,7 @@ impl<'a> Caps<'a> {
         })
     }
 
-    /// The nodes to partition GPUs and to watch all slices.
+    /// The nodes for partitioning GPUs and for monitoring all slices.
     pub(crate) fn control(&self) -> MigControl {
         let node = |name: &str| self.node(&format!("{CAPABILITIES}/mig/{name}"), name);
         MigControl {
@@ -71,8 +72,8 @@ impl<'a> Caps<'a> {
         }
     }
 
-    /// The slice with its two access files and their nodes; UUID and profile are NVML's to
-    /// tell.
+    /// A slice with its two access files and their nodes. UUID and profile stay empty because
+    /// only NVML knows them.
     pub(crate) fn device(&self, gpu_minor: u32, index: u32, (gi, ci): (u32, u32)) -> MigDevice {
         let dir = format!("{CAPABILITIES}/gpu{gpu_minor}/mig/gi{gi}");
         let name = format!("gpu{gpu_minor}/gi{gi}");
@@ -97,7 +98,8 @@ impl<'a> Caps<'a> {
         }
     }
 
-    /// By the file's line `DeviceFileMinor: N`, else by the driver's list of all.
+    /// The node of a capability file. Its minor is in the file's line `DeviceFileMinor: N`, else
+    /// in the driver's list of all minors.
     fn node(&self, file: &str, name: &str) -> Option<DeviceNode> {
         let text = self.dev.root.read_to_string(file).unwrap_or_default();
         let value = |key: &str| -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Whether the driver's user space fits the kernel module that is loaded.
+//! Compares the driver's user space with the kernel module that is loaded.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +6,22 @@ use super::options::Options;
 use crate::driver::files::{self, installed_version};
 use crate::inventory::{DriverFile, FileKind, Inventory, Source};
 
-/// Why containers would get no working driver.
+/// Why containers would not get a working driver.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Upgraded without a reboot, or a module left over.
+    /// The driver was upgraded without a reboot, or an old module is still loaded.
     #[error(
         "the loaded kernel module is {loaded}, but the driver's libraries below {driver_root} are {installed}; reboot, or unload nvidia and its modules and load those of {installed}"
     )]
     Versions {
         /// Version of the kernel module.
         loaded: String,
-        /// Newest version of the libraries.
+        /// Newest version among the installed libraries.
         installed: String,
-        /// Where they are.
+        /// Where the libraries are.
         driver_root: PathBuf,
     },
-    /// They are somewhere else, or nowhere.
+    /// The driver root has no libraries of the loaded module's version.
     #[error(
         "the loaded kernel module is {loaded}, but below {driver_root} are no libraries of it; {}",
         elsewhere.as_ref().map_or_else(
@@ -32,28 +32,30 @@ pub enum Mismatch {
     NoLibraries {
         /// Version of the kernel module.
         loaded: String,
-        /// Where they should be.
+        /// Where the libraries should be.
         driver_root: PathBuf,
-        /// A driver root that has them.
+        /// Another known driver root that has them.
         elsewhere: Option<PathBuf>,
     },
 }
 
-/// Looks at what `discover` found with the same options.
+/// Checks an inventory that `discover` made with the same options. `None` where they fit.
 pub fn mismatch(options: &Options, inventory: &Inventory) -> Option<Mismatch> {
     let driver = inventory.driver.as_ref()?;
-    // Some libraries have versions of their own and fit any.
-    let end = format!(".so.{}", driver.version);
-    let is_of_it =
-        |f: &DriverFile| f.kind == FileKind::Library && f.path.to_string_lossy().ends_with(&end);
-    let has_libraries = driver.files.iter().any(is_of_it);
+    // Only libraries that carry the driver's version count: some have a version of their own and
+    // fit every driver.
+    let suffix = format!(".so.{}", driver.version);
+    let is_of_driver =
+        |f: &DriverFile| f.kind == FileKind::Library && f.path.to_string_lossy().ends_with(&suffix);
+    let has_libraries = driver.files.iter().any(is_of_driver);
     if inventory.source != Source::Nvidia || has_libraries {
         return None;
     }
     let loaded = driver.version.clone();
     let driver_root = inventory.driver_root.clone();
     if let Some(installed) = installed_version(&options.root, &driver_root) {
-        // The same version and yet no library: an ELF file that cannot be read. NoLibraries says so.
+        // The versions are equal and yet no library was accepted: it is an ELF file that cannot be
+        // read, which NoLibraries reports.
         if installed != loaded {
             return Some(Mismatch::Versions {
                 loaded,

@@ -1,4 +1,4 @@
-//! One look at the host: the inventory.
+//! Makes the inventory: reads the host once and collects what containers can be given.
 
 mod drm;
 mod features;
@@ -29,13 +29,13 @@ use mig::Caps;
 use nodes::Dev;
 use options::{Error, Options};
 
-/// GPUs, and the highest CUDA version where the source tells it.
+/// GPUs, and the highest CUDA version (major, minor) where the source knows it.
 type Gpus = (Vec<Gpu>, Option<(u32, u32)>);
 
-/// What this host can give to containers.
+/// Reads what this host can give to containers.
 ///
-/// GPUs come from NVML where allowed and working, else from /proc and sysfs,
-/// which know less: no MIG UUID or profile, no compute capability.
+/// GPUs come from NVML where the options allow it and it works, else from /proc and sysfs.
+/// Those know less: no MIG UUID or profile, no compute capability.
 pub fn discover(options: &Options) -> Result<Inventory, Error> {
     let root = &options.root;
     let driver_tree =
@@ -63,7 +63,7 @@ pub fn discover(options: &Options) -> Result<Inventory, Error> {
     Ok(inventory)
 }
 
-/// The kernel driver's GPUs.
+/// Fills in the GPUs, nodes and files of the NVIDIA kernel driver, if it is loaded.
 fn nvidia(
     inventory: &mut Inventory,
     options: &Options,
@@ -95,10 +95,12 @@ fn nvidia(
     Ok(())
 }
 
-/// A Tegra that has CSV files is served by them; it may have the kernel driver too, for its
-/// display (L4T 36). WSL has no kernel driver.
+/// Where this host's GPUs come from.
+///
+/// A Tegra with CSV files is [`Source::Tegra`] even if the kernel driver is loaded, as it is for
+/// the display on L4T 36. WSL has no kernel driver.
 pub fn source(root: &Root) -> Source {
-    if platform::detect(root).jetson.is_some() && tegra::is_described(root) {
+    if platform::detect(root).jetson.is_some() && tegra::has_csv_files(root) {
         Source::Tegra
     } else if loaded_version(root).is_none() && wsl::is_here(root) {
         Source::Wsl
@@ -110,9 +112,10 @@ pub fn source(root: &Root) -> Source {
 #[cfg(feature = "nvml")]
 fn gpus(options: &Options, dev: &Dev<'_>, driver: &Driver) -> Result<Gpus, Error> {
     if options.nvml && options.root.is_host() {
-        // An NVML that does not answer is for `gpusetup detect` to tell; procfs still knows the GPUs.
-        if let Ok(found) = nvml::gpus(dev, driver) {
-            return Ok(found);
+        // procfs still knows the GPUs where NVML does not answer; `gpusetup detect` reports that
+        // NVML failed.
+        if let Ok(gpus) = nvml::gpus(dev, driver) {
+            return Ok(gpus);
         }
     }
     procfs_gpus(dev)

@@ -1,8 +1,8 @@
-//! Device nodes as the host has them, or as the driver would make them.
+//! Device nodes that the host has, and those that the driver would make.
 //!
-//! Nobody makes `/dev/nvidia*` before somebody runs nvidia-modprobe or an NVML program, so
-//! a host whose first program is a container has none. What a node would be is known all
-//! the same: majors from `/proc/devices`, owner and mode from `/proc/driver/nvidia/params`.
+//! `/dev/nvidia*` do not exist until nvidia-modprobe or an NVML program has run, so they may be
+//! missing when a container is the first GPU program after a boot. Their attributes are known
+//! all the same: majors from `/proc/devices`, owner and mode from `/proc/driver/nvidia/params`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -16,24 +16,25 @@ use crate::os::kernel;
 use crate::root::Root;
 use crate::root::glob;
 
-/// Major of `/dev/nvidia*` (Linux Documentation/admin-guide/devices.txt), where
+/// Major of `/dev/nvidia*` (Linux Documentation/admin-guide/devices.txt). Used where
 /// `/proc/devices` cannot be read.
 const NVIDIA_MAJOR: u32 = 195;
 /// Minor of nvidiactl (open-gpu-kernel-modules, `nv-linux.h`).
 const NVIDIACTL_MINOR: u32 = 255;
-/// Minor of nvidia-modeset (the same, `nvidia-modeset-linux.c`).
+/// Minor of nvidia-modeset (open-gpu-kernel-modules, `nvidia-modeset-linux.c`).
 const MODESET_MINOR: u32 = 254;
 
-/// `/dev` of a host, with what is known of nodes that it lacks.
+/// The `/dev` of a host, and the attributes of nodes that it lacks.
 pub(crate) struct Dev<'a> {
     pub(crate) root: &'a Root,
-    below: PathBuf,
+    /// Directory that has `dev`.
+    dev_root: PathBuf,
     majors: HashMap<String, u32>,
     owner: Owner,
     missing: RefCell<BTreeSet<PathBuf>>,
 }
 
-/// What the driver gives to the nodes that it makes.
+/// Owner and permissions that the driver gives to the nodes that it makes.
 #[derive(Clone, Copy)]
 struct Owner {
     mode: u32,
@@ -42,7 +43,7 @@ struct Owner {
 }
 
 impl<'a> Dev<'a> {
-    /// Of the tree, with `/dev` below `dev_root`.
+    /// Reads the tree's tables of devices; `/dev` is taken to be below `dev_root`.
     pub(crate) fn new(root: &'a Root, dev_root: &Path) -> Self {
         let devices = root.read_to_string("/proc/devices").unwrap_or_default();
         let params = root
@@ -50,52 +51,58 @@ impl<'a> Dev<'a> {
             .unwrap_or_default();
         Self {
             root,
-            below: dev_root.to_owned(),
+            dev_root: dev_root.to_owned(),
             majors: majors(&devices),
             owner: owner(&params),
             missing: RefCell::default(),
         }
     }
 
-    /// Host paths of the nodes that were made up because the host lacks them.
+    /// Host paths of the nodes that were handed out although the host lacks them, sorted.
     pub(crate) fn missing(&self) -> Vec<PathBuf> {
         self.missing.borrow().iter().cloned().collect()
     }
 
-    /// Where the host has what a container sees at `path`.
+    /// The host path of what a container sees at `path`.
     pub(crate) fn host_path(&self, path: &Path) -> PathBuf {
-        self.below.join(path.strip_prefix("/").unwrap_or(path))
+        self.dev_root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The node at `path` (as a container sees it), if the host has one.
+    /// The character device at `path` (as a container sees it), if the host has one.
     pub(crate) fn at(&self, path: &Path) -> Option<DeviceNode> {
         let host_path = self.host_path(path);
-        let found = self.root.metadata(&host_path).ok()?;
-        if !found.file_type().is_char_device() {
+        let metadata = self.root.metadata(&host_path).ok()?;
+        if !metadata.file_type().is_char_device() {
             return None;
         }
         Some(DeviceNode {
             path: path.to_owned(),
             host_path,
-            major: number(major(found.rdev())),
-            minor: number(minor(found.rdev())),
-            mode: found.mode() & 0o7777,
-            uid: found.uid(),
-            gid: found.gid(),
+            major: number(major(metadata.rdev())),
+            minor: number(minor(metadata.rdev())),
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
         })
     }
 
-    /// The nodes whose container paths fit a pattern, in order of names.
-    pub(crate) fn fitting(&self, pattern: &str) -> Vec<DeviceNode> {
+    /// The nodes whose container paths match a pattern, in order of names.
+    pub(crate) fn matching(&self, pattern: &str) -> Vec<DeviceNode> {
         let host = self.host_path(Path::new(pattern));
         glob::expand(self.root, &host)
             .iter()
-            .filter_map(|p| self.at(&Path::new("/").join(p.strip_prefix(&self.below).ok()?)))
+            .filter_map(|p| self.at(&Path::new("/").join(p.strip_prefix(&self.dev_root).ok()?)))
             .collect()
     }
 
-    /// The node at `path`, made up where the host has none.
-    fn at_or(&self, path: PathBuf, major: u32, minor: u32, mode: Option<u32>) -> DeviceNode {
+    /// The node at `path`; where the host has none, the node that the driver would make.
+    fn at_or_expected(
+        &self,
+        path: PathBuf,
+        major: u32,
+        minor: u32,
+        mode: Option<u32>,
+    ) -> DeviceNode {
         self.at(&path).unwrap_or_else(|| {
             let host_path = self.host_path(&path);
             self.missing.borrow_mut().insert(host_path.clone());
@@ -116,27 +123,27 @@ impl<'a> Dev<'a> {
         })
     }
 
-    /// `/dev/nvidiaN`; as the driver would make it where the host has none yet.
+    /// `/dev/nvidiaN`; where the host has none yet, the node that the driver would make.
     pub(crate) fn gpu(&self, minor: u32) -> DeviceNode {
         let path = Path::new("/dev").join(format!("nvidia{minor}"));
-        self.at_or(path, self.nvidia_major(), minor, None)
+        self.at_or_expected(path, self.nvidia_major(), minor, None)
     }
 
-    /// `/dev/nvidia-caps/nvidia-capN`; its mode is what the capability's file says.
+    /// `/dev/nvidia-caps/nvidia-capN`. `mode` is the one in the capability file.
     pub(crate) fn capability(&self, minor: u32, mode: Option<u32>) -> Option<DeviceNode> {
         let path = PathBuf::from(format!("/dev/nvidia-caps/nvidia-cap{minor}"));
         match self.majors.get("nvidia-caps") {
-            Some(major) => Some(self.at_or(path, *major, minor, mode)),
+            Some(major) => Some(self.at_or_expected(path, *major, minor, mode)),
             None => self.at(&path),
         }
     }
 
-    /// Nodes that belong to no single GPU.
+    /// The nodes that belong to no single GPU, with the capabilities that need them.
     ///
-    /// Which capability needs which: libnvidia-container `nvc_info.c` and
-    /// nvidia-container-toolkit `pkg/nvcdi` (both 1.17): modeset for graphics and
-    /// display, uvm for compute, nvidiactl for all. A module that is not loaded gives no
-    /// node: opening one without a driver behind it fails.
+    /// Source of the table: libnvidia-container `nvc_info.c` and nvidia-container-toolkit
+    /// `pkg/nvcdi` (both 1.17): modeset for graphics and display, uvm for compute, nvidiactl for
+    /// all. A node whose module is not loaded is left out unless it exists, because opening it
+    /// would fail.
     pub(crate) fn control(&self) -> Vec<ControlNode> {
         use Capability::{Compute, Display, Graphics, Video};
         let nvidia = self.nvidia_major();
@@ -169,7 +176,7 @@ impl<'a> Dev<'a> {
             .into_iter()
             .filter_map(|(path, numbers, capabilities)| {
                 let node = match numbers {
-                    Some((major, minor)) => self.at_or(path.into(), major, minor, None),
+                    Some((major, minor)) => self.at_or_expected(path.into(), major, minor, None),
                     None => self.at(Path::new(path))?,
                 };
                 Some(ControlNode { node, capabilities })
@@ -177,7 +184,7 @@ impl<'a> Dev<'a> {
             .collect()
     }
 
-    /// `nvidia`, `nvidia-frontend` up to branch 545.
+    /// The driver registers `nvidia`; up to branch 545 it was `nvidia-frontend`.
     fn nvidia_major(&self) -> u32 {
         ["nvidia", "nvidia-frontend"]
             .iter()
@@ -186,7 +193,7 @@ impl<'a> Dev<'a> {
     }
 }
 
-/// `MAJOR name` lines of the character devices (`proc_devices(5)`).
+/// Reads the `MAJOR name` lines of the character devices (`proc_devices(5)`).
 fn majors(devices: &str) -> HashMap<String, u32> {
     devices
         .lines()
@@ -198,7 +205,7 @@ fn majors(devices: &str) -> HashMap<String, u32> {
         .collect()
 }
 
-/// `DeviceFileMode`, `-UID` and `-GID` (driver README, ch. "Device files").
+/// Reads `DeviceFileMode`, `-UID` and `-GID` (driver README, ch. "Device files").
 fn owner(params: &str) -> Owner {
     let value = |key: &str| {
         params

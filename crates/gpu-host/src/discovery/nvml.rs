@@ -1,20 +1,20 @@
-//! GPUs as NVML tells them. Loads a library: never on the container start path.
+//! Reads GPUs from NVML. Loads a library, so it is never used on the container start path.
 //!
-//! The one module of this crate with unsafe: nvml-wrapper 0.13 has no call for the
-//! instance ids of a MIG device, so two functions of NVML are called by hand.
+//! The only module of this crate with unsafe code: nvml-wrapper 0.13 does not wrap the two
+//! NVML functions that give the instance ids of a MIG device.
 
 use std::ffi::OsStr;
 
 use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
+use super::Gpus;
 use super::mig::Caps;
 use super::nodes::Dev;
 use crate::inventory::{Driver, DriverFile, FileKind, Gpu, MigDevice, PciAddress};
 
-type Found = (Vec<Gpu>, Option<(u32, u32)>);
-
-pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Found, NvmlError> {
+/// The GPUs in NVML's index order, and the highest CUDA version that the driver supports.
+pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Gpus, NvmlError> {
     let nvml = Nvml::builder().lib_path(library(driver)?).init()?;
     let cuda = nvml.sys_cuda_driver_version().ok().and_then(|v| {
         Some((
@@ -22,20 +22,20 @@ pub(crate) fn gpus(dev: &Dev<'_>, driver: &Driver) -> Result<Found, NvmlError> {
             u32::try_from(v % 1000 / 10).ok()?,
         ))
     });
-    let mut found = Vec::new();
+    let mut gpus = Vec::new();
     for index in 0..nvml.device_count()? {
-        found.push(gpu(dev, &nvml, index)?);
+        gpus.push(gpu(dev, &nvml, index)?);
     }
-    Ok((found, cuda))
+    Ok((gpus, cuda))
 }
 
-/// NVML of that driver.
+/// Path of this driver's NVML library.
 pub(crate) fn library(driver: &Driver) -> Result<&OsStr, NvmlError> {
     let is_nvml = |f: &&DriverFile| {
         f.kind == FileKind::Library && f.soname.as_deref() == Some("libnvidia-ml.so.1")
     };
-    let found = driver.files.iter().find(is_nvml);
-    Ok(found.ok_or(NvmlError::NotFound)?.host_path.as_os_str())
+    let file = driver.files.iter().find(is_nvml);
+    Ok(file.ok_or(NvmlError::NotFound)?.host_path.as_os_str())
 }
 
 fn gpu(dev: &Dev<'_>, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
@@ -60,7 +60,7 @@ fn gpu(dev: &Dev<'_>, nvml: &Nvml, index: u32) -> Result<Gpu, NvmlError> {
         mig_enabled: false,
         mig: Vec::new(),
     };
-    // NOT_SUPPORTED on GPUs without MIG: then there are no slices.
+    // NVML answers NOT_SUPPORTED on a GPU without MIG, which then has no slices.
     gpu.mig_enabled = device.mig_mode().is_ok_and(|m| m.current == 1);
     if gpu.mig_enabled {
         gpu.mig = slices(dev, nvml, &device, minor)?;
@@ -75,25 +75,25 @@ fn slices(
     minor: u32,
 ) -> Result<Vec<MigDevice>, NvmlError> {
     let caps = Caps::new(dev);
-    let mut found = Vec::new();
+    let mut slices = Vec::new();
     for index in 0..device.mig_device_count()? {
-        // The count is the highest possible; unused places answer NOT_FOUND.
+        // The count is the maximum, not the number in use: an unused index gives NOT_FOUND.
         let slice = match device.mig_device_by_index(index) {
             Ok(slice) => slice,
             Err(NvmlError::NotFound | NvmlError::InvalidArg) => continue,
             Err(e) => return Err(e),
         };
         let ids = instance_ids(nvml, &slice)?;
-        let mut made = caps.device(minor, index, ids);
-        made.uuid = Some(slice.uuid()?);
-        // "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
-        made.profile = slice
+        let mut device = caps.device(minor, index, ids);
+        device.uuid = Some(slice.uuid()?);
+        // The name is, for instance, "NVIDIA H100 80GB HBM3 MIG 1g.10gb".
+        device.profile = slice
             .name()
             .ok()
             .and_then(|n| Some(n.rsplit_once(" MIG ")?.1.to_owned()));
-        found.push(made);
+        slices.push(device);
     }
-    Ok(found)
+    Ok(slices)
 }
 
 fn instance_ids(nvml: &Nvml, slice: &Device<'_>) -> Result<(u32, u32), NvmlError> {
@@ -105,8 +105,8 @@ fn instance_ids(nvml: &Nvml, slice: &Device<'_>) -> Result<(u32, u32), NvmlError
         .as_ref()
         .map_err(missing)?;
     let (mut gi, mut ci) = (0, 0);
-    // SAFETY: both functions are NVML's own of these signatures (nvml.h), looked up by
-    // nvml-wrapper; the handle is valid while `nvml` lives, the pointers are to locals.
+    // SAFETY: nvml-wrapper looked both functions up in NVML, and they have these signatures
+    // (nvml.h). The handle is valid while `nvml` lives, and the pointers are to locals.
     unsafe {
         nvml_try(gpu_instance(slice.handle(), &raw mut gi))?;
         nvml_try(compute_instance(slice.handle(), &raw mut ci))?;

@@ -1,29 +1,29 @@
-//! Where discovery looks, and why it could not.
+//! Where discovery looks, and the errors that it returns.
 
 use std::path::{Path, PathBuf};
 
 use crate::inventory::Source;
 use crate::root::Root;
 
-/// Where to look.
+/// Where [`discover()`](crate::discover()) looks.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The tree with /proc, /sys and, unless told otherwise, everything else.
+    /// The tree with /proc and /sys; the fields below may place the rest elsewhere in it.
     pub root: Root,
     /// Where in that tree the driver's user space lives; `/` for most hosts.
     pub driver_root: PathBuf,
-    /// Where in that tree `/dev` lives. Where it is not said: below the driver root, if that
-    /// has a `/dev/nvidiactl`, as a driver container's has; else below `/`.
+    /// The directory in that tree that has `dev`. If `None`: the driver root where it has a
+    /// `dev/nvidiactl`, as a driver container's has, else `/`.
     pub dev_root: Option<PathBuf>,
-    /// Ask NVML first. Only done on the running host, and only by a build that has it.
+    /// Ask NVML first. Takes effect only on the running host and in a build with the feature.
     pub nvml: bool,
-    /// Where the GPUs come from, if not from what is found.
+    /// Where the GPUs come from; `None` to detect it.
     pub source: Option<Source>,
-    /// Directories with the driver's libraries, before the usual ones.
+    /// Directories with the driver's libraries, searched before the usual ones.
     pub library_search: Vec<PathBuf>,
-    /// Directories with the driver's data files, besides the usual ones.
+    /// Directories with the driver's data files, searched in addition to the usual ones.
     pub config_search: Vec<PathBuf>,
-    /// On a Tegra: CSV files, instead of those of the usual directory.
+    /// On a Tegra: the CSV files to use instead of those in the usual directory.
     pub csv_files: Vec<PathBuf>,
 }
 
@@ -48,41 +48,40 @@ impl Options {
     }
 }
 
-/// Why a host could not be looked at. What is missing is no error: the inventory
-/// then lacks it.
+/// Why discovery failed. A missing device or file is not an error; the inventory then lacks it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The driver root is not there.
+    /// The driver root does not exist or cannot be opened.
     #[error(
         "driver root {path}: {source}; give the directory that has the driver's usr/lib with --driver-root"
     )]
     DriverRoot {
         /// As given.
         path: PathBuf,
-        /// What opening it said.
+        /// The error from opening it.
         source: std::io::Error,
     },
     /// The driver's own tables could not be read although the driver is loaded.
     #[error("{0}; the driver is loaded but its /proc files cannot be read, run as root")]
     Procfs(std::io::Error),
-    /// A Tegra's CSV file that is no such file.
+    /// A line of a Tegra's CSV file is not in the format of such a file.
     #[error(
         "{path}:{line}: {text:?} is not `dev`, `lib`, `sym` or `dir`, a comma and an absolute path"
     )]
     Csv {
         /// The file.
         path: PathBuf,
-        /// Line number, from 1.
+        /// Line number, counted from 1.
         line: usize,
         /// The line.
         text: String,
     },
-    /// A CSV file that was asked for.
+    /// A CSV file that the options name cannot be read.
     #[error("{0}; give an existing file to --csv-file")]
     NoCsv(std::io::Error),
 }
 
-/// Where `/dev` is, for who has not said it.
+/// The directory that has `dev`, where the options do not name one.
 pub(crate) fn dev_root(root: &Root, driver_root: &Path) -> PathBuf {
     if root.exists(driver_root.join("dev/nvidiactl")) {
         driver_root.to_owned()

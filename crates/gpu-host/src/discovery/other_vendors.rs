@@ -1,7 +1,7 @@
-//! GPUs of AMD and Intel, from sysfs.
+//! Discovers AMD and Intel GPUs from sysfs.
 //!
-//! Their user space comes with the image, so a container needs the nodes and the groups that
-//! may open them, and nothing else. Sources: Linux Documentation/gpu/drm-uapi.rst, "Render
+//! Their user space comes with the image, so a container needs only the nodes and the groups
+//! that may open them. Sources: Linux Documentation/gpu/drm-uapi.rst, "Render
 //! nodes"; `ROCm` documentation, "Running `ROCm` Docker containers"; Intel, "GPU device plugin".
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const PCI: &str = "/sys/bus/pci/devices";
 /// Assignment, 1.15).
 const CLASSES: [&str; 2] = ["0x03", "0x12"];
 
-/// Whose GPU.
+/// A GPU vendor other than NVIDIA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
     /// PCI vendor 0x1002, driver amdgpu.
@@ -41,7 +41,7 @@ impl Vendor {
         }
     }
 
-    /// Nodes of no single GPU: AMD's compute interface.
+    /// Nodes that belong to no single GPU: AMD's compute interface.
     fn shared(self) -> &'static [&'static str] {
         match self {
             Self::Amd => &["/dev/kfd"],
@@ -52,7 +52,7 @@ impl Vendor {
 
 /// The GPUs of a vendor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct VendorGpus {
     /// Nodes that each container needs.
     pub shared: Vec<DeviceNode>,
     /// In PCI order.
@@ -62,11 +62,11 @@ pub struct Found {
 /// A GPU of another vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherGpu {
-    /// Place in PCI order.
+    /// Position in PCI order, from 0.
     pub index: u32,
-    /// Where it sits.
+    /// Its PCI address.
     pub pci: PciAddress,
-    /// AMD: `0x` and the 16 digits of sysfs' `unique_id`, as `ROCm` names the GPU.
+    /// AMD only: `0x` and the up to 16 hex digits of sysfs' `unique_id`, as `ROCm` names the GPU.
     pub unique_id: Option<String>,
     /// `/dev/dri/cardN` and `renderDN`.
     pub nodes: Vec<DeviceNode>,
@@ -74,11 +74,11 @@ pub struct OtherGpu {
     pub links: Vec<Link>,
 }
 
-/// GPUs that the vendor's kernel driver has: one without a driver, or held by vfio-pci for a
-/// virtual machine, is none for containers.
-pub fn find(options: &Options, vendor: Vendor) -> Found {
+/// The GPUs that are bound to the vendor's kernel driver. One without a driver, or bound to
+/// vfio-pci for a virtual machine, cannot be given to containers.
+pub fn find(options: &Options, vendor: Vendor) -> VendorGpus {
     let root = &options.root;
-    // Their nodes are the kernel's, never a driver container's.
+    // The kernel makes these nodes in the host's /dev; a driver container never has its own.
     let dev_root = options.dev_root.clone().unwrap_or_else(|| "/".into());
     let dev = Dev::new(root, &dev_root);
     let names = root.read_dir(PCI).unwrap_or_default();
@@ -102,7 +102,7 @@ pub fn find(options: &Options, vendor: Vendor) -> Found {
         })
         .collect();
     let shared = vendor.shared().iter();
-    Found {
+    VendorGpus {
         shared: shared
             .filter(|_| !gpus.is_empty())
             .filter_map(|path| dev.at(Path::new(path)))
@@ -134,6 +134,6 @@ fn unique_id(root: &Root, pci: PciAddress) -> Option<String> {
     let text = root.read_to_string(device(pci).join("unique_id")).ok()?;
     let id = text.trim().trim_start_matches("0x");
     let is_id = !id.is_empty() && id.len() <= 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    // An APU says 0.
+    // An APU has the id 0, which identifies nothing.
     (is_id && id.bytes().any(|b| b != b'0')).then(|| format!("0x{}", id.to_ascii_lowercase()))
 }

@@ -1,4 +1,4 @@
-//! GPUs as the driver's own procfs tree tells them. Needs no library.
+//! Reads GPUs from the driver's procfs tree, which needs no library.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(crate) fn gpus(dev: &Dev<'_>) -> io::Result<Vec<Gpu>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    let mut found = Vec::new();
+    let mut entries = Vec::new();
     for name in names {
         let Some(pci) = name.to_str().and_then(|n| n.parse::<PciAddress>().ok()) else {
             continue;
@@ -32,17 +32,17 @@ pub(crate) fn gpus(dev: &Dev<'_>) -> io::Result<Vec<Gpu>> {
         let Some(minor) = information.get("Device Minor").and_then(|m| m.parse().ok()) else {
             continue;
         };
-        found.push((pci, minor, information));
+        entries.push((pci, minor, information));
     }
-    found.sort_by_key(|(pci, ..)| *pci);
-    let gpus = found.into_iter().zip(0..);
-    Ok(gpus
+    entries.sort_by_key(|(pci, ..)| *pci);
+    let indexed = entries.into_iter().zip(0..);
+    Ok(indexed
         .map(|((pci, minor, information), index)| {
             let slices = mig::instances(root, minor);
             Gpu {
                 index,
                 minor,
-                // An unprivileged reader, or a driver still starting, sees "GPU-????????-…".
+                // "GPU-????????-…" for a reader without privileges, or while the driver starts.
                 uuid: information
                     .get("GPU UUID")
                     .filter(|u| !u.contains('?'))

@@ -1,9 +1,10 @@
-//! Jetson and its like: the integrated GPU, as CSV files list what it needs.
+//! Jetson and other Tegra systems: the integrated GPU and the files that CSV lists name for it.
 //!
-//! L4T ships the files in [`CSV_DIR`]. A line is `dev`, `lib`, `sym` or `dir`, a comma and a
+//! L4T ships the lists in [`CSV_DIR`]. A line is `dev`, `lib`, `sym` or `dir`, a comma and a
 //! path, which may be a shell pattern (nvidia-container-toolkit 1.20
-//! `internal/platform-support/tegra/csv`). Links of the host are links in the container, file
-//! by file; the directories in between are as the file says.
+//! `internal/platform-support/tegra/csv`). A listed file that is a symbolic link on the host is
+//! a symbolic link in the container. Links among its parent directories are not resolved: the
+//! container gets the path as the list has it.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -19,40 +20,40 @@ use crate::inventory::{
 use crate::root::Root;
 use crate::root::glob;
 
-/// Where L4T has its lists.
+/// The directory with L4T's lists.
 pub(crate) const CSV_DIR: &str = "/etc/nvidia-container-runtime/host-files-for-container.d";
-/// What every container gets (nvidia-container-toolkit 1.20 `internal/platform-support/tegra/csv`).
+/// The lists that every container gets (nvidia-container-toolkit 1.20 `internal/platform-support/tegra/csv`).
 const BASE: [&str; 3] = ["devices.csv", "drivers.csv", "l4t.csv"];
-/// Given besides what the lists say (the same, `pkg/nvcdi/lib-csv.go`).
+/// Given in addition to what the lists name (nvidia-container-toolkit 1.20 `pkg/nvcdi/lib-csv.go`).
 const RELEASE: &str = "/etc/nv_tegra_release";
-/// The kernel's own limit on links in one path.
+/// The kernel's own limit on symbolic links in one path (MAXSYMLINKS).
 const LINK_LIMIT: usize = 40;
-/// The GPU itself, among the nodes of its helpers: Thor, then Orin's and older drivers.
+/// The node that stands for the GPU, first match first: Thor, Orin, older drivers.
 const GPU_NODES: [&str; 3] = [
     "/dev/nvidia[0-9]*",
     "/dev/nvgpu/igpu0/ctrl",
     "/dev/nvhost-gpu",
 ];
 
-/// Whether there are CSV files.
-pub(crate) fn is_described(root: &Root) -> bool {
+/// Whether the host has CSV lists.
+pub(crate) fn has_csv_files(root: &Root) -> bool {
     !csv_files(root).is_empty()
 }
 
-/// Device, files and version, by the base lists or those that were asked for.
+/// Fills in device, files and version from the base lists, or from those that the options name.
 pub(crate) fn fill(
     inventory: &mut Inventory,
     options: &Options,
     dev: &Dev<'_>,
 ) -> Result<(), Error> {
-    let asked = options.csv_files.iter().cloned();
+    let requested = options.csv_files.iter().cloned();
     let (base, more): (Vec<PathBuf>, Vec<PathBuf>) = if options.csv_files.is_empty() {
         csv_files(dev.root).into_iter().partition(|path| {
             path.file_name()
                 .is_some_and(|n| BASE.iter().any(|b| n == *b))
         })
     } else {
-        (asked.collect(), Vec::new())
+        (requested.collect(), Vec::new())
     };
     let mut lists = Lists {
         root: dev.root,
@@ -83,7 +84,7 @@ pub(crate) fn fill(
     Ok(())
 }
 
-/// The GPU by one node; the others are needed with it.
+/// Makes one node the GPU's own and the others control nodes, which are needed with it.
 fn devices(inventory: &mut Inventory, root: &Root, mut nodes: Vec<DeviceNode>) {
     let is_gpu =
         |pattern: &str, n: &DeviceNode| n.path.to_str().is_some_and(|p| glob::fits(pattern, p));
@@ -148,14 +149,14 @@ impl Lists<'_> {
                 line: number,
                 text: line.to_owned(),
             };
-            let (kind, pattern) = line.split_once(',').ok_or_else(bad)?;
+            let (keyword, pattern) = line.split_once(',').ok_or_else(bad)?;
             let pattern = Path::new(pattern.trim());
             if !pattern.is_absolute() || pattern.components().any(|c| c == Component::ParentDir) {
                 return Err(bad());
             }
-            match kind.trim() {
+            match keyword.trim() {
                 "dev" => {
-                    for node in dev.fitting(&pattern.to_string_lossy()) {
+                    for node in dev.matching(&pattern.to_string_lossy()) {
                         if !self.nodes.contains(&node) {
                             self.nodes.push(node);
                         }
@@ -169,15 +170,18 @@ impl Lists<'_> {
         Ok(())
     }
 
-    /// What a list names and the host lacks is left out: one list serves several boards.
+    /// Calls `take` for each path that matches. A path that the host lacks is left out, because
+    /// one list serves several boards.
     fn each(&mut self, pattern: &Path, mut take: impl FnMut(&mut Self, &Path)) {
-        for found in glob::expand(self.root, &self.on_host(pattern)) {
-            let inner = found.strip_prefix(self.driver_root).unwrap_or(&found);
+        for host_path in glob::expand(self.root, &self.on_host(pattern)) {
+            let inner = host_path
+                .strip_prefix(self.driver_root)
+                .unwrap_or(&host_path);
             take(self, &Path::new("/").join(inner));
         }
     }
 
-    /// The file at the end of a chain of links, and the links.
+    /// Adds the file at the end of a chain of links, and the links.
     fn lib(&mut self, path: &Path) {
         let mut links = Vec::new();
         let mut end = path.to_owned();
@@ -185,7 +189,7 @@ impl Lists<'_> {
             if links.len() == LINK_LIMIT {
                 return;
             }
-            let next = beside(&end, &target);
+            let next = link_target(&end, &target);
             links.push(Link { path: end, target });
             end = next;
         }
@@ -247,9 +251,9 @@ impl Lists<'_> {
     }
 }
 
-/// Where a link beside `path` leads, `..` taken as text: the directories in between are the
-/// container's.
-fn beside(path: &Path, target: &Path) -> PathBuf {
+/// Where a link at `path` with this target leads. `..` is resolved lexically, because the
+/// directories on the way are the container's and may be no links there.
+fn link_target(path: &Path, target: &Path) -> PathBuf {
     let joined = path.parent().unwrap_or(Path::new("/")).join(target);
     let mut clean = PathBuf::from("/");
     for part in joined.components() {

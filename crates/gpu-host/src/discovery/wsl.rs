@@ -1,10 +1,10 @@
 //! WSL 2: the GPUs of a Windows host, all of them behind `/dev/dxg`.
 //!
 //! Windows shares the folders of its driver store below `/usr/lib/wsl/drivers` and its own
-//! part below `/usr/lib/wsl/lib` (Microsoft, "GPU acceleration in WSL"). Which folder the
-//! adapter uses is libdxcore's to tell; we load no library. **Assumption**: it is, of the
-//! folders with a `libcuda.so.1.1`, the one whose INF file has the highest `DriverVer`, then
-//! the newest. Windows keeps folders of older drivers.
+//! part below `/usr/lib/wsl/lib` (Microsoft, "GPU acceleration in WSL"). Windows keeps the
+//! folders of older drivers, and only libdxcore knows which folder the adapter uses. We load no
+//! library. **Assumption**: of the folders with a `libcuda.so.1.1` it is the one whose INF file
+//! has the highest `DriverVer`; among equals, the one modified last.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -22,27 +22,28 @@ use crate::root::glob;
 pub(crate) const STORES: &str = "/usr/lib/wsl/drivers";
 const DXCORE: &str = "/usr/lib/wsl/lib/libdxcore.so";
 const DXG: &str = "/dev/dxg";
-/// What a folder of an NVIDIA driver has (libnvidia-container 1.17 `nvc_info.c`).
+/// The file by which the folder of an NVIDIA driver is recognized (libnvidia-container 1.17 `nvc_info.c`).
 const CUDA: &str = "libcuda.so.1.1";
-/// Taken from the folder: libnvidia-container 1.17 `nvc_info.c` lists single names, all of
-/// which fit; nvidia-container-toolkit 1.20 `pkg/nvcdi/driver-wsl.go` has these patterns.
+/// The files that containers get from the folder. nvidia-container-toolkit 1.20
+/// `pkg/nvcdi/driver-wsl.go` has these patterns; they match every name that
+/// libnvidia-container 1.17 `nvc_info.c` lists.
 const TAKEN: [&str; 4] = ["*.so*", "*.bin", "*.dll", "nvidia-smi"];
-/// No INF file is near it.
+/// Upper bound for an INF file, in bytes; real ones are far smaller.
 const INF_LIMIT: u64 = 16 << 20;
 
-/// Whether GPUs come from Windows.
+/// Whether this host's GPUs come from Windows.
 pub(crate) fn is_here(root: &Root) -> bool {
     root.exists(DXG) && root.exists(DXCORE)
 }
 
-/// Device, driver files and version. No driver without a folder of NVIDIA's.
+/// Fills in device, driver files and version; nothing if the store has no NVIDIA driver.
 pub(crate) fn fill(inventory: &mut Inventory, dev: &Dev<'_>) {
     let Some(store) = store(dev.root) else { return };
     let mut files = store_files(dev.root, &store.path);
     files.extend(library(dev.root, Path::new(DXCORE), &BTreeSet::new()));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     inventory.driver = Some(Driver {
-        version: store.version.map(Version::text).unwrap_or_default(),
+        version: store.version.map(DriverVersion::text).unwrap_or_default(),
         cuda: None,
         files,
     });
@@ -65,7 +66,7 @@ pub(crate) fn fill(inventory: &mut Inventory, dev: &Dev<'_>) {
 
 struct Store {
     path: PathBuf,
-    version: Option<Version>,
+    version: Option<DriverVersion>,
 }
 
 fn store(root: &Root) -> Option<Store> {
@@ -104,16 +105,16 @@ fn store_files(root: &Root, store: &Path) -> Vec<DriverFile> {
     names.iter().filter_map(file).collect()
 }
 
-fn library(root: &Root, path: &Path, beside: &BTreeSet<String>) -> Option<DriverFile> {
+fn library(root: &Root, path: &Path, siblings: &BTreeSet<String>) -> Option<DriverFile> {
     let object = elf::read(root.open_file(path).ok()?)?;
-    let own = path.file_name()?.to_str()?;
-    // libnvidia-ml_loader.so says the SONAME of the library that it loads, a file of its own.
+    let name = path.file_name()?.to_str()?;
+    // libnvidia-ml_loader.so has the SONAME of the library that it loads, which is another file.
     let soname = object
         .soname
-        .filter(|soname| soname != own && !beside.contains(soname) && !own.contains("_loader"))
-        .unwrap_or_else(|| own.to_owned());
+        .filter(|soname| soname != name && !siblings.contains(soname) && !name.contains("_loader"))
+        .unwrap_or_else(|| name.to_owned());
     let mut links = Vec::new();
-    if own == CUDA {
+    if name == CUDA {
         links.push(Link {
             path: path.with_file_name("libcuda.so"),
             target: soname.clone().into(),
@@ -129,7 +130,7 @@ fn plain(root: &Root, path: &Path, kind: FileKind, links: Vec<Link>) -> Option<D
         kind,
         path: path.to_owned(),
         host_path: root.canonicalize(path).ok()?,
-        // Windows' files are not told apart by what they are for.
+        // No source says which capability needs which of Windows' files.
         capabilities: Capabilities::ALL,
         soname: None,
         links,
@@ -137,18 +138,18 @@ fn plain(root: &Root, path: &Path, kind: FileKind, links: Vec<Link>) -> Option<D
     })
 }
 
-/// Branch and number: 551.76.
+/// A driver version such as 551.76: branch and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32);
+struct DriverVersion(u32, u32);
 
-impl Version {
+impl DriverVersion {
     fn text(self) -> String {
         format!("{}.{:02}", self.0, self.1)
     }
 }
 
-/// From the INF file, by whose name the folder's begins: `nv_dispi.inf_amd64_0123456789abcdef`.
-fn version(root: &Root, store: &Path) -> Option<Version> {
+/// The version in the folder's INF file. The folder's name begins with that file's: `nv_dispi.inf_amd64_0123456789abcdef`.
+fn version(root: &Root, store: &Path) -> Option<DriverVersion> {
     let name = store.file_name()?.to_str()?;
     let inf = name.get(..name.find(".inf")? + 4)?;
     let bytes = root.read_limited(store.join(inf), INF_LIMIT).ok()?;
@@ -166,9 +167,9 @@ fn version(root: &Root, store: &Path) -> Option<Version> {
     driver_ver(&text)
 }
 
-/// `DriverVer = 03/14/2024, 31.0.15.5176` is 551.76: the last five digits (NVIDIA's practice;
-/// the key: Microsoft, "INF `DriverVer` directive").
-fn driver_ver(inf: &str) -> Option<Version> {
+/// The driver's version is in the last five digits: `DriverVer = 03/14/2024, 31.0.15.5176` is
+/// 551.76 (NVIDIA's practice). Format of the line: Microsoft, "INF `DriverVer` directive".
+fn driver_ver(inf: &str) -> Option<DriverVersion> {
     let value = inf.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
         key.trim()
@@ -180,7 +181,7 @@ fn driver_ver(inf: &str) -> Option<Version> {
     let third = parts.nth(2)??;
     let fourth = parts.next()??;
     let five = (third % 10) * 10_000 + fourth % 10_000;
-    (five >= 10_000).then_some(Version(five / 100, five % 100))
+    (five >= 10_000).then_some(DriverVersion(five / 100, five % 100))
 }
 
 #[cfg(test)]
@@ -197,9 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn a_windows_version_is_the_drivers() {
-        let inf =
-            "[Version]\r\nSignature = \"$Windows NT$\"\r\nDriverVer = 03/14/2024, 31.0.15.5176\r\n";
+    fn the_driver_version_is_in_the_last_five_digits_of_driver_ver() {
+        let inf = "[DriverVersion]\r\nSignature = \"$Windows NT$\"\r\nDriverVer = 03/14/2024, 31.0.15.5176\r\n";
         assert_eq!(driver_ver(inf).unwrap().text(), "551.76");
         assert_eq!(
             driver_ver("driverver=01/01/2025,32.0.15.8006 ; x")

@@ -1,4 +1,4 @@
-//! The user-space files of the loaded driver, from the table `driver-files.toml`.
+//! Finds the user-space files of the loaded driver, as the table `driver-files.toml` lists them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ const TABLE: &str = include_str!("../../driver-files.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    search: Search,
-    library: Vec<Row>,
-    file: Vec<Row>,
+struct DriverFileTable {
+    search: SearchDirs,
+    library: Vec<FileRow>,
+    file: Vec<FileRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Search {
+struct SearchDirs {
     libraries: Vec<String>,
     below: Vec<String>,
     binaries: Vec<String>,
@@ -35,39 +35,42 @@ struct Search {
     roots: Vec<String>,
 }
 
-/// One row: names of files that go the same way.
+/// One row: names of files that are treated alike.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    /// For libraries the part before `.so`; else a path or a pattern, absolute, or relative
-    /// to the directories for its kind. `{version}` stands for the driver's.
+struct FileRow {
+    /// For libraries the part before `.so`; for other files a path or a pattern, either absolute
+    /// or relative to the directories for its kind. `{version}` stands for the driver's version.
     names: Vec<String>,
     #[serde(rename = "for")]
     capabilities: Vec<Capability>,
     #[serde(default)]
     kind: Option<FileKind>,
-    /// Links beside the file, `name -> target`.
+    /// Links to make in the file's directory, `name -> target`.
     #[serde(default)]
     links: Vec<String>,
-    /// Libraries with a version of their own instead of the driver's.
+    /// True for libraries with a version of their own instead of the driver's.
     #[serde(default)]
     own_version: bool,
-    /// Where programs look for it, if it is found where they do not; `/usr/share` else.
+    /// Where programs look for the file. Used if it lies in a directory they do not search; `/usr/share` by default.
     #[serde(default)]
     place: Option<PathBuf>,
-    /// A container is started without it where it cannot be reached.
+    /// Whether a container is started without the file where it cannot be reached.
     #[serde(default)]
     optional: bool,
-    /// Where the fact comes from; for readers of the table.
-    #[allow(dead_code, reason = "a column for people; the table's test reads it")]
+    /// Where the fact comes from. Documentation only.
+    #[allow(
+        dead_code,
+        reason = "documentation column; only the table's test reads it"
+    )]
     source: String,
 }
 
-fn table() -> Table {
+fn table() -> DriverFileTable {
     toml::from_str(TABLE).expect("driver-files.toml is read whole by this module's test")
 }
 
-/// Every file of driver `version`, sorted by path.
+/// Every file of the driver of this version, sorted by path.
 pub(crate) fn find(space: &UserSpace<'_>, version: &str) -> Vec<DriverFile> {
     let table = table();
     let mut finder = Finder {
@@ -75,8 +78,8 @@ pub(crate) fn find(space: &UserSpace<'_>, version: &str) -> Vec<DriverFile> {
         version,
         found: BTreeMap::new(),
     };
-    let asked = space.libraries.iter().map(|dir| space.inner(dir));
-    for dir in library_dirs(space.tree, &table.search, asked) {
+    let requested = space.libraries.iter().map(|dir| space.inner(dir));
+    for dir in library_dirs(space.tree, &table.search, requested) {
         finder.libraries(&dir, &table.library);
     }
     for row in &table.file {
@@ -85,13 +88,13 @@ pub(crate) fn find(space: &UserSpace<'_>, version: &str) -> Vec<DriverFile> {
     finder.found.into_values().collect()
 }
 
-/// Where a driver can be that is not below `/`.
+/// Driver roots other than `/` at which a driver may be installed.
 pub(crate) fn known_roots() -> Vec<PathBuf> {
     table().search.roots.iter().map(PathBuf::from).collect()
 }
 
-/// Version of a driver whose files are there, loaded or not: the newest suffix of
-/// `libcuda.so.*`. With no driver loaded this tells "install it" from "load it".
+/// Version of the installed driver, whether or not it is loaded: the newest suffix of
+/// `libcuda.so.*`. With no driver loaded this tells "not installed" from "not loaded".
 pub fn installed_version(root: &Root, driver_root: &Path) -> Option<String> {
     let tree = &user_space::tree(root, driver_root).ok()?;
     let mut versions: Vec<String> = library_dirs(tree, &table().search, std::iter::empty())
@@ -108,12 +111,12 @@ pub fn installed_version(root: &Root, driver_root: &Path) -> Option<String> {
     versions.pop()
 }
 
-/// Directories with libraries, links resolved, each once: those asked for, those the loader
-/// cache names for driver libraries, then the usual ones.
+/// Directories with libraries, links resolved, without duplicates: first the requested ones, then
+/// those that the loader cache has driver libraries in, then the usual ones.
 fn library_dirs(
     tree: &Root,
-    search: &Search,
-    asked: impl Iterator<Item = PathBuf>,
+    search: &SearchDirs,
+    requested: impl Iterator<Item = PathBuf>,
 ) -> Vec<PathBuf> {
     let cached = tree
         .read("/etc/ld.so.cache")
@@ -128,28 +131,29 @@ fn library_dirs(
         let below = search.below.iter().map(move |b| Path::new(dir).join(b));
         std::iter::once(PathBuf::from(dir)).chain(below)
     });
-    let asked = asked.flat_map(|dir| {
+    let requested = requested.flat_map(|dir| {
         let below = search.below.iter().map(|b| dir.join(b)).collect::<Vec<_>>();
         std::iter::once(dir).chain(below)
     });
     let mut seen = HashSet::new();
-    let dirs: Vec<PathBuf> = asked
+    let dirs: Vec<PathBuf> = requested
         .chain(cached)
         .chain(usual)
         .filter_map(|dir| tree.canonicalize(dir).ok())
         .filter(|dir| seen.insert(dir.clone()))
         .collect();
-    let led_to: Vec<PathBuf> = dirs
+    let link_targets: Vec<PathBuf> = dirs
         .iter()
-        .filter_map(|dir| link_leads_to(tree, dir))
+        .filter_map(|dir| libcuda_target_dir(tree, dir))
         .filter(|dir| seen.insert(dir.clone()))
         .collect();
-    dirs.into_iter().chain(led_to).collect()
+    dirs.into_iter().chain(link_targets).collect()
 }
 
-/// Where that directory's libcuda is, if it has but a link to it: a driver in a directory of its own, such as
-/// /opt/nvidia, that the loader finds by links in /usr/lib.
-fn link_leads_to(tree: &Root, dir: &Path) -> Option<PathBuf> {
+/// The directory of the file that `libcuda.so.1` in `dir` leads to. It differs from `dir` where a
+/// driver has a directory of its own, such as /opt/nvidia, and the loader finds it by links in
+/// /usr/lib.
+fn libcuda_target_dir(tree: &Root, dir: &Path) -> Option<PathBuf> {
     let library = tree.canonicalize(dir.join("libcuda.so.1")).ok()?;
     library.parent().map(Path::to_path_buf)
 }
@@ -161,7 +165,7 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn libraries(&mut self, dir: &Path, rows: &[Row]) {
+    fn libraries(&mut self, dir: &Path, rows: &[FileRow]) {
         let names = self.space.tree.read_dir(dir).unwrap_or_default();
         let present: BTreeSet<&str> = names.iter().filter_map(|n| n.to_str()).collect();
         for name in &present {
@@ -175,19 +179,20 @@ impl Finder<'_> {
                 continue;
             };
             let suffix = suffix.strip_prefix('.').unwrap_or(suffix);
-            // libfoo.so.1 of a library with its own version leads to the file with the full one.
-            let wanted = if row.own_version {
+            // A library with its own version is found by its SONAME link too: libfoo.so.1 leads to
+            // the file with the full version.
+            let is_of_driver = if row.own_version {
                 suffix.bytes().next().is_some_and(|b| b.is_ascii_digit())
             } else {
                 suffix == self.version
             };
-            if wanted {
+            if is_of_driver {
                 self.library(dir, name, row, &present);
             }
         }
     }
 
-    fn library(&mut self, dir: &Path, name: &str, row: &Row, present: &BTreeSet<&str>) {
+    fn library(&mut self, dir: &Path, name: &str, row: &FileRow, present: &BTreeSet<&str>) {
         let Ok(path) = self.space.tree.canonicalize(dir.join(name)) else {
             return;
         };
@@ -207,7 +212,7 @@ impl Finder<'_> {
         }
         let parent = path.parent().unwrap_or(Path::new("/"));
         let mut links = links(parent, row, self.version);
-        // A development link is given where the host has it (libcuda.so, libnvidia-ml.so).
+        // A development link (libcuda.so, libnvidia-ml.so) is given only where the host has it.
         if let Some((stem, _)) = name.split_once(".so") {
             let plain = format!("{stem}.so");
             let target = object.soname.as_deref().unwrap_or(name);
@@ -233,7 +238,7 @@ impl Finder<'_> {
         }
     }
 
-    fn files(&mut self, row: &Row, search: &Search) {
+    fn files(&mut self, row: &FileRow, search: &SearchDirs) {
         let kind = row.kind.unwrap_or(FileKind::Config);
         for name in &row.names {
             let name = name.replace("{version}", self.version);
@@ -241,12 +246,12 @@ impl Finder<'_> {
                 FileKind::Binary => self.program(row, search, &name),
                 FileKind::Firmware => {
                     for dir in firmware::dirs(self.space) {
-                        let found = glob::expand(self.space.tree, &dir.join(&name));
-                        for path in &found {
+                        let paths = glob::expand(self.space.tree, &dir.join(&name));
+                        for path in &paths {
                             self.data(row, kind, path, path);
                         }
-                        // The kernel takes the first directory that has it.
-                        if !found.is_empty() {
+                        // The kernel takes the firmware from the first directory that has it.
+                        if !paths.is_empty() {
                             break;
                         }
                     }
@@ -262,17 +267,17 @@ impl Finder<'_> {
         }
     }
 
-    /// A program of this driver: the one beside its libraries, else the first that is an ELF file.
-    fn program(&mut self, row: &Row, search: &Search, name: &str) {
+    /// Adds a program of this driver: the one next to its libraries if it is an ELF file, else the first in the usual directories that is one.
+    fn program(&mut self, row: &FileRow, search: &SearchDirs, name: &str) {
         let tree = self.space.tree;
-        let beside = self.program_dirs();
+        let next_to_libraries = self.program_dirs();
         let usual = search.binaries.iter().map(PathBuf::from);
-        let found = beside
+        let path = next_to_libraries
             .into_iter()
             .chain(usual)
             .filter_map(|dir| tree.canonicalize(dir.join(name)).ok())
             .find(|path| tree.open_file(path).ok().and_then(elf::read).is_some());
-        let Some(path) = found else { return };
+        let Some(path) = path else { return };
         let mut links = links(path.parent().unwrap_or(Path::new("/")), row, self.version);
         let is_on_path = path
             .parent()
@@ -294,15 +299,15 @@ impl Finder<'_> {
         );
     }
 
-    /// `bin` beside the directories that hold this driver's libraries, each once.
+    /// The `bin` next to each directory that has this driver's libraries, without duplicates.
     fn program_dirs(&self) -> Vec<PathBuf> {
         let libraries = self.found.values().filter(|f| f.kind == FileKind::Library);
         let dirs = libraries.filter_map(|f| Some(f.path.parent()?.parent()?.join("bin")));
         dirs.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Files that a container has where the host has them.
-    fn matching(&mut self, row: &Row, kind: FileKind, dirs: &[String], name: &str) {
+    /// Adds files that a container gets at the same path as on the host.
+    fn matching(&mut self, row: &FileRow, kind: FileKind, dirs: &[String], name: &str) {
         let patterns: Vec<PathBuf> = if name.starts_with('/') {
             vec![name.into()]
         } else {
@@ -315,25 +320,25 @@ impl Finder<'_> {
         }
     }
 
-    /// Files that lie where no program looks for them: a container has them where one does.
-    fn misplaced(&mut self, row: &Row, kind: FileKind, dirs: &[String], name: &str) {
-        let place = row.place.as_deref().unwrap_or(Path::new("/usr/share"));
+    /// Adds files from directories that programs do not search. A container gets them where programs do look.
+    fn misplaced(&mut self, row: &FileRow, kind: FileKind, dirs: &[String], name: &str) {
+        let destination = row.place.as_deref().unwrap_or(Path::new("/usr/share"));
         let dirs = dirs.iter().map(PathBuf::from);
-        let asked = self.space.configs.iter().map(|dir| self.space.inner(dir));
-        for dir in dirs.chain(asked).collect::<Vec<_>>() {
+        let requested = self.space.configs.iter().map(|dir| self.space.inner(dir));
+        for dir in dirs.chain(requested).collect::<Vec<_>>() {
             for path in glob::expand(self.space.tree, &dir.join(name)) {
                 if let Ok(inner) = path.strip_prefix(&dir) {
-                    self.data(row, kind, &place.join(inner), &path);
+                    self.data(row, kind, &destination.join(inner), &path);
                 }
             }
         }
     }
 
-    fn data(&mut self, row: &Row, kind: FileKind, path: &Path, found: &Path) {
+    fn data(&mut self, row: &FileRow, kind: FileKind, path: &Path, source: &Path) {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let links = links(parent, row, self.version);
         let capabilities = Capabilities::of(&row.capabilities);
-        self.add(path.to_owned(), found, kind, capabilities, None, links);
+        self.add(path.to_owned(), source, kind, capabilities, None, links);
         if row.optional {
             self.mark_optional(path);
         }
@@ -348,14 +353,15 @@ impl Finder<'_> {
     fn add(
         &mut self,
         path: PathBuf,
-        found: &Path,
+        source: &Path,
         kind: FileKind,
         capabilities: Capabilities,
         soname: Option<String>,
         links: Vec<Link>,
     ) {
-        // A data file is known by its own name in the container, not by where its link leads.
-        let Ok(real) = self.space.tree.canonicalize(found) else {
+        // `path` stays as given: in the container a data file has the name that programs look up,
+        // not the name of the file that a link on the host leads to.
+        let Ok(real) = self.space.tree.canonicalize(source) else {
             return;
         };
         let host_path = self
@@ -375,7 +381,7 @@ impl Finder<'_> {
     }
 }
 
-fn links(parent: &Path, row: &Row, version: &str) -> Vec<Link> {
+fn links(parent: &Path, row: &FileRow, version: &str) -> Vec<Link> {
     row.links
         .iter()
         .filter_map(|l| l.split_once(" -> "))
@@ -391,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_table_is_sound() {
+    fn every_row_of_the_table_is_complete_and_unique() {
         let table = table();
         let mut names = HashSet::new();
         for row in table.library.iter().chain(&table.file) {

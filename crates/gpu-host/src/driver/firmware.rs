@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use super::user_space::UserSpace;
 use crate::os::kernel;
 
-/// Directories in the driver's tree, in the kernel's order (Linux
-/// Documentation/driver-api/firmware/fw_search_path.rst).
+/// The firmware directories, as paths in the driver's tree and in the kernel's search order
+/// (Linux Documentation/driver-api/firmware/fw_search_path.rst).
 pub(crate) fn dirs(space: &UserSpace<'_>) -> Vec<PathBuf> {
-    // The kernel reads the parameter as a path of the host, so it can have the driver root in
-    // front (GPU Operator: /run/nvidia/driver/lib/firmware).
-    let asked = space
+    // The kernel takes the parameter as a path of the host, so it may begin with the driver root
+    // (GPU Operator: /run/nvidia/driver/lib/firmware).
+    let parameter = space
         .root
         .read_to_string("/sys/module/firmware_class/parameters/path")
         .unwrap_or_default();
-    let asked = Path::new(asked.trim());
-    let asked = asked.is_absolute().then(|| {
-        let inner = asked.strip_prefix(space.driver_root).unwrap_or(asked);
+    let parameter = Path::new(parameter.trim());
+    let parameter = parameter.is_absolute().then(|| {
+        let inner = parameter
+            .strip_prefix(space.driver_root)
+            .unwrap_or(parameter);
         Path::new("/").join(inner)
     });
     let release = kernel::release(space.root);
@@ -27,7 +29,7 @@ pub(crate) fn dirs(space: &UserSpace<'_>) -> Vec<PathBuf> {
         of_release("/lib/firmware"),
         Some("/lib/firmware".into()),
     ];
-    asked
+    parameter
         .into_iter()
         .chain(usual.into_iter().flatten())
         .collect()

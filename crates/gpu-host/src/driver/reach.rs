@@ -1,4 +1,4 @@
-//! Who can reach a file that a container is started without.
+//! Whether users without privileges can reach an optional file.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -6,21 +6,21 @@ use std::path::Path;
 use crate::inventory::Need;
 use crate::root::Root;
 
-/// May be searched by others than its owner and group.
+/// Permission bit: users other than owner and group may search the directory.
 const SEARCH_BY_OTHERS: u32 = 0o001;
 
-/// Of an optional file. A directory that cannot be looked at counts as closed.
+/// The [`Need`] of an optional file. A directory whose metadata cannot be read counts as closed.
 pub(crate) fn need(root: &Root, host_path: &Path) -> Need {
     let is_open = |dir: &Path| {
         root.metadata(dir)
-            .is_ok_and(|found| found.mode() & SEARCH_BY_OTHERS != 0)
+            .is_ok_and(|metadata| metadata.mode() & SEARCH_BY_OTHERS != 0)
     };
-    // `/` itself is no question, and in a test it is a directory of anybody's.
-    let mut on_the_way = host_path
+    // `/` is left out: it is open on every host, and in a test it is a private temporary directory.
+    let mut parents = host_path
         .ancestors()
         .skip(1)
         .filter(|d| d.parent().is_some());
-    if on_the_way.all(is_open) {
+    if parents.all(is_open) {
         Need::Optional
     } else {
         Need::OptionalAndClosed
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_closed_to_others_anywhere_on_the_way_closes_the_file() {
+    fn a_parent_closed_to_others_closes_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("run/daemon");
         fs::create_dir_all(&inner).unwrap();

@@ -1,4 +1,4 @@
-//! The driver's version: of the module that is loaded, and what a version looks like.
+//! The version of the loaded kernel module, and the format of driver versions.
 
 use crate::root::Root;
 
@@ -18,7 +18,8 @@ pub fn loaded_version(root: &Root) -> Option<String> {
     Some(text.trim().to_owned()).filter(|v| is_version(v))
 }
 
-/// `580.65.06`, `470.256`: two or three numbers with dots between.
+/// Whether `word` has the form of a driver version such as `580.65.06` or `470.256`: two to four
+/// numbers with dots between them, the first with three digits at least.
 pub(crate) fn is_version(word: &str) -> bool {
     let parts: Vec<&str> = word.split('.').collect();
     (2..=4).contains(&parts.len())

@@ -1,7 +1,8 @@
-//! The two facts we need of a shared object: its word size and its SONAME.
+//! Reads the word size and the SONAME of an ELF shared object.
 //!
-//! A driver's library can have 100 MB, and its dynamic section and strings lie at the end of a segment of that size:
-//! only the headers, the dynamic section and the one string are read, each with a bound.
+//! A driver's library can have 100 MB, with its dynamic section and strings at the end of a
+//! segment of that size. Only the headers, the dynamic section and the one string are read, and
+//! each has an upper bound.
 
 use std::io::{Read, Seek};
 use std::mem::size_of;
@@ -11,14 +12,14 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{FileKind, ReadCache, ReadRef};
 
-/// Program headers; libcuda has 11.
+/// Upper bound for program headers; libcuda has 11.
 const MOST_SEGMENTS: u64 = 128;
-/// Bytes of the dynamic section; libcuda's has 40 entries of 16 bytes.
+/// Upper bound for the dynamic section, in bytes; libcuda's has 40 entries of 16 bytes.
 const MOST_DYNAMIC: u64 = 8 << 10;
-/// A SONAME is a file name: `NAME_MAX` and its NUL.
+/// Upper bound for a SONAME, in bytes: it is a file name, so `NAME_MAX` and the NUL.
 const MOST_NAME: u64 = 256;
 
-/// What an ELF shared object says of itself.
+/// What is read from an ELF shared object.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SharedObject {
     /// `ELFCLASS32`.
@@ -27,7 +28,7 @@ pub(crate) struct SharedObject {
     pub(crate) soname: Option<String>,
 }
 
-/// Reads headers and the dynamic section only; `None` for what is no ELF file.
+/// Reads headers, dynamic section and SONAME; `None` if the file is not ELF.
 pub(crate) fn read(file: impl Read + Seek) -> Option<SharedObject> {
     let data = ReadCache::new(file);
     match FileKind::parse(&data).ok()? {
@@ -93,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// A file that counts the bytes read of it.
+    /// A file that counts the bytes read from it.
     struct Counted<'a> {
         file: File,
         read: &'a mut u64,
@@ -124,23 +125,23 @@ mod tests {
         for size in [0, 1 << 20, 105 << 20, 3 << 30] {
             for is_32 in [false, true] {
                 let mut count = 0;
-                let found = read(Counted {
+                let object = read(Counted {
                     file: library("libcuda.so.1", is_32, size),
                     read: &mut count,
                 });
-                let wanted = SharedObject {
+                let expected = SharedObject {
                     is_32,
                     soname: Some("libcuda.so.1".into()),
                 };
-                assert_eq!(found, Some(wanted), "{size} bytes");
+                assert_eq!(object, Some(expected), "{size} bytes");
                 assert!(count < 16 << 10, "{size} bytes: {count} were read");
             }
         }
     }
 
-    /// Wherever the headers point, and whatever they say of sizes.
+    /// The bounds hold whatever offsets and sizes the headers have.
     #[test]
-    fn no_header_makes_us_read_more() {
+    fn no_header_makes_the_reader_exceed_its_bounds() {
         let at = 64 + 56 + 8;
         for (offset, value) in [(0, u64::MAX), (0, 1 << 40), (24, u64::MAX), (24, 3 << 30)] {
             let file = library("libcuda.so.1", false, 105 << 20);
@@ -167,14 +168,14 @@ mod tests {
         assert!(count < 1 << 10, "{count} were read");
     }
 
-    fn of(file: &File) -> Option<SharedObject> {
+    fn read_copy(file: &File) -> Option<SharedObject> {
         read(file.try_clone().unwrap())
     }
 
     #[test]
-    fn a_name_that_is_no_file_name_is_none() {
+    fn a_soname_that_is_not_a_file_name_is_ignored() {
         let longest = "x".repeat(255);
-        for (soname, found) in [
+        for (soname, expected) in [
             ("libcuda.so.1", Some("libcuda.so.1")),
             (&longest, Some(&*longest)),
             (&"x".repeat(256), None),
@@ -183,8 +184,8 @@ mod tests {
             ("/lib/libcuda.so.1", None),
         ] {
             for is_32 in [false, true] {
-                let object = of(&library(soname, is_32, 0)).unwrap();
-                assert_eq!(object.soname.as_deref(), found, "{soname}");
+                let object = read_copy(&library(soname, is_32, 0)).unwrap();
+                assert_eq!(object.soname.as_deref(), expected, "{soname}");
                 assert_eq!(object.is_32, is_32);
             }
         }
@@ -192,21 +193,21 @@ mod tests {
         let bytes = fake_driver::elf::shared_object("libcuda.so.1", false);
         let name_at = bytes.len() - "libcuda.so.1".len() - 1;
         not_text.write_all_at(b"\xff", name_at as u64).unwrap();
-        assert_eq!(of(&not_text).unwrap().soname, None);
+        assert_eq!(read_copy(&not_text).unwrap().soname, None);
     }
 
     #[test]
-    fn what_is_no_elf_file_is_nothing() {
+    fn a_file_that_is_not_elf_is_none() {
         for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\n", b"!<arch>\n"] {
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(bytes, 0).unwrap();
-            assert_eq!(of(&file), None);
+            assert_eq!(read_copy(&file), None);
         }
     }
 
-    /// The string lies beyond the segment, or just at its end.
+    /// The string starts behind the end of the segment, or is cut by it.
     #[test]
-    fn a_name_outside_the_segments_is_none() {
+    fn a_soname_outside_the_segments_is_ignored() {
         let bytes = fake_driver::elf::shared_object("libcuda.so.1", false);
         // p_filesz and p_vaddr of the first segment.
         let (size_at, address_at) = (64 + 32, 64 + 16);
@@ -219,7 +220,7 @@ mod tests {
         ] {
             let file = library("libcuda.so.1", false, 0);
             file.write_all_at(&value.to_le_bytes(), at).unwrap();
-            let soname = of(&file).unwrap().soname;
+            let soname = read_copy(&file).unwrap().soname;
             assert_eq!(soname.is_some(), is_found, "{value} at {at}: {soname:?}");
         }
     }

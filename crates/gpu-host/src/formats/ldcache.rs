@@ -1,7 +1,7 @@
-//! Reading `/etc/ld.so.cache`.
+//! Reads `/etc/ld.so.cache`.
 //!
-//! Format: glibc `sysdeps/generic/dl-cache.h`, `glibc-ld.so.cache1.1`, alone or
-//! behind the older `ld.so-1.7.0` part. Numbers are of the host's byte order.
+//! Format: glibc `sysdeps/generic/dl-cache.h`, `glibc-ld.so.cache1.1`, either alone or after a
+//! part in the older format `ld.so-1.7.0`. Numbers have the host's byte order.
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
@@ -16,16 +16,16 @@ const NEW_ENTRY: usize = 24;
 const OLD_ENTRY: usize = 12;
 /// `cache_extension_magic`.
 pub const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
-/// `cache_extension_tag_glibc_hwcaps`: offsets of names.
+/// `cache_extension_tag_glibc_hwcaps`: the section with the offsets of the subdirectory names.
 pub const EXTENSION_HWCAPS: u32 = 1;
-/// glibc knows two kinds of sections.
+/// Upper bound for extension sections; glibc has two kinds.
 const MOST_SECTIONS: usize = 16;
-/// `PATH_MAX`: nothing longer can be opened.
+/// Upper bound for a string, in bytes: `PATH_MAX`, beyond which nothing can be opened.
 const LONGEST: usize = 4096;
-/// Directories below `glibc-hwcaps`; an architecture has four.
+/// Upper bound for directories below `glibc-hwcaps`; an architecture has at most four.
 const MOST_HWCAPS: usize = 64;
 
-/// One library.
+/// One library, with owned strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Name the loader looks up.
@@ -34,26 +34,26 @@ pub struct Entry {
     pub path: PathBuf,
     /// `FLAG_*` of dl-cache.h: kind of libc and architecture.
     pub flags: u32,
-    /// Hardware capabilities the library wants; 0 for most.
+    /// Hardware capabilities that the library requires; 0 for most.
     pub hwcap: u64,
 }
 
 /// Why a cache cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCache {
-    /// Neither format.
+    /// The file is in neither format.
     #[error("not an ld.so.cache of glibc 2.2 or later")]
     Magic,
-    /// A number in it leads out of the file.
+    /// A count or an offset points outside the file.
     #[error("ld.so.cache is cut short or damaged")]
     Damaged,
-    /// Its entries share their texts so often that reading them would take far more
-    /// memory than the file: made to do that, in an image.
+    /// So many entries share their strings that reading them would take far more memory than the
+    /// file has bytes. Only a hostile image has such a cache.
     #[error("ld.so.cache says far more than its size")]
     Amplified,
 }
 
-/// One library, where the file's bytes have it.
+/// One library, its strings borrowed from the file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raw<'a> {
     /// Name the loader looks up.
@@ -66,77 +66,80 @@ pub struct Raw<'a> {
     pub hwcap: u64,
 }
 
-/// A cache's bytes, taken apart.
+/// A parsed cache that borrows from the file's bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Cache<'a> {
     bytes: &'a [u8],
     /// In the file's order.
-    places: Vec<Place>,
+    entries: Vec<PackedEntry>,
     /// Names of directories such as `x86-64-v3` below `glibc-hwcaps`, which the entries with
     /// [`HWCAP_EXTENSION`] name by number (glibc 2.33).
     pub hwcaps: Vec<&'a [u8]>,
 }
 
-/// A [`Raw`] in half its room: an image can have tens of thousands, and a start waits for them.
+/// A [`Raw`] in half the memory: an image can have tens of thousands of entries, and every
+/// container start reads them.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    soname: Text,
-    path: Text,
+struct PackedEntry {
+    soname: StringSpan,
+    path: StringSpan,
     flags: u32,
     hwcap: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Text {
+struct StringSpan {
+    /// Offset in the cache.
     at: u32,
-    /// Less than `LONGEST`.
+    /// Length in bytes, less than `LONGEST`.
     length: u16,
 }
 
 impl<'a> Cache<'a> {
     /// Every entry, in the file's order unless it was sorted.
     pub fn entries(&self) -> impl Iterator<Item = Raw<'a>> {
-        self.places.iter().map(|place| place.of(self.bytes))
+        self.entries.iter().map(|entry| entry.resolve(self.bytes))
     }
 
-    /// How many there are.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether the cache has no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Drops those that are not wanted.
+    /// Keeps only the entries for which `is_wanted` is true.
     pub fn retain(&mut self, mut is_wanted: impl FnMut(&Raw<'a>) -> bool) {
-        self.places.retain(|place| is_wanted(&place.of(self.bytes)));
+        self.entries
+            .retain(|entry| is_wanted(&entry.resolve(self.bytes)));
     }
 
-    /// Sorts them; those that are equal stay in their order.
+    /// Sorts the entries; equal ones keep their order.
     pub fn sort_by(&mut self, order: impl Fn(&Raw<'a>, &Raw<'a>) -> Ordering) {
         let bytes = self.bytes;
-        self.places
-            .sort_by(|a, b| order(&a.of(bytes), &b.of(bytes)));
+        self.entries
+            .sort_by(|a, b| order(&a.resolve(bytes), &b.resolve(bytes)));
     }
 }
 
-impl Place {
-    fn of(self, bytes: &[u8]) -> Raw<'_> {
+impl PackedEntry {
+    fn resolve(self, bytes: &[u8]) -> Raw<'_> {
         Raw {
-            soname: self.soname.of(bytes),
-            path: self.path.of(bytes),
+            soname: self.soname.resolve(bytes),
+            path: self.path.resolve(bytes),
             flags: self.flags,
             hwcap: self.hwcap,
         }
     }
 }
 
-impl Text {
-    fn of(self, bytes: &[u8]) -> &[u8] {
+impl StringSpan {
+    fn resolve(self, bytes: &[u8]) -> &[u8] {
         let from = self.at as usize;
         bytes
             .get(from..from + usize::from(self.length))
@@ -144,10 +147,10 @@ impl Text {
     }
 }
 
-/// `DL_CACHE_HWCAP_EXTENSION`: the low half of `hwcap` counts [`Cache::hwcaps`].
+/// `DL_CACHE_HWCAP_EXTENSION`: the low half of `hwcap` is an index into [`Cache::hwcaps`].
 pub const HWCAP_EXTENSION: u64 = 1 << 62;
 
-/// Every entry, in the file's order. Never panics; what is no UTF-8 is an error.
+/// Every entry, in the file's order. Never panics; a string that is not UTF-8 is an error.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| BadCache::Damaged);
     let cache = read(bytes)?;
@@ -162,17 +165,18 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
     entries.collect()
 }
 
-/// The same without a copy of anything, and with names that are no UTF-8. Never panics.
+/// Like [`parse`], but copies no strings and accepts those that are not UTF-8. Never panics.
 pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
     let cache = new_part(bytes)?;
     let count = number(cache, 20)? as usize;
-    // An entry takes 24 bytes: a count beyond that is a lie, found before memory is asked for.
+    // An entry takes 24 bytes. A count that cannot be true is refused before memory is allocated.
     if count > cache.len() / NEW_ENTRY {
         return Err(BadCache::Damaged);
     }
-    // glibc shares a name with the end of its path; no honest cache says more than twice its size.
+    // glibc stores a name as the end of its path, so the strings of a cache that ldconfig wrote
+    // have at most twice the size of the file.
     let mut left = cache.len().saturating_mul(4);
-    let mut places = Vec::with_capacity(count);
+    let mut entries = Vec::with_capacity(count);
     for n in 0..count {
         let at = NEW_HEADER + n * NEW_ENTRY;
         let low = u64::from(number(cache, at + 16)?);
@@ -182,7 +186,7 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
         left = left
             .checked_sub(usize::from(soname.length) + usize::from(path.length))
             .ok_or(BadCache::Amplified)?;
-        places.push(Place {
+        entries.push(PackedEntry {
             flags: number(cache, at)?,
             soname,
             path,
@@ -193,18 +197,18 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
             },
         });
     }
-    // Behind an older part the offset would count from elsewhere; no ldconfig that knows the
-    // extension writes one.
+    // After a part in the older format the extension's offset would have another base. No ldconfig
+    // that writes the extension writes such a part.
     let is_alone = cache.len() == bytes.len();
     let hwcaps = is_alone.then(|| hwcaps(cache)).flatten();
     Ok(Cache {
         bytes: cache,
-        places,
+        entries,
         hwcaps: hwcaps.unwrap_or_default(),
     })
 }
 
-/// `struct cache_extension`: magic, count, then sections of tag, flags, offset and size.
+/// Reads `struct cache_extension`: magic, count, then sections of tag, flags, offset and size.
 fn hwcaps(cache: &[u8]) -> Option<Vec<&[u8]>> {
     let word = |at: usize| number(cache, at).ok();
     let directory = word(32)? as usize;
@@ -216,11 +220,11 @@ fn hwcaps(cache: &[u8]) -> Option<Vec<&[u8]>> {
     let section = sections.find(|at| word(*at) == Some(EXTENSION_HWCAPS))?;
     let (offset, size) = (word(section + 8)? as usize, word(section + 12)? as usize);
     (0..(size / 4).min(MOST_HWCAPS))
-        .map(|n| Some(text(cache, word(offset + n * 4)?).ok()?.of(cache)))
+        .map(|n| Some(text(cache, word(offset + n * 4)?).ok()?.resolve(cache)))
         .collect()
 }
 
-/// String offsets count from the start of this part.
+/// The part in the newer format. String offsets count from its start.
 fn new_part(bytes: &[u8]) -> Result<&[u8], BadCache> {
     if bytes.starts_with(NEW_MAGIC) {
         return Ok(bytes);
@@ -233,7 +237,7 @@ fn new_part(bytes: &[u8]) -> Result<&[u8], BadCache> {
         .checked_mul(OLD_ENTRY)
         .and_then(|n| n.checked_add(OLD_MAGIC.len() + 4))
         .ok_or(BadCache::Damaged)?;
-    // ALIGN_CACHE: the new part starts at a multiple of its alignment, 8.
+    // glibc's ALIGN_CACHE: the newer part starts at a multiple of 8.
     let new = bytes
         .get(end.checked_next_multiple_of(8).ok_or(BadCache::Damaged)?..)
         .ok_or(BadCache::Damaged)?;
@@ -252,12 +256,12 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
         .ok_or(BadCache::Damaged)
 }
 
-fn text(bytes: &[u8], at: u32) -> Result<Text, BadCache> {
+fn text(bytes: &[u8], at: u32) -> Result<StringSpan, BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
     let from = from.get(..LONGEST).unwrap_or(from);
     let end = memchr::memchr(0, from).ok_or(BadCache::Damaged)?;
     let length = u16::try_from(end).map_err(|_| BadCache::Damaged)?;
-    Ok(Text { at, length })
+    Ok(StringSpan { at, length })
 }
 
 #[cfg(test)]
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_header_is_skipped() {
+    fn the_part_in_the_older_format_is_skipped() {
         let mut bytes = OLD_MAGIC.to_vec();
         bytes.extend_from_slice(&1u32.to_ne_bytes());
         bytes.resize(bytes.len() + OLD_ENTRY, 0);
@@ -313,7 +317,7 @@ mod tests {
         assert_eq!(parse(&bytes).unwrap().len(), 1);
     }
 
-    /// As glibc 2.33 and later write it: a directory of sections, behind one of another kind.
+    /// As glibc 2.33 and later write it: a directory of sections, the first of another kind.
     #[test]
     fn names_of_hardware_capabilities_are_read() {
         let mut bytes = cache(&[("a", "/a"), ("b", "/b")]);
@@ -346,7 +350,7 @@ mod tests {
         assert!(read(&cache(&[])).unwrap().is_empty());
     }
 
-    /// One long text that every entry uses: the file is small, what it says is not.
+    /// Every entry uses the same long string, so the file is small but its entries are not.
     #[test]
     fn a_cache_that_grows_when_read_is_refused() {
         let long = "x".repeat(4000);

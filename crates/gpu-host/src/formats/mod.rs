@@ -1,4 +1,4 @@
-//! Readers of file formats that others define.
+//! Readers of file formats that other projects define: ELF and the loader cache.
 
 pub(crate) mod elf;
 pub mod ldcache;

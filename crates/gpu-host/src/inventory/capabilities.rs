@@ -1,10 +1,10 @@
-//! What a container may ask of the driver, one or a set.
+//! Driver capabilities, single and as a set.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a container may ask of the driver; the words of `NVIDIA_DRIVER_CAPABILITIES`.
+/// A part of the driver that a container can request with `NVIDIA_DRIVER_CAPABILITIES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -50,7 +50,7 @@ impl Capability {
         }
     }
 
-    /// The capability of that word, if it is one.
+    /// The capability with this word; `None` for any other word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.word() == word)
     }
@@ -66,40 +66,40 @@ impl Capabilities {
     /// Every capability.
     pub const ALL: Self = Self(127);
 
-    /// The set of these.
+    /// The set of the listed capabilities.
     pub fn of(list: &[Capability]) -> Self {
         Self(list.iter().fold(0, |bits, c| bits | *c as u8))
     }
 
-    /// Adds one.
+    /// The set with one capability added.
     #[must_use]
     pub fn with(self, capability: Capability) -> Self {
         Self(self.0 | capability as u8)
     }
 
-    /// Whether this one is in the set.
+    /// Whether the capability is in the set.
     pub fn has(self, capability: Capability) -> bool {
         self.0 & capability as u8 != 0
     }
 
-    /// Whether the two sets share one.
+    /// Whether the two sets share a capability.
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// What both have.
+    /// The intersection of the two sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// What either has.
+    /// The union of the two sets.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// No capability in it.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -1,9 +1,8 @@
-//! The inventory: everything of this host that a container can be given.
+//! The inventory: everything on this host that a container can be given.
 //!
-//! It is the one value that discovery hands to the CDI generator, to the
-//! planner and to `gpusetup detect`. Paths named `path` are what a container
-//! sees (the driver root already taken off); paths named `host_path` are where
-//! the host has them.
+//! Discovery makes it; the CDI generator, the planner and `gpusetup detect` use it. Fields named
+//! `path` are paths in a container (without the driver root); fields named `host_path` are paths
+//! on the host.
 
 mod capabilities;
 mod pci_address;
@@ -15,65 +14,65 @@ use serde::{Deserialize, Serialize};
 pub use capabilities::{Capabilities, Capability};
 pub use pci_address::{BadPciAddress, PciAddress};
 
-/// Everything of this host that a container can be given.
+/// Everything on this host that a container can be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inventory {
-    /// Format of this document; readers refuse what they do not know. Now [`SCHEMA`].
+    /// Format of this document, now [`SCHEMA`]. Readers refuse every other number.
     pub schema: u32,
     /// Where the GPUs come from.
     pub source: Source,
-    /// Where the driver's user space lives on the host, `/` for most.
+    /// Where the driver's user space is on the host; `/` for most.
     pub driver_root: PathBuf,
-    /// What must still be the same for a stored inventory to be used.
+    /// Facts that must be unchanged for a stored inventory to be used.
     pub freshness: Freshness,
     /// The loaded driver with its files, if there is one.
     pub driver: Option<Driver>,
     /// GPUs in index order.
     pub gpus: Vec<Gpu>,
-    /// Nodes every GPU container needs: nvidiactl, nvidia-uvm and so on.
+    /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and so on.
     pub control_nodes: Vec<ControlNode>,
     /// Nodes that let a container partition GPUs (`mig/config`) or watch the slices of
     /// others (`mig/monitor`).
     pub mig_control: MigControl,
-    /// What a container may ask for besides GPUs, as far as this host has it.
+    /// What this host has besides GPUs and a container may ask for.
     pub features: Vec<FeatureFiles>,
-    /// IMEX channels in order.
+    /// IMEX channels, in order of their numbers.
     pub imex_channels: Vec<ImexChannel>,
-    /// Host paths of nodes above that the host does not have yet: their numbers are what
-    /// the driver would give them.
+    /// Host paths of those nodes above that do not exist yet. Their device numbers are the ones
+    /// that the driver would give them.
     pub missing_nodes: Vec<PathBuf>,
-    /// On a Tegra: what the CSV files besides the three base ones list, for images that ask
-    /// for it (`NVIDIA_REQUIRE_JETPACK=csv-mounts=all`).
+    /// On a Tegra: the files that only the CSV files besides the three base ones list, for images
+    /// that ask for them (`NVIDIA_REQUIRE_JETPACK=csv-mounts=all`).
     pub tegra_more: Vec<DriverFile>,
 }
 
-/// The format that is written and read.
+/// The number of the format that is written and read.
 pub const SCHEMA: u32 = 2;
 
-/// Where the GPUs come from, hence what a container's driver files are.
+/// Where the GPUs come from. This decides which driver files a container gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The NVIDIA kernel driver: `/dev/nvidia*`.
     #[default]
     Nvidia,
-    /// A Windows host, through `/dev/dxg`: one device, `all`.
+    /// A Windows host, through `/dev/dxg`, which is one device named `all`.
     Wsl,
-    /// An integrated GPU of a Tegra, as its CSV files list it.
+    /// The integrated GPU of a Tegra, as CSV files describe it.
     Tegra,
 }
 
 /// MIG's two global capabilities (MIG User Guide, "Device Nodes and Capabilities").
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigControl {
-    /// `/dev/nvidia-caps/nvidia-capN` of `mig/config`.
+    /// The `/dev/nvidia-caps/nvidia-capN` of `mig/config`: partition GPUs.
     pub config: Option<DeviceNode>,
-    /// The same of `mig/monitor`.
+    /// The `/dev/nvidia-caps/nvidia-capN` of `mig/monitor`: watch all slices.
     pub monitor: Option<DeviceNode>,
 }
 
-/// What a container asks for by `NVIDIA_GDS=enabled` and its like.
+/// What a container can request besides GPUs, with `NVIDIA_GDS=enabled` and similar variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Feature {
@@ -91,7 +90,7 @@ impl Feature {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Gds, Self::Mofed, Self::Gdrcopy, Self::Nvswitch];
 
-    /// The word of the variable, lower case.
+    /// The word in the variable's name, in lower case.
     pub fn word(self) -> &'static str {
         match self {
             Self::Gds => "gds",
@@ -105,11 +104,11 @@ impl Feature {
 /// Nodes and files of a [`Feature`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureFiles {
-    /// Which.
+    /// The feature.
     pub feature: Feature,
-    /// Its nodes.
+    /// Its device nodes.
     pub nodes: Vec<DeviceNode>,
-    /// Files and directories that go with them.
+    /// Files and directories that it needs besides the nodes.
     pub files: Vec<DriverFile>,
 }
 
@@ -122,8 +121,8 @@ pub struct ImexChannel {
     pub node: DeviceNode,
 }
 
-/// What a stored inventory depends on. Cheap to read again at container start:
-/// a few small files and directories, one `stat`.
+/// What a stored inventory depends on. It is cheap to read again at every container start: a few
+/// small files and directories, and one `stat`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     /// `/proc/sys/kernel/random/boot_id`.
@@ -132,24 +131,23 @@ pub struct Freshness {
     pub driver_version: String,
     /// Inode and modification time (ns) of `<driver root>/etc/ld.so.cache`.
     pub ld_cache: Option<(u64, i64)>,
-    /// Hash over the names of the GPUs and MIG instances that the driver's procfs lists, of the
-    /// nodes of features and IMEX channels, and of what WSL and Tegra have instead.
+    /// Hash over the names of the GPUs and MIG instances in the driver's procfs, of the nodes of
+    /// features and IMEX channels, and of WSL's driver folders and Tegra's CSV files.
     pub devices: u64,
 }
 
 /// The loaded driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// For instance `580.65.06`; empty where the source does not tell it (some WSL and
-    /// Tegra hosts).
+    /// For instance `580.65.06`; empty where it is unknown (some WSL and Tegra hosts).
     pub version: String,
-    /// Highest CUDA version the driver supports, where a source tells it (NVML).
+    /// Highest CUDA version the driver supports (major, minor), where it is known (from NVML).
     pub cuda: Option<(u32, u32)>,
     /// User-space files of this driver version, sorted by `path`.
     pub files: Vec<DriverFile>,
 }
 
-/// What kind of file this is, hence how it is mounted.
+/// The kind of a driver file. It decides how the file is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
@@ -165,26 +163,30 @@ pub enum FileKind {
     Config,
     /// A Unix socket or a directory of pipes (persistenced, fabric manager, MPS).
     Socket,
-    /// An X.org module; a library nobody looks up through the loader cache.
+    /// An X.org module: a library that is not looked up through the loader cache.
     XModule,
 }
 
-/// Whether a container is started without a file that cannot be reached.
+/// Whether a container is started if a file cannot be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
-    /// It is refused: a program in it would fail later, without a reason.
+    /// The start is refused: otherwise a program in the container would fail later with an error
+    /// that does not name the cause.
     #[default]
     Required,
-    /// It is started.
+    /// The container is started without the file.
     Optional,
-    /// It is started, and a directory on the way to the file is closed to all but its owner or
-    /// group: who may reach it is seen where the container is made.
+    /// As `Optional`; in addition, only the owner or group of a parent directory can reach the
+    /// file. Whether the container's user can is decided when the container is made.
     OptionalAndClosed,
 }
 
 impl Need {
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
     fn is_required(&self) -> bool {
         *self == Self::Required
     }
@@ -197,16 +199,16 @@ pub struct DriverFile {
     pub kind: FileKind,
     /// Where a container sees it.
     pub path: PathBuf,
-    /// Where the host has it, links resolved.
+    /// Where it is on the host, links resolved.
     pub host_path: PathBuf,
-    /// A container gets it when it asks for one of these.
+    /// A container gets the file if it asks for one of these.
     pub capabilities: Capabilities,
     /// ELF `DT_SONAME`, for libraries.
     pub soname: Option<String>,
-    /// Links to make for it: `libcuda.so`, `gbm/nvidia-drm_gbm.so` and the like.
-    /// The SONAME link is not listed, it follows from `soname`.
+    /// Links to make for the file, such as `libcuda.so` and `gbm/nvidia-drm_gbm.so`.
+    /// The SONAME link is not listed because it follows from `soname`.
     pub links: Vec<Link>,
-    /// Whether a container is started without it.
+    /// Whether a container is started if the file cannot be reached.
     #[serde(default, skip_serializing_if = "Need::is_required")]
     pub need: Need,
 }
@@ -216,7 +218,7 @@ pub struct DriverFile {
 pub struct Link {
     /// Where the link is.
     pub path: PathBuf,
-    /// What it says, relative or absolute.
+    /// The link's target as stored in it, relative or absolute.
     pub target: PathBuf,
 }
 
@@ -225,11 +227,11 @@ pub struct Link {
 pub struct DeviceNode {
     /// Where a container sees it.
     pub path: PathBuf,
-    /// Where the host has it.
+    /// Where it is on the host.
     pub host_path: PathBuf,
-    /// Device number.
+    /// Major device number.
     pub major: u32,
-    /// Device number.
+    /// Minor device number.
     pub minor: u32,
     /// Permission bits on the host, without the file type.
     pub mode: u32,
@@ -244,7 +246,7 @@ pub struct DeviceNode {
 pub struct ControlNode {
     /// The node.
     pub node: DeviceNode,
-    /// A container gets it when it asks for one of these (nvidiactl: any).
+    /// A container gets the node if it asks for one of these (nvidiactl: any).
     pub capabilities: Capabilities,
 }
 
@@ -255,15 +257,15 @@ pub struct Gpu {
     pub index: u32,
     /// The N of `/dev/nvidiaN`; not always the index.
     pub minor: u32,
-    /// `GPU-xxxxxxxx-…`, where a source tells it.
+    /// `GPU-xxxxxxxx-…`, where it is known.
     pub uuid: Option<String>,
     /// Product name.
     pub name: Option<String>,
     /// Product line, as NVML names it (`Tesla`, `GeForce`, …).
     pub brand: Option<String>,
-    /// Compute capability.
+    /// Compute capability (major, minor).
     pub compute_capability: Option<(u32, u32)>,
-    /// Where it sits.
+    /// Its PCI address.
     pub pci: PciAddress,
     /// `/dev/nvidiaN`.
     pub node: DeviceNode,
@@ -271,9 +273,9 @@ pub struct Gpu {
     pub drm: Vec<DeviceNode>,
     /// `/dev/dri/by-path` links to those.
     pub drm_links: Vec<Link>,
-    /// True when the GPU is partitioned: whole-GPU requests then mean its slices.
+    /// True if the GPU is partitioned; a request for the whole GPU then means its slices.
     pub mig_enabled: bool,
-    /// Its slices, in MIG index order.
+    /// Its MIG slices, in order of their MIG index.
     pub mig: Vec<MigDevice>,
 }
 
@@ -282,13 +284,13 @@ pub struct Gpu {
 pub struct MigDevice {
     /// MIG index on its GPU, the second number of `0:1`.
     pub index: u32,
-    /// `MIG-xxxxxxxx-…`, where a source tells it (NVML only).
+    /// `MIG-xxxxxxxx-…`, where it is known (from NVML only).
     pub uuid: Option<String>,
     /// GPU instance id.
     pub gpu_instance: u32,
     /// Compute instance id.
     pub compute_instance: u32,
-    /// For instance `1g.10gb`.
+    /// The profile, for instance `1g.10gb`; known from NVML only.
     pub profile: Option<String>,
     /// The `/dev/nvidia-caps/nvidia-capN` nodes for the two `access` files.
     pub nodes: Vec<DeviceNode>,

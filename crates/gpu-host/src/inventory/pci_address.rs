@@ -1,4 +1,4 @@
-//! A PCI address, as sysfs writes it.
+//! PCI addresses in the notation of sysfs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub struct PciAddress {
 pub struct BadPciAddress(String);
 
 impl fmt::Display for PciAddress {
-    /// The form of sysfs: a domain of at least four hex digits.
+    /// Writes the form that sysfs uses, with a domain of at least four hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             domain,

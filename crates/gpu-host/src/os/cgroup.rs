@@ -1,4 +1,4 @@
-//! Which control group hierarchy the host has.
+//! Which kind of control group hierarchy the host has.
 
 use std::path::Path;
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use crate::root::Root;
 
-/// The kind of hierarchy; decides how device access is granted.
+/// The kind of control group hierarchy. It decides how device access is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Version {
-    /// Controllers mounted one by one: `devices.allow`.
+    /// Each controller is mounted on its own; devices are granted by `devices.allow`.
     V1,
-    /// v1 controllers with an empty v2 tree at `/sys/fs/cgroup/unified`: `devices.allow`.
+    /// v1 controllers, and a v2 tree without controllers at `/sys/fs/cgroup/unified`; devices are granted by `devices.allow`.
     Hybrid,
-    /// One tree: eBPF device programs.
+    /// One tree for all controllers; devices are granted by eBPF programs.
     V2,
-    /// Not mounted, or a directory tree that is not running.
+    /// No hierarchy is mounted, or the tree is not a running system.
     Unknown,
 }
 
-/// Which one is mounted at `/sys/fs/cgroup`: the two have different files at the top
-/// (Linux Documentation/admin-guide/cgroup-v2.rst, "Interface Files").
+/// The kind of hierarchy that is mounted at `/sys/fs/cgroup`. The versions have different files in
+/// the root of the hierarchy (Linux Documentation/admin-guide/cgroup-v2.rst, "Interface Files").
 pub fn version(root: &Root) -> Version {
     let top = Path::new("/sys/fs/cgroup");
     if root.exists(top.join("cgroup.controllers")) {

@@ -1,4 +1,4 @@
-//! Which distribution this is, and whether it is one we act on.
+//! Recognizes the distribution and whether gpusetup supports it.
 
 use std::sync::LazyLock;
 
@@ -9,52 +9,52 @@ use super::os_release::field;
 use super::platform;
 use crate::root::Root;
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
+static TABLE: LazyLock<DistroTable> = LazyLock::new(|| {
     toml::from_str(include_str!("../../distros.toml"))
         .expect("distros.toml is read whole by this module's test")
 });
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct DistroTable {
     distro: Vec<Row>,
 }
 
-/// A row of `distros.toml`, where each column is explained.
+/// A row of `distros.toml`; the head of that file explains each column.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// What people call it; no two rows have the same.
+    /// The common name; unique in the table.
     pub name: String,
-    /// Values of `ID` it goes by.
+    /// The values of `ID` in os-release that this row matches.
     pub ids: Vec<String>,
-    /// Only this `VERSION_ID`, or those that start with it and a dot.
+    /// If set, matches only this `VERSION_ID` and those that start with it and a dot.
     pub version: Option<String>,
-    /// Only these values of `VARIANT_ID`; any where empty.
+    /// If not empty, matches only these values of `VARIANT_ID`.
     #[serde(default)]
     pub variants: Vec<String>,
-    /// Only where this file is there.
+    /// If set, matches only where this file exists.
     pub marker: Option<String>,
-    /// What installs packages, by name.
+    /// The name of the package manager.
     pub package_manager: String,
-    /// What runs services.
+    /// The service manager.
     #[serde(default)]
     pub service_manager: Init,
     /// How binaries get into /usr.
     #[serde(default)]
     pub usr: Usr,
-    /// Where the configuration of engines lives.
+    /// The directory with the configuration of container engines.
     #[serde(default = "etc")]
     pub configs: String,
-    /// A command that installs an engine.
+    /// A command that installs a container engine.
     pub engine: Option<String>,
-    /// Why we do not act; where there is none, we do.
+    /// Why gpusetup does not support the distribution; `None` if it does.
     pub reason: Option<String>,
-    /// What to write in place of running gpusetup.
+    /// What the user can do instead of running gpusetup.
     pub instead: Option<String>,
-    /// How far it has been shown to work.
+    /// How thoroughly the distribution has been tested.
     pub tested: Tested,
-    /// Where all this is from.
+    /// Where the facts in this row come from.
     pub source: String,
 }
 
@@ -62,37 +62,37 @@ fn etc() -> String {
     "/etc".into()
 }
 
-/// How binaries get into /usr; all but the first are read-only.
+/// How binaries get into /usr. It is read-only for all variants but the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Usr {
     /// By a package, or by hand.
     #[default]
     Writable,
-    /// By a package that rpm-ostree(1) lays over the image; seen after a reboot.
+    /// By a package that rpm-ostree(1) layers onto the image; takes effect after a reboot.
     Ostree,
-    /// By transactional-update(8), in the snapshot of the next boot.
+    /// By transactional-update(8), in the snapshot for the next boot.
     Transactional,
-    /// By an extension below /var/lib/extensions, systemd-sysext(8).
+    /// By a system extension below /var/lib/extensions (systemd-sysext(8)).
     Sysext,
     /// Not at all.
     Sealed,
 }
 
 impl Usr {
-    /// Whether nothing can be written there while the system runs.
+    /// Whether /usr is read-only while the system runs.
     pub fn is_read_only(self) -> bool {
         self != Self::Writable
     }
 }
 
-/// How far we have shown that a distribution works. The table's head says what each means.
+/// How thoroughly a distribution has been tested. The head of `distros.toml` defines the levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tested {
-    /// From documents and its os-release alone.
+    /// Not run; the row follows from documents and the distribution's os-release.
     Rules,
-    /// Its config files edited, and checked by its engines.
+    /// Its config files were edited and then checked by its engines.
     Config,
     /// Set up, used and undone on the real system.
     Scenarios,
@@ -101,7 +101,7 @@ pub enum Tested {
 /// The distribution, from os-release(5) and the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Distro {
-    /// `ID`, `linux` where it says none.
+    /// `ID`; `linux` where os-release has none.
     pub id: String,
     /// `VERSION_ID`; testing and rolling releases have none.
     pub version_id: Option<String>,
@@ -111,34 +111,34 @@ pub struct Distro {
     pub pretty_name: String,
     /// `ID_LIKE`, nearest first.
     pub id_like: Vec<String>,
-    /// Name of its row in the table.
+    /// Name of the matching row in the table.
     pub known_as: Option<String>,
-    /// What installs packages.
+    /// The name of the package manager.
     pub package_manager: Option<String>,
-    /// What runs services here by default; [`init::detect`] says what runs now.
+    /// The distribution's default service manager; [`init::detect`] tells which one runs now.
     pub service_manager: Option<Init>,
     /// How binaries get into /usr.
     pub usr: Usr,
-    /// Where the configuration of engines lives.
+    /// The directory with the configuration of container engines.
     pub configs: Option<String>,
-    /// A command that installs an engine.
+    /// A command that installs a container engine.
     pub engine: Option<String>,
-    /// How far it has been shown to work.
+    /// How thoroughly the distribution has been tested.
     pub tested: Option<Tested>,
-    /// `None`: we act on it. Else why not, in words for the user.
+    /// Why gpusetup does not support it, as a message for the user; `None` if it does.
     pub unsupported: Option<String>,
-    /// What to write in place of running gpusetup.
+    /// What the user can do instead of running gpusetup.
     pub instead: Option<String>,
-    /// What the user should know before we act.
+    /// What the user should know before gpusetup changes anything.
     pub warning: Option<String>,
 }
 
-/// The table, in its own order.
+/// The rows of `distros.toml`, in the file's order.
 pub fn table() -> &'static [Row] {
     &TABLE.distro
 }
 
-/// Reads `/etc/os-release`, or `/usr/lib/os-release` where that is missing.
+/// Recognizes the distribution by `/etc/os-release`, or `/usr/lib/os-release` if that is missing.
 pub fn detect(root: &Root) -> Distro {
     let text = root
         .read_to_string("/etc/os-release")
@@ -146,8 +146,8 @@ pub fn detect(root: &Root) -> Distro {
         .unwrap_or_default();
     let mut distro = os_release(&text);
     match distro.row(root) {
-        Some(row) => distro.is_as(row),
-        None => distro.is_unknown(init::has_systemd(root)),
+        Some(row) => distro.apply_row(row),
+        None => distro.mark_unknown(init::has_systemd(root)),
     }
     if distro.usr == Usr::Writable && platform::is_ostree(root) {
         distro.usr = Usr::Ostree;
@@ -157,7 +157,7 @@ pub fn detect(root: &Root) -> Distro {
     distro
 }
 
-/// What the file itself says.
+/// The fields that os-release itself has.
 fn os_release(text: &str) -> Distro {
     let id = field(text, "ID").unwrap_or_else(|| "linux".into());
     Distro {
@@ -184,11 +184,11 @@ impl Distro {
     }
 
     fn fits(&self, row: &Row, root: &Root) -> bool {
-        let version = row.version.as_ref().is_none_or(|wanted| {
+        let version = row.version.as_ref().is_none_or(|expected| {
             let rest = self
                 .version_id
                 .as_ref()
-                .and_then(|v| v.strip_prefix(wanted));
+                .and_then(|v| v.strip_prefix(expected));
             rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
         });
         let variant = row.variants.is_empty()
@@ -199,7 +199,7 @@ impl Distro {
         version && variant && row.marker.as_ref().is_none_or(|m| root.exists(m))
     }
 
-    fn is_as(&mut self, row: &Row) {
+    fn apply_row(&mut self, row: &Row) {
         self.known_as = Some(row.name.clone());
         self.package_manager = Some(row.package_manager.clone());
         self.service_manager = Some(row.service_manager);
@@ -214,7 +214,7 @@ impl Distro {
             .map(|reason| format!("{}: {reason}", self.pretty_name));
     }
 
-    fn is_unknown(&mut self, has_systemd: bool) {
+    fn mark_unknown(&mut self, has_systemd: bool) {
         let unknown = format!("{} is not in the table of known distributions", self.id);
         if has_systemd {
             self.warning = Some(format!(
@@ -248,41 +248,41 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_table_is_sound() {
+    fn every_row_of_the_table_is_complete_and_reachable() {
         let mut names = HashSet::new();
-        let mut narrow = HashSet::new();
+        let mut matched_by_id = HashSet::new();
         for row in table() {
             let name = &row.name;
             assert!(names.insert(name), "{name} twice");
             assert!(!row.ids.is_empty(), "{name}");
             assert!(!row.source.is_empty(), "{name}");
-            // Nobody is sent away without a way to go.
+            // A user of an unsupported distribution is told what to do instead.
             assert!(row.reason.is_none() || row.instead.is_some(), "{name}");
-            // Nothing of ours gets into a sealed /usr, and our units need systemd.
-            let hopeless = row.usr == Usr::Sealed || row.service_manager != Init::Systemd;
-            assert!(!hopeless || row.reason.is_some(), "{name}");
+            // Our binaries cannot be installed into a sealed /usr, and our units need systemd.
+            let is_impossible = row.usr == Usr::Sealed || row.service_manager != Init::Systemd;
+            assert!(!is_impossible || row.reason.is_some(), "{name}");
             let is_wide = row.version.is_none() && row.variants.is_empty() && row.marker.is_none();
             for id in &row.ids {
-                assert!(!narrow.contains(id), "{name}: {id} is never reached");
+                assert!(!matched_by_id.contains(id), "{name}: {id} is never reached");
                 if is_wide {
-                    narrow.insert(id);
+                    matched_by_id.insert(id);
                 }
             }
         }
     }
 
     #[test]
-    fn derivatives_follow_what_they_are_like() {
+    fn a_derivative_is_treated_like_the_first_known_name_in_id_like() {
         let new = with("ID=newmint\nID_LIKE=\"ubuntu debian\"\n", &[]);
         assert_eq!(new.known_as.as_deref(), Some("Ubuntu"));
         assert_eq!((new.unsupported, new.warning), (None, None));
-        // The first that is known, not the first in the table.
+        // The order of ID_LIKE counts, not the order of the table.
         let kin = with("ID=x\nID_LIKE=\"unheard-of arch debian\"\n", &[]);
         assert_eq!(kin.package_manager.as_deref(), Some("pacman"));
     }
 
     #[test]
-    fn a_version_is_not_cut_in_the_middle() {
+    fn a_version_matches_only_whole_numbers() {
         let amazon = |version: &str| {
             with(&format!("ID=amzn\nVERSION_ID={version}\n"), &[])
                 .known_as
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_one_is_acted_on_where_systemd_runs_it() {
+    fn an_unknown_distribution_is_supported_if_it_has_systemd() {
         let without = with("ID=odd", &[]);
         assert!(without.unsupported.unwrap().contains("odd"));
         for systemd in ["run/systemd/system/x", "usr/lib/systemd/systemd"] {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn ostree_makes_usr_read_only_whoever_it_is() {
+    fn ostree_makes_usr_read_only_on_any_distribution() {
         let rhel = "ID=rhel\nVERSION_ID=9.6\n";
         assert!(!with(rhel, &[]).usr.is_read_only());
         let image = with(rhel, &["run/ostree-booted"]);
@@ -316,17 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn usr_lib_is_second() {
+    fn usr_lib_os_release_is_the_fallback() {
         let text = "ID=arch\n";
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
         fs::write(dir.path().join("usr/lib/os-release"), text).unwrap();
-        let found = detect(&Root::open(dir.path()).unwrap());
-        assert_eq!(found.id, "arch");
+        let distro = detect(&Root::open(dir.path()).unwrap());
+        assert_eq!(distro.id, "arch");
     }
 
     #[test]
-    fn odd_files_do_not_panic() {
+    fn malformed_files_do_not_panic() {
         for text in ["", "=", "ID", "ID=\"", "ID='\\", "ID=\\"] {
             assert!(!os_release(text).id.is_empty());
         }

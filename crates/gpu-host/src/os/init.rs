@@ -1,4 +1,4 @@
-//! Which service manager runs.
+//! Detects which service manager runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Init {
     Other,
 }
 
-/// systemd by the test of `sd_booted(3)`, `OpenRC` by its state directory.
+/// Detects the running service manager: systemd as `sd_booted(3)` does, `OpenRC` by its state directory.
 pub fn detect(root: &Root) -> Init {
     if root
         .symlink_metadata("/run/systemd/system")
@@ -31,7 +31,7 @@ pub fn detect(root: &Root) -> Init {
     }
 }
 
-/// Whether systemd runs this tree, or would if it were booted.
+/// Whether systemd runs, or would run if this tree were booted.
 pub fn has_systemd(root: &Root) -> bool {
     detect(root) == Init::Systemd
         || ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]

@@ -1,6 +1,6 @@
-//! Files of `KEY=value` lines that a shell could source, such as os-release(5).
+//! Reads files of `KEY=value` lines in shell syntax, such as os-release(5).
 
-/// A field of a file that a shell could source; the last one counts, an empty one does not.
+/// The last value of `key` that is not empty.
 pub(crate) fn field(text: &str, key: &str) -> Option<String> {
     text.lines()
         .filter_map(|l| l.trim_start().strip_prefix(key)?.strip_prefix('='))
@@ -8,7 +8,7 @@ pub(crate) fn field(text: &str, key: &str) -> Option<String> {
         .rfind(|v| !v.is_empty())
 }
 
-/// A value as the shell would read it: quotes off, `\x` is `x`.
+/// A value as the shell reads it: without quotes, and `\x` becomes `x`.
 fn unquoted(value: &str) -> String {
     let value = value.trim();
     let inner = ['"', '\'']

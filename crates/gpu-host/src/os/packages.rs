@@ -1,27 +1,29 @@
-//! Versions of installed packages, from what package managers leave in plain text.
+//! Versions of installed packages, from the plain-text databases of package managers.
 
 use crate::root::Root;
 
-/// Version of the first of these packages that is installed, as dpkg, pacman or apk has it.
+/// Version of the first of these packages that is installed, from the databases of dpkg, pacman
+/// and apk.
 ///
-/// `None` where none is, and on RPM hosts: their database is binary, and nothing is run here.
+/// `None` if none is installed, and on RPM hosts, whose database is binary; this crate runs no
+/// programs.
 pub fn version(root: &Root, names: &[&str]) -> Option<String> {
     dpkg(root, names)
         .or_else(|| pacman(root, names))
         .or_else(|| apk(root, names))
 }
 
-/// The version of the name that stands first in `names`, whatever the order of the packages.
+/// The version of the installed package whose name comes first in `names`.
 fn first<N: AsRef<str>>(
     names: &[&str],
     installed: impl Iterator<Item = (N, String)>,
 ) -> Option<String> {
     installed
         .filter_map(|(name, version)| {
-            let place = names.iter().position(|n| *n == name.as_ref())?;
-            Some((place, version))
+            let position = names.iter().position(|n| *n == name.as_ref())?;
+            Some((position, version))
         })
-        .min_by_key(|(place, _)| *place)
+        .min_by_key(|(position, _)| *position)
         .map(|(_, version)| version)
 }
 
@@ -39,8 +41,8 @@ fn dpkg(root: &Root, names: &[&str]) -> Option<String> {
     first(names, installed)
 }
 
-/// A directory for each package, `NAME-VERSION-RELEASE`; neither of the last two has a dash
-/// (PKGBUILD(5)).
+/// pacman has a directory `NAME-VERSION-RELEASE` for each package; version and release contain no
+/// dash (PKGBUILD(5)).
 fn pacman(root: &Root, names: &[&str]) -> Option<String> {
     let entries = root.read_dir("/var/lib/pacman/local").ok()?;
     let installed = entries.iter().filter_map(|entry| {
@@ -51,7 +53,7 @@ fn pacman(root: &Root, names: &[&str]) -> Option<String> {
     first(names, installed)
 }
 
-/// Paragraphs with a letter for each field; apk-tools 2 has them in /lib, 3 in /usr/lib.
+/// apk has a paragraph for each package and a letter for each field. The file is in /lib for apk-tools 2, in /usr/lib for 3.
 fn apk(root: &Root, names: &[&str]) -> Option<String> {
     let text = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"]
         .iter()
@@ -78,43 +80,47 @@ mod tests {
     }
 
     #[test]
-    fn dpkg_counts_what_is_installed() {
+    fn dpkg_ignores_packages_that_were_removed() {
         let status = "Package: docker.io\nStatus: deinstall ok config-files\nVersion: 20.10\n\nPackage: docker-ce\nStatus: install ok installed\nVersion: 5:27.3.1-1\n";
-        let found = |names: &[&str]| in_tree("var/lib/dpkg/status", status, names);
-        assert_eq!(found(&["docker.io"]), None);
+        let version_of = |names: &[&str]| in_tree("var/lib/dpkg/status", status, names);
+        assert_eq!(version_of(&["docker.io"]), None);
         assert_eq!(
-            found(&["docker.io", "docker-ce"]).as_deref(),
+            version_of(&["docker.io", "docker-ce"]).as_deref(),
             Some("5:27.3.1-1")
         );
     }
 
     #[test]
-    fn the_first_name_counts_not_the_first_package() {
-        // Debian 11 has a `docker` that is a tray for window managers.
+    fn the_order_of_names_decides_not_the_order_of_packages() {
+        // Debian 11 has an unrelated package `docker`, a tray for window managers.
         let status = "Package: docker\nStatus: install ok installed\nVersion: 1.5-2\n\nPackage: docker.io\nStatus: install ok installed\nVersion: 20.10.5\n";
-        let found = in_tree("var/lib/dpkg/status", status, &["docker.io", "docker"]);
-        assert_eq!(found.as_deref(), Some("20.10.5"));
+        let version = in_tree("var/lib/dpkg/status", status, &["docker.io", "docker"]);
+        assert_eq!(version.as_deref(), Some("20.10.5"));
     }
 
     #[test]
-    fn pacman_does_not_take_a_longer_name() {
-        let of = |dir: &str| in_tree(&format!("var/lib/pacman/local/{dir}/desc"), "", &["docker"]);
-        assert_eq!(of("docker-1:27.3.1-1").as_deref(), Some("1:27.3.1-1"));
-        assert_eq!(of("docker-buildx-0.17.1-1"), None);
-        assert_eq!(of("docker"), None);
+    fn pacman_does_not_match_a_longer_name() {
+        let version_of =
+            |dir: &str| in_tree(&format!("var/lib/pacman/local/{dir}/desc"), "", &["docker"]);
+        assert_eq!(
+            version_of("docker-1:27.3.1-1").as_deref(),
+            Some("1:27.3.1-1")
+        );
+        assert_eq!(version_of("docker-buildx-0.17.1-1"), None);
+        assert_eq!(version_of("docker"), None);
     }
 
     #[test]
     fn apk_reads_a_paragraph() {
         let text = "C:Q1abc=\nP:containerd\nV:2.0.0-r1\n\nP:docker-engine\nV:27.3.1-r1\nF:usr\n";
-        let of = |name| in_tree("lib/apk/db/installed", text, &[name]);
-        assert_eq!(of("docker-engine").as_deref(), Some("27.3.1-r1"));
-        assert_eq!(of("docker"), None);
+        let version_of = |name| in_tree("lib/apk/db/installed", text, &[name]);
+        assert_eq!(version_of("docker-engine").as_deref(), Some("27.3.1-r1"));
+        assert_eq!(version_of("docker"), None);
         assert_eq!(in_tree("lib/apk/db/installed", "P:", &["x"]), None);
     }
 
     #[test]
-    fn nothing_is_none() {
+    fn no_package_database_is_none() {
         assert_eq!(in_tree("etc/hostname", "", &["docker"]), None);
     }
 }

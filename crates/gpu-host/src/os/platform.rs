@@ -1,4 +1,4 @@
-//! What a distribution runs on or in, whichever distribution it is.
+//! Detects the platform the distribution runs on: WSL, Jetson, DGX, a container, ostree.
 
 use serde::Serialize;
 
@@ -6,24 +6,24 @@ use super::kernel;
 use super::os_release::field;
 use crate::root::Root;
 
-/// Facts that do not follow from os-release: Ubuntu is Ubuntu on WSL, a Jetson and a DGX too.
+/// Facts that os-release does not contain: Ubuntu has the same one on WSL, a Jetson and a DGX.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Platform {
     /// Windows Subsystem for Linux.
     pub wsl: bool,
     /// GPUs come from a Windows host through `/dev/dxg` (WSL 2, Hyper-V GPU-PV).
     pub dxg: bool,
-    /// Release of Linux for Tegra, such as `36.4.7`; `unknown` on a Tegra that does not say.
+    /// Release of Linux for Tegra, such as `36.4.7`; `unknown` on a Tegra without release file.
     pub jetson: Option<String>,
-    /// What a DGX calls itself, such as `NVIDIA DGX Spark`.
+    /// The product name of a DGX, such as `NVIDIA DGX Spark`.
     pub dgx: Option<String>,
-    /// The kind of container that we are in.
+    /// The kind of container that this process runs in.
     pub container: Option<String>,
     /// Booted from an ostree deployment (Fedora's atomic systems, bootc): /usr is read-only.
     pub ostree: bool,
 }
 
-/// Looks at markers; runs nothing.
+/// Detects the platform by files alone; runs no program.
 pub fn detect(root: &Root) -> Platform {
     Platform {
         wsl: is_wsl(root),
@@ -38,13 +38,13 @@ pub fn detect(root: &Root) -> Platform {
     }
 }
 
-/// ostree-prepare-root(1) makes the marker before anything else runs.
+/// Whether the host was booted from ostree. ostree-prepare-root(1) makes the marker early in the boot.
 pub fn is_ostree(root: &Root) -> bool {
     root.exists("/run/ostree-booted")
 }
 
-/// By Microsoft's kernel, or, on one built by the user, by the handler for Windows programs
-/// (`WSLInterop-late` where systemd runs).
+/// WSL is recognized by Microsoft's kernel or, with a kernel that the user built, by the binfmt
+/// handler for Windows programs (`WSLInterop-late` where systemd runs).
 fn is_wsl(root: &Root) -> bool {
     kernel::release(root).is_some_and(|r| r.to_ascii_lowercase().contains("microsoft"))
         || ["WSLInterop", "WSLInterop-late"]
@@ -52,7 +52,7 @@ fn is_wsl(root: &Root) -> bool {
             .any(|name| root.exists(format!("/proc/sys/fs/binfmt_misc/{name}")))
 }
 
-/// `# R36 (release), REVISION: 4.7, GCID: ...`; an image without that file is still a Tegra.
+/// Reads `# R36 (release), REVISION: 4.7, GCID: ...`. An image without that file is recognized by the SoC family.
 fn jetson(root: &Root) -> Option<String> {
     if let Ok(text) = root.read_to_string("/etc/nv_tegra_release") {
         let part = |before: &str| text.split(before).nth(1)?.split([' ', ',', '\n']).next();
@@ -66,23 +66,23 @@ fn jetson(root: &Root) -> Option<String> {
         .then(|| "unknown".into())
 }
 
-/// systemd says it in /run/systemd/container (for WSL too, which is none); Docker and Podman
-/// leave a file each.
+/// systemd writes the kind to /run/systemd/container (also for WSL, which is not a container);
+/// Docker and Podman make a marker file.
 fn container(root: &Root) -> Option<String> {
-    let told = root
+    let by_systemd = root
         .read_to_string("/run/systemd/container")
         .ok()
         .map(|t| t.trim().to_owned())
         .filter(|t| !t.is_empty() && t != "wsl");
-    let marked = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")]
+    let by_marker = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")]
         .iter()
         .find(|(path, _)| root.exists(path))
         .map(|(_, name)| (*name).to_owned());
-    told.or(marked)
+    by_systemd.or(by_marker)
 }
 
 impl Platform {
-    /// A few words for the user; empty on a plain host.
+    /// Short descriptions for the user; empty on an ordinary host.
     pub fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
         if self.wsl {
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_host_is_nothing_special() {
+    fn an_ordinary_host_has_no_platform_facts() {
         let plain = on(&[("proc/sys/kernel/osrelease", "6.8.0-1015-azure\n")]);
         assert_eq!(plain, Platform::default());
         assert!(plain.words().is_empty());
     }
 
     #[test]
-    fn wsl_by_kernel_or_by_interop() {
+    fn wsl_is_recognized_by_kernel_or_interop_handler() {
         for kernel in [
             "5.15.167.4-microsoft-standard-WSL2",
             "4.4.0-19041-Microsoft",
@@ -130,19 +130,19 @@ mod tests {
             assert!(on(&[("proc/sys/kernel/osrelease", kernel)]).wsl, "{kernel}");
         }
         assert!(on(&[("proc/sys/fs/binfmt_misc/WSLInterop-late", "")]).wsl);
-        // systemd takes WSL for a container.
+        // systemd reports WSL as a container.
         let wsl = on(&[
             ("proc/sys/fs/binfmt_misc/WSLInterop", "enabled\n"),
             ("run/systemd/container", "wsl\n"),
         ]);
         assert_eq!((wsl.wsl, wsl.container), (true, None));
-        // A guest of Hyper-V with a part of a GPU is no WSL.
+        // A Hyper-V guest with a GPU partition is not WSL.
         let guest = on(&[("dev/dxg", "")]);
         assert_eq!((guest.wsl, guest.dxg), (false, true));
     }
 
     #[test]
-    fn jetson_says_its_release() {
+    fn a_jetson_has_its_l4t_release() {
         let release = "# R36 (release), REVISION: 4.7, GCID: 42132812, BOARD: generic, EABI: aarch64, DATE: Thu Sep 18 22:54:44 UTC 2025\n# KERNEL_VARIANT: oot\n";
         let orin = on(&[("etc/nv_tegra_release", release)]);
         assert_eq!(orin.jetson.as_deref(), Some("36.4.7"));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn dgx_says_its_name() {
+    fn a_dgx_has_its_product_name() {
         let spark = on(&[(
             "etc/dgx-release",
             "DGX_NAME=\"DGX Spark\"\nDGX_PRETTY_NAME=\"NVIDIA DGX Spark\"\nDGX_SWBUILD_VERSION=\"7.2.3\"\n",
@@ -166,14 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_told_apart() {
-        let of = |path: &str, text: &str| on(&[(path, text)]).container;
+    fn the_kind_of_container_is_recognized() {
+        let container_of = |path: &str, text: &str| on(&[(path, text)]).container;
         assert_eq!(
-            of("run/systemd/container", "systemd-nspawn\n").as_deref(),
+            container_of("run/systemd/container", "systemd-nspawn\n").as_deref(),
             Some("systemd-nspawn")
         );
-        assert_eq!(of(".dockerenv", "").as_deref(), Some("docker"));
-        assert_eq!(of("run/.containerenv", "").as_deref(), Some("podman"));
+        assert_eq!(container_of(".dockerenv", "").as_deref(), Some("docker"));
+        assert_eq!(
+            container_of("run/.containerenv", "").as_deref(),
+            Some("podman")
+        );
         assert!(on(&[("run/ostree-booted", "")]).ostree);
     }
 }

@@ -1,7 +1,8 @@
-//! Where a host has its programs.
+//! The directories in which host programs are looked up.
 
-/// Directories in which one without a path is looked for, whatever PATH says: an engine's can be
-/// bare, a user's can lead anywhere. Those of sudo and systemd (systemd.exec(5), `ExecSearchPath=`).
+/// Where a program given without a path is looked up. PATH is ignored: an engine may have an empty
+/// one, and a user's may contain any directory. The list is that of sudo and systemd
+/// (systemd.exec(5), `ExecSearchPath=`).
 pub const DIRS: [&str; 6] = [
     "/usr/local/sbin",
     "/usr/local/bin",

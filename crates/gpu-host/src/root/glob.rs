@@ -4,20 +4,20 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::root::Root;
 
-/// Paths that fit, in order of names. A path without a pattern is itself if it is there.
+/// The paths that match, in order of names. A path without a pattern gives itself if it exists.
 pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("/")];
+    let mut paths = vec![PathBuf::from("/")];
     for part in pattern.components() {
         let Component::Normal(part) = part else {
             continue;
         };
         let Some(text) = part.to_str().filter(|t| t.contains(['*', '?', '['])) else {
-            for path in &mut found {
+            for path in &mut paths {
                 path.push(part);
             }
             continue;
         };
-        found = found
+        paths = paths
             .iter()
             .flat_map(|dir| {
                 let names = root.read_dir(dir).unwrap_or_default();
@@ -29,9 +29,9 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
             })
             .collect();
     }
-    // A link that leads nowhere fits too; whoever wants its target finds out.
-    found.retain(|path| root.symlink_metadata(path).is_ok());
-    found
+    // A dangling link matches too; a caller that needs its target gets the error there.
+    paths.retain(|path| root.symlink_metadata(path).is_ok());
+    paths
 }
 
 /// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone.
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_as_in_a_shell() {
+    fn names_match_as_in_a_shell() {
         for (pattern, name, is_fit) in [
             ("a", "a", true),
             ("a*", "a", true),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_stand_in_any_part_of_a_path() {
+    fn patterns_match_in_any_part_of_a_path() {
         let dir = tempfile::tempdir().unwrap();
         for file in ["a1/x.so", "a2/x.so", "b/x.so", "a2/y.so"] {
             let path = dir.path().join(file);
@@ -130,13 +130,13 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         let root = Root::open(dir.path()).unwrap();
-        let found = |pattern: &str| expand(&root, Path::new(pattern));
+        let expanded = |pattern: &str| expand(&root, Path::new(pattern));
         assert_eq!(
-            found("/a*/x.so"),
+            expanded("/a*/x.so"),
             [Path::new("/a1/x.so"), Path::new("/a2/x.so")]
         );
-        assert_eq!(found("/b/x.so"), [Path::new("/b/x.so")]);
-        assert!(found("/c/*").is_empty() && found("/b/z").is_empty());
+        assert_eq!(expanded("/b/x.so"), [Path::new("/b/x.so")]);
+        assert!(expanded("/c/*").is_empty() && expanded("/b/z").is_empty());
     }
 
     proptest! {

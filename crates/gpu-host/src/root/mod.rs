@@ -1,12 +1,11 @@
-//! One rooted handle on a file system tree.
+//! A handle for reading a file system tree without leaving it.
 //!
-//! Every read of the host goes through a [`Root`]: `/` on a running host, a
-//! directory in tests, image builds and driver containers. Links are resolved
-//! within the root (`openat2(2)`, `RESOLVE_IN_ROOT`, Linux 5.6), so an absolute
-//! link in a tree stays in the tree. Where the kernel has no openat2, or a
-//! seccomp filter refuses it, a walk in user space gives the same answer; it is
-//! not proof against a tree that changes meanwhile, hence for the host's own
-//! trees alone. A container's root file system has its own, stricter handle.
+//! Every read of the host goes through a [`Root`]: `/` on a running host, a directory in tests,
+//! image builds and driver containers. Links are resolved within the root (`openat2(2)`,
+//! `RESOLVE_IN_ROOT`, Linux 5.6), so an absolute link in a tree stays in the tree. Where the
+//! kernel has no openat2 or a seccomp filter refuses it, a walk in user space gives the same
+//! answer. That walk is not safe if the tree changes meanwhile, so a `Root` is only for the
+//! host's own trees. For a container's root file system use gpu-inject's `rootfs`.
 
 mod failed_reads;
 pub mod glob;
@@ -30,14 +29,14 @@ use failed_reads::Log;
 
 /// What [`Root::read`] reads at most; no file we read is near it.
 const READ_LIMIT: u64 = 64 << 20;
-/// For a file that does not say its size; a read of procfs gives a page at least.
+/// Buffer for a file of unknown size, in bytes: several pages, since a read of procfs gives at least one.
 const PROC_ROOM: u64 = 16 << 10;
-/// A directory's entries are read so much at a time.
+/// Buffer for reading the entries of a directory, in bytes.
 const DIR_BUFFER: usize = 4096;
-/// The kernel's own limit on links in one path.
+/// The kernel's own limit on symbolic links in one path (MAXSYMLINKS).
 const LINK_LIMIT: usize = 40;
 
-/// A file system tree, entered by descriptor. Cheap to clone.
+/// A file system tree, held by a descriptor of its root. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Root {
     fd: Arc<OwnedFd>,
@@ -101,7 +100,7 @@ impl Root {
 
     fn note(&self, errno: Errno, path: &Path) -> io::Error {
         let error = named(&errno.into(), path);
-        let is_plain = matches!(
+        let is_ordinary = matches!(
             errno,
             Errno::ENOENT
                 | Errno::ENOTDIR
@@ -127,24 +126,24 @@ impl Root {
         self.note(errno, path)
     }
 
-    /// Where the running host has `path` of this tree. For messages and bind
-    /// mounts; links in it are not resolved.
+    /// The path on the running host of `path` in this tree, for messages and bind mounts. Links in
+    /// it are not resolved.
     pub fn host_path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path.join(relative(path.as_ref()))
     }
 
-    /// The whole file, up to 64 MiB.
+    /// Reads the whole file; an error if it is longer than 64 MiB.
     pub fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         self.read_limited(path, READ_LIMIT)
     }
 
-    /// The whole file; an error if it is longer than `max` bytes or no regular file
+    /// Reads the whole file; an error if it is longer than `max` bytes or not a regular file
     /// (files of procfs and sysfs are regular).
     pub fn read_limited(&self, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
         let path = path.as_ref();
         let file = self.open_file(path)?;
-        // Files of procfs say they are empty, and give as much a read as there is room for. One byte more than there
-        // is: the read that finds nothing left needs room too.
+        // Files of procfs report size 0 and fill whatever buffer a read offers. One byte more than
+        // the size is reserved, so that the final read, which returns 0, does not grow the buffer.
         let size = match file.metadata().map_or(0, |m| m.len()) {
             0 => PROC_ROOM,
             size => size,
@@ -152,7 +151,7 @@ impl Root {
         .min(max);
         let size = usize::try_from(size).unwrap_or_default() + 1;
         let mut content = Vec::new();
-        // An error of this file, where a limit leaves no memory for it, and not our end.
+        // Under a memory limit this is an error of this file instead of an abort.
         content
             .try_reserve_exact(size)
             .map_err(|e| named(&e.into(), path))?;
@@ -166,7 +165,7 @@ impl Root {
         Ok(content)
     }
 
-    /// The whole file as text; what is no UTF-8 is an error.
+    /// Reads the whole file as text; an error if it is not UTF-8 or longer than 64 MiB.
     pub fn read_to_string(&self, path: impl AsRef<Path>) -> io::Result<String> {
         let path = path.as_ref();
         String::from_utf8(self.read(path)?).map_err(|_| {
@@ -175,16 +174,16 @@ impl Root {
         })
     }
 
-    /// Names in a directory, sorted, without `.` and `..`.
+    /// The names in a directory, sorted, without `.` and `..`.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<OsString>> {
         let path = path.as_ref();
         self.entries(&self.open_dir(path)?, path)
     }
 
-    /// The same of an open directory, which is at `path`.
+    /// The names in an open directory, sorted, without `.` and `..`. `path` is for errors.
     pub(crate) fn entries(&self, dir: &OwnedFd, path: &Path) -> io::Result<Vec<OsString>> {
-        // A host with many slices has hundreds of directories that each container's start reads,
-        // and opendir(3) asks the kernel as much again for each.
+        // On a host with many slices every container start reads hundreds of directories, and
+        // opendir(3) would double the system calls for each.
         let mut buffer = [const { MaybeUninit::uninit() }; DIR_BUFFER];
         let mut entries = RawDir::new(dir, &mut buffer);
         let mut names = Vec::new();
@@ -199,30 +198,30 @@ impl Root {
         Ok(names)
     }
 
-    /// Metadata, links followed.
+    /// Metadata of what the path leads to; links are followed.
     pub fn metadata(&self, path: impl AsRef<Path>) -> io::Result<Metadata> {
         let path = path.as_ref();
         let fd = self.resolve(path, OFlag::O_PATH)?;
-        let found = File::from(fd).metadata();
-        found.map_err(|e| self.note_io(&e, path))
+        let metadata = File::from(fd).metadata();
+        metadata.map_err(|e| self.note_io(&e, path))
     }
 
-    /// Metadata, a link at the end not followed.
+    /// Metadata of the path itself; a link at its end is not followed.
     pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> io::Result<Metadata> {
         let path = path.as_ref();
         let fd = self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-        let found = File::from(fd).metadata();
-        found.map_err(|e| self.note_io(&e, path))
+        let metadata = File::from(fd).metadata();
+        metadata.map_err(|e| self.note_io(&e, path))
     }
 
-    /// What a symbolic link says.
+    /// The target of a symbolic link.
     pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         let path = path.as_ref();
         let fd = self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         fcntl::readlinkat(&fd, "")
             .map(PathBuf::from)
             .map_err(|e| match e {
-                // readlinkat(2): an empty path on what is no link.
+                // readlinkat(2) fails so for an empty path if the descriptor is not a link.
                 Errno::ENOENT => named(&Errno::EINVAL.into(), path),
                 e => self.note(e, path),
             })
@@ -232,7 +231,7 @@ impl Root {
     pub fn canonicalize(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         let path = path.as_ref();
         let fd = self.resolve(path, OFlag::O_PATH)?;
-        // The kernel has resolved every link by now, and procfs says where that has led.
+        // The kernel has resolved every link; procfs has the resulting path.
         let name = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         if let Ok(real) = std::fs::read_link(name)
             && let Ok(inner) = real.strip_prefix(&self.path)
@@ -240,11 +239,11 @@ impl Root {
         {
             return Ok(Path::new("/").join(inner));
         }
-        let (found, _) = self.walk(path, true)?;
-        Ok(found)
+        let (real, _) = self.walk(path, true)?;
+        Ok(real)
     }
 
-    /// Whether the path leads to anything.
+    /// Whether the path leads to anything; links are followed.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.metadata(path).is_ok()
     }
@@ -253,8 +252,8 @@ impl Root {
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         let file = File::from(self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
-        let found = file.metadata();
-        if found.map_err(|e| self.note_io(&e, path))?.is_file() {
+        let metadata = file.metadata().map_err(|e| self.note_io(&e, path))?;
+        if metadata.is_file() {
             return Ok(file);
         }
         let why = format!("{}: not a regular file", path.display());
@@ -266,8 +265,8 @@ impl Root {
         self.resolve(path.as_ref(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
-    /// The same of one whose parent is open: half the time for a path of many parts. A link is
-    /// not followed.
+    /// Opens a directory by its name in an open parent, which takes half the time for a path of
+    /// many parts. A link is not followed.
     pub(crate) fn open_dir_in(&self, parent: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let name = path.file_name().unwrap_or(OsStr::new("."));
@@ -281,7 +280,7 @@ impl Root {
             .flags(flags)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let mut opened = fcntl::openat2(self.fd.as_fd(), inner, how);
-        // EAGAIN: a rename went on elsewhere and the kernel could not be sure (openat2(2)).
+        // EAGAIN: the kernel could not rule out that a concurrent rename led out (openat2(2)).
         for _ in 0..16 {
             if !matches!(opened, Err(Errno::EAGAIN | Errno::EINTR)) {
                 break;
@@ -289,13 +288,13 @@ impl Root {
             opened = fcntl::openat2(self.fd.as_fd(), inner, how);
         }
         match opened {
-            // EPERM: seccomp filters older than openat2 answer with it.
+            // EPERM: the answer of seccomp filters that are older than openat2.
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 let follow = !flags.contains(OFlag::O_NOFOLLOW);
-                let (found, _) = self.walk(path, follow)?;
+                let (real, _) = self.walk(path, follow)?;
                 fcntl::openat(
                     self.fd.as_fd(),
-                    relative(&found),
+                    relative(&real),
                     flags | OFlag::O_NOFOLLOW,
                     Mode::empty(),
                 )
@@ -305,7 +304,7 @@ impl Root {
         .map_err(|e| self.note(e, path))
     }
 
-    /// Resolves links one component at a time; what does not exist stays as written.
+    /// Resolves links one component at a time; a component that does not exist is kept. Returns the path and the number of links.
     fn walk(&self, path: &Path, follow_last: bool) -> io::Result<(PathBuf, usize)> {
         let mut todo: Vec<OsString> = parts(path).rev().collect();
         let mut done = PathBuf::new();
@@ -420,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_agrees_with_the_kernel() {
+    fn the_walk_in_user_space_agrees_with_the_kernel() {
         let (_dir, root) = tree();
         for path in [
             "/lib/a.so",

@@ -1,4 +1,4 @@
-//! Hosts with the fake driver.
+//! Makes hosts with the fake driver, for the tests of this crate.
 #![allow(
     dead_code,
     missing_docs,
@@ -16,7 +16,7 @@ use skips::Need;
 
 pub const VERSION: &str = "580.65.06";
 
-/// A host with that driver; `None` where nobody may make nodes.
+/// A host with that driver; `None` if this process may not make device nodes.
 pub fn host(description: &Description, driver_root: &str) -> Option<tempfile::TempDir> {
     if !skips::has(&[Need::Root, Need::DeviceNodes]) {
         return None;

@@ -1,28 +1,27 @@
-//! Which devices a spec has, and their names.
+//! Selects the devices of a CDI spec and names them.
 
-use gpu_host::other_vendors::{Found, OtherGpu};
+use gpu_host::other_vendors::{OtherGpu, VendorGpus};
 use gpu_host::{Gpu, ImexChannel, Inventory};
 
 use super::options::{GenerateOptions, NameStrategy};
 use crate::error::Error;
 use crate::plan::{self, SelectedDevice};
 
-/// A device of the spec.
-pub(super) struct Chosen<'a> {
-    /// Each gives a device of its own.
+/// A GPU or slice of the spec; it becomes one CDI device for each of its names.
+pub(super) struct SpecDevice<'a> {
     pub(super) names: Vec<String>,
     pub(super) parts: Vec<SelectedDevice<'a>>,
-    /// A slice of a GPU that is a device as well: `all` has it already.
+    /// Whether it is a slice whose whole GPU is in the spec too, so that `all` has it already.
     pub(super) is_within_another: bool,
 }
 
-/// GPUs and slices, in order, those that were asked for.
-pub(super) fn chosen<'a>(
+/// The GPUs and slices that the options select, in inventory order.
+pub(super) fn spec_devices<'a>(
     inventory: &'a Inventory,
     options: &GenerateOptions,
-) -> Result<Vec<Chosen<'a>>, Error> {
+) -> Result<Vec<SpecDevice<'a>>, Error> {
     let mut filter = Filter::new(options);
-    let mut found = Vec::new();
+    let mut devices = Vec::new();
     for gpu in &inventory.gpus {
         let whole = filter.takes(&[
             Some(gpu.index.to_string()),
@@ -30,20 +29,20 @@ pub(super) fn chosen<'a>(
             Some(format!("gpu{}", gpu.index)),
         ]);
         if whole {
-            found.push(Chosen {
+            devices.push(SpecDevice {
                 names: names(options, |s| s.gpu(gpu))?,
                 parts: plan::parts(gpu),
                 is_within_another: false,
             });
         }
         for slice in &gpu.mig {
-            let own = filter.takes(&[
+            let is_selected = filter.takes(&[
                 NameStrategy::Index.slice(gpu, slice),
                 slice.uuid.clone(),
                 NameStrategy::TypeIndex.slice(gpu, slice),
             ]);
-            if whole || own {
-                found.push(Chosen {
+            if whole || is_selected {
+                devices.push(SpecDevice {
                     names: names(options, |s| s.slice(gpu, slice))?,
                     parts: vec![SelectedDevice::Slice(gpu, slice)],
                     is_within_another: whole,
@@ -51,7 +50,7 @@ pub(super) fn chosen<'a>(
             }
         }
     }
-    let there = || {
+    let available = || {
         let slices = |g: &Gpu| {
             let index = |s| NameStrategy::Index.slice(g, s);
             g.mig.iter().filter_map(index).collect::<Vec<_>>()
@@ -60,8 +59,8 @@ pub(super) fn chosen<'a>(
         gpus.flat_map(|g| std::iter::once(g.index.to_string()).chain(slices(g)))
             .collect()
     };
-    filter.ensure_all_exist(there)?;
-    Ok(found)
+    filter.ensure_all_exist(available)?;
+    Ok(devices)
 }
 
 pub(super) fn chosen_channels<'a>(
@@ -70,27 +69,27 @@ pub(super) fn chosen_channels<'a>(
 ) -> Result<Vec<&'a ImexChannel>, Error> {
     let mut filter = Filter::new(options);
     let channels = inventory.imex_channels.iter();
-    let found = channels
+    let selected = channels
         .filter(|c| filter.takes(&[Some(c.id.to_string()), Some(format!("channel{}", c.id))]))
         .collect();
-    let there = || {
+    let available = || {
         inventory
             .imex_channels
             .iter()
             .map(|c| c.id.to_string())
             .collect()
     };
-    filter.ensure_all_exist(there)?;
-    Ok(found)
+    filter.ensure_all_exist(available)?;
+    Ok(selected)
 }
 
 pub(super) fn chosen_others<'a>(
-    found: &'a Found,
+    vendor_gpus: &'a VendorGpus,
     options: &GenerateOptions,
 ) -> Result<Vec<&'a OtherGpu>, Error> {
     let mut filter = Filter::new(options);
-    let gpus = found.gpus.iter();
-    let chosen = gpus
+    let gpus = vendor_gpus.gpus.iter();
+    let selected = gpus
         .filter(|g| {
             let index = g.index.to_string();
             filter.takes(&[
@@ -100,12 +99,18 @@ pub(super) fn chosen_others<'a>(
             ])
         })
         .collect();
-    let there = || found.gpus.iter().map(|g| g.index.to_string()).collect();
-    filter.ensure_all_exist(there)?;
-    Ok(chosen)
+    let available = || {
+        vendor_gpus
+            .gpus
+            .iter()
+            .map(|g| g.index.to_string())
+            .collect()
+    };
+    filter.ensure_all_exist(available)?;
+    Ok(selected)
 }
 
-/// A device without a name would be left out without a word.
+/// The names of a device. Having none is an error, because the device would be dropped silently.
 fn names(
     options: &GenerateOptions,
     name: impl Fn(NameStrategy) -> Option<String>,
@@ -126,41 +131,42 @@ fn names(
     Ok(names)
 }
 
-/// The devices that were asked for by `--device-id`.
+/// Selects devices by `--device-id`.
 struct Filter<'a> {
-    /// `None`: every device.
-    asked: Option<Vec<(&'a str, bool)>>,
+    /// The requested ids, each with whether a device had it. `None` selects every device.
+    requested: Option<Vec<(&'a str, bool)>>,
 }
 
 impl<'a> Filter<'a> {
     fn new(options: &'a GenerateOptions) -> Self {
-        let asked = options.devices.as_ref();
-        let asked = asked.filter(|list| !list.iter().any(|id| id == "all"));
+        let ids = options.devices.as_ref();
+        let ids = ids.filter(|list| !list.iter().any(|id| id == "all"));
         Self {
-            asked: asked.map(|list| list.iter().map(|id| (id.as_str(), false)).collect()),
+            requested: ids.map(|list| list.iter().map(|id| (id.as_str(), false)).collect()),
         }
     }
 
+    /// Whether a device with these names is selected. Records which ids matched.
     fn takes(&mut self, names: &[Option<String>]) -> bool {
-        let Some(asked) = &mut self.asked else {
+        let Some(requested) = &mut self.requested else {
             return true;
         };
-        let is_it = |id: &str| names.iter().flatten().any(|n| n.eq_ignore_ascii_case(id));
-        let mut is_asked = false;
-        for (_, is_there) in asked.iter_mut().filter(|(id, _)| is_it(id)) {
-            *is_there = true;
-            is_asked = true;
+        let is_match = |id: &str| names.iter().flatten().any(|n| n.eq_ignore_ascii_case(id));
+        let mut is_selected = false;
+        for (_, exists) in requested.iter_mut().filter(|(id, _)| is_match(id)) {
+            *exists = true;
+            is_selected = true;
         }
-        is_asked
+        is_selected
     }
 
-    fn ensure_all_exist(&self, there: impl Fn() -> Vec<String>) -> Result<(), Error> {
-        let asked = self.asked.iter().flatten();
-        match asked.clone().find(|(_, is_there)| !is_there) {
+    fn ensure_all_exist(&self, available: impl Fn() -> Vec<String>) -> Result<(), Error> {
+        let mut requested = self.requested.iter().flatten();
+        match requested.find(|(_, exists)| !exists) {
             None => Ok(()),
             Some((id, _)) => Err(Error::NoSuchDevice {
                 asked: (*id).into(),
-                there: Some(there().join(", "))
+                there: Some(available().join(", "))
                     .filter(|t| !t.is_empty())
                     .unwrap_or_else(|| "none".into()),
             }),

@@ -1,6 +1,6 @@
-//! What is written on a host about its GPUs, so that engines and container starts find it: the
-//! CDI spec, the stored inventory, the driver's parameters, device nodes and the links by which
-//! systemd knows them. Written by `gpusetup` and by `gpu-container refresh`.
+//! The files that `gpusetup` and `gpu-container refresh` write on a host for engines and
+//! container starts: the CDI spec, the stored inventory, the masked driver parameters, device
+//! nodes, and the links by which systemd refers to the nodes.
 
 use std::collections::HashSet;
 use std::io;
@@ -17,7 +17,7 @@ use super::{GenerateOptions, HOOK_PATH, KIND, SPEC_PATH, cdi_spec, inventory_sto
 use crate::driver_params;
 use crate::error::Error;
 
-/// The files, each with its text. Without a driver there is nothing to write: an error.
+/// The files to write, each as path and text. An error if no driver is loaded.
 pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, String)>, Error> {
     let inventory = with_nodes_as_stored(root, inventory.clone());
     let spec = cdi_spec(&inventory, &GenerateOptions::default())?;
@@ -40,7 +40,8 @@ pub fn files(root: &Root, inventory: &Inventory) -> Result<Vec<(&'static str, St
     Ok(files)
 }
 
-/// A node that was missing, is in the spec by number, and came since makes nothing stale.
+/// Keeps the stored list of missing nodes if none is missing in addition. A node that was missing
+/// is in the spec by number, and the spec stays valid when the node appears.
 fn with_nodes_as_stored(root: &Root, mut inventory: Inventory) -> Inventory {
     let text = root.read_to_string(inventory_store::PATH).ok();
     let stored: Option<Inventory> = text.and_then(|t| serde_json::from_str(&t).ok());
@@ -54,7 +55,7 @@ fn with_nodes_as_stored(root: &Root, mut inventory: Inventory) -> Inventory {
     inventory
 }
 
-/// Each device node that containers can get, once.
+/// Every device node that containers can get, without duplicates.
 pub fn nodes(inventory: &Inventory) -> impl Iterator<Item = &DeviceNode> {
     let mig = &inventory.mig_control;
     let control = inventory
@@ -74,29 +75,29 @@ pub fn nodes(inventory: &Inventory) -> impl Iterator<Item = &DeviceNode> {
         .filter(move |n| seen.insert((n.major, n.minor)))
 }
 
-/// `/dev/char/MAJOR:MINOR` of a node and where it leads: relative, as udev's own.
+/// The link `/dev/char/MAJOR:MINOR` of a node and its target, relative as in udev's links.
 pub fn char_link(node: &DeviceNode) -> (PathBuf, String) {
     let path = Path::new("/dev/char").join(format!("{}:{}", node.major, node.minor));
     let target = match node.host_path.strip_prefix("/dev") {
         Ok(rest) => format!("../{}", rest.display()),
-        // A driver root of its own: the node is not below /dev.
+        // The driver root has its own dev, so the node is not below /dev.
         Err(_) => node.host_path.display().to_string(),
     };
     (path, target)
 }
 
-/// Makes a node in the host's own tree, by descriptor; one that is there meanwhile stays.
+/// Makes a node in the host's own tree, by descriptor. A node that exists is left as it is.
 pub fn make_node(root: &Root, node: &DeviceNode) -> io::Result<()> {
     let no_name = || io::Error::from(io::ErrorKind::InvalidInput);
     let dir = node.host_path.parent().ok_or_else(no_name)?;
     let name = node.host_path.file_name().ok_or_else(no_name)?;
     let opened = match root.open_dir(dir) {
-        // /dev/nvidia-caps.
+        // The only directory that may be missing is /dev/nvidia-caps.
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let above = dir.parent().ok_or_else(no_name)?;
-            let above = root.open_dir(above)?;
+            let parent = dir.parent().ok_or_else(no_name)?;
+            let parent = root.open_dir(parent)?;
             match mkdirat(
-                above,
+                parent,
                 dir.file_name().ok_or_else(no_name)?,
                 Mode::from_bits_truncate(0o755),
             ) {
@@ -122,24 +123,24 @@ pub fn make_node(root: &Root, node: &DeviceNode) -> io::Result<()> {
         Some(gid),
         AtFlags::AT_SYMLINK_NOFOLLOW,
     )?;
-    // The umask took bits off.
+    // mknodat(2) applied the umask.
     fchmodat(&opened, name, mode, FchmodatFlags::FollowSymlink)?;
     Ok(())
 }
 
-/// Whether a CDI spec is of our kind. What is no spec for us may be one for an engine: then its
-/// text tells.
+/// Whether a CDI spec is of our kind. A file that we cannot parse may still be a valid spec for an
+/// engine, so its text is searched for the kind.
 pub fn is_of_our_kind(text: &str) -> bool {
     if let Ok(spec) = Spec::parse(text.as_bytes()) {
         return spec.kind == KIND;
     }
     let bare: String = text.chars().filter(|c| !"\"' \t".contains(*c)).collect();
-    let ours = format!("kind:{KIND}");
-    let mut ends = bare.split(&ours).skip(1);
-    ends.any(|rest| rest.is_empty() || rest.starts_with(['\n', '\r', ',', '}']))
+    let kind = format!("kind:{KIND}");
+    let mut rests = bare.split(&kind).skip(1);
+    rests.any(|rest| rest.is_empty() || rest.starts_with(['\n', '\r', ',', '}']))
 }
 
-/// Whether a CDI spec is by us: every spec of ours calls our hook.
+/// Whether a CDI spec was made by us: every one of ours calls our hook.
 pub fn is_ours(text: &str) -> bool {
     let hook = Path::new(HOOK_PATH).file_name().and_then(|n| n.to_str());
     hook.is_some_and(|hook| text.contains(hook))
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn specs_are_told_by_their_kind_and_hook() {
+    fn our_specs_are_recognized_by_kind_and_hook() {
         let spec = |kind: &str| format!("cdiVersion: 0.5.0\nkind: {kind}\ndevices: []\n");
         assert!(is_of_our_kind(&spec("nvidia.com/gpu")));
         assert!(!is_of_our_kind(&spec("management.nvidia.com/gpu")));

@@ -1,4 +1,4 @@
-//! The stored inventory, so that a container start need not look at the host.
+//! Stores the inventory, so that a container start does not have to discover the host.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use gpu_host::{Inventory, Options, Root, Source, discover, platform};
 use crate::error::Error;
 use crate::policy::Policy;
 
-/// Where it is; gone after a reboot, as it should be.
+/// The stored inventory's file. It is in /run so that a reboot removes it.
 pub const PATH: &str = "/run/gpusetup/inventory.json";
 
-/// As the file holds it.
+/// The content of the file.
 pub fn to_bytes(inventory: &Inventory) -> Result<Vec<u8>, Error> {
     let mut bytes =
         serde_json::to_vec(inventory).map_err(|e| Error::State(e.to_string().into()))?;
@@ -25,7 +25,7 @@ pub fn load(root: &Root) -> Option<Inventory> {
     inventory.is_fresh(root).then_some(inventory)
 }
 
-/// Writes it, atomically.
+/// Stores the inventory, replacing the file atomically.
 pub fn store(root: &Root, inventory: &Inventory) -> Result<(), Error> {
     let path = root.host_path(PATH);
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -37,7 +37,7 @@ pub fn store(root: &Root, inventory: &Inventory) -> Result<(), Error> {
     std::fs::rename(&temporary, &path).map_err(failed)
 }
 
-/// The inventory to plan with: the one the policy names, the stored one, or a fresh look.
+/// The inventory to plan with: the one that the policy names, else the stored one if it is fresh, else by discovery.
 pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     if let Some(path) = &policy.inventory {
         let text = root.read_to_string(path).map_err(Error::host(path))?;
@@ -60,7 +60,7 @@ pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     Ok(discover(&options)?)
 }
 
-/// A Tegra's lists, where the policy has them elsewhere than discovery looks by itself.
+/// The CSV lists of a Tegra, if the policy names a directory other than the usual one.
 fn csv_files(root: &Root, policy: &Policy) -> Vec<PathBuf> {
     if policy.csv_dir == Policy::default().csv_dir || platform::detect(root).jetson.is_none() {
         return Vec::new();
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tegras_lists_are_where_the_policy_says() {
+    fn csv_lists_are_read_from_the_policys_directory() {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in [
             ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.7\n"),
@@ -93,8 +93,8 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let mut policy = Policy::default();
         let files = |policy: &Policy| {
-            let found = current(&root, policy).unwrap();
-            found.driver.map_or(0, |d| d.files.len())
+            let inventory = current(&root, policy).unwrap();
+            inventory.driver.map_or(0, |d| d.files.len())
         };
         assert_eq!(files(&policy), 0);
         policy.csv_dir = "/lists".into();

@@ -1,4 +1,4 @@
-//! The CDI specs of a host.
+//! Generates the CDI specs of a host from its inventory.
 
 mod devices;
 pub mod host_files;
@@ -14,66 +14,66 @@ use gpu_host::{Feature, Inventory, Source};
 
 use crate::edits::{Edits, Mount, MountKind};
 use crate::error::Error;
-use crate::oci::{Nodes, to_cdi};
+use crate::oci::{NodeForm, to_cdi};
 use crate::plan;
 
 pub use options::{GenerateOptions, HOOK_PATH, KIND, Mode, NameStrategy, SPEC_PATH};
 pub use other_vendors::other_vendor_spec;
 
-/// The spec of that mode. The same inventory gives the same text.
+/// Makes the spec that the options' mode asks for. The same inventory gives the same text.
 pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec, Error> {
-    let maker = Maker {
+    let builder = SpecBuilder {
         inventory,
         options,
         missing: inventory.missing_nodes.iter().collect(),
     };
     match options.mode {
-        Mode::Gpu => maker.gpus(),
-        Mode::Management => maker.management(),
-        Mode::Feature(feature) => maker.feature(feature),
-        Mode::Imex => maker.imex(),
+        Mode::Gpu => builder.gpus(),
+        Mode::Management => builder.management(),
+        Mode::Feature(feature) => builder.feature(feature),
+        Mode::Imex => builder.imex(),
     }
 }
 
-struct Maker<'a> {
+struct SpecBuilder<'a> {
     inventory: &'a Inventory,
     options: &'a GenerateOptions,
-    /// Host paths of nodes that are not there.
+    /// Host paths of nodes that do not exist yet.
     missing: HashSet<&'a PathBuf>,
 }
 
-impl Maker<'_> {
-    /// Each GPU, each slice, and `all`. A WSL host has `all` alone: Windows gives one node
-    /// for all its GPUs.
+impl SpecBuilder<'_> {
+    /// The spec with each GPU, each slice, and `all`. A WSL host has only `all`, because Windows
+    /// has one node for all GPUs.
     fn gpus(&self) -> Result<Spec, Error> {
         let mut shared = self.driver()?;
-        let chosen = devices::chosen(self.inventory, self.options)?;
-        let mut made = Vec::new();
-        // One hook for the container, however many devices it has: an engine runs that of the
-        // spec and that of each device.
-        for part in chosen.iter().flat_map(|one| &one.parts) {
+        let selected = devices::spec_devices(self.inventory, self.options)?;
+        let mut devices = Vec::new();
+        // All links go to the spec's own hook, so that one hook runs however many devices a
+        // container gets: an engine runs the hook of the spec and those of each device.
+        for part in selected.iter().flat_map(|one| &one.parts) {
             shared.links_by_nodes.extend(self.edits_of(&[*part]).links);
         }
         shared.links_by_nodes.sort_by(|a, b| a.path.cmp(&b.path));
         shared.links_by_nodes.dedup();
         if self.inventory.source != Source::Wsl {
-            for one in &chosen {
+            for one in &selected {
                 let mut edits = self.edits_of(&one.parts);
                 edits.links.clear();
-                // A partitioned GPU without slices. Engines refuse a spec with an empty device.
+                // A partitioned GPU without slices. It is left out, since engines refuse a spec with an empty device.
                 if edits == Edits::default() {
                     continue;
                 }
-                made.extend(one.names.iter().map(|name| self.device(name, &edits)));
+                devices.extend(one.names.iter().map(|name| self.device(name, &edits)));
             }
         }
         if self.options.all {
-            let outermost = chosen.iter().filter(|one| !one.is_within_another);
+            let outermost = selected.iter().filter(|one| !one.is_within_another);
             let parts = outermost.flat_map(|one| &one.parts);
             let mut edits = Edits::default();
             let mut seen = HashSet::new();
-            // Each part by itself: what is looked up in all that is there already takes longer
-            // the more GPUs there are.
+            // Each part has its own edits, and `seen` removes duplicates: searching one growing
+            // list would take quadratic time on hosts with many GPUs.
             for part in parts.map(|part| self.edits_of(&[*part])) {
                 let is_new = |n: &gpu_host::DeviceNode| seen.insert(n.path.clone());
                 edits
@@ -81,19 +81,19 @@ impl Maker<'_> {
                     .extend(part.devices.into_iter().filter(is_new));
             }
             if edits == Edits::default() {
-                // A host whose GPUs are still to come; not empty, for the same reason.
+                // The host has no GPUs yet. The variable keeps the device from being empty.
                 edits.env.push(void());
             }
-            made.push(self.device("all", &edits));
+            devices.push(self.device("all", &edits));
         }
         shared.env.push(void());
-        self.spec(made, &shared)
+        self.spec(devices, &shared)
     }
 
     fn management(&self) -> Result<Spec, Error> {
         let mut shared = self.driver()?;
         shared.env.push(void());
-        // Whoever sets up MIG needs the nodes of slices that are yet to be made.
+        // A container that sets up MIG needs the driver to make the nodes of new slices.
         shared.forbid_device_node_creation = false;
         let host = self.inventory;
         let mut nodes = Edits::default();
@@ -123,13 +123,13 @@ impl Maker<'_> {
     }
 
     fn feature(&self, feature: Feature) -> Result<Spec, Error> {
-        let found = self.inventory.features.iter();
-        let Some(found) = found.clone().find(|f| f.feature == feature) else {
+        let mut features = self.inventory.features.iter();
+        let Some(available) = features.find(|f| f.feature == feature) else {
             return Err(nothing(feature.word()));
         };
         let edits = Edits {
-            devices: found.nodes.clone(),
-            mounts: found
+            devices: available.nodes.clone(),
+            mounts: available
                 .files
                 .iter()
                 .map(|file| Mount {
@@ -153,15 +153,15 @@ impl Maker<'_> {
             devices: nodes,
             ..Edits::default()
         };
-        let mut made: Vec<Device> = channels
+        let mut devices: Vec<Device> = channels
             .iter()
             .map(|c| self.device(&c.id.to_string(), &edits(vec![c.node.clone()])))
             .collect();
         if self.options.all {
             let nodes = channels.iter().map(|c| c.node.clone()).collect();
-            made.push(self.device("all", &edits(nodes)));
+            devices.push(self.device("all", &edits(nodes)));
         }
-        self.spec(made, &Edits::default())
+        self.spec(devices, &Edits::default())
     }
 
     fn driver(&self) -> Result<Edits, Error> {
@@ -173,7 +173,7 @@ impl Maker<'_> {
 
     fn edits_of(&self, selected: &[plan::SelectedDevice<'_>]) -> Edits {
         let mut edits = Edits::default();
-        let mut nodes = plan::Nodes::of(&mut edits);
+        let mut nodes = plan::NodeSet::of(&mut edits);
         for one in selected {
             plan::device(&mut nodes, *one, self.options.capabilities);
         }
@@ -188,20 +188,21 @@ impl Maker<'_> {
         }
     }
 
-    /// By path, so that a spec outlives a reload of the modules; by number where the host
-    /// has no such node yet, because engines look at a path before they start a container.
+    /// The edits as CDI edits. Nodes are given by path, so that a spec outlives a reload of the
+    /// modules. A node that does not exist yet is given by number, because engines need the path
+    /// to exist before they start a container.
     fn cdi(&self, edits: &Edits) -> ContainerEdits {
-        let mut made = to_cdi(edits, &self.options.hook_path, Nodes::ByPath);
+        let mut cdi_edits = to_cdi(edits, &self.options.hook_path, NodeForm::ByPath);
         if !self.missing.is_empty() {
-            let numbered = to_cdi(edits, &self.options.hook_path, Nodes::Numbered);
-            let nodes = made.device_nodes.iter_mut().zip(numbered.device_nodes);
+            let numbered = to_cdi(edits, &self.options.hook_path, NodeForm::Numbered);
+            let nodes = cdi_edits.device_nodes.iter_mut().zip(numbered.device_nodes);
             for ((by_path, numbered), node) in nodes.zip(&edits.devices) {
                 if self.missing.contains(&node.host_path) {
                     *by_path = numbered;
                 }
             }
         }
-        made
+        cdi_edits
     }
 
     fn spec(&self, devices: Vec<Device>, shared: &Edits) -> Result<Spec, Error> {
@@ -222,7 +223,7 @@ fn finished(kind: String, devices: Vec<Device>, shared: ContainerEdits) -> Resul
     Ok(spec)
 }
 
-/// A hook or a runtime further down must not do it again.
+/// The variable that keeps a hook or runtime further down from injecting GPUs a second time.
 fn void() -> (String, String) {
     ("NVIDIA_VISIBLE_DEVICES".into(), "void".into())
 }
@@ -231,7 +232,7 @@ fn nothing(what: &str) -> Error {
     Error::NothingToDescribe(what.to_owned())
 }
 
-/// Files of the host that a spec names and that are not there: the spec is stale.
+/// The host files that a spec names and that do not exist, sorted. If there are any, the spec is stale.
 pub fn missing(spec: &Spec, exists: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let edits = || {
         std::iter::once(&spec.container_edits)
@@ -239,7 +240,7 @@ pub fn missing(spec: &Spec, exists: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     };
     let nodes = edits()
         .flat_map(|e| &e.device_nodes)
-        // One with a number needs no node on the host.
+        // A node given by number needs no node on the host.
         .filter(|n| n.major.is_none())
         .map(|n| n.host_path.as_ref().unwrap_or(&n.path));
     let mounts = edits().flat_map(|e| &e.mounts).map(|m| &m.host_path);

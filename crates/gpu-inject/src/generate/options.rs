@@ -1,34 +1,34 @@
-//! What a spec is to describe, and how.
+//! Options for generating a CDI spec: what it describes, and how devices are named.
 
 use std::path::PathBuf;
 
 use gpu_host::{Capabilities, Feature, Gpu, MigDevice};
 
-/// Where engines find it. The vendor's tool writes the same file: two specs of one
-/// kind in one directory would cancel each other out.
+/// The file in which engines find our spec. It is the one that the vendor's tool writes, because
+/// with two specs of one kind in a directory engines refuse the devices of both.
 pub const SPEC_PATH: &str = "/var/run/cdi/nvidia.yaml";
-/// Our hook's program.
+/// The path of our hook's program.
 pub const HOOK_PATH: &str = "/usr/bin/gpu-container-hook";
-/// Kind of our devices.
+/// The CDI kind of our devices.
 pub const KIND: &str = "nvidia.com/gpu";
 
-/// What a spec describes.
+/// What a spec describes. Not to be confused with the policy's mode, which is how GPUs are injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// GPUs and MIG slices, whatever they come from.
+    /// GPUs and MIG slices, from any [`gpu_host::Source`].
     #[default]
     Gpu,
-    /// For containers that manage the GPUs of a host: every node that the driver has,
-    /// those included by which MIG and `NVSwitch` are set up.
+    /// Every node of the driver, including those for setting up MIG and `NVSwitch`. For containers
+    /// that manage the GPUs of a host.
     Management,
-    /// A feature beside GPUs.
+    /// A feature besides GPUs.
     Feature(Feature),
     /// IMEX channels.
     Imex,
 }
 
 impl Mode {
-    /// Vendor and class, as nvidia-container-toolkit 1.20 `pkg/nvcdi` names them.
+    /// Vendor and class, the same as in nvidia-container-toolkit 1.20 `pkg/nvcdi`.
     pub(super) fn kind(self) -> (&'static str, &'static str) {
         match self {
             Self::Gpu => ("nvidia.com", "gpu"),
@@ -42,21 +42,21 @@ impl Mode {
 /// How a spec is made.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
-    /// Our hook's program on the host.
+    /// Path of our hook's program on the host.
     pub hook_path: PathBuf,
-    /// Which parts of the driver; a CDI device cannot ask, so all of them.
+    /// The driver capabilities to include. All by default, since a CDI device cannot ask for some.
     pub capabilities: Capabilities,
     /// What to describe.
     pub mode: Mode,
-    /// Instead of the mode's own.
+    /// The vendor to use instead of the mode's own.
     pub vendor: Option<String>,
-    /// Instead of the mode's own.
+    /// The class to use instead of the mode's own.
     pub class: Option<String>,
-    /// Names of GPUs and slices; each gives a device.
+    /// How GPUs and slices are named. Each strategy adds a device.
     pub names: Vec<NameStrategy>,
-    /// Only these: index, UUID, `gpu:slice`.
+    /// Include only these devices, by index, UUID or `gpu:slice`. `None` includes all.
     pub devices: Option<Vec<String>>,
-    /// With `all`, which is every device in one.
+    /// Include the device `all`, which is every device in one.
     pub all: bool,
 }
 
@@ -88,7 +88,7 @@ impl GenerateOptions {
 pub enum NameStrategy {
     /// `0`, `0:1`
     Index,
-    /// `GPU-…`, `MIG-…`, where a source tells it.
+    /// `GPU-…`, `MIG-…`, where it is known.
     Uuid,
     /// `gpu0`, `mig0:1`
     TypeIndex,

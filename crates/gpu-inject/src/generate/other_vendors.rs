@@ -1,23 +1,23 @@
-//! CDI specs for GPUs of AMD and Intel.
+//! Generates the CDI specs for AMD and Intel GPUs.
 //!
-//! Their kinds are those that the vendors' own tools use: `amd.com/gpu` (AMD Container
+//! The kinds are the ones that the vendors' own tools use: `amd.com/gpu` (AMD Container
 //! Toolkit) and `intel.com/gpu` (Intel resource drivers for Kubernetes).
 
 use cdi::{Device, Spec};
-use gpu_host::other_vendors::{Found, OtherGpu, Vendor};
+use gpu_host::other_vendors::{OtherGpu, Vendor, VendorGpus};
 
 use super::devices::chosen_others;
 use super::options::{GenerateOptions, NameStrategy};
 use super::{finished, nothing};
 use crate::edits::Edits;
 use crate::error::Error;
-use crate::oci::{Nodes, to_cdi};
+use crate::oci::{NodeForm, to_cdi};
 use crate::plan;
 
-/// Each GPU by index, AMD's by unique id too, and `all`; with the groups that may open the
-/// nodes, which distributions give to `video` and `render` alone.
+/// Makes a spec with each GPU by index, AMD's also by unique id, and `all`. The devices include
+/// the groups of the nodes, because distributions let only `video` and `render` open them.
 pub fn other_vendor_spec(
-    found: &Found,
+    vendor_gpus: &VendorGpus,
     vendor: Vendor,
     options: &GenerateOptions,
 ) -> Result<Spec, Error> {
@@ -25,12 +25,12 @@ pub fn other_vendor_spec(
         Vendor::Amd => ("amd.com", "amd"),
         Vendor::Intel => ("intel.com", "intel"),
     };
-    if found.gpus.is_empty() {
+    if vendor_gpus.gpus.is_empty() {
         return Err(nothing(word));
     }
-    let chosen = chosen_others(found, options)?;
+    let selected = chosen_others(vendor_gpus, options)?;
     let mut devices = Vec::new();
-    for gpu in &chosen {
+    for gpu in &selected {
         let strategies = options.names.iter();
         let names: Vec<String> = strategies.filter_map(|s| device_name(*s, gpu)).collect();
         if names.is_empty() {
@@ -39,18 +39,18 @@ pub fn other_vendor_spec(
         devices.extend(
             names
                 .into_iter()
-                .map(|n| device(&n, found, &[*gpu], options)),
+                .map(|n| device(&n, vendor_gpus, &[*gpu], options)),
         );
     }
     if options.all {
-        devices.push(device("all", found, &chosen, options));
+        devices.push(device("all", vendor_gpus, &selected, options));
     }
-    let links = chosen.iter().flat_map(|gpu| &gpu.links).cloned();
+    let links = selected.iter().flat_map(|gpu| &gpu.links).cloned();
     let shared = Edits {
         links_by_nodes: links.collect(),
         ..Edits::default()
     };
-    let shared = to_cdi(&shared, &options.hook_path, Nodes::ByPath);
+    let shared = to_cdi(&shared, &options.hook_path, NodeForm::ByPath);
     finished(options.kind((name, "gpu")), devices, shared)
 }
 
@@ -62,9 +62,14 @@ fn device_name(strategy: NameStrategy, gpu: &OtherGpu) -> Option<String> {
     }
 }
 
-fn device(name: &str, found: &Found, gpus: &[&OtherGpu], options: &GenerateOptions) -> Device {
+fn device(
+    name: &str,
+    vendor_gpus: &VendorGpus,
+    gpus: &[&OtherGpu],
+    options: &GenerateOptions,
+) -> Device {
     let mut edits = Edits {
-        devices: found.shared.clone(),
+        devices: vendor_gpus.shared.clone(),
         ..Edits::default()
     };
     for gpu in gpus {
@@ -73,7 +78,7 @@ fn device(name: &str, found: &Found, gpus: &[&OtherGpu], options: &GenerateOptio
     edits.additional_gids = plan::gids(&edits.devices);
     Device {
         name: name.to_owned(),
-        container_edits: to_cdi(&edits, &options.hook_path, Nodes::ByPath),
+        container_edits: to_cdi(&edits, &options.hook_path, NodeForm::ByPath),
         ..Device::default()
     }
 }

@@ -1,4 +1,4 @@
-//! bpf(2), as far as device programs need it.
+//! The commands of bpf(2) that device cgroup programs need.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -24,16 +24,16 @@ const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
-/// `BPF_MAXINSNS` is 4096 without CAP_BPF, a million with; device programs have tens.
+/// Upper bound for instructions. The kernel's is 4096 without CAP_BPF and a million with it; device programs have tens.
 const MAX_INSNS: usize = 65_536;
 /// The kernel's own limit on programs of one cgroup (`BPF_CGROUP_MAX_PROGS`).
 const MAX_PROGRAMS: usize = 64;
 
-/// bpf(2): every command reads, and some write, the attribute structure alone, as far as
-/// `size`, and what pointers in it lead to.
+/// Calls bpf(2). Every command reads the attribute structure up to its size and the buffers that
+/// pointers in it lead to; some commands write to them.
 fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: each caller passes the command's own structure; pointers in it lead to
-    // buffers that outlive the call, of the sizes given beside them.
+    // SAFETY: each caller passes the structure of its command. Pointers in it lead to buffers
+    // that outlive the call and have the sizes given in the structure.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -60,8 +60,8 @@ struct Query {
     padding: u32,
 }
 
-/// Ids of the device programs attached to a cgroup itself, and the flags they were
-/// attached with.
+/// Ids of the device programs attached to the cgroup itself (not to its ancestors), and the flags
+/// they were attached with.
 pub(crate) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
     let mut ids = vec![0u32; MAX_PROGRAMS];
     let mut query = Query {
@@ -85,7 +85,7 @@ struct FdById {
     open_flags: u32,
 }
 
-/// A descriptor of the program with that id.
+/// Opens the program with this id.
 pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
     let mut attr = FdById {
         id,
@@ -95,7 +95,7 @@ pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
     owned(bpf(BPF_PROG_GET_FD_BY_ID, &mut attr)?)
 }
 
-/// The start of `struct bpf_prog_info`, as far as the instructions.
+/// The start of `struct bpf_prog_info`, up to and including the instructions.
 #[repr(C)]
 #[derive(Default)]
 struct ProgramInfo {
@@ -115,12 +115,12 @@ struct InfoByFd {
     info: u64,
 }
 
-/// The program's instructions. For a device program what the kernel hands out can be
-/// loaded again: their context is not rewritten (kernel/bpf/cgroup.c, `cg_dev_verifier_ops`
-/// has no `convert_ctx_access`).
+/// Reads the program's instructions. Those of a device program can be loaded again as the kernel
+/// returns them, because it does not rewrite their context accesses (kernel/bpf/cgroup.c,
+/// `cg_dev_verifier_ops` has no `convert_ctx_access`).
 pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
     let mut info = ProgramInfo::default();
-    let ask = |info: &mut ProgramInfo| {
+    let query = |info: &mut ProgramInfo| {
         let mut attr = InfoByFd {
             fd: program.as_raw_fd().unsigned_abs(),
             length: u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0),
@@ -128,7 +128,7 @@ pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
         };
         bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)
     };
-    ask(&mut info)?;
+    query(&mut info)?;
     let count = info.xlated_len as usize / size_of::<Insn>();
     if count == 0 || count > MAX_INSNS {
         return Err(io::Error::other(
@@ -147,9 +147,9 @@ pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
         xlated: code.as_mut_ptr() as u64,
         ..ProgramInfo::default()
     };
-    ask(&mut info)?;
+    query(&mut info)?;
     code.truncate(info.xlated_len as usize / size_of::<Insn>());
-    // bpf_insn_prepare_dump (kernel/bpf/syscall.c): without bpf_dump_raw_ok() nothing is copied.
+    // Without bpf_dump_raw_ok() the kernel returns no instructions (kernel/bpf/syscall.c).
     if code.iter().all(|i| *i == empty) {
         return Err(io::Error::other(
             "the kernel hides the program's instructions; sysctl kernel.kptr_restrict must not be 2 \
@@ -199,9 +199,9 @@ struct Attach {
     padding: u32,
 }
 
-/// Puts `new` in the place of `old`, in one step. `BPF_F_REPLACE` is of Linux 5.6 and goes
-/// with a program attached as one of many (`BPF_F_ALLOW_MULTI`); a lone one is replaced
-/// by attaching.
+/// Replaces the attached program `old` with `new` atomically. If programs were attached with
+/// `BPF_F_ALLOW_MULTI`, this needs `BPF_F_REPLACE` (Linux 5.6); a single program is replaced by
+/// attaching another.
 pub(crate) fn replace(
     cgroup: BorrowedFd<'_>,
     old: BorrowedFd<'_>,
@@ -209,13 +209,17 @@ pub(crate) fn replace(
     flags: u32,
 ) -> io::Result<()> {
     const ALLOW_MULTI: u32 = 2;
-    let many = flags & ALLOW_MULTI != 0;
+    let is_multi = flags & ALLOW_MULTI != 0;
     let mut attr = Attach {
         target_fd: cgroup.as_raw_fd().unsigned_abs(),
         attach_bpf_fd: new.as_raw_fd().unsigned_abs(),
         attach_type: BPF_CGROUP_DEVICE,
-        attach_flags: if many { flags | BPF_F_REPLACE } else { flags },
-        replace_bpf_fd: if many {
+        attach_flags: if is_multi {
+            flags | BPF_F_REPLACE
+        } else {
+            flags
+        },
+        replace_bpf_fd: if is_multi {
             old.as_raw_fd().unsigned_abs()
         } else {
             0

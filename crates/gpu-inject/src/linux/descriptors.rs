@@ -1,30 +1,30 @@
-//! Descriptors that a process is started with, of another process, or no longer wanted.
+//! Inherited descriptors: taking over one, closing all; and descriptors of other processes.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use super::result::owned;
 
-/// A descriptor of our own for the one of that number, which we were started with.
+/// Duplicates the inherited descriptor with this number, so that the copy is owned.
 pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl(2) with F_DUPFD_CLOEXEC takes numbers only; it fails where `fd` is none.
+    // SAFETY: fcntl(2) with F_DUPFD_CLOEXEC takes numbers only; it fails if `fd` is not open.
     owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }.into())
 }
 
-/// A descriptor of the process of that number in our pid namespace.
+/// Opens the process with this number in our pid namespace.
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes two numbers.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// Closes every descriptor from 3 on. For the start of a program that has opened none yet.
+/// Closes every descriptor from 3 on. To be called before the program has opened any.
 pub(crate) fn close_inherited() {
-    // SAFETY: close_range(2) takes three numbers; nothing here owns a descriptor it closes.
+    // SAFETY: close_range(2) takes three numbers; no value in this process owns one of these descriptors.
     let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     if done == 0 {
         return;
     }
-    // Before Linux 5.9. More than a thousand are nobody's mistake.
+    // Linux before 5.9 has no close_range(2). Nobody leaks more than a thousand descriptors by mistake.
     for fd in 3..1024 {
         // SAFETY: as above.
         unsafe { libc::close(fd) };

@@ -1,5 +1,5 @@
-//! What Linux has that no safe crate has: the mount API, bpf(2), namespaces by descriptor, and what
-//! a process gives up. unsafe is here and nowhere else.
+//! Linux system calls that no safe crate offers: the mount API, bpf(2), namespaces by descriptor,
+//! dropping privileges. The only modules with unsafe code.
 
 #[allow(unsafe_code)]
 pub(crate) mod bpf;

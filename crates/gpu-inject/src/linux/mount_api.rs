@@ -1,4 +1,4 @@
-//! The mount API of Linux 5.2: mounts that are made, given flags and attached by descriptor.
+//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -26,17 +26,17 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// A detached bind mount of `path`, with everything mounted below it.
+/// Makes a detached bind mount of `path`, including everything mounted below it.
 pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE.unsigned_abs();
     path.with_nix_path(|path| {
-        // SAFETY: open_tree(2) reads a NUL-ended path, which outlives the call.
+        // SAFETY: open_tree(2) reads a NUL-terminated path, which outlives the call.
         owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
     })?
 }
 
-/// Whether detached mounts can be made and given flags: by calls that say of a descriptor that
-/// is none that it is none, and would say first that they are missing, or forbidden.
+/// Whether the kernel has open_tree(2) and mount_setattr(2) and no filter forbids them. Both are
+/// called with an invalid descriptor: they fail with EBADF only if they are available.
 pub(crate) fn has_mount_api() -> bool {
     let attr = private(0);
     // SAFETY: open_tree(2) reads a NUL-ended path.
@@ -59,8 +59,8 @@ pub(crate) fn has_mount_api() -> bool {
             size_of::<MountAttr>(),
         )
     });
-    let is_there = |e: io::Error| e.raw_os_error() == Some(libc::EBADF);
-    tree.err().is_some_and(is_there) && flags.err().is_some_and(is_there)
+    let is_available = |e: io::Error| e.raw_os_error() == Some(libc::EBADF);
+    tree.err().is_some_and(is_available) && flags.err().is_some_and(is_available)
 }
 
 fn private(set: u64) -> MountAttr {
@@ -72,15 +72,15 @@ fn private(set: u64) -> MountAttr {
     }
 }
 
-/// A detached mount of the file `name` in the directory `dir`, and of nothing else.
+/// Makes a detached bind mount of the file `name` in `dir`, without anything mounted below it.
 pub(crate) fn open_tree_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let flags =
         libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW.unsigned_abs();
-    // SAFETY: open_tree(2) with a descriptor that lives and a NUL-ended name that does too.
+    // SAFETY: open_tree(2) reads a NUL-terminated name; it and the descriptor outlive the call.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), name.as_ptr(), flags) })
 }
 
-/// A detached tmpfs of at most `size` bytes, `nosuid,nodev,noexec`.
+/// Makes a detached tmpfs of at most `size` bytes, `nosuid,nodev,noexec`.
 pub(crate) fn tmpfs(size: u64) -> io::Result<OwnedFd> {
     const CLOEXEC: libc::c_uint = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
     const SET_STRING: libc::c_uint = 1; // FSCONFIG_SET_STRING
@@ -118,7 +118,7 @@ pub(crate) fn tmpfs(size: u64) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, flags) })
 }
 
-/// Sets flags on a whole detached tree and cuts it off from all propagation.
+/// Sets flags on all mounts of a detached tree and makes their propagation private.
 pub(crate) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
     let attr = private(set);
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
@@ -136,8 +136,8 @@ pub(crate) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
     .map(drop)
 }
 
-/// What is mounted on this mount from now on shows up nowhere else. What shows up on it from
-/// elsewhere still does.
+/// Makes the mount's propagation slave: later mounts on it do not propagate to its peers, but
+/// those of its peers still propagate to it.
 pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
     let attr = MountAttr {
         attr_set: 0,
@@ -159,9 +159,9 @@ pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
-/// The number that mountinfo(5) has for the mount a descriptor is on; `None` before Linux 5.8.
+/// The mount ID, as in mountinfo(5), of the mount that a descriptor is on; `None` before Linux 5.8.
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let mut statx = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: statx(2) reads an empty path and writes one structure; both live.
     done(unsafe {
         libc::syscall(
@@ -170,19 +170,19 @@ pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
             libc::STATX_MNT_ID,
-            found.as_mut_ptr(),
+            statx.as_mut_ptr(),
         )
     })?;
-    // SAFETY: all of it is numbers, and was zero before.
-    let found = unsafe { found.assume_init() };
-    Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))
+    // SAFETY: the structure has only numbers and was zeroed.
+    let statx = unsafe { statx.assume_init() };
+    Ok((statx.stx_mask & libc::STATX_MNT_ID != 0).then_some(statx.stx_mnt_id))
 }
 
-/// Attaches a detached mount at the place `target` is a descriptor of, in a mount namespace that is
-/// not the host's.
+/// Attaches a detached mount at `target`. The argument of type [`Apart`] proves that the current
+/// mount namespace is not the host's.
 pub(crate) fn attach(_: Apart, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
-    // SAFETY: move_mount(2) with two descriptors that live and two empty paths.
+    // SAFETY: move_mount(2) reads two empty paths; the descriptors outlive the call.
     done(unsafe {
         libc::syscall(
             libc::SYS_move_mount,

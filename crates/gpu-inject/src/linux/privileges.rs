@@ -1,4 +1,4 @@
-//! What a process gives up for good: its environment, resources, capabilities, system calls.
+//! Irrevocably drops a process's environment, resources, capabilities and system calls.
 
 use std::io;
 
@@ -7,10 +7,9 @@ use nix::errno::Errno;
 use super::result::done;
 use super::seccomp_filter::{self, OnlyWith};
 
-/// Empties the environment. For a process of one thread.
+/// Empties the environment. The process must have only one thread.
 pub(crate) fn clear_environment() {
-    // SAFETY: no other thread reads it, and nobody has kept a pointer into it: the arguments
-    // are elsewhere.
+    // SAFETY: no other thread reads the environment, and no pointer into it is kept.
     unsafe { libc::clearenv() };
 }
 
@@ -21,24 +20,24 @@ pub(crate) type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 pub(crate) type Resource = libc::c_int;
 
-/// Sets both limits of a resource (`RLIMIT_*`); without the right to raise the hard one, to that one.
-pub(crate) fn limit(resource: Resource, to: u64) -> io::Result<()> {
-    let set = |to| {
+/// Sets both limits of a resource (`RLIMIT_*`). Without the right to raise the hard limit, they become that limit.
+pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
+    let set = |value| {
         let limit = libc::rlimit {
-            rlim_cur: to,
-            rlim_max: to,
+            rlim_cur: value,
+            rlim_max: value,
         };
         // SAFETY: setrlimit(2) reads the structure, which lives.
         done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
     };
-    set(to).or_else(|_| {
-        let mut now = libc::rlimit {
+    set(value).or_else(|_| {
+        let mut current = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
         // SAFETY: getrlimit(2) writes the structure, which lives.
-        done(unsafe { libc::getrlimit(resource, &raw mut now) }.into())?;
-        set(to.min(now.rlim_max))
+        done(unsafe { libc::getrlimit(resource, &raw mut current) }.into())?;
+        set(value.min(current.rlim_max))
     })
 }
 
@@ -56,15 +55,16 @@ struct CapData {
     inheritable: u32,
 }
 
-/// No program that is started from here on, whatever its file says, has a capability that is not in
-/// `keep` (a bit each). Needs `CAP_SETPCAP`, so before [`keep_capabilities`].
+/// Removes every capability that is not in `keep` (a bit mask) from the bounding set, so that no
+/// program started later can gain it from its file. Needs `CAP_SETPCAP`, so it must run before
+/// [`keep_capabilities`].
 pub(crate) fn bound_capabilities(keep: u64) {
     for capability in 0..64 {
         if keep >> capability & 1 == 0 {
             // SAFETY: prctl(2) with numbers alone.
             let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
             if done == -1 && Errno::last() == Errno::EINVAL {
-                // Beyond the kernel's last one.
+                // The number is above the kernel's last capability.
                 break;
             }
         }
@@ -121,7 +121,7 @@ pub(crate) fn deny(calls: &[libc::c_long], only_with: &[OnlyWith]) -> io::Result
         len: u16::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: code.as_mut_ptr(),
     };
-    // SAFETY: seccomp(2) reads the program, which lives, and `len` instructions behind it.
+    // SAFETY: seccomp(2) reads the program and the `len` instructions it points to; both live.
     done(unsafe {
         libc::syscall(
             libc::SYS_seccomp,

@@ -1,4 +1,4 @@
-//! The container's process: its cgroup, and the namespaces it is in.
+//! The container's process: its cgroup and its namespaces.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
@@ -13,8 +13,8 @@ use super::kernel_text::kernel_text;
 use super::namespace::Namespace;
 use crate::error::Error;
 
-/// A process by its directory in /proc, which stays its own: once it is gone, reading
-/// there fails, whoever gets its number.
+/// A process, held by an open descriptor of its directory in /proc. Once the process is gone,
+/// reads fail, even if another process gets its number.
 #[derive(Debug)]
 pub(crate) struct Process {
     dir: OwnedFd,
@@ -28,15 +28,15 @@ impl Display for Process {
 }
 
 impl Process {
-    /// This one.
-    pub(crate) fn own() -> Result<Self, Error> {
+    /// The current process.
+    pub(crate) fn current() -> Result<Self, Error> {
         Self::at("/proc/self".into())
     }
 
     /// The process of a descriptor that `pidfd_open(2)` made.
     pub(crate) fn of_pidfd(pidfd: BorrowedFd<'_>) -> Result<Self, Error> {
         let process = Self::at(format!("/proc/{}", number(pidfd)?).into())?;
-        // Not collected by its parent until now, so the number was its own all the while.
+        // The number is unchanged, so the process has not been reaped and `process` is the right one.
         number(pidfd)?;
         Ok(process)
     }
@@ -61,16 +61,16 @@ impl Process {
         Ok(kernel_text(text))
     }
 
-    /// Its namespace of that kind, by the name in `/proc/PID/ns`.
+    /// Its namespace of this kind; `kind` is a name in `/proc/PID/ns`.
     pub(crate) fn namespace(&self, kind: &str) -> Result<Namespace, Error> {
         self.open_namespace(kind)
             .map_err(Error::host(&self.path_of(kind)))
     }
 
-    /// Its user namespace; `None` where the kernel has none.
+    /// Its user namespace; `None` if the kernel has no user namespaces.
     pub(crate) fn user_namespace(&self) -> Result<Option<Namespace>, Error> {
         match self.open_namespace("user") {
-            Ok(found) => Ok(Some(found)),
+            Ok(namespace) => Ok(Some(namespace)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::host(&self.path_of("user"))(e)),
         }
@@ -85,9 +85,9 @@ impl Process {
     }
 }
 
-/// The `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`): the number that the process has in the
-/// procfs that is mounted at `/proc`, which need not be of our pid namespace. 0 where that one does
-/// not know it, -1 once it is gone.
+/// Reads the `Pid:` line of a pidfd's fdinfo (`proc_pid_fdinfo(5)`): the number of the process in
+/// the pid namespace of the procfs mounted at `/proc`, which need not be ours. The line has 0 if
+/// the process is not visible there, and -1 once it is gone.
 fn number(pidfd: BorrowedFd<'_>) -> Result<i32, Error> {
     let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let text = fs::read_to_string(&path).map_err(Error::host(&path))?;
@@ -110,9 +110,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pidfd_is_its_process_and_nobody_elses() {
-        let ours = i32::try_from(std::process::id()).unwrap();
-        if let Err(error) = super::super::descriptors::pidfd_open(ours) {
+    fn a_pidfd_never_leads_to_another_process() {
+        let own_pid = i32::try_from(std::process::id()).unwrap();
+        if let Err(error) = super::super::descriptors::pidfd_open(own_pid) {
             skips::skip(skips::Need::Pidfd, &error.to_string());
             return;
         }
@@ -120,7 +120,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let pidfd = super::super::descriptors::pidfd_open(pid).unwrap();
         let process = Process::of_pidfd(pidfd.as_fd()).unwrap();
-        // spawn() comes back a moment before the kernel gives the program its name.
+        // spawn() may return shortly before exec sets the process's name.
         let is_named = (0..5000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             process.read("comm").unwrap() == "sleep\n"

@@ -1,11 +1,11 @@
-//! What a system call returns, as a result.
+//! Converts the return value of a system call to a `Result`.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let fd = done(result)?;
-    // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
+    // SAFETY: the system call has just returned this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

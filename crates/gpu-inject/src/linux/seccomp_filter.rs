@@ -1,8 +1,9 @@
-//! A seccomp program that refuses system calls by their numbers.
+//! Makes a seccomp program that refuses system calls by their numbers.
 //!
-//! A list of comparisons would do, but Linux 5.11 and later run a program once for each number there
-//! is, some 460, when it is set (`seccomp_cache_prepare` in kernel/seccomp.c), and earlier ones run it
-//! at every call. So it searches: halves, and short lists at the end.
+//! The program is a binary search that ends in short lists. A plain list of comparisons would be
+//! slow: Linux 5.11 and later run the program once for each of some 460 system calls when it is
+//! installed (`seccomp_cache_prepare` in kernel/seccomp.c), and earlier kernels run it at every
+//! call.
 
 use std::io;
 use std::ops::Range;
@@ -22,9 +23,9 @@ const ARCH: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
 const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
-/// Numbers from here on are x32's: other numbers for the same calls.
+/// Numbers from here on are those of the x32 ABI, which has other numbers for the same calls.
 const X32: u32 = 0x4000_0000;
-/// How many numbers are compared one by one.
+/// Maximum length of the lists at the end of the search.
 const LIST: usize = 4;
 
 /// A call that is let through with one value of one of its arguments, of which the kernel looks at 32 bits alone.
@@ -64,7 +65,7 @@ pub(super) fn refusing(
     ];
     let mut lists = Vec::new();
     search(&numbers, &mut code, &mut lists)?;
-    // One end of each kind for all lists: what is shorter is compiled sooner.
+    // All lists share one ending of each kind, because the kernel compiles a shorter program faster.
     let (let_through, refuse) = (code.len(), code.len() + 1);
     code.push(insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
     code.push(insn(RETURN, 0, 0, REFUSE));
@@ -92,7 +93,8 @@ fn insn(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Appends what looks for these numbers, which are in order; where the comparisons with them stand.
+/// Appends the search for these numbers, which are sorted. Adds to `lists` the positions of the
+/// comparisons whose jumps are still to be filled in.
 fn search(
     numbers: &[u32],
     code: &mut Vec<sock_filter>,
@@ -106,15 +108,15 @@ fn search(
         }
         return Ok(());
     }
-    let (below, from) = numbers.split_at(numbers.len() / 2);
+    let (below, not_below) = numbers.split_at(numbers.len() / 2);
     let branch = code.len();
-    code.push(insn(AT_LEAST, 0, 0, from[0]));
+    code.push(insn(AT_LEAST, 0, 0, not_below[0]));
     search(below, code, lists)?;
     code[branch].jt = distance(branch + 1, code.len())?;
-    search(from, code, lists)
+    search(not_below, code, lists)
 }
 
-/// A jump forward: over at most 255 instructions.
+/// The length of a forward jump, which can be at most 255 instructions.
 fn distance(from: usize, to: usize) -> io::Result<u8> {
     u8::try_from(to - from).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
@@ -123,7 +125,7 @@ fn distance(from: usize, to: usize) -> io::Result<u8> {
 mod tests {
     use super::*;
 
-    /// What a kernel makes of it.
+    /// Runs the program as the kernel would. Returns the result and the number of steps.
     fn run(code: &[sock_filter], arch: u32, nr: u32) -> (u32, usize) {
         run_with(code, arch, nr, [0; 6])
     }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn it_searches() {
+    fn the_program_is_a_binary_search() {
         let calls: Vec<libc::c_long> = (0..47).map(|n| n * 10).collect();
         let code = refusing(&calls, &[]).unwrap();
         let longest = (0..600).map(|nr| run(&code, native(), nr).1).max().unwrap();

@@ -1,5 +1,6 @@
-//! Mounts that the low-level runtime has made for us, by config.json or a CDI spec: looked at
-//! afterwards, since it follows the image's links into whatever is mounted in the container.
+//! Checks the mounts that the low-level runtime has made for us from config.json or a CDI spec.
+//! The runtime follows the image's links into any file system mounted in the container, so a
+//! mount may have landed on a shared one.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -12,11 +13,12 @@ use crate::edits::Edits;
 use crate::error::Error;
 use crate::rootfs::{Elsewhere, Rootfs};
 
-/// That none of them shows up on the host. Those that do are taken off again, there as well:
-/// unmounting goes where mounting went.
+/// Ensures that none of these mounts propagates to the host. One that does is unmounted, which
+/// propagates to the host too.
 pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     if edits.mounts.iter().any(|m| m.need == Need::Required) {
-        // Ours to make, not the runtime's. What the runtime could not reach is ours either way, and optional.
+        // Our hook makes the mounts, not the runtime. With the runtime as mounter the hook still
+        // has those that the runtime could not reach, but these are all optional.
         return Ok(());
     }
     if rootfs.arrangement().no_shared_mounts {
@@ -29,13 +31,13 @@ pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error
         if rootfs.is_plain(path) {
             continue;
         }
-        let Some(found) = rootfs.is_shared(path)? else {
+        let Some(mount) = rootfs.shared_mount(path)? else {
             continue;
         };
-        // Never a mount of the host's own that has come here.
-        let is_ours = fstat(&found).is_ok_and(|f| is_same(&f, host));
+        // Only our own mount is detached, never one of the host's that propagated here.
+        let is_ours = fstat(&mount).is_ok_and(|f| is_same_file(&f, host));
         if is_ours {
-            let _ = rootfs.detach(found.as_fd());
+            let _ = rootfs.detach(mount.as_fd());
         }
         shared = Some(path.to_owned());
     }
@@ -49,6 +51,6 @@ pub(super) fn ensure_private(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error
     }
 }
 
-fn is_same(found: &FileStat, host: &Path) -> bool {
-    stat(host).is_ok_and(|h| (h.st_dev, h.st_ino) == (found.st_dev, found.st_ino))
+fn is_same_file(mounted: &FileStat, host: &Path) -> bool {
+    stat(host).is_ok_and(|h| (h.st_dev, h.st_ino) == (mounted.st_dev, mounted.st_ino))
 }

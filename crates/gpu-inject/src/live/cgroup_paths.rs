@@ -1,8 +1,8 @@
-//! Where a process's cgroup is in the file system, from what the kernel says of both.
+//! Finds a process's cgroup directory from the texts of cgroup(5) and mountinfo(5).
 
 use std::path::{Component, Path, PathBuf};
 
-/// Mount points of a mountinfo(5) text: (root within the file system, mount point, type, options).
+/// The mounts in a mountinfo(5) text: (root within the file system, mount point, type, super options).
 pub(super) fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str, &str)> {
     mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
@@ -14,11 +14,11 @@ pub(super) fn cgroup_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str
     })
 }
 
-/// Where below a cgroup mount the cgroup of that path is. None for the mount's own root
-/// and for what lies above it: those rules are not the container's alone.
+/// The directory of the cgroup with this path below a cgroup mount. `None` for the mount's root
+/// and anything above it, because their rules apply to more than the container.
 ///
-/// Both paths are relative to our own cgroup namespace, whichever one the container has, and begin
-/// with `..` where they lie outside of it (`cgroup_namespaces(7)`).
+/// Both paths are relative to our cgroup namespace, whichever one the container has. They begin
+/// with `..` if they are outside of it (`cgroup_namespaces(7)`).
 pub(super) fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     let inner = Path::new(cgroup).strip_prefix(root).ok()?;
     let is_plain = inner
@@ -32,10 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_cgroup_of_the_containers_own() {
+    fn only_a_cgroup_below_the_mounts_root_is_accepted() {
         assert_eq!(below("/", "/c", "/docker/x"), Some("/c/docker/x".into()));
         assert_eq!(below("/docker", "/c", "/docker/x"), Some("/c/x".into()));
-        // Mounted from outside of our cgroup namespace, and the container is beside us.
+        // The mount is from outside our cgroup namespace, and the container is our sibling.
         assert_eq!(below("/..", "/c", "/../x/y"), Some("/c/x/y".into()));
         for (root, cgroup) in [
             ("/..", "/"),

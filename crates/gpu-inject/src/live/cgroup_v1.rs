@@ -1,4 +1,4 @@
-//! The device cgroup of the first kind: a line in `devices.allow`
+//! Device rules in cgroup v1: lines written to `devices.allow`
 //! (Linux Documentation/admin-guide/cgroup-v1/devices.rst).
 
 use std::fs::OpenOptions;
@@ -10,7 +10,7 @@ use gpu_host::DeviceNode;
 use super::cgroup_paths::{below, cgroup_mounts};
 use crate::error::Error;
 
-/// The container's directory in the devices hierarchy, if that one is mounted.
+/// The container's directory in the devices hierarchy, if that hierarchy is mounted.
 pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
     let path = cgroup.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -48,8 +48,11 @@ mod tests {
     fn the_devices_hierarchy_is_found() {
         let mounts = "30 20 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                       31 20 0:27 / /sys/fs/cgroup/devices rw shared:9 - cgroup cgroup rw,devices\n";
-        let found = directory("9:cpu:/x\n5:devices:/docker/abc\n0::/y\n", mounts);
-        assert_eq!(found, Some("/sys/fs/cgroup/devices/docker/abc".into()));
+        let container_dir = directory("9:cpu:/x\n5:devices:/docker/abc\n0::/y\n", mounts);
+        assert_eq!(
+            container_dir,
+            Some("/sys/fs/cgroup/devices/docker/abc".into())
+        );
         assert_eq!(directory("0::/y\n", mounts), None);
         let inner = mounts.replace("0:27 / ", "0:27 /docker ");
         assert_eq!(

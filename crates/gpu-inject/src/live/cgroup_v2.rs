@@ -1,6 +1,6 @@
-//! The device cgroup of the second kind: eBPF programs, all of which must allow a
-//! device. The runtime's program is replaced by one that allows ours first and
-//! goes on with the runtime's own instructions.
+//! Device rules in cgroup v2: eBPF programs, all of which must allow a device. Each attached
+//! program is replaced by one that first allows our devices and then continues with the original
+//! instructions.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -25,10 +25,10 @@ pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
     let failed = |what: &str| Error::system(format!("{}: {what}", dir.display()));
     let (ids, flags) = bpf::device_programs(cgroup.as_fd())
         .map_err(failed("ask for the cgroup's device programs"))?;
-    // None attached: nothing is forbidden.
-    if !ids.is_empty() && nodes.len() > MOST {
+    // Without an attached program every device is allowed.
+    if !ids.is_empty() && nodes.len() > MAX_DEVICES {
         let why = format!(
-            "{} device nodes: one of the kernel's device programs lets {MOST} through; ask for fewer GPUs",
+            "{} device nodes: one of the kernel's device programs lets {MAX_DEVICES} through; ask for fewer GPUs",
             nodes.len()
         );
         return Err(Error::State(why.into()));
@@ -57,8 +57,8 @@ const CHAR: i32 = 2;
 const MKNOD: i32 = 1;
 /// Instructions for one device.
 const PER_DEVICE: i16 = 4;
-/// Devices at most: a jump over all of theirs is of 15 bits.
-const MOST: usize = 8191;
+/// Maximum number of devices: a jump over all their instructions must fit in 15 bits.
+const MAX_DEVICES: usize = 8191;
 
 fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
     Insn {
@@ -69,11 +69,13 @@ fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
     }
 }
 
-/// The context is `struct bpf_cgroup_dev_ctx`: access << 16 | type, major, minor. The
-/// runtime's own code starts from r1 alone, so r2 to r5 are ours.
+/// A program that allows these nodes and otherwise continues with `rest`.
+///
+/// The context is `struct bpf_cgroup_dev_ctx`: access << 16 | type, major, minor. At its start a
+/// program may rely only on r1, so r2 to r5 are free for our part.
 fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
-    let nodes = &nodes[..nodes.len().min(MOST)];
-    // At most 32,764, which one more can be added to.
+    let nodes = &nodes[..nodes.len().min(MAX_DEVICES)];
+    // At most 32,764, so that adding one does not overflow.
     let ours = i16::try_from(nodes.len())
         .unwrap_or_default()
         .saturating_mul(PER_DEVICE);
@@ -85,12 +87,12 @@ fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
         insn(AND, 2, 0, 0, MKNOD),
         insn(LOAD_WORD, 4, 1, 4, 0),
         insn(LOAD_WORD, 5, 1, 8, 0),
-        // Not a character device, or more than reading and writing: the runtime's to judge.
+        // For other than character devices and for mknod, jump to the original program.
         insn(JUMP_NE, 3, 0, ours + 1, CHAR),
         insn(JUMP_NE, 2, 0, ours, 0),
     ];
     for node in nodes {
-        // Device numbers are of 12 and 20 bits.
+        // Device numbers have 12 and 20 bits, so they always fit.
         let number = |n: u32| i32::try_from(n).unwrap_or(-1);
         code.push(insn(JUMP_NE, 4, 0, 3, number(node.major)));
         code.push(insn(JUMP_NE, 5, 0, 2, number(node.minor)));
@@ -117,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Runs the few opcodes we use: (access, type, major, minor) to the answer of the program.
+    /// Runs the few opcodes that we use, for (access, type, major, minor). Returns the program's answer.
     fn run(code: &[Insn], context: (i32, i32, i32, i32)) -> i64 {
         let words = [context.0 << 16 | context.1, context.2, context.3];
         let mut registers = [0i64; 11];
@@ -148,8 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn ours_are_allowed_and_all_else_is_the_runtimes_to_judge() {
-        // The runtime's program answers 7, so that it can be told from ours.
+    fn our_devices_are_allowed_and_others_go_to_the_original_program() {
+        // The original program answers 7, which our part never does.
         let rest = [insn(MOVE_CONST, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)];
         let code = with_devices(&[node(0), node(255)], &rest);
         let (read, write, mknod, block) = (2, 4, 1, 1);
@@ -167,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_over_all_that_fit_leads_to_the_runtimes_own() {
+    fn the_longest_jump_leads_to_the_original_program() {
         let rest = [insn(MOVE_CONST, 0, 0, 0, 7), insn(EXIT, 0, 0, 0, 0)];
-        let last = u32::try_from(MOST).unwrap() - 1;
+        let last = u32::try_from(MAX_DEVICES).unwrap() - 1;
         let nodes: Vec<_> = (0..=last + 1000).map(node).collect();
         let code = with_devices(&nodes, &rest);
         let (read, block) = (2, 1);
@@ -181,9 +183,9 @@ mod tests {
     #[test]
     fn the_unified_tree_is_found() {
         let mounts = "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        let found = directory("0::/system.slice/docker-1.scope\n", mounts);
+        let scope_dir = directory("0::/system.slice/docker-1.scope\n", mounts);
         assert_eq!(
-            found,
+            scope_dir,
             Some("/sys/fs/cgroup/system.slice/docker-1.scope".into())
         );
     }

@@ -1,6 +1,7 @@
-//! What a process can give up before it touches a container, never to have it again.
+//! Confines a process before it touches a container: it irrevocably drops what it does not need.
 //!
-//! No landlock: it forbids every change to mounts (landlock(7)), which is what we are for.
+//! Landlock is not used because it forbids every change to mounts (landlock(7)), which is what
+//! the hook does.
 
 use std::io;
 
@@ -12,29 +13,30 @@ use crate::linux::privileges::Resource;
 use crate::linux::seccomp_filter::OnlyWith;
 use crate::linux::{descriptors, privileges, start};
 
-/// Capabilities by their numbers in linux/capability.h.
+/// A capability of a Linux process (capabilities(7)), with its number in linux/capability.h. Not
+/// to be confused with the driver's capabilities, [`gpu_host::Capability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// Files of the container's that are somebody else's.
+    /// For files in the container that belong to another user.
     DacOverride = 1,
-    /// Files in sticky directories.
+    /// For files in sticky directories.
     Fowner = 3,
-    /// To the container's root.
+    /// For becoming the container's root group.
     Setgid = 6,
-    /// To the container's root.
+    /// For becoming the container's root user.
     Setuid = 7,
-    /// `bpf(2)` on cgroups before Linux 5.8.
+    /// For `bpf(2)` on cgroups before Linux 5.8.
     NetAdmin = 12,
     /// Entering a mount namespace: the container's, or before Linux 5.12 again our own.
     SysChroot = 18,
-    /// The namespaces of a process of another user.
+    /// For the namespaces of another user's process.
     SysPtrace = 19,
-    /// Mounts, namespaces, device cgroups.
+    /// For mounts, namespaces and device cgroups.
     SysAdmin = 21,
-    /// The runtime's device program where `kptr_restrict` is 1.
+    /// For reading the runtime's device program if `kptr_restrict` is 1.
     Syslog = 34,
-    /// Device programs.
+    /// For device programs.
     Bpf = 39,
 }
 
@@ -52,12 +54,13 @@ const LIMITS: [(Resource, u64); 5] = [
     (libc::RLIMIT_CORE, 1),
     // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
     (libc::RLIMIT_NOFILE, 8192),
-    // Twice the largest cache that we can come to write.
+    // Twice the largest loader cache that we may write.
     (libc::RLIMIT_FSIZE, 48 << 20),
     (libc::RLIMIT_AS, 512 << 20),
     (libc::RLIMIT_CPU, 60),
 ];
-/// A start that takes longer hangs: on a file system that an image's own process serves.
+/// Time limit in seconds. A start that takes longer hangs, for instance on a FUSE file system that
+/// a process of the image serves.
 const SECONDS: u32 = 120;
 
 /// The C library that most of our programs are built with has no name for it on every machine.
@@ -168,22 +171,22 @@ fn set_filter(keep: &[Capability]) -> io::Result<()> {
 /// end after two minutes, these capabilities and no others, no program and no process started.
 /// At the start of a program of one thread that starts nothing.
 ///
-/// `prepare` runs when inherited descriptors are closed and nothing else is given up: what it
-/// opens stays open, and what it saw is returned.
+/// `prepare` runs after inherited descriptors are closed and before anything else is dropped.
+/// Files that it opens stay open, and its result is returned.
 ///
-/// What a kernel or a runtime does not let us give up we keep; none of it is what an image is
-/// held by.
+/// A restriction that the kernel or the runtime does not permit is skipped. This is safe because
+/// none of them is the barrier against a hostile image; they limit the damage if that one fails.
 pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     descriptors::close_inherited();
     let prepared = prepare();
     privileges::clear_environment();
     umask(Mode::from_bits_truncate(0o022));
-    for (resource, to) in LIMITS {
-        let _ = privileges::limit(resource, to);
+    for (resource, value) in LIMITS {
+        let _ = privileges::limit(resource, value);
     }
-    // Device programs are charged to it before Linux 5.11; 64 KiB is the usual limit.
+    // Before Linux 5.11 device programs count against this limit, which is usually 64 KiB.
     let _ = privileges::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
-    let _ = start::heed_signal(libc::SIGALRM);
+    let _ = start::reset_signal(libc::SIGALRM);
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
     give_up(keep, set_filter(keep).is_ok());
@@ -210,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// A line of this thread's status: all that is given up is a thread's own.
+    /// A line of this thread's status. All that is dropped belongs to the thread, not the process.
     fn status(key: &str) -> u64 {
         let text = fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_cannot_be_had_again_with_the_filter_or_without() {
+    fn dropped_capabilities_cannot_be_regained_with_or_without_the_filter() {
         if !skips::has(&[skips::Need::Root]) {
             return;
         }

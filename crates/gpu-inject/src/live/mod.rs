@@ -1,5 +1,5 @@
-//! Edits carried out in a container whose namespaces exist and whose process has not
-//! started: `docker run --gpus`, `nvidia-container-cli configure`.
+//! Applies edits to a container whose namespaces exist and whose process has not started yet, as
+//! for `docker run --gpus` and `nvidia-container-cli configure`.
 
 mod by_runtime;
 mod cgroup_paths;
@@ -26,99 +26,108 @@ use crate::rootfs_edits::prepare_rootfs;
 
 pub use crate::linux::namespace::OwnMounts;
 pub use confinement::{Capability, confine};
+use mounts::DetachedMount;
 pub use mounts::Placed;
-use mounts::Taken;
 pub use start::start;
 pub use target::{Pidfd, Target};
 
-/// Gives the container its devices and files. Enters the container's mount and user
-/// namespaces and stays there: for a process of one thread that has nothing else to do.
-/// After an error no mount and no mount point of ours is left; a device that the cgroup was
-/// told to allow stays allowed.
+/// Gives the container its devices and files.
+///
+/// The calling process must have one thread. It enters the container's mount and user namespaces
+/// and stays there. After an error all our mounts and mount points are removed, but a device
+/// that the cgroup was told to allow stays allowed.
 pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
-    let own = own_descriptors();
+    let descriptors = own_descriptors();
     let path = Path::new("/proc/self/mountinfo");
-    // Any user who may mount a FUSE file system chooses a mount point whose name need not be UTF-8.
+    // A user who may mount FUSE file systems can choose a mount point whose name is not UTF-8.
     let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
     if !target.no_cgroups {
         allow_devices(target.process(), &mounts, edits)?;
     }
-    // Taken while we still see the host: the container's view could name other files.
-    let (taken, left_out) = mounts::take(edits, !target.no_devbind)?;
+    // The host's files are opened before we enter the container's mount namespace, where the same
+    // paths could lead to other files.
+    let (detached, left_out) = mounts::detach_from_host(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
-    let rootfs = Rootfs::open_with(&target.rootfs, own)?
+    let rootfs = Rootfs::open_with(&target.rootfs, descriptors)?
         .in_namespace(OwnMounts::entered(apart))
         .arranged(target.arrangement)
         .with_callers_rights(target.has_callers_rights());
-    // Started in the container's namespace, that table has the container's own mounts, too.
+    // If we were started in the container's namespace, the table has the container's own mounts
+    // too, and must not be taken for the host's.
     if target.has_other_mounts() {
         rootfs.know_outside(mounts);
     }
-    // What we make from here on belongs to the container's root, and we can do no more
-    // than it can: its file systems may have no name for the host's root.
+    // From here on we act as the container's root: files we make belong to it, and we have no more
+    // rights than it has. Its file systems may not be able to store the host's root as an owner.
     target.enter_user_namespace()?;
-    place(&rootfs, taken, edits)?;
+    place_all(&rootfs, detached, edits)?;
     Ok(Notes {
         warnings: rootfs.notes(),
         left_out,
     })
 }
 
-/// What was not done and is no reason to refuse the container, a line each.
+/// What was left out without refusing the container, one line for each item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// What a program in it may miss.
+    /// Warnings: things that a program in the container may miss.
     pub warnings: Vec<Message>,
-    /// Optional files that cannot be reached from here: for the debug log.
+    /// Optional files that cannot be reached, for the debug log.
     pub left_out: Vec<String>,
 }
 
-/// The same, but for device nodes and their cgroup, by a createContainer hook: it is in the
-/// container's mount namespace and still sees the host's files (OCI runtime specification,
-/// "POSIX-platform Hooks"). Returns the mounts with their descriptors, so that a process that
-/// ends now need not close each, and the optional files that are left out.
+/// Gives the container its files, but no device nodes and no device rules. For a createContainer
+/// hook, which runs in the container's mount namespace and still sees the host's files (OCI
+/// runtime specification, "POSIX-platform Hooks").
+///
+/// Returns the mounts and the optional files that were left out. The mounts are returned so that
+/// a process about to end need not spend time on closing their descriptors.
 pub fn mount_here(rootfs: &Rootfs, edits: &Edits) -> Result<(Vec<Placed>, Vec<String>), Error> {
     by_runtime::ensure_private(rootfs, edits)?;
-    let (taken, left_out) = mounts::take(edits, false)?;
-    Ok((place(rootfs, taken, edits)?, left_out))
+    let (detached, left_out) = mounts::detach_from_host(edits, false)?;
+    Ok((place_all(rootfs, detached, edits)?, left_out))
 }
 
-/// Takes optional files that cannot be reached from here out of edits that somebody else is to
-/// mount; says which, and why.
+/// Removes optional files that cannot be reached from edits that the runtime will mount. Returns a
+/// line with the reason for each.
 pub fn leave_out_unreachable(edits: &mut Edits) -> Vec<String> {
     let mut left_out = Vec::new();
     edits.mounts.retain(|mount| {
-        // Our hook sees for itself.
+        // Our hook mounts the other optional files and checks them itself.
         if mount.need != Need::Optional {
             return true;
         }
-        let found = fs::metadata(&mount.host_path).map_err(Error::host(&mount.host_path));
-        left_out.extend(found.as_ref().err().map(mounts::left_out));
-        found.is_ok()
+        let metadata = fs::metadata(&mount.host_path).map_err(Error::host(&mount.host_path));
+        left_out.extend(metadata.as_ref().err().map(mounts::left_out));
+        metadata.is_ok()
     });
     left_out
 }
 
-/// Whether this process could do what [`mount_here`] does; a kernel before Linux 5.12 cannot.
+/// Whether the kernel has what [`mount_here`] needs (Linux 5.12).
 #[must_use]
 pub fn can_mount_here() -> bool {
     mount_api::has_mount_api()
 }
 
-/// All of it or nothing.
-fn place(rootfs: &Rootfs, taken: Vec<Taken>, edits: &Edits) -> Result<Vec<Placed>, Error> {
-    let mut placed = Vec::with_capacity(taken.len());
-    mounts::place(rootfs, taken, &mut placed)
+/// Attaches the mounts and edits the root file system. After an error both are rolled back.
+fn place_all(
+    rootfs: &Rootfs,
+    detached: Vec<DetachedMount>,
+    edits: &Edits,
+) -> Result<Vec<Placed>, Error> {
+    let mut placed = Vec::with_capacity(detached.len());
+    mounts::place(rootfs, detached, &mut placed)
         .and_then(|()| prepare_rootfs(rootfs, edits))
         .inspect_err(|_| {
             mounts::undo(rootfs, &placed);
-            rootfs.take_back();
+            rootfs.roll_back();
         })?;
     Ok(placed)
 }
 
-/// Gives a `/proc/driver/nvidia/params` that forbids device nodes, where the container
-/// has one. For a process that is in the container's mount namespace already.
+/// Masks `/proc/driver/nvidia/params`, if the container has it, so that the driver's user space
+/// makes no device nodes. The process must be in the container's mount namespace already.
 pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
     let Some(mask) = mounts::params_mask()? else {
         return Ok(());
@@ -128,7 +137,7 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
 
 fn allow_devices(process: &Process, mounts: &str, edits: &Edits) -> Result<(), Error> {
     let text = process.read("cgroup")?;
-    // The devices controller is in one hierarchy only: v1's where that one is mounted.
+    // The devices controller is in one hierarchy only: in v1's if that one is mounted.
     if let Some(dir) = cgroup_v1::directory(&text, mounts) {
         cgroup_v1::allow(&dir, &edits.devices)?;
         return systemd::keep_devices(&dir, &edits.devices);
@@ -148,7 +157,7 @@ fn allow_devices(process: &Process, mounts: &str, edits: &Edits) -> Result<(), E
     }
 }
 
-/// For testenv/fuzz: where the container's cgroup of either kind is.
+/// For testenv/fuzz: the directories of the container's cgroup in v1 and in v2.
 pub(crate) fn cgroups(cgroup: &str, mountinfo: &str) -> [Option<PathBuf>; 2] {
     [
         cgroup_v1::directory(cgroup, mountinfo),

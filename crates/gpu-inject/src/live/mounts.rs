@@ -1,4 +1,4 @@
-//! Files and nodes of the host, taken here, placed there.
+//! Bind mounts of the host's files and nodes: detached from the host, then attached in a container.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::linux::mount_api;
 use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, is_unwritable};
 
-/// A detached mount on its way into a container.
-pub(super) struct Taken {
+/// A detached mount of a host file, to be attached in a container.
+pub(super) struct DetachedMount {
     mount: OwnedFd,
     path: PathBuf,
     is_dir: bool,
@@ -26,13 +26,16 @@ pub(super) struct Taken {
     kind: MountKind,
 }
 
-/// Detached mounts of everything the edits name, flags set, cut off from all propagation.
-/// Device nodes are left out where they are not `wanted`. The second list says which optional
-/// files are left out, and why.
-pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec<String>), Error> {
-    let mut taken = Vec::with_capacity(edits.mounts.len() + edits.devices.len() + 1);
+/// Makes detached mounts of all files in the edits, with their flags set and private propagation;
+/// of device nodes only if `with_nodes`. The second list has a line for each optional file that is
+/// left out.
+pub(super) fn detach_from_host(
+    edits: &Edits,
+    with_nodes: bool,
+) -> Result<(Vec<DetachedMount>, Vec<String>), Error> {
+    let mut detached = Vec::with_capacity(edits.mounts.len() + edits.devices.len() + 1);
     let mut left_out = Vec::new();
-    let mut hand = Hand::default();
+    let mut detacher = Detacher::default();
     for mount in &edits.mounts {
         let flags = match mount.kind {
             MountKind::File | MountKind::Config => {
@@ -44,8 +47,8 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec
             }
         };
         let is_optional = mount.need != Need::Required;
-        match hand.one(&mount.host_path, &mount.path, flags) {
-            Ok(one) => taken.push(Taken {
+        match detacher.detach(&mount.host_path, &mount.path, flags) {
+            Ok(one) => detached.push(DetachedMount {
                 is_optional,
                 kind: mount.kind,
                 ..one
@@ -54,38 +57,39 @@ pub(super) fn take(edits: &Edits, nodes_wanted: bool) -> Result<(Vec<Taken>, Vec
             Err(e) => return Err(e),
         }
     }
-    for node in edits.devices.iter().filter(|_| nodes_wanted) {
+    for node in edits.devices.iter().filter(|_| with_nodes) {
         let flags = mount_api::NOSUID | mount_api::NOEXEC;
-        taken.push(hand.one(&node.host_path, &node.path, flags)?);
+        detached.push(detacher.detach(&node.host_path, &node.path, flags)?);
     }
     if edits.forbid_device_node_creation {
-        taken.extend(hand.params_mask()?);
+        detached.extend(detacher.params_mask()?);
     }
-    hand.come_back()?;
-    Ok((taken, left_out))
+    detacher.return_home()?;
+    Ok((detached, left_out))
 }
 
-/// A line for the debug log.
+/// A line for the debug log about an optional file that is left out.
 pub(super) fn left_out(why: &Error) -> String {
     format!("left out, as a container can do without: {why}")
 }
 
-/// The mask for the driver's parameters, where the host has them and a mask.
-pub(super) fn params_mask() -> Result<Option<Taken>, Error> {
-    let mut hand = Hand::default();
-    let mask = hand.params_mask()?;
-    hand.come_back()?;
+/// A detached mount of the masked driver parameters, if the host has both files.
+pub(super) fn params_mask() -> Result<Option<DetachedMount>, Error> {
+    let mut detacher = Detacher::default();
+    let mask = detacher.params_mask()?;
+    detacher.return_home()?;
     Ok(mask)
 }
 
-/// What takes mounts, and the mount namespace it left to do so.
+/// Makes detached mounts. Before Linux 5.12 it has to leave the mount namespace for this.
 #[derive(Default)]
-struct Hand {
+struct Detacher {
+    /// The mount namespace that it has left.
     home: Option<fs::File>,
 }
 
-impl Hand {
-    fn one(&mut self, host: &Path, path: &Path, flags: u64) -> Result<Taken, Error> {
+impl Detacher {
+    fn detach(&mut self, host: &Path, path: &Path, flags: u64) -> Result<DetachedMount, Error> {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
         let mut mount = mount_api::open_tree(host).map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => Error::host(host)(e),
@@ -95,36 +99,37 @@ impl Hand {
             if e.raw_os_error() != Some(libc::ENOSYS) {
                 return Err(failed("mount_setattr")(e));
             }
-            self.go_apart()?;
+            self.unshare_mounts()?;
             mount = by_remount(host, flags).map_err(|e| failed("mount")(e.into()))?;
         }
-        let about = fstat(&mount).map_err(|e| failed("stat")(e.into()))?;
-        Ok(Taken {
+        let stat = fstat(&mount).map_err(|e| failed("stat")(e.into()))?;
+        Ok(DetachedMount {
             mount,
             path: path.to_owned(),
-            is_dir: about.st_mode & libc::S_IFMT == libc::S_IFDIR,
+            is_dir: stat.st_mode & libc::S_IFMT == libc::S_IFDIR,
             is_optional: false,
             kind: MountKind::File,
         })
     }
 
-    fn params_mask(&mut self) -> Result<Option<Taken>, Error> {
+    fn params_mask(&mut self) -> Result<Option<DetachedMount>, Error> {
         let mask = Path::new(PARAMS_MASK);
         if !Path::new(PARAMS).exists() || !mask.exists() {
             return Ok(None);
         }
         let flags = mount_api::RDONLY | mount_api::NOSUID | mount_api::NODEV | mount_api::NOEXEC;
-        self.one(mask, Path::new(PARAMS), flags).map(Some)
+        self.detach(mask, Path::new(PARAMS), flags).map(Some)
     }
 
-    /// Before Linux 5.12 only a mount that is attached can be given flags. In a namespace of
-    /// our own nobody sees it without them: neither the host nor the container.
-    fn go_apart(&mut self) -> Result<(), Error> {
+    /// Enters a new, private mount namespace. Before Linux 5.12 flags can be set only on an
+    /// attached mount; attached in this namespace it is never visible without its flags, neither
+    /// to the host nor to the container.
+    fn unshare_mounts(&mut self) -> Result<(), Error> {
         if self.home.is_some() {
             return Ok(());
         }
-        let ours = Path::new("/proc/self/ns/mnt");
-        self.home = Some(fs::File::open(ours).map_err(Error::host(ours))?);
+        let path = Path::new("/proc/self/ns/mnt");
+        self.home = Some(fs::File::open(path).map_err(Error::host(path))?);
         let none = None::<&Path>;
         unshare(CloneFlags::CLONE_NEWNS)
             .and_then(|()| {
@@ -134,7 +139,7 @@ impl Hand {
             .map_err(|e| Error::system("a mount namespace of our own")(e.into()))
     }
 
-    fn come_back(self) -> Result<(), Error> {
+    fn return_home(self) -> Result<(), Error> {
         let Some(home) = self.home else {
             return Ok(());
         };
@@ -143,42 +148,45 @@ impl Hand {
     }
 }
 
-/// A detached copy of a bind mount that has the flags, and those its file system has here.
+/// Makes a detached mount with these flags and those of its file system, by way of a remount.
 fn by_remount(host: &Path, flags: u64) -> nix::Result<OwnedFd> {
     let none = None::<&Path>;
-    // Not what is mounted below: a remount gives flags to one mount.
+    // Without MS_REC, because a remount sets the flags of one mount only.
     mount(Some(host), host, none, MsFlags::MS_BIND, none)?;
-    let here = statvfs(host)?.flags();
+    let current = statvfs(host)?.flags();
     let mut all = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    for (ours, theirs, flag) in [
+    for (requested, on_file_system, flag) in [
         (mount_api::RDONLY, FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
         (mount_api::NOSUID, FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
         (mount_api::NODEV, FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (mount_api::NOEXEC, FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
     ] {
-        all.set(flag, flags & ours != 0 || here.contains(theirs));
+        all.set(
+            flag,
+            flags & requested != 0 || current.contains(on_file_system),
+        );
     }
     mount(none, host, none, all, none)?;
     mount_api::open_tree(host).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
-/// A mount that is attached, and the place it is attached at.
+/// An attached mount and its mount point.
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
     _at: MountPlace,
 }
 
-/// Attaches what was taken, parents first as given; those attached are added to `placed`, so
+/// Attaches the mounts in the given order, parents first. Attached ones are added to `placed`, so
 /// that they can be undone after a failure.
 pub(super) fn place(
     rootfs: &Rootfs,
-    taken: Vec<Taken>,
+    detached: Vec<DetachedMount>,
     placed: &mut Vec<Placed>,
 ) -> Result<(), Error> {
-    for one in taken {
+    for one in detached {
         let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
-        let place = target(rootfs, &one).and_then(|found| match found {
+        let place = target(rootfs, &one).and_then(|place| match place {
             None => Ok(None),
             Some(place) => {
                 let private = rootfs.ensure_private(&place);
@@ -189,8 +197,8 @@ pub(super) fn place(
         let place = match place {
             Ok(Some(place)) => place,
             Ok(None) => continue,
-            // crun has made a read-only root so before it runs hooks.
-            Err(e) if one.is_optional && cannot_be_written(&e) => {
+            // crun makes a read-only root read-only before it runs hooks.
+            Err(e) if one.is_optional && is_read_only(&e) => {
                 rootfs.note(&one.path, &format!("not mounted: {e}"));
                 continue;
             }
@@ -205,7 +213,7 @@ pub(super) fn place(
         let apart = rootfs.ensure_apart()?;
         mount_api::attach(apart, one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
         if one.is_dir {
-            rootfs.forget();
+            rootfs.clear_caches();
         }
         placed.push(Placed {
             mount: one.mount,
@@ -215,7 +223,7 @@ pub(super) fn place(
     Ok(())
 }
 
-fn cannot_be_written(error: &Error) -> bool {
+fn is_read_only(error: &Error) -> bool {
     let Error::Rootfs { source, .. } = error else {
         return false;
     };
@@ -223,7 +231,7 @@ fn cannot_be_written(error: &Error) -> bool {
     errno.is_some_and(|e| is_unwritable(Errno::from_raw(e)))
 }
 
-/// Whether a container can use its GPUs without: volumes at /run, /tmp and /etc are common.
+/// Whether a container can use its GPUs without such a file if its mount point is in a volume. Volumes at /run, /tmp and /etc are common.
 fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
     match kind {
         MountKind::Socket => true,
@@ -232,8 +240,8 @@ fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
     }
 }
 
-/// Where it goes; `None` where the container does well without.
-fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
+/// The mount point; `None` if the container does not need the mount.
+fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Error> {
     if !one.path.starts_with("/proc") {
         let kind = if one.is_dir {
             Kind::Directory
@@ -244,7 +252,7 @@ fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
     }
     let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
     match rootfs.proc_file(&one.path).map_err(at("mount on"))? {
-        // A mask for what the container does not have would be a file in its proc.
+        // A container without the driver's parameters needs no mask for them.
         None if one.path != Path::new(PARAMS) => {
             let why = "is not in the container's procfs, or something is mounted there";
             Err(at(why)(Errno::ENOENT.into()))
@@ -253,7 +261,8 @@ fn target(rootfs: &Rootfs, one: &Taken) -> Result<Option<MountPlace>, Error> {
     }
 }
 
-/// Takes mounts off again, last first. For after a failure, whose own error is what counts.
+/// Detaches mounts, last first. For after a failure: errors are ignored, since the first one is
+/// reported.
 pub(super) fn undo(rootfs: &Rootfs, placed: &[Placed]) {
     for one in placed.iter().rev() {
         let _ = rootfs.detach(one.mount.as_fd());
@@ -265,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_that_the_caller_has_made_are_not_taken() {
+    fn nodes_that_the_caller_has_made_are_not_mounted() {
         let node = gpu_host::DeviceNode {
             path: "/dev/nvidia0".into(),
             host_path: "/not/there".into(),
@@ -279,7 +288,7 @@ mod tests {
             devices: vec![node],
             ..Edits::default()
         };
-        assert!(take(&edits, false).unwrap().0.is_empty());
-        assert!(take(&edits, true).is_err());
+        assert!(detach_from_host(&edits, false).unwrap().0.is_empty());
+        assert!(detach_from_host(&edits, true).is_err());
     }
 }

@@ -1,15 +1,15 @@
-//! How a program starts that will become another one, or be one at a container's start: what it
-//! was started with goes on as it was.
+//! The first steps of a program that executes another one or runs at a container's start: what it
+//! inherits must be passed on unchanged.
 
 use crate::linux::start;
 
-/// Before anything else is done in `main`, where Rust's own start-up has not run: that would have
-/// SIGPIPE ignored, and open /dev/null for good where standard error is closed.
+/// To be called first in a `main` that runs without Rust's own start-up, which would leave SIGPIPE
+/// ignored, and /dev/null open in place of a closed standard descriptor, across exec(3).
 ///
-/// From here on a write fails where nobody reads any more (`EPIPE`) and where a file may get no
-/// longer (`EFBIG`), instead of ending us without a word.
+/// Afterwards a write to a closed pipe fails with `EPIPE`, and one beyond the file size limit with
+/// `EFBIG`, instead of a signal ending the process silently.
 pub fn start() {
-    // Where one of these does not work we start all the same.
+    // A failure of one of these does not keep the program from starting.
     let _ = start::fill_closed_descriptors();
     for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
         let _ = start::survive_signal(signal);

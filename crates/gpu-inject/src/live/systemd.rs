@@ -1,6 +1,6 @@
-//! systemd's own idea of a container's devices. Where it manages the container's scope, it
-//! builds the device rules anew at every `systemctl daemon-reload`, from the unit alone, and
-//! takes away what was allowed behind its back (toolkit #48, runc #3708). A drop-in tells it.
+//! Tells systemd about a container's devices with a drop-in. If systemd manages the container's
+//! scope, every `systemctl daemon-reload` rebuilds the device rules from the unit alone, which
+//! revokes devices that were allowed without systemd (toolkit #48, runc #3708).
 
 use std::fs;
 use std::io;
@@ -10,12 +10,12 @@ use gpu_host::DeviceNode;
 
 use crate::error::Error;
 
-/// Drop-ins of units that systemd does not keep; gone after a reboot (systemd.unit(5)).
+/// The directory of transient units and their drop-ins, cleared by a reboot (systemd.unit(5)).
 const TRANSIENT: &str = "/run/systemd/transient";
 const NAME: &str = "60-gpu-container.conf";
 const NEW: &str = "60-gpu-container.new";
 
-/// Leaves the drop-in for the scope that is this cgroup, where systemd runs.
+/// Writes the drop-in for the scope with this cgroup, if systemd runs.
 pub(super) fn keep_devices(cgroup: &Path, devices: &[DeviceNode]) -> Result<(), Error> {
     let scope = cgroup.file_name().and_then(|n| n.to_str());
     let Some(scope) = scope.filter(|n| n.strip_suffix(".scope").is_some()) else {
@@ -26,10 +26,10 @@ pub(super) fn keep_devices(cgroup: &Path, devices: &[DeviceNode]) -> Result<(), 
         return Ok(());
     }
     let transient = Path::new(TRANSIENT);
-    forget_gone(transient, cgroup);
+    remove_stale(transient, cgroup);
     let dir = transient.join(format!("{scope}.d"));
     let file = dir.join(NAME);
-    // systemd may read at any moment, and takes no notice of this name.
+    // systemd may read the directory at any time; it ignores a file with this name.
     let new = dir.join(NEW);
     fs::create_dir_all(&dir)
         .and_then(|()| fs::write(&new, text(devices)))
@@ -37,7 +37,7 @@ pub(super) fn keep_devices(cgroup: &Path, devices: &[DeviceNode]) -> Result<(), 
         .map_err(Error::host(&file))
 }
 
-/// As runc names devices to systemd: needs no node on the host.
+/// The drop-in. Devices are named as runc does it, which needs no node on the host.
 fn text(devices: &[DeviceNode]) -> String {
     let lines = devices
         .iter()
@@ -45,9 +45,9 @@ fn text(devices: &[DeviceNode]) -> String {
     format!("[Scope]\n{}", lines.collect::<String>())
 }
 
-/// Removes the drop-ins of containers that are no more: systemd has no unit file of theirs, and
-/// there is no cgroup beside this one. Nobody calls us when a container ends.
-fn forget_gone(transient: &Path, cgroup: &Path) {
+/// Removes the drop-ins of containers that have ended: those without a unit file and without a
+/// cgroup next to this one. It is done here because we are not called when a container ends.
+fn remove_stale(transient: &Path, cgroup: &Path) {
     let Some(siblings) = cgroup.parent() else {
         return;
     };
@@ -62,13 +62,13 @@ fn forget_gone(transient: &Path, cgroup: &Path) {
         else {
             continue;
         };
-        let is_no_more = |path: PathBuf| {
-            let found = path.symlink_metadata();
-            found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        let is_missing = |path: PathBuf| {
+            let metadata = path.symlink_metadata();
+            metadata.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
         };
-        let is_gone = is_no_more(transient.join(scope)) && is_no_more(siblings.join(scope));
-        // What is not ours has no file of that name.
-        if is_gone && fs::remove_file(dir.join(NAME)).is_ok() {
+        let has_ended = is_missing(transient.join(scope)) && is_missing(siblings.join(scope));
+        // A directory that is not ours has no file with this name and stays.
+        if has_ended && fs::remove_file(dir.join(NAME)).is_ok() {
             let _ = fs::remove_dir(&dir);
         }
     }
@@ -79,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_gone_is_forgotten() {
+    fn only_drop_ins_of_ended_containers_are_removed() {
         let root = tempfile::tempdir().unwrap();
         let (transient, slice) = (root.path().join("t"), root.path().join("slice"));
         for name in ["here", "elsewhere", "gone", "theirs"] {
             fs::create_dir_all(transient.join(format!("docker-{name}.scope.d"))).unwrap();
         }
-        // Of a pod in a slice of its own, where no cgroup beside the new one is its.
+        // The scope of a pod in another slice: its cgroup is not next to the new one.
         fs::write(transient.join("docker-elsewhere.scope"), "").unwrap();
         for name in ["here", "elsewhere", "gone"] {
             let dir = transient.join(format!("docker-{name}.scope.d"));
@@ -93,7 +93,7 @@ mod tests {
         }
         fs::write(transient.join("docker-theirs.scope.d/50-x.conf"), "").unwrap();
         fs::create_dir_all(slice.join("docker-here.scope")).unwrap();
-        forget_gone(&transient, &slice.join("docker-new.scope"));
+        remove_stale(&transient, &slice.join("docker-new.scope"));
         for name in ["here", "elsewhere"] {
             let dir = transient.join(format!("docker-{name}.scope.d"));
             assert!(dir.join(NAME).exists(), "{name}");

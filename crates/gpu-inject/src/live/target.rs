@@ -1,5 +1,5 @@
-//! The container, by descriptors alone: a process, its namespaces, its cgroup. A number is of one
-//! pid namespace, and means another process in the next.
+//! The container to inject into: its process, namespaces and cgroup, all held by descriptors. A
+//! process number would not do, since it is valid in only one pid namespace.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -17,13 +17,13 @@ use crate::linux::process::Process;
 use crate::linux::{descriptors, privileges};
 use crate::oci::Arrangement;
 
-/// A process by a descriptor of `pidfd_open(2)`: no other process that gets its number is taken
-/// for it, nor one that has that number in another pid namespace.
+/// A process, held by a descriptor from `pidfd_open(2)`. It cannot be confused with a process that
+/// gets the same number later, or that has it in another pid namespace.
 #[derive(Debug)]
 pub struct Pidfd(OwnedFd);
 
 impl Pidfd {
-    /// By its number in our own pid namespace, whatever `/proc` is of.
+    /// Opens the process with this number in our own pid namespace, which need not be that of `/proc`.
     pub fn open(pid: i32) -> Result<Self, Error> {
         if pid <= 0 {
             return Err(Error::State(
@@ -46,27 +46,28 @@ impl Pidfd {
             })
     }
 
-    /// That this program was started with, by its number.
+    /// Takes over a pidfd that this program inherited, by its descriptor number.
     pub fn inherited(fd: i32) -> Result<Self, Error> {
-        let own = descriptors::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
-        Ok(Self(own))
+        let descriptor =
+            descriptors::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
+        Ok(Self(descriptor))
     }
 }
 
-/// The container. Made only where its mount namespace was found to be no other's.
+/// The container to inject into. It can be made only if its mount namespace is not the host's.
 #[derive(Debug)]
 pub struct Target {
     process: Process,
     mounts: Mounts,
-    /// Its user namespace, where that is not ours.
+    /// Its user namespace, if that is not ours.
     user: Option<Namespace>,
-    /// Its root file system, as its mount namespace names it before `pivot_root`.
+    /// The path of its root file system in its mount namespace before `pivot_root`.
     pub rootfs: PathBuf,
-    /// Leave the device cgroup alone (`no-cgroups`).
+    /// Do not change the device cgroup (`no-cgroups`).
     pub no_cgroups: bool,
-    /// Mount no device nodes: whoever calls has made them (`--no-devbind`, as LXC does).
+    /// Mount no device nodes, because the caller has made them (`--no-devbind`, as with LXC).
     pub no_devbind: bool,
-    /// What config.json says about its mounts.
+    /// Facts about its mounts from config.json.
     pub arrangement: Arrangement,
 }
 
@@ -79,8 +80,9 @@ const PLACING: [Capability; 3] = [
 
 #[derive(Debug)]
 enum Mounts {
-    /// We are in it.
+    /// This process is in the container's mount namespace already.
     Here(Apart),
+    /// The container's mount namespace, still to be entered.
     There(Namespace, Apart),
 }
 
@@ -94,7 +96,7 @@ impl Display for Target {
 }
 
 impl Target {
-    /// Of a process in its namespaces, which is not one of ours.
+    /// The container that another process is in.
     pub fn of_process(pidfd: &Pidfd, rootfs: PathBuf) -> Result<Self, Error> {
         let process = Process::of_pidfd(pidfd.0.as_fd())?;
         let namespace = process.namespace("mnt")?;
@@ -107,11 +109,11 @@ impl Target {
         Ok(Self::with(process, mounts, user, rootfs))
     }
 
-    /// The namespaces that we were started in, where these are a container's.
+    /// The container in whose namespaces this process was started. An error if they are the host's.
     pub fn of_caller(rootfs: PathBuf) -> Result<Self, Error> {
         let apart = OwnMounts::of_caller().ensure_apart()?;
         Ok(Self::with(
-            Process::own()?,
+            Process::current()?,
             Mounts::Here(apart),
             None,
             rootfs,
@@ -135,13 +137,14 @@ impl Target {
         &self.process
     }
 
-    /// Whether its mounts are others than those that this process sees before it enters.
+    /// Whether its mount namespace is not the one this process was started in.
     pub(super) fn has_other_mounts(&self) -> bool {
         matches!(self.mounts, Mounts::There(..))
     }
 
-    /// Whether whoever started us could do all that we can: in a user namespace of theirs, as Apptainer's. What they have
-    /// mounted in the container is then no boundary, and its /dev may be a part of a tmpfs that is mounted elsewhere, too.
+    /// Whether our caller has the same rights as we have, because both are in a user namespace that
+    /// the caller made, as with Apptainer. Then the caller's mounts in the container are no security
+    /// boundary, and the container's /dev may be part of a tmpfs that is mounted elsewhere too.
     pub(super) fn has_callers_rights(&self) -> bool {
         matches!(self.mounts, Mounts::Here(_)) && has_own_user_namespace()
     }
@@ -194,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// One that root makes for a container is none: what is mounted there is still a boundary.
+    /// A container's mount namespace that root has made: its mounts are still a security boundary.
     #[test]
     fn a_mount_namespace_alone_does_not_give_the_caller_our_rights() {
         if !skips::has(&[skips::Need::Root]) {

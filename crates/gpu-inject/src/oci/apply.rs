@@ -1,4 +1,4 @@
-//! Edits carried out in an OCI config, and written down as CDI edits.
+//! Applies edits to an OCI config, and converts them to CDI edits.
 
 use std::io;
 use std::path::Path;
@@ -7,48 +7,49 @@ use cdi::{ContainerEdits, DeviceNode, Hook, KnownNode, LazyJson, Mount as CdiMou
 use gpu_host::Need;
 use serde_json::Value;
 
-use super::hook_args::{ToldToHook, arguments, mount_arguments, mounted_arguments};
+use super::hook_args::{ConfigFacts, arguments, mount_arguments, mounted_arguments};
 use crate::edits::{Edits, Mount, MountKind};
 use crate::error::Error;
 
-/// Set for our hook, so that the binary knows it is one whatever it is called.
+/// Environment variable of our hook, by which the program knows that it runs as the hook, whatever its name.
 pub const HOOK_ENV: &str = "GPU_CONTAINER_HOOK=1";
 
-/// No mknod: a container has no use for it, and it is one more thing it cannot do.
+/// Device access in cgroup rules. Without `m`, because a container has no need to make nodes.
 const ACCESS: &str = "rw";
 
-/// How a CDI form of edits is meant to be read.
+/// How device nodes are given in CDI edits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nodes {
-    /// With device numbers: no look at the host is needed.
+pub enum NodeForm {
+    /// With device numbers. The host's node is not needed to apply them.
     Numbered,
-    /// By path: whoever applies it looks at the host then.
+    /// By path. Whoever applies them reads the numbers from the host's node.
     ByPath,
 }
 
 /// Who mounts the driver's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mounter {
-    /// The low-level runtime, as config.json says.
+    /// The low-level runtime, from the mounts in config.json.
     Runtime,
-    /// Our hook, all of them in one process: `live::mount_here`.
+    /// Our hook, with `live::mount_here`.
     Hook,
 }
 
-/// Carries `edits` out in `config`; `hook` is our hook's program on the host. The config may be half edited where an
-/// error comes back.
+/// Applies `edits` to `config`. `hook` is the path of our hook's program on the host. After an
+/// error the config may be edited in part.
 pub fn apply(
     config: &mut LazyJson<'_>,
     edits: &Edits,
     hook: &Path,
     mounter: Mounter,
-    told: ToldToHook<'_>,
+    config_facts: ConfigFacts<'_>,
 ) -> Result<(), Error> {
-    let mut made = without_nodes(edits, hook, mounter);
-    for hook in &mut made.hooks {
-        hook.args.extend(told.arguments().map(str::to_owned));
+    let mut cdi_edits = without_nodes(edits, hook, mounter);
+    for hook in &mut cdi_edits.hooks {
+        hook.args
+            .extend(config_facts.arguments().map(str::to_owned));
     }
-    cdi::apply(config, &made, &no_look)?;
+    cdi::apply(config, &cdi_edits, &no_stat)?;
     let nodes = edits.devices.iter().map(|node| KnownNode {
         path: &node.path,
         major: node.major,
@@ -61,19 +62,19 @@ pub fn apply(
     Ok(cdi::add_known_nodes(config, nodes)?)
 }
 
-/// The same for a config that was taken apart already; on an error it is as before.
+/// Applies `edits` to a config that is parsed already. After an error the config is unchanged.
 pub fn apply_to_value(config: &mut Value, edits: &Edits, hook: &Path) -> Result<(), Error> {
-    let edits = to_cdi(edits, hook, Nodes::Numbered);
-    Ok(cdi::apply_to_value(config, &[&edits], &no_look)?)
+    let edits = to_cdi(edits, hook, NodeForm::Numbered);
+    Ok(cdi::apply_to_value(config, &[&edits], &no_stat)?)
 }
 
-/// All nodes have numbers.
-fn no_look(_: &Path) -> io::Result<NodeStat> {
+/// Never called, since all nodes have numbers.
+fn no_stat(_: &Path) -> io::Result<NodeStat> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// The same edits as CDI says them.
-pub fn to_cdi(edits: &Edits, hook: &Path, nodes: Nodes) -> ContainerEdits {
+/// Converts edits to CDI edits.
+pub fn to_cdi(edits: &Edits, hook: &Path, nodes: NodeForm) -> ContainerEdits {
     ContainerEdits {
         device_nodes: edits.devices.iter().map(|d| node(d, nodes)).collect(),
         ..without_nodes(edits, hook, Mounter::Runtime)
@@ -84,7 +85,7 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
     let mut args = Vec::new();
     let mut mounts = Vec::new();
     for one in &edits.mounts {
-        // An engine and a runtime fail where they cannot reach it; our hook starts without.
+        // If it cannot be reached, an engine or a runtime would fail; our hook goes on without it.
         if mounter == Mounter::Hook || one.need == Need::OptionalAndClosed {
             args.extend(mount_arguments(one));
         } else {
@@ -102,22 +103,22 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
     }
 }
 
-fn node(node: &gpu_host::DeviceNode, form: Nodes) -> DeviceNode {
-    let mut made = DeviceNode {
+fn node(node: &gpu_host::DeviceNode, form: NodeForm) -> DeviceNode {
+    let mut cdi_node = DeviceNode {
         path: node.path.clone(),
         host_path: (node.host_path != node.path).then(|| node.host_path.clone()),
         permissions: Some(ACCESS.into()),
         ..DeviceNode::default()
     };
-    if form == Nodes::Numbered {
-        made.kind = Some("c".into());
-        made.major = Some(node.major.into());
-        made.minor = Some(node.minor.into());
-        made.file_mode = Some(node.mode);
-        made.uid = Some(node.uid);
-        made.gid = Some(node.gid);
+    if form == NodeForm::Numbered {
+        cdi_node.kind = Some("c".into());
+        cdi_node.major = Some(node.major.into());
+        cdi_node.minor = Some(node.minor.into());
+        cdi_node.file_mode = Some(node.mode);
+        cdi_node.uid = Some(node.uid);
+        cdi_node.gid = Some(node.gid);
     }
-    made
+    cdi_node
 }
 
 fn mount(mount: &Mount) -> CdiMount {
@@ -134,7 +135,7 @@ fn mount(mount: &Mount) -> CdiMount {
     }
 }
 
-/// One hook for everything that mounts and nodes cannot say; none where that is nothing.
+/// The hook that does what mounts and nodes cannot express; no hook if there is nothing to do.
 fn hooks(hook: &Path, args: Vec<String>) -> Vec<Hook> {
     if args.is_empty() {
         return Vec::new();
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hook_reads_what_it_is_told() {
+    fn the_hooks_arguments_are_read_back_as_the_same_edits() {
         let by_nodes = Edits {
             egl_devices_by_nodes: true,
             cuda_compat: Some(CudaCompat {
@@ -199,15 +200,15 @@ mod tests {
         for edits in [full(), by_nodes, Edits::default()] {
             assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
         }
-        let made = hooks(Path::new("/hook"), arguments(&full()));
-        assert_eq!(made[0].args[..2], ["gpu-container-hook", "cdi"]);
-        assert!(made[0].args.iter().any(|a| a == "580.65.06,13.0"));
-        assert!(made[0].args.iter().any(|a| a == "0x5"));
+        let cdi_hooks = hooks(Path::new("/hook"), arguments(&full()));
+        assert_eq!(cdi_hooks[0].args[..2], ["gpu-container-hook", "cdi"]);
+        assert!(cdi_hooks[0].args.iter().any(|a| a == "580.65.06,13.0"));
+        assert!(cdi_hooks[0].args.iter().any(|a| a == "0x5"));
         assert!(hooks(Path::new("/hook"), Vec::new()).is_empty());
     }
 
     #[test]
-    fn mounts_are_the_runtimes_or_the_hooks() {
+    fn the_chosen_mounter_gets_the_mounts() {
         let mount = |kind, host: &str| Mount {
             kind,
             host_path: host.into(),
@@ -235,11 +236,11 @@ mod tests {
         };
         let applied = |mounter| -> Value {
             let mut config = LazyJson::parse(b"{}").unwrap();
-            let told = ToldToHook::default();
-            apply(&mut config, &edits, Path::new("/hook"), mounter, told).unwrap();
+            let facts = ConfigFacts::default();
+            apply(&mut config, &edits, Path::new("/hook"), mounter, facts).unwrap();
             config.get(&[]).unwrap()
         };
-        let told = |config: &Value| {
+        let hook_edits = |config: &Value| {
             let args = config["hooks"]["createContainer"][0]["args"].clone();
             let args: Vec<String> = serde_json::from_value(args).unwrap();
             read_arguments(&args[2..]).unwrap()
@@ -257,15 +258,15 @@ mod tests {
             mounted: mounted.collect(),
             ..full()
         };
-        assert_eq!(told(&by_runtime), with_mounted);
+        assert_eq!(hook_edits(&by_runtime), with_mounted);
         let by_hook = applied(Mounter::Hook);
         assert!(by_hook.get("mounts").is_none());
-        // Neither is the hook's to do.
-        let told = Edits {
+        // The hook's arguments have neither of these two.
+        let all_edits = Edits {
             devices: edits.devices.clone(),
             additional_gids: edits.additional_gids.clone(),
-            ..told(&by_hook)
+            ..hook_edits(&by_hook)
         };
-        assert_eq!(told, edits);
+        assert_eq!(all_edits, edits);
     }
 }

@@ -1,4 +1,4 @@
-//! What our hook is told by its arguments, written and read.
+//! Writes and reads the arguments of our hook.
 
 use std::path::Path;
 
@@ -8,26 +8,26 @@ use super::arrangement::Arrangement;
 use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
 use crate::error::{Error, Excerpt};
 
-/// Before where the root file system is, as config.json says it: our hook then need not read that
-/// file, which may not be its to read.
+/// Flag with `root.path` of config.json, so that our hook does not have to read that file, for
+/// which it may lack permission.
 pub const ROOTFS_FLAG: &str = "--rootfs";
 
-/// That /dev is a tmpfs of the container's own ([`Arrangement::own_dev`]).
+/// Flag: /dev is a tmpfs of the container's own ([`Arrangement::own_dev`]).
 pub const OWN_DEV_FLAG: &str = "--own-dev";
 
-/// That no mount of the container is shared ([`Arrangement::no_shared_mounts`]).
+/// Flag: no mount of the container is shared ([`Arrangement::no_shared_mounts`]).
 pub const NO_SHARED_FLAG: &str = "--no-shared-mounts";
 
-/// What our hook is told of config.json, besides what it is to do.
+/// Facts from config.json that our hook gets as arguments, besides its edits.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ToldToHook<'a> {
+pub struct ConfigFacts<'a> {
     /// `root.path`.
     pub rootfs: Option<&'a str>,
-    /// What it says about mounts.
+    /// Facts about the mounts.
     pub arrangement: Arrangement,
 }
 
-impl<'a> ToldToHook<'a> {
+impl<'a> ConfigFacts<'a> {
     pub(super) fn arguments(self) -> impl Iterator<Item = &'a str> {
         let Arrangement {
             own_dev,
@@ -48,7 +48,7 @@ const MOUNTED: &str = "--mounted";
 /// to another root.
 pub const HOST_PATH_BEHIND: &[(&str, usize)] = &[(MOUNTED, 0), (MOUNT, 1), (OPTIONAL_MOUNT, 1)];
 
-/// A mount as our hook is told of it.
+/// The arguments for a mount that our hook makes.
 pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
     let flag = match mount.need {
         Need::Required => MOUNT,
@@ -62,15 +62,15 @@ pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
     ]
 }
 
-/// The same of one that the runtime makes: the hook looks where it went. Of a library that the
-/// host has by the same name `--library` says enough.
+/// The arguments for a mount that the runtime makes, so that the hook can check where it went.
+/// `None` for a library at the same path on the host, because its `--library` is enough.
 pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
-    let is_told = mount.host_path == mount.path
+    let is_in_library_args = mount.host_path == mount.path
         && edits
             .libraries
             .iter()
             .any(|l| l.path.as_os_str() == mount.path.as_os_str());
-    (!is_told).then(|| {
+    (!is_in_library_args).then(|| {
         [
             MOUNTED.to_owned(),
             mount.host_path.to_string_lossy().into_owned(),
@@ -88,7 +88,7 @@ fn word(kind: MountKind) -> &'static str {
     }
 }
 
-/// What our hook is told of the rest, in the words that [`read_arguments`] reads.
+/// The arguments for all other edits, in the form that [`read_arguments`] reads.
 pub(super) fn arguments(edits: &Edits) -> Vec<String> {
     let mut args = Vec::new();
     let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
@@ -108,7 +108,7 @@ pub(super) fn arguments(edits: &Edits) -> Vec<String> {
             add(flag, pair(&link.path, &link.target.to_string_lossy()));
         }
     }
-    // Both are nothing by themselves: they go with libraries and with GPUs.
+    // These two are never the only arguments: they come with libraries and with GPUs.
     if let Some(compat) = &edits.cuda_compat {
         let cuda = compat
             .cuda
@@ -132,15 +132,15 @@ pub(super) fn arguments(edits: &Edits) -> Vec<String> {
     args
 }
 
-/// `format!` takes several times as long, and there are hundreds.
+/// Joins with `=`. `format!` takes several times as long, and there are hundreds of pairs.
 fn pair(path: &Path, value: &str) -> String {
     [&path.to_string_lossy(), "=", value].concat()
 }
 
-/// In place of a mask: look at the container's nodes.
+/// Value of `--egl-devices` for computing the mask from the container's nodes.
 const BY_NODES: &str = "nodes";
 
-/// The part of edits that our hook carries out, from its arguments.
+/// Reads the edits that our hook applies from its arguments.
 pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     let mut edits = Edits::default();
     let mut args = args.iter().map(String::as_str);
@@ -149,17 +149,16 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits.forbid_device_node_creation = true;
             continue;
         }
-        let bad = |wanted: &str| {
-            Error::State(format!("gpu-container-hook: {flag} needs {wanted}").into())
-        };
+        let bad =
+            |usage: &str| Error::State(format!("gpu-container-hook: {flag} needs {usage}").into());
         if flag == MOUNT || flag == OPTIONAL_MOUNT {
-            let told = [args.next(), args.next(), args.next()];
+            let values = [args.next(), args.next(), args.next()];
             let need = if flag == MOUNT {
                 Need::Required
             } else {
                 Need::Optional
             };
-            let mount = read_mount(told, need).ok_or_else(|| bad("KIND /HOST /PATH"))?;
+            let mount = read_mount(values, need).ok_or_else(|| bad("KIND /HOST /PATH"))?;
             edits.mounts.push(mount);
             continue;
         }
@@ -242,8 +241,8 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
-fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
-    let [kind, host, path] = told;
+fn read_mount(values: [Option<&str>; 3], need: Need) -> Option<Mount> {
+    let [kind, host, path] = values;
     let kinds = [
         MountKind::File,
         MountKind::Config,
@@ -259,7 +258,7 @@ fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
     })
 }
 
-/// `12.4` as numbers.
+/// Parses `12.4`, or `12` as 12.0.
 pub fn version_pair(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn malformed_arguments_are_refused() {
         for line in [
             "--library",
             "--library a=b",

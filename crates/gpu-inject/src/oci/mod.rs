@@ -1,4 +1,4 @@
-//! An OCI bundle's config.json and a container's state: read for a request, and edited.
+//! Reads and edits an OCI bundle's config.json, and reads a container's state.
 
 mod apply;
 mod arrangement;
@@ -8,7 +8,7 @@ mod long_config;
 mod scan;
 mod state;
 
-pub use apply::{HOOK_ENV, Mounter, Nodes, apply, apply_to_value, to_cdi};
+pub use apply::{HOOK_ENV, Mounter, NodeForm, apply, apply_to_value, to_cdi};
 pub use arrangement::Arrangement;
 pub use config_view::{ContainerView, early_root_path};
 pub use hook_args::{

@@ -1,12 +1,15 @@
-//! The parts of a config.json that matter here, found by one pass over its text.
+//! Scans a config.json for the parts that matter here, in one pass over its text.
+//!
+//! The private types have the names that the OCI specification gives to these parts, such as
+//! `Process`, `Mount` and `Root`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Those parts by one pass over the text: the rest is skipped, not kept, and what is kept
-/// stays in the text. For the many containers that ask for nothing.
+/// The parts of a config.json that can request GPUs. Everything else is skipped, and strings are
+/// borrowed from the text. This is the fast path for the many containers that request no GPUs.
 #[derive(Debug, Default, Deserialize)]
 pub struct Scan<'a> {
     #[serde(borrow, default)]
@@ -67,13 +70,13 @@ pub(super) struct Namespace<'a> {
     pub(super) kind: Option<Text<'a>>,
 }
 
-/// A string where the text has it, or its own where it has escapes.
+/// A string, borrowed from the text unless it has escapes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Scan<'a> {
-    /// `None` where the text is no JSON, says a part twice or gives one another type than the
-    /// OCI specification does: such a text is for `ContainerView::new`.
+    /// Scans the text. `None` if it is not JSON, has a part twice, or has a part of another type
+    /// than the OCI specification says; use `ContainerView::new` for such a text.
     pub fn read(text: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }

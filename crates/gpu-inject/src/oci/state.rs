@@ -1,4 +1,4 @@
-//! What an OCI runtime tells a hook on standard input (OCI runtime specification, "State").
+//! The container state that a hook gets on standard input (OCI runtime specification, "State").
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use crate::error::{Error, Message};
 /// A container's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// What its engine calls it.
+    /// The id that the engine has given it.
     pub id: Option<String>,
-    /// Its process as the hook sees it; 0 where the state names none.
+    /// Its process in the hook's pid namespace; 0 if the state has none.
     pub pid: i32,
-    /// Its bundle's directory.
+    /// The directory of its bundle.
     pub bundle: PathBuf,
-    /// Its root file system, which crun tells: config.json may be nobody's to read in a user
-    /// namespace.
+    /// Its root file system, which only crun adds to the state. It is needed where config.json
+    /// cannot be read from within a user namespace.
     pub root: Option<PathBuf>,
 }
 
 impl State {
-    /// Reads the JSON. Only what is used need be there.
+    /// Parses the JSON. Only the bundle is required.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let bad = |why: &str| Error::State(Message::of(format_args!("container state: {why}")));
         let state: Value = serde_json::from_slice(bytes).map_err(|e| bad(&e.to_string()))?;
         let text = |key| {
-            let found = state.get(key).and_then(Value::as_str);
-            found.filter(|t| !t.is_empty())
+            let value = state.get(key).and_then(Value::as_str);
+            value.filter(|t| !t.is_empty())
         };
         // runc before 17.06 called it bundlePath.
         let bundle = text("bundle").or_else(|| text("bundlePath"));
@@ -51,13 +51,13 @@ mod tests {
         let read = |text: &str| State::parse(text.as_bytes());
         let state =
             read(r#"{"id": "web", "bundle": "/b", "pid": 7, "status": "creating", "other": {}}"#);
-        let wanted = State {
+        let expected = State {
             id: Some("web".into()),
             pid: 7,
             bundle: "/b".into(),
             root: None,
         };
-        assert_eq!(state.unwrap(), wanted);
+        assert_eq!(state.unwrap(), expected);
         let crun = read(r#"{"bundlePath": "/b", "root": "rootfs"}"#).unwrap();
         assert_eq!(crun.root, Some("/b/rootfs".into()));
         assert_eq!(read(r#"{"bundle": "/b", "pid": 1e99}"#).unwrap().pid, 0);

@@ -1,4 +1,4 @@
-//! What a file, a node or a device adds to a container's edits.
+//! Adds files, nodes and devices to a container's edits.
 
 use std::collections::HashSet;
 
@@ -41,26 +41,27 @@ pub(super) fn add_node(edits: &mut Edits, node: &DeviceNode) {
     }
 }
 
-/// By number first: paths take long to compare, and a host can have a thousand nodes. From the
-/// end, where those of the same GPU are.
+/// Whether the edits have the node. Numbers are compared first, because comparing paths is slow
+/// and a host can have a thousand nodes. The search starts at the end, where the nodes of the same
+/// GPU are.
 fn has_node(edits: &Edits, node: &DeviceNode) -> bool {
-    let is_it = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
-    edits.devices.iter().rev().any(is_it)
+    let is_same = |d: &DeviceNode| (d.minor, d.major) == (node.minor, node.major) && d == node;
+    edits.devices.iter().rev().any(is_same)
 }
 
-/// The same for many: a number that no node has had is enough to tell a new one.
-pub(crate) struct Nodes<'e> {
+/// Adds many nodes without duplicates. A device number that no node had before shows without a search that a node is new.
+pub(crate) struct NodeSet<'e> {
     edits: &'e mut Edits,
     numbers: HashSet<(u32, u32)>,
 }
 
-impl<'e> Nodes<'e> {
+impl<'e> NodeSet<'e> {
     pub(crate) fn of(edits: &'e mut Edits) -> Self {
         let numbers = edits.devices.iter().map(|d| (d.major, d.minor)).collect();
         Self { edits, numbers }
     }
 
-    /// False where it was there already.
+    /// Adds a node. False if the edits had it already.
     fn add(&mut self, node: &DeviceNode) -> bool {
         let is_new = self.numbers.insert((node.major, node.minor)) || !has_node(self.edits, node);
         if is_new {
@@ -70,9 +71,9 @@ impl<'e> Nodes<'e> {
     }
 }
 
-/// What this device adds.
+/// Adds the nodes and links of a selected device.
 pub(crate) fn device(
-    nodes: &mut Nodes<'_>,
+    nodes: &mut NodeSet<'_>,
     selected: SelectedDevice<'_>,
     capabilities: Capabilities,
 ) {
@@ -83,8 +84,8 @@ pub(crate) fn device(
             nodes.add(node);
         }
     }
-    // Another slice of the same GPU has brought them along.
-    if is_new && draws(capabilities) {
+    // If the GPU is not new, another slice of it has added these already.
+    if is_new && needs_drm(capabilities) {
         for node in &gpu.drm {
             nodes.add(node);
         }
@@ -92,8 +93,8 @@ pub(crate) fn device(
     }
 }
 
-/// Whether they need more than the GPU's own node.
-pub(super) fn draws(capabilities: Capabilities) -> bool {
+/// Whether these capabilities need the GPU's DRM nodes.
+pub(super) fn needs_drm(capabilities: Capabilities) -> bool {
     capabilities.intersects(Capabilities::of(&[
         Capability::Graphics,
         Capability::Display,

@@ -1,4 +1,4 @@
-//! What a container gets besides GPUs and the driver's files.
+//! Plans what a container gets besides GPUs and the driver's files: MIG control, features, IMEX channels.
 
 use gpu_host::{DeviceNode, Feature, Gpu, Inventory};
 
@@ -9,8 +9,8 @@ use crate::edits::Edits;
 use crate::error::Error;
 use crate::request::{Imex, Request};
 
-/// The right to partition the visible GPUs, or to watch all slices of them: the global
-/// node, and of each GPU its own node and those of all its slices
+/// Adds the nodes for partitioning the visible GPUs or for monitoring all their slices: the global
+/// node, and for each GPU its own node and those of all its slices
 /// (libnvidia-container `src/nvc_mount.c`, `nvc_mig_config_global_caps_mount`).
 pub(super) fn mig_control(
     edits: &mut Edits,
@@ -19,7 +19,7 @@ pub(super) fn mig_control(
     selection: &Selection<'_>,
 ) -> Result<(), Error> {
     let control = &inventory.mig_control;
-    let asked = [
+    let requests = [
         (
             "NVIDIA_MIG_CONFIG_DEVICES",
             request.mig_config,
@@ -31,7 +31,7 @@ pub(super) fn mig_control(
             &control.monitor,
         ),
     ];
-    for (name, _, node) in asked.into_iter().filter(|(_, is_asked, _)| *is_asked) {
+    for (name, _, node) in requests.into_iter().filter(|(_, is_asked, _)| *is_asked) {
         let failed = |why: &str| Error::MigControl {
             name,
             why: why.into(),
@@ -59,19 +59,20 @@ pub(super) fn mig_control(
     Ok(())
 }
 
-/// GDS and its like. What the host does not have is an error: whoever asks for it counts on it.
+/// Adds GDS and other features. A feature that the host does not have is an error, since the
+/// container relies on it.
 pub(super) fn features(
     edits: &mut Edits,
     inventory: &Inventory,
-    asked: impl IntoIterator<Item = Feature>,
+    requested: impl IntoIterator<Item = Feature>,
 ) -> Result<(), Error> {
-    for feature in asked {
+    for feature in requested {
         let here = inventory.features.iter().find(|f| f.feature == feature);
         let Some(here) = here.filter(|f| !f.nodes.is_empty()) else {
-            let there = inventory.features.iter().filter(|f| !f.nodes.is_empty());
+            let available = inventory.features.iter().filter(|f| !f.nodes.is_empty());
             return Err(Error::NoSuchFeature {
                 asked: feature.word(),
-                there: list(there.map(|f| f.feature.word().to_owned())),
+                there: list(available.map(|f| f.feature.word().to_owned())),
             });
         };
         for node in &here.nodes {
@@ -86,7 +87,7 @@ pub(super) fn features(
     Ok(())
 }
 
-/// IMEX channels. `all` is however many there are.
+/// Adds IMEX channels. `all` means all that the host has, which may be none.
 pub(super) fn channels(
     edits: &mut Edits,
     inventory: &Inventory,

@@ -1,4 +1,4 @@
-//! From a request to the edits of one container.
+//! Plans the edits of one container from its request, the inventory and the policy.
 
 mod additions;
 mod extras;
@@ -16,13 +16,13 @@ use crate::edits::{CudaCompat, Edits};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::request::Request;
-pub(crate) use additions::{Nodes, device};
-use additions::{add_file, draws};
+pub(crate) use additions::{NodeSet, device};
+use additions::{add_file, needs_drm};
 use select::Selection;
 pub(crate) use selected_device::{SelectedDevice, parts};
 
-/// The edits that give a container what it asks for and nothing else. No edits for a
-/// container that asks for nothing.
+/// The edits that give a container exactly what it requests. Empty for a container that requests
+/// nothing.
 pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result<Edits, Error> {
     if !request.is_some() {
         return Ok(Edits::default());
@@ -35,7 +35,7 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
     requirements::ensure_met(&request.requirements, inventory, &gpus)?;
     let capabilities = request.capabilities.and(policy.supported);
     let mut edits = shared(inventory, capabilities);
-    let mut nodes = Nodes::of(&mut edits);
+    let mut nodes = NodeSet::of(&mut edits);
     for one in &selection.selected {
         device(&mut nodes, *one, capabilities);
     }
@@ -68,22 +68,22 @@ pub fn plan(inventory: &Inventory, request: &Request, policy: &Policy) -> Result
         compat.root.clone_from(&policy.csv_compat_root);
     }
     edits.egl_devices_by_nodes = false;
-    if policy.application_profile && draws(capabilities) {
+    if policy.application_profile && needs_drm(capabilities) {
         edits.egl_devices = egl_mask(&gpus);
     }
-    // A hook or a CDI-aware engine further down must not do it again.
+    // Keeps a hook or a CDI-aware engine further down from injecting GPUs a second time.
     edits
         .env
         .push(("NVIDIA_VISIBLE_DEVICES".into(), "void".into()));
     Ok(edits)
 }
 
-/// What every GPU container gets: files and control nodes of these capabilities.
+/// The edits that every GPU container gets: the files and control nodes for these capabilities.
 pub(crate) fn shared(inventory: &Inventory, capabilities: Capabilities) -> Edits {
     let mut edits = Edits {
         forbid_device_node_creation: true,
         cuda_compat: cuda_compat(inventory, capabilities),
-        egl_devices_by_nodes: draws(capabilities),
+        egl_devices_by_nodes: needs_drm(capabilities),
         ..Edits::default()
     };
     for control in &inventory.control_nodes {
@@ -100,43 +100,44 @@ pub(crate) fn shared(inventory: &Inventory, capabilities: Capabilities) -> Edits
     edits
 }
 
-/// An image's compatibility libraries are CUDA's, and none is made for a Windows driver.
+/// The comparison with the image's CUDA compatibility libraries. `None` without `compute`, and on WSL, because no such library works with a Windows driver.
 fn cuda_compat(inventory: &Inventory, capabilities: Capabilities) -> Option<CudaCompat> {
     let driver = inventory.driver.as_ref()?;
-    let can = capabilities.has(Capability::Compute)
+    let is_possible = capabilities.has(Capability::Compute)
         && inventory.source != Source::Wsl
         && !driver.version.is_empty();
-    can.then(|| CudaCompat {
+    is_possible.then(|| CudaCompat {
         driver: driver.version.clone(),
         cuda: driver.cuda,
         root: None,
     })
 }
 
-/// The driver knows 64 bits; a GPU beyond has none (libnvidia-container `nvc_mount.c`).
+/// A mask with the bits of the GPUs' minors. The driver's mask has 64 bits; a GPU with a higher minor has none (libnvidia-container `nvc_mount.c`).
 fn egl_mask(gpus: &[&Gpu]) -> Option<u64> {
     let bits = gpus.iter().filter_map(|g| 1u64.checked_shl(g.minor));
     bits.reduce(|a, b| a | b)
 }
 
-/// Whether a container with these capabilities gets the file. Some bring others along
-/// (libnvidia-container `src/options.h`): `video` the libraries of `compute`, on which its
-/// own are built, `display` all of `graphics`. A 32-bit library needs `compat32` besides
-/// what it is for.
+/// Whether a container with these capabilities gets the file.
+///
+/// Some capabilities imply others (libnvidia-container `src/options.h`): `video` implies the
+/// libraries of `compute`, which its own libraries need, and `display` implies `graphics`. A
+/// 32-bit library needs `compat32` in addition to the capability it is for.
 fn is_given(file: &DriverFile, capabilities: Capabilities) -> bool {
     let is_library = matches!(file.kind, FileKind::Library | FileKind::Library32);
-    let mut wanted = capabilities;
-    if wanted.has(Capability::Video) && is_library {
-        wanted = wanted.with(Capability::Compute);
+    let mut effective = capabilities;
+    if effective.has(Capability::Video) && is_library {
+        effective = effective.with(Capability::Compute);
     }
-    if wanted.has(Capability::Display) {
-        wanted = wanted.with(Capability::Graphics);
+    if effective.has(Capability::Display) {
+        effective = effective.with(Capability::Graphics);
     }
-    file.capabilities.intersects(wanted)
+    file.capabilities.intersects(effective)
         && (file.kind != FileKind::Library32 || capabilities.has(Capability::Compat32))
 }
 
-/// Groups of nodes that others may not open.
+/// The groups of nodes that other users may not open, sorted. Root's group is left out.
 pub(crate) fn gids(nodes: &[DeviceNode]) -> Vec<u32> {
     nodes
         .iter()

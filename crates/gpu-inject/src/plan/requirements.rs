@@ -1,10 +1,10 @@
-//! `NVIDIA_REQUIRE_*`: what an image requires of the host.
+//! Checks `NVIDIA_REQUIRE_*`: what an image requires of the host.
 //!
-//! The language is that of libnvidia-container (`src/cli/dsl.c`), oddities included, since
-//! images are written against it: alternatives separated by spaces, each a comma list of
-//! conditions that must all hold; a condition is `name` `operator` `value` without blanks.
-//! It is read as it is evaluated, so what comes after the first alternative that holds, and
-//! after the first condition of an alternative that does not, may be anything.
+//! The language is that of libnvidia-container (`src/cli/dsl.c`), including its quirks, since
+//! images rely on them. A requirement is a list of alternatives separated by spaces; each is a
+//! comma-separated list of conditions that must all hold; a condition is `name` `operator`
+//! `value` without spaces. It is parsed while it is evaluated, so text after the result is known
+//! is not checked for syntax.
 
 use std::cmp::Ordering;
 
@@ -12,17 +12,17 @@ use gpu_host::{Gpu, Inventory};
 
 use crate::error::Error;
 
-/// In the order in which a run of operator characters is looked up as a prefix: `!` alone
-/// is `!=`, and `==` is none of them.
+/// The operators. The operator characters in a condition are looked up as a prefix of one of
+/// these, in this order: `!` alone means `!=`, and `==` is invalid.
 const OPERATORS: [&str; 6] = ["=", "!=", "<", "<=", ">", ">="];
 
-/// A condition that does not hold and is longer than this, with a blank on each side of its
-/// operator, counts as one that cannot be read (`EXPR_MAX`).
-const LONGEST: usize = 127;
+/// A condition that does not hold and is longer than this counts as invalid (`EXPR_MAX`). The
+/// length includes a space on each side of the operator.
+const MAX_CONDITION: usize = 127;
 
-/// Checks every requirement against the host, once for each of the GPUs that the container
-/// gets, or once without one where it gets none. What the host cannot tell (the CUDA
-/// version without NVML) counts as met.
+/// Ensures that the host meets every requirement. Each is checked once for every GPU that the
+/// container gets, or once without a GPU if it gets none. A condition on an unknown property, such
+/// as the CUDA version without NVML, counts as met.
 pub fn ensure_met(
     requirements: &[String],
     inventory: &Inventory,
@@ -50,16 +50,16 @@ pub fn ensure_met(
 fn is_met(requirement: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bool, Error> {
     let mut met = true;
     for alternative in requirement.split(' ').filter(|a| !a.is_empty()) {
-        // An alternative of nothing but commas ends the search with the answer so far.
-        let mut is_through = true;
+        // An alternative that consists only of commas ends the search with the result so far.
+        let mut all_hold = true;
         for condition in alternative.split(',').filter(|c| !c.is_empty()) {
             met = holds(condition, inventory, gpu)?;
             if !met {
-                is_through = false;
+                all_hold = false;
                 break;
             }
         }
-        if is_through {
+        if all_hold {
             break;
         }
     }
@@ -104,7 +104,7 @@ fn holds(condition: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bo
     let holds = match name.to_ascii_lowercase().as_str() {
         "cuda" => compare_to(driver.and_then(|d| d.cuda).map(pair), operator, value),
         "driver" => {
-            // Some hosts of WSL and some Tegras do not tell it.
+            // The version is unknown on some WSL and Tegra hosts.
             let version = driver.map(|d| d.version.clone()).filter(|v| !v.is_empty());
             compare_to(version, operator, value)
         }
@@ -122,18 +122,18 @@ fn holds(condition: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bo
         _ => None,
     }
     .ok_or_else(bad)?;
-    if !holds && name.len() + operator.len() + value.len() + 2 > LONGEST {
+    if !holds && name.len() + operator.len() + value.len() + 2 > MAX_CONDITION {
         return Err(bad());
     }
     Ok(holds)
 }
 
-/// True where the left side is not known, whatever the right one says.
-fn compare_to(has: Option<String>, operator: &str, wanted: &str) -> Option<bool> {
+/// Compares versions. True if the host's is unknown; `None` if one is not a dotted number.
+fn compare_to(has: Option<String>, operator: &str, required: &str) -> Option<bool> {
     let Some(has) = has else {
         return Some(true);
     };
-    let order = versions(&has, wanted)?;
+    let order = versions(&has, required)?;
     Some(match operator {
         ">=" => order != Ordering::Less,
         "<=" => order != Ordering::Greater,
@@ -144,8 +144,8 @@ fn compare_to(has: Option<String>, operator: &str, wanted: &str) -> Option<bool>
     })
 }
 
-/// Number by number; where one side ends, a rest of zeros on the other makes no difference
-/// and any other rest is greater. `None` for what is no dotted number.
+/// Compares versions number by number. If one is longer, it is greater unless its additional
+/// numbers are all zero. `None` if one is not a dotted number.
 pub(crate) fn versions(mut left: &str, mut right: &str) -> Option<Ordering> {
     let is_version = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if !is_version(left) || !is_version(right) {
@@ -157,11 +157,11 @@ pub(crate) fn versions(mut left: &str, mut right: &str) -> Option<Ordering> {
             return Some(order);
         }
     }
-    let is_more = |rest: &str| !rest.trim_start_matches(['.', '0']).is_empty();
-    Some(is_more(left).cmp(&is_more(right)))
+    let is_nonzero = |rest: &str| !rest.trim_start_matches(['.', '0']).is_empty();
+    Some(is_nonzero(left).cmp(&is_nonzero(right)))
 }
 
-/// Takes a number and the dots behind it.
+/// Removes a number and the dots after it from the start of the text.
 fn number(text: &mut &str) -> Option<u64> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// On a host with two GPUs, for the container that gets the first.
+    /// Checks a requirement on a host with two GPUs, for a container that gets the first.
     fn met(requirement: &str) -> Result<(), Error> {
         let host = host();
         ensure_met(&[requirement.to_owned()], &host, &[&host.gpus[0]])
@@ -257,7 +257,7 @@ mod tests {
         is_met("cuda=13.0.0");
         is_met("cuda>=13.00");
         is_unmet("cuda=13.0.1");
-        // A longer version is a greater one: not the same as the driver's major.
+        // A longer version is greater, so the driver's major alone is not equal to its version.
         is_unmet("driver=580");
         is_met("driver>580");
         is_met("driver=580.65.6");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_cannot_tell_counts_as_met() {
+    fn a_condition_on_an_unknown_property_counts_as_met() {
         let mut host = host();
         host.driver = None;
         for gpu in &mut host.gpus {
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_stops_where_the_answer_is_known() {
+    fn parsing_stops_once_the_result_is_known() {
         is_met("cuda>=12 odd");
         is_met("cuda<12,odd cuda>=12");
         is_bad("cuda<12 odd");
@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn the_error_says_the_first_alternative_and_what_the_host_has() {
-        let said = |r: &str| met(r).unwrap_err().to_string();
-        let text = said("cuda>=13.1 brand=tesla,driver<419");
+        let message = |r: &str| met(r).unwrap_err().to_string();
+        let text = message("cuda>=13.1 brand=tesla,driver<419");
         assert!(
             text.starts_with(
                 "requirement error: unsatisfied condition: cuda>=13.1, please update your driver to a newer version, or use an earlier cuda container"
@@ -356,16 +356,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text}");
         }
-        let text = said(" driver<580 cuda>=14");
+        let text = message(" driver<580 cuda>=14");
         assert!(
             text.starts_with("requirement error: unsatisfied condition: driver<580 ("),
             "{text}"
         );
-        assert!(said("odd=1").starts_with("requirement error: invalid expression"));
+        assert!(message("odd=1").starts_with("requirement error: invalid expression"));
     }
 
     #[test]
-    fn a_condition_longer_than_the_first_implementations_buffer_cannot_be_unmet() {
+    fn an_unmet_condition_longer_than_libnvidia_containers_buffer_is_invalid() {
         is_met(&format!("cuda>={}12", "0".repeat(130)));
         is_unmet(&format!("cuda>={}99", "0".repeat(100)));
         is_bad(&format!("cuda>={}99", "0".repeat(130)));

@@ -1,4 +1,4 @@
-//! From the names a container asks by to the host's devices.
+//! Resolves the device names in a container's request to devices of the host.
 
 use std::collections::HashSet;
 
@@ -8,24 +8,23 @@ use super::selected_device::{SelectedDevice, parts};
 use crate::error::Error;
 use crate::request::{Imex, Visible};
 
-/// Kinds of names that mean our GPUs: that of our CDI spec, and the one by which
-/// nvidia-container-runtime's own generated spec is asked for.
+/// CDI kinds that stand for our GPUs: that of our CDI spec, and that of the spec which
+/// nvidia-container-runtime generates.
 const GPU_KINDS: [&str; 2] = ["nvidia.com/gpu", "runtime.nvidia.com/gpu"];
 const CHANNEL_KIND: &str = "nvidia.com/imex-channel";
 const VENDOR: &str = "nvidia.com/";
 
-/// What names mean on a host.
+/// The devices of the host that a request selects.
 #[derive(Debug, Default)]
 pub(super) struct Selection<'a> {
-    /// GPUs and slices, each once, in order.
+    /// GPUs and slices in the order of the request, without duplicates.
     pub(super) selected: Vec<SelectedDevice<'a>>,
     seen: HashSet<(u32, Option<u32>)>,
-    /// GPUs that were asked for as such, those included that are partitioned and have no
-    /// slice yet.
+    /// GPUs that were requested as a whole, including partitioned ones without slices.
     pub(super) whole: Vec<&'a Gpu>,
-    /// `nvidia.com/gds=all` and its like.
+    /// Features requested by CDI name, such as `nvidia.com/gds=all`.
     pub(super) features: Vec<Feature>,
-    /// `nvidia.com/imex-channel=N`.
+    /// Channels requested by CDI name, `nvidia.com/imex-channel=N`.
     pub(super) channels: Imex,
 }
 
@@ -36,15 +35,15 @@ impl<'a> Selection<'a> {
             Visible::None | Visible::DriverOnly => {}
             Visible::All => selection.add_all(inventory),
             Visible::Listed(list) => {
-                for asked in list {
-                    selection.add(inventory, asked.text())?;
+                for name in list {
+                    selection.add(inventory, name.text())?;
                 }
             }
         }
         Ok(selection)
     }
 
-    /// Every GPU the container has to do with, each once.
+    /// Every GPU of which the container gets something, without duplicates.
     pub(super) fn gpus(&self) -> Vec<&'a Gpu> {
         let mut seen = HashSet::new();
         let all = self.selected.iter().map(|p| p.gpu());
@@ -90,10 +89,10 @@ impl<'a> Selection<'a> {
             Some(_) => return Err(no_such()),
         };
         match find(&inventory.gpus, name)? {
-            Found::All => self.add_all(inventory),
-            Found::Gpu(gpu) => self.add_gpu(gpu),
-            Found::Slice(part) => self.add_part(part),
-            Found::Nothing => return Err(no_such()),
+            DeviceMatch::All => self.add_all(inventory),
+            DeviceMatch::Gpu(gpu) => self.add_gpu(gpu),
+            DeviceMatch::Slice(part) => self.add_part(part),
+            DeviceMatch::Nothing => return Err(no_such()),
         }
         Ok(())
     }
@@ -113,35 +112,36 @@ impl<'a> Selection<'a> {
     }
 }
 
-enum Found<'a> {
+/// The device that a name stands for.
+enum DeviceMatch<'a> {
     All,
     Gpu(&'a Gpu),
     Slice(SelectedDevice<'a>),
     Nothing,
 }
 
-/// `all`, an index, `gpu:slice`, a PCI address, a UUID or a prefix of one.
-fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
+/// Finds a device by `all`, an index, `gpu:slice`, a PCI address, a UUID or a prefix of one.
+fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
     if asked == "all" {
-        return Ok(Found::All);
+        return Ok(DeviceMatch::All);
     }
     let gpu = |test: &dyn Fn(&Gpu) -> bool| {
         gpus.iter()
             .find(|g| test(g))
-            .map_or(Found::Nothing, Found::Gpu)
+            .map_or(DeviceMatch::Nothing, DeviceMatch::Gpu)
     };
     if let Some(index) = number(asked) {
         return Ok(gpu(&|g| g.index == index));
     }
-    if let Some((of, slice)) = asked
+    if let Some((index, slice)) = asked
         .split_once(':')
         .and_then(|(g, s)| Some((number(g)?, number(s)?)))
     {
-        let found = gpus.iter().find(|g| g.index == of).and_then(|gpu| {
+        let device = gpus.iter().find(|g| g.index == index).and_then(|gpu| {
             let slice = gpu.mig.iter().find(|s| s.index == slice)?;
-            Some(Found::Slice(SelectedDevice::Slice(gpu, slice)))
+            Some(DeviceMatch::Slice(SelectedDevice::Slice(gpu, slice)))
         });
-        return Ok(found.unwrap_or(Found::Nothing));
+        return Ok(device.unwrap_or(DeviceMatch::Nothing));
     }
     if let Some(address) = pci(asked) {
         return Ok(gpu(&|g| g.pci == address));
@@ -149,13 +149,13 @@ fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
     by_uuid(gpus, asked)
 }
 
-/// Digits alone: `+1` is no index.
+/// Parses digits only; `+1` is not an index.
 fn number(text: &str) -> Option<u32> {
     let is_plain = text.bytes().all(|b| b.is_ascii_digit());
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
-/// The form of nvidia-smi and of sysfs, `00000000:3B:00.0` and `0000:3b:00.0`.
+/// Parses a PCI address as nvidia-smi or sysfs writes it, `00000000:3B:00.0` or `0000:3b:00.0`.
 fn pci(text: &str) -> Option<PciAddress> {
     let is_form = text.contains('.')
         && text.matches(':').count() == 2
@@ -165,45 +165,48 @@ fn pci(text: &str) -> Option<PciAddress> {
     is_form.then(|| text.parse().ok()).flatten()
 }
 
-/// In any case, and as much of it as fits one device alone (nvidia-docker documentation,
-/// "GPU isolation"). The tag by itself would fit everything.
-fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Found<'a>, Error> {
+/// Finds a device by a UUID or by a prefix that only one device has (nvidia-docker documentation,
+/// "GPU isolation"), in upper or lower case. `GPU-` or `MIG-` alone is not accepted, as every
+/// device has it.
+fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<DeviceMatch<'a>, Error> {
     let asked_lower = asked.to_ascii_lowercase();
     let is_uuid = ["gpu-", "mig-"]
         .iter()
         .any(|tag| asked_lower.len() > tag.len() && asked_lower.starts_with(tag));
     if !is_uuid {
-        return Ok(Found::Nothing);
+        return Ok(DeviceMatch::Nothing);
     }
-    let mut found: Vec<(String, Found<'a>)> = Vec::new();
-    let mut add = |uuid: Option<&str>, device: Found<'a>| {
+    let mut matches: Vec<(String, DeviceMatch<'a>)> = Vec::new();
+    let mut add = |uuid: Option<&str>, device: DeviceMatch<'a>| {
         let uuid = uuid.unwrap_or_default();
         if uuid.to_ascii_lowercase().starts_with(&asked_lower) {
-            found.push((uuid.to_owned(), device));
+            matches.push((uuid.to_owned(), device));
         }
     };
     for gpu in gpus {
-        add(gpu.uuid.as_deref(), Found::Gpu(gpu));
+        add(gpu.uuid.as_deref(), DeviceMatch::Gpu(gpu));
         for slice in &gpu.mig {
-            let part = Found::Slice(SelectedDevice::Slice(gpu, slice));
+            let part = DeviceMatch::Slice(SelectedDevice::Slice(gpu, slice));
             add(slice.uuid.as_deref(), part);
         }
     }
-    let exact = |(uuid, _): &(String, Found<'_>)| uuid.eq_ignore_ascii_case(asked);
-    if let Some(at) = found.iter().position(exact) {
-        return Ok(found.swap_remove(at).1);
+    let exact = |(uuid, _): &(String, DeviceMatch<'_>)| uuid.eq_ignore_ascii_case(asked);
+    if let Some(at) = matches.iter().position(exact) {
+        return Ok(matches.swap_remove(at).1);
     }
-    if found.len() > 1 {
-        let fits: Vec<&str> = found.iter().map(|(uuid, _)| uuid.as_str()).collect();
+    if matches.len() > 1 {
+        let fits: Vec<&str> = matches.iter().map(|(uuid, _)| uuid.as_str()).collect();
         return Err(Error::Ambiguous {
             asked: asked.into(),
             fits: fits.join(", "),
         });
     }
-    Ok(found.pop().map_or(Found::Nothing, |(_, device)| device))
+    Ok(matches
+        .pop()
+        .map_or(DeviceMatch::Nothing, |(_, device)| device))
 }
 
-/// Every name that would have been right, for an error.
+/// The names of all devices, for an error.
 fn names(inventory: &Inventory) -> String {
     let mut names = Vec::new();
     let named = |name: String, uuid: Option<&str>| match uuid {

@@ -1,8 +1,8 @@
-//! A device of the host that a container gets.
+//! A GPU or MIG slice that was selected for a container.
 
 use gpu_host::{Gpu, MigDevice};
 
-/// A GPU or slices of one.
+/// A whole GPU or a slice of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SelectedDevice<'a> {
     Whole(&'a Gpu),
@@ -16,7 +16,7 @@ impl<'a> SelectedDevice<'a> {
         }
     }
 
-    /// Which of the host's it is: the GPU's index and the slice's on it.
+    /// Identifies the device: the GPU's index and the slice's index on it.
     pub(super) fn number(self) -> (u32, Option<u32>) {
         match self {
             Self::Whole(gpu) => (gpu.index, None),
@@ -25,7 +25,7 @@ impl<'a> SelectedDevice<'a> {
     }
 }
 
-/// Every device of a partitioned GPU is its slices.
+/// The devices of a GPU: its slices if it is partitioned, else the GPU itself.
 pub(crate) fn parts(gpu: &Gpu) -> Vec<SelectedDevice<'_>> {
     if gpu.mig_enabled {
         gpu.mig

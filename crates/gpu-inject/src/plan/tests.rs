@@ -67,7 +67,7 @@ fn nodes(asked: &str) -> Result<Vec<String>, Error> {
 }
 
 #[test]
-fn exactly_what_is_asked_for() {
+fn exactly_the_requested_devices_are_given() {
     assert_eq!(nodes("0").unwrap(), ["/dev/nvidia0"]);
     assert_eq!(
         nodes("2,GPU-0abc,0").unwrap(),
@@ -87,7 +87,7 @@ fn exactly_what_is_asked_for() {
 }
 
 #[test]
-fn what_is_not_there_is_refused_by_name() {
+fn a_device_that_does_not_exist_is_refused_by_name() {
     for asked in ["3", "0:0", "1:2", "GPU-", "GPU-9", "gpu0", "-1", "0x0"] {
         assert!(
             matches!(nodes(asked), Err(Error::NoSuchDevice { .. })),
@@ -139,7 +139,7 @@ fn one_device_by_two_names_is_given_once() {
 }
 
 #[test]
-fn a_cdi_name_of_another_kind_is_no_gpu_of_ours() {
+fn a_cdi_name_of_another_kind_is_refused() {
     for asked in ["vendor.com/gpu=0", "nvidia.com/nic=all", "nvidia.com/gds=0"] {
         assert!(
             matches!(nodes(asked), Err(Error::NoSuchDevice { .. })),
@@ -199,7 +199,7 @@ fn rich() -> Inventory {
     }
 }
 
-fn wish(visible: &str) -> Request {
+fn request_for(visible: &str) -> Request {
     Request {
         visible: Visible::Listed(visible.split(',').map(AllowedName::by_caller).collect()),
         capabilities: Capabilities::of(&[Capability::Utility]),
@@ -223,7 +223,7 @@ fn paths(edits: &Edits) -> Vec<String> {
 fn a_mig_config_container_gets_the_global_node_and_all_of_its_gpus_slices() {
     let request = Request {
         mig_config: true,
-        ..wish("1")
+        ..request_for("1")
     };
     let expected = [
         "/dev/nvidia1",
@@ -234,7 +234,7 @@ fn a_mig_config_container_gets_the_global_node_and_all_of_its_gpus_slices() {
     assert_eq!(paths(&planned(&request).unwrap()), expected);
     let request = Request {
         mig_monitor: true,
-        ..wish("0")
+        ..request_for("0")
     };
     let expected = ["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap2"];
     assert_eq!(paths(&planned(&request).unwrap()), expected);
@@ -244,7 +244,7 @@ fn a_mig_config_container_gets_the_global_node_and_all_of_its_gpus_slices() {
 fn a_partitioned_gpu_without_slices_can_still_be_partitioned() {
     let mut host = rich();
     host.gpus[1].mig.clear();
-    let mut request = wish("1");
+    let mut request = request_for("1");
     assert!(paths(&plan(&host, &request, &Policy::default()).unwrap()).is_empty());
     request.mig_config = true;
     let edits = plan(&host, &request, &Policy::default()).unwrap();
@@ -258,59 +258,62 @@ fn a_partitioned_gpu_without_slices_can_still_be_partitioned() {
 fn mig_control_goes_with_whole_gpus_on_a_host_that_has_it() {
     let request = Request {
         mig_config: true,
-        ..wish("1:0")
+        ..request_for("1:0")
     };
-    let said = planned(&request).unwrap_err().to_string();
+    let message = planned(&request).unwrap_err().to_string();
     assert!(
-        said.contains("NVIDIA_MIG_CONFIG_DEVICES") && said.contains("whole GPUs"),
-        "{said}"
+        message.contains("NVIDIA_MIG_CONFIG_DEVICES") && message.contains("whole GPUs"),
+        "{message}"
     );
     let request = Request {
         mig_monitor: true,
-        ..wish("0")
+        ..request_for("0")
     };
-    let said = plan(&host(), &request, &Policy::default())
+    let message = plan(&host(), &request, &Policy::default())
         .unwrap_err()
         .to_string();
-    assert!(said.contains("NVIDIA_MIG_MONITOR_DEVICES"), "{said}");
+    assert!(message.contains("NVIDIA_MIG_MONITOR_DEVICES"), "{message}");
 }
 
 #[test]
-fn features_bring_their_nodes_and_files() {
+fn features_add_their_nodes_and_files() {
     let request = Request {
         features: vec![Feature::Gds],
-        ..wish("0")
+        ..request_for("0")
     };
-    for request in [request, wish("0,nvidia.com/gds=all")] {
+    for request in [request, request_for("0,nvidia.com/gds=all")] {
         let edits = planned(&request).unwrap();
         assert_eq!(paths(&edits), ["/dev/nvidia0", "/dev/nvidia-fs0"]);
         assert_eq!(edits.mounts.len(), 1);
     }
-    let said = planned(&wish("nvidia.com/mofed=all"))
+    let message = planned(&request_for("nvidia.com/mofed=all"))
         .unwrap_err()
         .to_string();
     assert!(
-        said.contains("mofed") && said.contains("some for gds"),
-        "{said}"
+        message.contains("mofed") && message.contains("some for gds"),
+        "{message}"
     );
 }
 
 #[test]
 fn imex_channels_by_number_all_and_by_cdi_name() {
-    let with = |imex| Request { imex, ..wish("0") };
+    let with = |imex| Request {
+        imex,
+        ..request_for("0")
+    };
     let channel = |id: u32| format!("/dev/nvidia-caps-imex-channels/channel{id}");
     let one = planned(&with(Imex::Listed(vec![3]))).unwrap();
     assert_eq!(paths(&one)[1..], [channel(3)]);
     let all = planned(&with(Imex::All)).unwrap();
     assert_eq!(paths(&all)[1..], [channel(0), channel(3)]);
-    let named = planned(&wish("0,nvidia.com/imex-channel=0")).unwrap();
+    let named = planned(&request_for("0,nvidia.com/imex-channel=0")).unwrap();
     assert_eq!(paths(&named)[1..], [channel(0)]);
-    let said = planned(&with(Imex::Listed(vec![1])))
+    let message = planned(&with(Imex::Listed(vec![1])))
         .unwrap_err()
         .to_string();
     assert!(
-        said.contains("channel 1") && said.contains("0, 3"),
-        "{said}"
+        message.contains("channel 1") && message.contains("0, 3"),
+        "{message}"
     );
     assert_eq!(
         paths(&plan(&host(), &with(Imex::All), &Policy::default()).unwrap()).len(),
@@ -320,17 +323,22 @@ fn imex_channels_by_number_all_and_by_cdi_name() {
         ignore_imex: true,
         ..Policy::default()
     };
-    let edits = plan(&rich(), &wish("0,nvidia.com/imex-channel=0"), &ignoring).unwrap();
+    let edits = plan(
+        &rich(),
+        &request_for("0,nvidia.com/imex-channel=0"),
+        &ignoring,
+    )
+    .unwrap();
     assert_eq!(paths(&edits).len(), 1);
 }
 
 #[test]
-fn video_brings_the_libraries_of_compute_and_display_all_of_graphics() {
+fn video_implies_the_libraries_of_compute_and_display_implies_graphics() {
     use Capability::{Compat32, Compute, Display, Graphics, Utility, Video};
     let files = |list: &[Capability]| {
         let request = Request {
             capabilities: Capabilities::of(list),
-            ..wish("0")
+            ..request_for("0")
         };
         let edits = planned(&request).unwrap();
         let name = |m: &Mount| m.path.file_name().unwrap().to_string_lossy().into_owned();
@@ -357,29 +365,29 @@ fn video_brings_the_libraries_of_compute_and_display_all_of_graphics() {
 }
 
 #[test]
-fn the_egl_mask_has_a_bit_for_each_gpu_where_something_draws() {
+fn the_egl_mask_has_a_bit_for_each_gpu_if_graphics_are_requested() {
     let mut request = Request {
         capabilities: Capabilities::of(&[Capability::Graphics]),
-        ..wish("2,0")
+        ..request_for("2,0")
     };
     assert_eq!(planned(&request).unwrap().egl_devices, Some(0b101));
     request.visible = Visible::DriverOnly;
     assert_eq!(planned(&request).unwrap().egl_devices, None);
-    assert_eq!(planned(&wish("0")).unwrap().egl_devices, None);
+    assert_eq!(planned(&request_for("0")).unwrap().egl_devices, None);
 }
 
 #[test]
-fn cuda_compatibility_goes_with_compute_unless_policy_says_no() {
+fn cuda_compatibility_comes_with_compute_unless_the_policy_disables_it() {
     let request = Request {
         capabilities: Capabilities::of(&[Capability::Compute]),
-        ..wish("0")
+        ..request_for("0")
     };
     let compat = planned(&request).unwrap().cuda_compat.unwrap();
     assert_eq!(
         (compat.driver.as_str(), compat.cuda),
         ("580.65.06", Some((13, 0)))
     );
-    assert_eq!(planned(&wish("0")).unwrap().cuda_compat, None);
+    assert_eq!(planned(&request_for("0")).unwrap().cuda_compat, None);
     let off = Policy {
         cuda_compat: false,
         forbid_device_nodes: false,
@@ -417,9 +425,9 @@ fn a_jetpack_image_that_wants_all_lists_gets_the_files_beyond_the_base_ones() {
 
 proptest! {
     #[test]
-    fn never_a_gpu_that_was_not_asked_for(asked in "([0-3](:[0-2])?|GPU-[0-3]abc|MIG-[01][01]|[a-z]{1,3})") {
+    fn only_requested_gpus_are_given(asked in "([0-3](:[0-2])?|GPU-[0-3]abc|MIG-[01][01]|[a-z]{1,3})") {
         let answer = nodes(&asked);
-        // What is there is given: an answer that is always an error would pass below.
+        // Existing devices must be given: otherwise an answer that is always an error would pass.
         if ["0", "2", "GPU-0abc", "GPU-2abc", "1:0", "1:1"].contains(&asked.as_str()) {
             prop_assert!(answer.is_ok(), "{asked}: {answer:?}");
         }

@@ -1,15 +1,15 @@
-//! Every key of config.toml, and what it does here.
+//! Every key of config.toml, and whether it has an effect here.
 //!
-//! Source: nvidia-container-toolkit 1.20, `api/config/v1/*.go`; of `gpu-container`, ours.
+//! Source: nvidia-container-toolkit 1.20, `api/config/v1/*.go`; the table `gpu-container` is ours.
 
 use toml::{Table, Value};
 
 /// A key of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// With its tables, `nvidia-container-cli.root`.
+    /// The key with its tables, such as `nvidia-container-cli.root`.
     pub name: &'static str,
-    /// Why it has no effect here; `None` for one that has.
+    /// Why it has no effect here; `None` if it has one.
     pub unused: Option<&'static str>,
 }
 
@@ -96,8 +96,8 @@ pub const KEYS: [Key; 41] = [
     used("gpu-container.mounts"),
 ];
 
-/// The keys of `table` that are in none of [`KEYS`], and those that have no effect here.
-pub(super) fn sort_out(table: &Table) -> (Vec<String>, Vec<Key>) {
+/// The keys of `table` that are not in [`KEYS`], and those that have no effect here.
+pub(super) fn unknown_and_unused(table: &Table) -> (Vec<String>, Vec<Key>) {
     let mut names = Vec::new();
     flatten("", table, &mut names);
     let mut unknown = Vec::new();

@@ -1,14 +1,14 @@
-//! Kinds of CDI devices as the policy lists them: `vendor/class`, or `vendor/*`.
+//! Patterns for kinds of CDI devices in the policy: `vendor/class` or `vendor/*`.
 
 use cdi::QualifiedName;
 
 const ALL_CLASSES: &str = "/*";
 
-/// Whether `kind` is one of those that `pattern` means. The vendor is compared whole:
-/// `nvidia.com/*` has nothing of `evil.nvidia.com`.
+/// Whether `kind` matches `pattern`. The vendor must be equal: `nvidia.com/*` does not match
+/// `evil.nvidia.com/gpu`.
 pub fn is_of_kind(kind: &str, pattern: &str) -> bool {
     match (pattern.strip_suffix(ALL_CLASSES), kind.split_once('/')) {
-        (Some(vendor), Some((of, _))) => of == vendor,
+        (Some(vendor), Some((kinds_vendor, _))) => kinds_vendor == vendor,
         _ => kind == pattern,
     }
 }

@@ -1,10 +1,10 @@
-//! Who may ask for what: `/etc/nvidia-container-runtime/config.toml`.
+//! The policy of a host, `/etc/nvidia-container-runtime/config.toml`: which containers may request
+//! what, and how requests are carried out.
 //!
-//! The keys keep the meaning that nvidia-container-toolkit 1.20 gives them
-//! (`api/config/v1`), so that a host that has the file keeps its policy. [`KEYS`] lists
-//! every one, with the reason for those that have no effect here; others are kept in
-//! [`Policy::unknown`]. The toolkit has no drop-in files for it, so neither are there any
-//! here.
+//! The keys have the same meaning as in nvidia-container-toolkit 1.20 (`api/config/v1`), so that a
+//! host which has the file keeps its policy. [`KEYS`] lists them all, with the reason for those
+//! that have no effect here. Unknown keys are kept in [`Policy::unknown`]. There are no drop-in
+//! files, because the toolkit has none.
 
 mod keys;
 mod kinds;
@@ -23,12 +23,12 @@ pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
 pub use mode::{Level, Mode};
 
-/// Where it is.
+/// The policy's file.
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
-/// The same below `$XDG_CONFIG_HOME`.
+/// The policy's file below `$XDG_CONFIG_HOME`.
 const IN_CONFIG_HOME: &str = "nvidia-container-runtime/config.toml";
 
-/// What the file says, or the defaults.
+/// The policy: the values in the file, and defaults for the others.
 #[allow(clippy::struct_excessive_bools, reason = "the file's own switches")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -40,11 +40,11 @@ pub struct Policy {
     pub accept_mounts: bool,
     /// `disable-require`.
     pub disable_require: bool,
-    /// `swarm-resource`: variables that replace `NVIDIA_VISIBLE_DEVICES` where one is set.
+    /// `swarm-resource`: variables that replace `NVIDIA_VISIBLE_DEVICES` if one of them is set.
     pub swarm_resource: Vec<String>,
     /// `supported-driver-capabilities`.
     pub supported: Capabilities,
-    /// `nvidia-container-cli.no-cgroups`: leave the device cgroup alone.
+    /// `nvidia-container-cli.no-cgroups`: do not change the device cgroup.
     pub no_cgroups: bool,
     /// `nvidia-container-cli.root`: the driver root.
     pub driver_root: PathBuf,
@@ -52,51 +52,51 @@ pub struct Policy {
     pub cli_debug: Option<PathBuf>,
     /// `nvidia-container-runtime.debug`: log of the runtime.
     pub debug: Option<PathBuf>,
-    /// `nvidia-container-runtime.log-level`: the least that goes into those logs.
+    /// `nvidia-container-runtime.log-level`: the least urgent level in those logs.
     pub log_level: Level,
-    /// `nvidia-container-runtime.runtimes`: low-level runtimes, the first found is used.
+    /// `nvidia-container-runtime.runtimes`: low-level runtimes; the first one found is used.
     pub runtimes: Vec<String>,
     /// `nvidia-container-runtime.mode`.
     pub mode: Mode,
-    /// `modes.cdi.spec-dirs`, later ones winning.
+    /// `modes.cdi.spec-dirs`; a later directory takes precedence.
     pub spec_dirs: Vec<PathBuf>,
-    /// `modes.cdi.default-kind`, of names that say none.
+    /// `modes.cdi.default-kind`: the kind of device names without one.
     pub default_kind: String,
     /// `modes.cdi.annotation-prefixes`.
     pub annotation_prefixes: Vec<String>,
-    /// `modes.csv.mount-spec-path`: a Tegra's CSV files.
+    /// `modes.csv.mount-spec-path`: the directory of a Tegra's CSV files.
     pub csv_dir: PathBuf,
     /// `modes.csv.compat-container-root`: where images for a Tegra have their CUDA
     /// compatibility libraries.
     pub csv_compat_root: Option<PathBuf>,
-    /// Whether an image's own CUDA compatibility libraries may come before the driver's:
-    /// `modes.legacy.cuda-compat-mode` other than `disabled`, and neither
-    /// `features.disable-cuda-compat-lib-hook` nor `enable-cuda-compat` among
-    /// `nvcdi-disable-hooks`. The modes `ldconfig`, `mount` and `hook` differ in how; here
-    /// there is one way, which mounts nothing.
+    /// Whether an image's own CUDA compatibility libraries may take precedence over the driver's.
+    /// False if `modes.legacy.cuda-compat-mode` is `disabled`,
+    /// `features.disable-cuda-compat-lib-hook` is set, or `nvcdi-disable-hooks` has
+    /// `enable-cuda-compat`. The modes `ldconfig`, `mount` and `hook` are all done in the same way
+    /// here, without a mount.
     pub cuda_compat: bool,
-    /// `disable-device-node-modification` is not among `nvcdi-disable-hooks`.
+    /// False if `nvcdi-disable-hooks` has `disable-device-node-modification`.
     pub forbid_device_nodes: bool,
-    /// `update-application-profile` is not among `nvcdi-disable-hooks`.
+    /// False if `nvcdi-disable-hooks` has `update-application-profile`.
     pub application_profile: bool,
     /// `features.ignore-imex-channel-requests`.
     pub ignore_imex: bool,
-    /// Neither `features.no-additional-gids-for-device-nodes` nor the flag of that name in
-    /// `modes.jit-cdi.nvcdi-feature-flags`.
+    /// False if `features.no-additional-gids-for-device-nodes` is set, or the flag of the same name
+    /// in `modes.jit-cdi.nvcdi-feature-flags`.
     pub additional_gids: bool,
-    /// `gpu-container.allowed-cdi-kinds`: of CDI devices that containers may name themselves,
-    /// besides those of NVIDIA's. `vendor/class`, or `vendor/*`.
+    /// `gpu-container.allowed-cdi-kinds`: kinds of CDI devices that containers may request
+    /// themselves, in addition to NVIDIA's. `vendor/class` or `vendor/*`.
     pub allowed_kinds: Vec<String>,
-    /// `gpu-container.allowed-cdi-kinds-in-annotations`: more of them for annotations.
+    /// `gpu-container.allowed-cdi-kinds-in-annotations`: additional kinds for annotations.
     pub allowed_kinds_in_annotations: Vec<String>,
-    /// `gpu-container.mounts` is `hook`: our hook mounts the driver's files where it can. With
-    /// `runtime` they are in config.json, where a checkpoint (CRIU) finds them.
+    /// `gpu-container.mounts`. True for `hook`: our hook mounts the driver's files where it can.
+    /// False for `runtime`: the mounts are in config.json, where a checkpoint (CRIU) needs them.
     pub hook_mounts: bool,
     /// `gpu-container.inventory`: a stored inventory to use instead of the host's own.
     pub inventory: Option<PathBuf>,
-    /// Keys that nobody knows, for a warning.
+    /// Unknown keys of the file, for a warning.
     pub unknown: Vec<String>,
-    /// Keys of the file that have no effect here.
+    /// Known keys of the file that have no effect here.
     pub without_effect: Vec<Key>,
 }
 
@@ -137,18 +137,18 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The file of that tree; the defaults where there is none.
+    /// Reads the file of a host's tree. The defaults if it does not exist.
     pub fn load(root: &Root) -> Result<Self, Error> {
         Self::load_from(root, Path::new(PATH))
     }
 
-    /// The file that the environment names, for a runtime that an engine starts: that of
-    /// `NVIDIA_CTK_CONFIG_FILE_PATH`, else one below `XDG_CONFIG_HOME`, else [`PATH`]. Never
-    /// for a hook: its environment may be the container's.
+    /// Reads the file that the environment names: `NVIDIA_CTK_CONFIG_FILE_PATH`, else the one below
+    /// `XDG_CONFIG_HOME`, else [`PATH`]. For a runtime that an engine starts. Must not be used in a
+    /// hook, whose environment may come from the container.
     ///
-    /// Where `XDG_CONFIG_HOME` is set and has no such file, the host's counts;
-    /// nvidia-container-toolkit takes the defaults then, so that a variable of a desktop's
-    /// lifts the host's policy.
+    /// If `XDG_CONFIG_HOME` is set but has no such file, the host's file is read. Here
+    /// nvidia-container-toolkit uses the defaults, so that a variable set by a desktop disables the
+    /// host's policy.
     pub fn from_environment(
         root: &Root,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -157,14 +157,14 @@ impl Policy {
         if let Some(path) = set("NVIDIA_CTK_CONFIG_FILE_PATH") {
             return Self::load_from(root, &path);
         }
-        let own = set("XDG_CONFIG_HOME").map(|home| home.join(IN_CONFIG_HOME));
-        match own.filter(|path| root.exists(path)) {
+        let users = set("XDG_CONFIG_HOME").map(|home| home.join(IN_CONFIG_HOME));
+        match users.filter(|path| root.exists(path)) {
             Some(path) => Self::load_from(root, &path),
             None => Self::load(root),
         }
     }
 
-    /// The same from another place.
+    /// Reads this file. The defaults if it does not exist.
     pub fn load_from(root: &Root, path: &Path) -> Result<Self, Error> {
         match root.read_to_string(path) {
             Ok(text) => Self::from_toml(&text, path),
@@ -173,14 +173,15 @@ impl Policy {
         }
     }
 
-    /// Keys we do not know are kept in [`Policy::unknown`]; a known key of a wrong type is
-    /// an error, since a policy must not be weaker than it reads.
+    /// Parses the text of the file; `path` is for messages. Unknown keys are kept in
+    /// [`Policy::unknown`]. A known key with a value of the wrong type is an error, because the
+    /// policy must not be weaker than its author intended.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
         let table: Table = text.parse().map_err(|e: toml::de::Error| Error::Policy {
             path: path.to_owned(),
             why: e.to_string(),
         })?;
-        let file = File {
+        let file = PolicyFile {
             table: &table,
             path,
         };
@@ -193,7 +194,7 @@ impl Policy {
         let flags = file.list(&runtime("modes.jit-cdi.nvcdi-feature-flags"))?;
         let no_gids = "no-additional-gids-for-device-nodes";
         let has_flag = flags.unwrap_or_default().iter().any(|f| f == no_gids);
-        let (unknown, without_effect) = keys::sort_out(&table);
+        let (unknown, without_effect) = keys::unknown_and_unused(&table);
         Ok(Self {
             path: path.to_owned(),
             accept_unprivileged: file
@@ -241,7 +242,7 @@ impl Policy {
                 .list(&runtime("modes.cdi.annotation-prefixes"))?
                 .unwrap_or(usual.annotation_prefixes)
                 .into_iter()
-                // Every key begins with nothing: that would take any annotation for a request.
+                // An empty prefix would make every annotation a request.
                 .filter(|p| !p.is_empty())
                 .collect(),
             csv_dir: file
@@ -293,12 +294,12 @@ impl Policy {
     }
 }
 
-struct File<'a> {
+struct PolicyFile<'a> {
     table: &'a Table,
     path: &'a Path,
 }
 
-impl File<'_> {
+impl PolicyFile<'_> {
     fn wrong(&self, key: &str, why: &str) -> Error {
         Error::Policy {
             path: self.path.to_owned(),
@@ -309,22 +310,23 @@ impl File<'_> {
     fn get<T>(
         &self,
         key: &str,
-        wanted: &str,
+        expected: &str,
         read: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let mut at: Option<&Value> = None;
+        let mut current: Option<&Value> = None;
         for part in key.split('.') {
-            let table = match at {
+            let table = match current {
                 None => self.table,
                 Some(Value::Table(table)) => table,
                 Some(_) => return Err(self.wrong(key, "what it is in is no table")),
             };
             match table.get(part) {
-                Some(value) => at = Some(value),
+                Some(value) => current = Some(value),
                 None => return Ok(None),
             }
         }
-        at.map(|value| read(value).ok_or_else(|| self.wrong(key, &format!("not {wanted}"))))
+        current
+            .map(|value| read(value).ok_or_else(|| self.wrong(key, &format!("not {expected}"))))
             .transpose()
     }
 
@@ -340,7 +342,7 @@ impl File<'_> {
         Ok(self.text(key)?.filter(|t| !t.is_empty()).map(PathBuf::from))
     }
 
-    /// A log file; /dev/null, the vendor's default, is none.
+    /// A log file. `None` for /dev/null, which is the vendor's default.
     fn log(&self, key: &str) -> Result<Option<PathBuf>, Error> {
         Ok(self.path(key)?.filter(|p| p != Path::new("/dev/null")))
     }
@@ -356,9 +358,9 @@ impl File<'_> {
         let kinds = self.list(key)?.unwrap_or_default();
         match kinds.iter().find(|kind| !kinds::is_pattern(kind)) {
             None => Ok(kinds),
-            Some(odd) => Err(self.wrong(
+            Some(bad) => Err(self.wrong(
                 key,
-                &format!("invalid kind {odd:?}; one is vendor/class, or vendor/* for all classes of a vendor"),
+                &format!("invalid kind {bad:?}; one is vendor/class, or vendor/* for all classes of a vendor"),
             )),
         }
     }
@@ -372,10 +374,10 @@ impl File<'_> {
         let Some(word) = self.text(key)? else {
             return Ok(None);
         };
-        let made = read(&word).ok_or_else(|| {
+        let value = read(&word).ok_or_else(|| {
             self.wrong(key, &format!("invalid value {word:?}; it can be {words}"))
         })?;
-        Ok(Some(made))
+        Ok(Some(value))
     }
 }
 

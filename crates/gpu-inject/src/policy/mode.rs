@@ -1,26 +1,27 @@
-//! The words of the runtime's own section.
+//! The values of `mode` and `log-level` in the policy's section for the runtime.
 
-/// `nvidia-container-runtime.mode`: where a container's edits come from.
+/// `nvidia-container-runtime.mode`: where a container's edits come from. (For what a CDI spec
+/// describes see `generate::Mode`.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// CDI specs where all that is asked for is qualified CDI names, our own plan otherwise.
+    /// CDI specs if the container requests only qualified CDI names, else our own plan.
     #[default]
     Auto,
-    /// Our own plan. With nvidia-container-toolkit the prestart hook does it; here the
-    /// edits are in config.json all the same, where they outlast a daemon-reload.
+    /// Our own plan. In nvidia-container-toolkit the prestart hook injects in this mode. Here the
+    /// edits are in config.json, as in the other modes, so that they survive a daemon-reload.
     Legacy,
     /// CDI specs in the directories of `modes.cdi.spec-dirs`.
     Cdi,
-    /// Our own plan, which is what this mode means there too.
+    /// Our own plan, which corresponds to what nvidia-container-toolkit does in this mode.
     JitCdi,
-    /// Our own plan, over what a Tegra's CSV files list.
+    /// Our own plan, with the files that a Tegra's CSV files list.
     Csv,
 }
 
 impl Mode {
     pub(super) const WORDS: &'static str = "auto, legacy, csv, cdi, jit-cdi";
 
-    /// The mode of that word.
+    /// The mode with this word.
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "auto" => Self::Auto,
@@ -38,18 +39,18 @@ impl Mode {
 pub enum Level {
     /// A container that could not be started.
     Error,
-    /// What was asked for and passed over.
+    /// A request that was ignored.
     Warning,
     /// What was done for a container.
     Info,
-    /// And why.
+    /// Why it was done.
     Debug,
 }
 
 impl Level {
     pub(super) const WORDS: &'static str = "error, warning, info, debug, trace";
 
-    /// The level of that word; logrus's, since the file is made for it.
+    /// The level with this word. The words are those of logrus, for which the file is made.
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "panic" | "fatal" | "error" => Self::Error,
@@ -60,7 +61,7 @@ impl Level {
         })
     }
 
-    /// As runc's log says it.
+    /// The word in runc's log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Error => "error",

@@ -1,10 +1,10 @@
 use super::*;
 
-fn of(text: &str) -> Policy {
+fn parse(text: &str) -> Policy {
     Policy::from_toml(text, Path::new(PATH)).unwrap()
 }
 
-/// A value of its own for every key that has an effect.
+/// Every key that has an effect, each with a value other than its default.
 const EVERYTHING: &str = r#"
 disable-require = true
 swarm-resource = "DOCKER_RESOURCE_GPU, DOCKER_RESOURCE_NPU"
@@ -84,17 +84,17 @@ fn every_key_that_has_an_effect_is_read() {
         unknown: Vec::new(),
         without_effect: Vec::new(),
     };
-    assert_eq!(of(EVERYTHING), expected);
-    // Whoever adds a key to the table adds it here, and it is read.
+    assert_eq!(parse(EVERYTHING), expected);
+    // A key that is added to the table of keys must be added above, too.
     let table: Table = EVERYTHING.parse().unwrap();
     for key in KEYS.iter().filter(|k| k.unused.is_none()) {
-        let found = key
+        let value = key
             .name
             .split('.')
             .try_fold(Value::Table(table.clone()), |at, part| {
                 at.get(part).cloned().ok_or(())
             });
-        assert!(found.is_ok(), "{} is in the table only", key.name);
+        assert!(value.is_ok(), "{} is in the table only", key.name);
     }
 }
 
@@ -112,7 +112,7 @@ fn the_table_of_keys_has_each_once_and_a_reason_for_every_one_without_effect() {
 
 #[test]
 fn unknown_keys_and_those_without_effect_are_kept_for_a_warning() {
-    let policy = of(
+    let policy = parse(
         "odd = 1\n[nvidia-container-cli]\nload-kmods = true\nldconfig = \"@/sbin/ldconfig\"\n\
          [nvidia-container-runtime.modes.cdi]\nnew = []\n[mine]\n",
     );
@@ -133,7 +133,8 @@ fn unknown_keys_and_those_without_effect_are_kept_for_a_warning() {
 
 #[test]
 fn the_vendors_default_file_is_the_default_policy() {
-    let policy = of(r#"
+    let policy = parse(
+        r#"
 #accept-nvidia-visible-devices-as-volume-mounts = false
 disable-require = false
 supported-driver-capabilities = "compat32,compute,display,graphics,ngx,utility,video"
@@ -159,7 +160,8 @@ path = "nvidia-container-runtime-hook"
 skip-mode-detection = false
 [nvidia-ctk]
 path = "nvidia-ctk"
-"#);
+"#,
+    );
     let policy = Policy {
         without_effect: Vec::new(),
         ..policy
@@ -168,11 +170,11 @@ path = "nvidia-ctk"
 }
 
 #[test]
-fn cuda_compatibility_is_off_where_one_of_three_keys_says_so() {
+fn cuda_compatibility_is_disabled_by_any_of_three_keys() {
     assert!(Policy::default().cuda_compat);
     for mode in ["ldconfig", "mount", "hook"] {
         let text = format!("nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"{mode}\"");
-        assert!(of(&text).cuda_compat, "{mode}");
+        assert!(parse(&text).cuda_compat, "{mode}");
     }
     for off in [
         "nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"disabled\"",
@@ -180,12 +182,12 @@ fn cuda_compatibility_is_off_where_one_of_three_keys_says_so() {
         "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks = [\"enable-cuda-compat\"]",
         "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks = [\"all\"]",
     ] {
-        assert!(!of(off).cuda_compat, "{off}");
+        assert!(!parse(off).cuda_compat, "{off}");
     }
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_lets_nothing_start() {
+fn an_invalid_policy_is_an_error() {
     for text in [
         "disable-require = \"no\"",
         "[",
@@ -195,7 +197,7 @@ fn a_policy_that_cannot_be_read_lets_nothing_start() {
         "nvidia-container-runtime.log-level = \"loud\"",
         "nvidia-container-runtime.modes.legacy.cuda-compat-mode = \"on\"",
         "supported-driver-capabilities = \"compute,odd\"",
-        // Neither every vendor, nor a part of a name, nor a device.
+        // A pattern cannot stand for every vendor, for part of a name or for a device.
         "gpu-container.allowed-cdi-kinds = [\"*\"]",
         "gpu-container.allowed-cdi-kinds = [\"*/*\"]",
         "gpu-container.allowed-cdi-kinds = [\"*/gpu\"]",
@@ -210,15 +212,15 @@ fn a_policy_that_cannot_be_read_lets_nothing_start() {
         assert!(Policy::from_toml(text, Path::new(PATH)).is_err(), "{text}");
     }
     let mode = Policy::from_toml("nvidia-container-runtime.mode = \"fast\"", Path::new(PATH));
-    let said = mode.unwrap_err().to_string();
+    let message = mode.unwrap_err().to_string();
     assert!(
-        said.contains("\"fast\"") && said.contains("jit-cdi"),
-        "{said}"
+        message.contains("\"fast\"") && message.contains("jit-cdi"),
+        "{message}"
     );
 }
 
 #[test]
-fn the_file_is_the_variables_then_the_users_then_the_hosts() {
+fn the_variables_file_precedes_the_users_and_the_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let put = |path: &str, runtime: &str| {
         let path = dir.path().join(path);
@@ -232,8 +234,8 @@ fn the_file_is_the_variables_then_the_users_then_the_hosts() {
     let root = Root::open(dir.path()).unwrap();
     let runtime = |set: &[(&str, &str)]| {
         let variable = |name: &str| {
-            let found = set.iter().find(|(n, _)| *n == name);
-            found.map(|(_, value)| OsString::from(value))
+            let pair = set.iter().find(|(n, _)| *n == name);
+            pair.map(|(_, value)| OsString::from(value))
         };
         let policy = Policy::from_environment(&root, variable).unwrap();
         policy.runtimes.join(",")
@@ -245,13 +247,13 @@ fn the_file_is_the_variables_then_the_users_then_the_hosts() {
     assert_eq!(runtime(&[("XDG_CONFIG_HOME", "/elsewhere")]), "host");
     let gone = ("NVIDIA_CTK_CONFIG_FILE_PATH", "/gone.toml");
     assert_eq!(runtime(&[gone]), "runc,crun");
-    // A hook's environment is not looked at.
+    // `load`, which hooks use, ignores the environment.
     assert_eq!(Policy::load(&root).unwrap().runtimes, ["host"]);
 }
 
-/// One that is not there is the default, which is weaker than what most of them say.
+/// A missing file means the defaults, which are weaker than most policies.
 #[test]
-fn a_policy_that_is_there_but_cannot_be_read_is_not_taken_for_none() {
+fn a_policy_that_exists_but_cannot_be_read_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("directory")).unwrap();
     std::fs::write(dir.path().join("bytes"), b"# \xff\n").unwrap();

@@ -1,28 +1,27 @@
-//! Which CDI devices a container may name itself. A CDI spec can mount anything of the host's,
-//! and what a container says of itself can be the image's word.
+//! Decides which CDI devices a container may request itself. This is a security boundary: a CDI
+//! spec can mount any file of the host, and a request in config.json may come from the image.
 
 use cdi::QualifiedName;
 
 use crate::error::{Error, Excerpt};
 use crate::policy::{Mode, Policy, is_of_kind};
 
-/// Kinds that every container may name: GPUs, and what goes with them, by the specs of NVIDIA's
-/// tools and ours. Vendors are compared whole. A variable of another vendor, for a runtime of
-/// its own, needs a list of its own.
+/// Kinds that every container may request: GPUs and related devices in the specs of NVIDIA's
+/// tools and ours. A runtime that reads another vendor's variable would need a list of its own.
 pub(super) const KINDS: [&str; 4] = [
     "nvidia.com/*",
     "runtime.nvidia.com/gpu",
-    // NVIDIA/k8s-device-plugin internal/cdi/cdi.go.
+    // From NVIDIA/k8s-device-plugin internal/cdi/cdi.go.
     "k8s.device-plugin.nvidia.com/gpu",
-    // kubernetes-sigs/dra-driver-nvidia-gpu: devices, and claims of several.
+    // From kubernetes-sigs/dra-driver-nvidia-gpu: devices, and claims of several devices.
     "k8s.gpu.nvidia.com/*",
 ];
 
-/// Every node of the driver, those that partition GPUs included.
+/// The kind whose devices have every node of the driver, including those for partitioning GPUs.
 const MANAGEMENT: &str = "management.nvidia.com/*";
 
-/// A device's name that whoever said it may ask by. Nothing else leads to a CDI spec or to a
-/// GPU: a container's own words become one in `Gate::admit` alone.
+/// A device name that the requester is allowed to use. Looking up a CDI device or a GPU takes this
+/// type, and only `Gate::admit` makes one from a name in config.json.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AllowedName {
     text: String,
@@ -30,20 +29,20 @@ pub struct AllowedName {
 }
 
 impl AllowedName {
-    /// What the caller of a program or of the library asks for, who could open the device
-    /// himself. Never for anything read from a container.
+    /// A name given by the caller of a program or of the library, who could open the device
+    /// directly. Must not be used for a name that was read from a container.
     pub fn by_caller(text: impl Into<String>) -> Self {
         let text = text.into();
         let cdi = text.parse().ok();
         Self { text, cdi }
     }
 
-    /// As it was written.
+    /// The name as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The CDI device that it means; none for an index, a UUID and their like.
+    /// The CDI device that it names; `None` for an index, a UUID and other names.
     pub fn cdi(&self) -> Option<&QualifiedName> {
         self.cdi.as_ref()
     }
@@ -51,16 +50,17 @@ impl AllowedName {
 
 /// Where in config.json a name comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// These variables. `-e` and the image's `ENV` cannot be told apart.
+pub(super) enum RequestSource {
+    /// These environment variables. `-e` and the image's `ENV` cannot be distinguished.
     Variables(String),
-    /// Mounts below the agreed directory.
+    /// Mounts below /var/run/nvidia-container-devices.
     Mounts,
-    /// Annotations. Podman copies those of the image's manifest.
+    /// Annotations. Podman also copies those of the image's manifest.
     Annotations,
 }
 
-impl Source {
+impl RequestSource {
+    /// For the error: who may have made the request.
     fn who(&self) -> &'static str {
         match self {
             Self::Variables(_) => "An image can set it",
@@ -69,7 +69,8 @@ impl Source {
         }
     }
 
-    fn told(&self) -> String {
+    /// For the error: what the request was made by.
+    fn description(&self) -> String {
         match self {
             Self::Variables(names) => names.clone(),
             Self::Mounts => "A mount below /var/run/nvidia-container-devices".into(),
@@ -77,6 +78,7 @@ impl Source {
         }
     }
 
+    /// The policy's key that can allow more kinds.
     fn key(&self) -> &'static str {
         match self {
             Self::Annotations => "gpu-container.allowed-cdi-kinds-in-annotations",
@@ -85,16 +87,16 @@ impl Source {
     }
 }
 
-/// What lets a name through, or does not.
+/// Checks the names that a container requests.
 pub(super) struct Gate<'a> {
     pub(super) policy: &'a Policy,
     pub(super) mode: Mode,
     pub(super) is_privileged: bool,
-    pub(super) source: Source,
+    pub(super) source: RequestSource,
 }
 
 impl Gate<'_> {
-    /// A name from config.json. In `cdi` mode one that is not qualified is of the default kind.
+    /// Admits a name from config.json if its kind is allowed. In `cdi` mode an unqualified name has the default kind.
     pub(super) fn admit(&self, text: String) -> Result<AllowedName, Error> {
         let cdi = match text.parse::<QualifiedName>() {
             Ok(name) => Some(name),
@@ -121,7 +123,7 @@ impl Gate<'_> {
         }
         Err(Error::KindNotAllowed {
             asked: Excerpt::of(name.to_string()),
-            by: self.source.told(),
+            by: self.source.description(),
             who: self.source.who(),
             allowed: KINDS.join(", "),
             way_out: self.way_out(name),
@@ -129,17 +131,17 @@ impl Gate<'_> {
     }
 
     fn is_listed(&self, kind: &str) -> bool {
-        let is_it = |pattern: &String| is_of_kind(kind, pattern);
+        let matches = |pattern: &String| is_of_kind(kind, pattern);
         kind == self.policy.default_kind
-            || self.policy.allowed_kinds.iter().any(is_it)
-            || self.listed_for_source().iter().any(is_it)
+            || self.policy.allowed_kinds.iter().any(matches)
+            || self.listed_for_source().iter().any(matches)
     }
 
-    /// What the policy's key for this source lists.
+    /// The kinds that the policy's key for this source lists.
     fn listed_for_source(&self) -> &[String] {
         match self.source {
-            Source::Annotations => &self.policy.allowed_kinds_in_annotations,
-            Source::Variables(_) | Source::Mounts => &self.policy.allowed_kinds,
+            RequestSource::Annotations => &self.policy.allowed_kinds_in_annotations,
+            RequestSource::Variables(_) | RequestSource::Mounts => &self.policy.allowed_kinds,
         }
     }
 

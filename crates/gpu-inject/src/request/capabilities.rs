@@ -1,4 +1,4 @@
-//! `NVIDIA_DRIVER_CAPABILITIES`.
+//! Reads `NVIDIA_DRIVER_CAPABILITIES`.
 
 use gpu_host::{Capabilities, Capability};
 
@@ -7,17 +7,18 @@ use crate::error::{Error, Message};
 use crate::oci::ContainerView;
 use crate::policy::Policy;
 
-/// What is asked for and allowed, and a warning for what is asked for and not allowed.
+/// The requested capabilities that the policy allows, and a warning if it does not allow some.
 ///
-/// A word that is no capability is an error. One that `supported-driver-capabilities`
-/// leaves out is left out: the container starts with less, instead of not at all as under
-/// nvidia-container-toolkit's legacy mode, and not with all of it as under its others.
+/// A word that is not a capability is an error. A capability that
+/// `supported-driver-capabilities` does not list is left out, and the container starts without
+/// it. nvidia-container-toolkit refuses the container in legacy mode and gives it everything in
+/// its other modes.
 pub(super) fn read(
     container: ContainerView<'_>,
     policy: &Policy,
     legacy: bool,
 ) -> Result<(Capabilities, Option<Message>), Error> {
-    let wanted = match container.env("NVIDIA_DRIVER_CAPABILITIES").map(str::trim) {
+    let requested = match container.env("NVIDIA_DRIVER_CAPABILITIES").map(str::trim) {
         None if legacy => return Ok((policy.supported, None)),
         None | Some("") => {
             let usual = Capabilities::of(&[Capability::Compute, Capability::Utility]);
@@ -25,13 +26,13 @@ pub(super) fn read(
         }
         Some(list) => parse(list)?,
     };
-    let given = wanted.and(policy.supported);
-    let denied: Vec<&str> = wanted
+    let given = requested.and(policy.supported);
+    let denied: Vec<&str> = requested
         .iter()
         .filter(|c| !policy.supported.has(*c))
         .map(Capability::word)
         .collect();
-    let warning = (wanted != Capabilities::ALL && !denied.is_empty()).then(|| {
+    let warning = (requested != Capabilities::ALL && !denied.is_empty()).then(|| {
         Message::of(format_args!(
             "NVIDIA_DRIVER_CAPABILITIES asks for {}, which supported-driver-capabilities in {} leaves out",
             denied.join(","),

@@ -1,10 +1,10 @@
-//! Which GPUs are asked for, and by whom.
+//! Reads which GPUs a container requests, and whether it may.
 
 use std::collections::HashSet;
 
-use super::allowed::{Gate, Source};
+use super::allowed::{Gate, RequestSource};
 use super::legacy_image::is_legacy_cuda_image;
-use super::mounts::Mounted;
+use super::mounts::MountRequests;
 use super::visible::Visible;
 use crate::error::{Error, Message};
 use crate::oci::ContainerView;
@@ -12,13 +12,13 @@ use crate::policy::{Mode, Policy};
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 
-/// Annotations before mounts before the environment: the first that asks for anything
-/// (nvidia-container-toolkit `internal/config/image/cuda_image.go`).
+/// Reads the request from the first of these that has one: annotations, mounts, the environment
+/// (the order of nvidia-container-toolkit `internal/config/image/cuda_image.go`).
 pub(super) fn read(
     container: ContainerView<'_>,
     policy: &Policy,
     mode: Mode,
-    mounted: &Mounted,
+    mounted: &MountRequests,
     warnings: &mut Vec<Message>,
 ) -> Result<Visible, Error> {
     let gate = |source| Gate {
@@ -29,14 +29,14 @@ pub(super) fn read(
     };
     let annotated = by_annotations(container, policy, mode);
     if !annotated.is_empty() {
-        return these(annotated, &gate(Source::Annotations));
+        return visible(annotated, &gate(RequestSource::Annotations));
     }
     if !mounted.devices.is_empty() {
-        return these(mounted.devices.clone(), &gate(Source::Mounts));
+        return visible(mounted.devices.clone(), &gate(RequestSource::Mounts));
     }
     let variables = variables(container, policy);
-    let asked = by_environment(container, &variables);
-    if asks_for_nothing(&asked) {
+    let names = by_environment(container, &variables);
+    if is_empty_request(&names) {
         return Ok(Visible::None);
     }
     let variables = variables.join(", ");
@@ -47,40 +47,44 @@ pub(super) fn read(
         )));
         return Ok(Visible::None);
     }
-    these(asked, &gate(Source::Variables(variables)))
+    visible(names, &gate(RequestSource::Variables(variables)))
 }
 
-/// Whether the container's environment is believed.
+/// Whether the container may request GPUs by its environment.
 ///
-/// Where it is not, what it asks for is passed over with a warning, as by
-/// nvidia-container-toolkit, and the container starts without GPUs. Refusing to start it
-/// would be safe too, but the variable is mostly the image's: with `accept-… = false`, as
-/// clusters have it whose device plugin asks by mounts, no pod from a CUDA image could
-/// start that was given no GPU.
+/// If not, the request is ignored with a warning, as in nvidia-container-toolkit, and the
+/// container starts without GPUs. Refusing to start it would be safe too. But the variable is
+/// mostly set by the image, so in a cluster with `accept-… = false`, whose device plugin requests
+/// GPUs by mounts, no pod from a CUDA image could start without a GPU.
 pub(super) fn may_ask(container: ContainerView<'_>, policy: &Policy) -> bool {
     policy.accept_unprivileged || container.is_privileged()
 }
 
-/// In `cdi` mode, what annotations with one of the prefixes list; in `auto` mode only where
-/// all of it is qualified names, since then the mode is `cdi`. Nobody's privilege is asked:
-/// kubelet and its plugins ask so for containers that have none. Podman hands on those of an
-/// image's manifest, too, so that they may name no more kinds than a variable.
+/// The names in annotations with one of the policy's prefixes, in `cdi` mode. In `auto` mode only
+/// if all of them are qualified, because then the mode is `cdi`.
+///
+/// The container need not be privileged, as kubelet and its plugins make such requests for any
+/// container. But Podman also passes on the annotations of an image's manifest, so by default they
+/// may name no more kinds than a variable.
 fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> Vec<String> {
     if !matches!(mode, Mode::Cdi | Mode::Auto) {
         return Vec::new();
     }
-    let is_asked = |key: &str| {
+    let has_prefix = |key: &str| {
         policy
             .annotation_prefixes
             .iter()
             .any(|p| key.starts_with(p))
     };
-    let mut found: Vec<_> = container
+    let mut annotations: Vec<_> = container
         .annotations()
-        .filter(|(key, _)| is_asked(key))
+        .filter(|(key, _)| has_prefix(key))
         .collect();
-    found.sort_unstable();
-    let names: Vec<String> = found.iter().flat_map(|(_, value)| words(value)).collect();
+    annotations.sort_unstable();
+    let names: Vec<String> = annotations
+        .iter()
+        .flat_map(|(_, value)| words(value))
+        .collect();
     let is_qualified = |name: &String| name.parse::<cdi::QualifiedName>().is_ok();
     if mode == Mode::Auto && !names.iter().all(is_qualified) {
         return Vec::new();
@@ -88,8 +92,7 @@ fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> 
     names
 }
 
-/// The variables that say it: those of `swarm-resource` where one of them is set, in place
-/// of [`VARIABLE`].
+/// The variables with the request: [`VARIABLE`], or those of `swarm-resource` that are set.
 fn variables<'a>(container: ContainerView<'_>, policy: &'a Policy) -> Vec<&'a str> {
     let swarm: Vec<&str> = policy
         .swarm_resource
@@ -109,7 +112,7 @@ fn by_environment(container: ContainerView<'_>, variables: &[&str]) -> Vec<Strin
         .iter()
         .filter_map(|name| container.env(name))
         .collect();
-    // Images from before nvidia-docker 2: unset means all (nvidia-container-runtime 2.0).
+    // For images older than nvidia-docker 2, unset means all (nvidia-container-runtime 2.0).
     if values.is_empty() && is_legacy_cuda_image(container) {
         return vec!["all".into()];
     }
@@ -123,14 +126,14 @@ fn words(list: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_owned)
 }
 
-fn asks_for_nothing(names: &[String]) -> bool {
+fn is_empty_request(names: &[String]) -> bool {
     names.is_empty() || names.iter().any(|n| n == "void")
 }
 
-/// `void` anywhere is nothing at all; otherwise the first of `all` and `none` decides. In `cdi`
-/// mode `all` is a name like any other, of the default kind.
-fn these(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
-    if asks_for_nothing(&names) {
+/// The devices that a list of names stands for. `void` anywhere in it means no request; otherwise
+/// the first `all` or `none` decides. In `cdi` mode `all` is an ordinary name of the default kind.
+fn visible(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
+    if is_empty_request(&names) {
         return Ok(Visible::None);
     }
     match names.iter().find(|n| *n == "all" || *n == "none") {
@@ -140,10 +143,10 @@ fn these(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
         Some(word) if word == "all" => Ok(Visible::All),
         Some(_) => Ok(Visible::DriverOnly),
         None => {
-            // As many as an image likes: each is looked up, not compared with all before it.
+            // An image may list any number, so duplicates are found by hash instead of comparing all.
             let mut seen = HashSet::new();
-            let once = names.into_iter().filter(|name| seen.insert(name.clone()));
-            let allowed: Result<_, _> = once.map(|name| gate.admit(name)).collect();
+            let distinct = names.into_iter().filter(|name| seen.insert(name.clone()));
+            let allowed: Result<_, _> = distinct.map(|name| gate.admit(name)).collect();
             Ok(Visible::Listed(allowed?))
         }
     }

@@ -1,10 +1,10 @@
-//! Which IMEX channels are asked for.
+//! Reads which IMEX channels a container requests.
 
 use std::collections::HashSet;
 
 use crate::error::Error;
 
-/// The IMEX channels asked for.
+/// The IMEX channels that a container requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Imex {
     /// None.
@@ -12,19 +12,19 @@ pub enum Imex {
     None,
     /// Every channel of the host.
     All,
-    /// Those of these numbers.
+    /// The channels with these numbers.
     Listed(Vec<u32>),
 }
 
-/// A channel is the minor of a device number (nvidia-container-toolkit
-/// `pkg/nvcdi/lib-imex.go`: 20 bits).
+/// The highest channel. A channel is a device's minor number, which has 20 bits
+/// (nvidia-container-toolkit `pkg/nvcdi/lib-imex.go`).
 const HIGHEST: u32 = (1 << 20) - 1;
 
-/// `N`, `channelN` and `all`; nothing, `void` and `none` ask for none.
+/// Reads `N`, `channelN` and `all`. An empty list, `void` and `none` request no channel.
 ///
-/// `all` counts from the variable too. nvidia-container-toolkit drops it there, because a
-/// default of its own could put it there (pytorch/test-infra #5852); here a variable that
-/// is not set asks for nothing.
+/// `all` is accepted from the variable too. nvidia-container-toolkit ignores it there, because its
+/// own default could be the reason for it (pytorch/test-infra #5852). Here a variable that is not
+/// set requests nothing.
 pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex, Error> {
     let mut channels = Vec::new();
     let mut seen = HashSet::new();
@@ -41,7 +41,7 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex,
                     .and_then(|id| id.parse::<u32>().ok())
                     .filter(|n| *n <= HIGHEST)
                     .ok_or_else(|| Error::ImexChannel(word.into()))?;
-                // As many as an image likes: not compared with all before it.
+                // An image may list any number, so duplicates are found by hash instead of comparing all.
                 if seen.insert(number) {
                     channels.push(number);
                 }
@@ -59,20 +59,20 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Imex,
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<Imex, Error> {
+    fn parse(text: &str) -> Result<Imex, Error> {
         read(text.split(','))
     }
 
     #[test]
     fn channels_by_number_by_name_and_all() {
-        assert_eq!(of("").unwrap(), Imex::None);
-        assert_eq!(of("none").unwrap(), Imex::None);
+        assert_eq!(parse("").unwrap(), Imex::None);
+        assert_eq!(parse("none").unwrap(), Imex::None);
         assert_eq!(
-            of("0, channel7,7,1048575").unwrap(),
+            parse("0, channel7,7,1048575").unwrap(),
             Imex::Listed(vec![0, 7, 1_048_575])
         );
-        assert_eq!(of("3,all").unwrap(), Imex::All);
-        assert_eq!(of("channelall").unwrap(), Imex::All);
+        assert_eq!(parse("3,all").unwrap(), Imex::All);
+        assert_eq!(parse("channelall").unwrap(), Imex::All);
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
             "channel",
             "99999999999999999999",
         ] {
-            assert!(matches!(of(text), Err(Error::ImexChannel(_))), "{text}");
+            assert!(matches!(parse(text), Err(Error::ImexChannel(_))), "{text}");
         }
     }
 }

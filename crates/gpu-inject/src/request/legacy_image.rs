@@ -1,9 +1,9 @@
-//! Images from before the variables by which one asks today.
+//! Recognizes CUDA images that are older than today's variables.
 
 use crate::oci::ContainerView;
 
-/// An image of before 2018, which says its CUDA version and nothing of what it requires.
+/// Whether the image is one from before 2018, which sets `CUDA_VERSION` and no requirement.
 pub(super) fn is_legacy_cuda_image(container: ContainerView<'_>) -> bool {
-    let says = |name| container.env(name).is_some_and(|v| !v.is_empty());
-    says("CUDA_VERSION") && !says("NVIDIA_REQUIRE_CUDA")
+    let has = |name| container.env(name).is_some_and(|v| !v.is_empty());
+    has("CUDA_VERSION") && !has("NVIDIA_REQUIRE_CUDA")
 }

@@ -1,4 +1,4 @@
-//! What a container asks for, read from its OCI config.
+//! Reads a container's request for GPUs from its OCI config.
 
 mod allowed;
 mod capabilities;
@@ -22,38 +22,38 @@ use crate::error::{Error, Excerpt, Message};
 use crate::oci::{ContainerView, Scan};
 use crate::policy::{Mode, Policy, is_of_kind};
 
-/// What a container asks for.
+/// A container's request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// Which devices.
+    /// The GPUs and slices.
     pub visible: Visible,
-    /// Which parts of the driver.
+    /// The parts of the driver.
     pub capabilities: Capabilities,
-    /// `NVIDIA_REQUIRE_*`, to be met all.
+    /// `NVIDIA_REQUIRE_*`, all of which the host must meet.
     pub requirements: Vec<String>,
     /// `NVIDIA_GDS`, `NVIDIA_MOFED`, `NVIDIA_GDRCOPY`, `NVIDIA_NVSWITCH` = `enabled`.
     pub features: Vec<Feature>,
     /// `NVIDIA_IMEX_CHANNELS`.
     pub imex: Imex,
-    /// `NVIDIA_MIG_CONFIG_DEVICES=all`: may partition the GPUs.
+    /// `NVIDIA_MIG_CONFIG_DEVICES=all`: partition the GPUs.
     pub mig_config: bool,
-    /// `NVIDIA_MIG_MONITOR_DEVICES=all`: may watch all slices.
+    /// `NVIDIA_MIG_MONITOR_DEVICES=all`: monitor all slices.
     pub mig_monitor: bool,
-    /// `NVIDIA_REQUIRE_JETPACK=csv-mounts=all`: of a Tegra, what all of its lists have and not
-    /// the base ones alone.
+    /// `NVIDIA_REQUIRE_JETPACK=csv-mounts=all`: on a Tegra, the files of all lists instead of only
+    /// the base ones.
     pub all_lists: bool,
-    /// What is asked for and passed over, a sentence each, for a log.
+    /// Parts of the request that were ignored, a sentence for each, for the log.
     pub warnings: Vec<Message>,
 }
 
 impl Request {
-    /// What the container asks for, as far as policy lets it ask. Annotations do not count:
-    /// this is the reading of a hook, which an engine starts beside its own CDI.
+    /// Reads the request as a hook does, as far as the policy allows it. Annotations are ignored,
+    /// because the engine that starts the hook handles CDI itself.
     pub fn read(container: ContainerView<'_>, policy: &Policy) -> Result<Self, Error> {
         Self::read_in(container, policy, Mode::Legacy)
     }
 
-    /// The same as a runtime in that mode reads it: with annotations in `cdi` and `auto`.
+    /// Reads the request as a runtime in this mode does: with annotations in `cdi` and `auto`.
     pub fn read_in(
         container: ContainerView<'_>,
         policy: &Policy,
@@ -62,12 +62,12 @@ impl Request {
         let mut mounted = if policy.accept_mounts {
             mounts::read(container)
         } else {
-            mounts::Mounted::default()
+            mounts::MountRequests::default()
         };
         let mut warnings = std::mem::take(&mut mounted.warnings);
         let visible = devices::read(container, policy, mode, &mounted, &mut warnings)?;
         if visible == Visible::None {
-            // Everything else goes with GPUs; an error in it is nobody's business here.
+            // The rest of the request only matters together with GPUs, so an error in it does not count.
             return Ok(Self {
                 warnings,
                 ..Self::default()
@@ -89,50 +89,50 @@ impl Request {
         })
     }
 
-    /// Whether the container asks for anything at all.
+    /// Whether the container requests anything.
     pub fn is_some(&self) -> bool {
         self.visible != Visible::None
     }
 }
 
-/// Of a config.json that is too long to be held, what tells whether GPUs are asked for and where the
-/// root file system is: annotations with one of these prefixes, no more mounts than those that ask
-/// for devices.
+/// Scans a config.json that is too long to hold in memory for what tells whether GPUs are requested
+/// and where the root file system is. Keeps only annotations with one of these prefixes and mounts
+/// that may request devices.
 pub fn scan_long(text: impl Read, prefixes: &[String]) -> Result<Scan<'static>, Message> {
-    let is_asked = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
-    Scan::of_long(text, &is_asked, &mounts::may_ask)
+    let has_prefix = |key: &str| prefixes.iter().any(|p| key.starts_with(p));
+    Scan::of_long(text, &has_prefix, &mounts::may_be_request)
 }
 
-/// Every `NVIDIA_REQUIRE_*`, but for `JetPack`'s, which is no condition; for a legacy image
-/// the CUDA version it is made for.
+/// The values of all `NVIDIA_REQUIRE_*` except `JetPack`'s, which is not a condition. For a legacy
+/// image also the CUDA version that it is made for.
 fn requirements(
     container: ContainerView<'_>,
     policy: &Policy,
     legacy: bool,
     warnings: &mut Vec<Message>,
 ) -> Vec<String> {
-    // The words of Go's strconv.ParseBool, which the variable has always been read by.
-    let off = |v: &str| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True");
-    if policy.disable_require || container.env("NVIDIA_DISABLE_REQUIRE").is_some_and(off) {
+    // The true values of Go's strconv.ParseBool, by which nvidia-container-toolkit reads the variable.
+    let is_true = |v: &str| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    if policy.disable_require || container.env("NVIDIA_DISABLE_REQUIRE").is_some_and(is_true) {
         return Vec::new();
     }
-    // Of one that is set twice the last counts.
-    let said: BTreeMap<&str, &str> = container
+    // If a variable is set twice, the last value counts.
+    let variables: BTreeMap<&str, &str> = container
         .variables()
         .filter(|(name, _)| name.starts_with("NVIDIA_REQUIRE_"))
         .filter(|(name, _)| !name.starts_with("NVIDIA_REQUIRE_JETPACK"))
         .collect();
-    let mut found: Vec<String> = said.into_values().map(str::to_owned).collect();
+    let mut requirements: Vec<String> = variables.into_values().map(str::to_owned).collect();
     if let Some(version) = container.env("CUDA_VERSION").filter(|_| legacy) {
         match major_minor(version) {
-            Some((major, minor)) => found.push(format!("cuda>={major}.{minor}")),
+            Some((major, minor)) => requirements.push(format!("cuda>={major}.{minor}")),
             None => warnings.push(Message::of(format_args!(
                 "CUDA_VERSION {:?} is no version; nothing is required by it",
                 Excerpt::of(version)
             ))),
         }
     }
-    found
+    requirements
 }
 
 fn major_minor(version: &str) -> Option<(u32, u32)> {
@@ -142,15 +142,18 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-/// They are devices of the host besides the GPUs, and an image can set the variables: where the
-/// environment may not ask for GPUs it may not ask for these, unless the policy lists their kind.
-/// It can, for clusters whose device plugin gives GPUs by mounts and says these by variables.
+/// The features that the container requests and may have.
+///
+/// They give access to more devices of the host, and an image can set the variables. So if the
+/// environment may not request GPUs it may not request features either, unless the policy lists
+/// their kind. It does so in clusters whose device plugin requests GPUs by mounts and features by
+/// variables.
 fn features(
     container: ContainerView<'_>,
     policy: &Policy,
     warnings: &mut Vec<Message>,
 ) -> Vec<Feature> {
-    let mut found = Vec::new();
+    let mut granted = Vec::new();
     for feature in Feature::ALL {
         let name = format!("NVIDIA_{}", feature.word().to_ascii_uppercase());
         if container.env(&name) != Some("enabled") {
@@ -159,7 +162,7 @@ fn features(
         let kind = format!("nvidia.com/{}", feature.word());
         let is_listed = policy.allowed_kinds.iter().any(|k| is_of_kind(&kind, k));
         if is_listed || devices::may_ask(container, policy) {
-            found.push(feature);
+            granted.push(feature);
         } else {
             warnings.push(Message::of(format_args!(
                 "an unprivileged container asks for {kind} by {name}, which {} does not let it: it gets none; gpu-container.allowed-cdi-kinds can list it",
@@ -167,13 +170,13 @@ fn features(
             )));
         }
     }
-    found
+    granted
 }
 
 fn channels(
     container: ContainerView<'_>,
     policy: &Policy,
-    mounted: &mounts::Mounted,
+    mounted: &mounts::MountRequests,
     warnings: &mut Vec<Message>,
 ) -> Result<Imex, Error> {
     if policy.ignore_imex {
@@ -195,8 +198,9 @@ fn channels(
     imex::read(value.split(','))
 }
 
-/// Partitioning GPUs, or watching others on them, is for containers that may do anything
-/// anyway; another's wish is passed over with a warning, like one for GPUs.
+/// Whether the container requests MIG control with this variable and may have it. It must be
+/// privileged, since partitioning or monitoring affects other containers; otherwise the request is
+/// ignored with a warning.
 fn mig(
     container: ContainerView<'_>,
     name: &'static str,
@@ -213,7 +217,7 @@ fn mig(
     }
     match value {
         "all" => Ok(true),
-        // The words that ask for no device elsewhere.
+        // As in NVIDIA_VISIBLE_DEVICES, these words request nothing.
         "none" | "void" => Ok(false),
         _ => Err(Error::MigControl {
             name,

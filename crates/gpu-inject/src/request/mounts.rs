@@ -1,9 +1,9 @@
-//! Requests as mounts: /dev/null mounted below a directory of agreed name.
+//! Reads requests made by mounts: /dev/null mounted at a path below a well-known directory.
 //!
-//! Kubernetes' device plugin asks this way where an environment variable, which any
-//! image and any pod may set, is not to be believed. Whoever may mount a path of the
-//! host at a place of their choosing may ask, as with nvidia-container-toolkit
-//! (`internal/config/image/cuda_image.go`): cluster policy on hostPath is the gate.
+//! Kubernetes' device plugin requests devices this way in clusters that do not trust environment
+//! variables, which any image and any pod can set. Whoever may mount host paths may make such a
+//! request, as with nvidia-container-toolkit (`internal/config/image/cuda_image.go`); a cluster
+//! restricts that by its policy on hostPath.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -12,31 +12,31 @@ use crate::oci::ContainerView;
 
 const PARENT: &str = "/var/run/nvidia-container-devices";
 
-/// What the mounts ask for.
+/// The requests made by mounts.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Mounted {
-    /// Names of devices.
+pub(super) struct MountRequests {
+    /// The names of devices.
     pub(super) devices: Vec<String>,
     /// The `N` or `all` of `imex/N`.
     pub(super) channels: Vec<String>,
-    /// What was passed over.
+    /// Warnings about mounts that were ignored.
     pub(super) warnings: Vec<Message>,
 }
 
-/// Whether a mount at that place can be one of those.
-pub(super) fn may_ask(destination: &str) -> bool {
+/// Whether a mount with this destination may be a request. May be true for others.
+pub(super) fn may_be_request(destination: &str) -> bool {
     destination.contains("nvidia-container-devices")
 }
 
-pub(super) fn read(container: ContainerView<'_>) -> Mounted {
-    let mut found = Mounted::default();
+pub(super) fn read(container: ContainerView<'_>) -> MountRequests {
+    let mut requests = MountRequests::default();
     let mut seen: Vec<PathBuf> = Vec::new();
     for (source, destination) in container.mounts() {
         if clean(source) != Path::new("/dev/null") {
             continue;
         }
         let destination = clean(destination);
-        // By components: `…-devices0` lies beside the directory, not in it.
+        // strip_prefix compares whole components: `…-devices0` is not in the directory.
         let Some(name) = destination
             .strip_prefix(PARENT)
             .ok()
@@ -49,24 +49,24 @@ pub(super) fn read(container: ContainerView<'_>) -> Mounted {
             continue;
         }
         if let Some(channel) = name.strip_prefix("imex/") {
-            found.channels.push(channel.to_owned());
+            requests.channels.push(channel.to_owned());
         } else if let Some(device) = name.strip_prefix("cdi/") {
             match qualified(device) {
-                Some(name) => found.devices.push(name),
-                None => found.warnings.push(Message::of(format_args!(
+                Some(name) => requests.devices.push(name),
+                None => requests.warnings.push(Message::of(format_args!(
                     "the mount {} names no CDI device and is passed over; it should look like {PARENT}/cdi/nvidia.com/gpu/0",
                     Excerpt::of(&destination)
                 ))),
             }
         } else {
-            found.devices.push(name.to_owned());
+            requests.devices.push(name.to_owned());
         }
         seen.push(destination);
     }
-    found
+    requests
 }
 
-/// `vendor/class/device` or `vendor/class=device`, as a qualified name.
+/// The qualified name for `vendor/class/device` or `vendor/class=device`.
 fn qualified(text: &str) -> Option<String> {
     let name = if text.contains('=') {
         text.to_owned()
@@ -78,18 +78,18 @@ fn qualified(text: &str) -> Option<String> {
     name.parse::<cdi::QualifiedName>().ok().map(|_| name)
 }
 
-/// Without `.`, `..` and doubled slashes. By name alone: a mount's destination is a name
-/// here, never a place that is looked up.
+/// The path without `.`, `..` and doubled slashes. It is resolved lexically, because a mount's
+/// destination is only a name here and never looked up.
 fn clean(path: &str) -> PathBuf {
-    let mut made = PathBuf::from("/");
+    let mut cleaned = PathBuf::from("/");
     for part in Path::new(path).components() {
         match part {
-            Component::Normal(name) => made.push(name),
-            Component::ParentDir => drop(made.pop()),
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => drop(cleaned.pop()),
             _ => {}
         }
     }
-    made
+    cleaned
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    fn mounted(destinations: &[&str]) -> Mounted {
+    fn requests(destinations: &[&str]) -> MountRequests {
         let mounts: Vec<_> = destinations
             .iter()
             .map(|d| json!({"source": "/dev/null", "destination": d}))
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn mounts_name_devices_cdi_devices_and_imex_channels() {
-        let found = mounted(&[
+        let requested = requests(&[
             "/var/run/nvidia-container-devices/GPU-1",
             "/var/run/nvidia-container-devices//GPU-1/",
             "/var/run/nvidia-container-devices/0:1",
@@ -118,32 +118,35 @@ mod tests {
             "/var/run/nvidia-container-devices/imex/5",
         ]);
         assert_eq!(
-            found.devices,
+            requested.devices,
             ["GPU-1", "0:1", "nvidia.com/gpu=0", "nvidia.com/gpu=1"]
         );
-        assert_eq!(found.channels, ["5"]);
-        assert!(found.warnings.is_empty());
+        assert_eq!(requested.channels, ["5"]);
+        assert!(requested.warnings.is_empty());
     }
 
     #[test]
-    fn a_mount_beside_the_directory_asks_for_nothing() {
-        let found = mounted(&[
+    fn a_mount_outside_the_directory_is_no_request() {
+        let requested = requests(&[
             "/var/run/nvidia-container-devices0",
             "/var/run/nvidia-container-devices",
             "/var/run/nvidia-container-devices/../GPU-1",
             "/var/run/nvidia-container-devicesimex/0",
         ]);
-        assert_eq!(found, Mounted::default());
+        assert_eq!(requested, MountRequests::default());
         let config = json!({"mounts": [
             {"source": "/etc", "destination": "/var/run/nvidia-container-devices/GPU-2"},
         ]});
-        assert_eq!(read(ContainerView::new(&config)), Mounted::default());
+        assert_eq!(read(ContainerView::new(&config)), MountRequests::default());
     }
 
     #[test]
-    fn a_mount_that_names_no_cdi_device_is_a_warning() {
-        let found = mounted(&["/var/run/nvidia-container-devices/cdi/nvidia.com"]);
-        assert!(found.devices.is_empty());
-        assert!(found.warnings[0].contains("cdi/nvidia.com"), "{found:?}");
+    fn a_mount_without_a_valid_cdi_name_is_a_warning() {
+        let requested = requests(&["/var/run/nvidia-container-devices/cdi/nvidia.com"]);
+        assert!(requested.devices.is_empty());
+        assert!(
+            requested.warnings[0].contains("cdi/nvidia.com"),
+            "{requested:?}"
+        );
     }
 }

@@ -12,12 +12,12 @@ fn privileged(env: &[&str]) -> Value {
     json!({"process": {"env": env, "capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}})
 }
 
-fn of(config: &Value, policy: &Policy) -> Result<Request, Error> {
+fn read_config(config: &Value, policy: &Policy) -> Result<Request, Error> {
     Request::read(ContainerView::new(config), policy)
 }
 
 fn read(env: &[&str]) -> Result<Request, Error> {
-    of(&config(env), &Policy::default())
+    read_config(&config(env), &Policy::default())
 }
 
 fn visible(value: &str) -> Visible {
@@ -31,7 +31,7 @@ fn named(names: &[&str]) -> Visible {
 }
 
 #[test]
-fn the_words_of_visible_devices() {
+fn visible_devices_understands_void_none_and_all() {
     assert_eq!(read(&[]).unwrap().visible, Visible::None);
     assert_eq!(visible(""), Visible::None);
     assert_eq!(visible("void"), Visible::None);
@@ -47,21 +47,21 @@ fn the_words_of_visible_devices() {
 }
 
 #[test]
-fn a_device_named_twice_is_asked_for_once() {
+fn a_device_named_twice_is_requested_once() {
     assert_eq!(visible("0,0"), named(&["0"]));
     assert_eq!(visible("1,0,1"), named(&["1", "0"]));
 }
 
 #[test]
-fn the_last_of_two_variables_counts_and_an_entry_without_a_value_is_none() {
-    let found = read(&[
+fn the_last_of_two_variables_counts_and_a_name_without_value_is_ignored() {
+    let request = read(&[
         "ODD",
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_VISIBLE_DEVICES=1",
     ]);
-    assert_eq!(found.unwrap().visible, named(&["1"]));
-    let found = read(&["NVIDIA_VISIBLE_DEVICES"]).unwrap();
-    assert_eq!(found.visible, Visible::None);
+    assert_eq!(request.unwrap().visible, named(&["1"]));
+    let request = read(&["NVIDIA_VISIBLE_DEVICES"]).unwrap();
+    assert_eq!(request.visible, Visible::None);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn swarm_resources_replace_visible_devices() {
         swarm_resource: vec!["DOCKER_RESOURCE_GPU".into(), "DOCKER_RESOURCE_NPU".into()],
         ..Policy::default()
     };
-    let visible = |env: &[&str]| of(&config(env), &policy).unwrap().visible;
+    let visible = |env: &[&str]| read_config(&config(env), &policy).unwrap().visible;
     assert_eq!(
         visible(&[
             "NVIDIA_VISIBLE_DEVICES=all",
@@ -129,24 +129,24 @@ fn annotations_come_before_mounts_and_mounts_before_the_environment() {
     let both = named(&["nvidia.com/gpu=3", "nvidia.com/gpu=1"]);
     assert_eq!(visible(&config, Mode::Auto), both);
     assert_eq!(visible(&config, Mode::Cdi), both);
-    // A hook and the other modes leave annotations to whoever has CDI.
+    // Hooks and the other modes ignore annotations.
     assert_eq!(visible(&config, Mode::Legacy), named(&["2"]));
     assert_eq!(visible(&config, Mode::JitCdi), named(&["2"]));
 }
 
 #[test]
-fn an_unqualified_annotation_counts_in_cdi_mode_alone() {
+fn an_unqualified_annotation_counts_only_in_cdi_mode() {
     let mut config = config(&["NVIDIA_VISIBLE_DEVICES=0"]);
     config["annotations"] = json!({"cdi.k8s.io/a": "1"});
     let policy = Policy::default();
     let view = ContainerView::new(&config);
     let visible = |mode| Request::read_in(view, &policy, mode).unwrap().visible;
     assert_eq!(visible(Mode::Auto), named(&["0"]));
-    let Visible::Listed(found) = visible(Mode::Cdi) else {
+    let Visible::Listed(request) = visible(Mode::Cdi) else {
         panic!("no names");
     };
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].cdi().unwrap().to_string(), "nvidia.com/gpu=1");
+    assert_eq!(request.len(), 1);
+    assert_eq!(request[0].cdi().unwrap().to_string(), "nvidia.com/gpu=1");
 }
 
 #[test]
@@ -157,27 +157,29 @@ fn annotations_are_those_of_the_configured_prefixes() {
         annotation_prefixes: vec!["my/".into()],
         ..Policy::default()
     };
-    let found = Request::read_in(ContainerView::new(&config), &policy, Mode::Auto).unwrap();
-    assert_eq!(found.visible, named(&["nvidia.com/gpu=1"]));
+    let request = Request::read_in(ContainerView::new(&config), &policy, Mode::Auto).unwrap();
+    assert_eq!(request.visible, named(&["nvidia.com/gpu=1"]));
 }
 
 #[test]
 fn capabilities_default_to_compute_and_utility() {
-    let of = |env: &str| read(&["NVIDIA_VISIBLE_DEVICES=0", env]);
+    let read_with = |env: &str| read(&["NVIDIA_VISIBLE_DEVICES=0", env]);
     let both = Capabilities::of(&[Capability::Compute, Capability::Utility]);
-    assert_eq!(of("X=").unwrap().capabilities, both);
+    assert_eq!(read_with("X=").unwrap().capabilities, both);
     assert_eq!(
-        of("NVIDIA_DRIVER_CAPABILITIES=").unwrap().capabilities,
+        read_with("NVIDIA_DRIVER_CAPABILITIES=")
+            .unwrap()
+            .capabilities,
         both
     );
-    let all = of("NVIDIA_DRIVER_CAPABILITIES=video,all").unwrap();
+    let all = read_with("NVIDIA_DRIVER_CAPABILITIES=video,all").unwrap();
     assert_eq!(all.capabilities, Capabilities::ALL);
-    let said = of("NVIDIA_DRIVER_CAPABILITIES=gpu")
+    let message = read_with("NVIDIA_DRIVER_CAPABILITIES=gpu")
         .unwrap_err()
         .to_string();
     assert!(
-        said.contains("\"gpu\"") && said.contains("compute, compat32"),
-        "{said}"
+        message.contains("\"gpu\"") && message.contains("compute, compat32"),
+        "{message}"
     );
 }
 
@@ -187,41 +189,45 @@ fn capabilities_beyond_the_supported_ones_are_left_out_with_a_warning() {
         supported: Capabilities::of(&[Capability::Utility]),
         ..Policy::default()
     };
-    let of = |list: &str| {
+    let read_with = |list: &str| {
         let list = format!("NVIDIA_DRIVER_CAPABILITIES={list}");
-        of(&config(&["NVIDIA_VISIBLE_DEVICES=0", &list]), &policy).unwrap()
+        read_config(&config(&["NVIDIA_VISIBLE_DEVICES=0", &list]), &policy).unwrap()
     };
-    let found = of("utility,video");
-    assert_eq!(found.capabilities, policy.supported);
-    assert!(found.warnings[0].contains("video"), "{:?}", found.warnings);
-    assert!(of("all").warnings.is_empty());
+    let request = read_with("utility,video");
+    assert_eq!(request.capabilities, policy.supported);
+    assert!(
+        request.warnings[0].contains("video"),
+        "{:?}",
+        request.warnings
+    );
+    assert!(read_with("all").warnings.is_empty());
 }
 
 #[test]
-fn an_unprivileged_container_that_may_not_ask_starts_without_gpus() {
+fn an_unprivileged_container_that_may_not_request_gpus_starts_without() {
     let policy = Policy {
         accept_unprivileged: false,
         ..Policy::default()
     };
-    // What an image says must not keep its pod from starting, so not even a word that
-    // would be an error elsewhere does.
+    // The request is ignored altogether, so that invalid values in it, which would otherwise be
+    // errors, do not keep a pod from starting.
     let env = [
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_DRIVER_CAPABILITIES=odd",
         "NVIDIA_IMEX_CHANNELS=odd",
     ];
-    let found = of(&config(&env), &policy).unwrap();
-    assert!(!found.is_some());
+    let request = read_config(&config(&env), &policy).unwrap();
+    assert!(!request.is_some());
     assert!(
-        found.warnings[0].contains("NVIDIA_VISIBLE_DEVICES"),
-        "{found:?}"
+        request.warnings[0].contains("NVIDIA_VISIBLE_DEVICES"),
+        "{request:?}"
     );
-    let found = of(&privileged(&env[..1]), &policy).unwrap();
-    assert!(found.is_some() && found.warnings.is_empty());
+    let request = read_config(&privileged(&env[..1]), &policy).unwrap();
+    assert!(request.is_some() && request.warnings.is_empty());
 }
 
 #[test]
-fn mounts_ask_where_the_environment_may_not() {
+fn mounts_can_request_gpus_where_the_environment_may_not() {
     let mut config = config(&["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_IMEX_CHANNELS=1"]);
     config["mounts"] = json!([
         {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/GPU-1"},
@@ -230,12 +236,12 @@ fn mounts_ask_where_the_environment_may_not() {
         accept_unprivileged: false,
         ..Policy::default()
     };
-    assert!(!of(&config, &policy).unwrap().is_some());
+    assert!(!read_config(&config, &policy).unwrap().is_some());
     policy.accept_mounts = true;
-    let found = of(&config, &policy).unwrap();
-    assert_eq!(found.visible, named(&["GPU-1"]));
-    assert_eq!(found.imex, Imex::None);
-    assert!(found.warnings[0].contains("NVIDIA_IMEX_CHANNELS"));
+    let request = read_config(&config, &policy).unwrap();
+    assert_eq!(request.visible, named(&["GPU-1"]));
+    assert_eq!(request.imex, Imex::None);
+    assert!(request.warnings[0].contains("NVIDIA_IMEX_CHANNELS"));
 }
 
 #[test]
@@ -248,32 +254,35 @@ fn imex_channels_by_mount_come_before_the_variable_and_policy_can_ignore_both() 
         accept_mounts: true,
         ..Policy::default()
     };
-    assert_eq!(of(&config, &policy).unwrap().imex, Imex::Listed(vec![1, 2]));
+    assert_eq!(
+        read_config(&config, &policy).unwrap().imex,
+        Imex::Listed(vec![1, 2])
+    );
     config["mounts"] = json!([
         {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/imex/all"},
     ]);
-    let found = of(&config, &policy).unwrap();
-    assert_eq!((found.visible, found.imex), (named(&["0"]), Imex::All));
+    let request = read_config(&config, &policy).unwrap();
+    assert_eq!((request.visible, request.imex), (named(&["0"]), Imex::All));
     policy.ignore_imex = true;
-    assert_eq!(of(&config, &policy).unwrap().imex, Imex::None);
+    assert_eq!(read_config(&config, &policy).unwrap().imex, Imex::None);
 }
 
 #[test]
-fn features_are_asked_for_by_exactly_enabled() {
-    let found = read(&[
+fn features_are_requested_only_by_the_value_enabled() {
+    let request = read(&[
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_GDS=enabled",
         "NVIDIA_MOFED=true",
         "NVIDIA_GDRCOPY=Enabled",
         "NVIDIA_NVSWITCH=enabled",
     ]);
-    let features = found.unwrap().features;
+    let features = request.unwrap().features;
     assert_eq!(features, [Feature::Gds, Feature::Nvswitch]);
     assert!(read(&["NVIDIA_GDS=enabled"]).unwrap().features.is_empty());
 }
 
 #[test]
-fn features_are_no_more_the_images_to_ask_for_than_gpus() {
+fn an_image_that_may_not_request_gpus_may_not_request_features() {
     let mut config = config(&[
         "NVIDIA_VISIBLE_DEVICES=all",
         "NVIDIA_MOFED=enabled",
@@ -287,10 +296,10 @@ fn features_are_no_more_the_images_to_ask_for_than_gpus() {
         accept_mounts: true,
         ..Policy::default()
     };
-    let found = of(&config, &policy).unwrap();
-    assert_eq!(found.visible, named(&["GPU-1"]));
-    assert!(found.features.is_empty());
-    for (warning, variable) in found
+    let request = read_config(&config, &policy).unwrap();
+    assert_eq!(request.visible, named(&["GPU-1"]));
+    assert!(request.features.is_empty());
+    for (warning, variable) in request
         .warnings
         .iter()
         .zip(["NVIDIA_MOFED", "NVIDIA_NVSWITCH"])
@@ -298,14 +307,14 @@ fn features_are_no_more_the_images_to_ask_for_than_gpus() {
         assert!(warning.contains(variable) && warning.contains("allowed-cdi-kinds"));
     }
     policy.allowed_kinds = vec!["nvidia.com/mofed".into()];
-    let found = of(&config, &policy).unwrap();
+    let request = read_config(&config, &policy).unwrap();
     assert_eq!(
-        (found.features, found.warnings.len()),
+        (request.features, request.warnings.len()),
         (vec![Feature::Mofed], 1)
     );
     config["process"]["capabilities"] = json!({"bounding": ["CAP_SYS_ADMIN"]});
-    let found = of(&config, &policy).unwrap();
-    assert_eq!(found.features, [Feature::Mofed, Feature::Nvswitch]);
+    let request = read_config(&config, &policy).unwrap();
+    assert_eq!(request.features, [Feature::Mofed, Feature::Nvswitch]);
 }
 
 #[test]
@@ -315,18 +324,21 @@ fn mig_control_is_for_privileged_containers() {
         "NVIDIA_MIG_CONFIG_DEVICES=all",
         "NVIDIA_MIG_MONITOR_DEVICES=all",
     ];
-    let found = read(&env).unwrap();
-    assert!(!found.mig_config && !found.mig_monitor);
-    assert_eq!(found.warnings.len(), 2);
+    let request = read(&env).unwrap();
+    assert!(!request.mig_config && !request.mig_monitor);
+    assert_eq!(request.warnings.len(), 2);
     let policy = Policy::default();
-    let found = of(&privileged(&env), &policy).unwrap();
-    assert!(found.mig_config && found.mig_monitor && found.warnings.is_empty());
+    let request = read_config(&privileged(&env), &policy).unwrap();
+    assert!(request.mig_config && request.mig_monitor && request.warnings.is_empty());
     let one = privileged(&["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_MIG_CONFIG_DEVICES=0"]);
-    assert!(matches!(of(&one, &policy), Err(Error::MigControl { .. })));
+    assert!(matches!(
+        read_config(&one, &policy),
+        Err(Error::MigControl { .. })
+    ));
 }
 
 #[test]
-fn requirements_are_every_require_variable_but_jetpacks_unless_switched_off() {
+fn all_require_variables_but_jetpacks_count_unless_disabled() {
     let mut env = vec![
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_REQUIRE_CUDA=cuda>=9",
@@ -334,8 +346,8 @@ fn requirements_are_every_require_variable_but_jetpacks_unless_switched_off() {
         "NVIDIA_REQUIRE_ARCH=arch>=7",
         "NVIDIA_REQUIRE_JETPACK=csv-mounts=all",
     ];
-    let found = read(&env).unwrap().requirements;
-    assert_eq!(found, ["arch>=7", "cuda>=12"]);
+    let request = read(&env).unwrap().requirements;
+    assert_eq!(request, ["arch>=7", "cuda>=12"]);
     env.push("NVIDIA_DISABLE_REQUIRE=no");
     assert_eq!(read(&env).unwrap().requirements.len(), 2);
     env.push("NVIDIA_DISABLE_REQUIRE=T");

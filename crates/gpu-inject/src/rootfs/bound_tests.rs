@@ -1,13 +1,13 @@
-//! What an image can have us do, and how much of it.
+//! Tests that the work an image can cause is bounded.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::make::MOST_KNOWN;
+use super::make::MAX_KNOWN;
 use super::resolve::Resolver;
-use super::walk::{Bound, MOST_MADE, MOST_OPEN, MOST_PARTS};
+use super::walk::{Bound, MAX_MADE, MAX_OPEN, MAX_PARTS};
 use super::*;
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ fn bound<T: std::fmt::Debug>(done: Result<T, Error>) -> Option<Bound> {
     }
 }
 
-/// Descriptors of what is below this directory; other tests have their own.
+/// Number of open descriptors of files below this directory. Tests run in parallel, so others are not counted.
 fn descriptors(of: &Path) -> usize {
     let open = fs::read_dir("/proc/self/fd").unwrap();
     let leads = |e: io::Result<fs::DirEntry>| fs::read_link(e.ok()?.path()).ok();
@@ -34,8 +34,8 @@ fn descriptors(of: &Path) -> usize {
         .count()
 }
 
-/// A chain of links, each of which names a missing directory on a long way, as in an image that
-/// was made to have us walk.
+/// Makes a chain of links, each of which leads to the next by a long detour, as a hostile image
+/// could have it.
 fn chain(dir: &Path, links: usize, detour: &str) {
     for n in 0..links {
         let target = format!("/usr/lib/{detour}l{}", n + 1);
@@ -44,7 +44,7 @@ fn chain(dir: &Path, links: usize, detour: &str) {
 }
 
 #[test]
-fn long_ways_are_refused() {
+fn a_path_that_takes_too_many_steps_is_refused() {
     let (dir, rootfs) = image();
     chain(dir.path(), 30, &"./m/../".repeat(200));
     fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
@@ -52,7 +52,7 @@ fn long_ways_are_refused() {
     assert_eq!(bound(point("/usr/lib/l0")), Some(Bound::Parts));
     point("/usr/lib/l25").unwrap();
     assert!(dir.path().join("usr/lib/l30").is_file());
-    let deep = "d/".repeat(MOST_OPEN + 10);
+    let deep = "d/".repeat(MAX_OPEN + 10);
     fs::create_dir_all(dir.path().join(&deep)).unwrap();
     symlink(format!("/{deep}missing"), dir.path().join("usr/lib/deep")).unwrap();
     assert_eq!(bound(point("/usr/lib/deep")), Some(Bound::Open));
@@ -63,14 +63,14 @@ fn long_ways_are_refused() {
     assert_eq!(bound(point("/a0")), Some(Bound::Links));
 }
 
-/// Forty libraries, each a link on a way that is short enough by itself.
+/// Many libraries, each a link by a detour that is short enough by itself.
 #[test]
-fn long_ways_are_refused_together() {
+fn paths_that_together_take_too_many_steps_are_refused() {
     for resolver in [Resolver::Kernel, Resolver::Walk] {
         let (dir, mut rootfs) = image();
         rootfs.resolver = resolver;
         fs::create_dir(dir.path().join("usr/lib/m")).unwrap();
-        let way = "m/../".repeat(MOST_PARTS as usize / 2 / 3 - 10);
+        let way = "m/../".repeat(MAX_PARTS as usize / 2 / 3 - 10);
         for n in 0..200 {
             let end = if n == 0 {
                 "gone".into()
@@ -108,12 +108,12 @@ fn clone(error: &Error) -> Error {
 }
 
 #[test]
-fn directories_are_made_up_to_a_bound() {
+fn the_number_of_directories_that_are_made_is_bounded() {
     for resolver in [Resolver::Kernel, Resolver::Walk] {
         let (dir, mut rootfs) = image();
         rootfs.resolver = resolver;
         let before = descriptors(dir.path());
-        // A directory more at each: what was quadratic in time and took two descriptors each.
+        // Each link needs more directories; an earlier version took quadratic time for this and two descriptors for each.
         for n in 0..40 {
             let target = format!("/{}", format!("new{n}/").repeat(30));
             symlink(target, dir.path().join(format!("usr/lib/l{n}"))).unwrap();
@@ -123,8 +123,8 @@ fn directories_are_made_up_to_a_bound() {
             .collect();
         let refused = made.into_iter().find(Result::is_err).unwrap();
         assert_eq!(bound(refused), Some(Bound::Made));
-        assert!(descriptors(dir.path()) - before <= MOST_MADE + MOST_KNOWN + 10);
-        rootfs.take_back();
+        assert!(descriptors(dir.path()) - before <= MAX_MADE + MAX_KNOWN + 10);
+        rootfs.roll_back();
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
@@ -133,9 +133,9 @@ fn directories_are_made_up_to_a_bound() {
     }
 }
 
-/// The way to the directory is gone once, and not all of its links are followed.
+/// The path of the directory is resolved once, and only some of its links are followed.
 #[test]
-fn a_directory_full_of_links_is_looked_at_in_part() {
+fn only_part_of_a_directory_full_of_links_is_read() {
     use crate::rootfs_edits::elf::tests::object;
 
     let (dir, mut rootfs) = image();
@@ -166,7 +166,7 @@ fn a_directory_full_of_links_is_looked_at_in_part() {
     for n in 0..200 {
         fs::write(within.join(format!("lib{n}.so.1")), &library).unwrap();
     }
-    rootfs.forget();
+    rootfs.clear_caches();
     let before = rootfs.steps.get();
     assert_eq!(
         crate::rootfs_edits::library_scan::libraries(&rootfs, &["/compat".into()]).len(),

@@ -1,4 +1,4 @@
-//! System calls on a directory's descriptor and a name, and what their failures say.
+//! System calls that take a directory's descriptor and a name, and conversion of their errors.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,12 +14,11 @@ use nix::unistd::{self, UnlinkatFlags};
 use super::walk::Trouble;
 use crate::error::Error;
 
-/// Names tried for a temporary file before an image that has them all is refused.
+/// Number of names tried for a temporary file. An image may have taken some of them.
 pub(super) const TEMPORARY_NAMES: u32 = 64;
 
-/// Whether the error says that nothing can be made there, by us or by anybody: a read-only or
-/// full file system, an immutable file, one whose owner has no name in our user namespace, or
-/// one that something is mounted on.
+/// Whether the error means that nobody can write there: the file system is read-only or full, the
+/// file is immutable or a mount point, or its owner is not mapped in our user namespace.
 pub(crate) fn is_unwritable(errno: Errno) -> bool {
     matches!(
         errno,
@@ -29,7 +28,7 @@ pub(crate) fn is_unwritable(errno: Errno) -> bool {
             | Errno::EOVERFLOW
             | Errno::ENOSPC
             | Errno::EDQUOT
-            // A file that our own limit, or the file system, lets get no longer.
+            // The file would exceed our own limit or that of the file system.
             | Errno::EFBIG
             | Errno::EBUSY
     )
@@ -62,18 +61,18 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &OsStr) {
     let _ = unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir);
 }
 
-/// Makes something under a name that nothing has yet. An image can have the first ones.
+/// Makes an entry under a temporary name that does not exist yet.
 pub(super) fn with_temporary<T>(
     name: &OsStr,
     make: impl Fn(&OsStr) -> nix::Result<T>,
 ) -> nix::Result<(OsString, T)> {
-    // Asked once: the number only keeps two hooks in one root file system from the same names.
-    static OWN: OnceLock<u32> = OnceLock::new();
-    let own = OWN.get_or_init(std::process::id);
+    // The process number keeps two hooks in one root file system from choosing the same names.
+    static PID: OnceLock<u32> = OnceLock::new();
+    let pid = PID.get_or_init(std::process::id);
     for n in 0..TEMPORARY_NAMES {
         let mut temporary = OsString::from(".");
         temporary.push(name);
-        temporary.push(format!(".{own}.{n}"));
+        temporary.push(format!(".{pid}.{n}"));
         match make(&temporary) {
             Err(Errno::EEXIST) => {}
             other => return other.map(|made| (temporary, made)),

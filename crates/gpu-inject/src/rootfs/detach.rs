@@ -1,4 +1,4 @@
-//! A mount taken off the container's root file system again.
+//! Unmounting from the container's root file system, by descriptor.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -8,9 +8,9 @@ use nix::mount::{MntFlags, umount2};
 use super::handle::Rootfs;
 
 impl Rootfs {
-    /// umount2(2) takes no descriptor. Changes the working directory.
+    /// Detaches a mount. umount2(2) takes no descriptor, so it is named by way of procfs, which changes the working directory.
     pub(crate) fn detach(&self, mount: BorrowedFd<'_>) -> nix::Result<()> {
-        nix::unistd::fchdir(self.own().ok_or(Errno::ENOENT)?)?;
+        nix::unistd::fchdir(self.descriptors().ok_or(Errno::ENOENT)?)?;
         umount2(mount.as_raw_fd().to_string().as_str(), MntFlags::MNT_DETACH)
     }
 }

@@ -1,18 +1,18 @@
-//! Why a place that is not the container's own cannot be used.
+//! The error for a path that leads to a file system which is not the container's alone.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
 use crate::error::Error;
 
-/// Why a place that is not the container's own cannot be used.
+/// Why a path that leads out of the container's own file systems cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Elsewhere {
-    /// The user has mounted something there.
+    /// The path is in a volume that the user has mounted.
     Volume,
-    /// A link of the image leads to what the user has mounted somewhere else.
+    /// A link of the image leads into a volume that the user has mounted elsewhere.
     ByLink,
-    /// What is mounted there would show up on the host, too.
+    /// A mount made there would propagate to the host.
     Shared,
 }
 
@@ -39,7 +39,7 @@ impl Display for Elsewhere {
 impl std::error::Error for Elsewhere {}
 
 impl Error {
-    /// Where this says that a place is not the container's own: why.
+    /// The [`Elsewhere`] that caused this error, if one did.
     pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
         let (Self::Rootfs { source, .. } | Self::System { source, .. }) = self else {
             return None;
@@ -48,7 +48,7 @@ impl Error {
     }
 }
 
-/// The same of an error of the system's kind.
+/// The [`Elsewhere`] that is wrapped in an I/O error, if one is.
 pub(crate) fn of_io(error: &io::Error) -> Option<Elsewhere> {
     error.get_ref()?.downcast_ref().copied()
 }

@@ -1,4 +1,4 @@
-//! The root file system, entered by descriptor: what is known of it, and what was made in it.
+//! The handle of a container's root file system: its descriptor, cached facts about it, and the entries we have made in it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
@@ -19,43 +19,47 @@ use super::elsewhere::Elsewhere;
 use super::place::Dir;
 use super::resolve::Resolver;
 use super::table::Table;
-use super::walk::{MOST_MADE, MOST_STEPS};
+use super::walk::{MAX_MADE, MAX_STEPS};
 use crate::error::{Error, Excerpt, Message};
 use crate::linux::namespace::{Apart, OwnMounts};
 use crate::oci::Arrangement;
 
-/// A root file system, entered by descriptor.
+/// A container's root file system, held by a descriptor.
 #[derive(Debug)]
 pub struct Rootfs {
     pub(super) fd: OwnedFd,
     pub(super) resolver: Resolver,
-    /// Our `fd` directory in a procfs we trust: the one way to open what a descriptor is of.
-    pub(super) own: Option<OwnedFd>,
+    /// Our `fd` directory in the host's procfs. It is the only way to reopen an `O_PATH` descriptor.
+    pub(super) descriptors: Option<OwnedFd>,
     pub(super) notes: RefCell<Vec<Message>>,
     pub(super) made: RefCell<Vec<Made>>,
-    /// Directories that something was written in, and those where nothing may be: most of what
-    /// we write goes into a few. Forgotten before mounts, which may come over one.
+    /// Cache of directories that we have written in, and of those in which we may not. Most of our
+    /// files go into a few directories. Cleared when a directory is mounted, which may hide one.
     pub(super) known: RefCell<Vec<(PathBuf, Result<Dir, Elsewhere>)>>,
+    /// The directory that was read last.
     pub(super) looked_in: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
-    /// What an image may still have us do.
+    /// Path components that may still be resolved.
     pub(super) steps: Cell<u32>,
+    /// Directories that may still be made.
     pub(super) may_make: Cell<usize>,
     pub(super) root_mount: OnceCell<u64>,
     pub(super) table: OnceCell<Table>,
-    /// The mounts of the namespace that was left for the container's, and, once it matters, their file systems.
+    /// mountinfo(5) of the namespace that we left for the container's.
     pub(super) outside_text: OnceCell<String>,
+    /// The file systems in `outside_text`, parsed on first use.
     pub(super) outside: OnceCell<HashSet<(u64, u64)>>,
+    /// Whether the root mount's propagation has been changed to slave.
     pub(super) is_cut_off: Cell<bool>,
-    /// Whose mount namespace we see it in; nothing is mounted where nobody has said.
+    /// The current mount namespace, once it is known to be the container's. Needed for mounting.
     pub(super) mounts: Option<OwnMounts>,
     pub(super) arrangement: Arrangement,
-    /// Whether we may do no more than whoever had us started: then a volume is theirs to write to.
+    /// Whether we have no more rights than our caller. Then we may write to the caller's volumes.
     pub(super) has_callers_rights: bool,
-    /// The mount at /dev, where the arrangement says that it is the container's own.
+    /// The mount at /dev, if the arrangement says that it is the container's own.
     pub(super) own_dev: OnceCell<Option<u64>>,
 }
 
-/// An entry that was made, to be taken away again by [`Rootfs::take_back`].
+/// An entry that we have made, which [`Rootfs::roll_back`] removes.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) dir: Rc<OwnedFd>,
@@ -63,44 +67,43 @@ pub(super) struct Made {
     pub(super) is_dir: bool,
 }
 
-/// Our `fd` directory in procfs: the thread's, as is the mount namespace. Opened while the host's procfs is what `/proc` names, it serves in any
-/// mount namespace that is entered later.
+/// Opens our `fd` directory in procfs: the thread's, since mount namespaces are per thread. If it is
+/// opened while `/proc` is the host's procfs, it can be used in any mount namespace entered later.
 pub fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    // The process's first thread is the process; there the kernel has a shorter path to make up.
+    // For the first thread both are the same, and the kernel has less work for the shorter path.
     let path = if gettid() == getpid() {
         "/proc/self/fd"
     } else {
         "/proc/thread-self/fd"
     };
-    // By openat: musl's open sets O_CLOEXEC by a call of its own once more.
+    // With openat, because musl's open makes a second system call for O_CLOEXEC.
     let dir = fcntl::openat(AT_FDCWD, path, flags, Mode::empty()).ok()?;
     let kind = fstatfs(&dir).ok()?.filesystem_type();
     (kind == nix::sys::statfs::PROC_SUPER_MAGIC).then_some(dir)
 }
 
-/// For testenv/fuzz: where both ways of resolving lead; `None` where one is not there.
+/// For testenv/fuzz: the results of both resolvers; `None` if the kernel has no openat2.
 pub(crate) fn resolve_both(root: &Path, path: &Path) -> Option<[Option<(u64, u64)>; 2]> {
     let rootfs = Rootfs::open(root).ok()?;
     if rootfs.resolver == Resolver::Walk {
         return None;
     }
     Some([Resolver::Kernel, Resolver::Walk].map(|resolver| {
-        let found = resolver.resolve(rootfs.fd.as_fd(), path, &rootfs.steps);
-        let found = found.ok()?;
-        fstat(&found).ok().map(|f| (f.st_dev, f.st_ino))
+        let file = resolver.resolve(rootfs.fd.as_fd(), path, &rootfs.steps);
+        fstat(&file.ok()?).ok().map(|f| (f.st_dev, f.st_ino))
     }))
 }
 
 impl Rootfs {
-    /// Opens the directory at `path`, a path of the runtime's, not of the image's.
+    /// Opens the directory at `path`, which must come from the runtime and not from the image.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_with(path, own_descriptors())
     }
 
-    /// The same for whoever has [`own_descriptors`] from before another mount namespace was
-    /// entered.
-    pub fn open_with(path: &Path, own: Option<OwnedFd>) -> Result<Self, Error> {
+    /// Opens the directory at `path` after another mount namespace was entered. `descriptors` is
+    /// from [`own_descriptors`], called before that.
+    pub fn open_with(path: &Path, descriptors: Option<OwnedFd>) -> Result<Self, Error> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = fcntl::openat(AT_FDCWD, path, flags, Mode::empty())
             .map_err(|e| Error::host(path)(e.into()))?;
@@ -108,13 +111,13 @@ impl Rootfs {
         Ok(Self {
             fd,
             resolver,
-            own,
+            descriptors,
             notes: RefCell::default(),
             made: RefCell::default(),
             known: RefCell::default(),
             looked_in: RefCell::default(),
-            steps: Cell::new(MOST_STEPS),
-            may_make: Cell::new(MOST_MADE),
+            steps: Cell::new(MAX_STEPS),
+            may_make: Cell::new(MAX_MADE),
             root_mount: OnceCell::new(),
             table: OnceCell::new(),
             outside_text: OnceCell::new(),
@@ -127,26 +130,26 @@ impl Rootfs {
         })
     }
 
-    /// The directory itself.
+    /// The root directory's descriptor.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// For what is to be mounted in it.
+    /// Allows mounting in it, in this mount namespace.
     #[must_use]
     pub fn in_namespace(mut self, mounts: OwnMounts) -> Self {
         self.mounts = Some(mounts);
         self
     }
 
-    /// With what config.json says about its mounts.
+    /// Adds facts about its mounts from config.json.
     #[must_use]
     pub fn arranged(mut self, arrangement: Arrangement) -> Self {
         self.arrangement = arrangement;
         self
     }
 
-    /// With the rights of whoever had us started and no others, as in a user namespace of theirs.
+    /// Sets whether we have no more rights than our caller, as in a user namespace that the caller made.
     pub(crate) fn with_callers_rights(mut self, has: bool) -> Self {
         self.has_callers_rights = has;
         self
@@ -163,7 +166,7 @@ impl Rootfs {
         }
     }
 
-    /// What could not be done and is no reason to refuse the container, a line each.
+    /// Warnings: what could not be done without refusing the container, a line for each.
     pub fn notes(&self) -> Vec<Message> {
         self.notes.borrow().clone()
     }
@@ -174,9 +177,9 @@ impl Rootfs {
         self.notes.borrow_mut().push(note);
     }
 
-    /// Takes away every entry made since the root was opened, last first; what is not empty
-    /// stays.
-    pub(crate) fn take_back(&self) {
+    /// Removes every entry made since the root was opened, last first. Directories that are not
+    /// empty stay.
+    pub(crate) fn roll_back(&self) {
         for made in self.made.borrow_mut().drain(..).rev() {
             let flag = if made.is_dir {
                 UnlinkatFlags::RemoveDir
@@ -187,6 +190,7 @@ impl Rootfs {
         }
     }
 
+    /// Records an entry for [`Self::roll_back`].
     pub(super) fn remember(&self, dir: Rc<OwnedFd>, name: &OsStr, is_dir: bool) {
         self.made.borrow_mut().push(Made {
             dir,
@@ -199,27 +203,27 @@ impl Rootfs {
         self.resolver.resolve(self.fd.as_fd(), path, &self.steps)
     }
 
-    /// A directory, for what is to be made in it.
+    /// Resolves a path that must lead to a directory.
     pub(super) fn resolve_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
-        let found = self.resolve(path)?;
-        if is_dir(&found)? {
-            Ok(found)
+        let dir = self.resolve(path)?;
+        if is_dir(&dir)? {
+            Ok(dir)
         } else {
             Err(Errno::ENOTDIR)
         }
     }
 
-    /// Opens what an `O_PATH` descriptor is of.
+    /// Opens the file that an `O_PATH` descriptor refers to.
     pub(super) fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
-        let own = self.own.as_ref().ok_or(Errno::ENOENT)?;
+        let descriptors = self.descriptors.as_ref().ok_or(Errno::ENOENT)?;
         let name = found.as_raw_fd().to_string();
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        fcntl::openat(own, name.as_str(), flags, Mode::empty()).map(File::from)
+        fcntl::openat(descriptors, name.as_str(), flags, Mode::empty()).map(File::from)
     }
 
-    /// Where `/proc/self/fd` is, for system calls that take no descriptor.
-    pub(crate) fn own(&self) -> Option<BorrowedFd<'_>> {
-        self.own.as_ref().map(AsFd::as_fd)
+    /// Our `fd` directory in procfs, for system calls that take a path instead of a descriptor.
+    pub(crate) fn descriptors(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptors.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether the path leads to anything.
@@ -227,8 +231,8 @@ impl Rootfs {
         self.resolve(path).is_ok()
     }
 
-    /// After a mount on a directory: it may be over one that we know.
-    pub(crate) fn forget(&self) {
+    /// Clears the caches. To be called after a mount on a directory, which may hide a cached one.
+    pub(crate) fn clear_caches(&self) {
         self.known.borrow_mut().clear();
         self.looked_in.borrow_mut().take();
     }

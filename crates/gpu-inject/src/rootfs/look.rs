@@ -1,4 +1,4 @@
-//! Looking into a container's root file system, and the modes of what is there.
+//! Reading files, directories and metadata in a container's root file system, and changing modes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -20,25 +20,27 @@ use super::walk::Trouble;
 use crate::error::Error;
 
 impl Rootfs {
-    /// The regular file at `path`, `None` where there is none. At most `max` bytes: an
-    /// image cannot make us read for ever, nor wait on a FIFO, nor open a device. Nor is it read
-    /// where a link of the image leads into a volume: the container may not be allowed to, and
-    /// what we read we write down for it.
+    /// Reads the regular file at `path`; `None` if there is none. More than `max` bytes are an
+    /// error.
+    ///
+    /// An image cannot make us read endlessly, wait on a FIFO or open a device. A file to which a
+    /// link of the image leads in a volume is not read either: the container may lack permission
+    /// for it, and we copy the content into the container's files.
     pub fn read(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let found = match self.resolve_not_away(path) {
-            Ok(found) => found,
+        let file = match self.resolve_not_away(path) {
+            Ok(file) => file,
             Err(Trouble::System(Errno::ENOENT | Errno::ENOTDIR)) => return Ok(None),
             Err(e) => return Err(failed(path, "open")(e)),
         };
-        let about = fstat(&found).map_err(failed(path, "stat"))?;
-        if SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        let stat = fstat(&file).map_err(failed(path, "stat"))?;
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Ok(None);
         }
         let file = self
-            .reopen(&found, OFlag::O_RDONLY)
+            .reopen(&file, OFlag::O_RDONLY)
             .map_err(failed(path, "open"))?;
-        // One byte more than there is: the read that finds it full is the last.
-        let size = u64::try_from(about.st_size).unwrap_or_default().min(max);
+        // One byte more than the size, so that the final read, which returns 0, does not grow the buffer.
+        let size = u64::try_from(stat.st_size).unwrap_or_default().min(max);
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
@@ -49,13 +51,13 @@ impl Rootfs {
         Ok(Some(content))
     }
 
-    /// What the path leads to, links followed within the root.
+    /// Metadata of what the path leads to; links are followed within the root.
     pub fn metadata(&self, path: &Path) -> Option<Metadata> {
         File::from(self.resolve(path).ok()?).metadata().ok()
     }
 
-    /// The directory that a path's last name is in. Of many names in one directory the way to it
-    /// is gone once: an image can make it long.
+    /// The directory that contains the path's last name. The last one is cached, so that its path,
+    /// which an image can make long, is resolved only once for many names.
     fn looked_in(&self, path: &Path) -> Option<Rc<OwnedFd>> {
         let parent = path.parent()?;
         let mut known = self.looked_in.borrow_mut();
@@ -69,34 +71,33 @@ impl Rootfs {
         }
     }
 
-    /// The regular file at `path` itself, where it is no link to one.
+    /// Opens the regular file at `path`; `None` if it is a link to one.
     pub(crate) fn open_plain_file(&self, path: &Path) -> Option<File> {
         let dir = self.looked_in(path)?;
-        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
-        let is_file = kind(&found).ok()? == SFlag::S_IFREG;
-        is_file.then(|| self.reopen(&found, OFlag::O_RDONLY).ok())?
+        let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        let is_file = kind(&file).ok()? == SFlag::S_IFREG;
+        is_file.then(|| self.reopen(&file, OFlag::O_RDONLY).ok())?
     }
 
-    /// What is at `path` itself, be it a link.
+    /// Metadata of `path` itself; a link at its end is not followed.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
         let dir = self.looked_in(path)?;
-        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
-        File::from(found).metadata().ok()
+        let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        File::from(file).metadata().ok()
     }
 
-    /// The regular file at `path`, for reading parts of it: an image's files can be of any
-    /// length. Neither a FIFO nor a device is opened.
+    /// Opens the regular file at `path`, for reading parts of it, since an image's files can have
+    /// any length. Neither a FIFO nor a device is opened.
     pub fn open_file(&self, path: &Path) -> Option<File> {
-        let found = File::from(self.resolve(path).ok()?);
-        if !found.metadata().ok()?.is_file() {
+        let file = File::from(self.resolve(path).ok()?);
+        if !file.metadata().ok()?.is_file() {
             return None;
         }
-        self.reopen(&found.into(), OFlag::O_RDONLY).ok()
+        self.reopen(&file.into(), OFlag::O_RDONLY).ok()
     }
 
-    /// Names in the directory at `path`, sorted, without `.` and `..`; none where there is
-    /// no such directory. Of more than `most` names, that many: an image cannot make us
-    /// read for ever.
+    /// The names in the directory at `path`, sorted, without `.` and `..`. Empty if there is no such
+    /// directory. At most `most` names are read, so that an image cannot make us read endlessly.
     pub fn names(&self, path: &Path, most: usize) -> Vec<OsString> {
         let dir = self.resolve_dir(path);
         dir.map(|dir| Self::names_in(&dir, most))
@@ -119,7 +120,7 @@ impl Rootfs {
         names
     }
 
-    /// Names of the device nodes in the directory at `path`, of at most `most` names there.
+    /// The names of the device nodes in the directory at `path`, among its first `most` names.
     pub(crate) fn nodes(&self, path: &Path, most: usize) -> Vec<OsString> {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
@@ -131,10 +132,10 @@ impl Rootfs {
         let entries = entries.iter().map_while(Result::ok).take(most);
         let is_node = |entry: &Entry| match entry.file_type() {
             Some(Type::CharacterDevice) => true,
-            // A node that is mounted upon a file, as rootless engines give them.
+            // It may be a node mounted on a file, as rootless engines do it.
             Some(Type::File) | None => {
-                let found = fstatat(&dir, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW);
-                found.is_ok_and(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+                let stat = fstatat(&dir, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW);
+                stat.is_ok_and(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
             }
             Some(_) => false,
         };
@@ -144,35 +145,35 @@ impl Rootfs {
             .collect()
     }
 
-    /// Numbers of the device nodes with such names in the directory at `path`, of at most `most`
-    /// names there.
+    /// The device numbers of the nodes in the directory at `path` whose names match, among its first
+    /// `most` names.
     pub(crate) fn numbers_of_nodes(
         &self,
         path: &Path,
         most: usize,
-        is_it: impl Fn(&OsStr) -> bool,
+        is_match: impl Fn(&OsStr) -> bool,
     ) -> Vec<libc::dev_t> {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
         let number = |name: OsString| {
-            let found = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            (found.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(found.st_rdev)
+            let stat = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            (stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev)
         };
         let names = Self::names_in(&dir, most).into_iter();
-        names.filter(|n| is_it(n)).filter_map(number).collect()
+        names.filter(|n| is_match(n)).filter_map(number).collect()
     }
 
-    /// Sets the permission bits of a file or directory, links followed within the root. Never
-    /// set-user-id and its like, and never those of a node: that would be the host's device. What
-    /// is in a volume keeps its own.
+    /// Sets the permission bits of a file or directory; links are followed within the root. Never
+    /// sets set-user-ID, set-group-ID or sticky, and never changes a device node, which would be the
+    /// host's. In a volume the mode is not changed.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Error> {
         let change = || -> Result<(), Trouble> {
-            let found = self.resolve_own(path)?;
-            if !matches!(kind(&found)?, SFlag::S_IFREG | SFlag::S_IFDIR) {
+            let file = self.resolve_own(path)?;
+            if !matches!(kind(&file)?, SFlag::S_IFREG | SFlag::S_IFDIR) {
                 return Err(Errno::EINVAL.into());
             }
-            let fd = self.reopen(&found, OFlag::O_RDONLY)?;
+            let fd = self.reopen(&file, OFlag::O_RDONLY)?;
             Ok(fchmod(&fd, Mode::from_bits_truncate(mode & 0o777))?)
         };
         match change() {
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_looked_at_is_in_the_image() {
+    fn reading_never_leaves_the_image() {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         let outside = dir.path().join("outside");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_changed_in_the_image_alone() {
+    fn changing_a_mode_never_leaves_the_image() {
         use std::os::unix::fs::PermissionsExt;
 
         let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Directories and places to mount on, made where missing, in what is the container's own.
+//! Makes missing directories and mount points, in the container's own file systems only.
 //!
-//! Mostly all of it is there, or a directory or two is missing below one that is there. Where
-//! links of the image lead to nothing, what they name is made in the image, in one walk.
+//! In most cases everything exists, or a directory or two are missing at the end of the path.
+//! Dangling links of the image are followed too: their targets are made in the image.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,10 +19,10 @@ use super::place::{Dir, Kind, MountPlace, On};
 use super::walk::{Bound, Guide, Step, Trouble, walk};
 use crate::error::Error;
 
-/// Directories that are kept open; a driver's files are in a dozen.
-pub(super) const MOST_KNOWN: usize = 32;
+/// Upper bound for cached directories, which are kept open; a driver's files are in a dozen.
+pub(super) const MAX_KNOWN: usize = 32;
 
-/// Makes what a path misses.
+/// Makes the missing components of a path.
 struct Maker<'r> {
     rootfs: &'r Rootfs,
     last: Kind,
@@ -42,10 +42,10 @@ impl Guide for Maker<'_> {
     }
 }
 
-/// Keeps track of mounts, and makes nothing.
-struct Track<'r>(&'r Rootfs);
+/// Keeps track of mounts; a missing component is an error.
+struct MountTracker<'r>(&'r Rootfs);
 
-impl Guide for Track<'_> {
+impl Guide for MountTracker<'_> {
     fn mount(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         self.0.mount_of(fd)
     }
@@ -56,14 +56,14 @@ impl Guide for Track<'_> {
 }
 
 impl Rootfs {
-    /// The directory at `path`, made with its parents where missing. A link of the image
-    /// that leads nowhere is followed: what it names, in the image, is made.
+    /// Makes the directory at `path` and its parents, where missing. A dangling link of the image is
+    /// followed: its target is made in the image.
     pub fn make_dir(&self, path: &Path) -> Result<(), Error> {
         let made = self.own_dir(path);
         made.map(drop).map_err(failed(path, "make directory"))
     }
 
-    /// A place to mount on, made where missing. What is there stays as it is.
+    /// Returns a mount point at `path`, made if missing. An existing file or directory is not changed.
     pub fn mount_point(&self, path: &Path, kind: Kind) -> Result<MountPlace, Error> {
         let what = match kind {
             Kind::File => "make a file to mount on",
@@ -73,23 +73,23 @@ impl Rootfs {
     }
 
     fn mount_place(&self, path: &Path, kind: Kind) -> Result<MountPlace, Trouble> {
-        // Mostly nothing is there of a file, and nothing more than the parent of a directory.
+        // The common cases first: a new file, or a directory in the container's own file systems.
         let made = match kind {
             Kind::File => self.new_file(path),
-            Kind::Directory => self.own_dir_unknown(path).and_then(Dir::into_place),
+            Kind::Directory => self.own_dir_uncached(path).and_then(Dir::into_place),
         };
         match made {
             Ok(place) => return Ok(place),
             Err(e @ Trouble::TooMuch(_)) => return Err(e),
             Err(_) => {}
         }
-        // What is in a volume already can be mounted on: nothing is made there.
+        // An existing file in a volume can be a mount point, too, since nothing has to be made there.
         let place = match self
             .resolver
             .on_mount(self.fd.as_fd(), path, OFlag::empty())
         {
             Ok(fd) => MountPlace { fd, on: On::Root },
-            Err(_) => self.walked(self.walk(path, kind)?)?,
+            Err(_) => self.mount_place_at(self.walk(path, kind)?)?,
         };
         if is_dir(&place.fd)? == (kind == Kind::Directory) {
             return Ok(place);
@@ -100,8 +100,8 @@ impl Rootfs {
         }))
     }
 
-    /// What is at `path`, to be covered.
-    pub(crate) fn covered(&self, path: &Path) -> Result<MountPlace, Error> {
+    /// What exists at `path`, as a mount point for a file that covers it.
+    pub(crate) fn cover_point(&self, path: &Path) -> Result<MountPlace, Error> {
         let look = || -> Result<MountPlace, Trouble> {
             match self
                 .resolver
@@ -109,9 +109,9 @@ impl Rootfs {
             {
                 Ok(fd) => Ok(MountPlace { fd, on: On::Root }),
                 Err(Errno::EXDEV | Errno::ENOSYS) => {
-                    let found = self.track(path)?;
-                    self.ensure_not_away(&found)?;
-                    self.walked(found)
+                    let step = self.track(path)?;
+                    self.ensure_not_away(&step)?;
+                    self.mount_place_at(step)
                 }
                 Err(e) => Err(e.into()),
             }
@@ -119,17 +119,17 @@ impl Rootfs {
         look().map_err(failed(path, "cover"))
     }
 
-    /// What is at `path`, unless a link of the image leads to a volume.
+    /// Resolves `path`, unless a link of the image leads into a volume.
     pub(super) fn resolve_not_away(&self, path: &Path) -> Result<OwnedFd, Trouble> {
-        self.resolve_if(path, |found| self.ensure_not_away(found))
+        self.resolve_if(path, |step| self.ensure_not_away(step))
     }
 
-    /// The same where it is the container's own.
+    /// Resolves `path`, if it is in the container's own file systems.
     pub(super) fn resolve_own(&self, path: &Path) -> Result<OwnedFd, Trouble> {
-        self.resolve_if(path, |found| self.ensure_own(found).map(drop))
+        self.resolve_if(path, |step| self.ensure_own(step).map(drop))
     }
 
-    /// What is at `path`: on the root mount as it is, else where `ensure` says that it may be used.
+    /// Resolves `path`. If it is not on the root mount, `ensure` decides whether it may be used.
     fn resolve_if(
         &self,
         path: &Path,
@@ -142,13 +142,13 @@ impl Rootfs {
             Err(Errno::EXDEV | Errno::ENOSYS) => {}
             other => return Ok(other?),
         }
-        let found = self.track(path)?;
-        ensure(&found)?;
-        Ok(Rc::into_inner(found.fd).ok_or(Errno::EBADF)?)
+        let step = self.track(path)?;
+        ensure(&step)?;
+        Ok(Rc::into_inner(step.fd).ok_or(Errno::EBADF)?)
     }
 
-    /// Whether `path` itself, no link, is in a directory of the container's own: then so is what
-    /// was mounted on it. A directory that is not there is not made.
+    /// Whether `path` itself, which must not be a link, is in a directory on the root mount: then a
+    /// mount made on it is in the container's own file systems. A missing directory is not made.
     pub(crate) fn is_plain(&self, path: &Path) -> bool {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return false;
@@ -165,26 +165,25 @@ impl Rootfs {
             .iter()
             .find(|k| is_known(k))
             .and_then(|(_, dir)| dir.as_ref().ok());
-        let found = dir.and_then(|dir| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok());
-        found.is_some_and(|f| f.st_mode & libc::S_IFMT != libc::S_IFLNK)
+        let stat = dir.and_then(|dir| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok());
+        stat.is_some_and(|f| f.st_mode & libc::S_IFMT != libc::S_IFLNK)
     }
 
-    /// Whether what is mounted at `path` is to be seen outside of the container; then a descriptor
-    /// of it, too.
-    pub(crate) fn is_shared(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
+    /// The mount at `path`, if it propagated out of the container when it was made.
+    pub(crate) fn shared_mount(&self, path: &Path) -> Result<Option<OwnedFd>, Error> {
         let look = || -> Result<Option<OwnedFd>, Trouble> {
-            let found = match self.track(path) {
+            let step = match self.track(path) {
                 Err(Trouble::System(Errno::ENOENT)) => return Ok(None),
-                found => found?,
+                other => other?,
             };
-            let is_shared = self.is_on_shared(found.mount)?;
-            Ok(is_shared.then(|| Rc::into_inner(found.fd)).flatten())
+            let is_shared = self.is_on_shared(step.mount)?;
+            Ok(is_shared.then(|| Rc::into_inner(step.fd)).flatten())
         };
         look().map_err(failed(path, "look where it is mounted"))
     }
 
     fn track(&self, path: &Path) -> Result<Step, Trouble> {
-        walk(self.fd.as_fd(), path, &self.steps, &Track(self))
+        walk(self.fd.as_fd(), path, &self.steps, &MountTracker(self))
     }
 
     fn walk(&self, path: &Path, last: Kind) -> Result<Step, Trouble> {
@@ -192,13 +191,13 @@ impl Rootfs {
         walk(self.fd.as_fd(), path, &self.steps, &maker)
     }
 
-    fn walked(&self, found: Step) -> Result<MountPlace, Trouble> {
-        let on = self.on(&found)?;
-        let fd = Rc::into_inner(found.fd).ok_or(Errno::EBADF)?;
+    fn mount_place_at(&self, step: Step) -> Result<MountPlace, Trouble> {
+        let on = self.on(&step)?;
+        let fd = Rc::into_inner(step.fd).ok_or(Errno::EBADF)?;
         Ok(MountPlace { fd, on })
     }
 
-    /// The directory that a path's last name is in, where things may be made, and that name.
+    /// The directory for an entry that is to be made at `path`, made if missing, and the entry's name.
     pub(super) fn place<'a>(&self, path: &'a Path) -> Result<(Dir, &'a OsStr), Trouble> {
         let name = path.file_name().ok_or(Errno::EINVAL)?;
         let parent = path.parent().unwrap_or(Path::new("/"));
@@ -207,29 +206,29 @@ impl Rootfs {
 
     fn own_dir(&self, path: &Path) -> Result<Dir, Trouble> {
         let known = self.known.borrow().iter().find_map(|(known, dir)| {
-            let is_it = known.as_os_str() == path.as_os_str();
-            is_it.then(|| dir.clone())
+            let is_same = known.as_os_str() == path.as_os_str();
+            is_same.then(|| dir.clone())
         });
         if let Some(dir) = known {
             return dir.map_err(Trouble::Elsewhere);
         }
-        let found = self.own_dir_unknown(path);
-        match &found {
+        let dir = self.own_dir_uncached(path);
+        match &dir {
             Ok(dir) => self.know(path, Ok(dir.clone())),
             Err(Trouble::Elsewhere(why)) => self.know(path, Err(*why)),
             Err(_) => {}
         }
-        found
+        dir
     }
 
     fn know(&self, path: &Path, dir: Result<Dir, Elsewhere>) {
         let mut known = self.known.borrow_mut();
-        if known.len() < MOST_KNOWN {
+        if known.len() < MAX_KNOWN {
             known.push((path.to_owned(), dir));
         }
     }
 
-    fn own_dir_unknown(&self, path: &Path) -> Result<Dir, Trouble> {
+    fn own_dir_uncached(&self, path: &Path) -> Result<Dir, Trouble> {
         match self.dir_on_root(path) {
             Err(Errno::ENOENT) => {
                 if let Some(made) = self.make_below(path)? {
@@ -239,12 +238,12 @@ impl Rootfs {
             Err(Errno::EXDEV | Errno::ENOSYS) => {}
             other => return Ok(Dir::on_root(other?)),
         }
-        let found = self.walk(path, Kind::Directory)?;
-        if !is_dir(&found.fd)? {
+        let step = self.walk(path, Kind::Directory)?;
+        if !is_dir(&step.fd)? {
             return Err(Errno::ENOTDIR.into());
         }
-        let on = self.ensure_own(&found)?;
-        Ok(Dir { fd: found.fd, on })
+        let on = self.ensure_own(&step)?;
+        Ok(Dir { fd: step.fd, on })
     }
 
     fn dir_on_root(&self, path: &Path) -> nix::Result<OwnedFd> {
@@ -252,18 +251,18 @@ impl Rootfs {
         self.resolver.on_mount(root, path, OFlag::O_DIRECTORY)
     }
 
-    /// Makes the last names of a path below what is there of it; `None` where that is not all:
-    /// a link that leads nowhere, or a mount on the way.
+    /// Makes the missing components at the end of a path. `None` if that is not enough, because of a
+    /// dangling link or a mount in the path.
     fn make_below(&self, path: &Path) -> Result<Option<Dir>, Trouble> {
         let mut missing = Vec::new();
-        let mut above = path;
+        let mut existing = path;
         let mut dir = loop {
-            let (Some(parent), Some(name)) = (above.parent(), above.file_name()) else {
+            let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
                 return Ok(None);
             };
             missing.push(name);
-            above = parent;
-            match self.dir_on_root(above) {
+            existing = parent;
+            match self.dir_on_root(existing) {
                 Ok(dir) => break dir,
                 Err(Errno::ENOENT) => {}
                 Err(_) => return Ok(None),

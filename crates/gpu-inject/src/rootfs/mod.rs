@@ -1,11 +1,11 @@
-//! A container's root file system, which is hostile.
+//! Access to a container's root file system, which is treated as hostile.
 //!
-//! Every path of a container is resolved here and nowhere else, from a descriptor of the
-//! root (`resolve`). A link in the image, absolute or with any number of `..`, leads to a
-//! place in the image; what is used is the descriptor, never the path again. A file is
-//! looked at before it is opened: an image may have a device node or a FIFO of any name.
-//! Nothing is made on file systems of the kernel's own, where a new directory can be a
-//! new cgroup and writing a file a command, nor in a volume (`owner`).
+//! Only this module resolves paths in a container, always from a descriptor of the root
+//! (`resolve`). A link in the image, be it absolute or with any number of `..`, leads to a path in
+//! the image. Afterwards only the descriptor is used, never the path again. A file's type is
+//! checked before it is opened, since an image may have a device node or a FIFO of any name.
+//! Nothing is made on the kernel's own file systems, where a new directory can be a new cgroup and
+//! writing a file can be a command, and nothing is made in a volume (`owner`).
 
 mod calls;
 mod detach;

@@ -1,4 +1,4 @@
-//! Roots in which something is mounted, each test in a mount namespace of its thread's own.
+//! Tests of roots with mounts in them. Each test's thread has its own mount namespace.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -20,11 +20,11 @@ use crate::rootfs_edits::read_only_cover;
 
 const NONE: Option<&Path> = None;
 
-struct Place {
+struct MountedImage {
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl MountedImage {
     fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -56,8 +56,8 @@ impl Place {
     }
 }
 
-/// Once with each way of resolving: a root mount, a volume in it, and a tmpfs of the host's.
-fn in_container(test: impl Fn(&Place, &Rootfs) + Sync) {
+/// Runs a test with each resolver, on a root mount with a volume, a tmpfs of its own and one of the host's.
+fn in_container(test: impl Fn(&MountedImage, &Rootfs) + Sync) {
     if !skips::has(&[skips::Need::Root]) {
         return;
     }
@@ -67,7 +67,7 @@ fn in_container(test: impl Fn(&Place, &Rootfs) + Sync) {
                 unshare(CloneFlags::CLONE_NEWNS).unwrap();
                 let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
                 mount(NONE, Path::new("/"), NONE, flags, NONE).unwrap();
-                let place = Place {
+                let place = MountedImage {
                     dir: tempfile::tempdir().unwrap(),
                 };
                 for dir in [
@@ -99,7 +99,7 @@ fn why<T: std::fmt::Debug>(done: Result<T, Error>) -> Option<Elsewhere> {
 }
 
 #[test]
-fn a_volume_is_known_from_the_containers_own() {
+fn a_volume_is_distinguished_from_the_containers_own_file_systems() {
     in_container(|place, rootfs| {
         symlink("/vol", place.image("etc")).unwrap();
         symlink("/run", place.image("var")).unwrap();
@@ -132,7 +132,7 @@ fn a_volume_is_known_from_the_containers_own() {
         for dir in ["vol", "host"] {
             assert_eq!(fs::read_dir(place.path(dir)).unwrap().count(), 0, "{dir}");
         }
-        // What is there already can be mounted on, and counts.
+        // Existing files can be mount points, and an existing link counts as made.
         fs::write(place.path("vol/x"), "secret").unwrap();
         symlink("target", place.path("vol/link")).unwrap();
         for path in ["/vol/x", "/etc/x"] {
@@ -160,9 +160,9 @@ fn a_volume_is_known_from_the_containers_own() {
     });
 }
 
-/// After `pivot_root` the host's mounts are not to be seen, and what entered says what it saw.
+/// After `pivot_root` the host's mounts are no longer visible, so they are recorded before.
 #[test]
-fn a_tmpfs_is_the_containers_only_where_the_host_is_known_not_to_have_it() {
+fn a_tmpfs_is_the_containers_only_if_the_host_is_known_not_to_have_it() {
     in_container(|place, _| {
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let within = place.image("").display().to_string();
@@ -179,7 +179,7 @@ fn a_tmpfs_is_the_containers_only_where_the_host_is_known_not_to_have_it() {
 }
 
 #[test]
-fn mounts_on_shared_volumes_are_refused_and_the_root_is_cut_off() {
+fn mounts_on_shared_volumes_are_refused_and_the_root_becomes_slave() {
     in_container(|place, rootfs| {
         place.share("image/vol");
         place.share("image");
@@ -197,7 +197,7 @@ fn mounts_on_shared_volumes_are_refused_and_the_root_is_cut_off() {
     });
 }
 
-/// `-v FILE:/etc/ld.so.cache`: rename(2) says EBUSY.
+/// As with `-v FILE:/etc/ld.so.cache`, where rename(2) fails with EBUSY.
 #[test]
 fn a_file_that_is_mounted_or_in_a_volume_is_covered() {
     in_container(|place, rootfs| {
@@ -225,7 +225,7 @@ fn a_file_that_is_mounted_or_in_a_volume_is_covered() {
     });
 }
 
-/// A link and an empty file that came with a lower layer have another `st_dev` than their
+/// In an overlay, a link and an empty file from a lower layer have another `st_dev` than their
 /// directory.
 #[test]
 fn an_overlay_of_several_file_systems_is_one_mount() {
@@ -271,7 +271,7 @@ fn an_overlay_of_several_file_systems_is_one_mount() {
 }
 
 #[test]
-fn before_linux_5_8_mounts_have_the_same_numbers() {
+fn mount_ids_are_the_same_by_the_ways_for_linux_before_5_8() {
     in_container(|place, rootfs| {
         fs::create_dir_all(place.image("a b\\/c\nd")).unwrap();
         place.bind("vol", "image/a b\\/c\nd");
@@ -281,7 +281,7 @@ fn before_linux_5_8_mounts_have_the_same_numbers() {
         mount(Some(&from), &to, NONE, MsFlags::MS_BIND, NONE).unwrap();
         symlink(OsStr::from_bytes(b"not-utf8-\xff"), place.image("link")).unwrap();
         fs::create_dir(place.path("vol/deep")).unwrap();
-        // A second mount over the first.
+        // A second mount hides the first.
         place.bind("vol", "image/vol");
         let paths = [
             "/link/deep",
@@ -299,14 +299,14 @@ fn before_linux_5_8_mounts_have_the_same_numbers() {
             assert_eq!(number, rootfs.mount_by_fdinfo(found.as_fd()), "{path}");
             assert_eq!(number, rootfs.mount_by_path(found.as_fd()), "{path}");
         }
-        // Which file systems are the container's own is read from the same table.
+        // This reads the same table for the container's own file systems.
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
     });
 }
 
-/// What is mounted over a file of procfs is somebody else's: the file beneath is not what a container sees.
+/// A file of procfs with a mount over it is not used, because the container does not see it.
 #[test]
-fn a_file_of_procfs_is_known_from_what_lies_over_it() {
+fn a_file_of_procfs_is_distinguished_from_a_mount_over_it() {
     in_container(|place, rootfs| {
         let found = |path: &str| rootfs.proc_file(Path::new(path)).unwrap().map(|p| p.on);
         assert_eq!(found("/proc/meminfo"), None);

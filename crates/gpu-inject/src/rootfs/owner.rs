@@ -1,10 +1,10 @@
-//! Whose a place in a container is: the container's alone, or also somebody else's.
+//! Decides whether a file system belongs to the container alone.
 //!
-//! The container's are its root mount, and a tmpfs that is mounted nowhere outside of it: the
-//! runtime's /dev, and what it makes for `--tmpfs /run` or `/tmp`. All else is a volume, which
-//! may be a directory of the host's: nothing is made, replaced or removed there, whatever led
-//! there. A mount is known by its number; `st_dev` would not do: an overlay has several on one
-//! mount, and one file system can be mounted at many places.
+//! Those that do are its root mount, and any tmpfs that is not mounted outside of it: the
+//! runtime's /dev, and those for `--tmpfs /run` or `/tmp`. Everything else is a volume, which may
+//! be a directory of the host. Nothing is made, replaced or removed there. A mount is identified
+//! by its ID; `st_dev` would not do, because an overlay has several on one mount and one file
+//! system can be mounted many times.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -28,8 +28,8 @@ use super::table::{self, Table};
 use super::walk::{Step, Trouble};
 use crate::linux::mount_api;
 
-/// The kernel's own file systems, by the numbers of include/uapi/linux/magic.h.
-const KERNELS: [FsType; 14] = [
+/// The kernel's own file systems, by their magic numbers in include/uapi/linux/magic.h.
+const KERNEL_FILE_SYSTEMS: [FsType; 14] = [
     FsType(0x9fa0),      // PROC_SUPER_MAGIC
     FsType(0x6265_6572), // SYSFS_MAGIC
     FsType(0x0027_e0eb), // CGROUP_SUPER_MAGIC
@@ -47,49 +47,54 @@ const KERNELS: [FsType; 14] = [
 ];
 
 impl Rootfs {
-    /// The table of mounts of another namespace, from before the container's was entered: what
-    /// is mounted there is not the container's alone.
+    /// Records the mounts of the namespace that we were in before we entered the container's. File
+    /// systems that are mounted there do not belong to the container alone.
     pub(crate) fn know_outside(&self, mountinfo: String) {
-        // Said once, by whoever enters.
+        // A second call has no effect; there is only one caller.
         let _ = self.outside_text.set(mountinfo);
     }
 
-    /// The number of the mount that a descriptor is on.
+    /// The ID of the mount that a descriptor is on.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
         match mount_api::mount_id(fd) {
             Ok(Some(id)) => Ok(id),
-            // Before Linux 5.8. In a user namespace our own fdinfo is not ours to read before 5.14.
+            // For Linux before 5.8. Before 5.14 a process in a user namespace may not read its own fdinfo.
             _ => self.mount_by_fdinfo(fd).or_else(|_| self.mount_by_path(fd)),
         }
     }
 
     pub(super) fn mount_by_fdinfo(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
-        let text = self.of_own_process(&format!("fdinfo/{}", fd.as_raw_fd()))?;
+        let text = self.read_own_proc(&format!("fdinfo/{}", fd.as_raw_fd()))?;
         String::from_utf8_lossy(&text)
             .lines()
             .find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())
             .ok_or(Errno::ENOSYS)
     }
 
-    /// By where the kernel says that it is.
+    /// The ID by the path that procfs has for the descriptor.
     pub(super) fn mount_by_path(&self, fd: BorrowedFd<'_>) -> nix::Result<u64> {
-        let own = self.own().ok_or(Errno::ENOENT)?;
-        let path = fcntl::readlinkat(own, fd.as_raw_fd().to_string().as_str())?;
+        let descriptors = self.descriptors().ok_or(Errno::ENOENT)?;
+        let path = fcntl::readlinkat(descriptors, fd.as_raw_fd().to_string().as_str())?;
         let path = Path::new(&path);
         if !path.is_absolute() || path.as_os_str().as_bytes().ends_with(b" (deleted)") {
             return Err(Errno::ESTALE);
         }
-        let text = self.of_own_process("mountinfo")?;
+        let text = self.read_own_proc("mountinfo")?;
         table::mount_at(&text, path).ok_or(Errno::ESTALE)
     }
 
-    /// A file of our own directory in the host's procfs. Bytes: any user who may mount a FUSE file
-    /// system chooses a mount point whose name need not be UTF-8.
-    fn of_own_process(&self, name: &str) -> nix::Result<Vec<u8>> {
-        let own = self.own().ok_or(Errno::ENOENT)?;
+    /// Reads a file of our own directory in the host's procfs. As bytes, because a user who may mount
+    /// FUSE file systems can choose a mount point whose name is not UTF-8.
+    fn read_own_proc(&self, name: &str) -> nix::Result<Vec<u8>> {
+        let descriptors = self.descriptors().ok_or(Errno::ENOENT)?;
         let name = format!("../{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let mut file = File::from(fcntl::openat(own, name.as_str(), flags, Mode::empty())?);
+        let mut file = File::from(fcntl::openat(
+            descriptors,
+            name.as_str(),
+            flags,
+            Mode::empty(),
+        )?);
         let mut text = Vec::with_capacity(16 << 10);
         match file.read_to_end(&mut text) {
             Ok(_) => Ok(text),
@@ -101,21 +106,21 @@ impl Rootfs {
         if let Some(known) = self.root_mount.get() {
             return Ok(*known);
         }
-        let found = self.mount_of(self.fd.as_fd())?;
-        Ok(*self.root_mount.get_or_init(|| found))
+        let mount = self.mount_of(self.fd.as_fd())?;
+        Ok(*self.root_mount.get_or_init(|| mount))
     }
 
-    /// Read once, and only where something is mounted at a place of ours.
+    /// The container's mounts. Read once, and only if a path of ours leads to another mount.
     fn table(&self) -> nix::Result<&Table> {
         if let Some(known) = self.table.get() {
             return Ok(known);
         }
-        let text = self.of_own_process("mountinfo")?;
+        let text = self.read_own_proc("mountinfo")?;
         let table = Table::of(&String::from_utf8_lossy(&text), self.root_mount()?);
         Ok(self.table.get_or_init(|| table))
     }
 
-    /// Whether this is a tmpfs that nobody outside of the container has.
+    /// Whether this is a tmpfs that is not mounted outside of the container.
     fn is_own_tmpfs(&self, fd: &OwnedFd) -> nix::Result<bool> {
         if fstatfs(fd)?.filesystem_type() != TMPFS_MAGIC {
             return Ok(false);
@@ -127,21 +132,22 @@ impl Rootfs {
             return Ok(!outside.is_empty() && !outside.contains(&device));
         }
         let outside = &self.table()?.outside;
-        // After `pivot_root` nothing of the host's is to be seen: not to know is not to own.
+        // After `pivot_root` the host's mounts are not visible. Without knowing them no tmpfs counts as the container's own.
         Ok(!outside.is_empty() && !outside.contains(&device))
     }
 
-    /// Which of the container's own mounts this directory is on, so that things may be made in it.
+    /// Ensures that entries may be made in this directory. Returns the mount that it is on.
     pub(super) fn ensure_own(&self, step: &Step) -> Result<On, Trouble> {
-        if KERNELS.contains(&fstatfs(&step.fd)?.filesystem_type()) {
+        if KERNEL_FILE_SYSTEMS.contains(&fstatfs(&step.fd)?.filesystem_type()) {
             return Err(Errno::EROFS.into());
         }
         match self.on(step)? {
             On::Other(_) if !self.has_callers_rights => Err(Trouble::Elsewhere(elsewhere(step))),
-            own => Ok(own),
+            on => Ok(on),
         }
     }
 
+    /// The kind of mount that this step is on.
     pub(super) fn on(&self, step: &Step) -> nix::Result<On> {
         if step.mount == self.root_mount()? {
             return Ok(On::Root);
@@ -152,7 +158,7 @@ impl Rootfs {
         Ok(On::Other(step.mount))
     }
 
-    /// The mount at /dev, where config.json says that the runtime has made it for this container.
+    /// The mount at /dev, if config.json says that the runtime has made it for this container.
     fn own_dev(&self) -> nix::Result<Option<u64>> {
         if !self.arrangement().own_dev {
             return Ok(None);
@@ -160,36 +166,36 @@ impl Rootfs {
         if let Some(known) = self.own_dev.get() {
             return Ok(*known);
         }
-        let mut found = None;
+        let mut mount = None;
         if let Ok(dev) = open_no_follow(self.fd.as_fd(), OsStr::new("dev"))
             && fstatfs(&dev)?.filesystem_type() == TMPFS_MAGIC
         {
-            found = Some(self.mount_of(dev.as_fd())?);
+            mount = Some(self.mount_of(dev.as_fd())?);
         }
-        Ok(*self.own_dev.get_or_init(|| found))
+        Ok(*self.own_dev.get_or_init(|| mount))
     }
 
-    /// That no link of the image has led to what is not the container's alone.
+    /// Ensures that no link of the image has led to a file system that is not the container's alone.
     pub(super) fn ensure_not_away(&self, step: &Step) -> Result<(), Trouble> {
         let is_away = !self.has_callers_rights
             && step.by_link
             && matches!(self.on(step)?, On::Other(_))
-            && !KERNELS.contains(&fstatfs(&step.fd)?.filesystem_type());
+            && !KERNEL_FILE_SYSTEMS.contains(&fstatfs(&step.fd)?.filesystem_type());
         if is_away {
             return Err(Trouble::Elsewhere(Elsewhere::ByLink));
         }
         Ok(())
     }
 
-    /// That what is mounted at this place is to be seen in the container alone. The root mount is
-    /// cut off from whoever has the same; volumes keep what their user gave them.
+    /// Ensures that a mount made at this mount point does not propagate out of the container. The
+    /// root mount becomes slave if it is shared. Volumes keep the propagation that the user chose.
     pub(crate) fn ensure_private(&self, place: &MountPlace) -> io::Result<()> {
         match place.on {
             On::Own => Ok(()),
             On::Root if self.is_cut_off.get() => Ok(()),
             On::Root => {
-                // Before Linux 5.12, or where the root is no mount of its own.
-                if self.cut_off(self.fd.as_fd()).is_err() {
+                // Fails if the root directory is not a mount point.
+                if self.make_slave(self.fd.as_fd()).is_err() {
                     self.ensure_unshared(self.root_mount()?)?;
                 }
                 self.is_cut_off.set(true);
@@ -199,11 +205,11 @@ impl Rootfs {
         }
     }
 
-    /// From now on nothing that is mounted on this mount shows up anywhere else.
-    fn cut_off(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
+    /// Makes the mount slave, so that later mounts on it do not propagate anywhere else.
+    fn make_slave(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
         match mount_api::set_slave(mount) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-                fchdir(self.own().ok_or(Errno::ENOENT)?)?;
+                fchdir(self.descriptors().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
                 Ok(nix::mount::mount(
                     none,
@@ -217,8 +223,8 @@ impl Rootfs {
         }
     }
 
-    /// A file of the container's procfs, which is the runtime's mount at /proc; `None` where there
-    /// is no such file, or where something is mounted over it.
+    /// A file of the container's procfs, which the runtime has mounted at /proc. `None` if there is
+    /// no such file, or if something is mounted over it.
     pub(crate) fn proc_file(&self, path: &Path) -> io::Result<Option<MountPlace>> {
         let none = |e| match e {
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV => Ok(None),
@@ -236,7 +242,7 @@ impl Rootfs {
         }
         let fd = match self.resolver.on_mount(proc.as_fd(), within, OFlag::empty()) {
             Ok(fd) => fd,
-            // Without openat2: of what is in procfs there, nothing is a link.
+            // Without openat2. The path below /proc contains no links.
             Err(Errno::ENOSYS) => {
                 let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 match fcntl::openat(&proc, within, flags, Mode::empty()) {
@@ -247,20 +253,20 @@ impl Rootfs {
             }
             Err(e) => return none(e),
         };
-        if self.cut_off(proc.as_fd()).is_err() {
+        if self.make_slave(proc.as_fd()).is_err() {
             self.ensure_unshared(self.mount_of(proc.as_fd())?)?;
         }
-        // Cut off just now.
+        // It was made slave, or ensured to be unshared, just now.
         Ok(Some(MountPlace { fd, on: On::Own }))
     }
 
-    /// The root directory, to be mounted on.
+    /// The root directory as a mount point.
     pub(crate) fn root(&self) -> io::Result<MountPlace> {
         let fd = self.fd.try_clone()?;
         Ok(MountPlace { fd, on: On::Root })
     }
 
-    /// Whether what this mount is mounted on has shared propagation.
+    /// Whether the parent of this mount has shared propagation.
     pub(super) fn is_on_shared(&self, mount: u64) -> nix::Result<bool> {
         let table = self.table()?;
         let parent = table.parents.get(&mount);

@@ -1,4 +1,4 @@
-//! Places in a container: directories of its own, and what can be mounted on.
+//! Resolved directories and mount points in a container, with the mount that each is on.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::walk::Trouble;
 
-/// What a mount point must be.
+/// The type that a mount point must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// For a file, socket or device node.
@@ -16,18 +16,18 @@ pub enum Kind {
     Directory,
 }
 
-/// Which mount something is on.
+/// The mount that a file or directory is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// The container's root mount.
     Root,
-    /// Another that only the container has.
+    /// Another mount that only the container has.
     Own,
-    /// Something else, by its number.
+    /// Any other mount, by its ID.
     Other(u64),
 }
 
-/// What can be mounted on.
+/// A mount point.
 #[derive(Debug)]
 pub struct MountPlace {
     pub(crate) fd: OwnedFd,
@@ -40,7 +40,7 @@ impl AsFd for MountPlace {
     }
 }
 
-/// A directory of the container's own.
+/// A directory in which entries may be made.
 #[derive(Clone, Debug)]
 pub(super) struct Dir {
     pub(super) fd: Rc<OwnedFd>,

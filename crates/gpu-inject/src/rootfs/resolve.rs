@@ -1,10 +1,10 @@
-//! From a path to a descriptor, within a root that is hostile.
+//! Resolves a path to a descriptor within a hostile root.
 //!
-//! Two ways with one meaning. The kernel's: `openat2(2)` with `RESOLVE_IN_ROOT` and
-//! `RESOLVE_NO_MAGICLINKS` (Linux 5.6). Ours, where there is no openat2 or a seccomp
-//! filter older than it refuses it: a component at a time (`walk`), so that a directory
-//! that is moved meanwhile leads nowhere we have not been. Only `O_PATH` descriptors come
-//! out: resolving opens nothing, so no device and no FIFO is touched.
+//! There are two resolvers with the same results. The kernel's is `openat2(2)` with
+//! `RESOLVE_IN_ROOT` and `RESOLVE_NO_MAGICLINKS` (Linux 5.6). Ours is used if there is no openat2
+//! or an older seccomp filter refuses it. It opens one component at a time (`walk`), so that moving
+//! a directory meanwhile cannot lead it outside. Both return `O_PATH` descriptors: resolving
+//! opens no file, so no device and no FIFO is touched.
 
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,9 +14,9 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
 
-use super::walk::{Look, Trouble, walk};
+use super::walk::{ReadOnlyGuide, Trouble, walk};
 
-/// Which way is gone.
+/// Which resolver is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resolver {
     Kernel,
@@ -24,7 +24,7 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
-    /// The kernel's where it answers.
+    /// The kernel's, if openat2 is available.
     pub(super) fn of(root: BorrowedFd<'_>) -> Self {
         match by_kernel(root, Path::new("/"), OFlag::empty(), ResolveFlag::empty()) {
             Err(Errno::ENOSYS | Errno::EPERM) => Self::Walk,
@@ -32,7 +32,7 @@ impl Resolver {
         }
     }
 
-    /// An `O_PATH` descriptor of what `path` leads to, all links followed within `root`.
+    /// Returns an `O_PATH` descriptor of what `path` leads to; links are followed within `root`.
     pub(super) fn resolve(
         self,
         root: BorrowedFd<'_>,
@@ -40,13 +40,14 @@ impl Resolver {
         steps: &Cell<u32>,
     ) -> nix::Result<OwnedFd> {
         let by_walk = || {
-            let found = walk(root, path, steps, &Look).map_err(Trouble::errno)?;
-            Rc::into_inner(found.fd).ok_or(Errno::EBADF)
+            let step = walk(root, path, steps, &ReadOnlyGuide).map_err(Trouble::errno)?;
+            Rc::into_inner(step.fd).ok_or(Errno::EBADF)
         };
         match self {
-            // A mount or unmount anywhere makes the kernel begin again without setting its count
-            // of links to nothing (seen on Linux 6.18: 30 links are 60), so we count. And a path
-            // with many `..` it gives up where the host mounts all the time.
+            // If anything is mounted or unmounted meanwhile, the kernel starts over without
+            // resetting its count of links (seen on Linux 6.18: 30 links count as 60), so our own
+            // walk counts again. On a host that mounts all the time the kernel also gives up on a
+            // path with many `..`.
             Self::Kernel => match by_kernel(root, path, OFlag::empty(), ResolveFlag::empty()) {
                 Err(Errno::ELOOP | Errno::EAGAIN) => by_walk(),
                 other => other,
@@ -55,8 +56,8 @@ impl Resolver {
         }
     }
 
-    /// The same where all of the way is on the mount of `root`, `EXDEV` where it is not. `ENOSYS`
-    /// where only a walk can tell.
+    /// Like [`Self::resolve`], if the whole path is on the mount of `root`. Fails with `EXDEV` if it
+    /// is not, and with `ENOSYS` if only a walk can tell.
     pub(super) fn on_mount(
         self,
         root: BorrowedFd<'_>,
@@ -82,7 +83,7 @@ fn by_kernel(
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | more);
-    // An absolute path is one of the root's.
+    // With RESOLVE_IN_ROOT an absolute path starts at `root`.
     let inner = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {
@@ -91,8 +92,8 @@ fn by_kernel(
     let mut tries = 0;
     loop {
         match fcntl::openat2(root, inner, how) {
-            // A rename elsewhere made the kernel unsure (openat2(2)); an image cannot keep
-            // us here for ever by renaming.
+            // EAGAIN: the kernel could not rule out that a concurrent rename led out (openat2(2)).
+            // The limit keeps an image from blocking us by renaming.
             Err(Errno::EAGAIN) if tries < 64 => tries += 1,
             other => return other,
         }
@@ -111,16 +112,16 @@ mod tests {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     use nix::sched::{CloneFlags, unshare};
 
-    use super::super::walk::MOST_STEPS;
+    use super::super::walk::MAX_STEPS;
     use super::*;
 
     fn steps() -> Cell<u32> {
-        Cell::new(MOST_STEPS)
+        Cell::new(MAX_STEPS)
     }
 
-    /// Where the tree says each path leads, by inode, or the error: the same by both ways.
+    /// Both resolvers give the same inode or the same error for each path.
     #[test]
-    fn both_ways_lead_to_the_same_place() {
+    fn both_resolvers_agree() {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         fs::create_dir_all(image.join("a/b/c")).unwrap();
@@ -199,29 +200,29 @@ mod tests {
             "chain44",
         ] {
             let [kernel, walk] = [Resolver::Kernel, Resolver::Walk].map(|resolver| {
-                let found = resolver.resolve(root.as_fd(), Path::new(path), &steps())?;
-                let found = File::from(found).metadata().map_err(|_| Errno::EIO)?;
-                Ok::<_, Errno>((found.dev(), found.ino()))
+                let file = resolver.resolve(root.as_fd(), Path::new(path), &steps())?;
+                let metadata = File::from(file).metadata().map_err(|_| Errno::EIO)?;
+                Ok::<_, Errno>((metadata.dev(), metadata.ino()))
             });
             assert_eq!(kernel, walk, "{path:?}");
         }
     }
 
     #[test]
-    fn links_of_procfs_lead_nowhere() {
+    fn magic_links_of_procfs_are_not_followed() {
         let root = File::open("/").unwrap();
         for resolver in [Resolver::Kernel, Resolver::Walk] {
             for path in ["/proc/self/root/etc", "/proc/self/fd/0", "/proc/self/cwd"] {
-                let found = resolver.resolve(root.as_fd(), Path::new(path), &steps());
-                assert!(found.is_err(), "{resolver:?} {path}");
+                let result = resolver.resolve(root.as_fd(), Path::new(path), &steps());
+                assert!(result.is_err(), "{resolver:?} {path}");
             }
         }
     }
 
-    /// The kernel's own answer to links is ELOOP a third of the time, and to many `..` EAGAIN now
-    /// and then.
+    /// While mounts change, the kernel alone answers ELOOP to thirty links a third of the time, and
+    /// EAGAIN to many `..` now and then.
     #[test]
-    fn mounts_elsewhere_do_not_make_a_loop_of_thirty_links() {
+    fn concurrent_mounts_do_not_make_thirty_links_fail() {
         if !nix::unistd::geteuid().is_root() {
             return;
         }
@@ -239,16 +240,16 @@ mod tests {
         }
         let up_and_down = PathBuf::from("30/../".repeat(600) + "30");
         let root = File::open(dir.path()).unwrap();
-        let (here, is_done) = (dir.path(), AtomicBool::new(false));
+        let (image, is_done) = (dir.path(), AtomicBool::new(false));
         thread::scope(|scope| {
-            // Both of the thread's alone: its mounts are in a namespace of its own.
+            // The thread has its own mount namespace, so its mounts are not visible elsewhere.
             scope.spawn(|| {
                 let none = None::<&str>;
                 unshare(CloneFlags::CLONE_NEWNS).unwrap();
                 mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
                 while !is_done.load(Ordering::Relaxed) {
-                    mount(Some(here), here, none, MsFlags::MS_BIND, none).unwrap();
-                    umount2(here, MntFlags::MNT_DETACH).unwrap();
+                    mount(Some(image), image, none, MsFlags::MS_BIND, none).unwrap();
+                    umount2(image, MntFlags::MNT_DETACH).unwrap();
                 }
             });
             for _ in 0..500 {
@@ -256,10 +257,10 @@ mod tests {
                     let thirty = resolver.resolve(root.as_fd(), Path::new("0"), &steps());
                     let sixty = resolver.resolve(root.as_fd(), Path::new("long0"), &steps());
                     let many = resolver.resolve(root.as_fd(), &up_and_down, &steps());
-                    let found = (thirty.map(drop), sixty.map(drop), many.map(drop));
-                    if found != (Ok(()), Err(Errno::ELOOP), Ok(())) {
+                    let results = (thirty.map(drop), sixty.map(drop), many.map(drop));
+                    if results != (Ok(()), Err(Errno::ELOOP), Ok(())) {
                         is_done.store(true, Ordering::Relaxed);
-                        panic!("{resolver:?}: {found:?}");
+                        panic!("{resolver:?}: {results:?}");
                     }
                 }
             }

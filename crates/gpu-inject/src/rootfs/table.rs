@@ -1,27 +1,29 @@
-//! mountinfo(5): what tells whose a mount is.
+//! Parses mountinfo(5) for the facts that tell whether a mount is the container's own.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Of mountinfo(5): what a decision needs.
+/// Facts from mountinfo(5). Mounts are identified by their IDs.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// The mounts with shared propagation.
     pub(super) shared: HashSet<u64>,
+    /// The parent of each mount.
     pub(super) parents: HashMap<u64, u64>,
     /// File systems that are mounted outside of the container, `major:minor`.
     pub(super) outside: HashSet<(u64, u64)>,
 }
 
-struct Line {
+struct MountLine {
     id: u64,
     parent: u64,
     device: (u64, u64),
     is_shared: bool,
 }
 
-impl Line {
+impl MountLine {
     fn read(line: &str) -> Option<Self> {
         let (before, _) = line.split_once(" - ")?;
         let mut words = before.split(' ');
@@ -31,19 +33,19 @@ impl Line {
             id,
             parent,
             device: (major.parse().ok()?, minor.parse().ok()?),
-            // Behind root, mount point and options.
+            // The optional fields come after root, mount point and options.
             is_shared: words.skip(3).any(|w| w.starts_with("shared:")),
         })
     }
 }
 
 impl Table {
-    /// Of the table of a mount namespace in which the container's root is the mount `root`.
+    /// Parses the table of a mount namespace in which the container's root is the mount `root`.
     pub(super) fn of(mountinfo: &str, root: u64) -> Self {
-        let lines: Vec<Line> = mountinfo.lines().filter_map(Line::read).collect();
+        let lines: Vec<MountLine> = mountinfo.lines().filter_map(MountLine::read).collect();
         let parents: HashMap<u64, u64> = lines.iter().map(|l| (l.id, l.parent)).collect();
         let is_inside = |mut id: u64| {
-            // The top of a namespace is its own parent, or that of a mount that is not listed.
+            // The topmost mount of a namespace is its own parent, or has one that is not listed.
             for _ in 0..parents.len() {
                 if id == root {
                     return true;
@@ -67,26 +69,26 @@ impl Table {
     }
 }
 
-/// The file systems that are mounted.
+/// The device numbers of all mounted file systems.
 pub(super) fn devices(mountinfo: &str) -> HashSet<(u64, u64)> {
-    let lines = mountinfo.lines().filter_map(Line::read);
+    let lines = mountinfo.lines().filter_map(MountLine::read);
     lines.map(|l| l.device).collect()
 }
 
-/// The mount that a path is on: the last of those at the deepest mount point above.
-/// Mount points are compared as bytes: one that is not UTF-8 would else be none, and what is in it
-/// would count as the mount around it.
+/// The ID of the mount that a path is on: the last mount at the deepest mount point that is a prefix
+/// of the path. Mount points are compared as bytes. Otherwise one that is not UTF-8 would be missed,
+/// and a file in it would seem to be on the parent mount.
 pub(super) fn mount_at(mountinfo: &[u8], path: &Path) -> Option<u64> {
-    let above = mountinfo.split(|b| *b == b'\n').filter_map(|line| {
+    let candidates = mountinfo.split(|b| *b == b'\n').filter_map(|line| {
         let point = unescaped(line.split(|b| *b == b' ').nth(4)?);
-        let id = Line::read(&String::from_utf8_lossy(line))?.id;
+        let id = MountLine::read(&String::from_utf8_lossy(line))?.id;
         path.starts_with(&point)
             .then(|| (point.components().count(), id))
     });
-    above.max_by_key(|(depth, _)| *depth).map(|(_, id)| id)
+    candidates.max_by_key(|(depth, _)| *depth).map(|(_, id)| id)
 }
 
-/// A path of mountinfo(5), in which `\040` is a blank.
+/// Decodes a path of mountinfo(5), in which, for instance, `\040` is a space.
 fn unescaped(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

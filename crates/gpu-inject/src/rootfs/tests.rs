@@ -10,19 +10,19 @@ use super::calls::TEMPORARY_NAMES;
 use super::resolve::Resolver;
 use super::*;
 
-/// An image, and beside it what must never be touched.
-struct Place {
+/// An image, and next to it a directory that must never be touched.
+struct TestImage {
     dir: tempfile::TempDir,
     image: PathBuf,
     rootfs: Rootfs,
 }
 
-impl Place {
+impl TestImage {
     fn outside(&self) -> PathBuf {
         self.dir.path().join("outside")
     }
 
-    fn outside_is_untouched(&self) {
+    fn assert_outside_is_untouched(&self) {
         let names: Vec<_> = fs::read_dir(self.outside()).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
         let canary = self.outside().join("canary");
@@ -31,8 +31,8 @@ impl Place {
     }
 }
 
-/// Once with each way of resolving: what holds for one holds for the other.
-fn both(test: impl Fn(&Place)) {
+/// Runs a test with each resolver.
+fn with_both_resolvers(test: impl Fn(&TestImage)) {
     for resolver in [Resolver::Kernel, Resolver::Walk] {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
@@ -43,15 +43,15 @@ fn both(test: impl Fn(&Place)) {
         fs::set_permissions(outside.join("canary"), Permissions::from_mode(0o640)).unwrap();
         let mut rootfs = Rootfs::open(&image).unwrap();
         rootfs.resolver = resolver;
-        let place = Place { dir, image, rootfs };
+        let place = TestImage { dir, image, rootfs };
         test(&place);
-        place.outside_is_untouched();
+        place.assert_outside_is_untouched();
     }
 }
 
 #[test]
-fn links_that_lead_out_stay_in() {
-    both(|place| {
+fn links_to_the_outside_stay_in_the_image() {
+    with_both_resolvers(|place| {
         let (rootfs, image, outside) = (&place.rootfs, &place.image, place.outside());
         symlink(&outside, image.join("etc")).unwrap();
         symlink("../../../../../..", image.join("usr/up")).unwrap();
@@ -74,7 +74,7 @@ fn links_that_lead_out_stay_in() {
 
 #[test]
 fn a_link_of_the_image_is_followed_within_it() {
-    both(|place| {
+    with_both_resolvers(|place| {
         symlink("/usr/lib", place.image.join("lib64")).unwrap();
         let path = Path::new("/lib64/libcuda.so.1");
         place.rootfs.mount_point(path, Kind::File).unwrap();
@@ -83,8 +83,8 @@ fn a_link_of_the_image_is_followed_within_it() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_followed_in_the_image() {
-    both(|place| {
+fn a_dangling_link_is_followed_in_the_image() {
+    with_both_resolvers(|place| {
         let (rootfs, image) = (&place.rootfs, &place.image);
         symlink("/not/yet/made", image.join("lib64")).unwrap();
         symlink("../../../over/there", image.join("usr/share")).unwrap();
@@ -116,8 +116,8 @@ fn a_link_that_leads_nowhere_is_followed_in_the_image() {
 }
 
 #[test]
-fn links_replace_links_and_leftovers_only() {
-    both(|place| {
+fn links_replace_only_links_and_empty_files() {
+    with_both_resolvers(|place| {
         let (rootfs, lib) = (&place.rootfs, place.image.join("usr/lib"));
         fs::write(lib.join("empty"), "").unwrap();
         fs::write(lib.join("full"), "full").unwrap();
@@ -138,7 +138,7 @@ fn links_replace_links_and_leftovers_only() {
 
 #[test]
 fn reading_is_bounded_and_never_waits() {
-    both(|place| {
+    with_both_resolvers(|place| {
         let (rootfs, image) = (&place.rootfs, &place.image);
         nix::unistd::mkfifo(&image.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
         std::os::unix::net::UnixListener::bind(image.join("socket")).unwrap();
@@ -154,10 +154,10 @@ fn reading_is_bounded_and_never_waits() {
     });
 }
 
-/// A hard link is the image's file with a second name: replaced, never written to.
+/// A hard link may be another name of a file elsewhere, so it is replaced and never written to.
 #[test]
 fn a_file_with_a_second_name_is_not_written_to() {
-    both(|place| {
+    with_both_resolvers(|place| {
         let cache = place.image.join("usr/lib/cache");
         fs::hard_link(place.outside().join("canary"), &cache).unwrap();
         let path = Path::new("/usr/lib/cache");
@@ -166,11 +166,11 @@ fn a_file_with_a_second_name_is_not_written_to() {
     });
 }
 
-/// The peer changed modes by name; between making a file and that, an image can put a link
-/// in its place.
+/// The vendor's tool changes modes by name. Between making a file and that, an image can replace
+/// the file with a link.
 #[test]
 fn the_mode_is_that_of_the_file_that_was_made() {
-    both(|place| {
+    with_both_resolvers(|place| {
         let path = Path::new("/usr/lib/new");
         place.rootfs.write(path, b"x", 0o604).unwrap();
         let made = fs::metadata(place.image.join("usr/lib/new")).unwrap();
@@ -198,23 +198,23 @@ fn nothing_is_made_on_the_kernels_own_file_systems() {
 }
 
 #[test]
-fn what_was_made_is_taken_back_and_nothing_else() {
-    both(|place| {
+fn rollback_removes_only_what_was_made() {
+    with_both_resolvers(|place| {
         let (rootfs, image) = (&place.rootfs, &place.image);
         fs::write(image.join("usr/lib/theirs"), "").unwrap();
         let point = |path: &str, kind| drop(rootfs.mount_point(Path::new(path), kind).unwrap());
         point("/usr/lib/theirs", Kind::File);
         point("/usr/lib/a/b/file", Kind::File);
         point("/run/dir", Kind::Directory);
-        rootfs.take_back();
+        rootfs.roll_back();
         assert!(image.join("usr/lib/theirs").exists());
         assert!(!image.join("usr/lib/a").exists() && !image.join("run").exists());
     });
 }
 
 #[test]
-fn an_image_that_has_our_names_for_temporary_files_changes_nothing() {
-    both(|place| {
+fn an_image_that_has_our_temporary_names_does_no_harm() {
+    with_both_resolvers(|place| {
         for n in 0..TEMPORARY_NAMES - 1 {
             let name = format!("usr/lib/.cache.{}.{n}", std::process::id());
             symlink(place.outside().join("canary"), place.image.join(name)).unwrap();
@@ -232,8 +232,8 @@ fn an_image_that_has_our_names_for_temporary_files_changes_nothing() {
 }
 
 #[test]
-fn a_name_of_the_images_writes_no_lines_of_its_own() {
-    both(|place| {
+fn a_name_from_the_image_cannot_add_lines_to_the_notes() {
+    with_both_resolvers(|place| {
         place
             .rootfs
             .note(Path::new("/a\nlevel=error\u{1b}[2J"), "is odd");
@@ -244,13 +244,13 @@ fn a_name_of_the_images_writes_no_lines_of_its_own() {
     });
 }
 
-/// Directories and links change places while we work, as an image's own process can have
-/// them do. What is asked for may fail; it never happens outside.
+/// Directories and links are exchanged while we work, as a process of the image can do. An
+/// operation may fail then, but it never takes effect outside.
 #[test]
-fn an_image_that_changes_meanwhile_gets_nothing_outside() {
+fn a_concurrently_changing_image_affects_nothing_outside() {
     use std::sync::atomic::{AtomicBool, Ordering};
     const ROUNDS: usize = 100;
-    both(|place| {
+    with_both_resolvers(|place| {
         let (rootfs, image, outside) = (&place.rootfs, &place.image, place.outside());
         fs::create_dir_all(image.join("a/b/lib")).unwrap();
         fs::create_dir_all(image.join("etc")).unwrap();
@@ -260,7 +260,7 @@ fn an_image_that_changes_meanwhile_gets_nothing_outside() {
         symlink(outside.join("canary"), image.join("etc/evil")).unwrap();
         fs::write(image.join("etc/cache"), "").unwrap();
         symlink("b/lib/../../..", image.join("a/back")).unwrap();
-        // By descriptors of the directories: we, too, must stay in.
+        // The exchanges use descriptors of the directories, so that the test itself stays in the image.
         let swaps = [
             ("", "a", "out"),
             ("a", "b", "up"),
@@ -282,7 +282,7 @@ fn an_image_that_changes_meanwhile_gets_nothing_outside() {
                     }
                 });
             }
-            // What changed modes by name would change the canary's.
+            // Replaces temporary files by links to the canary: changing a mode by name would hit it.
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let mut names =

@@ -1,7 +1,7 @@
-//! A path taken a component at a time, each opened from its directory's descriptor.
+//! Resolves a path one component at a time, each opened from its directory's descriptor.
 //!
-//! `..` is never asked of the file system: it goes back to the descriptor we came by. An image
-//! chooses how long its links and how deep its directories are, so all of it is bounded.
+//! `..` is never looked up in the file system; it goes back to the descriptor we came from. An
+//! image decides how long its links and how deep its directories are, so all of it is bounded.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -18,19 +18,19 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::elsewhere::Elsewhere;
 
-/// Links in one path, as the kernel counts them (`MAXSYMLINKS`).
+/// Maximum links in one path, the same as the kernel's (`MAXSYMLINKS`).
 pub(super) const MAX_LINKS: u8 = 40;
-/// Components of one path and of the links in it. The kernel has no such bound of its own: 40
-/// links of 4 KiB are 80,000.
-pub(super) const MOST_PARTS: u32 = 4096;
-/// Components of all paths of one start together.
-pub(super) const MOST_STEPS: u32 = 1 << 17;
-/// Directories of one path that are kept open at a time, to go back by.
-pub(super) const MOST_OPEN: usize = 1024;
-/// Directories that are made in one start. A driver's files are in two dozen.
-pub(super) const MOST_MADE: usize = 256;
+/// Maximum components of one path including its links. The kernel has no such bound: 40 links of
+/// 4 KiB can have 80,000.
+pub(super) const MAX_PARTS: u32 = 4096;
+/// Maximum components of all paths of one container start together.
+pub(super) const MAX_STEPS: u32 = 1 << 17;
+/// Maximum directories of one path that are open at a time. They are kept for `..`.
+pub(super) const MAX_OPEN: usize = 1024;
+/// Maximum directories that are made in one container start. A driver's files are in two dozen.
+pub(super) const MAX_MADE: usize = 256;
 
-/// A quantity that an image chose too large.
+/// A bound that a path of the image exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
     Links,
@@ -44,10 +44,10 @@ impl Display for Bound {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (what, most) = match self {
             Self::Links => ("links in one path", u64::from(MAX_LINKS)),
-            Self::Parts => ("directories in one path and its links", MOST_PARTS.into()),
-            Self::Steps => ("directories in the paths of one start", MOST_STEPS.into()),
-            Self::Open => ("directories below each other", MOST_OPEN as u64),
-            Self::Made => ("missing directories to make", MOST_MADE as u64),
+            Self::Parts => ("directories in one path and its links", MAX_PARTS.into()),
+            Self::Steps => ("directories in the paths of one start", MAX_STEPS.into()),
+            Self::Open => ("directories below each other", MAX_OPEN as u64),
+            Self::Made => ("missing directories to make", MAX_MADE as u64),
         };
         write!(
             f,
@@ -59,7 +59,7 @@ impl Display for Bound {
 
 impl std::error::Error for Bound {}
 
-/// Why a path leads to no place that can be used.
+/// Why a path cannot be resolved or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     System(Errno),
@@ -80,7 +80,7 @@ impl From<Bound> for Trouble {
 }
 
 impl Trouble {
-    /// For those who look only.
+    /// As an errno, for operations that only read.
     pub(super) fn errno(self) -> Errno {
         match self {
             Self::System(errno) => errno,
@@ -90,28 +90,28 @@ impl Trouble {
     }
 }
 
-/// A place on the way.
+/// A directory or file that the walk has reached.
 pub(super) struct Step {
     pub(super) fd: Rc<OwnedFd>,
-    /// The mount it is on, where the walk keeps track of mounts.
+    /// The ID of the mount it is on; 0 if the walk does not keep track of mounts.
     pub(super) mount: u64,
-    /// Whether a link, and not the path itself, named the place where that mount was entered.
+    /// Whether that mount was entered by following a link, rather than by the path itself.
     pub(super) by_link: bool,
 }
 
-/// What a walk does besides walking.
+/// Callbacks of a walk.
 pub(super) trait Guide {
     /// The mount of a descriptor.
     fn mount(&self, fd: BorrowedFd<'_>) -> nix::Result<u64>;
 
-    /// Nothing has that name: makes it, or says why not.
+    /// Called for a name that does not exist: makes the entry or returns an error.
     fn missing(&self, dir: &Step, name: &OsStr, is_last: bool) -> Result<OwnedFd, Trouble>;
 }
 
-/// Looks, and makes nothing.
-pub(super) struct Look;
+/// A guide for reading: a missing component is an error, and mounts are not tracked.
+pub(super) struct ReadOnlyGuide;
 
-impl Guide for Look {
+impl Guide for ReadOnlyGuide {
     fn mount(&self, _: BorrowedFd<'_>) -> nix::Result<u64> {
         Ok(0)
     }
@@ -121,7 +121,7 @@ impl Guide for Look {
     }
 }
 
-/// What `path` leads to, all links followed within `root`. `steps` is what the start has left.
+/// Resolves `path`; links are followed within `root`. `steps` is the number of components that this start may still use.
 pub(super) fn walk(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -129,7 +129,7 @@ pub(super) fn walk(
     guide: &dyn Guide,
 ) -> Result<Step, Trouble> {
     let start = at(root, OsStr::new("."))?;
-    // The way we came; its first is the root, and never goes.
+    // The directories we came through. The first is the root and is never removed.
     let mut way = vec![Step {
         mount: guide.mount(start.as_fd())?,
         fd: Rc::new(start),
@@ -140,7 +140,7 @@ pub(super) fn walk(
     let (mut links, mut parts) = (0, 0);
     while let Some((part, of_link)) = todo.pop() {
         parts += 1;
-        if parts > MOST_PARTS {
+        if parts > MAX_PARTS {
             return Err(Bound::Parts.into());
         }
         steps.set(steps.get().checked_sub(1).ok_or(Bound::Steps)?);
@@ -156,21 +156,21 @@ pub(super) fn walk(
         let Some(dir) = way.last() else {
             return Err(Errno::ENOENT.into());
         };
-        let found = match at(dir.fd.as_fd(), &part) {
+        let entry = match at(dir.fd.as_fd(), &part) {
             Err(Errno::ENOENT) => guide.missing(dir, &part, todo.is_empty())?,
             other => other?,
         };
-        let kind = SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT;
+        let kind = SFlag::from_bits_truncate(fstat(&entry)?.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFLNK {
             links += 1;
             if links > MAX_LINKS {
                 return Err(Bound::Links.into());
             }
-            // What a link of procfs says need not be where it leads.
-            if fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
+            // A magic link of procfs need not lead to its target as text.
+            if fstatfs(&entry)?.filesystem_type() == PROC_SUPER_MAGIC {
                 return Err(Errno::ELOOP.into());
             }
-            let target = fcntl::readlinkat(&found, "")?;
+            let target = fcntl::readlinkat(&entry, "")?;
             if target.is_empty() {
                 return Err(Errno::ENOENT.into());
             }
@@ -183,17 +183,17 @@ pub(super) fn walk(
         if kind != SFlag::S_IFDIR && !todo.is_empty() {
             return Err(Errno::ENOTDIR.into());
         }
-        if way.len() >= MOST_OPEN {
+        if way.len() >= MAX_OPEN {
             return Err(Bound::Open.into());
         }
-        let mount = guide.mount(found.as_fd())?;
+        let mount = guide.mount(entry.as_fd())?;
         let by_link = if mount == dir.mount {
             dir.by_link
         } else {
             of_link
         };
         way.push(Step {
-            fd: Rc::new(found),
+            fd: Rc::new(entry),
             mount,
             by_link,
         });
@@ -206,7 +206,7 @@ fn at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     fcntl::openat(dir, name, flags, Mode::empty())
 }
 
-/// A slash at the end asks for a directory, as `/.` does. `Path` would drop both.
+/// Adds the components of a path. A slash at the end requires a directory, like `/.`; `Path::components` would drop both.
 fn push(todo: &mut Vec<(OsString, bool)>, path: &Path, of_link: bool) {
     let bytes = path.as_os_str().as_bytes();
     if bytes.ends_with(b"/") {

@@ -1,4 +1,4 @@
-//! Links and files, made or replaced by descriptor.
+//! Makes or replaces links and files, by descriptor.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -19,33 +19,33 @@ use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
 
-/// Written at once.
-const PIECE: usize = 64 << 10;
-/// What is to be in a file.
+/// Size of the write buffer, in bytes.
+const BUFFER: usize = 64 << 10;
+/// Writes a file's content to the given writer.
 pub(crate) type Content<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
 
-/// What became of a wanted link.
+/// The result of making a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
-    /// It is there now, or was already.
+    /// The link exists now, or existed already.
     Yes,
-    /// The image has a file or directory of that name, which stays.
+    /// The image has a file or directory with this name, which is kept.
     Occupied,
-    /// Nothing can be made there; a note says why.
+    /// The link cannot be made; a note says why.
     Unwritable,
 }
 
 impl Rootfs {
-    /// Makes the link `path -> target`. A link that is there is replaced, and so is an
-    /// empty file (what a committed container keeps of a mount point); anything else stays.
+    /// Makes the link `path -> target`. An existing link is replaced, and so is an empty file, which
+    /// is what a committed container keeps of a mount point. Anything else is kept.
     pub fn symlink(&self, path: &Path, target: &Path) -> Result<Linked, Error> {
-        let made = self.symlink_within(path, target);
-        let why = match made {
+        let result = self.symlink_within(path, target);
+        let why = match result {
             Err(Trouble::System(e)) if is_unwritable(e) => e.desc().to_owned(),
-            Err(Trouble::Elsewhere(why)) => match self.is_linked(path, target) {
+            Err(Trouble::Elsewhere(why)) => match self.existing_link(path, target) {
                 Some(linked) => return Ok(linked),
                 None if why == Elsewhere::Volume => why.to_string(),
-                None => return made.map_err(failed(path, "link")),
+                None => return result.map_err(failed(path, "link")),
             },
             other => return other.map_err(failed(path, "link")),
         };
@@ -59,14 +59,14 @@ impl Rootfs {
             Err(Errno::EEXIST) => {}
             other => return Ok(other.map(|()| Linked::Yes)?),
         }
-        if let Ok(found) = open_no_follow(dir.as_fd(), name) {
-            let about = fstat(&found)?;
-            let is_link = about.st_mode & libc::S_IFMT == libc::S_IFLNK;
-            let is_leftover = about.st_mode & libc::S_IFMT == libc::S_IFREG && about.st_size == 0;
+        if let Ok(existing) = open_no_follow(dir.as_fd(), name) {
+            let stat = fstat(&existing)?;
+            let is_link = stat.st_mode & libc::S_IFMT == libc::S_IFLNK;
+            let is_leftover = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size == 0;
             if !(is_link || is_leftover) {
                 return Ok(Linked::Occupied);
             }
-            if is_link && fcntl::readlinkat(&found, "").is_ok_and(|t| t == target.as_os_str()) {
+            if is_link && fcntl::readlinkat(&existing, "").is_ok_and(|t| t == target.as_os_str()) {
                 return Ok(Linked::Yes);
             }
         }
@@ -74,27 +74,30 @@ impl Rootfs {
             unistd::symlinkat(target, dir.as_fd(), temporary)
         })?;
         match replace(dir.as_fd(), &temporary, name) {
-            // Something is mounted there, hence wanted there.
+            // The user has mounted something there, which is kept.
             Err(Errno::EBUSY) => Ok(Linked::Occupied),
             other => Ok(other.map(|()| Linked::Yes)?),
         }
     }
 
-    /// What is where a link should be and cannot be made.
-    fn is_linked(&self, path: &Path, target: &Path) -> Option<Linked> {
+    /// Whether the link exists already at a path where we may not make one; `None` if nothing exists.
+    fn existing_link(&self, path: &Path, target: &Path) -> Option<Linked> {
         let dir = self.resolve_dir(path.parent()?).ok()?;
-        let found = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
-        let is_it = fcntl::readlinkat(&found, "").is_ok_and(|t| t == target.as_os_str());
-        Some(if is_it { Linked::Yes } else { Linked::Occupied })
+        let existing = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
+        let is_same = fcntl::readlinkat(&existing, "").is_ok_and(|t| t == target.as_os_str());
+        Some(if is_same {
+            Linked::Yes
+        } else {
+            Linked::Occupied
+        })
     }
 
-    /// Replaces the file at `path`, or makes it. A link of that name is replaced, not
-    /// followed.
+    /// Makes or replaces the file at `path`. A link with this name is replaced, not followed.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
         self.write_by(path, &|to| to.write_all(content), mode)
     }
 
-    /// The same with a content that is written piece by piece.
+    /// Like [`Self::write`], with content that is produced in pieces.
     pub(crate) fn write_by(
         &self,
         path: &Path,
@@ -106,9 +109,9 @@ impl Rootfs {
             with_temporary(name, |temporary| create(dir.as_fd(), temporary, mode))
                 .map_err(failed(path, "create"))?;
         let file = File::from(fd);
-        // By descriptor: the name may lead elsewhere by now. The umask of whoever started us
-        // must not make the loader's cache unreadable.
-        let mut pieces = BufWriter::with_capacity(PIECE, &file);
+        // The mode is set explicitly, so that an inherited umask cannot make the loader's cache
+        // unreadable. It is set by descriptor, because the name may lead elsewhere by now.
+        let mut pieces = BufWriter::with_capacity(BUFFER, &file);
         let done = content(&mut pieces)
             .and_then(|()| pieces.flush())
             .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))

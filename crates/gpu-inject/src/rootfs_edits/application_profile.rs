@@ -1,5 +1,5 @@
-//! The application profile that tells EGL and Vulkan which GPUs a container has: without
-//! it they look for all that the driver lists and fail on those whose nodes are missing.
+//! Writes the application profile that tells EGL and Vulkan which GPUs a container has. Without it
+//! they try all GPUs of the driver and fail on those whose nodes are missing.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,27 +10,27 @@ use super::read_only_cover;
 use crate::error::Error;
 use crate::rootfs::Rootfs;
 
-/// Where the driver looks (driver README, "Application Profiles"; the file's name is that of
-/// libnvidia-container `nvc_mount.c`).
+/// A file that the driver reads (driver README, "Application Profiles"). Its name is the one that
+/// libnvidia-container uses (`nvc_mount.c`).
 const PATH: &str = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
-/// Names looked at in a container's /dev.
-const MOST_NAMES: usize = 4096;
+/// Maximum names that are read in a container's /dev.
+const MAX_NAMES: usize = 4096;
 
-/// Writes the profile: bit N of `devices` for the GPU of minor N.
+/// Writes the profile. Bit N of `devices` stands for the GPU with minor N.
 pub(crate) fn write(rootfs: &Rootfs, devices: u64) -> Result<(), Error> {
     let profile = serde_json::json!({
         "profiles": [{
             "name": "gpu-container",
             "settings": ["EGLVisibleDGPUDevices", devices],
         }],
-        // A pattern of nothing is every program.
+        // An empty pattern matches every program.
         "rules": [{"pattern": [], "profile": "gpu-container"}],
     });
     let text = format!("{profile}\n");
     read_only_cover::write(rootfs, Path::new(PATH), text.as_bytes())
 }
 
-/// The bits of the GPUs whose nodes are in the container's `/dev`, if there are any.
+/// The bits of the GPUs whose nodes are in the container's `/dev`; `None` if there are none.
 pub(crate) fn visible(rootfs: &Rootfs) -> Option<u64> {
     let is_gpu = |name: &OsStr| {
         name.to_str()
@@ -38,7 +38,7 @@ pub(crate) fn visible(rootfs: &Rootfs) -> Option<u64> {
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
     rootfs
-        .numbers_of_nodes(Path::new("/dev"), MOST_NAMES, is_gpu)
+        .numbers_of_nodes(Path::new("/dev"), MAX_NAMES, is_gpu)
         .into_iter()
         .filter_map(|number| 1u64.checked_shl(u32::try_from(minor(number)).ok()?))
         .reduce(|a, b| a | b)
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_profile_names_the_gpus_whose_nodes_are_there() {
+    fn the_profile_lists_the_gpus_whose_nodes_exist() {
         if !skips::has(&[skips::Need::DeviceNodes]) {
             return;
         }

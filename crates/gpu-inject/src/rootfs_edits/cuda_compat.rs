@@ -1,9 +1,9 @@
-//! CUDA forward compatibility: an image may bring a newer `libcuda` that works with the
-//! host's older driver, and then means it to be used.
+//! CUDA forward compatibility: an image may contain a newer `libcuda` that works with the host's
+//! older driver and that its programs should use.
 //!
-//! Its directory comes first in the loader's cache that we write, and that is all: nothing
-//! of it is mounted, loaded or run. What the image says about its libraries is believed as
-//! far as that goes; the worst it can do is to choose among its own files.
+//! All that is done is to put its directory first in the loader cache that we write; none of its
+//! files is mounted, loaded or run. The image's own statement about its libraries is trusted for
+//! this, since the worst it can do is to choose among the image's own files.
 //!
 //! The rule is that of nvidia-container-toolkit 1.20 (`cmd/nvidia-cdi-hook/cudacompat`).
 
@@ -18,60 +18,65 @@ use crate::edits::{COMPAT_ROOT, CudaCompat, Library};
 use crate::plan::requirements::versions;
 use crate::rootfs::Rootfs;
 
-/// The note in which a `libcuda` says what it works with.
+/// The section with the note in which a `libcuda` lists the drivers it works with.
 const SECTION: &str = ".note.cuda.fwd_compatibility";
 const OWNER: &str = "NVIDIA Corporation";
-/// Names in a directory of libraries; a package has ten.
-const MOST_NAMES: usize = 1024;
-/// Libraries of it that are looked at and put into the cache.
-const MOST_LIBRARIES: usize = 64;
+/// Maximum names that are read in the directory; the package has ten.
+const MAX_NAMES: usize = 1024;
+/// Maximum libraries of the directory that are put into the cache.
+const MAX_LIBRARIES: usize = 64;
 
-/// What the note says, as JSON.
+/// The note, which is JSON.
 #[derive(Debug, Default, Deserialize)]
 struct Note {
-    /// Version of CUDA that the library brings.
+    /// The CUDA version of the library.
     #[serde(default, rename = "CUDA Version", alias = "CUDAVersion")]
     cuda: String,
-    /// Driver branches it works with.
+    /// The driver branches it works with.
     #[serde(default, rename = "Driver", alias = "driver")]
     drivers: Vec<u32>,
 }
 
-/// The image's compatibility libraries where they are right for this driver: the directory,
-/// as the container names it, and what the loader is to find there.
+/// The image's compatibility libraries, if they are to be used with this driver: their directory in
+/// the container, and the libraries for the loader cache.
 pub(crate) fn libraries(rootfs: &Rootfs, compat: &CudaCompat) -> Option<(PathBuf, Vec<Library>)> {
     let dir = compat.root.as_deref().unwrap_or(Path::new(COMPAT_ROOT));
-    let names = rootfs.names(dir, MOST_NAMES);
-    let version = chosen(rootfs, dir, &names, compat)?;
-    let mut found: Vec<Library> = Vec::new();
+    let names = rootfs.names(dir, MAX_NAMES);
+    let version = usable_version(rootfs, dir, &names, compat)?;
+    let mut libraries: Vec<Library> = Vec::new();
     let named = names.iter().filter_map(|n| n.to_str());
     let named = named.filter(|n| n.starts_with("lib") && n.contains(".so"));
-    // Each can be a link that takes long to follow.
-    for name in named.take(MOST_LIBRARIES) {
-        // Links such as libcuda.so.1, by which programs name what lies beside them.
+    // Limited, because each can be a link that takes long to follow.
+    for name in named.take(MAX_LIBRARIES) {
+        // Includes links such as libcuda.so.1, since programs load libraries by these names.
         let path = dir.join(name);
         if rootfs.open_file(&path).is_some() {
-            found.push(Library {
+            libraries.push(Library {
                 path,
                 soname: name.to_owned(),
                 compat32: false,
             });
         }
     }
-    // Some images have the file alone, for an ldconfig of theirs to make the link.
-    if found.iter().all(|l| l.soname != "libcuda.so.1") {
-        found.push(Library {
+    // Some images lack the SONAME link, because they let ldconfig make it.
+    if libraries.iter().all(|l| l.soname != "libcuda.so.1") {
+        libraries.push(Library {
             path: dir.join(format!("libcuda.so.{version}")),
             soname: "libcuda.so.1".into(),
             compat32: false,
         });
     }
-    Some((dir.to_owned(), found))
+    Some((dir.to_owned(), libraries))
 }
 
-/// The version of the one `libcuda.so.X.Y` that is a file of its own, if it is to be used.
-/// Several say nothing: which of them the links mean can change after we looked.
-fn chosen(rootfs: &Rootfs, dir: &Path, names: &[OsString], compat: &CudaCompat) -> Option<String> {
+/// The version of the only `libcuda.so.X.Y` that is a regular file, if it is to be used. `None` if
+/// there are several: which of them the links lead to could change after the check.
+fn usable_version(
+    rootfs: &Rootfs,
+    dir: &Path,
+    names: &[OsString],
+    compat: &CudaCompat,
+) -> Option<String> {
     let mut candidates = names.iter().filter_map(|name| {
         let version = name.to_str()?.strip_prefix("libcuda.so.")?;
         let is_one = version.contains('.');
@@ -86,7 +91,7 @@ fn chosen(rootfs: &Rootfs, dir: &Path, names: &[OsString], compat: &CudaCompat) 
     let note = object
         .note(SECTION, OWNER)
         .and_then(|text| serde_json::from_slice(without_nuls(&text)).ok());
-    is_right(version, note.as_ref(), compat).then(|| version.to_owned())
+    is_usable(version, note.as_ref(), compat).then(|| version.to_owned())
 }
 
 fn without_nuls(text: &[u8]) -> &[u8] {
@@ -94,21 +99,21 @@ fn without_nuls(text: &[u8]) -> &[u8] {
     text.get(..end).unwrap_or_default()
 }
 
-fn is_right(version: &str, note: Option<&Note>, compat: &CudaCompat) -> bool {
+fn is_usable(version: &str, note: Option<&Note>, compat: &CudaCompat) -> bool {
     let major = |version: &str| -> Option<u32> { version.split('.').next()?.parse().ok() };
     let driver = major(&compat.driver);
     let Some(note) = note else {
-        // Of before the note: a newer branch than the driver's.
+        // Libraries older than the note are used if their branch is newer than the driver's.
         return major(version)
             .zip(driver)
-            .is_some_and(|(own, driver)| own > driver);
+            .is_some_and(|(library, driver)| library > driver);
     };
     match driver {
         Some(driver) => {
             note.drivers.contains(&driver)
                 && versions(version, &compat.driver) == Some(Ordering::Greater)
         }
-        // A driver whose version says nothing, as a Tegra's: CUDA's does.
+        // If the driver's version is unknown, as on a Tegra, CUDA versions are compared.
         None => compat.cuda.is_some_and(|(major, minor)| {
             let driver = format!("{major}.{minor}");
             !note.cuda.is_empty() && versions(&note.cuda, &driver) == Some(Ordering::Greater)
@@ -126,13 +131,13 @@ mod tests {
 
     const NOTE: &str = r#"{"Format":1,"CUDA Version":"12.9","Driver":[535,550,570],"Device":[1]}"#;
 
-    struct Image {
+    struct CompatImage {
         dir: tempfile::TempDir,
         compat: PathBuf,
     }
 
-    impl Image {
-        /// With `/usr/local/cuda` as real images have it, a chain of absolute links.
+    impl CompatImage {
+        /// An image in which `/usr/local/cuda` is a chain of absolute links, as in real images.
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let compat = dir.path().join("usr/local/cuda-12.9/compat");
@@ -171,36 +176,36 @@ mod tests {
 
     #[test]
     fn the_note_decides_by_branch_and_version() {
-        let image = Image::with("575.57.08", Some(NOTE));
+        let image = CompatImage::with("575.57.08", Some(NOTE));
         for used in ["535.230.02", "570.10", "550.54.15"] {
-            let found = image.for_driver(used).unwrap();
+            let libraries = image.for_driver(used).unwrap();
             assert_eq!(
-                found,
+                libraries,
                 ["libcuda.so", "libcuda.so.1", "libcuda.so.575.57.08"]
             );
         }
         for not in ["575.57.08", "580.65.06", "545.29.06", "470.10"] {
             assert_eq!(image.for_driver(not), None, "{not}");
         }
-        let older = Image::with("535.10.01", Some(NOTE));
+        let older = CompatImage::with("535.10.01", Some(NOTE));
         assert_eq!(older.for_driver("535.230.02"), None);
         assert!(older.for_driver("535.9").is_some());
     }
 
     #[test]
     fn without_a_note_a_newer_branch_decides() {
-        let image = Image::with("470.82.01", None);
+        let image = CompatImage::with("470.82.01", None);
         assert!(image.for_driver("460.99").is_some());
         assert_eq!(image.for_driver("470.10"), None);
         assert_eq!(image.for_driver("580.65.06"), None);
-        let odd = Image::with("575.57.08", Some("not JSON"));
+        let odd = CompatImage::with("575.57.08", Some("not JSON"));
         assert!(odd.for_driver("535.1").is_some());
         assert_eq!(odd.for_driver("575.1"), None);
     }
 
     #[test]
-    fn where_the_driver_has_no_version_cudas_decides() {
-        let image = Image::with("575.57.08", Some(NOTE));
+    fn without_a_driver_version_the_cuda_version_decides() {
+        let image = CompatImage::with("575.57.08", Some(NOTE));
         let rootfs = Rootfs::open(image.dir.path()).unwrap();
         let with = |cuda| CudaCompat {
             driver: String::new(),
@@ -214,8 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_can_be_another() {
-        let image = Image::with("575.57.08", Some(NOTE));
+    fn the_directory_can_be_configured() {
+        let image = CompatImage::with("575.57.08", Some(NOTE));
         let to = image.dir.path().join("usr/local/cuda/compat_orin");
         fs::rename(
             &image.compat,
@@ -236,39 +241,39 @@ mod tests {
 
     #[test]
     fn a_library_without_its_links_is_found_by_its_soname() {
-        let image = Image::with("575.57.08", Some(NOTE));
+        let image = CompatImage::with("575.57.08", Some(NOTE));
         fs::remove_file(image.compat.join("libcuda.so.1")).unwrap();
         fs::remove_file(image.compat.join("libcuda.so")).unwrap();
-        let found = image.for_driver("535.1").unwrap();
-        assert_eq!(found, ["libcuda.so.575.57.08", "libcuda.so.1"]);
+        let libraries = image.for_driver("535.1").unwrap();
+        assert_eq!(libraries, ["libcuda.so.575.57.08", "libcuda.so.1"]);
     }
 
     #[test]
-    fn nothing_is_used_of_what_leads_out_or_is_no_library() {
+    fn a_library_outside_the_image_or_an_invalid_one_is_not_used() {
         let outside = tempfile::tempdir().unwrap();
         let library = outside.path().join("libcuda.so.999.1");
         fs::write(&library, object("libcuda.so.1", None)).unwrap();
 
-        let link = Image::new();
+        let link = CompatImage::new();
         symlink(&library, link.compat.join("libcuda.so.999.1")).unwrap();
         assert_eq!(link.for_driver("535.1"), None);
 
-        let dir = Image::new();
+        let dir = CompatImage::new();
         fs::remove_dir(&dir.compat).unwrap();
         symlink(outside.path(), &dir.compat).unwrap();
         assert_eq!(dir.for_driver("535.1"), None);
 
-        let fifo = Image::new();
+        let fifo = CompatImage::new();
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
         nix::unistd::mkfifo(&fifo.compat.join("libcuda.so.999.1"), mode).unwrap();
         assert_eq!(fifo.for_driver("535.1"), None);
 
-        let huge = Image::new();
+        let huge = CompatImage::new();
         let file = fs::File::create(huge.compat.join("libcuda.so.999.1")).unwrap();
         file.set_len(1 << 42).unwrap();
         assert_eq!(huge.for_driver("535.1"), None);
 
-        let two = Image::with("575.57.08", Some(NOTE));
+        let two = CompatImage::with("575.57.08", Some(NOTE));
         fs::write(
             two.compat.join("libcuda.so.999.1"),
             object("libcuda.so.1", None),
@@ -278,8 +283,8 @@ mod tests {
     }
 
     #[test]
-    fn of_links_beside_it_only_those_that_stay_in_the_image() {
-        let image = Image::with("575.57.08", Some(NOTE));
+    fn links_that_lead_out_of_the_image_are_left_out() {
+        let image = CompatImage::with("575.57.08", Some(NOTE));
         symlink("/etc/hostname", image.compat.join("libout.so.1")).unwrap();
         symlink(
             "../../../../../../etc/passwd",

@@ -1,25 +1,25 @@
-//! Facts about a shared object that an image brought, so anything may be in it: only the
-//! parts that are asked for are read, each with a limit, wherever the file says they are.
+//! Reads facts from a shared object of an image. The file is hostile and may have any content, so
+//! only the needed parts are read, each with an upper bound.
 //!
 //! Format: System V ABI, "Object Files" and "Dynamic Linking"; gABI 4.1, "Note Section".
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Sections and segments of one file; libcuda has 40 and 10.
-const MOST_HEADERS: u64 = 128;
-/// Of one section's content and of the string table.
-const MOST_BYTES: u64 = 1 << 16;
-/// Of the dynamic segment, which has 40 entries of 16 bytes: a hook may look at thousands
-/// of libraries.
-const MOST_DYNAMIC: u64 = 1 << 13;
+/// Maximum sections, and maximum segments, of a file; libcuda has 40 and 10.
+const MAX_HEADERS: u64 = 128;
+/// Maximum bytes of a section's content and of the string table.
+const MAX_BYTES: u64 = 1 << 16;
+/// Maximum bytes of the dynamic segment, which has 40 entries of 16 bytes. It is lower because a
+/// hook may read thousands of libraries.
+const MAX_DYNAMIC: u64 = 1 << 13;
 
 const SHT_NOTE: u64 = 7;
 const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const DT_STRTAB: u64 = 5;
 const DT_SONAME: u64 = 14;
-/// A file name's longest.
+/// Maximum length of a file name, in bytes.
 const NAME_MAX: u64 = 255;
 
 /// An open shared object.
@@ -31,7 +31,7 @@ pub(crate) struct Object<'a> {
     header: Vec<u8>,
 }
 
-/// Where something is in the file.
+/// A range of the file.
 #[derive(Clone, Copy)]
 struct Span {
     offset: u64,
@@ -45,10 +45,10 @@ struct Segment {
 }
 
 impl<'a> Object<'a> {
-    /// `None` for what is no ELF file.
+    /// `None` if it is not an ELF file.
     pub(crate) fn open(file: &'a File) -> Option<Self> {
         let mut header = vec![0; 64];
-        // A 32-bit header is shorter than a 64-bit one; no library is.
+        // A 32-bit header is shorter, but no library is shorter than this.
         file.read_exact_at(&mut header, 0).ok()?;
         let (class, order) = (*header.get(4)?, *header.get(5)?);
         if !header.starts_with(b"\x7fELF") || !(1..=2).contains(&class) || !(1..=2).contains(&order)
@@ -63,7 +63,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Whether it is a 32-bit one.
+    /// Whether it is a 32-bit object.
     pub(crate) fn is_32(&self) -> bool {
         !self.is_64
     }
@@ -73,18 +73,18 @@ impl<'a> Object<'a> {
         let segments = self.segments();
         let dynamic = segments.iter().find(|s| s.kind == PT_DYNAMIC)?;
         let content = self.read(Span {
-            size: dynamic.span.size.min(MOST_DYNAMIC),
+            size: dynamic.span.size.min(MAX_DYNAMIC),
             ..dynamic.span
         })?;
         let width = if self.is_64 { 8 } else { 4 };
-        let value = |wanted: u64| {
+        let value = |tag: u64| {
             content
                 .chunks_exact(width * 2)
-                .find(|entry| self.number(entry, 0, width) == Some(wanted))
+                .find(|entry| self.number(entry, 0, width) == Some(tag))
                 .and_then(|entry| self.number(entry, width, width))
         };
         let address = value(DT_STRTAB)?.checked_add(value(DT_SONAME)?)?;
-        let place = segments
+        let span = segments
             .iter()
             .filter(|s| s.kind == PT_LOAD)
             .find_map(|s| {
@@ -95,13 +95,13 @@ impl<'a> Object<'a> {
                     size: left.min(NAME_MAX + 1),
                 })
             })?;
-        let text = self.read(place)?;
+        let text = self.read(span)?;
         let end = text.iter().position(|b| *b == 0)?;
         let name = std::str::from_utf8(text.get(..end)?).ok()?;
         (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
     }
 
-    /// What the first note of a section of that name says, where its owner is this one.
+    /// The content of the first note in the section with this name, if it has this owner.
     pub(crate) fn note(&self, section: &str, owner: &str) -> Option<Vec<u8>> {
         let sections = self.sections();
         let [_, _, names] = self.table(3)?;
@@ -131,7 +131,7 @@ impl<'a> Object<'a> {
         is_owner.then(|| text.to_vec())
     }
 
-    /// (offset of the name, type, place) of each section.
+    /// (offset of the name, type, range) of each section.
     fn sections(&self) -> Vec<(u64, u64, Span)> {
         // Elf32_Shdr and Elf64_Shdr.
         let (size, offset, length) = if self.is_64 {
@@ -170,8 +170,9 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Offset, entry size and count of the program headers (0), of the section headers (1);
-    /// of those with the index of the string table in place of the size (3).
+    /// Reads from the header: for 0 the offset, entry size and count of the program headers; for 1
+    /// those of the section headers; for 3 the offset and count of the section headers and the
+    /// index of the string table.
     fn table(&self, which: usize) -> Option<[u64; 3]> {
         let number = |at, width| self.number(&self.header, at, width);
         let (width, program, section, sizes) = if self.is_64 {
@@ -199,9 +200,9 @@ impl<'a> Object<'a> {
     }
 
     fn entries<T>(&self, which: usize, size: u64, read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
-        let found = self.table(which).filter(|[_, given, _]| *given == size);
-        let content = found.and_then(|[offset, _, count]| {
-            let size = size.checked_mul(count.min(MOST_HEADERS))?;
+        let table = self.table(which).filter(|[_, entry, _]| *entry == size);
+        let content = table.and_then(|[offset, _, count]| {
+            let size = size.checked_mul(count.min(MAX_HEADERS))?;
             self.read(Span { offset, size })
         });
         let Ok(size) = usize::try_from(size) else {
@@ -212,10 +213,10 @@ impl<'a> Object<'a> {
     }
 
     fn read(&self, span: Span) -> Option<Vec<u8>> {
-        let size = usize::try_from(span.size.min(MOST_BYTES)).ok()?;
+        let size = usize::try_from(span.size.min(MAX_BYTES)).ok()?;
         let mut content = vec![0; size];
         let mut filled = 0;
-        // A file that ends before its section does has the rest of it not.
+        // If the file ends within the section, the content is shorter.
         while let Some(rest) = content.get_mut(filled..).filter(|r| !r.is_empty()) {
             let at = span.offset.checked_add(u64::try_from(filled).ok()?)?;
             match self.file.read_at(rest, at) {
@@ -251,7 +252,7 @@ pub(crate) mod tests {
     pub(crate) const SECTION: &str = ".note.cuda.fwd_compatibility";
     pub(crate) const OWNER: &str = "NVIDIA Corporation";
 
-    /// A 64-bit shared object of this byte order with a SONAME and, where given, a note.
+    /// A 64-bit little-endian shared object with a SONAME and, if given, a note.
     pub(crate) fn object(soname: &str, note: Option<&str>) -> Vec<u8> {
         let mut file = vec![0u8; 64];
         let mut put = |bytes: &[u8]| {
@@ -304,7 +305,7 @@ pub(crate) mod tests {
         .concat();
         let program = put(&program);
         file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-        // ET_DYN and EM_X86_64: what ldconfig looks at.
+        // ET_DYN and EM_X86_64, which ldconfig checks.
         file[16..24].copy_from_slice(&[3, 0, 62, 0, 1, 0, 0, 0]);
         file[32..40].copy_from_slice(&program.to_le_bytes());
         file[40..48].copy_from_slice(&sections.to_le_bytes());
@@ -350,7 +351,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_library_and_a_soname_that_is_a_path_are_none() {
+    fn a_file_that_is_no_library_and_a_soname_that_is_a_path_are_none() {
         assert!(Object::open(&open(b"")).is_none());
         assert!(Object::open(&open(&[0; 200])).is_none());
         let file = open(&object("../libcuda.so.1", None));
@@ -358,7 +359,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_says_it_is_endless_is_read_in_small_parts() {
+    fn a_file_with_huge_sizes_in_its_headers_is_read_in_small_parts() {
         let mut bytes = object("libcuda.so.1", Some("{}"));
         for at in [32, 40] {
             bytes[at..at + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());

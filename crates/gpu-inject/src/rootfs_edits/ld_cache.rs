@@ -1,7 +1,7 @@
-//! Writing `/etc/ld.so.cache`, so that no `ldconfig` runs, neither the host's on a
-//! hostile tree nor the image's own.
+//! Writes `/etc/ld.so.cache`, so that no `ldconfig` has to run, neither the host's on a hostile
+//! tree nor the image's own.
 //!
-//! Format: glibc `sysdeps/generic/dl-cache.h` and `elf/cache.c`; reading is in
+//! Format: glibc `sysdeps/generic/dl-cache.h` and `elf/cache.c`. The reader is
 //! [`gpu_host::ldcache`].
 
 use std::cmp::Ordering;
@@ -20,7 +20,7 @@ const EXTENSION: usize = 24;
 /// `FLAG_ELF_LIBC6`.
 const LIBC6: u32 = 3;
 
-/// The flags of a library of this machine (`dl-cache.h`).
+/// The flags of a library for this machine's architecture (`dl-cache.h`).
 fn flags(compat32: bool) -> u32 {
     if compat32 {
         return LIBC6;
@@ -32,29 +32,29 @@ fn flags(compat32: bool) -> u32 {
     }
 }
 
-/// The image's cache with our libraries in it, as bytes.
+/// Merges our libraries into the image's cache. Returns the bytes.
 pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Memory takes everything.
+    // Writing to a `Vec` cannot fail.
     let _ = Merged::new(image, libraries).write(&mut bytes);
     bytes
 }
 
-/// The image's cache with our libraries in it; ours win over the image's of the same
-/// name. A cache that cannot be read counts as none: the loader then finds the
-/// image's own libraries in its built-in directories.
+/// The image's cache merged with our libraries. An entry of the image with the name of one of ours
+/// is dropped. A cache that cannot be read counts as empty: the loader then finds the image's
+/// libraries in its built-in directories.
 ///
-/// Nothing of it is in memory twice: an image can have tens of thousands of libraries.
+/// Strings are borrowed, because an image can have tens of thousands of libraries.
 #[derive(Debug)]
 pub struct Merged<'a> {
-    /// Sorted, without a name twice.
+    /// Our libraries, sorted and without duplicate names.
     ours: Vec<Raw<'a>>,
-    /// Sorted, without a name of ours.
-    theirs: Cache<'a>,
+    /// The image's entries, sorted and without names of ours.
+    image_entries: Cache<'a>,
 }
 
 impl<'a> Merged<'a> {
-    /// Of a cache's bytes and libraries.
+    /// Merges libraries into the cache with these bytes.
     #[must_use]
     pub fn new(image: &'a [u8], libraries: &'a [Library]) -> Self {
         let ours = libraries.iter().map(|l| Raw {
@@ -66,44 +66,50 @@ impl<'a> Merged<'a> {
         let mut ours: Vec<Raw<'_>> = ours.collect();
         ours.sort_by(order);
         ours.dedup_by(|a, b| order(a, b).is_eq());
-        let mut theirs = read(image).unwrap_or_default();
-        // A name of a directory that is not there.
-        let hwcaps = theirs.hwcaps.len();
+        let mut image_entries = read(image).unwrap_or_default();
+        // Drops entries that refer to a hwcaps directory by an index that does not exist.
+        let hwcaps = image_entries.hwcaps.len();
         let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
-        theirs.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
-        // Nearly always it is: an image's cache was written by an ldconfig. Stable: entries of
-        // one name keep the order their own ldconfig gave them.
-        if !theirs.entries().is_sorted_by(|a, b| order(a, b).is_le()) {
-            theirs.sort_by(order);
+        image_entries.retain(|e| e.hwcap & HWCAP_EXTENSION == 0 || named(e.hwcap));
+        // Nearly always it is sorted already, because an ldconfig wrote it. The sort is stable, so
+        // that entries with the same name keep the order that their ldconfig chose.
+        if !image_entries
+            .entries()
+            .is_sorted_by(|a, b| order(a, b).is_le())
+        {
+            image_entries.sort_by(order);
         }
         let mut own = ours.iter().copied().peekable();
-        theirs.retain(|entry| {
+        image_entries.retain(|entry| {
             while own.next_if(|o| order(o, entry).is_lt()).is_some() {}
             own.peek().is_none_or(|o| order(o, entry).is_ne())
         });
-        Self { ours, theirs }
+        Self {
+            ours,
+            image_entries,
+        }
     }
 
     fn len(&self) -> usize {
-        self.ours.len() + self.theirs.len()
+        self.ours.len() + self.image_entries.len()
     }
 
     fn entries(&self) -> impl Iterator<Item = Raw<'a>> {
         let mut ours = self.ours.iter().copied().peekable();
-        let mut theirs = self.theirs.entries().peekable();
-        std::iter::from_fn(move || match (ours.peek(), theirs.peek()) {
+        let mut image_entries = self.image_entries.entries().peekable();
+        std::iter::from_fn(move || match (ours.peek(), image_entries.peek()) {
             (Some(own), Some(their)) if order(their, own).is_gt() => ours.next(),
             (Some(_), None) => ours.next(),
-            _ => theirs.next(),
+            _ => image_entries.next(),
         })
     }
 
-    /// Writes it in order, from begin to end.
+    /// Writes the cache sequentially.
     pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         let start = HEADER + self.len() * ENTRY;
-        let names = self.entries().map(|e| room(&e));
+        let names = self.entries().map(|e| strings_size(&e));
         let names: usize = names.sum();
-        let hwcaps = &self.theirs.hwcaps;
+        let hwcaps = &self.image_entries.hwcaps;
         let end = start + names + hwcaps.iter().map(|name| name.len() + 1).sum::<usize>();
         let extension = end.next_multiple_of(4);
 
@@ -122,12 +128,12 @@ impl<'a> Merged<'a> {
             to.write_all(&word(value))?;
             to.write_all(&[0; 4])?;
             to.write_all(&entry.hwcap.to_ne_bytes())?;
-            value += room(&entry);
+            value += strings_size(&entry);
         }
         for entry in self.entries() {
             to.write_all(entry.path)?;
             to.write_all(&[0])?;
-            if !is_its_end(&entry) {
+            if !is_path_suffix(&entry) {
                 to.write_all(entry.soname)?;
                 to.write_all(&[0])?;
             }
@@ -145,7 +151,7 @@ impl<'a> Merged<'a> {
         }
         to.write_all(&word(extension + EXTENSION))?;
         to.write_all(&word(hwcaps.len() * 4))?;
-        // The names of directories below `glibc-hwcaps`, by where their texts are.
+        // Offsets of the names of directories below `glibc-hwcaps`.
         let mut at = start + names;
         for name in hwcaps {
             to.write_all(&word(at))?;
@@ -155,24 +161,25 @@ impl<'a> Merged<'a> {
     }
 }
 
-/// A name is mostly the end of its path, and then the end of the path's text.
-fn is_its_end(entry: &Raw<'_>) -> bool {
-    // Looked at thrice for each, so by place first: an ldconfig has had them share a text.
+/// Whether the SONAME is the end of the path, as it mostly is. Both then share one string.
+fn is_path_suffix(entry: &Raw<'_>) -> bool {
+    // This runs three times for each entry, so pointers are compared first: ldconfig lets both
+    // share one string in the image's cache.
     let is_shared = entry.path.as_ptr_range().end == entry.soname.as_ptr_range().end;
     is_shared && entry.soname.len() <= entry.path.len() || entry.path.ends_with(entry.soname)
 }
 
-/// Where the name's text begins, from where the path's does.
+/// Offset of the SONAME's string from that of the path.
 fn key(entry: &Raw<'_>) -> usize {
-    if is_its_end(entry) {
+    if is_path_suffix(entry) {
         entry.path.len() - entry.soname.len()
     } else {
         entry.path.len() + 1
     }
 }
 
-/// Bytes of its texts.
-fn room(entry: &Raw<'_>) -> usize {
+/// Bytes of an entry's strings, with their NULs.
+fn strings_size(entry: &Raw<'_>) -> usize {
     key(entry) + entry.soname.len() + 1
 }
 
@@ -180,8 +187,8 @@ fn order(a: &Raw<'_>, b: &Raw<'_>) -> Ordering {
     compare(b.soname, a.soname).then(b.flags.cmp(&a.flags))
 }
 
-/// `_dl_cache_libcmp`: runs of digits compare as numbers. The loader searches by it, so
-/// the order must be exactly this.
+/// Compares like glibc's `_dl_cache_libcmp`: runs of digits compare as numbers. The loader searches
+/// with that function, so the order must be exactly the same.
 fn compare(mut left: &[u8], mut right: &[u8]) -> Ordering {
     loop {
         match (left.first(), right.first()) {
@@ -194,7 +201,7 @@ fn compare(mut left: &[u8], mut right: &[u8]) -> Ordering {
             }
             (Some(x), _) if x.is_ascii_digit() => return Ordering::Greater,
             (Some(_), Some(y)) if y.is_ascii_digit() => return Ordering::Less,
-            // As C's `char`, signed on x86; the end is a 0, above what is no ASCII there.
+            // As C's `char`, which is signed on x86: the NUL at the end is then greater than bytes above 127.
             (x, y) if x != y => return signed(x).cmp(&signed(y)),
             _ => {
                 left = left.get(1..).unwrap_or_default();
@@ -208,7 +215,7 @@ fn signed(byte: Option<&u8>) -> std::ffi::c_char {
     std::ffi::c_char::from_ne_bytes([byte.copied().unwrap_or_default()])
 }
 
-/// Wraps as glibc's `int` does; both sides wrap alike.
+/// Removes a number from the start of the text. It wraps like glibc's `int`.
 fn number(text: &mut &[u8]) -> i32 {
     let mut value = 0i32;
     while let Some((digit, rest)) = text.split_first().filter(|(d, _)| d.is_ascii_digit()) {
@@ -220,7 +227,7 @@ fn number(text: &mut &[u8]) -> i32 {
     value
 }
 
-/// Everything came from a file of a few MiB.
+/// A number as the file has it. It fits, since everything comes from a file of a few MiB.
 fn word(number: usize) -> [u8; 4] {
     u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes()
 }
@@ -244,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_win_and_theirs_stay() {
+    fn our_libraries_take_precedence_and_others_stay() {
         let image = with_libraries(
             b"",
             &[
@@ -254,18 +261,18 @@ mod tests {
         );
         let both = with_libraries(&image, &[library("libcuda.so.1", "/new")]);
         let entries = parse(&both).unwrap();
-        let found: Vec<_> = entries
+        let names: Vec<_> = entries
             .iter()
             .map(|e| (e.soname.as_str(), e.path.to_str().unwrap()))
             .collect();
         assert_eq!(
-            found,
+            names,
             [("libcuda.so.1", "/new"), ("libc.so.6", "/lib/libc.so.6")]
         );
     }
 
     #[test]
-    fn the_order_is_the_loaders() {
+    fn the_order_is_that_of_the_loader() {
         let less = |a: &str, b: &str| {
             assert_eq!(
                 compare(a.as_bytes(), b.as_bytes()),
@@ -277,14 +284,14 @@ mod tests {
         less("liba", "libab");
         less("lib-x", "lib1");
         less("libb", "libb1");
-        // As glibc 2.36's ldconfig sorts them on x86-64, where `char` is signed.
+        // The order of glibc 2.36's ldconfig on x86-64, where `char` is signed.
         if cfg!(target_arch = "x86_64") {
             assert!(compare(b"liba\xc3\xa9", b"liba").is_lt());
             assert!(compare(b"liba\x91.so", b"liba\xc3\xa9").is_lt());
         }
     }
 
-    /// The real reader: `ldconfig -p` prints what the loader would see.
+    /// `ldconfig -p` reads the cache as the loader does.
     #[test]
     fn ldconfig_reads_what_we_write() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -309,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_image_is_an_answer(bytes: Vec<u8>) {
+        fn any_image_cache_gives_a_valid_one(bytes: Vec<u8>) {
             let made = with_libraries(&bytes, &[library("libcuda.so.1", "/new")]);
             prop_assert!(parse(&made).unwrap().iter().any(|e| e.soname == "libcuda.so.1"));
         }

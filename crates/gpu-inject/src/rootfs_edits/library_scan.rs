@@ -1,4 +1,4 @@
-//! The libraries in directories of a container, by what they say of themselves.
+//! Finds the libraries in directories of a container, with the SONAMEs in their files.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -9,15 +9,15 @@ use super::elf::Object;
 use crate::edits::Library;
 use crate::rootfs::Rootfs;
 
-/// Names looked at in one directory; Debian's has a few thousand with a desktop.
-const MOST_NAMES: usize = 8192;
+/// Maximum names that are read in a directory; Debian's has a few thousand with a desktop.
+const MAX_NAMES: usize = 8192;
 
-/// Every shared object that is a file of its own. Of several in one directory with one
-/// SONAME the newest, by the numbers of its name, as with ldconfig(8).
+/// Every shared object that is a regular file. If several in one directory have the same SONAME,
+/// only the newest by the numbers in its name, as with ldconfig(8).
 pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Vec<Library> {
-    let mut found: Vec<Library> = Vec::new();
+    let mut libraries: Vec<Library> = Vec::new();
     for dir in directories {
-        let mut names: Vec<OsString> = rootfs.names(dir, MOST_NAMES);
+        let mut names: Vec<OsString> = rootfs.names(dir, MAX_NAMES);
         names.sort_by_key(|name| Reverse(numbers(name)));
         let mut seen = HashSet::new();
         for one in names
@@ -25,11 +25,11 @@ pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Vec<Library
             .filter_map(|name| library(rootfs, dir, name.to_str()?))
         {
             if seen.insert((one.soname.clone(), one.compat32)) {
-                found.push(one);
+                libraries.push(one);
             }
         }
     }
-    found
+    libraries
 }
 
 fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Option<Library> {
@@ -47,7 +47,7 @@ fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Option<Library> {
     })
 }
 
-/// The numbers after `.so.`.
+/// The numbers in a file name after `.so.`.
 fn numbers(name: &OsString) -> Vec<u64> {
     let name = name.to_string_lossy();
     let version = name.split_once(".so.").map_or("", |(_, v)| v);
@@ -71,13 +71,13 @@ mod tests {
         put("other.so", &object("other.so.1", None));
         std::os::unix::fs::symlink("libcuda.so.9.1", dir.path().join("libcuda.so.1")).unwrap();
         let rootfs = Rootfs::open(dir.path()).unwrap();
-        let found = libraries(&rootfs, &["/".into(), "/none".into()]);
-        let found: Vec<_> = found
+        let libraries = libraries(&rootfs, &["/".into(), "/none".into()]);
+        let names: Vec<_> = libraries
             .iter()
             .map(|l| (l.path.to_str().unwrap(), l.soname.as_str()))
             .collect();
         assert_eq!(
-            found,
+            names,
             [
                 ("/libcuda.so.10.1", "libcuda.so.1"),
                 ("/libx.so", "libx.so"),

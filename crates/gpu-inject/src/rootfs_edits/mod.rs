@@ -1,4 +1,4 @@
-//! What a container needs besides mounts and nodes: links, the loader's cache, and the
+//! Edits files of a container's root file system: links to libraries, the loader's cache, and the
 //! driver's application profile.
 
 mod application_profile;
@@ -19,22 +19,22 @@ use crate::error::Error;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Five times the cache of a desktop with everything installed. What is made of one takes up
-/// to 64 MiB (testenv/fuzz/tests/memory.rs).
+/// Maximum bytes of an image's cache: five times that of a desktop with everything installed. Its
+/// processing takes up to 64 MiB of memory (testenv/fuzz/tests/memory.rs).
 pub(crate) const CACHE_LIMIT: u64 = 2 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
-/// What one hook of the vendor's says to another: the directory of the compatibility
-/// libraries that were found right.
+/// A file by which one of the vendor's hooks tells another the directory of the compatibility
+/// libraries to use.
 const COMPAT_CONF: &str = "/etc/ld.so.conf.d/00-compat-gpu-container.conf";
-/// Names looked at in a directory of nodes.
-const MOST_NODES: usize = 4096;
-/// A path, a line.
+/// Maximum names that are read in a directory of nodes.
+const MAX_NODES: usize = 4096;
+/// Maximum bytes of that file, which has one line with a path.
 const COMPAT_CONF_LIMIT: u64 = 8192;
 
-/// Makes SONAME links beside the libraries, the other links, the cache, and the application
-/// profile, in the root file system of a container that has not started yet. Of `edits` the
-/// mounts and nodes are there already, or will be.
+/// Makes the SONAME links of the libraries, the other links, the loader cache and the application
+/// profile in the root file system of a container that has not started yet. The mounts and nodes of
+/// `edits` are not made here; they may exist already or come later.
 pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     let Edits {
         libraries, links, ..
@@ -52,8 +52,8 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
     write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
 }
 
-/// What `ldconfig` would do for the libraries in these directories, in the container's root
-/// file system (`nvidia-cdi-hook update-ldcache`).
+/// Does what `ldconfig` would do for the libraries in these directories of the container's root
+/// file system (as `nvidia-cdi-hook update-ldcache`).
 pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Error> {
     let libraries = library_scan::libraries(rootfs, directories);
     name_libraries(rootfs, &libraries)?;
@@ -65,32 +65,32 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
         .map(|text| PathBuf::from(text.trim()))
         .filter(|dir| dir.is_absolute())
         .map(|dir| {
-            let found = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
-            (dir, found)
+            let libraries = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
+            (dir, libraries)
         });
     write_cache(rootfs, compat, &libraries)
 }
 
-/// Notes the directory of the image's compatibility libraries for the [`refresh_cache`] to
-/// come, where they are right for this driver (`nvidia-cdi-hook enable-cuda-compat`).
-pub fn note_cuda_compat(rootfs: &Rootfs, wanted: &CudaCompat) -> Result<(), Error> {
-    let text = match cuda_compat::libraries(rootfs, wanted) {
+/// Records the directory of the image's compatibility libraries for a later [`refresh_cache`], if
+/// they are to be used with this driver (as `nvidia-cdi-hook enable-cuda-compat`).
+pub fn note_cuda_compat(rootfs: &Rootfs, compat: &CudaCompat) -> Result<(), Error> {
+    let text = match cuda_compat::libraries(rootfs, compat) {
         Some((dir, _)) => format!("{}\n", dir.display()),
-        // That of an earlier start of the same container, under another driver.
+        // Clears the file from an earlier start of the same container with another driver.
         None if rootfs.exists(Path::new(COMPAT_CONF)) => String::new(),
         None => return Ok(()),
     };
     read_only_cover::write(rootfs, Path::new(COMPAT_CONF), text.as_bytes())
 }
 
-/// The application profile for GPUs of these bits, or for those found in the container.
+/// Writes the application profile for the GPUs of these bits, or else for those found in the container.
 pub fn write_profile(rootfs: &Rootfs, devices: Option<u64>, by_nodes: bool) -> Result<(), Error> {
-    let found = || {
+    let visible = || {
         by_nodes
             .then(|| application_profile::visible(rootfs))
             .flatten()
     };
-    match devices.or_else(found) {
+    match devices.or_else(visible) {
         Some(devices) => application_profile::write(rootfs, devices),
         None => Ok(()),
     }
@@ -101,48 +101,49 @@ fn name_libraries(rootfs: &Rootfs, libraries: &[Library]) -> Result<(), Error> {
         let name = library.path.file_name().map(Path::new);
         let dir = library.path.parent().unwrap_or(Path::new("/"));
         if let Some(name) = name.filter(|n| *n != Path::new(&library.soname)) {
-            // An image that ships its own file of that name keeps it; the cache says ours first.
+            // An image that has its own file with this name keeps it; the cache lists ours first.
             rootfs.symlink(&dir.join(&library.soname), name)?;
         }
     }
     Ok(())
 }
 
-/// A host of 64 GPUs has a hundred of them, a container a few nodes: the directory is read once.
+/// Makes the links whose target is a node in the container. Each directory is read once, because a
+/// host with 64 GPUs has a hundred such links.
 fn link_nodes(rootfs: &Rootfs, links: &[Link]) -> Result<(), Error> {
-    let mut there: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
+    let mut nodes: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
     for link in links {
-        let Some(node) = led_to(link) else {
+        let Some(node) = target_path(link) else {
             continue;
         };
         let dir = node.parent().unwrap_or(Path::new("/"));
-        let at = there.iter().position(|(known, _)| *known == dir);
+        let at = nodes.iter().position(|(known, _)| *known == dir);
         let at = at.unwrap_or_else(|| {
-            there.push((dir.to_owned(), rootfs.nodes(dir, MOST_NODES)));
-            there.len() - 1
+            nodes.push((dir.to_owned(), rootfs.nodes(dir, MAX_NODES)));
+            nodes.len() - 1
         });
-        // Once, not for each of the nodes: a path is taken apart for it.
+        // Outside of the closure, because it parses the path.
         let name = node.file_name();
-        if there[at].1.iter().any(|n| Some(n.as_os_str()) == name) {
+        if nodes[at].1.iter().any(|n| Some(n.as_os_str()) == name) {
             rootfs.symlink(&link.path, &link.target)?;
         }
     }
     Ok(())
 }
 
-/// By name alone, since the directory of the link is yet to be made.
-fn led_to(link: &Link) -> Option<PathBuf> {
-    let mut at = link.path.parent()?.to_owned();
+/// The path that a link leads to. Resolved lexically, since the link's directory may not exist yet.
+fn target_path(link: &Link) -> Option<PathBuf> {
+    let mut path = link.path.parent()?.to_owned();
     for part in link.target.components() {
         match part {
-            Component::ParentDir => drop(at.pop()),
-            part => at.push(part),
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
         }
     }
-    Some(at)
+    Some(path)
 }
 
-/// The image's own compatibility libraries first, then ours, then the rest of the image's.
+/// Writes the loader cache: first the image's compatibility libraries, then ours, then the image's others.
 fn write_cache(
     rootfs: &Rootfs,
     compat: Option<(PathBuf, Vec<Library>)>,
@@ -154,7 +155,7 @@ fn write_cache(
     if all.is_empty() {
         return Ok(());
     }
-    // A cache we cannot read (too long, a loop of links) is replaced by one that works.
+    // A cache that cannot be read (too long, a loop of links) counts as empty.
     let image = rootfs
         .read(Path::new(CACHE), CACHE_LIMIT)
         .ok()
@@ -163,8 +164,8 @@ fn write_cache(
     let cache = ld_cache::Merged::new(&image, &all);
     read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
-    // A later ldconfig in the container finds our directories too; where two have a library
-    // of one name, the first counts.
+    // Lists our directories for a later ldconfig in the container. If two directories have a library
+    // of the same name, ldconfig takes the first.
     if rootfs.exists(Path::new(CONF_DIR)) {
         let all = compat_dir
             .as_deref()
@@ -176,18 +177,20 @@ fn write_cache(
     musl_path::add(rootfs, &ours)
 }
 
-/// The libraries, and the links beside them that programs load them by (`libcuda.so`):
-/// the loader looks for either in its cache only, unless it knows the directory.
+/// The libraries, and in addition the links to them in their directories, such as `libcuda.so`, by
+/// which programs load them. Both need an entry in the cache, because the loader does not search
+/// their directories.
 fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
-    // By bytes: paths take long to compare part by part, and there are thousands of pairs.
-    let beside = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
-    let dirs: Vec<_> = libraries.iter().map(|l| beside(&l.path)).collect();
+    // Compared as bytes: comparing paths by component is slow, and there are thousands of pairs.
+    let parent_of = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
+    let dirs: Vec<_> = libraries.iter().map(|l| parent_of(&l.path)).collect();
     let by_links = links.iter().filter_map(|link| {
         let name = link.path.file_name()?.to_str()?;
-        let (dir, target) = (beside(&link.path), link.target.as_os_str());
-        let is_it = |l: &Library| target == l.soname.as_str() || l.path.file_name() == Some(target);
+        let (dir, target) = (parent_of(&link.path), link.target.as_os_str());
+        let is_target =
+            |l: &Library| target == l.soname.as_str() || l.path.file_name() == Some(target);
         let mut pairs = libraries.iter().zip(&dirs);
-        let (library, _) = pairs.find(|(l, of)| **of == dir && is_it(l))?;
+        let (library, _) = pairs.find(|(l, parent)| **parent == dir && is_target(l))?;
         Some(Library {
             path: link.path.clone(),
             soname: name.to_owned(),
@@ -226,12 +229,12 @@ mod tests {
             link("/l/libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
             link("/other/libcuda.so", "libcuda.so.1"),
         ];
-        let found = named(std::slice::from_ref(&cuda), &links);
-        assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+        let names = named(std::slice::from_ref(&cuda), &links);
+        assert_eq!(names, [cuda, library("/l/libcuda.so", "libcuda.so")]);
     }
 
     #[test]
-    fn a_link_to_a_node_is_made_where_the_node_is() {
+    fn a_link_to_a_node_is_made_only_if_the_node_exists() {
         use nix::sys::stat::{Mode, SFlag, makedev, mknod};
         let image = tempfile::tempdir().unwrap();
         let dri = image.path().join("dev/dri");
@@ -274,8 +277,8 @@ mod tests {
     fn cuda_of(dir: &tempfile::TempDir) -> PathBuf {
         let cache = std::fs::read(dir.path().join("etc/ld.so.cache")).unwrap();
         let entries = gpu_host::ldcache::parse(&cache).unwrap();
-        let found = entries.into_iter().find(|e| e.soname == "libcuda.so.1");
-        found.unwrap().path
+        let entry = entries.into_iter().find(|e| e.soname == "libcuda.so.1");
+        entry.unwrap().path
     }
 
     fn text_of(dir: &tempfile::TempDir, path: &str) -> String {
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn compatibility_libraries_come_first_only_where_they_are_right() {
+    fn compatibility_libraries_come_first_only_if_they_fit_the_driver() {
         let dir = image_with_compat("575.57.08");
         let rootfs = Rootfs::open(dir.path()).unwrap();
         let edits = |driver: &str| Edits {
@@ -306,7 +309,7 @@ mod tests {
         );
         let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
         assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
-        // The same container, started again under a newer driver.
+        // The same container, started again with a newer driver.
         prepare_rootfs(&rootfs, &edits("580.1")).unwrap();
         assert_eq!(cuda_of(&dir), Path::new("/usr/lib/libcuda.so.580.1"));
         let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vendors_two_hooks_do_the_same_one_after_the_other() {
+    fn the_vendors_two_hooks_together_have_the_same_effect() {
         let dir = image_with_compat("575.57.08");
         let rootfs = Rootfs::open(dir.path()).unwrap();
         let driver = dir.path().join(LIB).join("libcuda.so.550.1");
@@ -333,7 +336,7 @@ mod tests {
         note_cuda_compat(&rootfs, &compat("580.1")).unwrap();
         refresh_cache(&rootfs, &folders).unwrap();
         assert!(cuda_of(&dir).starts_with("/usr/lib"));
-        // However often: no file more than these.
+        // Repeated runs add no more files.
         let names = std::fs::read_dir(dir.path().join("etc/ld.so.conf.d")).unwrap();
         assert_eq!(names.count(), 2);
     }

@@ -1,8 +1,8 @@
-//! The search path of musl's loader, which knows no cache: a line for each directory in
-//! `/etc/ld-musl-ARCH.path` (musl `ldso/dynlink.c`).
+//! Adds directories to the search path of musl's loader, which has no cache. The path is in
+//! `/etc/ld-musl-ARCH.path`, with a line for each directory (musl `ldso/dynlink.c`).
 //!
-//! The driver's libraries are built against glibc, so an Alpine image needs gcompat besides;
-//! with it, and without our directories in that file, it still would not find them.
+//! The driver's libraries are built against glibc, so an Alpine image also needs gcompat. Even
+//! with gcompat it would not find them without our directories in that file.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use super::read_only_cover;
 use crate::error::Error;
 use crate::rootfs::Rootfs;
 
-/// What the loader looks through where there is no file: it must be in one that we make.
-const USUAL: &str = "/lib:/usr/local/lib:/usr/lib";
-/// A directory a line.
+/// The loader's default path, which applies only without the file. A file that we make must begin with it.
+const DEFAULT_PATH: &str = "/lib:/usr/local/lib:/usr/lib";
+/// Maximum bytes of the file.
 const LIMIT: u64 = 1 << 16;
 
-/// Puts the directories at the end of the path of an image whose loader is musl's. Those
-/// that are in it stay where they are, so however often a container starts, it is once.
+/// Appends the directories to the path, if the image's loader is musl's. A directory that is in it
+/// already stays where it is, so repeated starts of a container add nothing.
 pub(crate) fn add(rootfs: &Rootfs, directories: &[&Path]) -> Result<(), Error> {
     let arch = std::env::consts::ARCH;
     if !rootfs.exists(Path::new(&format!("/lib/ld-musl-{arch}.so.1"))) {
@@ -30,17 +30,17 @@ pub(crate) fn add(rootfs: &Rootfs, directories: &[&Path]) -> Result<(), Error> {
         let mut parts = text.split([':', '\n']);
         parts.any(|part| Path::new(part) == dir)
     };
-    let mut made = text.unwrap_or(USUAL).trim_end().to_owned();
+    let mut path_text = text.unwrap_or(DEFAULT_PATH).trim_end().to_owned();
     for dir in directories {
-        if !known(&made, dir) {
-            made += &format!("\n{}", dir.display());
+        if !known(&path_text, dir) {
+            path_text += &format!("\n{}", dir.display());
         }
     }
-    made.push('\n');
-    if text == Some(made.as_str()) {
+    path_text.push('\n');
+    if text == Some(path_text.as_str()) {
         return Ok(());
     }
-    read_only_cover::write(rootfs, path, made.as_bytes())
+    read_only_cover::write(rootfs, path, path_text.as_bytes())
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alpine_image_gets_the_directories_once_behind_its_own() {
+    fn an_alpine_image_gets_the_directories_once_after_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let arch = std::env::consts::ARCH;
         let path = dir.path().join(format!("etc/ld-musl-{arch}.path"));

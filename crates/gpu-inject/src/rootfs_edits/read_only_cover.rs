@@ -1,6 +1,6 @@
-//! A file that cannot be written, covered by one of ours: in a container whose root, or whose
-//! /etc, is read-only or a volume, or where the file itself is one. The cover is a file of a
-//! tmpfs that nothing else can be reached in.
+//! Writes a file, or covers it by a mount if it cannot be written: because the container's root or
+//! /etc is read-only or a volume, or the file itself is a volume. The cover is a file in a tmpfs
+//! that is not accessible otherwise.
 
 use std::ffi::CStr;
 use std::fs::{File, Permissions};
@@ -20,14 +20,14 @@ use crate::rootfs::{Content, Elsewhere, Rootfs, is_unwritable, of_io};
 
 const NAME: &CStr = c"cover";
 
-/// Writes the file at `path`, mode 0644. Where it cannot be written but is there, a mount
-/// covers it; where it is not even there, a note says so, and the container starts without. A
-/// link of the image that leads into a volume is an error.
+/// Writes the file at `path`, with mode 0644. If it exists but cannot be written, a mount covers
+/// it. If it does not exist either, a note says so and the container starts without it. A link of
+/// the image that leads into a volume is an error.
 pub(crate) fn write(rootfs: &Rootfs, path: &Path, content: &[u8]) -> Result<(), Error> {
     write_by(rootfs, path, &|to| to.write_all(content))
 }
 
-/// The same with a content that is written piece by piece.
+/// Like [`write`](fn@write), with content that is produced in pieces.
 pub(crate) fn write_by(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> Result<(), Error> {
     let refused = match rootfs.write_by(path, content, 0o644) {
         Err(Error::Rootfs { source, .. }) if is_cover_needed(&source) => source,
@@ -47,7 +47,7 @@ fn is_cover_needed(error: &io::Error) -> bool {
 
 fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     let apart = rootfs.ensure_apart().map_err(io::Error::other)?;
-    let target = rootfs.covered(path).map_err(io::Error::other)?;
+    let target = rootfs.cover_point(path).map_err(io::Error::other)?;
     rootfs.ensure_private(&target)?;
     let mut size = Size(0);
     content(&mut size)?;
@@ -61,15 +61,15 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     drop(pieces);
     file.set_permissions(Permissions::from_mode(0o644))?;
     drop(file);
-    let cover = alone(apart, rootfs, &tmpfs)?;
-    // Before Linux 5.12 it stays writable: for the container's root, and it alone has it.
+    let cover = single_file_mount(apart, rootfs, &tmpfs)?;
+    // Before Linux 5.12 it stays writable, but only for the container's root, whose file it is.
     match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
         Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
         _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
     }
 }
 
-/// Takes nothing but the length.
+/// A writer that only counts the bytes.
 struct Size(u64);
 
 impl Write for Size {
@@ -83,9 +83,10 @@ impl Write for Size {
     }
 }
 
-/// A mount of the one file. Before Linux 6.15 there is none of what is not attached, so the
-/// tmpfs is attached for a moment, to the root of a container that runs nothing yet.
-fn alone(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd) -> io::Result<OwnedFd> {
+/// A mount of the single file in the tmpfs. Before Linux 6.15 it cannot be made while the tmpfs is
+/// detached. The tmpfs is then attached for a moment to the root of the container, which runs
+/// nothing yet.
+fn single_file_mount(apart: Apart, rootfs: &Rootfs, tmpfs: &OwnedFd) -> io::Result<OwnedFd> {
     if let Ok(cover) = mount_api::open_tree_at(tmpfs.as_fd(), NAME) {
         return Ok(cover);
     }

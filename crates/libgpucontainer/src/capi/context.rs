@@ -1,15 +1,15 @@
-//! A context, what a call does with it, and objects on their way to C and back.
+//! The context of a call, error handling around a call, and passing objects to C and back.
 
 use std::any::Any;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use crate::{Error, Look};
+use crate::{Error, HostOptions};
 
-/// Where to look, and why the last call failed.
+/// Options for all calls, and the reason why the last call failed.
 pub struct Context {
-    pub(super) look: Look,
+    pub(super) options: HostOptions,
     pub(super) hook: PathBuf,
     pub(super) error: CString,
 }
@@ -20,14 +20,14 @@ pub(super) type Failure = String;
 impl Context {
     pub(super) fn new() -> Self {
         Self {
-            look: Look::default(),
+            options: HostOptions::default(),
             hook: gpu_inject::generate::HOOK_PATH.into(),
             error: CString::default(),
         }
     }
 
     pub(super) fn policy(&self) -> Result<gpu_inject::policy::Policy, Failure> {
-        crate::policy(&self.look.root, self.look.config.as_deref()).map_err(why)
+        crate::policy(&self.options.root, self.options.config.as_deref()).map_err(why)
     }
 }
 
@@ -36,34 +36,34 @@ pub(super) fn why(error: Error) -> Failure {
     error.to_string()
 }
 
-/// Does a call's work; failures and panics go into the context, and `failed` is the answer.
+/// Runs the body of a call. A failure or panic is stored in the context, and `failed` is returned.
 pub(super) fn call<T>(
     context: *mut Context,
     failed: T,
     work: impl FnOnce(&Context) -> Result<T, Failure>,
 ) -> T {
-    // SAFETY: a context is null or from gpc_context_new, not freed, and no other thread's now.
+    // SAFETY: a context is null or from gpc_context_new, not freed, and not in use by another thread.
     let Some(context) = (unsafe { context.as_mut() }) else {
         return failed;
     };
     context.error = CString::default();
-    let done = catch_unwind(AssertUnwindSafe(|| work(context)));
-    let why = match done {
+    let result = catch_unwind(AssertUnwindSafe(|| work(context)));
+    let why = match result {
         Ok(Ok(value)) => return value,
         Ok(Err(why)) => why,
-        Err(panic) => format!("a fault of the library: {}", said(panic.as_ref())),
+        Err(panic) => format!("a fault of the library: {}", panic_message(panic.as_ref())),
     };
     context.error = CString::new(why.replace('\0', "?")).unwrap_or_default();
     failed
 }
 
-fn said(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown")
 }
 
-/// The object a pointer leads to.
+/// The object that a pointer refers to.
 ///
 /// # Safety
 /// Null, or from this library's function for that type and not freed.
@@ -72,15 +72,15 @@ pub(super) unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a 
     unsafe { pointer.as_ref() }.ok_or_else(|| format!("{name} is null"))
 }
 
-/// Gives an object to C.
+/// Passes ownership of an object to C.
 pub(super) fn given<T>(object: T) -> *mut T {
     Box::into_raw(Box::new(object))
 }
 
-/// Takes an object back and drops it.
+/// Takes ownership of an object back from C and drops it.
 ///
 /// # Safety
-/// Null, or from [`given`] and not taken back.
+/// Null, or from [`given`] and not dropped before.
 pub(super) unsafe fn dropped<T>(object: *mut T) {
     if !object.is_null() {
         // SAFETY: as above.

@@ -1,10 +1,10 @@
-//! A plan, and carrying it out: in an OCI config, or in a container that exists.
+//! Plans edits, and applies them to an OCI config or to an existing container.
 
 use std::ffi::c_char;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gpu_inject::oci::Nodes;
+use gpu_inject::oci::NodeForm;
 use gpu_inject::{Edits, live, oci};
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
@@ -17,18 +17,18 @@ use super::request::ContainerRequest;
 use super::text::{owned, path, text};
 use crate::Host;
 
-/// What one container gets.
+/// Everything that one container gets.
 pub struct ContainerEdits {
     edits: Edits,
 }
 
-/// For `gpc_inject`, added up.
+/// Flags for `gpc_inject`, to be added up.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum InjectFlag {
-    /// Leave the device cgroup alone.
+    /// Do not change the device cgroup.
     NoCgroups = 1,
-    /// Mount no device nodes: the caller has made them.
+    /// Mount no device nodes, because the caller has made them.
     NoDevbind = 2,
 }
 
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn gpc_edits_to_cdi(
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
         let edits = unsafe { object(edits, "edits")? };
-        let edits = oci::to_cdi(&edits.edits, &context.hook, Nodes::Numbered);
+        let edits = oci::to_cdi(&edits.edits, &context.hook, NodeForm::Numbered);
         owned(serde_json::to_string(&edits).map_err(|e| e.to_string())?)
     })
 }
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn gpc_inject(
     flags: u32,
 ) -> i32 {
     call(context, -1, |_| {
-        // Here and not in the child, which may be in another pid namespace (pid_for_children).
+        // Opened before the child is made, which may be in another pid namespace (pid_for_children).
         let process = live::Pidfd::open(pid).map_err(why)?;
         // SAFETY: as for `inject`.
         unsafe { inject(edits, &process, rootfs, flags) }
@@ -152,14 +152,14 @@ unsafe fn inject(
     if !crate::can_be_rootfs(&rootfs) {
         return Err(format!("{}: our own root", rootfs.display()));
     }
-    // A program made for a later library would else get what it asked to be left alone.
+    // An unknown flag may be one of a later library, so ignoring it could do what the caller does not want.
     let known = InjectFlag::NoCgroups as u32 | InjectFlag::NoDevbind as u32;
     if flags & !known != 0 {
         return Err(format!(
             "flags {flags:#x}: this library knows {known:#x} alone"
         ));
     }
-    // The child has the namespaces of this thread, and no other thread beside it.
+    // The child has this thread's namespaces and only one thread.
     in_child(|| {
         let mut target = live::Target::of_process(process, rootfs).map_err(why)?;
         target.no_cgroups = flags & InjectFlag::NoCgroups as u32 != 0;
@@ -169,29 +169,29 @@ unsafe fn inject(
     Ok(0)
 }
 
-/// The answer of a child that has it.
+/// The child's answer for success.
 const DONE: u8 = b'+';
 
-/// Does `work` in a child, which says by a pipe how it went: somebody else's SIGCHLD handler
-/// may collect it before us.
+/// Runs `work` in a child process. The child reports the result by a pipe, because the caller's
+/// SIGCHLD handler may reap it before us, and then the exit code would be lost.
 fn in_child(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let failed = |what: &str, e: io::Error| format!("{what}: {e}");
     let (mut reader, mut writer) = io::pipe().map_err(|e| failed("pipe", e))?;
-    // SAFETY: the child uses nothing of other threads but the allocator, whose locks glibc
-    // puts right in a child, and leaves by _exit: nothing of the caller's runs in it.
+    // SAFETY: of state shared with other threads the child uses only the allocator, whose locks glibc
+    // resets in a child. It ends with _exit, so no code of the caller runs in it.
     let child = unsafe { libc::fork() };
     if child < 0 {
         return Err(failed("fork", io::Error::last_os_error()));
     }
     if child == 0 {
-        let done = catch_unwind(AssertUnwindSafe(work));
-        let answer = match done {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let answer = match result {
             Ok(Ok(())) => vec![DONE],
             Ok(Err(why)) => why.into_bytes(),
             Err(_) => b"a fault of the library".to_vec(),
         };
         let _ = writer.write_all(&answer);
-        // SAFETY: ends the child at once; no handler of the caller's runs.
+        // SAFETY: _exit ends the child at once, without running handlers of the caller.
         unsafe { libc::_exit(0) }
     }
     drop(writer);
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_answers_or_is_missed() {
+    fn a_childs_result_or_its_absence_is_reported() {
         assert_eq!(in_child(|| Ok(())), Ok(()));
         assert_eq!(in_child(|| Err("why".into())), Err("why".into()));
         let killed = in_child(|| {

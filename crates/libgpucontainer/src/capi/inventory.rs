@@ -1,4 +1,4 @@
-//! What a host has, counted and field by field, or all of it as JSON.
+//! A host's inventory: its fields one by one, or all of it as JSON.
 
 use std::ffi::{CString, c_char};
 
@@ -8,7 +8,7 @@ use super::context::{Context, call, dropped, given, object, why};
 use super::text::{kept, lent, owned, text};
 use crate::Host;
 
-/// What containers on a host can be given.
+/// Everything on a host that containers can be given.
 pub struct HostInventory {
     pub(super) inventory: Inventory,
     version: Option<CString>,
@@ -21,7 +21,7 @@ struct GpuTexts {
     slices: Vec<[Option<CString>; 2]>,
 }
 
-/// For `gpc_gpu_text`. NULL where no source tells it.
+/// Fields for `gpc_gpu_text`. NULL if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum GpuText {
@@ -29,7 +29,7 @@ pub enum GpuText {
     Uuid = 0,
     /// Product name.
     Name = 1,
-    /// Product line, known to NVML alone.
+    /// Product line; known only from NVML.
     Brand = 2,
     /// PCI address, `0000:3b:00.0`.
     Pci = 3,
@@ -37,7 +37,7 @@ pub enum GpuText {
     Node = 4,
 }
 
-/// For `gpc_gpu_number`. -1 where no source tells it.
+/// Fields for `gpc_gpu_number`. -1 if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum GpuNumber {
@@ -45,15 +45,15 @@ pub enum GpuNumber {
     Index = 0,
     /// The N of `/dev/nvidiaN`.
     Minor = 1,
-    /// Compute capability, the number before the dot.
+    /// Compute capability, major number.
     ComputeMajor = 2,
-    /// The one after it.
+    /// Compute capability, minor number.
     ComputeMinor = 3,
-    /// 1 where the GPU is partitioned, else 0.
+    /// 1 if the GPU is partitioned, else 0.
     MigEnabled = 4,
 }
 
-/// For `gpc_mig_text`. NULL where no source tells it.
+/// Fields for `gpc_mig_text`. NULL if the value is unknown.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum MigText {
@@ -63,7 +63,7 @@ pub enum MigText {
     Profile = 1,
 }
 
-/// For `gpc_mig_number`.
+/// Fields for `gpc_mig_number`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum MigNumber {
@@ -75,15 +75,15 @@ pub enum MigNumber {
     ComputeInstance = 2,
 }
 
-/// For `gpc_file_text`.
+/// Fields for `gpc_file_text`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum FileText {
     /// `library`, `library32`, `binary`, `firmware`, `config`, `socket` or `x-module`.
     Kind = 0,
-    /// Where containers see it.
+    /// Path in containers.
     Path = 1,
-    /// Where the host has it.
+    /// Path on the host.
     HostPath = 2,
     /// `DT_SONAME` of a library; NULL for others.
     Soname = 3,
@@ -142,12 +142,12 @@ fn kind(kind: FileKind) -> &'static str {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_discover(context: *mut Context) -> *mut HostInventory {
     call(context, std::ptr::null_mut(), |context| {
-        let host = Host::look(&context.look).map_err(why)?;
+        let host = Host::load(&context.options).map_err(why)?;
         Ok(given(HostInventory::new(host.inventory().clone())))
     })
 }
 
-/// An inventory from the JSON that `gpc_inventory_to_json` gave, or that is stored as
+/// Makes an inventory from JSON, as returned by `gpc_inventory_to_json` or stored in
 /// `/run/gpusetup/inventory.json`. NULL on failure.
 // SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
@@ -334,6 +334,6 @@ pub unsafe extern "C" fn gpc_mig_number(
 }
 
 fn number(fields: &[Option<u32>], field: u32) -> i64 {
-    let found = fields.get(field as usize).copied().flatten();
-    found.map_or(-1, i64::from)
+    let value = fields.get(field as usize).copied().flatten();
+    value.map_or(-1, i64::from)
 }

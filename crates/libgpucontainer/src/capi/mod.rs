@@ -1,23 +1,23 @@
-//! The library for C: `libgpucontainer.so.1`, `gpucontainer.h`.
+//! The C library: `libgpucontainer.so.1` and `gpucontainer.h`.
 //!
-//! Names and types are our own, not those of libnvidia-container's `nvc.h`: no program is
-//! known to link that library, its callers run the command (libnvidia-container's own
-//! sources apart), and its calls describe a driver process that does not exist here.
+//! Names and types are our own, not those of libnvidia-container's `nvc.h`. No program except
+//! libnvidia-container itself is known to link that library; others run its command. Also, its
+//! functions refer to a driver process that does not exist here.
 //!
-//! Conventions, the same for every function:
-//! - a function that can fail takes a context first and answers NULL or -1; then
-//!   [`gpc_error`] tells why, until the next call with that context;
-//! - a null pointer where a value is needed is such a failure, a null context fails with
-//!   nothing to tell, freeing null does nothing;
-//! - what is returned as `char *` belongs to the caller, who gives it to
-//!   [`gpc_string_free`]; what is returned as `const char *` lives as long as its object;
-//! - text is UTF-8 and ends with a NUL;
-//! - an object is used by one thread at a time; different objects do not know of each other;
-//! - no panic leaves the library: it becomes a failure.
-#![allow(unsafe_code, reason = "the border to C")]
+//! Conventions for all functions:
+//! - A function that can fail has a context as its first argument and returns NULL or -1 on failure.
+//!   [`gpc_error`] then returns the reason, until the next call with that context.
+//! - A null pointer where a value is required is a failure. With a null context there is no reason to
+//!   read. Freeing null does nothing.
+//! - A `char *` that is returned belongs to the caller and must be freed with [`gpc_string_free`]. A
+//!   `const char *` lives as long as the object it comes from.
+//! - Strings are UTF-8 and end with a NUL.
+//! - An object must be used by only one thread at a time. Different objects are independent.
+//! - A panic never leaves the library; it becomes a failure.
+#![allow(unsafe_code, reason = "the interface to C")]
 #![allow(
     clippy::missing_safety_doc,
-    reason = "what callers owe is the conventions above, for every function"
+    reason = "the conventions above are the safety contract of all functions"
 )]
 
 mod context;
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn gpc_error(context: *const Context) -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_string_free(text: *mut c_char) {
     if !text.is_null() {
-        // SAFETY: it is from `owned`.
+        // SAFETY: the string is from `owned`.
         drop(unsafe { CString::from_raw(text) });
     }
 }
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn gpc_string_free(text: *mut c_char) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_root(context: *mut Context, root: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
-    unsafe { set(context, root, "root", |c, p| c.look.root = p) }
+    unsafe { set(context, root, "root", |c, p| c.options.root = p) }
 }
 
 /// Where in that tree the driver's user space lives, such as `/run/nvidia/driver`. 0 or -1.
@@ -96,7 +96,11 @@ pub unsafe extern "C" fn gpc_set_root(context: *mut Context, root: *const c_char
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
-    unsafe { set(context, root, "root", |c, p| c.look.driver_root = Some(p)) }
+    unsafe {
+        set(context, root, "root", |c, p| {
+            c.options.driver_root = Some(p)
+        })
+    }
 }
 
 /// The policy's file instead of `/etc/nvidia-container-runtime/config.toml`. 0 or -1.
@@ -104,7 +108,7 @@ pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_set_config(context: *mut Context, file: *const c_char) -> i32 {
     // SAFETY: as for `call` and `path`.
-    unsafe { set(context, file, "file", |c, p| c.look.config = Some(p)) }
+    unsafe { set(context, file, "file", |c, p| c.options.config = Some(p)) }
 }
 
 /// Our hook's program on the host, instead of `/usr/bin/gpu-container-hook`. 0 or -1.
@@ -123,10 +127,10 @@ unsafe fn set(
     name: &str,
     store: impl FnOnce(&mut Context, PathBuf),
 ) -> i32 {
-    // SAFETY: the caller's text.
-    let found = call(context, None, |_| unsafe { path(value, name) }.map(Some));
-    // SAFETY: a context is null or from gpc_context_new, not freed, and no other thread's now.
-    match (found, unsafe { context.as_mut() }) {
+    // SAFETY: the caller passes null or a NUL-terminated string.
+    let path = call(context, None, |_| unsafe { path(value, name) }.map(Some));
+    // SAFETY: a context is null or from gpc_context_new, not freed, and not in use by another thread.
+    match (path, unsafe { context.as_mut() }) {
         (Some(path), Some(context)) => {
             store(context, path);
             0

@@ -1,4 +1,4 @@
-//! What a container asks for, from its environment or said piece by piece.
+//! A container's request, read from its environment or config, or built step by step.
 
 use std::ffi::c_char;
 
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use super::context::{Context, Failure, call, dropped, given, object, why};
 use super::text::text;
 
-/// What a container asks for.
+/// A container's request.
 pub struct ContainerRequest {
     pub(super) request: Request,
 }
 
-/// For `gpc_request_set`.
+/// Options for `gpc_request_set`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum RequestOption {
-    /// May partition the GPUs.
+    /// Partition the GPUs.
     MigConfig = 0,
-    /// May watch all slices.
+    /// Monitor all slices.
     MigMonitor = 1,
 }
 
@@ -53,12 +53,12 @@ pub unsafe extern "C" fn gpc_request_from_env(
         }
         let mut variables = Vec::new();
         for n in 0.. {
-            // SAFETY: the list ends with NULL, which we have not come to yet.
+            // SAFETY: the list ends with NULL, which has not been reached yet.
             let variable = unsafe { *environment.add(n) };
             if variable.is_null() {
                 break;
             }
-            // SAFETY: not null, hence text of the caller's.
+            // SAFETY: it is not null, so it is a NUL-terminated string of the caller.
             variables.push(unsafe { text(variable, "a variable")? });
         }
         read(context, &json!({"process": {"env": variables}}))
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn gpc_request_set(
     on: i32,
 ) -> i32 {
     call(context, -1, |_| {
-        // SAFETY: null or from this library, and no other thread's now.
+        // SAFETY: null or from this library, and not in use by another thread.
         let request = unsafe { request.as_mut() }.ok_or("request is null")?;
         match option {
             0 => request.request.mig_config = on != 0,
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn gpc_request_set(
 }
 
 /// # Safety
-/// As for [`call`], [`object`] and [`text`]; the request is no other thread's now.
+/// As for [`call`], [`object`] and [`text`]; the request is not in use by another thread.
 unsafe fn add(
     context: *mut Context,
     request: *mut ContainerRequest,

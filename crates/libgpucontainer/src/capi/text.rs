@@ -1,4 +1,4 @@
-//! Text, from C and to it.
+//! Strings from C and for C.
 
 use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -6,14 +6,18 @@ use std::path::PathBuf;
 
 use super::context::Failure;
 
+/// Reads a UTF-8 string.
+///
 /// # Safety
-/// Null, or text that ends with a NUL and stays as it is during the call.
+/// `from` is null, or a NUL-terminated string that does not change during the call.
 pub(super) unsafe fn text<'a>(from: *const c_char, name: &str) -> Result<&'a str, Failure> {
     // SAFETY: as above.
     let bytes = unsafe { bytes(from, name)? };
     std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))
 }
 
+/// Reads an absolute path.
+///
 /// # Safety
 /// As for [`text`].
 pub(super) unsafe fn path(from: *const c_char, name: &str) -> Result<PathBuf, Failure> {
@@ -31,22 +35,22 @@ unsafe fn bytes<'a>(from: *const c_char, name: &str) -> Result<&'a [u8], Failure
     if from.is_null() {
         return Err(format!("{name} is null"));
     }
-    // SAFETY: not null, hence text that ends with a NUL.
+    // SAFETY: it is not null, so it is a NUL-terminated string.
     Ok(unsafe { CStr::from_ptr(from) }.to_bytes())
 }
 
-/// For the caller to free.
+/// A string that the caller has to free.
 pub(super) fn owned(text: String) -> Result<*mut c_char, Failure> {
     let text = CString::new(text).map_err(|_| "the text has a NUL in it".to_owned())?;
     Ok(text.into_raw())
 }
 
-/// Kept with its object; None where there is none to show.
+/// A string that is stored with its object. `None` if it contains a NUL.
 pub(super) fn kept(text: impl AsRef<OsStr>) -> Option<CString> {
     CString::new(text.as_ref().as_bytes()).ok()
 }
 
-/// Null where there is none.
+/// A string that stays owned by its object; null for `None`.
 pub(super) fn lent(text: Option<&CString>) -> *const c_char {
     text.map_or(std::ptr::null(), |t| t.as_ptr())
 }

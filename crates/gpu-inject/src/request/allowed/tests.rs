@@ -5,7 +5,7 @@ use super::*;
 use crate::oci::ContainerView;
 use crate::request::{Request, Visible};
 
-/// Ways in, and how config.json says a name by each.
+/// The ways in which config.json can request a device.
 const WAYS: [&str; 6] = [
     "NVIDIA_VISIBLE_DEVICES",
     "after another value",
@@ -51,8 +51,8 @@ fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
     }
 }
 
-/// The CDI devices that are let through, or the refusal.
-fn asked(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
+/// The CDI devices that are admitted, or the refusal.
+fn admitted(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
     match request.map_err(|e| e.to_string())?.visible {
         Visible::Listed(names) => Ok(names
@@ -63,7 +63,7 @@ fn asked(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, Str
     }
 }
 
-/// Annotations count in two modes.
+/// Whether the mode reads this kind of request: annotations count in two modes only.
 fn counts(way: &str, mode: Mode) -> bool {
     way != "annotation" || matches!(mode, Mode::Auto | Mode::Cdi)
 }
@@ -98,22 +98,25 @@ const OTHERS: [&str; 17] = [
 ];
 
 #[test]
-fn every_way_in_lets_the_same_kinds_through_in_every_mode() {
+fn every_way_to_request_admits_the_same_kinds_in_every_mode() {
     let policy = policy(&[], &[]);
     for way in WAYS {
         for mode in MODES.into_iter().filter(|mode| counts(way, *mode)) {
             for privileged in [false, true] {
                 for name in OURS {
                     let config = config(way, name, privileged);
-                    let found = asked(&config, &policy, mode);
-                    assert_eq!(found, Ok(vec![name.to_owned()]), "{way} {mode:?}");
+                    let devices = admitted(&config, &policy, mode);
+                    assert_eq!(devices, Ok(vec![name.to_owned()]), "{way} {mode:?}");
                 }
                 for name in OTHERS {
-                    let found = asked(&config(way, name, privileged), &policy, mode);
-                    let said = found.expect_err(name);
-                    let what = format!("{way} {mode:?} {privileged}: {said}");
-                    assert!(said.contains(name), "{what}");
-                    assert!(said.contains("gpu-container.allowed-cdi-kinds"), "{what}");
+                    let devices = admitted(&config(way, name, privileged), &policy, mode);
+                    let refusal = devices.expect_err(name);
+                    let what = format!("{way} {mode:?} {privileged}: {refusal}");
+                    assert!(refusal.contains(name), "{what}");
+                    assert!(
+                        refusal.contains("gpu-container.allowed-cdi-kinds"),
+                        "{what}"
+                    );
                 }
             }
         }
@@ -121,7 +124,7 @@ fn every_way_in_lets_the_same_kinds_through_in_every_mode() {
 }
 
 #[test]
-fn one_name_too_many_refuses_a_whole_list() {
+fn one_name_that_is_not_allowed_refuses_the_whole_list() {
     let policy = policy(&[], &[]);
     for list in [
         "0,vendor.com/x=y",
@@ -130,10 +133,10 @@ fn one_name_too_many_refuses_a_whole_list() {
     ] {
         for mode in MODES {
             let config = config("NVIDIA_VISIBLE_DEVICES", list, false);
-            assert!(asked(&config, &policy, mode).is_err(), "{list} {mode:?}");
+            assert!(admitted(&config, &policy, mode).is_err(), "{list} {mode:?}");
         }
     }
-    // What asks for nothing, or for all GPUs, names no device.
+    // A list with `void`, `none` or `all` names no device.
     for list in [
         "vendor.com/x=y,void",
         "vendor.com/x=y,none",
@@ -141,7 +144,7 @@ fn one_name_too_many_refuses_a_whole_list() {
     ] {
         let config = config("NVIDIA_VISIBLE_DEVICES", list, false);
         assert_eq!(
-            asked(&config, &policy, Mode::Auto),
+            admitted(&config, &policy, Mode::Auto),
             Ok(Vec::new()),
             "{list}"
         );
@@ -155,18 +158,18 @@ fn the_last_of_two_variables_is_the_one_that_is_checked_and_used() {
         "NVIDIA_VISIBLE_DEVICES=vendor.com/x=y",
         "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0",
     ]}});
-    let found = asked(&config, &policy, Mode::Auto);
-    assert_eq!(found, Ok(vec!["nvidia.com/gpu=0".to_owned()]));
+    let devices = admitted(&config, &policy, Mode::Auto);
+    assert_eq!(devices, Ok(vec!["nvidia.com/gpu=0".to_owned()]));
 }
 
 #[test]
-fn the_policy_lets_more_kinds_through_by_whole_names() {
+fn the_policy_admits_more_kinds_by_their_full_names() {
     for listed in ["vendor.com/admin", "vendor.com/*"] {
         let policy = policy(&[listed], &[]);
         for way in WAYS {
             let config = |name| config(way, name, false);
-            assert!(asked(&config("vendor.com/admin=all"), &policy, Mode::Auto).is_ok());
-            let other = asked(&config("vendor.com/other=all"), &policy, Mode::Auto);
+            assert!(admitted(&config("vendor.com/admin=all"), &policy, Mode::Auto).is_ok());
+            let other = admitted(&config("vendor.com/other=all"), &policy, Mode::Auto);
             assert_eq!(other.is_ok(), listed.ends_with('*'), "{way} {listed}");
             for name in [
                 "a.vendor.com/admin=all",
@@ -174,7 +177,7 @@ fn the_policy_lets_more_kinds_through_by_whole_names() {
                 "amd.com/gpu=0",
             ] {
                 assert!(
-                    asked(&config(name), &policy, Mode::Auto).is_err(),
+                    admitted(&config(name), &policy, Mode::Auto).is_err(),
                     "{way} {name}"
                 );
             }
@@ -183,27 +186,27 @@ fn the_policy_lets_more_kinds_through_by_whole_names() {
 }
 
 #[test]
-fn annotations_can_be_let_name_more_than_variables_and_mounts() {
+fn the_policy_can_allow_more_kinds_for_annotations_only() {
     let policy = policy(&["a.com/b"], &["vendor.com/admin"]);
     for way in WAYS {
-        let found = asked(
+        let devices = admitted(
             &config(way, "vendor.com/admin=all", false),
             &policy,
             Mode::Auto,
         );
-        assert_eq!(found.is_ok(), way == "annotation", "{way}: {found:?}");
-        // The way out keeps what is listed already.
-        let said = asked(&config(way, "c.com/d=e", false), &policy, Mode::Auto).unwrap_err();
+        assert_eq!(devices.is_ok(), way == "annotation", "{way}: {devices:?}");
+        // The suggested setting keeps the kinds that are listed already.
+        let refusal = admitted(&config(way, "c.com/d=e", false), &policy, Mode::Auto).unwrap_err();
         let setting = match way {
             "annotation" => "allowed-cdi-kinds-in-annotations=vendor.com/admin,c.com/d",
             _ => "allowed-cdi-kinds=a.com/b,c.com/d",
         };
-        assert!(said.ends_with(setting), "{said}");
+        assert!(refusal.ends_with(setting), "{refusal}");
     }
 }
 
 #[test]
-fn management_is_for_privileged_containers_where_the_policy_lists_it() {
+fn management_devices_need_a_privileged_container_and_the_policy() {
     let listed = policy(&["management.nvidia.com/gpu"], &["management.nvidia.com/*"]);
     let by_default_kind = Policy {
         default_kind: "management.nvidia.com/gpu".into(),
@@ -213,24 +216,24 @@ fn management_is_for_privileged_containers_where_the_policy_lists_it() {
         for way in WAYS {
             for privileged in [false, true] {
                 let config = config(way, "management.nvidia.com/gpu=all", privileged);
-                let found = asked(&config, policy, Mode::Auto);
-                assert_eq!(found.is_ok(), privileged, "{way}: {found:?}");
+                let devices = admitted(&config, policy, Mode::Auto);
+                assert_eq!(devices.is_ok(), privileged, "{way}: {devices:?}");
             }
         }
     }
-    // A name without a kind is one of the default kind, `all` as well.
+    // A name without a kind, `all` included, has the default kind.
     for name in ["all", "0"] {
         for privileged in [false, true] {
             let config = config("NVIDIA_VISIBLE_DEVICES", name, privileged);
-            let found = asked(&config, &by_default_kind, Mode::Cdi);
-            let wanted = format!("management.nvidia.com/gpu={name}");
-            assert_eq!(found.ok(), privileged.then(|| vec![wanted]), "{name}");
+            let devices = admitted(&config, &by_default_kind, Mode::Cdi);
+            let expected = format!("management.nvidia.com/gpu={name}");
+            assert_eq!(devices.ok(), privileged.then(|| vec![expected]), "{name}");
         }
     }
 }
 
 #[test]
-fn the_refusal_says_what_asked_and_who_can_have_said_it() {
+fn the_refusal_names_the_source_and_who_may_have_set_it() {
     let policy = policy(&[], &[]);
     for (way, words) in [
         (
@@ -251,26 +254,26 @@ fn the_refusal_says_what_asked_and_who_can_have_said_it() {
         ),
     ] {
         let config = config(way, "vendor.com/x=y", false);
-        let said = asked(&config, &policy, Mode::Auto).unwrap_err();
-        assert!(said.starts_with(words), "{said}");
+        let refusal = admitted(&config, &policy, Mode::Auto).unwrap_err();
+        assert!(refusal.starts_with(words), "{refusal}");
     }
     let long = format!("vendor.com/{}=all", "x".repeat(70_000));
     let config = config("NVIDIA_VISIBLE_DEVICES", &long, false);
-    let said = asked(&config, &policy, Mode::Auto).unwrap_err();
-    assert!(said.len() < 1000, "{} bytes", said.len());
+    let refusal = admitted(&config, &policy, Mode::Auto).unwrap_err();
+    assert!(refusal.len() < 1000, "{} bytes", refusal.len());
 }
 
 proptest! {
-    /// Whatever is let through by the default policy is of one of four vendors, to the letter.
+    /// Every device that the default policy admits has exactly one of four vendors.
     #[test]
-    fn no_other_vendor_ever_comes_through(
+    fn no_other_vendor_is_ever_admitted(
         way in prop::sample::select(&WAYS[..]),
         mode in prop::sample::select(&MODES[..]),
         privileged: bool,
         list in r"((evil[.-]?)?((k8s\.|device-plugin\.|gpu\.|management\.|runtime\.)*(nvidia|NVIDIA|amd|vendor)(\.com)?)(\.evil)?/(gpu|claim|g\.p|GPU|\*)=(all|0|[ab:/=.]{1,3}),? ?){1,3}",
     ) {
-        let found = asked(&config(way, &list, privileged), &policy(&[], &[]), mode);
-        for name in found.unwrap_or_default() {
+        let devices = admitted(&config(way, &list, privileged), &policy(&[], &[]), mode);
+        for name in devices.unwrap_or_default() {
             let (vendor, _) = name.split_once('/').unwrap();
             prop_assert!([
                 "nvidia.com",

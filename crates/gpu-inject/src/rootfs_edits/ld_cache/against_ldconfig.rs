@@ -1,6 +1,6 @@
-//! Our cache and that of the real `ldconfig` over the same random trees: every name leads to
-//! the same file. The loader takes the first entry of a name, so that is what is compared, in
-//! the order in which it searches.
+//! Compares our cache with that of the real `ldconfig` for the same random trees: every name must
+//! lead to the same file. Only the first entry of each name is compared, in the order in which the
+//! loader searches, because the loader uses that one.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,18 +22,18 @@ const IMAGE: [&str; 4] = [
     "/usr/lib/glibc-hwcaps/x86-64-v3",
 ];
 const OURS: [&str; 2] = ["/usr/lib/driver", "/usr/lib64/driver"];
-/// Names whose order is not that of their bytes.
+/// Names whose order in the cache is not that of their bytes.
 const STEMS: [&str; 6] = ["liba", "liba1", "liba10", "liba9", "liba-x", "libab"];
 
-/// A library: which directory, which stem, its SONAME's number and its own version.
-type File = (usize, usize, u8, u8);
+/// A library: index of its directory, index of its stem, number of its SONAME, and its version.
+type LibraryFile = (usize, usize, u8, u8);
 
-fn files(directories: usize) -> impl Strategy<Value = Vec<File>> {
+fn files(directories: usize) -> impl Strategy<Value = Vec<LibraryFile>> {
     let one = (0..directories, 0..STEMS.len(), 0u8..11, 0u8..12);
     proptest::collection::vec(one, 0..14)
 }
 
-fn put(root: &Path, directories: &[&str], files: &[File]) {
+fn put(root: &Path, directories: &[&str], files: &[LibraryFile]) {
     for (dir, stem, soname, version) in files {
         let dir = root.join(directories[*dir].trim_start_matches('/'));
         fs::create_dir_all(&dir).unwrap();
@@ -48,8 +48,8 @@ fn ldconfig(root: &Path) {
     assert!(out.status.success());
 }
 
-/// An image with those libraries and a cache of its own ldconfig's.
-fn image(files: &[File]) -> tempfile::TempDir {
+/// An image with these libraries and a cache that ldconfig wrote.
+fn image(files: &[LibraryFile]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("etc/ld.so.conf.d")).unwrap();
     let conf = "include /etc/ld.so.conf.d/*.conf\n/opt/image\n";
@@ -59,7 +59,7 @@ fn image(files: &[File]) -> tempfile::TempDir {
     dir
 }
 
-/// (name, kind, file) of the first entry of each name and kind, links followed.
+/// The first entry of each name and kind as (name, kind, file), with links followed.
 fn first_of_each(root: &Path) -> Vec<(String, String, String)> {
     let out = Command::new(LDCONFIG)
         .args(["-p", "-C"])
@@ -103,15 +103,15 @@ proptest! {
         fs::write(conf, OURS.join("\n")).unwrap();
         ldconfig(by_ldconfig.path());
 
-        let own: HashSet<String> = ours
+        let our_names: HashSet<String> = ours
             .iter()
             .map(|(_, stem, soname, _)| format!("{}.so.{soname}", STEMS[*stem]))
             .collect();
-        // Wanted otherwise: an image's copy for a newer CPU does not come before the driver's.
+        // One difference is intended: an image's copy for a newer CPU does not precede the driver's.
         let mut expected = first_of_each(by_ldconfig.path());
-        expected.retain(|(name, kind, _)| !(own.contains(name) && kind.contains("hwcap")));
+        expected.retain(|(name, kind, _)| !(our_names.contains(name) && kind.contains("hwcap")));
         prop_assert_eq!(first_of_each(by_us.path()), expected);
-        // A later ldconfig in the container says the same again.
+        // A later ldconfig in the container gives the same result.
         ldconfig(by_us.path());
         prop_assert_eq!(first_of_each(by_us.path()), first_of_each(by_ldconfig.path()));
     }
