@@ -111,7 +111,7 @@ impl Root {
                 | Errno::ENODEV
                 | Errno::ENAMETOOLONG
         );
-        if !is_plain && !path.starts_with("/sys") {
+        if !is_ordinary && !path.starts_with("/sys") {
             let is_denied = matches!(errno, Errno::EACCES | Errno::EPERM);
             self.failed.add(FailedRead {
                 error: error.to_string(),
