@@ -7,13 +7,13 @@ use serde_json::json;
 use toml_edit::{Array, Value};
 
 use crate::cli::args::{Common, Config};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind, Side};
 use crate::terminal::stdio;
-use crate::transaction::{change_io, lock};
+use crate::transaction::change_io;
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -103,9 +103,8 @@ fn set(
             stdio::say!("{key} has no effect: {why}");
         }
     }
-    session::ensure_root_itself(host)?;
+    let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
     // Read under the lock: what another run sets meanwhile must not be written over.
-    let _lock = lock::take(host)?;
     let change = changed()?;
     if change.is_needed() {
         change_io::put(host, &change, Side::After, None)?;
