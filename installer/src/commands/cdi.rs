@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
-use crate::transaction::unjournaled::make_all;
+use crate::transaction::regenerated;
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -119,7 +119,7 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
     if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
-    make_all(host, &changes)?;
+    regenerated::make_files(host, &changes)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

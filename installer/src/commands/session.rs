@@ -90,6 +90,14 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Says only what goes wrong from here on: the command tells its result itself.
+    pub fn quiet(self) -> Self {
+        Self {
+            progress: self.progress.quiet(),
+            ..self
+        }
+    }
+
     /// For the steps of a run.
     pub fn context(&self) -> Context<'_> {
         self.context_of(self.host)

@@ -10,10 +10,10 @@ use crate::cli::args::{Common, System};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::host::Host;
-use crate::setup::device_nodes::{make_all, not_loaded};
+use crate::setup::device_nodes::not_loaded;
 use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
-use crate::transaction::unjournaled;
+use crate::transaction::regenerated;
 
 pub fn run(host: &Host, common: &Common, command: &System) -> Result<u8, Error> {
     match command {
@@ -51,7 +51,7 @@ fn nodes(
         .collect();
     if !dry_run && !wanted.is_empty() {
         let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
-        make_all(host, wanted.iter().copied())?;
+        regenerated::make_nodes(host, wanted.iter().copied())?;
     }
     let not_loaded = not_loaded(&inventory);
     if common.json {
@@ -84,7 +84,7 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
         let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
-        unjournaled::make_all(host, &changes)?;
+        regenerated::make_files(host, &changes)?;
     }
     let target = |text: &Option<String>| text.clone().unwrap_or_default();
     if common.json {

@@ -31,6 +31,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Of one file that is no engine's.
+    pub fn of_file(change: Change) -> Self {
+        Self {
+            changes: vec![change],
+            engines: Vec::new(),
+            wanted: None,
+            gpus: 0,
+            warnings: Vec::new(),
+            unchecked: BTreeSet::new(),
+            foreign: OtherToolkits::default(),
+        }
+    }
+
     /// Refuses where a restart would stop containers.
     pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
         self.ensure_containers_are_known()?;

@@ -76,6 +76,21 @@ pub fn undo(
     .map(drop)
 }
 
+/// One file as the user says it shall be: journaled like any other, and no part of what undo takes back.
+pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
+    let earlier = Receipt::load(context.host)?;
+    let receipt = earlier.clone().unwrap_or_default();
+    let how = RunOptions {
+        restart: false,
+        verify: false,
+    };
+    carry_out(context, &Plan::of_file(change), &receipt, how, |_| Commit {
+        receipt: earlier,
+        directories: Vec::new(),
+    })
+    .map(drop)
+}
+
 /// `wrote 2 files, removed 12`
 fn counted(changes: &[Change]) -> String {
     let is_removed = |c: &&Change| c.verb() == ChangeVerb::Remove;
