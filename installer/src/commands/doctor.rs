@@ -102,7 +102,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
             restart,
             verify: false,
         };
-        run::apply(&session.context_of(host), &mending.plan, how)?;
+        run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }
     let after = doctor::examine(&anew(common)?);
     let fixed: Vec<String> = before

@@ -114,7 +114,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         verify: !args.no_verify && asked.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(&session.context(), &plan, how)?;
+    let verified = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

@@ -20,7 +20,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         return look(host, common, args);
     }
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
-    let Some((plan, receipt)) = undo_planner::plan(host)? else {
+    let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
             stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
         } else {
@@ -47,7 +47,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         restart,
         verify: false,
     };
-    run::undo(&session.context(), &plan, &receipt, how)?;
+    run::undo(&session.context(), &mut plan, &receipt, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

@@ -9,6 +9,8 @@ use gpu_inject::policy::Policy;
 
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
+use crate::engines::crio;
+use crate::engines::crio::config::Merged;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
@@ -56,6 +58,9 @@ pub struct HostFacts<'a> {
     installed: OnceCell<Option<String>>,
     policy: OnceCell<Result<Policy, String>>,
     described: OnceCell<Vec<Change>>,
+    daemon_json: OnceCell<Option<Result<DaemonJson, Error>>>,
+    containerd: OnceCell<Option<(Place, Result<Files, Error>)>>,
+    crio: OnceCell<Option<Result<Merged, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -74,6 +79,9 @@ impl<'a> HostFacts<'a> {
             installed: OnceCell::new(),
             policy: OnceCell::new(),
             described: OnceCell::new(),
+            daemon_json: OnceCell::new(),
+            containerd: OnceCell::new(),
+            crio: OnceCell::new(),
         }
     }
 
@@ -96,10 +104,10 @@ impl<'a> HostFacts<'a> {
 
     /// What the host can give to containers, or why that cannot be told.
     pub fn inventory(&self) -> Result<&Inventory, &str> {
-        let found = self
+        let inventory = self
             .inventory
             .get_or_init(|| gpu_files::inventory(self.host).map_err(|e| e.to_string()));
-        found.as_ref().map_err(String::as_str)
+        inventory.as_ref().map_err(String::as_str)
     }
 
     /// The same, where a driver is loaded.
@@ -162,7 +170,8 @@ impl<'a> HostFacts<'a> {
 
     /// Other tools that give containers GPUs.
     pub fn foreign(&self) -> &OtherToolkits {
-        self.foreign.get_or_init(|| other_toolkits::find(self.host))
+        let look = || other_toolkits::find(self.host, self.engines());
+        self.foreign.get_or_init(look)
     }
 
     /// The receipt; `None` where gpusetup has done nothing here.
@@ -290,18 +299,36 @@ impl<'a> HostFacts<'a> {
     }
 
     /// Docker's file, where the system's Docker is here.
-    pub fn daemon_json(&self) -> Option<Result<DaemonJson, Error>> {
-        let path = self.engine("docker")?.facts().config.clone()?;
-        Some(DaemonJson::read(self.host, &path))
+    pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
+        let read = || {
+            let path = self.engine("docker")?.facts().config.clone()?;
+            Some(DaemonJson::read(self.host, &path))
+        };
+        let file = self.daemon_json.get_or_init(read).as_ref()?;
+        Some(file.as_ref())
     }
 
     /// containerd's files, where it is an engine of its own here.
-    pub fn containerd(&self) -> Option<(Place, Result<Files, Error>)> {
-        let root = self.engine("containerd")?.facts().config.clone()?;
-        let version = self.engine_version("containerd").unwrap_or_default();
-        let place = Place::plain(root, version);
-        let files = place.files(self.host);
-        Some((place, files))
+    pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
+        let read = || {
+            let root = self.engine("containerd")?.facts().config.clone()?;
+            let version = self.engine_version("containerd").unwrap_or_default();
+            let place = Place::plain(root, version);
+            let files = place.files(self.host);
+            Some((place, files))
+        };
+        let (place, files) = self.containerd.get_or_init(read).as_ref()?;
+        Some((place, files.as_ref()))
+    }
+
+    /// CRI-O's files, where it is here.
+    pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
+        let read = || {
+            self.engine("crio")?;
+            crio::merged(self.host)
+        };
+        let files = self.crio.get_or_init(read).as_ref()?;
+        Some(files.as_ref())
     }
 
     /// The CDI specs of this host.

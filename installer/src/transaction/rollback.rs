@@ -32,9 +32,12 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
 }
 
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
-pub fn roll_back(context: &Context, plan: &Plan, journal: &Journal) -> Vec<String> {
+pub fn roll_back(context: &Context, plan: &mut Plan, journal: &Journal) -> Vec<String> {
     let &Context { host, progress, .. } = context;
     let mut left = roll_back_files(host, journal, progress);
+    if !journal.begun.is_empty() {
+        plan.read_again(host);
+    }
     let engines: Vec<&dyn Engine> = plan.engines.iter().map(|(engine, _)| &**engine).collect();
     left.extend(activate_again(host, &engines, journal, progress));
     if left.is_empty()

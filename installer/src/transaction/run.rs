@@ -25,7 +25,7 @@ pub struct RunOptions {
 /// error says why.
 pub fn apply(
     context: &Context,
-    plan: &Plan,
+    plan: &mut Plan,
     how: RunOptions,
 ) -> Result<Vec<verify::Verified>, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
@@ -65,7 +65,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
 /// The same for a plan that takes a receipt's changes back: no receipt stands after it.
 pub fn undo(
     context: &Context,
-    plan: &Plan,
+    plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
 ) -> Result<(), Error> {
@@ -84,9 +84,11 @@ pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
         restart: false,
         verify: false,
     };
-    carry_out(context, &Plan::of_file(change), &receipt, how, |_| Commit {
-        receipt: earlier,
-        directories: Vec::new(),
+    carry_out(context, &mut Plan::of_file(change), &receipt, how, |_| {
+        Commit {
+            receipt: earlier,
+            directories: Vec::new(),
+        }
     })
     .map(drop)
 }
@@ -105,7 +107,7 @@ fn counted(changes: &[Change]) -> String {
 
 fn carry_out(
     context: &Context,
-    plan: &Plan,
+    plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
@@ -141,7 +143,7 @@ enum State {
 
 struct Run<'a> {
     context: Context<'a>,
-    plan: &'a Plan,
+    plan: &'a mut Plan,
     how: RunOptions,
     journal: Journal,
     state: State,
@@ -183,6 +185,7 @@ impl Run<'_> {
             self.journal.make(self.context.host, change)?;
         }
         self.context.progress.done(&counted(&self.plan.changes));
+        self.plan.read_again(self.context.host);
         check_all(self.context.host, self.plan, self.context.progress)
     }
 
@@ -223,7 +226,7 @@ impl Run<'_> {
     }
 
     /// The error of the run, after it was rolled back as far as it had come.
-    fn failed(&self, cause: Error) -> Error {
+    fn failed(&mut self, cause: Error) -> Error {
         match self.state {
             State::Planned => return cause,
             State::Committed => {
