@@ -8,14 +8,17 @@
 #[path = "secrets/planting.rs"]
 mod planting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aho_corasick::AhoCorasick;
 use flate2::read::GzDecoder;
-use planting::{MadeUp, Place, forms, is_in, places, written};
+use planting::{MadeUp, Place, forms, parts, places, written};
 use serde_json::{Value, json};
 use tar::Archive;
 
@@ -89,28 +92,81 @@ fn archive(root: &Path) -> (Vec<(String, String)>, Value) {
 /// So many forms in one tree: one bundle each would take minutes.
 const TOGETHER: usize = 40;
 
-/// Forms of which a secret came out, each with the first place.
+/// Which of the secrets are in the text. All at once: one by one it would be read ten thousand times.
+fn found_in<'a>(planted: &'a [Planted], text: &str) -> Vec<&'a Planted> {
+    let needles = planted
+        .iter()
+        .flat_map(|p| parts(&p.secret).into_iter().map(move |part| (p, part)));
+    let (owners, needles): (Vec<_>, Vec<_>) = needles.unzip();
+    let search = AhoCorasick::new(needles).unwrap();
+    let hits = search.find_overlapping_iter(text);
+    let found: BTreeSet<usize> = hits.map(|hit| hit.pattern().as_usize()).collect();
+    found.into_iter().map(|n| owners[n]).collect()
+}
+
+/// Forms of which a secret came out, each with the places.
 fn leaks(list: &str, seed: u64) -> Vec<String> {
     let places = places();
     let forms = forms(list);
-    let mut found = BTreeMap::new();
-    for (n, some) in forms.chunks(TOGETHER).enumerate() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("host");
-        let planted = plant(&root, some, &places, &mut MadeUp::new(seed + n as u64));
-        let (all, _) = archive(&root);
-        let all: Vec<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
-        let all = all.join("\n");
-        for p in planted.iter().filter(|p| is_in(&p.secret, &all)) {
-            let ways: &mut Vec<String> = found.entry(p.form.clone()).or_default();
-            ways.push(p.place.clone());
+    let chunks: Vec<(u64, &[String])> = (seed..).zip(forms.chunks(TOGETHER)).collect();
+    let next = AtomicUsize::new(0);
+    let found: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::default();
+    // Each in a tree of its own.
+    let work = || {
+        while let Some((seed, some)) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().join("host");
+            let planted = plant(&root, some, &places, &mut MadeUp::new(*seed));
+            let (all, _) = archive(&root);
+            let all: Vec<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
+            for p in found_in(&planted, &all.join("\n")) {
+                let mut found = found.lock().unwrap();
+                found
+                    .entry(p.form.clone())
+                    .or_default()
+                    .insert(p.place.clone());
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    let found = found.into_inner().unwrap();
     println!("{} of {} forms come through", found.len(), forms.len());
-    let line = |(form, ways): (String, Vec<String>)| {
-        format!("{form:?} in {} ways: {}", ways.len(), ways[0])
+    let line = |(form, ways): (String, BTreeSet<String>)| {
+        format!("{form:?} in {} ways: {}", ways.len(), ways.first().unwrap())
     };
     found.into_iter().map(line).collect()
+}
+
+/// That the search finds: a whole secret, and either half of a long one.
+#[test]
+fn a_secret_is_found_where_it_is() {
+    let planted = |secret: &str| Planted {
+        secret: secret.into(),
+        form: String::new(),
+        place: String::new(),
+    };
+    let all = [planted("velvet-otter-copper"), planted("Otter1234!")];
+    for (text, found) in [
+        ("x velvet-otter-copper x", &["velvet-otter-copper"][..]),
+        ("xvelvet-otx", &["velvet-otter-copper"]),
+        ("xter-copperx", &["velvet-otter-copper"]),
+        ("xOtter1234!x", &["Otter1234!"]),
+        ("Otter12345", &[]),
+        (
+            "velvet-ot ter-copper Otter1234!",
+            &["velvet-otter-copper", "Otter1234!"],
+        ),
+    ] {
+        let mut secrets: Vec<&str> = found_in(&all, text)
+            .iter()
+            .map(|p| p.secret.as_str())
+            .collect();
+        secrets.dedup();
+        assert_eq!(secrets, found, "{text}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn is_root() -> bool {
 }
 
 fn tree() -> Tree {
-    let tree = Tree::new("26.1.5", "1.7.24");
+    let tree = Tree::on_disk().with_engines("26.1.5", "1.7.24");
     fs::create_dir(tree.path("run")).unwrap();
     tree
 }
@@ -327,7 +327,7 @@ fn undo_removes_no_file_of_the_users() {
     let left: serde_json::Value = serde_json::from_str(&tree.read(JSON)).unwrap();
     assert_eq!(left, serde_json::json!({"debug": true}));
     // All ours: gone.
-    let tree = Tree::new("26.1.5", "1.7.24");
+    let tree = Tree::on_disk().with_engines("26.1.5", "1.7.24");
     fs::remove_file(tree.path(JSON)).unwrap();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     assert_eq!(tree.code(&["undo", "--yes"]), 0);

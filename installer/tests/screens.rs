@@ -15,10 +15,13 @@ use std::process;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+use doctor_host::fixture::Tree;
 use doctor_host::{Base, DAEMON_JSON, Host};
 use terminal::picture::{self, Command};
 use terminal::{CTRL_C, Kind, Terminal, WIDE};
 
+/// For each tree a gpusetup with what debuggers need, and its libraries, some of them beside each other.
+const ROOM: u64 = 2 << 30;
 const GPUSETUP: &str = "/usr/local/bin/gpusetup";
 
 /// The tree; containerd's socket listens as long as it is there.
@@ -33,7 +36,7 @@ impl Running {
             return None;
         }
         let busybox = Path::new("/bin/busybox");
-        let host = Host::untouched(Base::Debian)?;
+        let host = Host::untouched_in(Tree::for_programs(ROOM), Base::Debian)?;
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in");
         install(busybox, &host.path("bin/busybox"));
         for applet in ["sh", "cat", "grep", "mv", "sleep"] {

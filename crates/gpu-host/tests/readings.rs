@@ -132,10 +132,35 @@ fn only_what_is_there_and_cannot_be_read_is_trouble() {
     let own = Root::open(Path::new("/proc/self")).unwrap();
     assert_eq!(own.trouble(), None);
     assert!(own.read("/mem").is_err());
-    let first = own.trouble().unwrap().to_owned();
+    let first = own.trouble().unwrap();
     assert!(first.contains("/mem"), "{first}");
     assert!(own.read("/task/self").is_err());
-    assert_eq!(own.trouble(), Some(&*first));
+    assert_eq!(own.trouble(), Some(first));
+}
+
+/// A check that could not look has to be told from one that found nothing, so reads are told apart, too.
+#[test]
+fn the_reads_that_failed_are_kept_in_order() {
+    let own = Root::open(Path::new("/proc/self")).unwrap();
+    assert!(own.read("/none").is_err());
+    assert_eq!(own.failed_read_count(), 0);
+    assert!(own.read("/mem").is_err());
+    let count = own.failed_read_count();
+    assert_eq!((count, own.failed_reads_since(count).len()), (1, 0));
+    for _ in 0..1000 {
+        assert!(own.clone().read("/mem").is_err());
+    }
+    let later = own.failed_reads_since(count);
+    assert!(
+        later
+            .iter()
+            .all(|read| read.error.contains("/mem") && !read.is_denied)
+    );
+    assert!((1..1000).contains(&later.len()), "{}", later.len());
+    // However many there were: one more is seen.
+    let count = own.failed_read_count();
+    assert!(own.read("/mem").is_err());
+    assert!(!own.failed_reads_since(count).is_empty());
 }
 
 #[test]

@@ -64,9 +64,7 @@ pub fn collect(host: &Host) -> Bundle {
         logs: logs(host, &sources, &mut unread),
         unread,
     };
-    bundle
-        .unread
-        .extend(host.root().trouble().map(str::to_owned));
+    bundle.unread.extend(host.root().trouble());
     bundle.unread.sort();
     bundle.unread.dedup();
     bundle

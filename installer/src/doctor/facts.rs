@@ -1,12 +1,13 @@
 //! One look at the host, shared by all checks: each thing is read when the first asks for it.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
+use gpu_host::root::FailedRead;
 use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
+use crate::doctor::fact::{Fact, FailedReads};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::crio;
@@ -47,20 +48,21 @@ pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 pub struct HostFacts<'a> {
     /// Its files and programs.
     pub host: &'a Host,
-    inventory: OnceCell<Result<Inventory, String>>,
-    engines: OnceCell<Engines>,
-    foreign: OnceCell<OtherToolkits>,
-    pci: OnceCell<Vec<Pci>>,
-    processes: OnceCell<Vec<String>>,
-    packages: OnceCell<Vec<(String, String, String)>>,
-    platform: OnceCell<platform::Platform>,
-    receipt: OnceCell<Option<Receipt>>,
-    installed: OnceCell<Option<String>>,
-    policy: OnceCell<Result<Policy, String>>,
-    described: OnceCell<Vec<Change>>,
-    daemon_json: OnceCell<Option<Result<DaemonJson, Error>>>,
-    containerd: OnceCell<Option<(Place, Result<Files, Error>)>>,
-    crio: OnceCell<Option<Result<Merged, Error>>>,
+    failed: FailedReads<'a>,
+    inventory: Fact<Result<Inventory, String>>,
+    engines: Fact<Engines>,
+    foreign: Fact<OtherToolkits>,
+    pci: Fact<Vec<Pci>>,
+    processes: Fact<Vec<String>>,
+    packages: Fact<Vec<(String, String, String)>>,
+    platform: Fact<platform::Platform>,
+    receipt: Fact<Option<Receipt>>,
+    installed: Fact<Option<String>>,
+    policy: Fact<Result<Policy, String>>,
+    described: Fact<Vec<Change>>,
+    daemon_json: Fact<Option<Result<DaemonJson, Error>>>,
+    containerd: Fact<Option<(Place, Result<Files, Error>)>>,
+    crio: Fact<Option<Result<Merged, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -68,21 +70,28 @@ impl<'a> HostFacts<'a> {
     pub fn new(host: &'a Host) -> Self {
         Self {
             host,
-            inventory: OnceCell::new(),
-            engines: OnceCell::new(),
-            foreign: OnceCell::new(),
-            pci: OnceCell::new(),
-            processes: OnceCell::new(),
-            packages: OnceCell::new(),
-            platform: OnceCell::new(),
-            receipt: OnceCell::new(),
-            installed: OnceCell::new(),
-            policy: OnceCell::new(),
-            described: OnceCell::new(),
-            daemon_json: OnceCell::new(),
-            containerd: OnceCell::new(),
-            crio: OnceCell::new(),
+            failed: FailedReads::of(host.root()),
+            inventory: Fact::default(),
+            engines: Fact::default(),
+            foreign: Fact::default(),
+            pci: Fact::default(),
+            processes: Fact::default(),
+            packages: Fact::default(),
+            platform: Fact::default(),
+            receipt: Fact::default(),
+            installed: Fact::default(),
+            policy: Fact::default(),
+            described: Fact::default(),
+            daemon_json: Fact::default(),
+            containerd: Fact::default(),
+            crio: Fact::default(),
         }
+    }
+
+    /// What `look` returns, and the reads that failed for it: its own and those of the facts that it asked for, whoever
+    /// asked for them first.
+    pub fn watched<T>(&self, look: impl FnOnce(&Self) -> T) -> (T, Vec<FailedRead>) {
+        self.failed.watched(|| look(self))
     }
 
     /// A file's text; `None` where there is none, or none that can be read.
@@ -104,9 +113,8 @@ impl<'a> HostFacts<'a> {
 
     /// What the host can give to containers, or why that cannot be told.
     pub fn inventory(&self) -> Result<&Inventory, &str> {
-        let inventory = self
-            .inventory
-            .get_or_init(|| gpu_files::inventory(self.host).map_err(|e| e.to_string()));
+        let look = || gpu_files::inventory(self.host).map_err(|e| e.to_string());
+        let inventory = self.inventory.get(&self.failed, look);
         inventory.as_ref().map_err(String::as_str)
     }
 
@@ -123,7 +131,7 @@ impl<'a> HostFacts<'a> {
     /// Version of the driver's user space.
     pub fn installed_version(&self) -> Option<String> {
         let look = || gpu_host::installed_version(self.host.root(), &self.host.driver_root);
-        self.installed.get_or_init(look).clone()
+        self.installed.get(&self.failed, look).clone()
     }
 
     /// Whether libraries and module of the driver fit.
@@ -138,7 +146,7 @@ impl<'a> HostFacts<'a> {
     /// Whose hardware it is.
     pub fn platform(&self) -> &platform::Platform {
         let look = || platform::detect(self.host.root());
-        self.platform.get_or_init(look)
+        self.platform.get(&self.failed, look)
     }
 
     /// A host with a kernel driver of NVIDIA's own, neither WSL nor a Jetson.
@@ -153,7 +161,8 @@ impl<'a> HostFacts<'a> {
 
     /// Engines that are here.
     pub fn engines(&self) -> &[Box<dyn Engine>] {
-        self.engines.get_or_init(|| engines::detect(self.host))
+        self.engines
+            .get(&self.failed, || engines::detect(self.host))
     }
 
     /// The engine of that name.
@@ -171,13 +180,13 @@ impl<'a> HostFacts<'a> {
     /// Other tools that give containers GPUs.
     pub fn foreign(&self) -> &OtherToolkits {
         let look = || other_toolkits::find(self.host, self.engines());
-        self.foreign.get_or_init(look)
+        self.foreign.get(&self.failed, look)
     }
 
     /// The receipt; `None` where gpusetup has done nothing here.
     pub fn receipt(&self) -> Option<&Receipt> {
         let load = || Receipt::load(self.host).ok().flatten();
-        self.receipt.get_or_init(load).as_ref()
+        self.receipt.get(&self.failed, load).as_ref()
     }
 
     /// Whether gpusetup has written that file here.
@@ -195,7 +204,7 @@ impl<'a> HostFacts<'a> {
     /// What of the description of the GPUs is not as it would be written now; none where it is
     /// another tool's.
     pub fn described(&self) -> &[Change] {
-        self.described.get_or_init(|| {
+        self.described.get(&self.failed, || {
             let Some(inventory) = self.loaded() else {
                 return Vec::new();
             };
@@ -227,7 +236,7 @@ impl<'a> HostFacts<'a> {
 
     /// GPUs and switches of NVIDIA on PCI (classes 0x03 and 0x0680).
     pub fn pci(&self) -> &[Pci] {
-        self.pci.get_or_init(|| {
+        self.pci.get(&self.failed, || {
             let mut found = Vec::new();
             for dir in self.entries("/sys/bus/pci/devices") {
                 let is = |name: &str, start: &str| {
@@ -257,7 +266,7 @@ impl<'a> HostFacts<'a> {
 
     /// Whether a process of that name runs; the kernel keeps 15 letters of it (proc(5), comm).
     pub fn runs(&self, name: &str) -> bool {
-        let names = self.processes.get_or_init(|| {
+        let names = self.processes.get(&self.failed, || {
             let pids = self.entries("/proc").into_iter().filter(|p| {
                 let name = p.file_name().unwrap_or_default().to_string_lossy();
                 name.bytes().all(|b| b.is_ascii_digit())
@@ -271,7 +280,7 @@ impl<'a> HostFacts<'a> {
 
     /// dpkg's packages: name, status, version.
     pub fn dpkg(&self) -> &[(String, String, String)] {
-        self.packages.get_or_init(|| {
+        self.packages.get(&self.failed, || {
             let status = self.text("/var/lib/dpkg/status").unwrap_or_default();
             let paragraphs = status.split("\n\n").filter_map(|paragraph| {
                 let field = |key: &str| {
@@ -304,7 +313,7 @@ impl<'a> HostFacts<'a> {
             let path = self.engine("docker")?.facts().config.clone()?;
             Some(DaemonJson::read(self.host, &path))
         };
-        let file = self.daemon_json.get_or_init(read).as_ref()?;
+        let file = self.daemon_json.get(&self.failed, read).as_ref()?;
         Some(file.as_ref())
     }
 
@@ -317,7 +326,7 @@ impl<'a> HostFacts<'a> {
             let files = place.files(self.host);
             Some((place, files))
         };
-        let (place, files) = self.containerd.get_or_init(read).as_ref()?;
+        let (place, files) = self.containerd.get(&self.failed, read).as_ref()?;
         Some((place, files.as_ref()))
     }
 
@@ -327,7 +336,7 @@ impl<'a> HostFacts<'a> {
             self.engine("crio")?;
             crio::merged(self.host)
         };
-        let files = self.crio.get_or_init(read).as_ref()?;
+        let files = self.crio.get(&self.failed, read).as_ref()?;
         Some(files.as_ref())
     }
 
@@ -348,7 +357,7 @@ impl<'a> HostFacts<'a> {
     /// The policy of the start of containers, or why it cannot be read.
     pub fn policy(&self) -> Result<Policy, String> {
         let load = || Policy::load(self.host.root()).map_err(|e| e.to_string());
-        self.policy.get_or_init(load).clone()
+        self.policy.get(&self.failed, load).clone()
     }
 
     /// Whether the running kernel has a module of the driver, loaded or not.

@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod checks;
 pub mod explain;
+mod fact;
 pub mod facts;
 pub mod fix;
 #[cfg(test)]
@@ -31,12 +32,23 @@ pub struct Finding {
 pub struct Examined {
     /// Problems, the worst first, else in the table's order.
     pub findings: Vec<Finding>,
-    /// Ids of checks that found nothing.
+    /// Ids of checks that found nothing, and could read all that they look at.
     pub passed: Vec<&'static str>,
+    /// Checks that found nothing, but could not look everywhere.
+    pub not_looked: Vec<NotLooked>,
     /// What could not be read, so that checks may have missed something.
     pub unread: Option<String>,
     /// A few words on the host: `driver 580.65.06, 2 GPUs; docker, podman set up`.
     pub summary: String,
+}
+
+/// A check that could not look: neither a problem nor none.
+#[derive(Clone, Debug)]
+pub struct NotLooked {
+    /// Of the problem it looks for.
+    pub id: &'static str,
+    /// What could not be read.
+    pub why: String,
 }
 
 /// Looks for every problem.
@@ -44,19 +56,30 @@ pub fn examine(host: &Host) -> Examined {
     let look = HostFacts::new(host);
     let mut findings = Vec::new();
     let mut passed = Vec::new();
+    let mut not_looked = Vec::new();
     for problem in catalog::problems().iter().filter(|p| p.checked) {
-        match checks::of(&problem.id).and_then(|check| check(&look)) {
-            Some(evidence) => findings.push(Finding { problem, evidence }),
-            None => passed.push(problem.id.as_str()),
+        let id = problem.id.as_str();
+        let Some(check) = checks::of(id) else {
+            continue;
+        };
+        let (evidence, failed) = look.watched(|look| check(look));
+        match (evidence, failed.into_iter().next()) {
+            (Some(evidence), _) => findings.push(Finding { problem, evidence }),
+            (None, Some(read)) => not_looked.push(NotLooked {
+                id,
+                why: read.error,
+            }),
+            (None, None) => passed.push(id),
         }
     }
     findings.sort_by_key(|f| f.problem.severity);
     Examined {
         findings,
         passed,
+        not_looked,
         unread: match host.user() {
             Some(_) => Some("run it with sudo, for what only root may read".into()),
-            None => host.root().trouble().map(str::to_owned),
+            None => host.root().trouble(),
         },
         summary: summary(&look),
     }

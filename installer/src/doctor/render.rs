@@ -76,12 +76,32 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         out.push('\n');
         out.push_str(&next(examined, screen, detail));
     }
-    if let Some(trouble) = &examined.unread {
+    if let Some(text) = not_looked(examined, detail) {
         let first = format!(" {} ", screen.mark(Mark::Warning));
-        let text = format!("not everything could be looked at: {trouble}");
         out.push_str(&screen.paragraph(&first, indent, &text));
     }
     out
+}
+
+/// What could not be read, and the checks that therefore say nothing.
+fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
+    let checks = &examined.not_looked;
+    let first = checks.first().map(|check| &check.why);
+    let trouble = examined.unread.as_ref().or(first)?;
+    let mut text = format!("not everything could be looked at: {trouble}");
+    let ids: Vec<&str> = checks.iter().map(|check| check.id).collect();
+    match ids.len() {
+        0 => {}
+        1 => text.push_str(&format!(" (the check {} could not look)", ids[0])),
+        count if count > 4 && detail != Detail::Cause => {
+            text.push_str(&format!(" ({count} checks could not look; -v names them)"));
+        }
+        count => text.push_str(&format!(
+            " ({count} checks could not look: {})",
+            ids.join(", ")
+        )),
+    }
+    Some(text)
 }
 
 /// Commands to go on with, a line each.
@@ -140,12 +160,17 @@ pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
     let found: Vec<Value> = found
         .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
         .collect();
+    let not_looked = examined.not_looked.iter();
+    let not_looked: Vec<Value> = not_looked
+        .map(|check| json!({"id": check.id, "why": check.why}))
+        .collect();
     json!({
         "schema": 1,
         "changed": changed,
         "problems": found,
         "passed": examined.passed,
         "fixed": fixed,
+        "not_looked": not_looked,
         "unread": examined.unread,
         "host": examined.summary,
     })
@@ -241,6 +266,7 @@ pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::NotLooked;
 
     fn screen(width: usize, utf8: bool) -> Screen {
         Screen {
@@ -266,6 +292,7 @@ mod tests {
                 finding("docker-context", "a “quoted” × sign…"),
             ],
             passed: vec!["driver-missing"; 70],
+            not_looked: Vec::new(),
             unread: None,
             summary: "driver 580.65.06, 2 GPUs; docker, podman".into(),
         }
@@ -317,6 +344,49 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn checks_that_could_not_look_are_said() {
+        let with = |count: usize, detail: Detail| {
+            let check = NotLooked {
+                id: "cdi-stale",
+                why: "/etc/cdi: Input/output error (os error 5)".into(),
+            };
+            let examined = Examined {
+                findings: Vec::new(),
+                not_looked: vec![check; count],
+                ..examined()
+            };
+            let text = findings(&examined, screen(200, false), detail);
+            text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let line =
+            " !! not everything could be looked at: /etc/cdi: Input/output error (os error 5)";
+        assert!(with(0, Detail::Fix).is_empty());
+        assert_eq!(
+            with(1, Detail::Fix),
+            [format!("{line} (the check cdi-stale could not look)")]
+        );
+        let [text] = &with(2, Detail::Fix)[..] else {
+            panic!("not one line");
+        };
+        assert!(
+            text.ends_with("(2 checks could not look: cdi-stale, cdi-stale)"),
+            "{text}"
+        );
+        let [text] = &with(5, Detail::Fix)[..] else {
+            panic!("not one line");
+        };
+        assert!(
+            text.ends_with("(5 checks could not look; -v names them)"),
+            "{text}"
+        );
+        assert!(
+            with(5, Detail::Cause)
+                .concat()
+                .contains("cdi-stale, cdi-stale")
+        );
     }
 
     #[test]

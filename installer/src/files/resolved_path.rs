@@ -90,20 +90,21 @@ impl ResolvedPath {
 
     /// The directory, made where it is missing, and what was made for it.
     pub fn make(&self, host: &Host) -> io::Result<(File, Vec<PathBuf>)> {
-        let missing = self.missing_dirs(host.root())?;
-        for (n, dir) in missing.iter().enumerate() {
-            if let Err(e) = make_dir(host.root(), dir) {
-                let _ = remove_dirs(host.root(), &missing[..=n]);
-                return Err(e);
-            }
-        }
-        match host.root().open_dir(&self.dir) {
-            Ok(dir) => Ok((dir.into(), missing)),
+        let mut made = Vec::new();
+        match self.make_missing(host.root(), &mut made) {
+            Ok(dir) => Ok((dir, made)),
             Err(e) => {
-                let _ = remove_dirs(host.root(), &missing);
+                let _ = remove_dirs(host.root(), &made);
                 Err(e)
             }
         }
+    }
+
+    fn make_missing(&self, root: &Root, made: &mut Vec<PathBuf>) -> io::Result<File> {
+        for dir in self.missing_dirs(root)? {
+            make_dir(root, &dir, made)?;
+        }
+        Ok(root.open_dir(&self.dir)?.into())
     }
 }
 
@@ -137,10 +138,15 @@ fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
 }
 
 /// Everybody may look into it, whatever the umask: containers' users read what is there.
-fn make_dir(root: &Root, dir: &Path) -> io::Result<()> {
+fn make_dir(root: &Root, dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
     let parent = root.open_dir(&parent)?;
-    stat::mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755))?;
+    match stat::mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755)) {
+        Ok(()) => made.push(dir.to_owned()),
+        // Another gpusetup has made it since we looked, and it is not ours to take away.
+        Err(Errno::EEXIST) if root.open_dir(dir).is_ok() => return Ok(()),
+        Err(e) => return Err(e.into()),
+    }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let made = fcntl::openat(&parent, name.as_os_str(), flags, Mode::empty())?;
     File::from(made).set_permissions(Permissions::from_mode(0o755))?;
@@ -182,5 +188,42 @@ pub fn sync(dir: &File) -> io::Result<()> {
         // Some file systems cannot sync a directory (fsync(2), EINVAL).
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// As two playbooks at once find a host on which nothing of ours was yet.
+    #[test]
+    fn a_directory_that_another_run_makes_meanwhile_is_made_once() {
+        for round in 0..50 {
+            let tree = tempfile::tempdir().unwrap();
+            let make = || {
+                let host = Host::open(tree.path(), Path::new("/")).unwrap();
+                let place = ResolvedPath::of_link(&host, Path::new("/run/a/b/lock")).unwrap();
+                place.make(&host).map(|(_, made)| made)
+            };
+            let made: io::Result<Vec<_>> = thread::scope(|scope| {
+                let runs: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                runs.into_iter().map(|run| run.join().unwrap()).collect()
+            });
+            let made = made.unwrap_or_else(|e| panic!("round {round}: {e}"));
+            assert_eq!(made.concat().len(), 3, "round {round}: {made:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_directory_is_a_failure() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("run"), "").unwrap();
+        let host = Host::open(tree.path(), Path::new("/")).unwrap();
+        let mut made = Vec::new();
+        assert!(make_dir(host.root(), Path::new("/run"), &mut made).is_err());
+        assert!(made.is_empty());
+        assert!(tree.path().join("run").is_file());
     }
 }

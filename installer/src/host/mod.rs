@@ -121,7 +121,7 @@ impl Host {
             None => Ok(()),
             Some(trouble) => Err(Error::failed(
                 format!("this host cannot be looked at whole: {trouble}"),
-                if limits::is_of_open_files(trouble) {
+                if limits::is_of_open_files(&trouble) {
                     format!("nothing was changed; {}", limits::open_files_fix())
                 } else {
                     "nothing was changed; mend that first".into()

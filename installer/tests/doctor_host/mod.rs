@@ -124,10 +124,15 @@ impl Host {
 
     /// The same before gpusetup has done anything.
     pub fn untouched(base: Base) -> Option<Self> {
+        Self::untouched_in(Tree::empty(), base)
+    }
+
+    /// The same in an empty tree.
+    pub fn untouched_in(tree: Tree, base: Base) -> Option<Self> {
         if !skips::has(&[skips::Need::Root, skips::Need::DeviceNodes]) {
             return None;
         }
-        let host = Self(Tree::empty());
+        let host = Self(tree);
         host.system();
         if base == Base::Bare {
             return Some(host);

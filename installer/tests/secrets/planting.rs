@@ -134,13 +134,12 @@ pub(crate) fn written(way: &str, text: &str) -> String {
     way.replace("{}", text)
 }
 
-/// A half of a long secret is as good as the whole. By memchr, which is optimised in tests as well: the standard library's
-/// search is compiled with its caller, and took most of the minutes that a hundred gigabytes take.
-pub(crate) fn is_in(secret: &str, text: &str) -> bool {
-    let contains = |what: &str| memchr::memmem::find(text.as_bytes(), what.as_bytes()).is_some();
+/// What gives a secret away: a half of a long one is as good as the whole.
+pub(crate) fn parts(secret: &str) -> Vec<&str> {
     let half = secret.len() / 2;
-    contains(secret)
-        || secret.len() >= 16
-            && secret.is_ascii()
-            && (contains(&secret[..half]) || contains(&secret[half..]))
+    if secret.len() >= 16 && secret.is_ascii() {
+        vec![secret, &secret[..half], &secret[half..]]
+    } else {
+        vec![secret]
+    }
 }

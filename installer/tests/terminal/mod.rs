@@ -15,13 +15,17 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::unistd;
 use pty_process::Size;
-use pty_process::blocking::{Command, Pty, open};
+use pty_process::blocking::{Command, Pts, Pty, open};
 
 /// Longer than any step takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Whatever is shown fits.
 const ROWS: u16 = 200;
+
+/// What no program writes: the end of what this one did.
+const END: u8 = 0;
 
 /// Ctrl-C, as the keyboard sends it.
 pub const CTRL_C: &str = "\x03";
@@ -51,6 +55,10 @@ pub struct Span {
 
 pub struct Terminal {
     pty: Arc<Pty>,
+    /// The program's end of it, which we keep open too. Where nobody has it any more the kernel answers a read with EIO,
+    /// also while what was written last is still on its way (`n_tty_read` looks for a closed end after it has looked for
+    /// input): on a busy machine a program's last words would be lost once in a while.
+    pts: Pts,
     child: Child,
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -74,7 +82,7 @@ impl Terminal {
         if kind.no_color {
             command = command.env("NO_COLOR", "1");
         }
-        let child = command.spawn(pts).unwrap();
+        let child = command.spawn_borrowed(&pts).unwrap();
         let pty = Arc::new(pty);
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let reader = std::thread::spawn({
@@ -82,18 +90,24 @@ impl Terminal {
             move || {
                 let mut part = [0; 4096];
                 loop {
-                    match (&*pty).read(&mut part) {
-                        Ok(0) => return,
-                        Ok(n) => bytes.lock().unwrap().extend_from_slice(&part[..n]),
-                        Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                        // EIO: nobody has the other end any more.
+                    let came = match (&*pty).read(&mut part) {
+                        Ok(n) => &part[..n],
+                        Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                        // EIO: this terminal was dropped before its program's end.
                         Err(_) => return,
+                    };
+                    let end = came.iter().position(|b| *b == END);
+                    let came = &came[..end.unwrap_or(came.len())];
+                    bytes.lock().unwrap().extend_from_slice(came);
+                    if end.is_some() {
+                        return;
                     }
                 }
             }
         });
         Self {
             pty,
+            pts,
             child,
             bytes,
             reader: Some(reader),
@@ -221,6 +235,8 @@ impl Terminal {
             std::thread::sleep(Duration::from_millis(10));
         };
         if let Some(reader) = self.reader.take() {
+            // Behind all that the program has written.
+            assert_eq!(unistd::write(&self.pts, &[END]), Ok(1));
             reader.join().unwrap();
         }
         status.code()

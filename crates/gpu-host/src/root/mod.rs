@@ -8,6 +8,7 @@
 //! not proof against a tree that changes meanwhile, hence for the host's own
 //! trees alone. A container's root file system has its own, stricter handle.
 
+mod failed_reads;
 pub mod glob;
 
 use std::ffi::{OsStr, OsString};
@@ -17,12 +18,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 use rustix::fs::RawDir;
+
+pub use failed_reads::FailedRead;
+use failed_reads::Log;
 
 /// What [`Root::read`] reads at most; no file we read is near it.
 const READ_LIMIT: u64 = 64 << 20;
@@ -38,7 +42,7 @@ const LINK_LIMIT: usize = 40;
 pub struct Root {
     fd: Arc<OwnedFd>,
     path: PathBuf,
-    trouble: Arc<OnceLock<String>>,
+    failed: Arc<Log>,
 }
 
 impl Root {
@@ -59,7 +63,7 @@ impl Root {
         Ok(Self {
             fd: Arc::new(fd),
             path,
-            trouble: Arc::default(),
+            failed: Arc::default(),
         })
     }
 
@@ -76,9 +80,23 @@ impl Root {
     /// The first thing that is there and could not be read: a bad disk, a missing right of
     /// root's. Whoever takes "cannot be read" for "is not there" along the way, as most
     /// should, asks this before acting on what was seen. What sysfs answers for a device
-    /// that is switched off does not count.
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.get().map(String::as_str)
+    /// that is switched off does not count, nor what only root may read, for other users.
+    pub fn trouble(&self) -> Option<String> {
+        let all = self.failed.since(0);
+        all.into_iter()
+            .find(|read| !read.is_denied)
+            .map(|read| read.error)
+    }
+
+    /// How many reads have failed so far, for [`Root::failed_reads_since`].
+    pub fn failed_read_count(&self) -> usize {
+        self.failed.count()
+    }
+
+    /// The reads that failed after the first `count`, through this handle or a clone of it: of what is there and
+    /// cannot be read. A file that does not exist is not among them.
+    pub fn failed_reads_since(&self, count: usize) -> Vec<FailedRead> {
+        self.failed.since(count)
     }
 
     fn note(&self, errno: Errno, path: &Path) -> io::Error {
@@ -94,11 +112,12 @@ impl Root {
                 | Errno::ENODEV
                 | Errno::ENAMETOOLONG
         );
-        let is_denied = matches!(errno, Errno::EACCES | Errno::EPERM);
-        let may_not = is_denied && !nix::unistd::geteuid().is_root();
-        if !is_plain && !may_not && !path.starts_with("/sys") {
-            // The first is enough.
-            let _ = self.trouble.set(error.to_string());
+        if !is_plain && !path.starts_with("/sys") {
+            let is_denied = matches!(errno, Errno::EACCES | Errno::EPERM);
+            self.failed.add(FailedRead {
+                error: error.to_string(),
+                is_denied: is_denied && !nix::unistd::geteuid().is_root(),
+            });
         }
         error
     }

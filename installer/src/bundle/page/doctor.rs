@@ -38,7 +38,10 @@ pub(super) fn section(doctor: &Value) -> Markup {
                 p.quiet { (passed.len()) " other checks found nothing." }
             }
             @if let Some(unread) = doctor["unread"].as_str() {
-                p.quiet { "Not all could be looked at: " (unread) }
+                p.quiet { "Not everything could be looked at: " (unread) }
+            }
+            @for check in list(doctor, "not_looked") {
+                p.quiet { code { (text(check, "id")) } " could not look: " (text(check, "why")) }
             }
         }
     }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use planting::{MadeUp, forms, is_in, places, written};
+use planting::{MadeUp, Place, forms, parts, places, written};
 use proptest::prelude::*;
 
 use super::*;
@@ -12,34 +14,57 @@ use super::*;
 #[path = "../../../tests/secrets/planting.rs"]
 mod planting;
 
-fn leaks(list: &str, seed: u64) -> Vec<String> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let forms = forms(list);
+fn is_in(secret: &str, text: &str) -> bool {
+    parts(secret).into_iter().any(|part| text.contains(part))
+}
+
+/// In one place: forms of which a secret came out, each with the way and what the file was then.
+fn leaks_in(nth: usize, place: &Place, forms: &[String], seed: u64) -> Vec<(String, String)> {
     // All ways take minutes; the archive's test plants in all, too, though many forms in one file.
     let in_all = std::env::var_os("ALL_WAYS").is_some();
-    for (nth, place) in places().iter().enumerate() {
-        for (at, way) in place.ways.iter().enumerate() {
-            for (n, form) in forms.iter().enumerate() {
-                if !in_all && (n + nth) % place.ways.len() != at {
-                    continue;
-                }
-                let (filled, secrets) = MadeUp::new(seed + n as u64).fill(form);
-                // A log's lines have nothing to do with each other.
-                let before = if place.text.len() < 600 {
-                    place.text.trim_start()
-                } else {
-                    ""
-                };
-                let text = format!("{before}{}\n", written(way, &filled));
-                let masked = mask_file(Path::new(&place.path), &text);
-                if secrets.iter().any(|s| is_in(s, &masked)) {
-                    let of_file = &masked[masked.len().saturating_sub(260)..];
-                    let line = format!("{} by {way:?}: {of_file}", place.path);
-                    found.entry(form.clone()).or_default().push(line);
-                }
+    let mut found = Vec::new();
+    for (at, way) in place.ways.iter().enumerate() {
+        for (n, form) in forms.iter().enumerate() {
+            if !in_all && (n + nth) % place.ways.len() != at {
+                continue;
+            }
+            let (filled, secrets) = MadeUp::new(seed + n as u64).fill(form);
+            // A log's lines have nothing to do with each other.
+            let before = if place.text.len() < 600 {
+                place.text.trim_start()
+            } else {
+                ""
+            };
+            let text = format!("{before}{}\n", written(way, &filled));
+            let masked = mask_file(Path::new(&place.path), &text);
+            if secrets.iter().any(|s| is_in(s, &masked)) {
+                let of_file = &masked[masked.len().saturating_sub(260)..];
+                let line = format!("{} by {way:?}: {of_file}", place.path);
+                found.push((form.clone(), line));
             }
         }
     }
+    found
+}
+
+fn leaks(list: &str, seed: u64) -> Vec<String> {
+    let (forms, places) = (forms(list), places());
+    let next = AtomicUsize::new(0);
+    let found: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
+    let work = || {
+        while let Some((nth, place)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, places.get(n)?)))
+        {
+            for (form, line) in leaks_in(nth, place, &forms, seed) {
+                found.lock().unwrap().entry(form).or_default().push(line);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    let found = found.into_inner().unwrap();
     println!("{} of {} forms come through", found.len(), forms.len());
     let line = |(form, ways): (String, Vec<String>)| {
         format!("{form:?} in {} ways: {}", ways.len(), ways[0])
