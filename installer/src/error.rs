@@ -99,6 +99,49 @@ impl Error {
         }
     }
 
+    /// The same once more, for who keeps an error with the file that it is about: what the system said is kept by its
+    /// number, or by its words.
+    pub fn again(&self) -> Self {
+        let same = |source: &std::io::Error| match source.raw_os_error() {
+            Some(number) => std::io::Error::from_raw_os_error(number),
+            None => std::io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            Self::Usage(what) => Self::Usage(what.clone()),
+            Self::Locked { path, holder } => Self::Locked {
+                path: path.clone(),
+                holder: holder.clone(),
+            },
+            Self::Unsupported { why, fix } => Self::Unsupported {
+                why: why.clone(),
+                fix: fix.clone(),
+            },
+            Self::Config { path, why, fix } => Self::Config {
+                path: path.clone(),
+                why: why.clone(),
+                fix: fix.clone(),
+            },
+            Self::File { path, what, source } => Self::File {
+                path: path.clone(),
+                what,
+                source: same(source),
+            },
+            Self::StateFile { path, fault } => Self::StateFile {
+                path: path.clone(),
+                fault: fault.clone(),
+            },
+            Self::Failed { what, fix } => Self::failed(what, fix),
+            Self::RollbackIncomplete { cause, left } => Self::RollbackIncomplete {
+                cause: Box::new(cause.again()),
+                left: left.clone(),
+            },
+            Self::RolledBack(cause) => Self::RolledBack(Box::new(cause.again())),
+            Self::Interrupted => Self::Interrupted,
+            // The same words and exit code; the core says no fix.
+            Self::Inject(e) => Self::failed(e.to_string(), ""),
+        }
+    }
+
     /// What to do next.
     pub fn fix(&self) -> Option<String> {
         match self {

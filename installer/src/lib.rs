@@ -79,18 +79,15 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     let is_run =
         common.root == Path::new("/") && cli.command.as_ref().is_some_and(Command::changes);
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;
-    let Some(command) = &cli.command else {
-        return commands::status::run(&session::open_host(common)?, common);
-    };
-    match command {
-        Command::Completions { shell } => {
+    match &cli.command {
+        Some(Command::Completions { shell }) => {
             // To memory first: clap panics where the reader has gone.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
             stdio::result(&String::from_utf8_lossy(&script));
             return Ok(0);
         }
-        Command::Man { pages: Some(dir) } => {
+        Some(Command::Man { pages: Some(dir) }) => {
             man_pages::pages(dir).map_err(|e| {
                 Error::failed(
                     format!("{}: {e}", dir.display()),
@@ -99,7 +96,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             })?;
             return Ok(0);
         }
-        Command::Man { pages: None } => {
+        Some(Command::Man { pages: None }) => {
             let page = man_pages::page().map_err(|e| Error::failed(e.to_string(), ""))?;
             stdio::result(&String::from_utf8_lossy(&page));
             return Ok(0);
@@ -107,6 +104,9 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         _ => {}
     }
     let mut host = session::open_host(common)?;
+    let Some(command) = &cli.command else {
+        return commands::status::run(&host, common);
+    };
     if let Command::Plan(args) | Command::Install(args) = command
         && args.image
     {

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use fixture::Tree;
 
 const PATH: &str = "etc/nvidia-container-runtime/config.toml";
+const RECEIPT: &str = "var/lib/gpusetup/receipt.json";
 const MINE: &str = "# ours since 2019\ndisable-require = true # kept\nodd-key = 7\n\n\
     [nvidia-container-runtime]\nruntimes = [ \"runc\" ]   # only\n";
 
@@ -134,4 +135,34 @@ fn settings_of_two_runs_at_once_are_both_kept() {
             );
         }
     }
+}
+
+/// It is the user's own, whoever made the file.
+#[test]
+fn a_setting_is_not_undos_to_take_back() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    assert_eq!(tree.code(&["config", "set", "disable-require"]), 0);
+    assert!(!tree.path("var/lib/gpusetup").exists());
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let receipt = tree.read(RECEIPT);
+    assert_eq!(tree.code(&["config", "set", "disable-require=false"]), 0);
+    assert_eq!(tree.read(RECEIPT), receipt);
+    assert_eq!(tree.code(&["undo", "--yes"]), 0);
+    assert!(tree.read(PATH).contains("disable-require = false"));
+}
+
+/// Its journal would be written over, and with it what can put that run back.
+#[test]
+fn a_run_that_died_is_put_back_before_a_setting_is_written() {
+    let tree = Tree::new("26.1.5", "1.7.24");
+    assert_eq!(tree.code(&["install", "--yes"]), 0);
+    let journal = fixture::without_checksums(&tree.read(RECEIPT));
+    tree.write("var/lib/gpusetup/journal.json", &journal.to_string());
+    std::fs::remove_file(tree.path(RECEIPT)).unwrap();
+    assert_ne!(tree.read("etc/docker/daemon.json"), fixture::DAEMON_JSON);
+    let out = tree.run(&["config", "set", "disable-require"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    assert_eq!(tree.read("etc/docker/daemon.json"), fixture::DAEMON_JSON);
+    assert!(tree.read(PATH).contains("disable-require = true"));
+    assert!(!tree.path("var/lib/gpusetup").exists());
 }

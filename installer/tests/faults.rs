@@ -84,6 +84,7 @@ const SHARE: usize = 60;
 
 const UNDO: &[&str] = &["undo", "--yes"];
 const RECOVER: &[&str] = &["recover"];
+const SET: &[&str] = &["config", "set", "disable-require"];
 
 /// A command on a tree, and what it leads to when nothing fails.
 struct Case {
@@ -196,6 +197,13 @@ fn cases(engine: &Engine) -> Vec<Case> {
             let what = format!("recover from an {what} killed {when}");
             cases.push(Case::new(name(&what), killed, RECOVER.to_vec()));
         }
+    }
+    // The one whose set-up writes the file that `config set` edits.
+    if engine.name == "CRI-O" {
+        let set = name("config set");
+        cases.push(Case::new(set, tree(engine), SET.to_vec()));
+        let set = name("config set where all is set up");
+        cases.push(Case::new(set, engine.installed(), SET.to_vec()));
     }
     cases
 }

@@ -1,7 +1,6 @@
 //! The manual pages: what clap makes of the command line, and for the program itself the sections
 //! that a reader of manual pages looks for.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::args::{Cli, ENVIRONMENT, EXIT_CODES};
+use crate::files::user_output;
 
 const FILES: &[(&str, &str)] = &[
     (
@@ -72,7 +72,7 @@ pub fn pages(dir: &Path) -> io::Result<()> {
     for command in program.get_subcommands() {
         page_of(command, dir)?;
     }
-    fs::write(dir.join("gpusetup.1"), page()?)
+    user_output::write_over(&dir.join("gpusetup.1"), &page()?)
 }
 
 /// The page of a command, and those of its own commands.
@@ -87,7 +87,7 @@ fn page_of(command: &clap::Command, dir: &Path) -> io::Result<()> {
         )]);
     })
     .to_writer(&mut out)?;
-    fs::write(dir.join(page.get_filename()), out)?;
+    user_output::write_over(&dir.join(page.get_filename()), &out)?;
     command
         .get_subcommands()
         .try_for_each(|one| page_of(one, dir))
@@ -103,6 +103,8 @@ fn section(name: &str, fill: impl FnOnce(&mut Roff)) -> Roff {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! `gpusetup bundle`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -43,31 +43,11 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
     if to_stdout {
         stdio::bytes(&bytes);
     } else {
-        write(&output, &bytes)?;
+        // Masked, but still how a host is made.
+        user_output::write_private(&output, &bytes)?;
     }
     told(&bundle, &output, &bytes, common, &progress, to_stdout);
     Ok(0)
-}
-
-/// Readable for its owner alone: masked, but still how a host is made. The archive is the user's
-/// own file and no part of the host, so it is written where their shell would.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let is_stream = user_output::into_stream(path, bytes);
-    if is_stream.map_err(Error::file(path, "write"))? {
-        return Ok(());
-    }
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file(path, "create"))?;
-    file.write_all(bytes).map_err(Error::file(path, "write"))?;
-    file.as_file()
-        .sync_all()
-        .map_err(Error::file(path, "write"))?;
-    let kept = file.persist(path);
-    kept.map_err(|e| Error::file(path, "write")(e.error))?;
-    Ok(())
 }
 
 fn told(

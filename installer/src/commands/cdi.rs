@@ -8,13 +8,12 @@ use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
 use crate::cli::args::{Cdi, Common};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::host::Host;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
-use crate::transaction::lock;
-use crate::transaction::unjournaled::make_all;
+use crate::transaction::regenerated;
 
 pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
     match command {
@@ -115,13 +114,12 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
 }
 
 fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
-    session::ensure_root_itself(host)?;
-    let _lock = lock::take(host)?;
+    let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
     let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
     if other_toolkits::spec_is_left(host)? {
         changes.retain(|c| c.path != Path::new(generate::SPEC_PATH));
     }
-    make_all(host, &changes)?;
+    regenerated::make_files(host, &changes)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

@@ -9,7 +9,7 @@ use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
-use crate::files::{atomic_write, user_output};
+use crate::files::user_output;
 use crate::host::Host;
 use crate::terminal::stdio::{self, say};
 
@@ -141,12 +141,5 @@ pub(super) fn print_or_write(output: &Path, text: &str) -> Result<(), Error> {
         stdio::result(text);
         return Ok(());
     }
-    // A path of the user's shell, not of the host that is looked at.
-    let output = std::path::absolute(output).map_err(Error::file(output, "name"))?;
-    let is_stream = user_output::into_stream(&output, text.as_bytes());
-    if is_stream.map_err(Error::file(&output, "write"))? {
-        return Ok(());
-    }
-    let here = Host::open(Path::new("/"), Path::new("/"))?;
-    atomic_write::write(&here, &output, text, 0o644)
+    user_output::write(output, text)
 }

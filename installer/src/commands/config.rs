@@ -7,13 +7,13 @@ use serde_json::json;
 use toml_edit::{Array, Value};
 
 use crate::cli::args::{Common, Config};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind, Side};
+use crate::model::change::{Change, FileKind};
 use crate::terminal::stdio;
-use crate::transaction::{change_io, lock};
+use crate::transaction::run;
 
 /// Every key with its default; those without one are behind a `#`.
 const DEFAULT: &str = include_str!("../../config.toml");
@@ -37,11 +37,11 @@ fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error
             .and_then(|i| i.as_value())
             .cloned())
     };
-    let told = match host.text(path)? {
+    let stored = match host.text(path)? {
         Some(text) => of(&text)?,
         None => None,
     };
-    let value = match told {
+    let value = match stored {
         Some(value) => value,
         None => of(DEFAULT)?
             .or_else(|| known(key).is_some().then(|| Value::from("")))
@@ -103,18 +103,15 @@ fn set(
             stdio::say!("{key} has no effect: {why}");
         }
     }
-    session::ensure_root_itself(host)?;
+    let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?.quiet();
     // Read under the lock: what another run sets meanwhile must not be written over.
-    let _lock = lock::take(host)?;
     let change = changed()?;
-    if change.is_needed() {
-        change_io::put(host, &change, Side::After, None)?;
+    let is_needed = change.is_needed();
+    if is_needed {
+        run::edit(&session.context(), change)?;
     }
     if common.json {
-        stdio::result(&format!(
-            "{}\n",
-            json!({"schema": 1, "changed": change.is_needed()})
-        ));
+        stdio::result(&format!("{}\n", json!({"schema": 1, "changed": is_needed})));
     }
     Ok(0)
 }

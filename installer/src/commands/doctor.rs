@@ -3,19 +3,17 @@
 use std::io::{self, IsTerminal, Read};
 
 use crate::cli::args::{Common, DoctorArgs};
-use crate::commands::session;
+use crate::commands::session::{self, EarlierRun, Rights, Session};
 use crate::doctor::explain::{self, Candidate};
 use crate::doctor::fix::{self, Mending};
 use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
-use crate::host::{Host, signals};
+use crate::host::Host;
 use crate::render::plan;
-use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::run::{self, RunOptions};
-use crate::transaction::{lock, rollback};
 
 /// More than these nobody reads.
 const CANDIDATES: usize = 3;
@@ -65,17 +63,13 @@ fn anew(common: &Common) -> Result<Host, Error> {
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
     // All that is safe is the system's, not a user's.
-    session::ensure_root_itself(host)?;
-    let held = signals::hold()?;
-    let progress = Progress::new(common).until(&held);
-    let _lock = lock::take(host)?;
-    rollback::recover_before_run(host, &progress)?;
+    let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
-    let mending = fix::plan(host, &before.findings, ids)?;
+    let mut mending = fix::plan(host, &before.findings, ids)?;
     host.ensure_fully_readable()?;
     for left in &mending.left {
-        progress.warn(left);
+        session.progress.warn(left);
     }
     if mending.is_empty() {
         tell(&before, common);
@@ -90,28 +84,25 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     plan::to_log(&mending.plan, restart);
     let asks = Screen::error(common.plain);
-    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
         return Ok(code(&before));
     }
-    let again;
-    let mending = if mending.make_nodes(host)? {
+    if mending.make_nodes(host)? {
         // The links and the spec of nodes that were not there.
-        progress.done(&format!("made {} device nodes", mending.nodes.len()));
+        let made = format!("made {} device nodes", mending.nodes.len());
+        session.progress.done(&made);
         let after = doctor::examine(&anew(common)?);
         let is_meant = |f: &Finding| before.findings.iter().any(|b| b.problem.id == f.problem.id);
         let meant: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
-        again = fix::plan(host, &meant, ids)?;
-        &again
-    } else {
-        &mending
-    };
+        mending = fix::plan(host, &meant, ids)?;
+    }
     if !mending.plan.is_empty() {
         let how = RunOptions {
             restart,
             verify: false,
         };
-        run::apply(host, &mending.plan, how, &held, &progress)?;
+        run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }
     let after = doctor::examine(&anew(common)?);
     let fixed: Vec<String> = before
@@ -124,7 +115,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         stdio::result(&format!("{}\n", render::document(&after, true, &fixed)));
     } else {
         for id in &fixed {
-            progress.done(&format!("mended: {id}"));
+            session.progress.done(&format!("mended: {id}"));
         }
         stdio::result(&render::left(&after, Screen::output(common.plain)));
     }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::args::{Common, InstallArgs};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Verb;
-use crate::host::signals::{self, Interrupt};
+use crate::host::signals::Interrupt;
 use crate::model::setup_options::SetupOptions;
 use crate::render::{json, plan};
 use crate::setup::install_planner::{self, InstallRequest};
@@ -21,7 +21,6 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
-use crate::transaction::{lock, rollback};
 
 fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -75,20 +74,15 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.dry_run {
         return self::plan(host, common, args);
     }
-    session::ensure_root(host)?;
+    let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let mut asked = asked(host, args);
-    let held = signals::hold()?;
-    let progress = Progress::new(common).until(&held);
     let asks = Screen::error(common.plain);
-    // Planned under the lock: another run may end between a look and the lock.
-    let _lock = lock::take(host)?;
-    let recovered = rollback::recover_before_run(host, &progress)?.is_some();
     let mut plan = install_planner::plan(host, &asked)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = status::HostStatus::of(host)?;
         stdio::say!("{}", seen.text(host, asks).trim_end());
         if asked.only.is_empty()
-            && let Some(only) = picked(&plan, asked.restart, asks, &held)?
+            && let Some(only) = picked(&plan, asked.restart, asks, &session.signals)?
         {
             if only.is_empty() {
                 stdio::result("Nothing was changed.\n");
@@ -98,12 +92,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
             plan = install_planner::plan(host, &asked)?;
         }
     }
-    show(&plan, common, &progress, asked.restart);
+    show(&plan, common, &session.progress, asked.restart);
     plan::to_log(&plan, asked.restart);
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
-            let document = json::document(Some(&plan), recovered, &[], true);
+            let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
             stdio::result(&format!("{document}\n"));
         }
         return Ok(0);
@@ -111,7 +105,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     if args.keep_containers {
         plan.ensure_no_container_stops("install")?;
     }
-    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
@@ -120,7 +114,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         verify: !args.no_verify && asked.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(host, &plan, how, &held, &progress)?;
+    let verified = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

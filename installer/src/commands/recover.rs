@@ -3,20 +3,14 @@
 use serde_json::json;
 
 use crate::cli::args::Common;
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
-use crate::host::{Host, signals};
-use crate::terminal::progress::Progress;
+use crate::host::Host;
 use crate::terminal::stdio;
-use crate::transaction::{lock, rollback};
 
 pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    session::ensure_root(host)?;
-    let progress = Progress::new(common);
-    // Held to the end: a recovery that is stopped half-way would be one more to recover from.
-    let _held = signals::hold()?;
-    let _lock = lock::take(host)?;
-    let recovered = rollback::recover(host, &progress)?;
+    let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndOnly)?;
+    let recovered = &session.recovered;
     if common.json {
         let unchecked = recovered.as_ref().map(|r| &r.unchecked);
         let document = json!({

@@ -7,13 +7,13 @@ use gpu_inject::generate::host_files;
 use serde_json::json;
 
 use crate::cli::args::{Common, System};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::host::Host;
-use crate::setup::device_nodes::{make_all, not_loaded};
+use crate::setup::device_nodes::not_loaded;
 use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
-use crate::transaction::{lock, unjournaled};
+use crate::transaction::regenerated;
 
 pub fn run(host: &Host, common: &Common, command: &System) -> Result<u8, Error> {
     match command {
@@ -50,9 +50,8 @@ fn nodes(
         .filter(|n| !control_only || is_control(n))
         .collect();
     if !dry_run && !wanted.is_empty() {
-        session::ensure_root_itself(host)?;
-        let _lock = lock::take(host)?;
-        make_all(host, wanted.iter().copied())?;
+        let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
+        regenerated::make_nodes(host, wanted.iter().copied())?;
     }
     let not_loaded = not_loaded(&inventory);
     if common.json {
@@ -84,9 +83,8 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     let inventory = gpu_files::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
-        session::ensure_root_itself(host)?;
-        let _lock = lock::take(host)?;
-        unjournaled::make_all(host, &changes)?;
+        let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
+        regenerated::make_files(host, &changes)?;
     }
     let target = |text: &Option<String>| text.clone().unwrap_or_default();
     if common.json {

@@ -1,9 +1,9 @@
 //! `gpusetup undo`.
 
 use crate::cli::args::{Common, UndoArgs};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
-use crate::host::{Host, signals};
+use crate::host::Host;
 use crate::render::{json, plan};
 use crate::setup::undo_planner;
 use crate::terminal::progress::Progress;
@@ -12,7 +12,6 @@ use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
-use crate::transaction::{lock, rollback};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -20,12 +19,8 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
-    session::ensure_root(host)?;
-    let held = signals::hold()?;
-    let progress = Progress::new(common).until(&held);
-    let _lock = lock::take(host)?;
-    rollback::recover_before_run(host, &progress)?;
-    let Some((plan, receipt)) = undo_planner::plan(host)? else {
+    let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
+    let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         if common.json {
             stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
         } else {
@@ -34,7 +29,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         return Ok(0);
     };
     let restart = !args.no_restart && host.is_live();
-    warn(&plan, common, &progress);
+    warn(&plan, common, &session.progress);
     if !common.json {
         stdio::result(&format!(
             "\n{}\n",
@@ -44,7 +39,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     plan::to_log(&plan, restart);
     refuse(host, &plan, args)?;
     let asks = Screen::error(common.plain);
-    if !prompt::confirmed(args.yes, "Go ahead?", asks, &held)? {
+    if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
         return Ok(0);
     }
@@ -52,7 +47,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         restart,
         verify: false,
     };
-    run::undo(host, &plan, &receipt, how, &held, &progress)?;
+    run::undo(&session.context(), &mut plan, &receipt, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",

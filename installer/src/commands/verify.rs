@@ -3,30 +3,25 @@
 use serde_json::json;
 
 use crate::cli::args::{Common, VerifyArgs};
-use crate::commands::session;
+use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
-use crate::host::{Host, signals};
+use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
-use crate::terminal::progress::Progress;
 use crate::terminal::stdio;
-use crate::transaction::lock;
 use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
-    session::ensure_root(host)?;
-    let progress = Progress::new(common);
+    // Alone: two at once would take each other's containers for leftovers.
+    let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
     let gpus = gpu_files::inventory(host)?.gpus.len();
     let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
     for remark in &remarks {
-        progress.warn(remark);
+        session.progress.warn(remark);
     }
-    let held = signals::hold()?;
-    // Two at once would take each other's containers for leftovers.
-    let _lock = lock::take(host)?;
     let engines = chosen.iter().map(|e| &**e);
     let reload = !args.no_daemon_reload;
-    let progress = progress.until(&held);
-    let verified = verify::run(host, engines, gpus, reload, &held, &progress)?;
+    let (signals, progress) = (&session.signals, &session.progress);
+    let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
     let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
     // Not the same as well: nobody has seen a container of theirs.
     let names = chosen.iter().map(|e| e.facts().name.as_str());

@@ -10,6 +10,8 @@ use gpu_inject::policy::Policy;
 use crate::doctor::fact::{Fact, FailedReads};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
+use crate::engines::crio;
+use crate::engines::crio::config::Merged;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
@@ -58,6 +60,9 @@ pub struct HostFacts<'a> {
     installed: Fact<Option<String>>,
     policy: Fact<Result<Policy, String>>,
     described: Fact<Vec<Change>>,
+    daemon_json: Fact<Option<Result<DaemonJson, Error>>>,
+    containerd: Fact<Option<(Place, Result<Files, Error>)>>,
+    crio: Fact<Option<Result<Merged, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -77,6 +82,9 @@ impl<'a> HostFacts<'a> {
             installed: Fact::default(),
             policy: Fact::default(),
             described: Fact::default(),
+            daemon_json: Fact::default(),
+            containerd: Fact::default(),
+            crio: Fact::default(),
         }
     }
 
@@ -171,8 +179,8 @@ impl<'a> HostFacts<'a> {
 
     /// Other tools that give containers GPUs.
     pub fn foreign(&self) -> &OtherToolkits {
-        self.foreign
-            .get(&self.failed, || other_toolkits::find(self.host))
+        let look = || other_toolkits::find(self.host, self.engines());
+        self.foreign.get(&self.failed, look)
     }
 
     /// The receipt; `None` where gpusetup has done nothing here.
@@ -300,18 +308,36 @@ impl<'a> HostFacts<'a> {
     }
 
     /// Docker's file, where the system's Docker is here.
-    pub fn daemon_json(&self) -> Option<Result<DaemonJson, Error>> {
-        let path = self.engine("docker")?.facts().config.clone()?;
-        Some(DaemonJson::read(self.host, &path))
+    pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
+        let read = || {
+            let path = self.engine("docker")?.facts().config.clone()?;
+            Some(DaemonJson::read(self.host, &path))
+        };
+        let file = self.daemon_json.get(&self.failed, read).as_ref()?;
+        Some(file.as_ref())
     }
 
     /// containerd's files, where it is an engine of its own here.
-    pub fn containerd(&self) -> Option<(Place, Result<Files, Error>)> {
-        let root = self.engine("containerd")?.facts().config.clone()?;
-        let version = self.engine_version("containerd").unwrap_or_default();
-        let place = Place::plain(root, version);
-        let files = place.files(self.host);
-        Some((place, files))
+    pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
+        let read = || {
+            let root = self.engine("containerd")?.facts().config.clone()?;
+            let version = self.engine_version("containerd").unwrap_or_default();
+            let place = Place::plain(root, version);
+            let files = place.files(self.host);
+            Some((place, files))
+        };
+        let (place, files) = self.containerd.get(&self.failed, read).as_ref()?;
+        Some((place, files.as_ref()))
+    }
+
+    /// CRI-O's files, where it is here.
+    pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
+        let read = || {
+            self.engine("crio")?;
+            crio::merged(self.host)
+        };
+        let files = self.crio.get(&self.failed, read).as_ref()?;
+        Some(files.as_ref())
     }
 
     /// The CDI specs of this host.

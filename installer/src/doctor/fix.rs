@@ -17,8 +17,9 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::toolkit_traces::OtherToolkits;
-use crate::setup::{dev_char, device_nodes, gpu_files, other_toolkits};
+use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
+use crate::transaction::regenerated;
 
 /// Ids that the description of the GPUs mends.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
@@ -47,7 +48,7 @@ impl Mending {
 
     /// Makes the nodes; true where there were any, so that the plan is to be made again.
     pub fn make_nodes(&self, host: &Host) -> Result<bool, Error> {
-        device_nodes::make_all(host, self.nodes.iter())?;
+        regenerated::make_nodes(host, &self.nodes)?;
         Ok(!self.nodes.is_empty())
     }
 }
@@ -138,12 +139,12 @@ fn with_engines(
 ) -> Plan {
     let mut warnings = Vec::new();
     let mut with: Vec<(Box<dyn engine::Engine>, Activation)> = Vec::new();
-    let found: Engines = if lost.is_empty() {
+    let detected: Engines = if lost.is_empty() {
         Vec::new()
     } else {
         engines::detect(host)
     };
-    for engine in found {
+    for engine in detected {
         let Some((_, its)) = lost.iter().find(|(name, _)| *name == engine.facts().name) else {
             continue;
         };

@@ -142,6 +142,15 @@ pub trait Engine: Send + Sync {
         false
     }
 
+    /// Reads its files once more: they were written since it was found, or put back. What it says of them from here on is
+    /// of that reading, in a check, an answer of its health and a probe alike.
+    fn read_again(&mut self, _host: &Host) {}
+
+    /// The text of a file as it was last read, so that nobody reads it a second time; `None` where it reads no such file.
+    fn text_of(&self, _path: &Path) -> Option<&str> {
+        None
+    }
+
     /// What must happen after `changes` (or their reversal) were written.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()

@@ -59,12 +59,13 @@ fn find(host: &Host) -> Option<Containerd> {
         place.merges = true;
         place.instead = Some(Path::new(DROP_INS).join("*.toml"));
     }
-    let files = place.files(host).ok();
-    if let Some(files) = &files {
+    let files = place.files(host);
+    if let Ok(files) = &files {
         place.version = version(host, &daemon, files);
         place.merges |= place.version >= (2, 0);
     }
     let notes = files.as_ref().map(|f| notes(host, &place, f));
+    let owned = files.as_ref().map(|f| owned(&place, f));
     Some(Containerd {
         facts: Facts {
             name: "k0s".into(),
@@ -78,9 +79,10 @@ fn find(host: &Host) -> Option<Containerd> {
         },
         daemon,
         layout: Box::new(EtcK0s {
-            owned: files.map(|f| owned(&place, &f)).unwrap_or_default(),
+            owned: owned.unwrap_or_default(),
             place,
         }),
+        files,
     })
 }
 
@@ -121,8 +123,13 @@ struct EtcK0s {
 }
 
 impl Layout for EtcK0s {
-    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, wanted)
+    fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
+        self.place.changes(host, files, wanted)
     }
 
     fn owns(&self, path: &Path) -> bool {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
+use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
 use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::error::Error;
@@ -54,7 +55,8 @@ fn find(host: &Host) -> Option<Containerd> {
         TEMPLATE.into(),
         major_minor(version.as_deref().unwrap_or_default()),
     );
-    let notes = place.files(host).map(|f| notes(host, &place, &f));
+    let files = place.files(host);
+    let notes = files.as_ref().map(|f| notes(host, &place, f));
     Some(Containerd {
         facts: Facts {
             name: "microk8s".into(),
@@ -68,6 +70,7 @@ fn find(host: &Host) -> Option<Containerd> {
         },
         daemon,
         layout: Box::new(Template { place }),
+        files,
     })
 }
 
@@ -86,8 +89,13 @@ struct Template {
 }
 
 impl Layout for Template {
-    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, wanted)
+    fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
+        self.place.changes(host, files, wanted)
     }
 
     fn owns(&self, path: &Path) -> bool {

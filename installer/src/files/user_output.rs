@@ -1,15 +1,56 @@
-//! A file that the user names for a result: of their shell, not of the host that is looked at.
+//! A file that the user names for a result: of their shell, not of the host that is looked at, so no run knows of it and
+//! undo leaves it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::error::Error;
+use crate::files::atomic_write;
+use crate::host::Host;
+
 /// What is in these is the system's, and no file of somebody's to put another in the place of.
 const OF_THE_SYSTEM: [&str; 2] = ["/dev", "/proc"];
 
+/// Puts a text there; a file that is there keeps its owner and mode.
+pub fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let path = std::path::absolute(path).map_err(Error::file(path, "name"))?;
+    let is_stream = into_stream(&path, text.as_bytes());
+    if is_stream.map_err(Error::file(&path, "write"))? {
+        return Ok(());
+    }
+    let here = Host::open(Path::new("/"), Path::new("/"))?;
+    atomic_write::write(&here, &path, text, 0o644)
+}
+
+/// The same, readable for its owner alone whatever was there before.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let is_stream = into_stream(path, bytes);
+    if is_stream.map_err(Error::file(path, "write"))? {
+        return Ok(());
+    }
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::file(path, "create"))?;
+    file.write_all(bytes).map_err(Error::file(path, "write"))?;
+    file.as_file()
+        .sync_all()
+        .map_err(Error::file(path, "write"))?;
+    let kept = file.persist(path);
+    kept.map_err(|e| Error::file(path, "write")(e.error))?;
+    Ok(())
+}
+
+/// One of many in a directory of the user's, like a manual page: written over, with nothing kept.
+pub fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::write(path, bytes)
+}
+
 /// Writes into a pipe, a terminal, `/dev/stdout`: renaming a file over it would take it away, as
 /// root even `/dev/null`. False, and nothing is written, where there is a plain file or none.
-pub fn into_stream(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+fn into_stream(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let is_of_the_system = OF_THE_SYSTEM.iter().any(|dir| path.starts_with(dir));
     let is_replaceable = fs::metadata(path).map_or(true, |m| m.is_file() || m.is_dir());
     if is_replaceable && !is_of_the_system {

@@ -1,12 +1,8 @@
-//! Device nodes that this host's /dev lacks.
+//! Device nodes that this host's /dev cannot have yet, and why.
 
 use std::path::Path;
 
-use gpu_host::{DeviceNode, Inventory};
-use gpu_inject::generate::host_files;
-
-use crate::error::Error;
-use crate::host::Host;
+use gpu_host::Inventory;
 
 /// Modules whose nodes cannot be made before they are loaded, by such a node.
 const MODULES: [(&str, &str); 2] = [
@@ -14,16 +10,7 @@ const MODULES: [(&str, &str); 2] = [
     ("/dev/nvidia-modeset", "nvidia-modeset"),
 ];
 
-/// Makes these nodes; one that is there meanwhile stays.
-pub fn make_all<'a>(host: &Host, nodes: impl Iterator<Item = &'a DeviceNode>) -> Result<(), Error> {
-    for node in nodes {
-        log::debug!("make node {}", node.host_path.display());
-        host_files::make_node(host.root(), node)
-            .map_err(Error::file(&node.host_path, "make device node"))?;
-    }
-    Ok(())
-}
-
+/// Modules that have to be loaded before their nodes can be made.
 pub fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
     let has = |path: &str| {
         let mut nodes = inventory.control_nodes.iter();

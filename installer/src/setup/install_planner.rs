@@ -54,7 +54,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
     }
-    let foreign = other_toolkits::find(host);
+    let foreign = other_toolkits::find(host, &engines);
     let is_of_user = engines.iter().any(|e| e.is_of_user());
     let way = if is_of_user {
         ensure_roots_files(host)?;
@@ -122,8 +122,8 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     if !plan.is_empty() {
         plan.warnings.extend(way.warnings);
         if !plan.foreign.is_empty() {
-            let found = plan.foreign.lines().join("; ");
-            plan.warnings.push(format!("found {found}"));
+            let traces = plan.foreign.lines().join("; ");
+            plan.warnings.push(format!("found {traces}"));
         }
     }
     if asked.restart && host.is_live() && !plan.reloads().is_empty() {

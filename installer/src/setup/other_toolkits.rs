@@ -12,6 +12,7 @@ use gpu_inject::generate::SPEC_PATH;
 use gpu_inject::generate::host_files::{is_of_our_kind, is_ours};
 use serde::Deserialize;
 
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
@@ -62,10 +63,23 @@ pub struct ConflictResolution {
     pub warnings: Vec<String>,
 }
 
-/// Looks for other tools.
-pub fn find(host: &Host) -> OtherToolkits {
+/// Looks for other tools. What an engine has read of its files is not read again.
+pub fn find(host: &Host, engines: &[Box<dyn Engine>]) -> OtherToolkits {
+    let text = |path: &Path| {
+        let known = engines.iter().find_map(|engine| engine.text_of(path));
+        let read = || host.root().read_to_string(path).ok();
+        known.map(str::to_owned).or_else(read)
+    };
+    traces(host, table(), text)
+}
+
+fn traces(
+    host: &Host,
+    rows: Vec<TraceRow>,
+    text: impl Fn(&Path) -> Option<String>,
+) -> OtherToolkits {
     let mut found = Vec::new();
-    for trace in table() {
+    for trace in rows {
         let version = match trace.is {
             TraceKind::Package => host.package_version(&[&trace.at]),
             _ => None,
@@ -82,7 +96,9 @@ pub fn find(host: &Host) -> OtherToolkits {
             TraceKind::Runtime | TraceKind::Spec => false,
         };
         let does = match trace.is {
-            TraceKind::Runtime => runtime_in(host, Path::new(&trace.at)),
+            TraceKind::Runtime => {
+                text(Path::new(&trace.at)).and_then(|text| runtime_in(host, &text))
+            }
             _ => is_there.then(|| trace.does.clone()),
         };
         if let Some(does) = does {
@@ -114,11 +130,11 @@ pub fn resolve(
     match existing {
         Existing::Refuse if in_the_way.is_empty() => {}
         Existing::Refuse => {
-            let told: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
+            let lines: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
             return Err(Error::failed(
                 format!(
                     "another tool gives containers GPUs here: {}",
-                    told.join("; ")
+                    lines.join("; ")
                 ),
                 "`--existing adopt` puts ours in its place, and undo returns to it; \
                  `--existing leave` leaves it and sets up the rest. Nothing was changed.",
@@ -153,7 +169,10 @@ pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
     if is_ours {
         return Ok(false);
     }
-    Ok(find(host).of(TraceKind::is_about_cdi).next().is_some())
+    let mut rows = table();
+    rows.retain(|row| row.is.is_about_cdi());
+    let others = traces(host, rows, |_| None);
+    Ok(others.of(TraceKind::is_about_cdi).next().is_some())
 }
 
 fn table() -> Vec<TraceRow> {
@@ -232,8 +251,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
 }
 
 /// What an engine's file says of their runtime, if anything.
-fn runtime_in(host: &Host, path: &Path) -> Option<String> {
-    let text = host.root().read_to_string(path).ok()?;
+fn runtime_in(host: &Host, text: &str) -> Option<String> {
     let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
     let mut values = lines.flat_map(|l| l.split(['"', '\'']));
     let theirs = |v: &&str| {

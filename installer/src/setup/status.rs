@@ -34,7 +34,7 @@ impl HostStatus {
     pub fn of(host: &Host) -> Result<Self, Error> {
         let inventory = gpu_files::inventory(host)?;
         let mut engines = engines::detect(host);
-        let foreign = other_toolkits::find(host);
+        let foreign = other_toolkits::find(host, &engines);
         let (receipt, unknown) = match Receipt::load(host) {
             Ok(receipt) => (receipt, None),
             Err(e) => (None, Some(e)),

@@ -2,9 +2,10 @@
 
 use crate::edit::revert::revert;
 use crate::engines;
+use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, ChangeVerb};
+use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
@@ -15,10 +16,11 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     let Some(receipt) = Receipt::load(host)? else {
         return Ok(None);
     };
+    let detected = engines::detect(host);
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
     for done in receipt.changes.iter().rev() {
-        let current = change_io::current(host, done)?;
+        let current = current(host, &detected, done)?;
         match revert(done, current.as_deref()) {
             Ok(after) => changes.push(Change {
                 before: current,
@@ -44,8 +46,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         ));
     }
     changes.retain(Change::is_needed);
-    let found = engines::detect(host);
-    let engines = found
+    let engines = detected
         .into_iter()
         .map(|engine| {
             let its: Vec<Change> = changes
@@ -69,4 +70,17 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         foreign: OtherToolkits::default(),
     };
     Ok(Some((plan, receipt)))
+}
+
+/// As the engine whose file it is has read it, where one has.
+fn current(
+    host: &Host,
+    engines: &[Box<dyn Engine>],
+    change: &Change,
+) -> Result<Option<String>, Error> {
+    let known = engines.iter().find_map(|e| e.text_of(&change.path));
+    match known.filter(|_| change.kind != FileKind::Link) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => change_io::current(host, change),
+    }
 }

@@ -44,6 +44,14 @@ impl Progress {
         }
     }
 
+    /// Leaves out the steps that are done.
+    pub fn quiet(self) -> Self {
+        Self {
+            quiet: true,
+            ..self
+        }
+    }
+
     fn line(&self, mark: Mark, level: Level, text: &str) {
         // First its thread ends: two would draw over each other.
         self.doing.replace(None);

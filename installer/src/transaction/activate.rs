@@ -6,9 +6,9 @@ use std::time::Instant;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::service::{Verb, daemon_reload};
-use crate::host::signals::Interrupt;
 use crate::host::{Host, threads};
 use crate::terminal::progress::{self, Progress};
+use crate::transaction::context::Context;
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
 
@@ -38,13 +38,12 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
 
 /// Over the files of a plan. Each engine is noted in the journal before it is touched: whoever finds the journal
 /// restarts no more than that.
-pub fn activate(
-    host: &Host,
-    plan: &Plan,
-    signals: &Interrupt,
-    progress: &Progress,
-    journal: &mut Journal,
-) -> Result<(), Error> {
+pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result<(), Error> {
+    let &Context {
+        host,
+        signals,
+        progress,
+    } = context;
     journal.units = plan.reloads();
     if !journal.units.is_empty() {
         journal.store(host)?;

@@ -41,7 +41,7 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
 /// that comes back gets its `attributes` back, one that is there keeps its own.
 ///
 /// The text is the change's own, never one given beside it: see [`crate::model::change`].
-pub fn put(
+pub(super) fn put(
     host: &Host,
     change: &Change,
     side: Side,

@@ -77,7 +77,7 @@ pub struct Commit<C = Change> {
 
 impl Commit {
     /// Carries a run that is done to its end.
-    pub fn finish(&self, host: &Host) -> Result<(), Error> {
+    pub(super) fn finish(&self, host: &Host) -> Result<(), Error> {
         match &self.receipt {
             Some(receipt) => receipt.store(host)?,
             None => atomic_write::remove(host, &host.state(RECEIPT))?,
@@ -94,8 +94,8 @@ impl Journal {
         let mut attributes = receipt.attributes.clone();
         for change in changes {
             if change.after.is_none() {
-                let found = change_io::attributes(host, change)?;
-                attributes.extend(found.map(|a| (change.path.clone(), a)));
+                let current = change_io::attributes(host, change)?;
+                attributes.extend(current.map(|a| (change.path.clone(), a)));
                 continue;
             }
             for dir in change_io::missing_dirs(host, change)? {
@@ -116,7 +116,7 @@ impl Journal {
     }
 
     /// Carries one of its changes out.
-    pub fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
+    pub(super) fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
         let attributes = self.attributes.get(&change.path);
         change_io::put(host, change, Side::After, attributes)
     }
@@ -146,12 +146,12 @@ impl Journal {
     }
 
     /// Writes it, synced.
-    pub fn store(&self, host: &Host) -> Result<(), Error> {
+    pub(super) fn store(&self, host: &Host) -> Result<(), Error> {
         state_file::store(host, JOURNAL, self)
     }
 
     /// Files as they were, whatever of them was written; tells what could not be.
-    pub fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
+    pub(super) fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
         let mut left = Vec::new();
         for change in self.changes.iter().rev() {
             match self.roll_back_one(host, change) {
@@ -182,7 +182,7 @@ impl Journal {
 
 /// Removes the journal, what a killed run left beside it, and the state directory with
 /// the last of its files.
-pub fn delete(host: &Host) -> Result<(), Error> {
+pub(super) fn delete(host: &Host) -> Result<(), Error> {
     let journal = host.state(JOURNAL);
     atomic_write::remove_temporary(host, &host.state(RECEIPT))?;
     atomic_write::remove_temporary(host, &journal)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -31,6 +32,28 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Of one file that is no engine's.
+    pub fn of_file(change: Change) -> Self {
+        Self {
+            changes: vec![change],
+            engines: Vec::new(),
+            wanted: None,
+            gpus: 0,
+            warnings: Vec::new(),
+            unchecked: BTreeSet::new(),
+            foreign: OtherToolkits::default(),
+        }
+    }
+
+    /// Has the engines whose files changed read them once more, see [`Engine::read_again`].
+    pub fn read_again(&mut self, host: &Host) {
+        for (engine, _) in &mut self.engines {
+            if self.changes.iter().any(|c| engine.owns(&c.path)) {
+                engine.read_again(host);
+            }
+        }
+    }
+
     /// Refuses where a restart would stop containers.
     pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
         self.ensure_containers_are_known()?;

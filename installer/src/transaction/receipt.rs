@@ -95,7 +95,7 @@ impl Receipt {
     }
 
     /// Writes it, synced.
-    pub fn store(&self, host: &Host) -> Result<(), Error> {
+    pub(super) fn store(&self, host: &Host) -> Result<(), Error> {
         state_file::store(host, RECEIPT, self)
     }
 

@@ -10,6 +10,7 @@ use crate::host::{Host, headroom, limits};
 use crate::model::change::{FileKind, Side};
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::activate_again;
+use crate::transaction::context::Context;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
@@ -31,9 +32,13 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
 }
 
 /// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
-pub fn roll_back(host: &Host, plan: &Plan, journal: &Journal, progress: &Progress) -> Vec<String> {
-    let engines: Vec<&dyn Engine> = plan.engines.iter().map(|(engine, _)| &**engine).collect();
+pub fn roll_back(context: &Context, plan: &mut Plan, journal: &Journal) -> Vec<String> {
+    let &Context { host, progress, .. } = context;
     let mut left = roll_back_files(host, journal, progress);
+    if !journal.begun.is_empty() {
+        plan.read_again(host);
+    }
+    let engines: Vec<&dyn Engine> = plan.engines.iter().map(|(engine, _)| &**engine).collect();
     left.extend(activate_again(host, &engines, journal, progress));
     if left.is_empty()
         && let Err(e) = journal::delete(host)
@@ -100,12 +105,12 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
     progress.back("an earlier run did not end; putting back what it did");
     let mut left = roll_back_files(host, &journal, progress);
     if host.is_live() {
-        let found = if journal.begun.is_empty() {
+        let detected = if journal.begun.is_empty() {
             Vec::new()
         } else {
             engines::detect(host)
         };
-        let engines: Vec<&dyn Engine> = found.iter().map(|engine| &**engine).collect();
+        let engines: Vec<&dyn Engine> = detected.iter().map(|engine| &**engine).collect();
         left.extend(activate_again(host, &engines, &journal, progress));
     }
     if left.is_empty() {

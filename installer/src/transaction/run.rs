@@ -1,11 +1,10 @@
 //! Carrying a plan out: all of it, or nothing.
 
 use crate::error::Error;
-use crate::host::signals::Interrupt;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
-use crate::terminal::progress::Progress;
 use crate::transaction::activate::{activate, check_all};
+use crate::transaction::context::Context;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -25,22 +24,21 @@ pub struct RunOptions {
 /// Carries the plan out and keeps a receipt; on any failure everything is put back and the
 /// error says why.
 pub fn apply(
-    host: &Host,
-    plan: &Plan,
+    context: &Context,
+    plan: &mut Plan,
     how: RunOptions,
-    signals: &Interrupt,
-    progress: &Progress,
 ) -> Result<Vec<verify::Verified>, Error> {
-    let earlier = Receipt::load(host)?.unwrap_or_default();
-    carry_out(host, plan, &earlier, how, signals, progress, |journal| {
+    let earlier = Receipt::load(context.host)?.unwrap_or_default();
+    let (services, asked) = (plan.services(), plan.asked());
+    carry_out(context, plan, &earlier, how, |journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
             version: env!("CARGO_PKG_VERSION").into(),
             changes: journal.changes.clone(),
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
-            services: plan.services(),
-            asked: plan.asked(),
+            services,
+            asked,
             ..Receipt::default()
         });
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
@@ -66,16 +64,31 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
 
 /// The same for a plan that takes a receipt's changes back: no receipt stands after it.
 pub fn undo(
-    host: &Host,
-    plan: &Plan,
+    context: &Context,
+    plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-    signals: &Interrupt,
-    progress: &Progress,
 ) -> Result<(), Error> {
-    carry_out(host, plan, receipt, how, signals, progress, |_| Commit {
+    carry_out(context, plan, receipt, how, |_| Commit {
         receipt: None,
         directories: receipt.directories.clone(),
+    })
+    .map(drop)
+}
+
+/// One file as the user says it shall be: journaled like any other, and no part of what undo takes back.
+pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
+    let earlier = Receipt::load(context.host)?;
+    let receipt = earlier.clone().unwrap_or_default();
+    let how = RunOptions {
+        restart: false,
+        verify: false,
+    };
+    carry_out(context, &mut Plan::of_file(change), &receipt, how, |_| {
+        Commit {
+            receipt: earlier,
+            directories: Vec::new(),
+        }
     })
     .map(drop)
 }
@@ -93,24 +106,20 @@ fn counted(changes: &[Change]) -> String {
 }
 
 fn carry_out(
-    host: &Host,
-    plan: &Plan,
+    context: &Context,
+    plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
-    signals: &Interrupt,
-    progress: &Progress,
     commit: impl FnOnce(&Journal) -> Commit,
 ) -> Result<Vec<verify::Verified>, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
     let mut run = Run {
-        host,
+        context: *context,
+        journal: Journal::new(context.host, &plan.changes, receipt)?,
         plan,
         how,
-        signals,
-        progress,
-        journal: Journal::new(host, &plan.changes, receipt)?,
         state: State::Planned,
     };
     let ended = run.carry_out(commit);
@@ -133,11 +142,9 @@ enum State {
 }
 
 struct Run<'a> {
-    host: &'a Host,
-    plan: &'a Plan,
+    context: Context<'a>,
+    plan: &'a mut Plan,
     how: RunOptions,
-    signals: &'a Interrupt,
-    progress: &'a Progress,
     journal: Journal,
     state: State,
 }
@@ -158,33 +165,34 @@ impl Run<'_> {
     /// The preflight checks.
     fn ensure_possible(&self) -> Result<(), Error> {
         for change in &self.plan.changes {
-            ensure_as_planned(self.host, change)?;
+            ensure_as_planned(self.context.host, change)?;
             let is_known = self.journal.attributes.contains_key(&change.path);
-            preflight::ensure_writable(self.host, change, is_known)?;
+            preflight::ensure_writable(self.context.host, change, is_known)?;
         }
         // The checks have read files as well: fail if any of those reads failed.
-        self.host.ensure_fully_readable()?;
+        self.context.host.ensure_fully_readable()?;
         headroom::ensure_memory_to_write(self.journal.text_length())
     }
 
     fn write(&mut self) -> Result<(), Error> {
         limits::begin();
         self.state = State::Written;
-        self.journal.store(self.host)?;
+        self.journal.store(self.context.host)?;
         for change in &self.plan.changes {
-            self.signals.check()?;
+            self.context.signals.check()?;
             // Once more: time has passed since the preflight checks.
-            ensure_as_planned(self.host, change)?;
-            self.journal.make(self.host, change)?;
+            ensure_as_planned(self.context.host, change)?;
+            self.journal.make(self.context.host, change)?;
         }
-        self.progress.done(&counted(&self.plan.changes));
-        check_all(self.host, self.plan, self.progress)
+        self.context.progress.done(&counted(&self.plan.changes));
+        self.plan.read_again(self.context.host);
+        check_all(self.context.host, self.plan, self.context.progress)
     }
 
     fn activate(&mut self) -> Result<(), Error> {
         if self.how.restart {
             let journal = &mut self.journal;
-            activate(self.host, self.plan, self.signals, self.progress, journal)?;
+            activate(&self.context, self.plan, journal)?;
         }
         self.state = State::Activated;
         Ok(())
@@ -192,7 +200,7 @@ impl Run<'_> {
 
     fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
         let verified = if self.how.verify {
-            verify_all(self.host, self.plan, self.signals, self.progress)?
+            verify_all(&self.context, self.plan)?
         } else {
             Vec::new()
         };
@@ -203,22 +211,22 @@ impl Run<'_> {
     fn commit(&mut self, commit: impl FnOnce(&Journal) -> Commit) -> Result<(), Error> {
         let commit = commit(&self.journal);
         self.journal.commit = Some(commit.clone());
-        if let Err(e) = self.journal.store(self.host) {
+        if let Err(e) = self.journal.store(self.context.host) {
             // It can be in its place and only its directory not synced. What stands there is what `recover` would go
             // by, so that decides.
-            let stands = Journal::load(self.host).ok().flatten();
+            let stands = Journal::load(self.context.host).ok().flatten();
             if stands.is_none_or(|j| j.commit.is_none()) {
                 return Err(e);
             }
         }
         self.state = State::Committed;
-        commit.finish(self.host)?;
+        commit.finish(self.context.host)?;
         limits::end();
         Ok(())
     }
 
     /// The error of the run, after it was rolled back as far as it had come.
-    fn failed(&self, cause: Error) -> Error {
+    fn failed(&mut self, cause: Error) -> Error {
         match self.state {
             State::Planned => return cause,
             State::Committed => {
@@ -232,10 +240,13 @@ impl Run<'_> {
             State::Written | State::Activated | State::Verified => {}
         }
         match cause {
-            Error::Interrupted => self.progress.warn("interrupted: putting everything back"),
-            _ => self.progress.failed(&cause.to_string()),
+            Error::Interrupted => self
+                .context
+                .progress
+                .warn("interrupted: putting everything back"),
+            _ => self.context.progress.failed(&cause.to_string()),
         }
-        let left = roll_back(self.host, self.plan, &self.journal, self.progress);
+        let left = roll_back(&self.context, self.plan, &self.journal);
         let cause = Box::new(cause);
         if left.is_empty() {
             limits::end();
@@ -256,12 +267,12 @@ fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
     })
 }
 
-fn verify_all(
-    host: &Host,
-    plan: &Plan,
-    signals: &Interrupt,
-    progress: &Progress,
-) -> Result<Vec<verify::Verified>, Error> {
+fn verify_all(context: &Context, plan: &Plan) -> Result<Vec<verify::Verified>, Error> {
+    let &Context {
+        host,
+        signals,
+        progress,
+    } = context;
     signals.check()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
     let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;

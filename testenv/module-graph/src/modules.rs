@@ -25,6 +25,13 @@ pub(crate) struct Module {
     pub(crate) globs: Vec<Vec<String>>,
     /// Every path that is written in it, except in re-exports.
     pub(crate) paths: BTreeSet<Vec<String>>,
+    /// Every method that is called in it.
+    pub(crate) methods: BTreeSet<String>,
+    /// Paths that are written as another crate's, `::name`, and names that are imported by one.
+    pub(crate) outside: BTreeSet<Vec<String>>,
+    pub(crate) outside_names: BTreeMap<String, Vec<String>>,
+    /// Modules of which all names are taken within a function.
+    pub(crate) inner_globs: BTreeSet<Vec<String>>,
 }
 
 /// Reads the crate with this first file.
@@ -83,7 +90,11 @@ impl Module {
             Item::Use(found) => self.take_use(found),
             _ => {
                 self.items.extend(name_of(item));
-                self.paths.extend(paths::written_in(item));
+                let written = paths::written_in(item);
+                self.paths.extend(written.paths);
+                self.methods.extend(written.methods);
+                self.outside.extend(written.outside);
+                self.inner_globs.extend(written.globs);
             }
         }
     }
@@ -93,7 +104,13 @@ impl Module {
         // `::name` is always another crate, even if a module has that name.
         if found.leading_colon.is_none() {
             self.take_tree(&found.tree, &mut Vec::new(), is_reexport);
+            return;
         }
+        let mut other = Self::default();
+        other.take_tree(&found.tree, &mut Vec::new(), false);
+        self.outside.extend(other.paths);
+        self.outside_names.extend(other.names);
+        self.inner_globs.extend(other.globs);
     }
 
     fn take_tree(&mut self, tree: &UseTree, before: &mut Vec<String>, is_reexport: bool) {

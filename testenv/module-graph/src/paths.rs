@@ -1,4 +1,5 @@
-//! The paths that are written in an item: in types, expressions, patterns and the arguments of macros.
+//! The paths that are written in an item: in types, expressions, patterns and the arguments of macros; and
+//! the methods that it calls.
 
 use std::collections::BTreeSet;
 
@@ -8,23 +9,37 @@ use syn::{Item, Macro};
 
 use crate::modules::is_for_tests;
 
-/// The paths in an item, each once.
-pub(crate) fn written_in(item: &Item) -> BTreeSet<Vec<String>> {
-    let mut paths = Paths::default();
-    paths.visit_item(item);
-    paths.0
+/// What an item has written in it, each once.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) paths: BTreeSet<Vec<String>>,
+    pub(crate) methods: BTreeSet<String>,
+    /// Those that begin with `::`.
+    pub(crate) outside: BTreeSet<Vec<String>>,
+    /// Modules of which all names are taken.
+    pub(crate) globs: BTreeSet<Vec<String>>,
 }
 
-#[derive(Default)]
-struct Paths(BTreeSet<Vec<String>>);
+pub(crate) fn written_in(item: &Item) -> Written {
+    let mut written = Written::default();
+    written.visit_item(item);
+    written
+}
 
-impl<'a> Visit<'a> for Paths {
+impl<'a> Visit<'a> for Written {
     fn visit_path(&mut self, path: &'a syn::Path) {
-        if path.leading_colon.is_none() {
-            let parts = path.segments.iter().map(|s| s.ident.to_string());
-            self.0.insert(parts.collect());
-        }
+        let parts = path.segments.iter().map(|s| s.ident.to_string());
+        let set = match path.leading_colon {
+            None => &mut self.paths,
+            Some(_) => &mut self.outside,
+        };
+        set.insert(parts.collect());
         visit::visit_path(self, path);
+    }
+
+    fn visit_expr_method_call(&mut self, one: &'a syn::ExprMethodCall) {
+        self.methods.insert(one.method.to_string());
+        visit::visit_expr_method_call(self, one);
     }
 
     // `pub(super)` is not an import.
@@ -48,7 +63,7 @@ impl<'a> Visit<'a> for Paths {
     }
 }
 
-impl Paths {
+impl Written {
     fn tree(&mut self, tree: &syn::UseTree, before: &mut Vec<String>) {
         match tree {
             syn::UseTree::Path(path) => {
@@ -63,15 +78,18 @@ impl Paths {
             }
             syn::UseTree::Name(name) => {
                 before.push(name.ident.to_string());
-                self.0.insert(before.clone());
+                self.paths.insert(before.clone());
                 before.pop();
             }
             syn::UseTree::Rename(name) => {
                 before.push(name.ident.to_string());
-                self.0.insert(before.clone());
+                self.paths.insert(before.clone());
                 before.pop();
             }
-            syn::UseTree::Glob(_) => drop(self.0.insert(before.clone())),
+            syn::UseTree::Glob(_) => {
+                self.paths.insert(before.clone());
+                self.globs.insert(before.clone());
+            }
         }
     }
 
@@ -105,7 +123,7 @@ impl Paths {
 
     fn end(&mut self, path: &mut Vec<String>) {
         if !path.is_empty() {
-            self.0.insert(std::mem::take(path));
+            self.paths.insert(std::mem::take(path));
         }
     }
 }

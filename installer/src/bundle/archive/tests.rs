@@ -12,7 +12,8 @@ use super::*;
 use crate::bundle::collect;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
-use crate::transaction::receipt::Receipt;
+use crate::transaction::receipt::{RECEIPT, Receipt};
+use crate::transaction::state_file;
 
 /// A file, and what is in it; `«»` stand around what must not come out.
 const PLANTED: &[(&str, &str)] = &[
@@ -286,7 +287,7 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
         ..Receipt::default()
     };
     let host = Host::open(dir.path(), Path::new("/")).unwrap();
-    receipt.store(&host).unwrap();
+    state_file::store(&host, RECEIPT, &receipt).unwrap();
     for (name, text) in [
         ("late", "theirs"),
         ("early", "ours"),

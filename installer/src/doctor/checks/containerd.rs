@@ -32,9 +32,9 @@ fn viewed<T>(
 ) -> Option<T> {
     let (place, files) = look.containerd()?;
     let files = files.ok()?;
-    let schema = Schema::of(&files, place.version).ok()?;
-    let view = View::new(&files, &schema, place.merges);
-    then(&place, &files, &schema, &view)
+    let schema = Schema::of(files, place.version).ok()?;
+    let view = View::new(files, &schema, place.merges);
+    then(place, files, &schema, &view)
 }
 
 fn toml(look: &HostFacts) -> Option<String> {
@@ -46,14 +46,14 @@ fn toml(look: &HostFacts) -> Option<String> {
 
 fn versions(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    Schema::of(&files.ok()?, place.version)
+    Schema::of(files.ok()?, place.version)
         .err()
         .map(|e| e.to_string())
 }
 
 fn unread(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    schema::is_unread(&files.ok()?, place.version).then(|| {
+    schema::is_unread(files.ok()?, place.version).then(|| {
         format!(
             "{} has no version, and containerd is {}.{}",
             place.root.display(),
@@ -65,7 +65,7 @@ fn unread(look: &HostFacts) -> Option<String> {
 
 fn cri_off(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    let is_off = schema::is_off(&files.ok()?) && containerd::has_kubelet(look.host);
+    let is_off = schema::is_off(files.ok()?) && containerd::has_kubelet(look.host);
     is_off.then(|| {
         format!(
             "disabled_plugins in {} names cri, and a kubelet is here",
@@ -139,9 +139,9 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
 }
 
 fn not_imported(look: &HostFacts) -> Option<String> {
-    let (place, _) = look.containerd()?;
+    let (_, files) = look.containerd()?;
     // As the daemon reads them, ours too.
-    let read = Files::after(look.host, &place.root, None, &[]).ok()?;
+    let read = files.ok()?.after(look.host, None, &[]).ok()?;
     let mut seen = Vec::new();
     for path in DROP_INS.iter().flat_map(|d| look.entries(d)) {
         let is_toml = path.extension().is_some_and(|e| e == "toml");

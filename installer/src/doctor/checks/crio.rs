@@ -3,7 +3,6 @@
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::HostFacts;
 use crate::engines::crio;
-use crate::engines::crio::config::Merged;
 
 pub const CHECKS: Checks = &[
     ("crio-toml", toml),
@@ -28,13 +27,8 @@ const COPIES: [&str; 10] = [
     ".rpmnew",
 ];
 
-fn merged(look: &HostFacts) -> Option<Result<Merged, crate::error::Error>> {
-    look.engine("crio")?;
-    crio::merged(look.host)
-}
-
 fn toml(look: &HostFacts) -> Option<String> {
-    merged(look)?.err().map(|e| e.to_string())
+    look.crio()?.err().map(ToString::to_string)
 }
 
 fn stray(look: &HostFacts) -> Option<String> {
@@ -49,7 +43,7 @@ fn stray(look: &HostFacts) -> Option<String> {
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
-    let merged = merged(look)?.ok()?;
+    let merged = look.crio()?.ok()?;
     let mut seen = Vec::new();
     for (name, path, program) in merged.programs() {
         if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
@@ -69,7 +63,7 @@ fn is_ours(program: &str) -> bool {
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
-    let merged = merged(look)?.ok()?;
+    let merged = look.crio()?.ok()?;
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()

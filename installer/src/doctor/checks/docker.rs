@@ -70,7 +70,7 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
     // Our program's absence is a matter of our package.
     let ours = SetupOptions::default().runtime_path.display().to_string();
-    let seen = runtime_entry::dangling(look.host, &file).into_iter();
+    let seen = runtime_entry::dangling(look.host, file).into_iter();
     told(seen.filter(|s| !s.contains(&ours)).collect())
 }
 

@@ -1,6 +1,6 @@
 //! From settings to changes: which file gets them, and whether they count there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml_edit::Value;
 
@@ -55,15 +55,19 @@ impl Place {
     }
 
     /// The changes that make what is wanted so.
-    pub fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let files = self.files(host)?;
-        let schema = Schema::of(&files, self.version)?;
-        let view = View::new(&files, &schema, self.merges);
+    pub fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
+        let schema = Schema::of(files, self.version)?;
+        let view = View::new(files, &schema, self.merges);
         let mut settings = settings::missing(host, &view, schema.cri, wanted, self.version)?;
         if settings.is_empty() {
             return Ok(Vec::new());
         }
-        let drop_in = self.drop_in(&files);
+        let drop_in = self.drop_in(files);
         let target = match &drop_in {
             Some(path) => path.clone(),
             // Where one imported file's settings are all that count, ours must be among them.
@@ -84,22 +88,23 @@ impl Place {
                 .iter()
                 .filter(|s| s.file.as_ref() == Some(&path))
                 .collect();
-            changes.push(self.change(host, &path, &schema, &its, wanted)?);
+            let before = files.text_or_read(host, &path)?;
+            changes.push(self.change(path, before, &schema, &its, wanted)?);
         }
         changes.retain(Change::is_needed);
-        self.all_count(host, &schema, &settings, &changes)?;
+        let after = files.after(host, self.instead.as_deref(), &changes)?;
+        self.all_count(&schema, &settings, &after)?;
         Ok(changes)
     }
 
     fn change(
         &self,
-        host: &Host,
-        path: &Path,
+        path: PathBuf,
+        before: Option<String>,
         schema: &Schema,
         settings: &[&Setting],
         wanted: &SetupOptions,
     ) -> Result<Change, Error> {
-        let before = host.text(path)?;
         let is_root = path == self.root;
         let is_own = !is_root && before.as_ref().is_none_or(|t| t.starts_with(HEADER));
         let mut values: Vec<(Vec<String>, Value)> = Vec::new();
@@ -109,7 +114,7 @@ impl Place {
         values.extend(settings.iter().map(|s| (s.keys.clone(), s.value.clone())));
         let text = before.as_deref().filter(|_| !is_own).unwrap_or_default();
         let set = toml::set(text, &values).map_err(|e| Error::Config {
-            path: path.to_owned(),
+            path: path.clone(),
             why: e.to_string(),
             fix: "mend the file, then run this again. Nothing was changed.".into(),
         })?;
@@ -136,7 +141,7 @@ impl Place {
             }
         };
         Ok(Change {
-            path: path.to_owned(),
+            path,
             before,
             after: Some(after),
             mode: 0o644,
@@ -146,16 +151,9 @@ impl Place {
     }
 
     /// A file that is read later can say otherwise.
-    fn all_count(
-        &self,
-        host: &Host,
-        schema: &Schema,
-        settings: &[Setting],
-        changes: &[Change],
-    ) -> Result<(), Error> {
-        let after = Files::after(host, &self.root, self.instead.as_deref(), changes)?;
-        let view = View::new(&after, schema, self.merges);
-        let Some((setting, path)) = settings::shadowed(settings, &view, schema.cri.len(), &after)
+    fn all_count(&self, schema: &Schema, settings: &[Setting], after: &Files) -> Result<(), Error> {
+        let view = View::new(after, schema, self.merges);
+        let Some((setting, path)) = settings::shadowed(settings, &view, schema.cri.len(), after)
         else {
             return Ok(());
         };

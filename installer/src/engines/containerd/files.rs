@@ -1,6 +1,7 @@
 //! What containerd reads: its root file, then what that one and they import, in its order
 //! (`LoadConfig` and `resolveImports` in containerd, the same in 1.6 to 2.3).
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, Value};
@@ -14,6 +15,7 @@ use crate::model::change::Change;
 pub const HEADER: &str = "# Written by gpusetup.\n";
 
 /// A file as containerd reads it.
+#[derive(Clone, Debug)]
 pub struct File {
     /// Where it is.
     pub path: PathBuf,
@@ -44,7 +46,8 @@ impl File {
     }
 }
 
-/// The files one containerd reads.
+/// The files one containerd reads, each read and parsed once.
+#[derive(Clone, Debug)]
 pub struct Files {
     /// The root file, whether it is there or not.
     pub root: PathBuf,
@@ -52,6 +55,8 @@ pub struct Files {
     pub read: Vec<File>,
     /// What is imported from the root file.
     pub imports: Vec<PathBuf>,
+    /// The texts of all that were looked at, ours too; `None` of one that is not there.
+    texts: BTreeMap<PathBuf, Option<String>>,
 }
 
 impl Files {
@@ -61,26 +66,41 @@ impl Files {
         Self::load(host, root, instead, None)
     }
 
-    /// As they would be after these changes.
+    /// As they would be after these changes, ours with them. What does not change is not read again.
     pub fn after(
+        &self,
         host: &Host,
-        root: &Path,
         instead: Option<&Path>,
         changes: &[Change],
     ) -> Result<Self, Error> {
-        Self::load(host, root, instead, Some(changes))
+        Self::load(host, &self.root, instead, Some((self, changes)))
+    }
+
+    /// The text of a file as it was read; `None` where it is not there, or none of these.
+    pub fn text(&self, path: &Path) -> Option<&str> {
+        self.texts.get(path)?.as_deref()
+    }
+
+    /// The text of any file, read now where it is none of these.
+    pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
+        match self.texts.get(path) {
+            Some(text) => Ok(text.clone()),
+            None => host.text(path),
+        }
     }
 
     fn load(
         host: &Host,
         root: &Path,
         instead: Option<&Path>,
-        changes: Option<&[Change]>,
+        after: Option<(&Self, &[Change])>,
     ) -> Result<Self, Error> {
+        let changes = after.map(|(_, changes)| changes);
         let mut files = Self {
             root: root.to_owned(),
             read: Vec::new(),
             imports: instead.into_iter().map(Path::to_owned).collect(),
+            texts: BTreeMap::new(),
         };
         let mut pending = vec![root.to_owned()];
         let mut seen: Vec<PathBuf> = Vec::new();
@@ -91,10 +111,12 @@ impl Files {
             }
             seen.push(path.clone());
             let changed = changes.and_then(|c| c.iter().find(|c| c.path == path));
-            let text = match changed {
-                Some(change) => change.after.clone(),
-                None => host.text(&path)?,
+            let text = match (changed, after) {
+                (Some(change), _) => change.after.clone(),
+                (None, Some((before, _))) => before.text_or_read(host, &path)?,
+                (None, None) => host.text(&path)?,
             };
+            files.texts.insert(path.clone(), text.clone());
             let is_root = path == root;
             let Some(text) = text.filter(|t| changes.is_some() || !t.starts_with(HEADER)) else {
                 if is_root {
@@ -102,11 +124,16 @@ impl Files {
                 }
                 continue;
             };
-            let document = toml::parse(&text).map_err(|e| Error::Config {
-                path: path.clone(),
-                why: e.to_string(),
-                fix: "mend the file, then run this again. Nothing was changed.".into(),
-            })?;
+            let known = after.filter(|_| changed.is_none());
+            let known = known.and_then(|(before, _)| before.read.iter().find(|f| f.path == path));
+            let document = match known {
+                Some(file) => file.document.clone(),
+                None => toml::parse(&text).map_err(|e| Error::Config {
+                    path: path.clone(),
+                    why: e.to_string(),
+                    fix: "mend the file, then run this again. Nothing was changed.".into(),
+                })?,
+            };
             let file = File { path, document };
             if is_root && instead.is_none() {
                 files.imports = file.imports();

@@ -36,14 +36,21 @@ pub struct Containerd {
     pub facts: Facts,
     /// The daemon.
     pub daemon: Daemon,
+    /// What its configuration says, or why that is not known.
+    pub files: Result<Files, Error>,
     /// Where its configuration is, and what makes the daemon read it.
     pub layout: Box<dyn Layout>,
 }
 
 /// Where a containerd has its configuration, and what makes it read it.
 pub trait Layout: Send + Sync {
-    /// See [`Engine::changes`].
-    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error>;
+    /// See [`Engine::changes`]; over the files as they were read when the engine was found.
+    fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error>;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
@@ -97,8 +104,8 @@ fn find(host: &Host) -> Option<Containerd> {
     let number = major_minor(version.as_deref().unwrap_or_default());
     let place = Place::plain(root.clone(), number);
     // What cannot be read is said by `changes`.
-    let files = place.files(host).ok();
-    let root_file = files.as_ref().and_then(Files::root);
+    let files = place.files(host);
+    let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
     }
@@ -110,6 +117,7 @@ fn find(host: &Host) -> Option<Containerd> {
         daemon.store = store.into();
     }
     let notes = files.as_ref().map(|f| notes(host, &place, f));
+    let owned = files.as_ref().map(|f| owned(&place, f));
     Some(Containerd {
         facts: Facts {
             name: "containerd".into(),
@@ -123,9 +131,10 @@ fn find(host: &Host) -> Option<Containerd> {
         },
         daemon,
         layout: Box::new(EtcContainerd {
-            owned: files.map(|f| owned(&place, &f)).unwrap_or_default(),
+            owned: owned.unwrap_or_default(),
             place,
         }),
+        files,
     })
 }
 
@@ -210,13 +219,17 @@ struct EtcContainerd {
 }
 
 impl Layout for EtcContainerd {
-    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let files = self.place.files(host)?;
+    fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
         // Docker's packages switch CRI off: what we would write there nobody reads.
-        if schema::is_off(&files) && !has_kubelet(host) {
+        if schema::is_off(files) && !has_kubelet(host) {
             return Ok(Vec::new());
         }
-        self.place.changes(host, wanted)
+        self.place.changes(host, files, wanted)
     }
 
     fn owns(&self, path: &Path) -> bool {
@@ -253,7 +266,12 @@ impl Engine for Containerd {
         if !self.is_ours() {
             return Ok(Vec::new());
         }
-        self.layout.changes(host, wanted)
+        let files = self.files.as_ref().map_err(Error::again)?;
+        self.layout.changes(host, files, wanted)
+    }
+
+    fn text_of(&self, path: &Path) -> Option<&str> {
+        self.files.as_ref().ok()?.text(path)
     }
 
     fn owns(&self, path: &Path) -> bool {

@@ -14,9 +14,16 @@ use crate::error::Error;
 use crate::host::Host;
 
 /// The files, the last one wins.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Merged {
-    files: Vec<(PathBuf, DocumentMut)>,
+    files: Vec<File>,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    path: PathBuf,
+    text: String,
+    document: DocumentMut,
 }
 
 impl Merged {
@@ -35,15 +42,25 @@ impl Merged {
                 why: e.to_string(),
                 fix: "CRI-O reads every file here and starts with none that is broken; mend it, then run this again. Nothing was changed.".into(),
             })?;
-            files.push((path, document));
+            files.push(File {
+                path,
+                text,
+                document,
+            });
         }
         Ok(Self { files })
+    }
+
+    /// The text of one of them.
+    pub fn text_of(&self, path: &Path) -> Option<&str> {
+        let file = self.files.iter().find(|file| file.path == path)?;
+        Some(&file.text)
     }
 
     /// A value and the file it comes from.
     pub fn get(&self, keys: &[&str]) -> Option<(&Path, &Item)> {
         let mut files = self.files.iter().rev();
-        files.find_map(|(path, d)| toml::get(d, keys).map(|item| (path.as_path(), item)))
+        files.find_map(|file| Some((file.path.as_path(), toml::get(&file.document, keys)?)))
     }
 
     /// A text that is not empty.
@@ -68,8 +85,8 @@ impl Merged {
     /// engine's to find.
     pub fn programs(&self) -> Vec<(String, &Path, String)> {
         let mut names: Vec<&str> = Vec::new();
-        for (_, document) in &self.files {
-            let table = toml::get(document, &["crio", "runtime", "runtimes"]);
+        for file in &self.files {
+            let table = toml::get(&file.document, &["crio", "runtime", "runtimes"]);
             let table = table.and_then(Item::as_table_like);
             for (name, _) in table.into_iter().flat_map(TableLike::iter) {
                 if !names.contains(&name) {
@@ -77,22 +94,22 @@ impl Merged {
                 }
             }
         }
-        let found = names.into_iter().filter_map(|name| {
+        let programs = names.into_iter().filter_map(|name| {
             let (path, table) = self.runtime(name)?;
             let program = table.get("runtime_path")?.as_str()?;
             Some((name.to_owned(), path, program.to_owned()))
         });
-        found.collect()
+        programs.collect()
     }
 
     /// The last file that is read after `ours` and has one of these keys.
     pub fn hides(&self, ours: &Path, keys: &[&[&str]]) -> Option<&Path> {
-        let mut after = self.files.iter().rev().filter(|(path, _)| {
+        let mut after = self.files.iter().rev().filter(|File { path, .. }| {
             ours.parent().is_some_and(|dir| path.starts_with(dir)) && path.as_path() > ours
         });
         after
-            .find(|(_, d)| keys.iter().any(|k| toml::get(d, k).is_some()))
-            .map(|(path, _)| path.as_path())
+            .find(|file| keys.iter().any(|k| toml::get(&file.document, k).is_some()))
+            .map(|file| file.path.as_path())
     }
 }
 

@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 
 use config::Merged;
 use gpu_host::init;
-use gpu_inject::policy::Policy;
 use installation::{DROP_INS, Installation};
-use runtime::POLICY;
+use runtime::{POLICY, PolicyFile};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
@@ -43,6 +42,10 @@ const STATUS: (u32, u32) = (1, 28);
 pub struct Crio {
     facts: Facts,
     at: Installation,
+    /// What it reads without our drop-in, as that was last read, or why it is not known.
+    merged: Result<Merged, Error>,
+    /// What the shim goes by.
+    policy: Result<PolicyFile, Error>,
 }
 
 /// Looks for crio.
@@ -55,7 +58,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
 
 /// What the CRI-O of this host reads, without our drop-in; `None` where there is no CRI-O.
 pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
-    Crio::find(host).map(|crio| crio.at.merged(host))
+    Crio::find(host).map(|crio| crio.merged)
 }
 
 /// Whether our drop-in is there.
@@ -68,12 +71,12 @@ impl Crio {
         if !host.has_program("crio") {
             return None;
         }
-        let said = installed_version(host);
-        let version = said.as_deref().map(major_minor);
+        let full_version = installed_version(host);
+        let version = full_version.as_deref().map(major_minor);
         let unit = Unit::read(host, &service_name(host));
         let place = |flag: &str, variable: &str, default: &str| {
-            let said = unit.flag(flag).or_else(|| unit.environment(variable));
-            PathBuf::from(said.unwrap_or_else(|| default.into()))
+            let set = unit.flag(flag).or_else(|| unit.environment(variable));
+            PathBuf::from(set.unwrap_or_else(|| default.into()))
         };
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
@@ -82,37 +85,40 @@ impl Crio {
                     .to_owned(),
             );
         }
+        let at = Installation {
+            version,
+            config: place("--config", "CONTAINER_CONFIG", CONFIG),
+            dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
+        };
         let mut crio = Self {
             facts: Facts {
                 name: "crio".into(),
                 management: Management::Managed,
-                version: said,
+                version: full_version,
                 running: None,
                 config: None,
                 configured: false,
                 outdated: Vec::new(),
                 notes,
             },
-            at: Installation {
-                version,
-                config: place("--config", "CONTAINER_CONFIG", CONFIG),
-                dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
-            },
+            merged: at.merged(host),
+            policy: PolicyFile::read(host),
+            at,
         };
         crio.facts.config = Some(crio.at.file());
-        crio.facts.running = host.is_live().then(|| crio.answers(host).is_ok());
+        crio.facts.running = host.is_live().then(|| crio.answers().is_ok());
         Some(crio)
     }
 
-    fn socket(&self, host: &Host) -> String {
-        let merged = self.at.merged(host).unwrap_or_default();
-        let said = merged.text(&["crio", "api", "listen"]);
-        said.unwrap_or(SOCKET).to_owned()
+    fn socket(&self) -> &str {
+        let merged = self.merged.as_ref().ok();
+        let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
+        listens.unwrap_or(SOCKET)
     }
 
-    fn answers(&self, host: &Host) -> Result<(), String> {
-        let socket = self.socket(host);
-        UnixStream::connect(&socket)
+    fn answers(&self) -> Result<(), String> {
+        let socket = self.socket();
+        UnixStream::connect(socket)
             .map(drop)
             .map_err(|e| format!("{socket}: {e}"))
     }
@@ -120,15 +126,14 @@ impl Crio {
     /// Whether it runs with what our drop-in says: a runtime it does not like it leaves out, with
     /// a line in its log.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
-        self.answers(host)?;
+        self.answers()?;
         let mut asked = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // Any other word would start a second CRI-O.
             _ => return Ok(()),
         };
-        let socket = self.socket(host);
-        asked.extend(["--socket", &socket, "config"]);
+        asked.extend(["--socket", self.socket(), "config"]);
         let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
             return Ok(());
         };
@@ -178,12 +183,13 @@ impl Engine for Crio {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
-        let merged = self.at.merged(host)?;
-        let Some(runtime) = self.at.runtime(host, &merged, wanted)? else {
+        let merged = self.merged.as_ref().map_err(Error::again)?;
+        let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
             return Ok(Vec::new());
         };
-        let base = self.at.base(host, &merged, wanted);
-        let both = runtime::low_level(host, &base)?
+        let base = self.at.base(host, merged, wanted);
+        let policy = self.policy.as_ref().map_err(Error::again)?;
+        let both = runtime::low_level(host, &base, policy)?
             .into_iter()
             .chain([runtime]);
         Ok(both.filter(Change::is_needed).collect())
@@ -191,7 +197,7 @@ impl Engine for Crio {
 
     fn warnings(&self, host: &Host) -> Vec<String> {
         let mut said = Vec::new();
-        let Ok(merged) = self.at.merged(host) else {
+        let Ok(merged) = &self.merged else {
             // `changes` says it.
             return said;
         };
@@ -207,10 +213,11 @@ impl Engine for Crio {
         if !self.at.is_before(CDI) {
             said.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
-        let base = self.at.base(host, &merged, &SetupOptions::default());
-        let policy = Policy::load(host.root()).unwrap_or_default();
-        let mut found = policy.runtimes.iter().filter_map(|r| host.program(r));
-        if let (Some(ours), Some(theirs)) = (found.next(), &base.program)
+        let base = self.at.base(host, merged, &SetupOptions::default());
+        let policy = self.policy.as_ref().ok().map(|file| file.policy.clone());
+        let policy = policy.unwrap_or_default();
+        let mut programs = policy.runtimes.iter().filter_map(|r| host.program(r));
+        if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {
             said.push(format!(
@@ -226,6 +233,15 @@ impl Engine for Crio {
 
     fn owns(&self, path: &Path) -> bool {
         path == self.at.drop_in() || path == self.at.config
+    }
+
+    fn read_again(&mut self, host: &Host) {
+        self.merged = self.at.merged(host);
+        self.policy = PolicyFile::read(host);
+    }
+
+    fn text_of(&self, path: &Path) -> Option<&str> {
+        self.merged.as_ref().ok()?.text_of(path)
     }
 
     fn activation(&self, host: &Host, changes: &[Change]) -> Activation {
@@ -254,8 +270,9 @@ impl Engine for Crio {
         if !host.is_live() {
             return Vec::new();
         }
-        let merged = self.at.merged(host).unwrap_or_default();
-        let store = merged.text(&["crio", "runroot"]).map(Path::new);
+        let merged = self.merged.as_ref().ok();
+        let store = merged.and_then(|m| m.text(&["crio", "runroot"]));
+        let store = store.map(Path::new);
         sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
 

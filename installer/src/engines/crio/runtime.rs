@@ -20,6 +20,24 @@ pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 /// crun is the default runtime (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
 
+/// The shim's own file, as it was read.
+pub(super) struct PolicyFile {
+    text: Option<String>,
+    /// What it says.
+    pub(super) policy: Policy,
+}
+
+impl PolicyFile {
+    pub(super) fn read(host: &Host) -> Result<Self, Error> {
+        let text = host.text(Path::new(POLICY))?;
+        let policy = match &text {
+            Some(text) => Policy::from_toml(text, Path::new(POLICY))?,
+            None => Policy::default(),
+        };
+        Ok(Self { text, policy })
+    }
+}
+
 /// The runtime that ours takes after.
 pub(super) struct Base {
     /// Its name.
@@ -108,8 +126,12 @@ impl Installation {
         );
         let values = values(base, wanted);
         let path = self.file();
-        let before = host.text(&path)?;
         let in_place = path == self.config;
+        let before = if in_place {
+            merged.text_of(&path).map(str::to_owned)
+        } else {
+            host.text(&path)?
+        };
         let table: &[&str] = &["crio", "runtime", "runtimes", &wanted.runtime_name];
         let default: &[&str] = &["crio", "runtime", "default_runtime"];
         let keys = if wanted.default_runtime {
@@ -182,8 +204,15 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 /// CRI-O's packages keep crun and runc in a directory of their own, where the shim would
 /// find neither. CRI-O starts and deletes containers without the environment that it gives
 /// its monitor, so only the shim's own file can name that place.
-pub(super) fn low_level(host: &Host, base: &Base) -> Result<Option<Change>, Error> {
-    let policy = Policy::load(host.root())?;
+pub(super) fn low_level(
+    host: &Host,
+    base: &Base,
+    policy: &PolicyFile,
+) -> Result<Option<Change>, Error> {
+    let PolicyFile {
+        text: before,
+        policy,
+    } = policy;
     let Some(program) = &base.program else {
         return Ok(None);
     };
@@ -191,7 +220,6 @@ pub(super) fn low_level(host: &Host, base: &Base) -> Result<Option<Change>, Erro
         return Ok(None);
     }
     let path = PathBuf::from(POLICY);
-    let before = host.text(&path)?;
     let own = program.display().to_string();
     let list: Value = policy.runtimes.iter().chain([&own]).collect();
     let keys = ["nvidia-container-runtime", "runtimes"].map(str::to_owned);
@@ -199,7 +227,7 @@ pub(super) fn low_level(host: &Host, base: &Base) -> Result<Option<Change>, Erro
     let after = edited(&path, before.as_deref(), &values)?;
     Ok(Some(Change {
         path,
-        before,
+        before: before.clone(),
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),

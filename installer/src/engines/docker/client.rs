@@ -42,6 +42,25 @@ pub struct Info {
     pub running: Option<u64>,
 }
 
+/// The version of a dockerd, told by itself, or in a tree by its package.
+pub fn installed_version(host: &Host, program: &Path) -> Option<String> {
+    let program = program.display().to_string();
+    if host.is_live()
+        && let Ok(out) = host.run(&[&program, "--version"], Duration::from_secs(10))
+    {
+        // "Docker version 26.1.5+dfsg1, build a72d7cd"
+        let word = out.stdout.split_whitespace().nth(2)?;
+        return Some(word.trim_end_matches(',').to_owned());
+    }
+    host.package_version(&[
+        "docker-ce",
+        "docker.io",
+        "moby-engine",
+        "docker-engine",
+        "docker",
+    ])
+}
+
 impl Client {
     /// For the daemon that listens there.
     pub fn new(host: &Host, listens: String) -> Self {

@@ -7,6 +7,8 @@ pub(crate) mod daemon_json;
 pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
+mod health;
+mod probe;
 mod reload;
 mod rootless;
 pub(crate) mod runtime_entry;
@@ -14,14 +16,13 @@ mod snap;
 mod unmanaged;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation, StoppedContainers};
-use crate::engines::engine::{Case, Engine, Facts, Management, Probe, argv, major_minor};
-use crate::engines::probe_image;
+use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
@@ -31,8 +32,6 @@ use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/docker/daemon.json";
-/// What our containers are called, with a number each.
-const CONTAINER: &str = "gpusetup-probe";
 /// dockerd(8), `--pidfile`.
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
@@ -41,6 +40,8 @@ pub struct Docker {
     facts: Facts,
     version: (u32, u32),
     config: PathBuf,
+    /// What `config` said when it was last read, or why that is not known.
+    file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
     /// What the daemon said when it was found; `None` where none runs. Plans are made of it, and
@@ -113,22 +114,23 @@ impl Docker {
             (None, Some(user)) => user.config.join("docker/daemon.json"),
             (None, None) => CONFIG.into(),
         };
-        let file = DaemonJson::read(host, &config).ok();
+        let file = DaemonJson::read(host, &config);
         let otherwise = match &user {
             Some(user) => format!("unix://{}", rootless::socket(user).display()),
             None => client::SOCKET.to_owned(),
         };
-        let listens = client::listens(&unit, file.as_ref(), &otherwise);
+        let listens = client::listens(&unit, file.as_ref().ok(), &otherwise);
         let client = Client::new(host, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
         // Side by side: neither needs the other's answer, and dockerd takes its time for both.
         let (version, info) = std::thread::scope(|scope| {
-            let version = threads::begin(scope, || installed_version(host, program));
+            let version = threads::begin(scope, || client::installed_version(host, program));
             let info = host.is_live().then(|| client.info(host).ok()).flatten();
             (version.end(), info)
         });
         let notes = file
-            .map(|f| runtime_entry::dangling(host, &f))
+            .as_ref()
+            .map(|f| runtime_entry::dangling(host, f))
             .unwrap_or_default();
         Self {
             facts: Facts {
@@ -146,6 +148,7 @@ impl Docker {
             },
             version: major_minor(version.as_deref().unwrap_or_default()),
             config,
+            file,
             unit,
             client,
             info,
@@ -164,11 +167,15 @@ impl Docker {
         }
     }
 
-    fn pidfile(&self, host: &Host) -> PathBuf {
+    fn file(&self) -> Option<&DaemonJson> {
+        self.file.as_ref().ok()
+    }
+
+    fn pidfile(&self) -> PathBuf {
         let by_flag = self.unit.flag("--pidfile").or_else(|| self.unit.flag("-p"));
         let by_file = || {
-            let file = DaemonJson::read(host, &self.config).ok()?;
-            Some(file.get(&["pidfile"])?.as_str()?.to_owned())
+            let pidfile = self.file()?.get(&["pidfile"])?;
+            Some(pidfile.as_str()?.to_owned())
         };
         by_flag
             .or_else(by_file)
@@ -190,44 +197,6 @@ impl Docker {
             mode => mode,
         }
     }
-
-    /// How our part of the file differs from what the daemon goes by; `None`: not at all.
-    fn disagrees(&self, host: &Host, info: &Info) -> Option<String> {
-        let file = DaemonJson::read(host, &self.config).ok()?;
-        let place = self.config.display();
-        let ours = SetupOptions::default().runtime_name;
-        let path = file.runtimes().find(|(name, _)| *name == ours);
-        let known = info.runtimes.get(&ours).map(String::as_str);
-        if path.is_some_and(|(_, path)| Some(path) != known) {
-            return Some(format!(
-                "docker runs, but does not know runtime {ours:?} of {place}"
-            ));
-        }
-        let default = file.get(&["default-runtime"])?.as_str()?;
-        let is = &info.default_runtime;
-        let is_of_us = default == ours || *is == ours;
-        (is_of_us && default != is).then(|| {
-            format!("docker runs, but its default runtime is {is:?}, not {default:?} as in {place}")
-        })
-    }
-}
-
-fn installed_version(host: &Host, program: &Path) -> Option<String> {
-    let program = program.display().to_string();
-    if host.is_live()
-        && let Ok(out) = host.run(&[&program, "--version"], Duration::from_secs(10))
-    {
-        // "Docker version 26.1.5+dfsg1, build a72d7cd"
-        let word = out.stdout.split_whitespace().nth(2)?;
-        return Some(word.trim_end_matches(',').to_owned());
-    }
-    host.package_version(&[
-        "docker-ce",
-        "docker.io",
-        "moby-engine",
-        "docker-engine",
-        "docker",
-    ])
 }
 
 impl Engine for Docker {
@@ -240,7 +209,7 @@ impl Engine for Docker {
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let file = DaemonJson::read(host, &self.config)?;
+        let file = self.file.as_ref().map_err(Error::again)?;
         let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
@@ -257,9 +226,9 @@ impl Engine for Docker {
     }
 
     fn consequences(&self, host: &Host, wanted: &SetupOptions) -> Vec<String> {
-        let existing = DaemonJson::read(host, &self.config).ok().and_then(|file| {
-            let verdict = runtime_entry::judge(host, &file, wanted).ok()?;
-            runtime_entry::warning(&file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
+        let existing = self.file().and_then(|file| {
+            let verdict = runtime_entry::judge(host, file, wanted).ok()?;
+            runtime_entry::warning(file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
         existing.into_iter().collect()
     }
@@ -276,6 +245,15 @@ impl Engine for Docker {
 
     fn owns(&self, path: &Path) -> bool {
         path == self.config || (self.user.is_none() && path == Path::new(drop_in::PATH))
+    }
+
+    fn read_again(&mut self, host: &Host) {
+        self.file = DaemonJson::read(host, &self.config);
+    }
+
+    fn text_of(&self, path: &Path) -> Option<&str> {
+        let file = self.file().filter(|file| file.path == path)?;
+        file.text.as_deref()
     }
 
     fn activation(&self, host: &Host, changes: &[Change]) -> Activation {
@@ -296,7 +274,7 @@ impl Engine for Docker {
         // A rootless one is behind rootlesskit, which need not hand the signal on.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
-            && drop_in::is_started_with(host, &self.unit, &self.pidfile(host))
+            && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         {
             return Activation::Reload(with("running containers keep running (reload)"));
         }
@@ -351,7 +329,7 @@ impl Engine for Docker {
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
         let name = SetupOptions::default().runtime_name;
         let info = self.client.info(host).ok()?;
-        let file = DaemonJson::read(host, &self.config).ok()?;
+        let file = self.file()?;
         let is_kept = info.runtimes.contains_key(&name) && file.get(&["runtimes", &name]).is_none();
         is_kept.then(|| {
             format!(
@@ -366,54 +344,17 @@ impl Engine for Docker {
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         let wanted = SetupOptions::default();
-        let name = &wanted.runtime_name;
-        let archive = archive.display().to_string();
-        let run: &[&str] = &["run", "-i", "--rm", "--network", "none", "--name"];
-        let mut flags: Vec<(&str, &[&str])> = Vec::new();
-        if self.user.is_none() {
-            flags.push(("--gpus all", &["--gpus", "all"]));
-        }
-        // One of another tool that was left is not ours to answer for.
-        let is_left = DaemonJson::read(host, &self.config).is_ok_and(|file| {
-            file.get(&["runtimes", name]).is_some_and(|r| {
-                r.get("path").and_then(|p| p.as_str()) != wanted.runtime_path.to_str()
-            })
-        });
-        if !is_left {
-            flags.push((
-                "--runtime nvidia",
-                &["--runtime", "nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=all"],
-            ));
-        }
-        flags.push((Case::PLAIN, &[]));
-        if !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi) {
-            flags.push((
-                "--device nvidia.com/gpu=all",
-                &["--device", "nvidia.com/gpu=all"],
-            ));
-        }
-        let names: Vec<String> = (0..flags.len())
-            .map(|n| format!("{CONTAINER}-{n}"))
-            .collect();
-        let cases = flags
-            .into_iter()
-            .zip(&names)
-            .map(|((how, flags), name)| Case {
-                how: how.into(),
-                argv: self.client.argv(&[
-                    run,
-                    &[name],
-                    flags,
-                    &[probe_image::NAME, probe_image::AGAIN],
-                ]),
-                gets: how != Case::PLAIN,
-            });
-        Some(Probe {
-            load: self.client.argv(&[&["load", "-q", "-i", &archive]]),
-            cases: cases.collect(),
-            leftovers: vec![[self.client.argv(&[&["rm", "-f"]]), names.clone()].concat()],
-            unload: vec![self.client.argv(&[&["rmi", "-f", probe_image::NAME]])],
-        })
+        let is_ours = |file: &DaemonJson| {
+            let entry = file.get(&["runtimes", &wanted.runtime_name])?;
+            Some(entry.get("path").and_then(|p| p.as_str()) == wanted.runtime_path.to_str())
+        };
+        let ways = probe::Ways {
+            gpus: self.user.is_none(),
+            // One of another tool that was left is not ours to answer for.
+            runtime: self.file().and_then(is_ours).unwrap_or(true),
+            cdi: !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi),
+        };
+        Some(probe::of(&self.client, archive, ways))
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {
@@ -443,28 +384,9 @@ impl Engine for Docker {
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {
-        let started = Instant::now();
-        loop {
-            // A reload goes on after `systemctl reload` has ended (moby #47353), and one that
-            // fails is told in the log alone.
-            let (said, limit) = match self.client.info(host) {
-                Ok(info) => match self.disagrees(host, &info) {
-                    None => return Ok(()),
-                    Some(how) => (how, Duration::from_secs(10)),
-                },
-                Err(said) => (
-                    format!("docker did not come back: {said}"),
-                    Duration::from_secs(60),
-                ),
-            };
-            if started.elapsed() >= limit {
-                let user = if self.user.is_some() { " --user" } else { "" };
-                let fix = format!(
-                    "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
-                );
-                return Err(Error::failed(said, fix));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        health::wait(host, &self.client, self.file(), self.user.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests;

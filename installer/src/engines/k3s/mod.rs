@@ -75,8 +75,8 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
         is_generated: true,
     };
     let rendered = host.root().exists(&place.root);
-    let files = place.files(host).ok();
-    if let Some(files) = &files {
+    let files = place.files(host);
+    if let Ok(files) = &files {
         place.version = version(host, &daemon, files);
         place.merges = place.version >= (2, 0);
     }
@@ -93,16 +93,20 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
             config: Some(place.root.clone()),
             configured: false,
             outdated: Vec::new(),
-            notes: files.map(|f| notes(host, &place, &f)).unwrap_or_default(),
+            notes: files
+                .as_ref()
+                .map(|f| notes(host, &place, f))
+                .unwrap_or_default(),
         },
         daemon,
         layout: Box::new(Rendered {
             name: kind.name,
             is_server,
-            has_drop_in: place.files(host).is_ok_and(|f| place.drop_in(&f).is_some()),
+            has_drop_in: files.as_ref().is_ok_and(|f| place.drop_in(f).is_some()),
             place,
             dir,
         }),
+        files,
     })
 }
 
@@ -180,11 +184,16 @@ impl Rendered {
 }
 
 impl Layout for Rendered {
-    fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
+    fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
         if self.has_drop_in {
-            self.place.changes(host, wanted)
+            self.place.changes(host, files, wanted)
         } else {
-            self.template().changes(host, wanted)
+            self.template().changes(host, files, wanted)
         }
     }
 

@@ -8,7 +8,7 @@ use toml_edit::{Item, TableLike};
 use crate::edit::error::EditError;
 use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
-use crate::engines::containerd::files::File;
+use crate::engines::containerd::files::{File, Files};
 use crate::engines::containerd::schema::Schema;
 use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
@@ -34,8 +34,13 @@ pub struct Template<'a> {
 
 impl Template<'_> {
     /// See [`crate::engines::engine::Engine::changes`].
-    pub fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let mut files = self.place.files(host)?;
+    pub fn changes(
+        &self,
+        host: &Host,
+        files: &Files,
+        wanted: &SetupOptions,
+    ) -> Result<Vec<Change>, Error> {
+        let mut files = files.clone();
         let schema = Schema::of(&files, self.place.version)?;
         let path = self.path(&schema);
         let before = host.text(&path)?;

@@ -1,0 +1,60 @@
+//! Whether a Docker answers after a restart or reload, and goes by the file that was written.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Client, Info};
+use super::daemon_json::DaemonJson;
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::setup_options::SetupOptions;
+
+/// Waits until it does; an error says what it says. `file` is its configuration as it stands now, where that can be read.
+pub fn wait(
+    host: &Host,
+    client: &Client,
+    file: Option<&DaemonJson>,
+    is_of_user: bool,
+) -> Result<(), Error> {
+    let started = Instant::now();
+    loop {
+        // A reload goes on after `systemctl reload` has ended (moby #47353), and one that
+        // fails is told in the log alone.
+        let (why, limit) = match client.info(host) {
+            Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
+                None => return Ok(()),
+                Some(how) => (how, Duration::from_secs(10)),
+            },
+            Err(e) => (
+                format!("docker did not come back: {e}"),
+                Duration::from_secs(60),
+            ),
+        };
+        if started.elapsed() >= limit {
+            let user = if is_of_user { " --user" } else { "" };
+            let fix = format!(
+                "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
+            );
+            return Err(Error::failed(why, fix));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// How our part of the file differs from what the daemon goes by; `None`: not at all.
+fn disagrees(file: &DaemonJson, info: &Info) -> Option<String> {
+    let place = file.path.display();
+    let ours = SetupOptions::default().runtime_name;
+    let path = file.runtimes().find(|(name, _)| *name == ours);
+    let known = info.runtimes.get(&ours).map(String::as_str);
+    if path.is_some_and(|(_, path)| Some(path) != known) {
+        return Some(format!(
+            "docker runs, but does not know runtime {ours:?} of {place}"
+        ));
+    }
+    let default = file.get(&["default-runtime"])?.as_str()?;
+    let is = &info.default_runtime;
+    let is_of_us = default == ours || *is == ours;
+    (is_of_us && default != is).then(|| {
+        format!("docker runs, but its default runtime is {is:?}, not {default:?} as in {place}")
+    })
+}

@@ -1,0 +1,36 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// Whatever asks between two readings gets one answer, also where somebody writes meanwhile.
+#[test]
+fn what_was_read_is_kept_until_it_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("usr/sbin/dockerd", "");
+    write("etc/docker/daemon.json", "{\"pidfile\": \"/run/one.pid\"}");
+    let host = Host::open(dir.path(), Path::new("/")).unwrap();
+    let mut docker = Docker::of_system(&host).unwrap();
+    let config = Path::new(CONFIG);
+    write("etc/docker/daemon.json", "{\"pidfile\": \"/run/two.pid\"}");
+    assert_eq!(docker.pidfile(), Path::new("/run/one.pid"));
+    assert!(docker.text_of(config).unwrap().contains("one"));
+    docker.read_again(&host);
+    assert_eq!(docker.pidfile(), Path::new("/run/two.pid"));
+    assert!(docker.text_of(config).unwrap().contains("two"));
+    assert_eq!(docker.text_of(Path::new("/etc/other")), None);
+    // Why a file cannot be used is kept as well, and said each time.
+    write("etc/docker/daemon.json", "{broken");
+    docker.read_again(&host);
+    let wanted = SetupOptions::default();
+    let refused = || docker.changes(&host, &wanted).unwrap_err();
+    assert_eq!(refused().to_string(), refused().to_string());
+    assert_eq!(refused().exit_code(), 1);
+    assert!(refused().fix().unwrap().contains("strict JSON"));
+    assert_eq!(docker.text_of(config), None);
+}

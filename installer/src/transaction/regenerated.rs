@@ -1,0 +1,155 @@
+//! The one way past the journal, for what every boot makes anew: the CDI spec, the stored inventory, the links in /dev/char
+//! and the device nodes. A write that is cut short costs nothing there, since the next refresh makes all of it again. The
+//! receipt has each file by the kind that says so, so that undo takes it away.
+
+use gpu_host::DeviceNode;
+use gpu_inject::generate::host_files;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::{Change, FileKind, Side};
+use crate::transaction::change_io;
+use crate::transaction::journal::Journal;
+use crate::transaction::receipt::Receipt;
+
+/// Carries them out and notes them in the receipt; where one fails, those before it are noted all the same. Refuses, with
+/// nothing written, what is no file of that kind: that belongs in a run.
+pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
+    if let Some(other) = changes.iter().find(|c| !is_regenerated(c)) {
+        let path = other.path.display();
+        let why = format!("{path} is not made anew at boot, so only a run may write it");
+        return Err(Error::failed(why, "this is a mistake in gpusetup"));
+    }
+    // Of a run that was done and not noted down: its receipt would take the place of the one that is written here.
+    let journal = Journal::load(host).ok().flatten();
+    if let Some(commit) = journal.and_then(|j| j.commit) {
+        commit.finish(host)?;
+    }
+    let put = |c: &Change| change_io::put(host, c, Side::After, None);
+    let failed = changes
+        .iter()
+        .map(put)
+        .enumerate()
+        .find(|(_, put)| put.is_err());
+    let (made, result) = failed.unwrap_or((changes.len(), Ok(())));
+    note(host, &changes[..made])?;
+    result
+}
+
+/// Makes these nodes; one that is there meanwhile stays. They are the driver's own, as `nvidia-modprobe` would make them,
+/// and programs have them open: undo takes none away, so the receipt has none.
+pub fn make_nodes<'a>(
+    host: &Host,
+    nodes: impl IntoIterator<Item = &'a DeviceNode>,
+) -> Result<(), Error> {
+    for node in nodes {
+        log::debug!("make node {}", node.host_path.display());
+        host_files::make_node(host.root(), node)
+            .map_err(Error::file(&node.host_path, "make device node"))?;
+    }
+    Ok(())
+}
+
+fn is_regenerated(change: &Change) -> bool {
+    matches!(change.kind, FileKind::Generated | FileKind::Link) && change.after.is_some()
+}
+
+/// What was not there at install, the link of a GPU more, is undo's to remove too.
+fn note(host: &Host, changes: &[Change]) -> Result<(), Error> {
+    let Some(mut receipt) = Receipt::load(host)? else {
+        return Ok(());
+    };
+    let known = receipt.changes.len();
+    for change in changes {
+        if receipt.changes.iter().all(|c| c.path != change.path) {
+            receipt.changes.push(change.clone());
+            receipt.note_time([&change.path]);
+        }
+    }
+    if receipt.changes.len() > known {
+        receipt.store(host)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::transaction::journal::Commit;
+
+    fn tree() -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        (dir, host)
+    }
+
+    fn change(path: &str, kind: FileKind) -> Change {
+        Change {
+            path: path.into(),
+            before: None,
+            after: Some("text".into()),
+            mode: 0o644,
+            why: "w".into(),
+            kind,
+        }
+    }
+
+    fn receipt(of: &[Change]) -> Receipt {
+        Receipt {
+            version: "1".into(),
+            changes: of.to_vec(),
+            ..Receipt::default()
+        }
+    }
+
+    fn noted(host: &Host) -> Vec<String> {
+        let receipt = Receipt::load(host).unwrap().unwrap();
+        let paths = receipt.changes.iter();
+        paths.map(|c| c.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_not_made_anew_is_refused_before_the_first_write() {
+        let (dir, host) = tree();
+        let link = change("/dev/char/195:0", FileKind::Link);
+        let removed = Change {
+            after: None,
+            ..change("/spec", FileKind::Generated)
+        };
+        for other in [change("/etc/x.conf", FileKind::Own), removed] {
+            let failure = make_files(&host, &[link.clone(), other]).unwrap_err();
+            assert!(failure.to_string().contains("only a run"), "{failure}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_receipt_knows_what_was_made_and_no_receipt_is_begun() {
+        let (dir, host) = tree();
+        let spec = change("/spec", FileKind::Generated);
+        let link = change("/dev/char/195:0", FileKind::Link);
+        make_files(&host, std::slice::from_ref(&spec)).unwrap();
+        assert!(dir.path().join("spec").exists());
+        assert!(Receipt::load(&host).unwrap().is_none());
+        receipt(std::slice::from_ref(&spec)).store(&host).unwrap();
+        make_files(&host, &[spec, link]).unwrap();
+        assert_eq!(noted(&host), ["/spec", "/dev/char/195:0"]);
+    }
+
+    #[test]
+    fn the_receipt_of_a_run_that_was_not_noted_down_comes_first() {
+        let (_dir, host) = tree();
+        let spec = change("/spec", FileKind::Generated);
+        let mut journal = Journal::new(&host, &[], &Receipt::default()).unwrap();
+        journal.commit = Some(Commit {
+            receipt: Some(receipt(&[spec])),
+            directories: Vec::new(),
+        });
+        journal.store(&host).unwrap();
+        make_files(&host, &[change("/dev/char/195:0", FileKind::Link)]).unwrap();
+        assert!(Journal::load(&host).unwrap().is_none());
+        assert_eq!(noted(&host), ["/spec", "/dev/char/195:0"]);
+    }
+}

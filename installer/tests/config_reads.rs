@@ -1,0 +1,211 @@
+//! How often the engines' configuration files are read: once for a plan, and in a run once before each step that needs them.
+//! By the kernel's count, on the program itself: inotify tells every open, read and close.
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fixture::Tree;
+use fixture::engines::{crio, docker, k3s};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+
+/// A run looks whether a file is as planned before it writes the first one and before it writes this one.
+const LOOKS: usize = 2;
+
+/// Watches directories, so that a file that is replaced is still watched.
+struct Reads {
+    inotify: Inotify,
+    dirs: BTreeMap<WatchDescriptor, PathBuf>,
+}
+
+impl Reads {
+    fn of(dirs: &[PathBuf]) -> Self {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+        let events =
+            AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE;
+        let watch = |dir: &PathBuf| (inotify.add_watch(dir, events).unwrap(), dir.clone());
+        let dirs = dirs.iter().map(watch).collect();
+        Self { inotify, dirs }
+    }
+
+    /// How often each file was read since the last call: opened, read from and closed. One opened for its attributes alone
+    /// does not count.
+    fn count(&self) -> BTreeMap<PathBuf, usize> {
+        let mut reads = BTreeMap::new();
+        let mut open: BTreeMap<PathBuf, (usize, bool)> = BTreeMap::new();
+        loop {
+            let events = match self.inotify.read_events() {
+                Err(Errno::EAGAIN) => return reads,
+                events => events.unwrap(),
+            };
+            for event in events {
+                assert!(!event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW));
+                let Some(name) = event.name else { continue };
+                if event.mask.contains(AddWatchFlags::IN_ISDIR) {
+                    continue;
+                }
+                let path = self.dirs[&event.wd].join(name);
+                let (handles, is_read) = open.entry(path.clone()).or_default();
+                if event.mask.contains(AddWatchFlags::IN_OPEN) {
+                    *handles += 1;
+                } else if event.mask.contains(AddWatchFlags::IN_ACCESS) {
+                    *is_read = true;
+                } else {
+                    // Two handles at once are told apart by nothing, so both count.
+                    *reads.entry(path).or_default() += usize::from(*is_read);
+                    *handles = handles.saturating_sub(1);
+                    *is_read &= *handles > 0;
+                }
+            }
+        }
+    }
+}
+
+/// A host, and the files that its engines read.
+struct Case {
+    name: &'static str,
+    tree: Tree,
+    files: Vec<&'static str>,
+}
+
+/// Files that a run reads again once they are written, for what the engine says of its health and for the probe.
+const READ_AGAIN: [&str; 3] = [
+    "etc/docker/daemon.json",
+    "etc/crio/crio.conf",
+    "etc/crio/crio.conf.d/10-crio.conf",
+];
+
+fn cases() -> Vec<Case> {
+    let case = |name, tree, files: &[&'static str]| Case {
+        name,
+        tree,
+        files: files.to_vec(),
+    };
+    let merged = docker("28.5.2", "2.1.9");
+    merged.write(
+        "etc/containerd/config.toml",
+        "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
+    );
+    merged.write(
+        "etc/containerd/conf.d/10-site.toml",
+        "version = 3\n[debug]\nlevel = \"info\"\n",
+    );
+    let client = docker("26.1.5", "1.7.24");
+    client.write("root/.docker/config.json", "{\"currentContext\": \"ci\"}");
+    let old_crio = crio();
+    old_crio.write(
+        "var/lib/dpkg/status",
+        "Package: cri-o\nStatus: install ok installed\nVersion: 1.17.0\n\n",
+    );
+    old_crio.write(
+        "etc/crio/crio.conf",
+        "[crio.runtime]\nlog_level = \"info\"\n",
+    );
+    vec![
+        case(
+            "Docker and containerd",
+            client,
+            &[
+                "etc/docker/daemon.json",
+                "etc/containerd/config.toml",
+                "root/.docker/config.json",
+            ],
+        ),
+        case(
+            "containerd with drop-ins",
+            merged,
+            &[
+                "etc/docker/daemon.json",
+                "etc/containerd/config.toml",
+                "etc/containerd/conf.d/10-site.toml",
+            ],
+        ),
+        case("CRI-O", crio(), &["etc/crio/crio.conf.d/10-crio.conf"]),
+        case(
+            "CRI-O without drop-ins",
+            old_crio,
+            &["etc/crio/crio.conf", "etc/crio/crio.conf.d/10-crio.conf"],
+        ),
+        case(
+            "k3s",
+            k3s(),
+            &[
+                "var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+                "var/lib/rancher/k3s/agent/etc/containerd/config.toml.tmpl",
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let tree = &case.tree;
+        let dirs = case
+            .files
+            .iter()
+            .map(|f| tree.path(f).parent().unwrap().to_owned());
+        let mut dirs: Vec<PathBuf> = dirs.collect();
+        dirs.dedup();
+        let reads = Reads::of(&dirs);
+        let texts: Vec<String> = case.files.iter().map(|f| tree.read(f)).collect();
+        let mut step = |args: &[&str], code: i32, most: &dyn Fn(usize) -> usize| {
+            // What the test itself has read since.
+            reads.count();
+            let out = tree.run(args);
+            let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert_eq!(out.status.code(), Some(code), "{}: {stderr}", case.name);
+            let seen = reads.count();
+            for (n, file) in case.files.iter().enumerate() {
+                let times = seen.get(&tree.path(file)).copied().unwrap_or_default();
+                // An undo has no need of the client's own file.
+                let least = usize::from(args[0] != "undo");
+                if !(least..=most(n)).contains(&times) {
+                    wrong.push(format!("{}: {args:?} read {file} {times} times", case.name));
+                }
+            }
+        };
+        // Only one that is written is looked at again.
+        let most = |n: usize, before: &str| {
+            let file = case.files[n];
+            let is_written = tree.read(file) != before;
+            let again = usize::from(READ_AGAIN.contains(&file));
+            1 + if is_written { LOOKS } else { 0 } + again
+        };
+        step(&["plan"], 2, &|_| 1);
+        step(&["install", "--yes"], 0, &|n| most(n, &texts[n]));
+        step(&["plan"], 0, &|_| 1);
+        step(&["undo", "--dry-run"], 2, &|_| 1);
+        let texts: Vec<String> = case.files.iter().map(|f| tree.read(f)).collect();
+        step(&["undo", "--yes"], 0, &|n| most(n, &texts[n]));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is read twice is seen to be, and what is only opened is not.
+#[test]
+fn reads_are_counted() {
+    let tree = Tree::empty();
+    tree.write("a/one", "1");
+    let reads = Reads::of(&[tree.path("a")]);
+    let one = tree.path("a/one");
+    let cat = |path: &Path| {
+        let out = Command::new("cat").args([path, path]).output().unwrap();
+        assert!(out.status.success());
+    };
+    cat(&one);
+    drop(fs::File::open(&one).unwrap());
+    assert_eq!(reads.count(), BTreeMap::from([(one.clone(), 2)]));
+    // Another file in its place is watched too.
+    fs::rename(&one, tree.path("a/old")).unwrap();
+    tree.write("a/one", "2");
+    reads.count();
+    cat(&one);
+    assert_eq!(reads.count()[&one], 2);
+}
