@@ -20,7 +20,7 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-PAGES = [TOP / "README.md", TOP / "packaging/README.md", *sorted((TOP / "docs").glob("*.md"))]
+PAGES = [TOP / "README.md", TOP / "examples/README.md", TOP / "packaging/README.md", *sorted((TOP / "docs").glob("**/*.md"))]
 FENCE = re.compile(r"^(\s*)```(\w*)$")
 MARK = re.compile(r"<!-- (run|not run|before)\b[,:]?\s*(.*?)\s*-->", re.S)
 

@@ -53,7 +53,9 @@ pub(crate) fn run(mut options: Options) -> Result<u8, String> {
     }
     find_programs(&mut options)?;
     make_output(&mut options.output)?;
-    options.date = date();
+    // A clock before 1970 has no such form.
+    let now = SystemTime::now().max(UNIX_EPOCH);
+    options.date = humantime::format_rfc3339_seconds(now).to_string();
     options.cgroup = format!("/{CGROUP}{}", std::process::id());
     // Left by runs that were killed.
     remove_cgroups(|pid| !Path::new(&format!("/proc/{pid}")).exists());
@@ -255,52 +257,4 @@ fn write(report: &Report, options: &Options, redactor: &mut Redactor) -> Result<
     print!("{}", if options.json { &json } else { &text });
     eprintln!("report: {}", options.output.display());
     Ok(report.exit_code)
-}
-
-/// The current time in RFC 3339.
-fn date() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    let (days, rest) = (now / 86400, now % 86400);
-    let (year, month, day) = date_of_day(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
-}
-
-/// The year, month and day of a number of days after 1970-01-01.
-fn date_of_day(days: u64) -> (u64, u64, u64) {
-    let is_leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
-    let (mut year, mut left) = (1970, days);
-    while left >= if is_leap(year) { 366 } else { 365 } {
-        left -= if is_leap(year) { 366 } else { 365 };
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(date_of_day(0), (1970, 1, 1));
-        assert_eq!(date_of_day(11_016), (2000, 2, 29));
-        assert_eq!(date_of_day(20_786), (2026, 11, 29));
-        assert_eq!(date_of_day(20_818), (2026, 12, 31));
-    }
 }

@@ -23,7 +23,7 @@ pub enum Need {
     Busybox,
     /// `python3` on PATH.
     Python3,
-    /// A C compiler, binutils and `pkg-config`.
+    /// A C compiler, binutils, `make` and `pkg-config`.
     CCompiler,
     /// `valgrind` on PATH.
     Valgrind,
@@ -138,7 +138,7 @@ impl Need {
             Self::Busybox => ensure_exists("/bin/busybox"),
             Self::Python3 => ensure_runs("python3", "--version"),
             Self::CCompiler => {
-                for program in ["cc", "nm", "readelf", "pkg-config"] {
+                for program in ["cc", "nm", "readelf", "make", "pkg-config"] {
                     ensure_runs(program, "--version")?;
                 }
                 Ok(())

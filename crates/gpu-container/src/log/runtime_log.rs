@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gpu_inject::policy::Level;
 
@@ -47,42 +47,20 @@ fn opened(path: &Path) -> Option<LogFile> {
 /// A line in runc's JSON format. The time must be RFC 3339: containerd parses it and shows nothing of
 /// a log with invalid times (go-runc, `getLastRuntimeError`).
 fn line(level: Level, text: impl Display) -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     serde_json::json!({
         "level": level.word(),
         "msg": bounded(format_args!("gpu-container: {text}")),
-        "time": rfc3339(since.map_or(0, |d| d.as_secs())),
+        "time": rfc3339(SystemTime::now()),
     })
     .to_string()
 }
 
-/// Seconds since 1970 as a time of UTC.
-fn rfc3339(seconds: u64) -> String {
-    let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
-    let is_leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
-    let mut year = 1970;
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!(
-        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
-        days + 1
-    )
+/// To the second, in UTC. A clock that is set before 1970 or after 9999 is the nearest time that
+/// the form can say.
+fn rfc3339(at: SystemTime) -> String {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(LAST)).to_string()
 }
 
 #[cfg(test)]
@@ -98,8 +76,12 @@ mod tests {
             (1_767_225_599, "2025-12-31T23:59:59Z"),
             (1_795_622_995, "2026-11-25T16:09:55Z"),
             (4_102_444_800, "2100-01-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (253_402_300_800, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(rfc3339(seconds), wanted);
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), wanted);
         }
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339(before), "1970-01-01T00:00:00Z");
     }
 }

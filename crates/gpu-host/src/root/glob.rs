@@ -1,4 +1,4 @@
-//! Shell patterns over a tree: `*`, `?` and `[a-z]` in any part of a path (glob(7)).
+//! Shell patterns over a tree: `*`, `?`, `[a-z]` and `{a,b}` in any part of a path (glob(7)).
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +11,7 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
         let Component::Normal(part) = part else {
             continue;
         };
-        let Some(text) = part.to_str().filter(|t| t.contains(['*', '?', '['])) else {
+        let Some(text) = part.to_str().filter(|t| t.contains(['*', '?', '[', '{'])) else {
             for path in &mut paths {
                 path.push(part);
             }
@@ -34,63 +34,17 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone.
+/// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone, and what is no
+/// pattern stands for itself.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    let pattern: Vec<char> = pattern.chars().collect();
-    let name: Vec<char> = name.chars().collect();
-    let (mut p, mut n) = (0, 0);
-    // Where to go on after the last `*` took one character more.
-    let mut again: Option<(usize, usize)> = None;
-    while n < name.len() {
-        if pattern.get(p) == Some(&'*') {
-            again = Some((p + 1, n));
-            p += 1;
-        } else if let Some(length) = one(&pattern[p..], name[n]) {
-            p += length;
-            n += 1;
-        } else if let Some((after, taken)) = again {
-            again = Some((after, taken + 1));
-            (p, n) = (after, taken + 1);
-        } else {
-            return false;
-        }
+    // At its start a `!` means "all but" to fast-glob, and itself to a shell.
+    if pattern.starts_with('!') || fast_glob::validate(pattern).is_err() {
+        return pattern == name;
     }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-/// How much of the pattern that character uses up, if it fits its start.
-fn one(pattern: &[char], c: char) -> Option<usize> {
-    match pattern.first()? {
-        '?' => Some(1),
-        '[' => match class(pattern, c) {
-            Some((length, is_in)) => is_in.then_some(length),
-            // Never closed: the bracket itself.
-            None => (c == '[').then_some(1),
-        },
-        other => (*other == c).then_some(1),
-    }
-}
-
-fn class(pattern: &[char], c: char) -> Option<(usize, bool)> {
-    let negated = matches!(pattern.get(1), Some('!' | '^'));
-    let start = if negated { 2 } else { 1 };
-    let end = start + 1 + pattern.get(start + 1..)?.iter().position(|c| *c == ']')?;
-    let inner = &pattern[start..end];
-    let mut is_in = false;
-    let mut at = 0;
-    while at < inner.len() {
-        if inner.get(at + 1) == Some(&'-') && at + 2 < inner.len() {
-            is_in |= (inner[at]..=inner[at + 2]).contains(&c);
-            at += 3;
-        } else {
-            is_in |= inner[at] == c;
-            at += 1;
-        }
-    }
-    Some((end + 1, is_in != negated))
+    fast_glob::glob_match(pattern, name)
 }
 
 #[cfg(test)]
@@ -112,7 +66,14 @@ mod tests {
             ("card[0-9]", "card1", true),
             ("card[!0-9]", "card1", false),
             ("card?", "card12", false),
+            ("card[^0-9]", "cardx", true),
             ("*", ".hidden", false),
+            (".h*", ".hidden", true),
+            ("lib*.{so,a}", "libx.a", true),
+            ("!a", "!a", true),
+            ("!a", "b", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
             ("[", "[", true),
             ("[a", "a", false),
             ("", "", true),
