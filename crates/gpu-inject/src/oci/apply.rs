@@ -197,7 +197,7 @@ mod tests {
             ..Edits::default()
         };
         for edits in [full(), by_nodes, Edits::default()] {
-            assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
+            assert_eq!(read_arguments(arguments(&edits)).unwrap(), edits);
         }
         let made = hooks(Path::new("/hook"), arguments(&full()));
         assert_eq!(made[0].args[..2], ["gpu-container-hook", "cdi"]);
@@ -242,7 +242,7 @@ mod tests {
         let told = |config: &Value| {
             let args = config["hooks"]["createContainer"][0]["args"].clone();
             let args: Vec<String> = serde_json::from_value(args).unwrap();
-            read_arguments(&args[2..]).unwrap()
+            read_arguments(args[2..].to_vec()).unwrap()
         };
         let by_runtime = applied(Mounter::Runtime);
         let mut by_value = json!({});

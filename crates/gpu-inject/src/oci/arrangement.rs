@@ -1,8 +1,7 @@
 //! What config.json promises about a container's mounts.
 
-use memchr::memmem;
-
 use super::config_view::ContainerView;
+use super::mentions::Mentions;
 use super::scan::{Mount, Scan};
 
 /// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
@@ -16,48 +15,51 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
-    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
-    pub fn has_own_dev(text: &[u8]) -> bool {
-        // Ways to write /dev that are not found by its name alone: escapes, and paths that are not plain.
-        let odd = [
-            br"\".as_slice(),
-            b"/..",
-            b"/./",
-            b"/.\"",
-            b"//",
-            b"dev/\"",
-            b"\"dev\"",
-        ];
-        let is_plain = odd
-            .into_iter()
-            .all(|other| memmem::find(text, other).is_none());
-        let mut named = memmem::find_iter(text, br#""/dev""#);
-        if let (true, Some(at), None) = (is_plain, named.next(), named.next()) {
-            let start = memchr::memrchr(b'{', &text[..at]);
-            let end = memchr::memchr(b'}', &text[at..]);
-            let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
-            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
-                let mounts = Some(vec![mount]);
-                let alone = Scan {
-                    mounts,
-                    ..Scan::default()
-                };
-                return ContainerView::of(&alone).has_own_dev();
-            }
+    /// Of a text: of /dev only where that is wanted.
+    #[must_use]
+    pub fn of(text: &[u8], wants_dev: bool) -> Self {
+        let mentions = Mentions::of(text);
+        Self {
+            own_dev: wants_dev && has_own_dev(text, &mentions),
+            no_shared_mounts: has_no_shared_mounts(&mentions),
         }
-        Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
+    }
+
+    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of its JSON where it is written as engines write it.
+    pub fn has_own_dev(text: &[u8]) -> bool {
+        has_own_dev(text, &Mentions::of(text))
     }
 
     /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
     /// default is `rslave`, crun's `private`).
     pub fn has_no_shared_mounts(text: &[u8]) -> bool {
-        // The letters of the word as escapes, which no engine writes.
-        let hidden = [br"\u006".as_slice(), br"\u007"];
-        let words = hidden.into_iter().chain([b"shared".as_slice()]);
-        words
-            .into_iter()
-            .all(|word| memmem::find(text, word).is_none())
+        has_no_shared_mounts(&Mentions::of(text))
     }
+}
+
+fn has_own_dev(text: &[u8], mentions: &Mentions) -> bool {
+    if !mentions.has_odd_paths && mentions.devs == 1 {
+        let (before, after) = text.split_at(mentions.first_dev);
+        let start = before.iter().rposition(|byte| *byte == b'{');
+        let end = after.iter().position(|byte| *byte == b'}');
+        let object = start
+            .zip(end)
+            .map(|(start, end)| &text[start..=before.len() + end]);
+        if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
+            let mounts = Some(vec![mount]);
+            let alone = Scan {
+                mounts,
+                ..Scan::default()
+            };
+            return ContainerView::of(&alone).has_own_dev();
+        }
+    }
+    Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
+}
+
+/// A letter of the word as an escape, which no engine writes, may be one of it.
+fn has_no_shared_mounts(mentions: &Mentions) -> bool {
+    !mentions.has_shared && !mentions.has_hidden_letters
 }
 
 #[cfg(test)]
@@ -93,6 +95,11 @@ mod tests {
             let scan = Scan::read(text.as_bytes()).unwrap();
             assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
             assert_eq!(Arrangement::has_own_dev(text.as_bytes()), wanted, "{text}");
+            for wants_dev in [false, true] {
+                let of_both = Arrangement::of(text.as_bytes(), wants_dev);
+                assert_eq!(of_both.own_dev, wants_dev && wanted, "{text}");
+                assert!(of_both.no_shared_mounts, "{text}");
+            }
         }
     }
 
@@ -109,6 +116,8 @@ mod tests {
                 wanted,
                 "{text}"
             );
+            let both = Arrangement::of(text.as_bytes(), true);
+            assert_eq!(both.no_shared_mounts, wanted, "{text}");
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Component, Path};
 
-use memchr::memmem;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
 
+use super::mentions::Mentions;
 use super::scan::{Root, Scan, Text};
 
 /// A container's config.json, looked at for a request.
@@ -52,12 +52,9 @@ pub fn early_root_path(text: &[u8]) -> Option<String> {
             Ok(())
         }
     }
-    let is_once = memmem::find_iter(text, br#""root""#).count() == 1;
+    let mentions = Mentions::of(text);
     // `r`, `o` or `t` as an escape, which no engine writes.
-    let is_hidden = [br"\u006", br"\u007"]
-        .iter()
-        .any(|e| memmem::find(text, *e).is_some());
-    if !is_once || is_hidden {
+    if mentions.roots != 1 || mentions.has_hidden_letters {
         return None;
     }
     let mut found = None;

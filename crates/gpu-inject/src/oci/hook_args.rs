@@ -1,6 +1,6 @@
 //! What our hook is told by its arguments, written and read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::{Link, Need};
 
@@ -135,11 +135,12 @@ fn pair(path: &Path, value: &str) -> String {
 /// In place of a mask: look at the container's nodes.
 const BY_NODES: &str = "nodes";
 
-/// The part of edits that our hook carries out, from its arguments.
-pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
+/// The part of edits that our hook carries out, from its arguments, which become its texts.
+pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
     let mut edits = Edits::default();
-    let mut args = args.iter().map(String::as_str);
+    let mut args = args.into_iter();
     while let Some(flag) = args.next() {
+        let flag = flag.as_str();
         if flag == "--forbid-device-nodes" {
             edits.forbid_device_node_creation = true;
             continue;
@@ -160,21 +161,16 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
         }
         if flag == "--mounted" {
             let told = [args.next(), args.next()];
-            let told = told.map(|path| path.filter(|p| p.starts_with('/')));
-            let [Some(host), Some(path)] = told else {
+            let [Some(host_path), Some(path)] = told.map(absolute) else {
                 return Err(bad("/HOST /PATH"));
             };
-            edits.mounted.push(Mounted {
-                host_path: host.into(),
-                path: path.into(),
-            });
+            edits.mounted.push(Mounted { host_path, path });
             continue;
         }
-        let value = args.next().filter(|v| !v.is_empty());
-        let pair = || {
-            value
-                .and_then(|v| v.split_once('='))
-                .filter(|(path, value)| path.starts_with('/') && !value.is_empty())
+        let mut value = args.next().filter(|v| !v.is_empty());
+        let mut pair = || {
+            let pair = value.take().and_then(split);
+            pair.filter(|(path, value)| path.starts_with('/') && !value.is_empty())
                 .ok_or_else(|| bad("/PATH=VALUE"))
         };
         match flag {
@@ -182,7 +178,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 let (path, soname) = pair()?;
                 edits.libraries.push(Library {
                     path: path.into(),
-                    soname: soname.into(),
+                    soname,
                     compat32: flag == "--library32",
                 });
             }
@@ -199,7 +195,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 });
             }
             "--cuda-compat" => {
-                let value = value.ok_or_else(|| bad("DRIVER[,CUDA]"))?;
+                let value = value.as_deref().ok_or_else(|| bad("DRIVER[,CUDA]"))?;
                 let (driver, cuda) = value.split_once(',').unwrap_or((value, ""));
                 let cuda = (!cuda.is_empty())
                     .then(|| version_pair(cuda).ok_or_else(|| bad("DRIVER[,CUDA]")))
@@ -211,12 +207,11 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 });
             }
             "--cuda-compat-root" => {
-                let root = value.filter(|v| v.starts_with('/'));
-                let root = root.ok_or_else(|| bad("/DIRECTORY"))?;
+                let root = absolute(value).ok_or_else(|| bad("/DIRECTORY"))?;
                 let compat = edits.cuda_compat.as_mut();
-                compat.ok_or_else(|| bad("--cuda-compat before it"))?.root = Some(root.into());
+                compat.ok_or_else(|| bad("--cuda-compat before it"))?.root = Some(root);
             }
-            "--egl-devices" => match value {
+            "--egl-devices" => match value.as_deref() {
                 Some(BY_NODES) => edits.egl_devices_by_nodes = true,
                 mask => {
                     let mask = mask.and_then(|m| m.strip_prefix("0x"));
@@ -237,7 +232,19 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
-fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
+fn absolute(path: Option<String>) -> Option<PathBuf> {
+    path.filter(|p| p.starts_with('/')).map(PathBuf::from)
+}
+
+/// Before and behind the first `=`; the one in the text's own memory.
+fn split(mut text: String) -> Option<(String, String)> {
+    let at = text.find('=')?;
+    let behind = text[at + 1..].to_owned();
+    text.truncate(at);
+    Some((text, behind))
+}
+
+fn read_mount(told: [Option<String>; 3], need: Need) -> Option<Mount> {
     let [kind, host, path] = told;
     let kinds = [
         MountKind::File,
@@ -245,11 +252,12 @@ fn read_mount(told: [Option<&str>; 3], need: Need) -> Option<Mount> {
         MountKind::Socket,
         MountKind::Proc,
     ];
-    let is_path = |path: &&str| path.starts_with('/');
     Some(Mount {
-        kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
-        host_path: host.filter(is_path)?.into(),
-        path: path.filter(is_path)?.into(),
+        kind: kinds
+            .into_iter()
+            .find(|k| kind.as_deref() == Some(word(*k)))?,
+        host_path: absolute(host)?,
+        path: absolute(path)?,
         need,
     })
 }
@@ -284,7 +292,7 @@ mod tests {
             "--egl-devices",
         ] {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert!(read_arguments(&args).is_err(), "{line}");
+            assert!(read_arguments(args).is_err(), "{line}");
         }
     }
 }

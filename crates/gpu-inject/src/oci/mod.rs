@@ -5,6 +5,7 @@ mod arrangement;
 mod config_view;
 mod hook_args;
 mod long_config;
+mod mentions;
 mod scan;
 mod state;
 

@@ -9,7 +9,7 @@ pub(crate) mod library_scan;
 mod musl_path;
 pub(crate) mod read_only_cover;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
@@ -48,7 +48,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
         .cuda_compat
         .as_ref()
         .and_then(|c| cuda_compat::libraries(rootfs, c));
-    write_cache(rootfs, compat, &named(libraries, links))?;
+    write_cache(rootfs, compat, libraries, &by_links(libraries, links))?;
     write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
 }
 
@@ -68,7 +68,7 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
             let found = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
             (dir, found)
         });
-    write_cache(rootfs, compat, &libraries)
+    write_cache(rootfs, compat, &libraries, &[])
 }
 
 /// Notes the directory of the image's compatibility libraries for the [`refresh_cache`] to
@@ -147,11 +147,11 @@ fn write_cache(
     rootfs: &Rootfs,
     compat: Option<(PathBuf, Vec<Library>)>,
     libraries: &[Library],
+    by_links: &[Library],
 ) -> Result<(), Error> {
     let (compat_dir, compat) = compat.unzip();
     let compat = compat.unwrap_or_default();
-    let all: Vec<Library> = compat.iter().chain(libraries).cloned().collect();
-    if all.is_empty() {
+    if compat.is_empty() && libraries.is_empty() {
         return Ok(());
     }
     // A cache we cannot read (too long, a loop of links) is replaced by one that works.
@@ -160,7 +160,8 @@ fn write_cache(
         .ok()
         .flatten()
         .unwrap_or_default();
-    let cache = ld_cache::Merged::new(&image, &all);
+    let all = compat.iter().chain(libraries).chain(by_links);
+    let cache = ld_cache::Merged::new(&image, all);
     read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // A later ldconfig in the container finds our directories too; where two have a library
@@ -176,11 +177,10 @@ fn write_cache(
     musl_path::add(rootfs, &ours)
 }
 
-/// The libraries, and the links beside them that programs load them by (`libcuda.so`):
-/// the loader looks for either in its cache only, unless it knows the directory.
-fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
+/// The links beside these libraries that programs load them by (`libcuda.so`): the loader looks for
+/// either in its cache only, unless it knows the directory.
+fn by_links(libraries: &[Library], links: &[Link]) -> Vec<Library> {
     // By bytes: paths take long to compare part by part, and there are thousands of pairs.
-    let beside = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
     let dirs: Vec<_> = libraries.iter().map(|l| beside(&l.path)).collect();
     let by_links = links.iter().filter_map(|link| {
         let name = link.path.file_name()?.to_str()?;
@@ -194,7 +194,11 @@ fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
             compat32: library.compat32,
         })
     });
-    libraries.iter().cloned().chain(by_links).collect()
+    by_links.collect()
+}
+
+fn beside(path: &Path) -> Option<&OsStr> {
+    path.parent().map(Path::as_os_str)
 }
 
 fn directories(libraries: &[Library]) -> Vec<&Path> {
@@ -226,8 +230,8 @@ mod tests {
             link("/l/libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
             link("/other/libcuda.so", "libcuda.so.1"),
         ];
-        let found = named(std::slice::from_ref(&cuda), &links);
-        assert_eq!(found, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+        let found = by_links(std::slice::from_ref(&cuda), &links);
+        assert_eq!(found, [library("/l/libcuda.so", "libcuda.so")]);
     }
 
     #[test]
