@@ -160,7 +160,10 @@ impl Bundle {
                 Ok(Config::Long(_)) | Err(_) => return Arrangement::default(),
             },
         };
-        Arrangement::of(text, wants_dev)
+        Arrangement {
+            own_dev: wants_dev && Arrangement::has_own_dev(text),
+            no_shared_mounts: Arrangement::has_no_shared_mounts(text),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What config.json promises about a container's mounts.
 
-use super::config_view::ContainerView;
-use super::mentions::Mentions;
+use super::config_view::{ContainerView, has_hidden_letters};
 use super::scan::{Mount, Scan};
+use super::words;
 
 /// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
 /// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
@@ -15,51 +15,40 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
-    /// Of a text: of /dev only where that is wanted.
-    #[must_use]
-    pub fn of(text: &[u8], wants_dev: bool) -> Self {
-        let mentions = Mentions::of(text);
-        Self {
-            own_dev: wants_dev && has_own_dev(text, &mentions),
-            no_shared_mounts: has_no_shared_mounts(&mentions),
-        }
-    }
-
-    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of its JSON where it is written as engines write it.
+    /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
     pub fn has_own_dev(text: &[u8]) -> bool {
-        has_own_dev(text, &Mentions::of(text))
+        let mut named = words::places(text, br#""/dev""#);
+        if let (true, Some(at), None) = (is_plain(text), named.next(), named.next()) {
+            let (before, after) = text.split_at(at);
+            let start = before.iter().rposition(|byte| *byte == b'{');
+            let end = after.iter().position(|byte| *byte == b'}');
+            let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
+            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
+                let mounts = Some(vec![mount]);
+                let alone = Scan {
+                    mounts,
+                    ..Scan::default()
+                };
+                return ContainerView::of(&alone).has_own_dev();
+            }
+        }
+        Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
     }
 
     /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
     /// default is `rslave`, crun's `private`).
     pub fn has_no_shared_mounts(text: &[u8]) -> bool {
-        has_no_shared_mounts(&Mentions::of(text))
+        // A letter of the word may be written as an escape.
+        !words::has(text, b"shared") && !has_hidden_letters(text)
     }
 }
 
-fn has_own_dev(text: &[u8], mentions: &Mentions) -> bool {
-    if !mentions.has_odd_paths && mentions.devs == 1 {
-        let (before, after) = text.split_at(mentions.first_dev);
-        let start = before.iter().rposition(|byte| *byte == b'{');
-        let end = after.iter().position(|byte| *byte == b'}');
-        let object = start
-            .zip(end)
-            .map(|(start, end)| &text[start..=before.len() + end]);
-        if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
-            let mounts = Some(vec![mount]);
-            let alone = Scan {
-                mounts,
-                ..Scan::default()
-            };
-            return ContainerView::of(&alone).has_own_dev();
-        }
-    }
-    Scan::read(text).is_some_and(|scan| ContainerView::of(&scan).has_own_dev())
-}
-
-/// A letter of the word as an escape, which no engine writes, may be one of it.
-fn has_no_shared_mounts(mentions: &Mentions) -> bool {
-    !mentions.has_shared && !mentions.has_hidden_letters
+/// Whether /dev, where a text names it, is found by its name alone: no escapes, and no paths that are not plain.
+fn is_plain(text: &[u8]) -> bool {
+    let odd = [br"\".as_slice(), b"//", b"dev/\"", b"\"dev\""];
+    let dots = [b"/..", b"/./", b"/.\""];
+    let has_dots = || words::has(text, b"/.") && dots.iter().any(|way| words::has(text, *way));
+    !odd.iter().any(|way| words::has(text, way)) && !has_dots()
 }
 
 #[cfg(test)]
@@ -95,11 +84,6 @@ mod tests {
             let scan = Scan::read(text.as_bytes()).unwrap();
             assert_eq!(ContainerView::of(&scan).has_own_dev(), wanted, "{text}");
             assert_eq!(Arrangement::has_own_dev(text.as_bytes()), wanted, "{text}");
-            for wants_dev in [false, true] {
-                let of_both = Arrangement::of(text.as_bytes(), wants_dev);
-                assert_eq!(of_both.own_dev, wants_dev && wanted, "{text}");
-                assert!(of_both.no_shared_mounts, "{text}");
-            }
         }
     }
 
@@ -116,8 +100,6 @@ mod tests {
                 wanted,
                 "{text}"
             );
-            let both = Arrangement::of(text.as_bytes(), true);
-            assert_eq!(both.no_shared_mounts, wanted, "{text}");
         }
     }
 }

@@ -5,9 +5,9 @@ mod arrangement;
 mod config_view;
 mod hook_args;
 mod long_config;
-mod mentions;
 mod scan;
 mod state;
+mod words;
 
 pub use apply::{HOOK_ENV, Mounter, Nodes, apply, apply_to_value, to_cdi};
 pub use arrangement::Arrangement;
