@@ -273,10 +273,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pair_is_split_at_its_first_sign() {
+        let pair = |text: &str| split(text.to_owned());
+        let of = |path: &str, value: &str| Some((path.to_owned(), value.to_owned()));
+        assert_eq!(pair("/a=b"), of("/a", "b"));
+        assert_eq!(pair("/a=b=c"), of("/a", "b=c"));
+        assert_eq!(pair("/a="), of("/a", ""));
+        assert_eq!(pair("/a"), None);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for line in [
             "--library",
             "--library a=b",
+            "--library /a=",
+            "--library /a",
             "--link /a",
             "--odd /a=b",
             "--mount",
