@@ -13,6 +13,9 @@ use crate::spec::{ContainerEdits, Hook, Spec};
 const HOST_PATH_BEHIND: [(&str, usize); 3] =
     [("--mounted", 0), ("--mount", 1), ("--mount-if-reached", 1)];
 
+/// And the one with a path that is the host's and the container's, `--mounted=PATH`.
+const OF_BOTH: &str = "--mounted=";
+
 /// Whose paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelativeTo {
@@ -88,6 +91,7 @@ impl Transform {
         {
             hook.path = moved;
         }
+        self.tell_apart(&mut hook.args);
         let mut host_in = None;
         for argument in &mut hook.args {
             let is_of_container = has_container_paths && host_in != Some(0);
@@ -98,6 +102,19 @@ impl Transform {
                 Some((_, words)) => Some(*words),
                 None => host_in.and_then(|words: usize| words.checked_sub(1)),
             };
+        }
+    }
+
+    /// Two paths where one of them is about to change.
+    fn tell_apart(&self, args: &mut Vec<String>) {
+        let mut at = 0;
+        while let Some(argument) = args.get(at) {
+            let path = argument.strip_prefix(OF_BOTH).map(str::to_owned);
+            if let Some(path) = path.filter(|path| self.moved(Path::new(path)).is_some()) {
+                let flag = OF_BOTH.trim_end_matches('=').to_owned();
+                args.splice(at..=at, [flag, path.clone(), path]);
+            }
+            at += 1;
         }
     }
 
@@ -128,8 +145,7 @@ mod tests {
 
     #[test]
     fn of_our_hooks_pairs_the_first_path_is_the_hosts() {
-        let args =
-            "--mounted /driver/a /driver/b --mount file /driver/c /driver/d --link /driver/e=x";
+        let args = "--mounted /driver/a /driver/b --mount file /driver/c /driver/d --mounted=/etc/f --mounted=/driver/g --link /driver/e=x";
         let moved = |relative_to| {
             let mut hook = Hook {
                 hook_name: "createContainer".into(),
@@ -146,11 +162,11 @@ mod tests {
         };
         assert_eq!(
             moved(RelativeTo::Host),
-            "--mounted /m/a /driver/b --mount file /m/c /driver/d --link /driver/e=x"
+            "--mounted /m/a /driver/b --mount file /m/c /driver/d --mounted=/etc/f --mounted /m/g /driver/g --link /driver/e=x"
         );
         assert_eq!(
             moved(RelativeTo::Container),
-            "--mounted /driver/a /m/b --mount file /driver/c /m/d --link /m/e=x"
+            "--mounted /driver/a /m/b --mount file /driver/c /m/d --mounted=/etc/f --mounted /driver/g /m/g --link /m/e=x"
         );
     }
     use crate::{Device, DeviceNode, Mount};

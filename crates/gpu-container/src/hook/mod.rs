@@ -58,7 +58,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `--mount file|config|socket|proc HOST PATH… --mounted HOST PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
+/// `--mount file|config|socket|proc HOST PATH… --mounted HOST PATH… --mounted=PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
 fn own(args: Vec<String>, mounts: OwnMounts) -> Result<(), Error> {

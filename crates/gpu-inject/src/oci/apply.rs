@@ -89,7 +89,7 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
             args.extend(mount_arguments(one));
         } else {
             mounts.push(mount(one));
-            args.extend(mounted_arguments(one, edits).into_iter().flatten());
+            args.extend(mounted_arguments(one, edits));
         }
     }
     args.extend(arguments(edits));

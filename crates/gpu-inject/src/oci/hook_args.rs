@@ -42,6 +42,7 @@ impl<'a> ToldToHook<'a> {
 
 const MOUNT: &str = "--mount";
 const OPTIONAL_MOUNT: &str = "--mount-if-reached";
+const MOUNTED: &str = "--mounted";
 
 /// A mount as our hook is told of it.
 pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
@@ -58,20 +59,20 @@ pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
 }
 
 /// The same of one that the runtime makes: the hook looks where it went. Of a library that the
-/// host has by the same name `--library` says enough.
-pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
-    let is_told = mount.host_path == mount.path
-        && edits
-            .libraries
-            .iter()
-            .any(|l| l.path.as_os_str() == mount.path.as_os_str());
-    (!is_told).then(|| {
-        [
-            "--mounted".to_owned(),
-            mount.host_path.to_string_lossy().into_owned(),
-            mount.path.to_string_lossy().into_owned(),
-        ]
-    })
+/// host has by the same name `--library` says enough. One word where the container has it by the same name: runc reads and
+/// writes all of them some ten times a start.
+pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Vec<String> {
+    let is_same = mount.host_path == mount.path;
+    let is_it = |l: &Library| l.path.as_os_str() == mount.path.as_os_str();
+    if is_same && edits.libraries.iter().any(is_it) {
+        return Vec::new();
+    }
+    let path = mount.path.to_string_lossy();
+    if is_same {
+        return vec![[MOUNTED, "=", &path].concat()];
+    }
+    let host = mount.host_path.to_string_lossy().into_owned();
+    vec![MOUNTED.to_owned(), host, path.into_owned()]
 }
 
 fn word(kind: MountKind) -> &'static str {
@@ -159,7 +160,15 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
             edits.mounts.push(mount);
             continue;
         }
-        if flag == "--mounted" {
+        if let Some(path) = flag.strip_prefix(MOUNTED).and_then(|f| f.strip_prefix('=')) {
+            let path = absolute(Some(path.to_owned())).ok_or_else(|| bad("=/PATH"))?;
+            edits.mounted.push(Mounted {
+                host_path: path.clone(),
+                path,
+            });
+            continue;
+        }
+        if flag == MOUNTED {
             let told = [args.next(), args.next()];
             let [Some(host_path), Some(path)] = told.map(absolute) else {
                 return Err(bad("/HOST /PATH"));
@@ -272,6 +281,37 @@ pub fn version_pair(text: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
+    /// Those of before are read as well: a CDI spec is made less often than programs are replaced.
+    #[test]
+    fn what_is_mounted_by_one_name_takes_one_word() {
+        let mount = |host: &str, path: &str| Mount {
+            kind: MountKind::File,
+            host_path: host.into(),
+            path: path.into(),
+            need: Need::Required,
+        };
+        let edits = Edits {
+            libraries: vec![Library {
+                path: "/l/a.so".into(),
+                soname: "a.so".into(),
+                compat32: false,
+            }],
+            ..Edits::default()
+        };
+        let told = |host, path| mounted_arguments(&mount(host, path), &edits);
+        assert_eq!(told("/a=b", "/a=b"), ["--mounted=/a=b"]);
+        assert_eq!(told("/host/a", "/a"), ["--mounted", "/host/a", "/a"]);
+        assert_eq!(told("/l/a.so", "/l/a.so"), [""; 0]);
+        assert_eq!(told("/m/a.so", "/l/a.so").len(), 3);
+        let mounted = |args: &[&str]| {
+            let args = args.iter().map(|a| (*a).to_owned()).collect();
+            read_arguments(args).unwrap().mounted
+        };
+        let short = mounted(&["--mounted=/a=b"]);
+        assert_eq!(short, mounted(&["--mounted", "/a=b", "/a=b"]));
+        assert_eq!(short[0].host_path, short[0].path);
+    }
+
     #[test]
     fn a_pair_is_split_at_its_first_sign() {
         let pair = |text: &str| split(text.to_owned());
@@ -297,6 +337,9 @@ mod tests {
             "--mount device /a /b",
             "--mounted /a",
             "--mounted /a b",
+            "--mounted=a",
+            "--mounted=",
+            "--mountedly=/a",
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",
