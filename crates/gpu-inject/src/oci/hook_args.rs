@@ -178,7 +178,7 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
         }
         let mut value = args.next().filter(|v| !v.is_empty());
         let mut pair = || {
-            let pair = value.take().and_then(split);
+            let pair = value.take().and_then(split_pair);
             pair.filter(|(path, value)| path.starts_with('/') && !value.is_empty())
                 .ok_or_else(|| bad("/PATH=VALUE"))
         };
@@ -246,7 +246,7 @@ fn absolute(path: Option<String>) -> Option<PathBuf> {
 }
 
 /// Before and behind the first `=`; the one in the text's own memory.
-fn split(mut text: String) -> Option<(String, String)> {
+fn split_pair(mut text: String) -> Option<(String, String)> {
     let at = text.find('=')?;
     let behind = text[at + 1..].to_owned();
     text.truncate(at);
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_split_at_its_first_sign() {
-        let pair = |text: &str| split(text.to_owned());
+        let pair = |text: &str| split_pair(text.to_owned());
         let of = |path: &str, value: &str| Some((path.to_owned(), value.to_owned()));
         assert_eq!(pair("/a=b"), of("/a", "b"));
         assert_eq!(pair("/a=b=c"), of("/a", "b=c"));
