@@ -59,8 +59,8 @@ pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
 }
 
 /// The same of one that the runtime makes: the hook looks where it went. Of a library that the
-/// host has by the same name `--library` says enough. One word where the container has it by the same name: runc reads and
-/// writes all of them some ten times a start.
+/// host has by the same name `--library` says enough. One word where the container has it by the same name: a runtime
+/// reads and writes all of them more than once a start.
 pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Vec<String> {
     let is_same = mount.host_path == mount.path;
     let is_it = |l: &Library| l.path.as_os_str() == mount.path.as_os_str();
