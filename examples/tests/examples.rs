@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use fake_driver::describe::Description;
 use fake_driver::install::{self, Places};
-use gpu_inject::host::{Host, Look};
+use gpu_inject::host::{Host, HostOptions};
 use serde_json::{Value, json};
 use skips::Need;
 
@@ -34,11 +34,11 @@ fn host() -> Option<tempfile::TempDir> {
 }
 
 fn look(host: &tempfile::TempDir) -> Host {
-    let look = Look {
+    let look = HostOptions {
         root: host.path().to_owned(),
-        ..Look::default()
+        ..HostOptions::default()
     };
-    Host::look(&look).unwrap()
+    Host::load(&look).unwrap()
 }
 
 /// Files of the tree by their paths on this machine, for what does more than name them.

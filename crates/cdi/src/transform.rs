@@ -26,7 +26,8 @@ pub struct Transform {
     pub to: PathBuf,
     /// Which paths are changed.
     pub relative_to: RelativeTo,
-    /// Flags of createContainer hooks with a path of the host's behind them, and how many words are between.
+    /// Flags of createContainer hooks with a path of the host's behind them, and how many words are between. Of one with
+    /// none between, `FLAG=PATH` stands for the same path on the host and in the container.
     pub host_path_behind: &'static [(&'static str, usize)],
 }
 
@@ -85,6 +86,7 @@ impl Transform {
         {
             hook.path = moved;
         }
+        self.separate_paths(&mut hook.args);
         let mut host_in = None;
         for argument in &mut hook.args {
             let is_of_container = has_container_paths && host_in != Some(0);
@@ -99,6 +101,21 @@ impl Transform {
                 Some((_, words)) => Some(*words),
                 None => host_in.and_then(|words: usize| words.checked_sub(1)),
             };
+        }
+    }
+
+    /// Gives the host and the container a path each where `FLAG=PATH` stands for both and one of them is to change.
+    fn separate_paths(&self, args: &mut Vec<String>) {
+        let mut at = 0;
+        while let Some(argument) = args.get(at) {
+            let separated = argument.split_once('=').filter(|(flag, path)| {
+                self.host_path_behind.contains(&(flag, 0)) && self.moved(Path::new(path)).is_some()
+            });
+            if let Some((flag, path)) = separated {
+                let separated = [flag, path, path].map(str::to_owned);
+                args.splice(at..=at, separated);
+            }
+            at += 1;
         }
     }
 
@@ -129,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_path_behind_a_flag_that_says_so_is_the_hosts() {
-        let args = "--of /driver/a /driver/b --of-kind file /driver/c /driver/d --link /driver/e=x";
+        let args = "--of /driver/a /driver/b --of-kind file /driver/c /driver/d --of=/etc/f --of=/driver/g --link /driver/e=x";
         let moved = |relative_to| {
             let mut hook = Hook {
                 hook_name: "createContainer".into(),
@@ -147,11 +164,11 @@ mod tests {
         };
         assert_eq!(
             moved(RelativeTo::Host),
-            "--of /m/a /driver/b --of-kind file /m/c /driver/d --link /driver/e=x"
+            "--of /m/a /driver/b --of-kind file /m/c /driver/d --of=/etc/f --of /m/g /driver/g --link /driver/e=x"
         );
         assert_eq!(
             moved(RelativeTo::Container),
-            "--of /driver/a /m/b --of-kind file /driver/c /m/d --link /m/e=x"
+            "--of /driver/a /m/b --of-kind file /driver/c /m/d --of=/etc/f --of /driver/g /m/g --link /m/e=x"
         );
     }
     use crate::{Device, DeviceNode, Mount};

@@ -34,7 +34,7 @@ pub(crate) fn run(name: &OsStr, mut args: Vec<OsString>) -> ExitCode {
     };
     match applet.to_str().unwrap_or_default() {
         "runtime" => runtime::run("", &args),
-        "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(&args),
+        "hook" | "gpu-container-hook" | "nvidia-cdi-hook" => hook::run(args),
         "prestart" => hook::prestart::run(&[OsString::from("prestart")]),
         "nvidia-ctk" => nvidia_ctk::run(&args),
         "nvidia-container-runtime-hook" | "nvidia-container-toolkit" => hook::prestart::run(&args),

@@ -53,7 +53,7 @@ const LOADER_PREFIX: &[u8] = b"LD_";
 /// Runs a hook, or executes gpusetup.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match command(args) {
-        Some((word, rest)) if word == "hook" => hook::run(rest),
+        Some((word, rest)) if word == "hook" => hook::run(rest.to_vec()),
         _ => exec_gpusetup(args),
     }
 }

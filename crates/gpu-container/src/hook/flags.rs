@@ -77,16 +77,16 @@ impl Told {
     }
 
     /// The rest of the arguments besides.
-    pub(super) fn read(args: &[String]) -> Result<(Self, Vec<String>), Error> {
-        let mut rest = Vec::new();
+    pub(super) fn read(args: Vec<String>) -> Result<(Self, Vec<String>), Error> {
+        let mut rest = Vec::with_capacity(args.len());
         let (mut file, mut rootfs) = (None, None);
         let mut arrangement = Arrangement::default();
-        let mut args = args.iter();
+        let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             if arg == "--container-spec" {
-                file = args.next().map(Path::new);
+                file = args.next().map(PathBuf::from);
             } else if let Some(path) = arg.strip_prefix("--container-spec=") {
-                file = Some(Path::new(path));
+                file = Some(PathBuf::from(path));
             } else if arg == oci::ROOTFS_FLAG {
                 rootfs = args.next().filter(|p| !p.is_empty()).map(PathBuf::from);
             } else if arg == oci::OWN_DEV_FLAG {
@@ -94,10 +94,10 @@ impl Told {
             } else if arg == oci::NO_SHARED_FLAG {
                 arrangement.no_shared_mounts = true;
             } else {
-                rest.push(arg.clone());
+                rest.push(arg);
             }
         }
-        let state = State::from(file)?;
+        let state = State::from(file.as_deref())?;
         let told = Self {
             state,
             rootfs,

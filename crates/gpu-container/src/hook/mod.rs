@@ -24,13 +24,18 @@ use flags::Told;
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
 /// container must not fail for it.
-pub(crate) fn run(args: &[OsString]) -> ExitCode {
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let mounts = confine::cdi_hook();
-    let args = args.iter().map(|a| a.to_string_lossy().into_owned());
+    // The same memory throughout: hundreds of texts are what a hook has most of.
+    let text = |arg: OsString| match arg.into_string() {
+        Ok(text) => text,
+        Err(odd) => odd.to_string_lossy().into_owned(),
+    };
+    let args = args.into_iter().map(text);
     // The vendor's global flags, without a value.
     let mut args = args.skip_while(|a| a.starts_with('-'));
     let done = match args.next() {
-        Some(name) if name == "cdi" => own(&args.collect::<Vec<_>>(), mounts),
+        Some(name) if name == "cdi" => own(args.collect(), mounts),
         Some(name) => {
             let rest: Vec<String> = args.collect();
             vendor::run(&name, &rest, mounts).unwrap_or_else(|| {
@@ -53,13 +58,13 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `--mount file|config|socket|proc HOST PATH… --mounted HOST PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
+/// `--mount file|config|socket|proc HOST PATH… --mounted HOST PATH… --mounted=PATH… --library PATH=SONAME… --library32 PATH=SONAME… --link PATH=TARGET…
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
-fn own(args: &[String], mounts: OwnMounts) -> Result<(), Error> {
+fn own(args: Vec<String>, mounts: OwnMounts) -> Result<(), Error> {
     let (told, args) = Told::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
-    let edits = ManuallyDrop::new(oci::read_arguments(&args)?);
+    let edits = ManuallyDrop::new(oci::read_arguments(args)?);
     let rootfs = root::open(&told.state, told.rootfs.as_deref(), mounts)?;
     let rootfs = ManuallyDrop::new(rootfs.arranged(told.arrangement(&edits)));
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);

@@ -4,6 +4,7 @@
 //! part in the older format `ld.so-1.7.0`. Numbers have the host's byte order.
 
 use std::cmp::Ordering;
+use std::ffi::CStr;
 use std::path::PathBuf;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
@@ -259,8 +260,9 @@ fn number(bytes: &[u8], at: usize) -> Result<u32, BadCache> {
 fn text(bytes: &[u8], at: u32) -> Result<StringSpan, BadCache> {
     let from = bytes.get(at as usize..).ok_or(BadCache::Damaged)?;
     let from = from.get(..LONGEST).unwrap_or(from);
-    let end = memchr::memchr(0, from).ok_or(BadCache::Damaged)?;
-    let length = u16::try_from(end).map_err(|_| BadCache::Damaged)?;
+    // Not by `memchr`, whose first use asks the CPU for its features: traps in a virtual machine.
+    let string = CStr::from_bytes_until_nul(from).map_err(|_| BadCache::Damaged)?;
+    let length = u16::try_from(string.count_bytes()).map_err(|_| BadCache::Damaged)?;
     Ok(StringSpan { at, length })
 }
 

@@ -207,16 +207,30 @@ impl OwnMounts {
 }
 
 fn of_hook(own: Id) -> Verdict {
+    hooks_verdict(
+        own,
+        || Id::at(FIRST_PROCESS).ok(),
+        || runtime().and_then(|pid| mounts_of(pid).ok()),
+        has_own_user_namespace,
+    )
+}
+
+/// What is asked only where nothing before it has decided: each look at a process is microseconds of a container's start.
+fn hooks_verdict(
+    own: Id,
+    of_first: impl FnOnce() -> Option<Id>,
+    of_runtime: impl FnOnce() -> Option<Id>,
+    has_own_user_namespace: impl FnOnce() -> bool,
+) -> Verdict {
     if own.inode == FIRST_MOUNT {
         return Verdict::Hosts;
     }
-    match Id::at(FIRST_PROCESS) {
-        Ok(first) if first == own => Verdict::Hosts,
-        Ok(_) => Verdict::Apart,
-        Err(_) if has_own_user_namespace() => Verdict::Apart,
+    match of_first() {
+        Some(first) if first == own => Verdict::Hosts,
+        Some(_) => Verdict::Apart,
         // Nothing to be seen at all: it is where the specification says.
-        Err(_) => match ancestors().nth(1).and_then(|pid| mounts_of(pid).ok()) {
-            Some(runtime) if runtime == own => Verdict::Hosts,
+        None => match of_runtime() {
+            Some(runtime) if runtime == own && !has_own_user_namespace() => Verdict::Hosts,
             _ => Verdict::Apart,
         },
     }
@@ -264,6 +278,12 @@ fn ancestors() -> impl Iterator<Item = u32> {
     let first = own_parent();
     let above = std::iter::successors(first, |of| read_parent(&of.to_string()));
     above.take(MOST_ANCESTORS)
+}
+
+/// Of a createContainer hook: the process above the one that started it.
+fn runtime() -> Option<u32> {
+    // Not by `ancestors`, which looks at one more than is taken of it.
+    read_parent(&own_parent()?.to_string())
 }
 
 /// The process that started this one. The kernel tells its number in our own pid namespace without more ado; a
@@ -314,6 +334,60 @@ mod tests {
         assert_eq!(first, std::os::unix::process::parent_id());
         assert_eq!(read_parent("self"), Some(first));
         assert_eq!(ancestors().nth(1), read_parent(&first.to_string()));
+        assert_eq!(ancestors().nth(1), runtime());
+    }
+
+    fn id(inode: u64) -> Id {
+        Id { device: 4, inode }
+    }
+
+    /// Every verdict for a hook, by what can be seen of the namespaces around it.
+    #[test]
+    fn a_hooks_verdict_is_the_same_whatever_is_looked_at_first() {
+        const OWN: u64 = 7;
+        let seen = [None, Some(id(OWN)), Some(id(8)), Some(id(FIRST_MOUNT))];
+        for own in [id(OWN), id(FIRST_MOUNT)] {
+            for first in seen {
+                for runtime in seen {
+                    for is_mapped in [false, true] {
+                        let is_hosts = own.inode == FIRST_MOUNT
+                            || first == Some(own)
+                            || (first.is_none() && runtime == Some(own) && !is_mapped);
+                        let said = hooks_verdict(own, || first, || runtime, || is_mapped);
+                        let case = format!("{own:?} {first:?} {runtime:?} {is_mapped}");
+                        match said {
+                            Verdict::Hosts => assert!(is_hosts, "{case}"),
+                            Verdict::Apart => assert!(!is_hosts, "{case}"),
+                            Verdict::Unknown(e) => panic!("{case}: {e}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A namespace on another file system with the same number is another one.
+    #[test]
+    fn a_hooks_verdict_goes_by_device_and_number() {
+        let elsewhere = Some(Id {
+            device: 5,
+            inode: 7,
+        });
+        let said = hooks_verdict(id(7), || elsewhere, || unreachable!(), || unreachable!());
+        assert!(matches!(said, Verdict::Apart));
+        let said = hooks_verdict(id(7), || None, || elsewhere, || unreachable!());
+        assert!(matches!(said, Verdict::Apart));
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_decides() {
+        let none = || -> Option<Id> { panic!("the runtime is looked at") };
+        let no_user = || -> bool { panic!("the user namespace is looked at") };
+        for first in [id(7), id(8)] {
+            let _ = hooks_verdict(id(7), || Some(first), none, no_user);
+        }
+        let _ = hooks_verdict(id(7), || None, || Some(id(8)), no_user);
+        let _ = hooks_verdict(id(7), || None, || None, no_user);
     }
 
     #[test]

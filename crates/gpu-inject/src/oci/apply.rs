@@ -90,7 +90,7 @@ fn without_nodes(edits: &Edits, hook: &Path, mounter: Mounter) -> ContainerEdits
             args.extend(mount_arguments(one));
         } else {
             mounts.push(mount(one));
-            args.extend(mounted_arguments(one, edits).into_iter().flatten());
+            args.extend(mounted_arguments(one, edits));
         }
     }
     args.extend(arguments(edits));
@@ -198,7 +198,7 @@ mod tests {
             ..Edits::default()
         };
         for edits in [full(), by_nodes, Edits::default()] {
-            assert_eq!(read_arguments(&arguments(&edits)).unwrap(), edits);
+            assert_eq!(read_arguments(arguments(&edits)).unwrap(), edits);
         }
         let cdi_hooks = hooks(Path::new("/hook"), arguments(&full()));
         assert_eq!(cdi_hooks[0].args[..2], ["gpu-container-hook", "cdi"]);
@@ -243,7 +243,7 @@ mod tests {
         let hook_edits = |config: &Value| {
             let args = config["hooks"]["createContainer"][0]["args"].clone();
             let args: Vec<String> = serde_json::from_value(args).unwrap();
-            read_arguments(&args[2..]).unwrap()
+            read_arguments(args[2..].to_vec()).unwrap()
         };
         let by_runtime = applied(Mounter::Runtime);
         let mut by_value = json!({});

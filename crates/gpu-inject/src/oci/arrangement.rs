@@ -1,9 +1,8 @@
 //! What config.json promises about a container's mounts.
 
-use memchr::memmem;
-
-use super::config_view::ContainerView;
+use super::config_view::{ContainerView, has_hidden_letters};
 use super::scan::{Mount, Scan};
+use super::words;
 
 /// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
 /// the engine's file, not the image's. Nothing said is no promise: then each is looked at.
@@ -18,23 +17,11 @@ pub struct Arrangement {
 impl Arrangement {
     /// [`ContainerView::has_own_dev`] of a text, without a pass over all of it where it is written as engines write it.
     pub fn has_own_dev(text: &[u8]) -> bool {
-        // Ways to write /dev that are not found by its name alone: escapes, and paths that are not plain.
-        let odd = [
-            br"\".as_slice(),
-            b"/..",
-            b"/./",
-            b"/.\"",
-            b"//",
-            b"dev/\"",
-            b"\"dev\"",
-        ];
-        let is_plain = odd
-            .into_iter()
-            .all(|other| memmem::find(text, other).is_none());
-        let mut named = memmem::find_iter(text, br#""/dev""#);
-        if let (true, Some(at), None) = (is_plain, named.next(), named.next()) {
-            let start = memchr::memrchr(b'{', &text[..at]);
-            let end = memchr::memchr(b'}', &text[at..]);
+        let mut named = words::places(text, br#""/dev""#);
+        if let (true, Some(at), None) = (is_plain(text), named.next(), named.next()) {
+            let (before, after) = text.split_at(at);
+            let start = before.iter().rposition(|byte| *byte == b'{');
+            let end = after.iter().position(|byte| *byte == b'}');
             let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
             if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
                 let mounts = Some(vec![mount]);
@@ -51,13 +38,17 @@ impl Arrangement {
     /// Whether any mount is shared: not where the word is nowhere in the text. Runtimes share nothing unasked (runc's
     /// default is `rslave`, crun's `private`).
     pub fn has_no_shared_mounts(text: &[u8]) -> bool {
-        // The letters of the word as escapes, which no engine writes.
-        let hidden = [br"\u006".as_slice(), br"\u007"];
-        let words = hidden.into_iter().chain([b"shared".as_slice()]);
-        words
-            .into_iter()
-            .all(|word| memmem::find(text, word).is_none())
+        // A letter of the word may be written as an escape.
+        !words::has(text, b"shared") && !has_hidden_letters(text)
     }
+}
+
+/// Whether /dev, where a text names it, is found by its name alone: no escapes, and no paths that are not plain.
+fn is_plain(text: &[u8]) -> bool {
+    let odd = [br"\".as_slice(), b"//", b"dev/\"", b"\"dev\""];
+    let dots = [b"/..", b"/./", b"/.\""];
+    let has_dots = || words::has(text, b"/.") && dots.iter().any(|way| words::has(text, *way));
+    !odd.iter().any(|way| words::has(text, way)) && !has_dots()
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::{Component, Path};
 
-use memchr::memmem;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
 
 use super::scan::{Root, Scan, Text};
+use super::words;
 
 /// A container's config.json, looked at for a request.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +52,20 @@ pub fn early_root_path(text: &[u8]) -> Option<String> {
             Ok(())
         }
     }
-    let is_once = memmem::find_iter(text, br#""root""#).count() == 1;
-    // `r`, `o` or `t` as an escape, which no engine writes.
-    let is_hidden = [br"\u006", br"\u007"]
-        .iter()
-        .any(|e| memmem::find(text, *e).is_some());
-    if !is_once || is_hidden {
+    let is_once = words::places(text, br#""root""#).take(2).count() == 1;
+    if !is_once || has_hidden_letters(text) {
         return None;
     }
     let mut found = None;
     // Ends with an error where it was found: the rest of the object is left.
     let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut found));
     found
+}
+
+/// Whether a small letter could be written as an escape, which no engine does: `r`, `o` or `t`, say.
+pub(super) fn has_hidden_letters(text: &[u8]) -> bool {
+    let letters = [br"\u006", br"\u007"];
+    words::has(text, br"\u00") && letters.iter().any(|escape| words::has(text, *escape))
 }
 
 impl<'a> ContainerView<'a> {

@@ -1,6 +1,6 @@
 //! Writes and reads the arguments of our hook.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::{Link, Need};
 
@@ -62,21 +62,21 @@ pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
     ]
 }
 
-/// The arguments for a mount that the runtime makes, so that the hook can check where it went.
-/// `None` for a library at the same path on the host, because its `--library` is enough.
-pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Option<[String; 3]> {
-    let is_in_library_args = mount.host_path == mount.path
-        && edits
-            .libraries
-            .iter()
-            .any(|l| l.path.as_os_str() == mount.path.as_os_str());
-    (!is_in_library_args).then(|| {
-        [
-            MOUNTED.to_owned(),
-            mount.host_path.to_string_lossy().into_owned(),
-            mount.path.to_string_lossy().into_owned(),
-        ]
-    })
+/// The arguments for a mount that the runtime makes, so that the hook can check where it went. None for a library at the
+/// same path on the host, because its `--library` is enough; one word where the container has it at the same path, because a
+/// runtime reads and writes all arguments more than once a start.
+pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Vec<String> {
+    let is_same = mount.host_path == mount.path;
+    let is_it = |l: &Library| l.path.as_os_str() == mount.path.as_os_str();
+    if is_same && edits.libraries.iter().any(is_it) {
+        return Vec::new();
+    }
+    let path = mount.path.to_string_lossy();
+    if is_same {
+        return vec![[MOUNTED, "=", &path].concat()];
+    }
+    let host = mount.host_path.to_string_lossy().into_owned();
+    vec![MOUNTED.to_owned(), host, path.into_owned()]
 }
 
 fn word(kind: MountKind) -> &'static str {
@@ -140,11 +140,12 @@ fn pair(path: &Path, value: &str) -> String {
 /// Value of `--egl-devices` for computing the mask from the container's nodes.
 const BY_NODES: &str = "nodes";
 
-/// Reads the edits that our hook applies from its arguments.
-pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
+/// Reads the edits that our hook applies from its arguments, whose memory they keep.
+pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
     let mut edits = Edits::default();
-    let mut args = args.iter().map(String::as_str);
+    let mut args = args.into_iter();
     while let Some(flag) = args.next() {
+        let flag = flag.as_str();
         if flag == "--forbid-device-nodes" {
             edits.forbid_device_node_creation = true;
             continue;
@@ -162,23 +163,26 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
             edits.mounts.push(mount);
             continue;
         }
-        if flag == MOUNTED {
-            let told = [args.next(), args.next()];
-            let told = told.map(|path| path.filter(|p| p.starts_with('/')));
-            let [Some(host), Some(path)] = told else {
-                return Err(bad("/HOST /PATH"));
-            };
+        if let Some(path) = flag.strip_prefix(MOUNTED).and_then(|f| f.strip_prefix('=')) {
+            let path = absolute(Some(path.to_owned())).ok_or_else(|| bad("=/PATH"))?;
             edits.mounted.push(Mounted {
-                host_path: host.into(),
-                path: path.into(),
+                host_path: path.clone(),
+                path,
             });
             continue;
         }
-        let value = args.next().filter(|v| !v.is_empty());
-        let pair = || {
-            value
-                .and_then(|v| v.split_once('='))
-                .filter(|(path, value)| path.starts_with('/') && !value.is_empty())
+        if flag == MOUNTED {
+            let told = [args.next(), args.next()];
+            let [Some(host_path), Some(path)] = told.map(absolute) else {
+                return Err(bad("/HOST /PATH"));
+            };
+            edits.mounted.push(Mounted { host_path, path });
+            continue;
+        }
+        let mut value = args.next().filter(|v| !v.is_empty());
+        let mut pair = || {
+            let pair = value.take().and_then(split_pair);
+            pair.filter(|(path, value)| path.starts_with('/') && !value.is_empty())
                 .ok_or_else(|| bad("/PATH=VALUE"))
         };
         match flag {
@@ -186,7 +190,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 let (path, soname) = pair()?;
                 edits.libraries.push(Library {
                     path: path.into(),
-                    soname: soname.into(),
+                    soname,
                     compat32: flag == "--library32",
                 });
             }
@@ -203,7 +207,7 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 });
             }
             "--cuda-compat" => {
-                let value = value.ok_or_else(|| bad("DRIVER[,CUDA]"))?;
+                let value = value.as_deref().ok_or_else(|| bad("DRIVER[,CUDA]"))?;
                 let (driver, cuda) = value.split_once(',').unwrap_or((value, ""));
                 let cuda = (!cuda.is_empty())
                     .then(|| version_pair(cuda).ok_or_else(|| bad("DRIVER[,CUDA]")))
@@ -215,12 +219,11 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
                 });
             }
             "--cuda-compat-root" => {
-                let root = value.filter(|v| v.starts_with('/'));
-                let root = root.ok_or_else(|| bad("/DIRECTORY"))?;
+                let root = absolute(value).ok_or_else(|| bad("/DIRECTORY"))?;
                 let compat = edits.cuda_compat.as_mut();
-                compat.ok_or_else(|| bad("--cuda-compat before it"))?.root = Some(root.into());
+                compat.ok_or_else(|| bad("--cuda-compat before it"))?.root = Some(root);
             }
-            "--egl-devices" => match value {
+            "--egl-devices" => match value.as_deref() {
                 Some(BY_NODES) => edits.egl_devices_by_nodes = true,
                 mask => {
                     let mask = mask.and_then(|m| m.strip_prefix("0x"));
@@ -241,7 +244,19 @@ pub fn read_arguments(args: &[String]) -> Result<Edits, Error> {
     Ok(edits)
 }
 
-fn read_mount(values: [Option<&str>; 3], need: Need) -> Option<Mount> {
+fn absolute(path: Option<String>) -> Option<PathBuf> {
+    path.filter(|p| p.starts_with('/')).map(PathBuf::from)
+}
+
+/// Splits at the first `=`. The first part keeps the memory of the whole text.
+fn split_pair(mut text: String) -> Option<(String, String)> {
+    let at = text.find('=')?;
+    let behind = text[at + 1..].to_owned();
+    text.truncate(at);
+    Some((text, behind))
+}
+
+fn read_mount(values: [Option<String>; 3], need: Need) -> Option<Mount> {
     let [kind, host, path] = values;
     let kinds = [
         MountKind::File,
@@ -249,11 +264,12 @@ fn read_mount(values: [Option<&str>; 3], need: Need) -> Option<Mount> {
         MountKind::Socket,
         MountKind::Proc,
     ];
-    let is_path = |path: &&str| path.starts_with('/');
     Some(Mount {
-        kind: kinds.into_iter().find(|k| kind == Some(word(*k)))?,
-        host_path: host.filter(is_path)?.into(),
-        path: path.filter(is_path)?.into(),
+        kind: kinds
+            .into_iter()
+            .find(|k| kind.as_deref() == Some(word(*k)))?,
+        host_path: absolute(host)?,
+        path: absolute(path)?,
         need,
     })
 }
@@ -268,6 +284,47 @@ pub fn version_pair(text: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
+    /// Those of before are read as well: a CDI spec is made less often than programs are replaced.
+    #[test]
+    fn what_is_mounted_by_one_name_takes_one_word() {
+        let mount = |host: &str, path: &str| Mount {
+            kind: MountKind::File,
+            host_path: host.into(),
+            path: path.into(),
+            need: Need::Required,
+        };
+        let edits = Edits {
+            libraries: vec![Library {
+                path: "/l/a.so".into(),
+                soname: "a.so".into(),
+                compat32: false,
+            }],
+            ..Edits::default()
+        };
+        let told = |host, path| mounted_arguments(&mount(host, path), &edits);
+        assert_eq!(told("/a=b", "/a=b"), ["--mounted=/a=b"]);
+        assert_eq!(told("/host/a", "/a"), ["--mounted", "/host/a", "/a"]);
+        assert_eq!(told("/l/a.so", "/l/a.so"), [""; 0]);
+        assert_eq!(told("/m/a.so", "/l/a.so").len(), 3);
+        let mounted = |args: &[&str]| {
+            let args = args.iter().map(|a| (*a).to_owned()).collect();
+            read_arguments(args).unwrap().mounted
+        };
+        let short = mounted(&["--mounted=/a=b"]);
+        assert_eq!(short, mounted(&["--mounted", "/a=b", "/a=b"]));
+        assert_eq!(short[0].host_path, short[0].path);
+    }
+
+    #[test]
+    fn a_pair_is_split_at_its_first_sign() {
+        let pair = |text: &str| split_pair(text.to_owned());
+        let of = |path: &str, value: &str| Some((path.to_owned(), value.to_owned()));
+        assert_eq!(pair("/a=b"), of("/a", "b"));
+        assert_eq!(pair("/a=b=c"), of("/a", "b=c"));
+        assert_eq!(pair("/a="), of("/a", ""));
+        assert_eq!(pair("/a"), None);
+    }
+
     /// Whatever flag a mount is told by.
     #[test]
     fn of_a_moved_spec_the_hosts_paths_are_known_by_their_flags() {
@@ -278,12 +335,18 @@ mod tests {
             need,
         };
         let needs = [Need::Required, Need::Optional, Need::OptionalAndClosed];
-        let told = needs.map(|need| mount_arguments(&mount(need)).to_vec());
-        let mounted = mounted_arguments(&mount(Need::Required), &Edits::default());
-        for args in told.into_iter().chain(mounted.map(Vec::from)) {
+        let mounts = needs.map(|need| mount_arguments(&mount(need)).to_vec());
+        let separate = Mount {
+            path: "/driver/b".into(),
+            ..mount(Need::Required)
+        };
+        let mounted = [mount(Need::Required), separate]
+            .map(|mount| mounted_arguments(&mount, &Edits::default()));
+        for args in mounts.into_iter().chain(mounted) {
+            let before = read_arguments(args.clone()).unwrap();
             let hook = cdi::Hook {
                 hook_name: "createContainer".into(),
-                args: args.clone(),
+                args,
                 ..cdi::Hook::default()
             };
             let mut spec = cdi::Spec::default();
@@ -295,10 +358,15 @@ mod tests {
                 host_path_behind: HOST_PATH_BEHIND,
             };
             transform.apply(&mut spec);
-            let mut wanted = args;
-            let host = wanted.len() - 2;
-            wanted[host] = "/moved/a".into();
-            assert_eq!(spec.container_edits.hooks[0].args, wanted);
+            let mut expected = before;
+            for mount in &mut expected.mounts {
+                mount.host_path = "/moved/a".into();
+            }
+            for mounted in &mut expected.mounted {
+                mounted.host_path = "/moved/a".into();
+            }
+            let moved = spec.container_edits.hooks.remove(0).args;
+            assert_eq!(read_arguments(moved).unwrap(), expected);
         }
     }
 
@@ -307,6 +375,8 @@ mod tests {
         for line in [
             "--library",
             "--library a=b",
+            "--library /a=",
+            "--library /a",
             "--link /a",
             "--odd /a=b",
             "--mount",
@@ -315,6 +385,9 @@ mod tests {
             "--mount device /a /b",
             "--mounted /a",
             "--mounted /a b",
+            "--mounted=a",
+            "--mounted=",
+            "--mountedly=/a",
             "--cuda-compat",
             "--cuda-compat 580,x",
             "--cuda-compat-root /x",
@@ -322,7 +395,7 @@ mod tests {
             "--egl-devices",
         ] {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert!(read_arguments(&args).is_err(), "{line}");
+            assert!(read_arguments(args).is_err(), "{line}");
         }
     }
 }

@@ -7,12 +7,13 @@ mod hook_args;
 mod long_config;
 mod scan;
 mod state;
+mod words;
 
 pub use apply::{HOOK_ENV, Mounter, NodeForm, apply, apply_to_value, to_cdi};
 pub use arrangement::Arrangement;
 pub use config_view::{ContainerView, early_root_path};
 pub use hook_args::{
-    HOST_PATH_BEHIND, NO_SHARED_FLAG, OWN_DEV_FLAG, ROOTFS_FLAG, ToldToHook, read_arguments,
+    ConfigFacts, HOST_PATH_BEHIND, NO_SHARED_FLAG, OWN_DEV_FLAG, ROOTFS_FLAG, read_arguments,
     version_pair,
 };
 pub use scan::Scan;

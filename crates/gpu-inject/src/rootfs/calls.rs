@@ -81,10 +81,10 @@ pub(super) fn with_temporary<T>(
     Err(Errno::EEXIST)
 }
 
+/// The path is copied where something failed, and not each time that it could.
 pub(super) fn failed<T: Into<Trouble>>(path: &Path, what: &'static str) -> impl FnOnce(T) -> Error {
-    let path = path.to_owned();
     move |trouble| Error::Rootfs {
-        path,
+        path: path.to_owned(),
         what,
         source: match trouble.into() {
             Trouble::System(errno) => errno.into(),
@@ -95,6 +95,9 @@ pub(super) fn failed<T: Into<Trouble>>(path: &Path, what: &'static str) -> impl 
 }
 
 pub(super) fn io_failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Rootfs { path, what, source }
+    move |source| Error::Rootfs {
+        path: path.to_owned(),
+        what,
+        source,
+    }
 }

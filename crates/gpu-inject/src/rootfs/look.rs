@@ -4,17 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::dir::{Dir, Entry, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
+use rustix::fs::FileType;
 
 use super::calls::{failed, io_failed, kind, open_no_follow};
 use super::elsewhere::Elsewhere;
+use super::entries;
 use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
@@ -105,17 +105,8 @@ impl Rootfs {
     }
 
     fn names_in(dir: &OwnedFd, most: usize) -> Vec<OsString> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut dir) = Dir::openat(dir, ".", flags, Mode::empty()) else {
-            return Vec::new();
-        };
-        let mut names: Vec<OsString> = dir
-            .iter()
-            .map_while(Result::ok)
-            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
-            .filter(|name| name != "." && name != "..")
-            .take(most)
-            .collect();
+        let mut names = Vec::new();
+        entries::each(dir, most, |name, _| names.push(name.to_owned()));
         names.sort();
         names
     }
@@ -125,24 +116,22 @@ impl Rootfs {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut entries) = Dir::openat(&dir, ".", flags, Mode::empty()) else {
-            return Vec::new();
-        };
-        let entries = entries.iter().map_while(Result::ok).take(most);
-        let is_node = |entry: &Entry| match entry.file_type() {
-            Some(Type::CharacterDevice) => true,
-            // It may be a node mounted on a file, as rootless engines do it.
-            Some(Type::File) | None => {
-                let stat = fstatat(&dir, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW);
-                stat.is_ok_and(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+        let mut nodes = Vec::new();
+        entries::each(&dir, most, |name, kind| {
+            let is_node = match kind {
+                FileType::CharacterDevice => true,
+                // It may be a node mounted on a file, as rootless engines do it.
+                FileType::RegularFile | FileType::Unknown => {
+                    let stat = fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+                    stat.is_ok_and(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+                }
+                _ => false,
+            };
+            if is_node {
+                nodes.push(name.to_owned());
             }
-            Some(_) => false,
-        };
-        entries
-            .filter(is_node)
-            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
-            .collect()
+        });
+        nodes
     }
 
     /// The device numbers of the nodes in the directory at `path` whose names match, among its first

@@ -10,6 +10,7 @@
 mod calls;
 mod detach;
 mod elsewhere;
+mod entries;
 mod handle;
 mod look;
 mod make;

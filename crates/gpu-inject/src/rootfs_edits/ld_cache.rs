@@ -56,8 +56,8 @@ pub struct Merged<'a> {
 impl<'a> Merged<'a> {
     /// Merges libraries into the cache with these bytes.
     #[must_use]
-    pub fn new(image: &'a [u8], libraries: &'a [Library]) -> Self {
-        let ours = libraries.iter().map(|l| Raw {
+    pub fn new(image: &'a [u8], libraries: impl IntoIterator<Item = &'a Library>) -> Self {
+        let ours = libraries.into_iter().map(|l| Raw {
             soname: l.soname.as_bytes(),
             path: l.path.as_os_str().as_bytes(),
             flags: flags(l.compat32),

@@ -9,7 +9,7 @@ pub(crate) mod library_scan;
 mod musl_path;
 pub(crate) mod read_only_cover;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
@@ -48,7 +48,7 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
         .cuda_compat
         .as_ref()
         .and_then(|c| cuda_compat::libraries(rootfs, c));
-    write_cache(rootfs, compat, &named(libraries, links))?;
+    write_cache(rootfs, compat, libraries, &by_links(libraries, links))?;
     write_profile(rootfs, edits.egl_devices, edits.egl_devices_by_nodes)
 }
 
@@ -68,7 +68,7 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
             let libraries = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
             (dir, libraries)
         });
-    write_cache(rootfs, compat, &libraries)
+    write_cache(rootfs, compat, &libraries, &[])
 }
 
 /// Records the directory of the image's compatibility libraries for a later [`refresh_cache`], if
@@ -148,11 +148,11 @@ fn write_cache(
     rootfs: &Rootfs,
     compat: Option<(PathBuf, Vec<Library>)>,
     libraries: &[Library],
+    by_links: &[Library],
 ) -> Result<(), Error> {
     let (compat_dir, compat) = compat.unzip();
     let compat = compat.unwrap_or_default();
-    let all: Vec<Library> = compat.iter().chain(libraries).cloned().collect();
-    if all.is_empty() {
+    if compat.is_empty() && libraries.is_empty() {
         return Ok(());
     }
     // A cache that cannot be read (too long, a loop of links) counts as empty.
@@ -161,7 +161,8 @@ fn write_cache(
         .ok()
         .flatten()
         .unwrap_or_default();
-    let cache = ld_cache::Merged::new(&image, &all);
+    let all = compat.iter().chain(libraries).chain(by_links);
+    let cache = ld_cache::Merged::new(&image, all);
     read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // Lists our directories for a later ldconfig in the container. If two directories have a library
@@ -177,16 +178,14 @@ fn write_cache(
     musl_path::add(rootfs, &ours)
 }
 
-/// The libraries, and in addition the links to them in their directories, such as `libcuda.so`, by
-/// which programs load them. Both need an entry in the cache, because the loader does not search
-/// their directories.
-fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
+/// The links to these libraries in their directories, such as `libcuda.so`, by which programs load them. They need an
+/// entry in the cache of their own, because the loader does not search their directories.
+fn by_links(libraries: &[Library], links: &[Link]) -> Vec<Library> {
     // Compared as bytes: comparing paths by component is slow, and there are thousands of pairs.
-    let parent_of = |path: &Path| path.parent().map(|p| p.as_os_str().to_owned());
-    let dirs: Vec<_> = libraries.iter().map(|l| parent_of(&l.path)).collect();
+    let dirs: Vec<_> = libraries.iter().map(|l| beside(&l.path)).collect();
     let by_links = links.iter().filter_map(|link| {
         let name = link.path.file_name()?.to_str()?;
-        let (dir, target) = (parent_of(&link.path), link.target.as_os_str());
+        let (dir, target) = (beside(&link.path), link.target.as_os_str());
         let is_target =
             |l: &Library| target == l.soname.as_str() || l.path.file_name() == Some(target);
         let mut pairs = libraries.iter().zip(&dirs);
@@ -197,7 +196,11 @@ fn named(libraries: &[Library], links: &[Link]) -> Vec<Library> {
             compat32: library.compat32,
         })
     });
-    libraries.iter().cloned().chain(by_links).collect()
+    by_links.collect()
+}
+
+fn beside(path: &Path) -> Option<&OsStr> {
+    path.parent().map(Path::as_os_str)
 }
 
 fn directories(libraries: &[Library]) -> Vec<&Path> {
@@ -229,8 +232,8 @@ mod tests {
             link("/l/libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
             link("/other/libcuda.so", "libcuda.so.1"),
         ];
-        let names = named(std::slice::from_ref(&cuda), &links);
-        assert_eq!(names, [cuda, library("/l/libcuda.so", "libcuda.so")]);
+        let names = by_links(std::slice::from_ref(&cuda), &links);
+        assert_eq!(names, [library("/l/libcuda.so", "libcuda.so")]);
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! Words in a text of tens of kilobytes, found without asking the CPU what it can do: `memchr::memmem` does before its first search, and
+//! in a virtual machine each of these questions is a trap. What is found is the same.
+
+/// Whether the text has the word anywhere.
+pub(super) fn has(text: &[u8], word: &[u8]) -> bool {
+    find(text, word).is_some()
+}
+
+/// Where the word is, each time.
+pub(super) fn places(text: &[u8], word: &[u8]) -> impl Iterator<Item = usize> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + find(text.get(from..)?, word)?;
+        from = at + word.len().max(1);
+        Some(at)
+    })
+}
+
+/// By what every CPU of this architecture can do.
+#[cfg(target_arch = "x86_64")]
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    use memchr::arch::x86_64::sse2::memchr::One;
+    use memchr::arch::x86_64::sse2::packedpair::Finder;
+
+    if let [byte] = word
+        && let Some(finder) = One::new(*byte)
+    {
+        return finder.find(text);
+    }
+    match Finder::new(word) {
+        Some(finder) if text.len() >= finder.min_haystack_len() => finder.find(text, word),
+        _ => memchr::arch::all::rabinkarp::Finder::new(word).find(text, word),
+    }
+}
+
+/// Nothing is asked there.
+#[cfg(not(target_arch = "x86_64"))]
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text, word)
+}
+
+#[cfg(test)]
+mod tests {
+    use memchr::memmem;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_word_is_found_wherever_it_is() {
+        for word in [r"\", "//", "dev/\"", "\"/dev\"", "shared"] {
+            for before in 0..70 {
+                for after in [0, 1, 15, 16, 17, 40] {
+                    let text = ["x".repeat(before), word.into(), "x".repeat(after)].concat();
+                    let found = find(text.as_bytes(), word.as_bytes());
+                    assert_eq!(found, Some(before), "{text}");
+                }
+            }
+        }
+        assert!(!has(b"", b"a") && !has(b"share", b"shared"));
+        assert_eq!(places(b"aaaaa", b"aa").collect::<Vec<_>>(), [0, 2]);
+    }
+
+    proptest! {
+        /// Of few letters, so that there is much to find.
+        #[test]
+        fn the_same_is_found_as_by_memmem(text in "[ab/]{0,200}", word in "[ab/]{0,6}") {
+            let (text, word) = (text.as_bytes(), word.as_bytes());
+            prop_assert_eq!(find(text, word), memmem::find(text, word));
+            if !word.is_empty() {
+                let found: Vec<usize> = places(text, word).collect();
+                prop_assert_eq!(found, memmem::find_iter(text, word).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn so_it_is_in_any_bytes(text: Vec<u8>, word: Vec<u8>) {
+            prop_assert_eq!(find(&text, &word), memmem::find(&text, &word));
+        }
+    }
+}
