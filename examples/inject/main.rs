@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
 use gpu_inject::edits::Edits;
-use gpu_inject::host::{Host, Look};
+use gpu_inject::host::{Host, HostOptions};
 use gpu_inject::live::{self, Pidfd, Target};
 use serde_json::json;
 
@@ -35,9 +35,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1).peekable();
-    let mut look = Look::default();
+    let mut options = HostOptions::default();
     if args.next_if(|arg| arg == "--config").is_some() {
-        look.config = Some(args.next().ok_or(USAGE)?.into());
+        options.config = Some(args.next().ok_or(USAGE)?.into());
     }
     let rootfs = PathBuf::from(args.next().ok_or(USAGE)?).canonicalize()?;
     let devices = args.next().ok_or(USAGE)?;
@@ -45,7 +45,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         return Err(format!("{} is not empty", rootfs.display()).into());
     }
 
-    let edits = plan(&look, &devices)?;
+    let edits = plan(&options, &devices)?;
     let mut container = Container::start(&rootfs)?;
     let pidfd = Pidfd::open(container.pid()?)?;
     let mut target = Target::of_process(&pidfd, rootfs.clone())?;
@@ -61,13 +61,13 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// What a container gets that asks for these devices by its environment.
-fn plan(look: &Look, devices: &OsStr) -> Result<Edits, Box<dyn Error>> {
+fn plan(options: &HostOptions, devices: &OsStr) -> Result<Edits, Box<dyn Error>> {
     let devices = devices.to_str().ok_or("DEVICES: not UTF-8")?;
     let env = [
         format!("NVIDIA_VISIBLE_DEVICES={devices}"),
         "NVIDIA_DRIVER_CAPABILITIES=compute,utility".to_owned(),
     ];
-    let host = Host::look(look)?;
+    let host = Host::load(options)?;
     let request = host.request_of(&json!({"process": {"env": env}}))?;
     Ok(host.plan(&request)?)
 }

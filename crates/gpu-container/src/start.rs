@@ -42,7 +42,7 @@ unsafe extern "C" fn main(
 /// A fault of ours. Whoever sees it can tell where. Asks for no memory: the fault may be the allocator's, which then
 /// holds its lock.
 #[cfg_attr(test, allow(dead_code))]
-fn failed(what: &panic::PanicHookInfo<'_>) {
+fn report_panic(what: &panic::PanicHookInfo<'_>) {
     say_fault(what.location(), what.payload());
     process::exit(1);
 }

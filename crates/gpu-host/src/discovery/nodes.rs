@@ -28,7 +28,7 @@ const MODESET_MINOR: u32 = 254;
 pub(crate) struct Dev<'a> {
     pub(crate) root: &'a Root,
     /// Directory that has `dev`.
-    dev_root: PathBuf,
+    parent: PathBuf,
     majors: HashMap<String, u32>,
     owner: Owner,
     missing: RefCell<BTreeSet<PathBuf>>,
@@ -43,15 +43,15 @@ struct Owner {
 }
 
 impl<'a> Dev<'a> {
-    /// Reads the tree's tables of devices; `/dev` is taken to be below `dev_root`.
-    pub(crate) fn new(root: &'a Root, dev_root: &Path) -> Self {
+    /// Reads the tree's tables of devices; `/dev` is taken to be below `parent`.
+    pub(crate) fn new(root: &'a Root, parent: &Path) -> Self {
         let devices = root.read_to_string("/proc/devices").unwrap_or_default();
         let params = root
             .read_to_string("/proc/driver/nvidia/params")
             .unwrap_or_default();
         Self {
             root,
-            dev_root: dev_root.to_owned(),
+            parent: parent.to_owned(),
             majors: majors(&devices),
             owner: owner(&params),
             missing: RefCell::default(),
@@ -65,7 +65,7 @@ impl<'a> Dev<'a> {
 
     /// The host path of what a container sees at `path`.
     pub(crate) fn host_path(&self, path: &Path) -> PathBuf {
-        self.dev_root.join(path.strip_prefix("/").unwrap_or(path))
+        self.parent.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The character device at `path` (as a container sees it), if the host has one.
@@ -91,7 +91,7 @@ impl<'a> Dev<'a> {
         let host = self.host_path(Path::new(pattern));
         glob::expand(self.root, &host)
             .iter()
-            .filter_map(|p| self.at(&Path::new("/").join(p.strip_prefix(&self.dev_root).ok()?)))
+            .filter_map(|p| self.at(&Path::new("/").join(p.strip_prefix(&self.parent).ok()?)))
             .collect()
     }
 

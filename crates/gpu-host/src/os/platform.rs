@@ -52,7 +52,7 @@ fn is_wsl(root: &Root) -> bool {
             .any(|name| root.exists(format!("/proc/sys/fs/binfmt_misc/{name}")))
 }
 
-/// Reads `# R36 (release), REVISION: 4.7, GCID: ...`. An image without that file is recognized by the SoC family.
+/// Reads `# R36 (release), REVISION: 4.7, GCID: ...`. An image without that file is recognized by the `SoC` family.
 fn jetson(root: &Root) -> Option<String> {
     if let Ok(text) = root.read_to_string("/etc/nv_tegra_release") {
         let part = |before: &str| text.split(before).nth(1)?.split([' ', ',', '\n']).next();

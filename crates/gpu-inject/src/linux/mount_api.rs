@@ -35,7 +35,7 @@ pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     })?
 }
 
-/// Whether the kernel has open_tree(2) and mount_setattr(2) and no filter forbids them. Both are
+/// Whether the kernel has `open_tree(2)` and `mount_setattr(2)` and no filter forbids them. Both are
 /// called with an invalid descriptor: they fail with EBADF only if they are available.
 pub(crate) fn has_mount_api() -> bool {
     let attr = private(0);

@@ -98,7 +98,7 @@ pub unsafe extern "C" fn gpc_set_driver_root(context: *mut Context, root: *const
     // SAFETY: as for `call` and `path`.
     unsafe {
         set(context, root, "root", |c, p| {
-            c.options.driver_root = Some(p)
+            c.options.driver_root = Some(p);
         })
     }
 }
