@@ -33,7 +33,12 @@ fn did_not_start(out: &Output) -> bool {
     let is_loaders = said.contains("error while loading shared libraries")
         || said.contains("cannot allocate memory")
         || said.contains("Cannot allocate memory");
-    said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
+    // The first lines of main, which set the handler by which an abort is exit code 1: no later one ends by a signal.
+    let is_before_handler = out.status.signal() == Some(Signal::SIGABRT as i32)
+        && said.starts_with("memory allocation of ")
+        && said.lines().count() == 1;
+    is_before_handler
+        || said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
         || out.status.code() == Some(127) && is_loaders
         // The shell that could not start it.
         || matches!(out.status.code(), Some(2 | 126)) && said.starts_with("sh:")

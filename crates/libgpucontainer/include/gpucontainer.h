@@ -104,162 +104,154 @@ typedef struct gpc_inventory gpc_inventory;
 extern "C" {
 #endif // __cplusplus
 
-// The library's version, such as `0.1.0`. The string is valid as long as the program runs.
+// The library's version, such as `0.1.0`. Lives as long as the program.
 const char *gpc_version(void);
 
-// Makes a context for the running host, to be freed with `gpc_context_free`.
+// A new context for the running host; `gpc_context_free` ends it.
 gpc_context *gpc_context_new(void);
 
-// Frees a context. Objects made with it stay valid.
+// Ends a context. Objects made with it live on.
 void gpc_context_free(gpc_context *context);
 
-// Why the last call with this context failed; empty if it succeeded. Valid until the next call with
-// the context.
+// Why the last call with this context failed; empty where it did not. Lives until the next
+// call with it.
 const char *gpc_error(const gpc_context *context);
 
-// Frees a string that this library returned as `char *`.
+// Frees a text that this library returned as `char *`.
 void gpc_string_free(char *text);
 
-// Reads the tree below `root` instead of `/`. Returns 0 or -1.
+// Looks at the tree below `root` instead of `/`. 0 or -1.
 int32_t gpc_set_root(gpc_context *context, const char *root);
 
-// Sets where in that tree the driver's user space is, such as `/run/nvidia/driver`. Returns 0 or -1.
-int32_t gpc_set_driver_root(gpc_context *context,
-                            const char *root);
+// Where in that tree the driver's user space lives, such as `/run/nvidia/driver`. 0 or -1.
+int32_t gpc_set_driver_root(gpc_context *context, const char *root);
 
-// Sets the policy's file, instead of `/etc/nvidia-container-runtime/config.toml`. Returns 0 or -1.
+// The policy's file instead of `/etc/nvidia-container-runtime/config.toml`. 0 or -1.
 int32_t gpc_set_config(gpc_context *context, const char *file);
 
-// Sets the path of our hook's program on the host, instead of `/usr/bin/gpu-container-hook`. Returns 0 or -1.
-int32_t gpc_set_hook(gpc_context *context,
-                     const char *program);
+// Our hook's program on the host, instead of `/usr/bin/gpu-container-hook`. 0 or -1.
+int32_t gpc_set_hook(gpc_context *context, const char *program);
 
-// Plans what a container with this request gets on a host. NULL on failure, for instance if a
-// requested device does not exist.
+// What a container with that request gets on that host. NULL on failure, such as a device
+// that is not there.
 gpc_edits *gpc_plan(gpc_context *context,
                     const gpc_inventory *inventory,
                     const gpc_request *request);
 
-// Frees edits.
+// Ends a plan.
 void gpc_edits_free(gpc_edits *edits);
 
-// The edits as CDI `containerEdits` in JSON, to be freed with `gpc_string_free`. NULL on failure.
+// The plan as CDI says it, a `containerEdits` in JSON, for `gpc_string_free`. NULL on
+// failure.
 char *gpc_edits_to_cdi(gpc_context *context, const gpc_edits *edits);
 
-// Applies the edits to an OCI config.json. Returns the new config, to be freed with
-// `gpc_string_free`; everything else in it is kept. NULL on failure.
+// An OCI config.json with the plan carried out in it, for `gpc_string_free`. What the
+// config has besides stays. NULL on failure.
 char *gpc_edits_apply(gpc_context *context, const gpc_edits *edits, const char *config);
 
-// Applies the edits to a container that exists but has not started. Returns 0 or -1; after a
-// failure all mounts are removed.
-//
-// `pid` is the number, in the caller's pid namespace, of a process in the container's namespaces.
-// `rootfs` is the path of the container's root file system in its mount namespace, which must not be
-// the caller's. `flags` is a sum of `gpc_inject_flag`. The namespaces are entered by a child process,
-// so the calling process keeps its own and may have any number of threads.
+// Carries the plan out in a container that exists and has not started: `pid` is a process
+// in its namespaces by its number in the caller's pid namespace, `rootfs` its root file system as
+// its mount namespace sees it, which must not be the caller's; `flags` a sum of `gpc_inject_flag`. A child of ours enters the namespaces and is waited for, so the
+// calling process stays where it is, whatever threads it has. After a failure no mount is
+// left. 0 or -1.
 int32_t gpc_inject(gpc_context *context,
                    const gpc_edits *edits,
                    int32_t pid,
                    const char *rootfs,
                    uint32_t flags);
 
-// Like `gpc_inject`, with the process given by a descriptor from `pidfd_open(2)`, which cannot refer
-// to another process later. The descriptor still belongs to the caller. Returns 0 or -1.
+// The same for a process by its `pidfd_open(2)` descriptor, which stays the caller's: no
+// other process that gets its number is taken for it. 0 or -1.
 int32_t gpc_inject_pidfd(gpc_context *context,
                          const gpc_edits *edits,
                          int32_t pidfd,
                          const char *rootfs,
                          uint32_t flags);
 
-// Reads the host's inventory: the stored one if it is fresh, else from /proc, sysfs and the driver's
-// files. NULL on failure. A host without a driver is not a failure.
+// Looks at the host: at its stored inventory where that still holds, else at /proc, sysfs
+// and the driver's files. NULL on failure. A host without a driver is no failure.
 gpc_inventory *gpc_discover(gpc_context *context);
 
 // Makes an inventory from JSON, as returned by `gpc_inventory_to_json` or stored in
 // `/run/gpusetup/inventory.json`. NULL on failure.
 gpc_inventory *gpc_inventory_from_json(gpc_context *context, const char *json);
 
-// The whole inventory as JSON, to be freed with `gpc_string_free`. NULL on failure.
+// All of it as JSON, for `gpc_string_free`. NULL on failure.
 char *gpc_inventory_to_json(gpc_context *context, const gpc_inventory *inventory);
 
-// The CDI spec of all devices as JSON, to be freed with `gpc_string_free`. NULL on failure, for
-// instance if the host has no driver.
+// The CDI spec of all its devices as JSON, for `gpc_string_free`. NULL on failure, such as
+// a host without a driver.
 char *gpc_cdi_spec(gpc_context *context, const gpc_inventory *inventory);
 
-// Frees an inventory. Strings that it returned become invalid.
+// Ends an inventory, and the texts it lent.
 void gpc_inventory_free(gpc_inventory *inventory);
 
-// Version of the loaded driver; NULL if none is loaded.
+// Version of the loaded driver; NULL where none is loaded.
 const char *gpc_driver_version(const gpc_inventory *inventory);
 
 // Highest CUDA version of the driver, as 1000 times the major plus 10 times the minor
-// (as `cuDriverGetVersion`); -1 if it is unknown.
+// (`cuDriverGetVersion`); -1 where no source tells it.
 int64_t gpc_cuda_version(const gpc_inventory *inventory);
 
-// Number of the driver's files; 0 for null.
+// How many files the driver has; 0 for null.
 size_t gpc_file_count(const gpc_inventory *inventory);
 
-// Returns a field of the file with index `file`. `field` is one of `gpc_file_text_field`. NULL if there is none.
-const char *gpc_file_text(const gpc_inventory *inventory,
-                          size_t file,
-                          uint32_t field);
+// A field of file `file`, one of `gpc_file_text_field`; NULL where there is none.
+const char *gpc_file_text(const gpc_inventory *inventory, size_t file, uint32_t field);
 
-// Number of GPUs; 0 for null.
+// How many GPUs there are; 0 for null.
 size_t gpc_gpu_count(const gpc_inventory *inventory);
 
-// Returns a field of the GPU with index `gpu`. `field` is one of `gpc_gpu_text_field`. NULL if there is none.
-const char *gpc_gpu_text(const gpc_inventory *inventory,
-                         size_t gpu,
-                         uint32_t field);
+// A field of GPU `gpu`, one of `gpc_gpu_text_field`; NULL where there is none.
+const char *gpc_gpu_text(const gpc_inventory *inventory, size_t gpu, uint32_t field);
 
-// Returns a field of the GPU with index `gpu`. `field` is one of `gpc_gpu_number_field`. -1 if there is none.
-int64_t gpc_gpu_number(const gpc_inventory *inventory,
-                       size_t gpu,
-                       uint32_t field);
+// A field of GPU `gpu`, one of `gpc_gpu_number_field`; -1 where there is none.
+int64_t gpc_gpu_number(const gpc_inventory *inventory, size_t gpu, uint32_t field);
 
-// Number of slices of the GPU with index `gpu`; 0 if there is no such GPU.
+// How many slices GPU `gpu` has; 0 where there is no such GPU.
 size_t gpc_mig_count(const gpc_inventory *inventory, size_t gpu);
 
-// Returns a field of a slice. `field` is one of `gpc_mig_text_field`. NULL if there is none.
+// A field of a slice, one of `gpc_mig_text_field`; NULL where there is none.
 const char *gpc_mig_text(const gpc_inventory *inventory, size_t gpu, size_t slice, uint32_t field);
 
-// Returns a field of a slice. `field` is one of `gpc_mig_number_field`. -1 if there is none.
+// A field of a slice, one of `gpc_mig_number_field`; -1 where there is none.
 int64_t gpc_mig_number(const gpc_inventory *inventory, size_t gpu, size_t slice, uint32_t field);
 
-// Makes a request for only the driver's control nodes, to which more can be added. NULL on failure.
+// A request for nothing but the driver's control nodes; add to it what is wanted. NULL on
+// failure.
 gpc_request *gpc_request_new(gpc_context *context);
 
-// Reads the request of an unprivileged container with this environment, a list of `NAME=value` that
-// ends with NULL, like `environ`. NULL on failure.
+// What a container of that environment asks for: a list of `NAME=value` that ends with
+// NULL, as `environ`. It counts as unprivileged. NULL on failure.
 gpc_request *gpc_request_from_env(gpc_context *context, const char *const *environment);
 
-// Reads the request of a container with this OCI config, by environment and mounts, as far as the
-// policy allows it. NULL on failure.
+// What a container of that OCI config asks for, by environment, mounts and annotations, as
+// far as the policy lets it. NULL on failure.
 gpc_request *gpc_request_from_config(gpc_context *context, const char *config);
 
-// Frees a request.
+// Ends a request.
 void gpc_request_free(gpc_request *request);
 
-// 1 if the container requests anything, else 0.
+// 1 where it asks for anything, else 0.
 int32_t gpc_request_is_some(const gpc_request *request);
 
-// Adds a device: `all`, an index, a UUID or `gpu:slice`. Returns 0 or -1.
+// Adds a device: `all`, an index, a UUID, `gpu:slice`. 0 or -1.
 int32_t gpc_request_add_device(gpc_context *context, gpc_request *request, const char *device);
 
-// Adds a word of `NVIDIA_DRIVER_CAPABILITIES`. Returns 0 or -1.
+// Adds a word of `NVIDIA_DRIVER_CAPABILITIES`. 0 or -1.
 int32_t gpc_request_add_capability(gpc_context *context, gpc_request *request, const char *word);
 
-// Adds a requirement in the syntax of `NVIDIA_REQUIRE_CUDA`, such as `cuda>=12.4`. Returns 0 or -1.
+// Adds a requirement, as `NVIDIA_REQUIRE_CUDA` would say it: `cuda>=12.4`. 0 or -1.
 int32_t gpc_request_add_requirement(gpc_context *context,
                                     gpc_request *request,
                                     const char *requirement);
 
-// Adds an IMEX channel by its number, or `all`. Returns 0 or -1.
+// Adds an IMEX channel by its number, or `all`. 0 or -1.
 int32_t gpc_request_add_imex_channel(gpc_context *context,
                                      gpc_request *request,
                                      const char *channel);
 
-// Turns an option of `gpc_request_option` on (not 0) or off (0). Returns 0 or -1.
+// Turns an option on (not 0) or off (0), one of `gpc_request_option`. 0 or -1.
 int32_t gpc_request_set(gpc_context *context, gpc_request *request, uint32_t option, int32_t on);
 
 #ifdef __cplusplus

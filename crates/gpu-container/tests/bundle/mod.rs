@@ -8,7 +8,7 @@ pub(crate) mod parts;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
@@ -380,6 +380,17 @@ impl RuncBundle {
 
     /// The command that starts the container, as an argument of the command `host`.
     pub(crate) fn command(&self, host: &[&str], below: Below, before: &[&str]) -> Command {
+        let mut path = std::env::var("PATH").unwrap();
+        if self.path("inner/runc").exists() {
+            path = format!("{}:{path}", self.path("inner").display());
+        }
+        // By its whole path, as ours is: std starts a name that it has to look up by fork(2), and others by posix_spawn(3),
+        // after which glibc's own signals are ignored.
+        let runtime = path
+            .split(':')
+            .map(|dir| Path::new(dir).join(below.name()))
+            .find(|program| program.exists())
+            .unwrap();
         let mut words: Vec<&str> = host.to_vec();
         if below != Below::Runc {
             words.extend([
@@ -395,14 +406,10 @@ impl RuncBundle {
         }
         words.extend(before);
         if before.is_empty() {
-            words.push(below.name());
+            words.push(runtime.to_str().unwrap());
         }
         if below == Below::Crun {
             words.push("--cgroup-manager=disabled");
-        }
-        let mut path = std::env::var("PATH").unwrap();
-        if self.path("inner/runc").exists() {
-            path = format!("{}:{path}", self.path("inner").display());
         }
         let mut command = Command::new(words[0]);
         command

@@ -28,9 +28,7 @@ use freshness::freshness;
 use mig::Caps;
 use nodes::Dev;
 use options::{Error, Options};
-
-/// GPUs, and the highest CUDA version (major, minor) where the source knows it.
-type Gpus = (Vec<Gpu>, Option<(u32, u32)>);
+use procfs::Gpus;
 
 /// Reads what this host can give to containers.
 ///

@@ -8,9 +8,9 @@ use std::ffi::OsStr;
 use nvml_wrapper::error::{NvmlError, nvml_try};
 use nvml_wrapper::{Device, Nvml};
 
-use super::Gpus;
 use super::mig::Caps;
 use super::nodes::Dev;
+use super::procfs::Gpus;
 use crate::inventory::{Driver, DriverFile, FileKind, Gpu, MigDevice, PciAddress};
 
 /// The GPUs in NVML's index order, and the highest CUDA version that the driver supports.

@@ -9,6 +9,9 @@ use crate::inventory::{Gpu, PciAddress};
 
 const GPUS: &str = "/proc/driver/nvidia/gpus";
 
+/// GPUs, and the highest CUDA version (major, minor) where the source knows it.
+pub(crate) type Gpus = (Vec<Gpu>, Option<(u32, u32)>);
+
 /// GPUs in PCI order, which is NVML's index order.
 pub(crate) fn gpus(dev: &Dev<'_>) -> io::Result<Vec<Gpu>> {
     let root = dev.root;
