@@ -36,7 +36,7 @@ fn did_not_start(out: &Output) -> bool {
     // The first lines of main, which set the handler by which an abort is exit code 1: no later one ends by a signal.
     let is_before_handler = out.status.signal() == Some(Signal::SIGABRT as i32)
         && said.starts_with("memory allocation of ")
-        && said.lines().count() == 1;
+        && !said.contains("gpusetup");
     is_before_handler
         || said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
         || out.status.code() == Some(127) && is_loaders
