@@ -30,6 +30,9 @@ const SWAPS: [(&str, &str, &str); 6] = [
     ("usr/local/cuda", "compat", "out"),
 ];
 
+/// Rounds of starts until a temporary file was replaced.
+const MAX_ROUNDS: usize = 5;
+
 /// The system calls with which a hook accesses the image; they are slowed down.
 const SLOWED: &str = "openat,openat2,mkdirat,symlinkat,renameat,unlinkat,fchmod,fchmodat,chmod,move_mount,mount,umount2";
 
@@ -177,60 +180,65 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
     let script = script();
     let (mut total, mut started, mut by_runc, mut failures) = (0, 0, 0, Vec::new());
     let (mut swapped, mut replaced) = (0, 0);
-    for way in WAYS {
-        let place = RuncBundle::new(&format!("race-{way:?}"));
-        canary::make(&place.path("canary"));
-        make_nodes(&place);
-        make(&place);
-        let mut before = canary::look(&place);
-        let mut started_so = 0;
-        let changes = while_it_changes(&place, || {
-            for n in 0..starts {
-                // Lengthens the time between check and use, wherever there is any.
-                if n == starts / 2 {
-                    place.slow_down(SLOWED, 3000);
-                }
-                place.make_config("1", &script, |_| {});
-                let out = text(&place.start_by(way, Below::Runc));
-                total += 1;
-                started_so += usize::from(out.contains("STARTED"));
-                for (word, what) in [
-                    ("LEAKED", "the container could read the secret"),
-                    ("UNFINISHED", "what it can read was not looked through"),
-                ] {
-                    if out.contains(word) {
-                        failures.push(format!("{way:?}: {what}: {out}"));
+    // Temporary files live so short that a round may hit none of them: then there is another one.
+    let mut rounds = 0;
+    while rounds == 0 || (replaced == 0 && failures.is_empty() && rounds < MAX_ROUNDS) {
+        rounds += 1;
+        for way in WAYS {
+            let place = RuncBundle::new(&format!("race-{way:?}"));
+            canary::make(&place.path("canary"));
+            make_nodes(&place);
+            make(&place);
+            let mut before = canary::look(&place);
+            let mut started_so = 0;
+            let changes = while_it_changes(&place, || {
+                for n in 0..starts {
+                    // Lengthens the time between check and use, wherever there is any.
+                    if n == starts / 2 {
+                        place.slow_down(SLOWED, 3000);
+                    }
+                    place.make_config("1", &script, |_| {});
+                    let out = text(&place.start_by(way, Below::Runc));
+                    total += 1;
+                    started_so += usize::from(out.contains("STARTED"));
+                    for (word, what) in [
+                        ("LEAKED", "the container could read the secret"),
+                        ("UNFINISHED", "what it can read was not looked through"),
+                    ] {
+                        if out.contains(word) {
+                            failures.push(format!("{way:?}: {what}: {out}"));
+                        }
+                    }
+                    // In the other ways we mount, so all mount points are made by us.
+                    if way == Way::Cdi {
+                        by_runc += canary::forgive_runc(&place, &mut before);
+                    }
+                    failures.extend(canary::differences(&before, &canary::look(&place)));
+                    if !failures.is_empty() {
+                        failures.push(out);
+                        break;
                     }
                 }
-                // In the other ways we mount, so all mount points are made by us.
-                if way == Way::Cdi {
-                    by_runc += canary::forgive_runc(&place, &mut before);
-                }
-                failures.extend(canary::differences(&before, &canary::look(&place)));
-                if !failures.is_empty() {
-                    failures.push(out);
-                    break;
-                }
-            }
-        });
-        // strace writes this, once for each hook that is slowed down.
-        let slowed = fs::read_to_string(place.path("strace.log"));
-        assert!(
-            slowed.is_ok_and(|log| log.contains("(DELAYED)")),
-            "{way:?}: no hook was slowed down"
-        );
-        println!(
-            "{way:?}: started: {started_so}, changes: {}, replacements: {}",
-            changes.0, changes.1
-        );
-        assert!(
-            changes.0 > starts,
-            "{way:?}: only {} changes meanwhile",
-            changes.0
-        );
-        started += started_so;
-        swapped += changes.0;
-        replaced += changes.1;
+            });
+            // strace writes this, once for each hook that is slowed down.
+            let slowed = fs::read_to_string(place.path("strace.log"));
+            assert!(
+                slowed.is_ok_and(|log| log.contains("(DELAYED)")),
+                "{way:?}: no hook was slowed down"
+            );
+            println!(
+                "{way:?}: started: {started_so}, changes: {}, replacements: {}",
+                changes.0, changes.1
+            );
+            assert!(
+                changes.0 > starts,
+                "{way:?}: only {} changes meanwhile",
+                changes.0
+            );
+            started += started_so;
+            swapped += changes.0;
+            replaced += changes.1;
+        }
     }
     if by_runc > 0 {
         println!("empty files made by this runc itself (CVE-2024-45310): {by_runc}");
@@ -240,7 +248,7 @@ fn images_that_change_while_they_start_change_nothing_on_the_host() {
         usize::from(!failures.is_empty())
     );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert_eq!(total, starts * WAYS.len());
+    assert_eq!(total, rounds * starts * WAYS.len());
     // Without a successful start or without replaced files the test would prove nothing.
     assert!(started > 0, "no container of {total} was started");
     assert!(
