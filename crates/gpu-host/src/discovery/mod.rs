@@ -20,7 +20,7 @@ mod wsl;
 use crate::driver::files;
 use crate::driver::user_space::{self, UserSpace};
 use crate::driver::version::loaded_version;
-use crate::inventory::{Driver, Gpu, Inventory, SCHEMA, Source};
+use crate::inventory::{Driver, Inventory, SCHEMA, Source};
 use crate::os::platform;
 use crate::root::Root;
 
