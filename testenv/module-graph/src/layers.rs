@@ -14,9 +14,6 @@ pub struct Crate {
     pub name: String,
     /// Its first file, from the top of the repository.
     pub root: String,
-    /// How many of its modules are in circles still.
-    #[serde(default)]
-    pub in_circles: usize,
     /// Names of rooms, from the top layer to the bottom one.
     pub layers: Vec<Vec<String>>,
 }

@@ -1,87 +1,13 @@
-//! Which keys of which file may be read: the table, and where in a file a value stands.
+//! Which values of a file may be shown, by the kind of file and by where in it a value stands.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
-
-use serde::Deserialize;
 
 use super::argument::Before;
 use super::mark::mark;
-use super::text::{self, Trust};
+use super::table::{Entry, Format, TABLE};
+use super::text;
+use super::trust::Trust;
 use super::words;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    kind: Vec<Entry>,
-    text: Lists,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    #[serde(rename = "name")]
-    _name: String,
-    paths: Vec<String>,
-    format: Format,
-    #[serde(default)]
-    keep: Vec<String>,
-    #[serde(default)]
-    free: Vec<String>,
-}
-
-/// What is said of free text.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Lists {
-    pub secret_keys: Vec<String>,
-    pub secret_words: Vec<String>,
-    pub secret_pairs: Vec<String>,
-    pub prose_keys: Vec<String>,
-    pub id_keys: Vec<String>,
-    pub commands: Vec<String>,
-    pub roots: Vec<String>,
-    pub forms: Vec<String>,
-    pub words: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Format {
-    Json,
-    Toml,
-    Yaml,
-    Unit,
-    /// Words of a shell or the kernel, each judged as a value; comments from `#` on.
-    Values,
-    Prose,
-}
-
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../../masking.toml")).expect("ours; every test reads it")
-});
-
-/// What a bundle looks at: lists of paths and of units.
-static LOOKED_AT: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../../bundle.toml")).expect("ours; a test reads it whole")
-});
-
-/// The names of all keys that are kept, and of the files and units that a bundle looks at.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let keys = TABLE.kind.iter().flat_map(|e| e.keep.iter().chain(&e.free));
-    let paths = LOOKED_AT.values().flatten();
-    let parts = paths.flat_map(|p| p.split('/'));
-    let parts = parts.filter(|p| !p.is_empty() && !p.contains('*'));
-    // A unit's log has its name without the end.
-    let stems = parts.clone().filter_map(|p| Some(p.rsplit_once('.')?.0));
-    let stems = stems.filter(|s| !s.is_empty());
-    keys.flat_map(|p| p.split('/')).chain(parts).chain(stems)
-}
-
-pub(super) fn lists() -> &'static Lists {
-    &TABLE.text
-}
 
 /// What kind of file a path is of.
 pub(super) struct Kind(Option<&'static Entry>);

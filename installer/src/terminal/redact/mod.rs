@@ -6,12 +6,15 @@
 
 mod argument;
 mod flow;
+mod harmless;
 mod kinds;
 mod mark;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 mod toml;
+mod trust;
 mod unit;
 mod url;
 mod vendors;
@@ -24,9 +27,10 @@ use serde_json::Value;
 
 pub use mark::{count, marks};
 
-use kinds::{Format, Kind};
+use kinds::Kind;
 use mark::mark;
-use text::Trust;
+use table::Format;
+use trust::Trust;
 
 /// A log, a message, a command: sentences stay, what is no word goes.
 pub fn mask(text: &str) -> String {

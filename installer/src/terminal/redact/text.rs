@@ -4,25 +4,15 @@
 mod parts;
 mod scan;
 
-use scan::{Next, Promise, Scan};
+use scan::Pending;
 
+use super::harmless::{self, is_harmless};
 use super::mark::{self, mark as marked};
+use super::trust::Trust;
 use super::url;
-use super::words::{self, is_harmless};
-
-/// Which words stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Words that could be of a sentence.
-    Words,
-    /// Words that are listed, and forms that are.
-    Values,
-}
 
 /// A longer line is masked as a whole.
 const LONG: usize = 64 << 10;
-/// Quotes in quotes in quotes.
-const DEEP: usize = 6;
 
 /// All of a text.
 pub(super) fn mask(text: &str, trust: Trust) -> String {
@@ -55,89 +45,11 @@ pub(super) fn mask_comment(text: &str) -> String {
 
 /// The name of a key, or a part of it.
 pub(super) fn mask_key(key: &str) -> String {
-    let said = key.trim();
-    if said.is_empty() || said.contains("://") || said.contains(char::is_whitespace) {
-        return if said.is_empty() {
-            key.to_owned()
-        } else {
-            mask(key, Trust::Values)
-        };
-    }
-    let name = said.trim_start_matches(['-', '$']);
-    if name.len() <= 10 && name.chars().all(|c| c.is_ascii_alphabetic()) {
-        return key.to_owned();
-    }
-    let is_name = is_harmless(name, Trust::Words)
-        || name.starts_with('/') && mask_path(name, Trust::Words) == name;
-    if is_name {
-        key.to_owned()
+    if harmless::is_one_word(key) {
+        harmless::mask_key_word(key)
     } else {
-        marked("string", key)
+        mask(key, Trust::Values)
     }
-}
-
-/// A path: each part of it is a word; below known directories ids are names.
-pub(super) fn mask_path(path: &str, trust: Trust) -> String {
-    // Lists of paths, as in PATH.
-    if let Some((first, rest)) = path.split_once(":/") {
-        return format!(
-            "{}:{}",
-            mask_path(first, trust),
-            mask_path(&format!("/{rest}"), trust)
-        );
-    }
-    let is_rooted = words::is_rooted(path);
-    if trust == Trust::Values && !is_rooted && path.len() > 3 {
-        return marked("string", path);
-    }
-    let part = |part: &str| {
-        if part.contains("@sha256:") && is_harmless(part, trust) {
-            return part.to_owned();
-        }
-        let (name, ends) = part.split_at(part.find([':', ',']).unwrap_or(part.len()));
-        let is_id = is_rooted
-            && (name.len() == 64 && words::is_id(name)
-                || is_uuid(name)
-                || words::is_id(
-                    name.trim_end_matches(".scope")
-                        .rsplit('-')
-                        .next()
-                        .unwrap_or(name),
-                ));
-        let is_fine = is_id || is_harmless(name, Trust::Words);
-        let name = if is_fine {
-            name.to_owned()
-        } else {
-            marked("string", name)
-        };
-        let ends = match ends.get(..1) {
-            Some(sign) if ends[1..].starts_with('/') => {
-                format!("{sign}{}", mask_path(&ends[1..], trust))
-            }
-            Some(sign) if !is_harmless(&ends[1..], Trust::Values) => {
-                format!("{sign}{}", marked("string", &ends[1..]))
-            }
-            _ => ends.to_owned(),
-        };
-        name + &ends
-    };
-    path.split('/').map(part).collect::<Vec<_>>().join("/")
-}
-
-fn is_uuid(text: &str) -> bool {
-    let text = text.strip_prefix("pod").unwrap_or(text);
-    text.len() == 36
-        && text.bytes().enumerate().all(|(n, b)| match n {
-            8 | 13 | 18 | 23 => b == b'-' || b == b'_',
-            _ => b.is_ascii_hexdigit(),
-        })
-}
-
-/// Whether the next line may be nothing but a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    No,
-    Yes,
 }
 
 /// What is known of a text line by line.
@@ -148,16 +60,12 @@ struct Lines {
     block: Option<usize>,
     /// In a key between its two marked lines.
     key: bool,
-    /// A quote that was not closed.
-    open: Option<char>,
     /// The word that ends a text for a command.
     here: Option<String>,
-    /// Of a line that goes on: what its end made of the next word.
-    carried: Option<(Next, bool)>,
     /// The line before ended in something masked.
     after_mark: bool,
-    /// The line before ended in a key, such as `password:`, or in a question for it.
-    asked: Asked,
+    /// What the end of the line before makes of this one.
+    pending: Pending,
 }
 
 impl Lines {
@@ -167,11 +75,9 @@ impl Lines {
             comments: false,
             block: None,
             key: false,
-            open: None,
             here: None,
-            carried: None,
             after_mark: false,
-            asked: Asked::No,
+            pending: Pending::default(),
         }
     }
 
@@ -223,8 +129,8 @@ impl Lines {
             self.key = !said.contains("-----END");
             return whole("lines");
         }
-        if let Some(quote) = self.open {
-            self.open = if line.contains(quote) {
+        if let Some(quote) = self.pending.open {
+            self.pending.open = if line.contains(quote) {
                 None
             } else {
                 Some(quote)
@@ -242,7 +148,7 @@ impl Lines {
         }
         if let Some(at) = line.find("-----BEGIN ") {
             self.key = !line[at..].contains("-----END");
-            let before = self.words(&line[..at], self.trust, 0);
+            let before = scan::words(&mut self.pending, &line[..at], self.trust, 0);
             return before + &marked("lines", line[at..].trim_end());
         }
         let comment_sign = said.trim_start_matches(['#', '/', ' ']);
@@ -255,13 +161,13 @@ impl Lines {
         {
             return whole("lines");
         }
-        if self.asked == Asked::Yes && !comment_sign.is_empty() && !said.starts_with('#') {
-            self.asked = Asked::No;
+        if self.pending.is_asked && !comment_sign.is_empty() && !said.starts_with('#') {
+            self.pending.is_asked = false;
             if !said.contains(char::is_whitespace) && !is_harmless(said, Trust::Values) {
                 return whole("lines");
             }
         }
-        let masked = self.words(line, self.trust, 0);
+        let masked = scan::words(&mut self.pending, line, self.trust, 0);
         let tail = said.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
         if tail.ends_with(": |") || tail.ends_with(": >") {
             self.block = Some(depth);
@@ -270,48 +176,6 @@ impl Lines {
             self.here = Some(word);
         }
         masked
-    }
-
-    fn words(&mut self, text: &str, trust: Trust, depth: usize) -> String {
-        let (next, rest) = if depth == 0 {
-            self.carried.take()
-        } else {
-            None
-        }
-        .unwrap_or((Next::Free, false));
-        let mut scan = Scan {
-            lines: self,
-            text,
-            at: 0,
-            out: String::with_capacity(text.len()),
-            trust,
-            depth,
-            next,
-            rest,
-            before: String::new(),
-            promise: Promise::default(),
-        };
-        let mut still = 0;
-        while scan.at < text.len() {
-            let before = scan.at;
-            scan.step();
-            // What a sign means may be found out in steps; a sign that means nothing is passed over.
-            still = if scan.at == before { still + 1 } else { 0 };
-            if still > 2 {
-                still = 0;
-                scan.next = Next::Free;
-                scan.copy(scan.rest().chars().next().map_or(0, char::len_utf8));
-            }
-        }
-        let Scan { out, next, .. } = scan;
-        let is_open = matches!(next, Next::Secret | Next::SecretLine | Next::Near);
-        if depth == 0 && is_open && text.trim_end().ends_with([':', '=']) {
-            self.asked = Asked::Yes;
-        }
-        if depth == 0 && text.trim_end().ends_with('\\') {
-            self.carried = Some((next, true));
-        }
-        out
     }
 }
 

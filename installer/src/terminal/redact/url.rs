@@ -1,8 +1,9 @@
 //! URLs: where they lead stays, who goes there and with what does not.
 
+use super::harmless::{is_harmless, is_one_word, mask_key_word, mask_path};
 use super::mark::mark;
-use super::text::{self, Trust};
-use super::words::{is_harmless, is_switch};
+use super::trust::Trust;
+use super::words::is_switch;
 
 /// `word` has `://` in it.
 pub(super) fn mask(word: &str) -> String {
@@ -20,7 +21,7 @@ pub(super) fn mask(word: &str) -> String {
     let (place, query) = place
         .split_once('?')
         .map_or((place, None), |(p, q)| (p, Some(q)));
-    let mut out = format!("{}://", text::mask_key(scheme));
+    let mut out = format!("{}://", mask_key(scheme));
     if let Some(user) = user {
         out.push_str(&format!("{}@", mark("string", user)));
     }
@@ -40,12 +41,12 @@ pub(super) fn mask(word: &str) -> String {
     out.push_str(&if is_hook(place) && path.len() > 1 {
         format!("/{}", mark("string", &path[1..]))
     } else {
-        text::mask_path(path, Trust::Words)
+        mask_path(path, Trust::Words)
     });
     if let Some(query) = query {
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((key, value)) if is_switch(value) => format!("{}={value}", text::mask_key(key)),
-            Some((key, value)) => format!("{}={}", text::mask_key(key), mark("string", value)),
+            Some((key, value)) if is_switch(value) => format!("{}={value}", mask_key(key)),
+            Some((key, value)) => format!("{}={}", mask_key(key), mark("string", value)),
             None => mark("string", pair),
         });
         out.push_str(&format!("?{}", pairs.collect::<Vec<_>>().join("&")));
@@ -59,4 +60,13 @@ pub(super) fn mask(word: &str) -> String {
         });
     }
     out
+}
+
+/// The scheme, or a key of the query.
+fn mask_key(key: &str) -> String {
+    if is_one_word(key) {
+        mask_key_word(key)
+    } else {
+        mark("string", key)
+    }
 }

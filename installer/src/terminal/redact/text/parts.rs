@@ -1,8 +1,9 @@
 //! Quotes, brackets, names and paths in a text.
 
+use super::super::harmless::{is_harmless, mask_path};
 use super::super::mark::mark as marked;
-use super::super::words::{self, is_harmless};
-use super::{Trust, mask_path};
+use super::super::trust::Trust;
+use super::super::words;
 
 /// Whether something could be the name of a key.
 pub(super) fn is_name(key: &str) -> bool {

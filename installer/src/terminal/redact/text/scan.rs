@@ -5,15 +5,15 @@ mod promise;
 mod quotes;
 
 use super::super::mark::{self, mark as marked};
+use super::super::trust::Trust;
 use super::super::url;
 use super::super::words;
 use super::parts::{is_plain_path, quote};
-use super::{Lines, Trust};
-pub(super) use promise::Promise;
+use promise::Promise;
 
 /// What the words before make of the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+enum Next {
     Free,
     /// Behind a key or a flag.
     Value,
@@ -27,38 +27,95 @@ pub(super) enum Next {
     SecretLine,
 }
 
+/// What the end of a line makes of the next one.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// A quote that was not closed.
+    pub open: Option<char>,
+    /// Of a line that goes on: what its end made of the next word.
+    carried: Option<(Next, bool)>,
+    /// It ended in a key, such as `password:`, or in a question for it: the next line may be nothing but a secret.
+    pub is_asked: bool,
+}
+
+/// Quotes in quotes in quotes.
+const DEEP: usize = 6;
+
+/// A text with what may not be shown masked, word by word.
+pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usize) -> String {
+    let carried = if depth == 0 {
+        pending.carried.take()
+    } else {
+        None
+    };
+    let (next, rest) = carried.unwrap_or((Next::Free, false));
+    let mut scan = Scan {
+        pending,
+        text,
+        at: 0,
+        out: String::with_capacity(text.len()),
+        trust,
+        depth,
+        next,
+        rest,
+        before: String::new(),
+        promise: Promise::default(),
+    };
+    let mut still = 0;
+    while scan.at < text.len() {
+        let before = scan.at;
+        scan.step();
+        // What a sign means may be found out in steps; a sign that means nothing is passed over.
+        still = if scan.at == before { still + 1 } else { 0 };
+        if still > 2 {
+            still = 0;
+            scan.next = Next::Free;
+            scan.copy(scan.rest().chars().next().map_or(0, char::len_utf8));
+        }
+    }
+    let Scan { out, next, .. } = scan;
+    let is_open = matches!(next, Next::Secret | Next::SecretLine | Next::Near);
+    if depth == 0 && is_open && text.trim_end().ends_with([':', '=']) {
+        pending.is_asked = true;
+    }
+    if depth == 0 && text.trim_end().ends_with('\\') {
+        pending.carried = Some((next, true));
+    }
+    out
+}
+
 /// A text on the way, and what the words so far make of the next.
-pub(super) struct Scan<'a, 'b> {
-    pub lines: &'b mut Lines,
-    pub text: &'a str,
-    pub at: usize,
-    pub out: String,
-    pub trust: Trust,
-    pub depth: usize,
-    pub next: Next,
+struct Scan<'a, 'b> {
+    pending: &'b mut Pending,
+    text: &'a str,
+    at: usize,
+    out: String,
+    trust: Trust,
+    depth: usize,
+    next: Next,
     /// Every word up to the end is judged as a value.
-    pub rest: bool,
-    pub before: String,
+    rest: bool,
+    before: String,
     /// What words such as `password` promise of words further on.
-    pub promise: Promise,
+    promise: Promise,
 }
 
 impl<'a> Scan<'a, '_> {
-    pub(super) fn rest(&self) -> &'a str {
+    fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
-    pub(super) fn copy(&mut self, length: usize) {
+    fn copy(&mut self, length: usize) {
         self.out.push_str(&self.text[self.at..self.at + length]);
         self.at += length;
     }
 
-    pub(super) fn put(&mut self, length: usize, masked: &str) {
+    fn put(&mut self, length: usize, masked: &str) {
         self.out.push_str(masked);
         self.at += length;
     }
 
-    pub(super) fn strict(&self) -> Trust {
+    fn strict(&self) -> Trust {
         if self.rest || self.next != Next::Free {
             Trust::Values
         } else {
@@ -67,7 +124,7 @@ impl<'a> Scan<'a, '_> {
     }
 
     /// One word, or one sign.
-    pub(super) fn step(&mut self) {
+    fn step(&mut self) {
         let rest = self.rest();
         let Some(c) = rest.chars().next() else { return };
         if c.is_whitespace() {
@@ -135,7 +192,7 @@ impl<'a> Scan<'a, '_> {
     }
 
     /// What a key makes of the word behind it.
-    pub(super) fn behind(&mut self, key: &str) {
+    fn behind(&mut self, key: &str) {
         let key = key.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         self.next = if words::is_secret_key(key) {
             Next::Secret

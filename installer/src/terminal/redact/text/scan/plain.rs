@@ -1,10 +1,11 @@
 //! Words without quotes: keys with their values, flags, words of a sentence.
 
+use super::super::super::harmless::{is_harmless, mask_path};
 use super::super::super::mark::mark as marked;
+use super::super::super::trust::Trust;
 use super::super::super::url;
-use super::super::super::words::{self, is_harmless};
+use super::super::super::words;
 use super::super::parts::{is_call, is_name, is_plain_path, mask_name, quote, shell_word, trimmed};
-use super::super::{Trust, mask_path};
 use super::promise::Promise;
 use super::{Next, Scan};
 

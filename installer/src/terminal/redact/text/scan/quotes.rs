@@ -1,11 +1,12 @@
 //! What stands in quotes or brackets.
 
 use super::super::super::argument::Before;
+use super::super::super::harmless::{is_harmless, is_one_word, mask_key_word};
 use super::super::super::mark::mark as marked;
-use super::super::super::words::{self, is_harmless};
+use super::super::super::trust::Trust;
+use super::super::super::words;
 use super::super::parts::{balanced, end_of, is_name, is_plain_path, mask_name};
-use super::super::{DEEP, Trust, mask_key};
-use super::{Next, Scan};
+use super::{DEEP, Next, Scan};
 
 impl Scan<'_, '_> {
     pub(super) fn group(&mut self, open: char) {
@@ -42,7 +43,7 @@ impl Scan<'_, '_> {
         {
             return format!("{}={}", mask_name(key), marked("string", value));
         }
-        self.lines.words(inside, trust, self.depth + 1)
+        super::words(self.pending, inside, trust, self.depth + 1)
     }
 
     /// What is no list of flags is one value.
@@ -62,7 +63,7 @@ impl Scan<'_, '_> {
                 && self.out.ends_with(['=', ' ', ':']);
             if self.next == Next::Secret || is_value && self.out.ends_with('=') {
                 if self.depth == 0 {
-                    self.lines.open = quote.chars().last();
+                    self.pending.open = quote.chars().last();
                 }
                 let masked = format!("{quote}{}", marked("string", inside));
                 return self.put(rest.len(), &masked);
@@ -79,8 +80,12 @@ impl Scan<'_, '_> {
             && (self.next != Next::Secret)
             && !said.is_empty();
         if is_key {
-            self.out
-                .push_str(&format!("{quote}{}{quote}", mask_key(said)));
+            let key = if is_one_word(said) {
+                mask_key_word(said)
+            } else {
+                self.inner(said, Trust::Values)
+            };
+            self.out.push_str(&format!("{quote}{key}{quote}"));
             self.at += length;
             self.before = said.to_owned();
             self.copy(space + 1);
