@@ -1,4 +1,6 @@
 //! Applies CDI edits to the text of an OCI config, so that unknown keys are preserved.
+//!
+//! Longer than 400 lines, since it has one function for each kind of edit, all on the same document.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

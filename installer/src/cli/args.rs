@@ -1,4 +1,6 @@
 //! The command line.
+//!
+//! Longer than 400 lines, since its texts are the program's help, which is read as one: manual pages and completions are made of it.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! Installs the driver into a root with a list of everything that was made, and removes it again.
+//!
+//! Longer than 400 lines, since each step of the way in is beside the one that takes it back.
 
 use std::fs;
 use std::io;

@@ -188,3 +188,86 @@ fn the_walks_name_functions_that_are_there() {
         wrong.join("\n")
     );
 }
+
+/// A file of more than 400 lines, its tests not counted, says at its head why it is not two.
+#[test]
+fn a_long_file_says_why() {
+    let mut open: Vec<PathBuf> = ["crates", "installer/src", "testenv", "examples"]
+        .map(|dir| top().join(dir))
+        .to_vec();
+    let (mut files, mut wrong) = (0, Vec::new());
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !["tests", "target"].contains(&name) {
+                    open.push(path);
+                }
+                continue;
+            }
+            if path.extension().is_none_or(|e| e != "rs") || name.contains("tests.rs") {
+                continue;
+            }
+            files += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let head = text.lines().take_while(|line| line.starts_with("//!"));
+            let says_why = head
+                .clone()
+                .any(|line| line.contains("Longer than 400 lines"));
+            let lines = before_tests.lines().count();
+            if lines > 400 && !says_why {
+                wrong.push(format!("{}: {lines} lines, and no reason", path.display()));
+            }
+        }
+    }
+    assert!(files > 300, "only {files} files were read");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Documentation is not searched for examples where `doctest = false` stands, so it must have none there: nobody would
+/// notice that they are not run.
+#[test]
+fn no_example_is_left_out() {
+    let mut open = ["crates", "installer", "testenv"]
+        .map(|dir| top().join(dir))
+        .to_vec();
+    let (mut crates, mut wrong) = (0, Vec::new());
+    while let Some(dir) = open.pop() {
+        let entries = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+        let is_searched = |path: &PathBuf| path.is_dir() && !path.ends_with("target");
+        open.extend(entries.filter(is_searched));
+        let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+        if !manifest.contains("doctest = false") {
+            continue;
+        }
+        crates += 1;
+        let mut sources = vec![dir.join("src")];
+        while let Some(dir) = sources.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    sources.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let is_fence = |line: &&str| {
+                    let line = line.trim_start();
+                    (line.starts_with("///") || line.starts_with("//!")) && line.contains("```")
+                };
+                wrong.extend(
+                    text.lines()
+                        .find(is_fence)
+                        .map(|_| path.display().to_string()),
+                );
+            }
+        }
+    }
+    assert!(crates > 8, "only {crates} crates say doctest = false");
+    assert!(
+        wrong.is_empty(),
+        "examples that are not run: {}",
+        wrong.join(", ")
+    );
+}

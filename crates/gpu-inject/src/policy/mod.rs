@@ -6,6 +6,7 @@
 //! that have no effect here. Unknown keys are kept in [`Policy::unknown`]. There are no drop-in
 //! files, because the toolkit has none.
 
+mod file;
 mod keys;
 mod kinds;
 mod mode;
@@ -14,10 +15,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use gpu_host::{Capabilities, Root};
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::capability_list;
 use crate::error::Error;
+use file::PolicyFile;
 
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
@@ -305,100 +307,6 @@ impl FeatureSwitches {
             ignore_imex: is_set("features.ignore-imex-channel-requests")?,
             additional_gids: !no_gids && !flags.iter().any(|flag| flag == NO_GIDS),
         })
-    }
-}
-
-struct PolicyFile<'a> {
-    table: &'a Table,
-    path: &'a Path,
-}
-
-impl PolicyFile<'_> {
-    fn wrong(&self, key: &str, why: &str) -> Error {
-        Error::Policy {
-            path: self.path.to_owned(),
-            why: format!("{key}: {why}"),
-        }
-    }
-
-    fn get<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>, Error> {
-        let mut current: Option<&Value> = None;
-        for part in key.split('.') {
-            let table = match current {
-                None => self.table,
-                Some(Value::Table(table)) => table,
-                Some(_) => return Err(self.wrong(key, "what it is in is no table")),
-            };
-            match table.get(part) {
-                Some(value) => current = Some(value),
-                None => return Ok(None),
-            }
-        }
-        current
-            .map(|value| read(value).ok_or_else(|| self.wrong(key, &format!("not {expected}"))))
-            .transpose()
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>, Error> {
-        self.get(key, "true or false", Value::as_bool)
-    }
-
-    fn text(&self, key: &str) -> Result<Option<String>, Error> {
-        self.get(key, "a string", |v| v.as_str().map(str::to_owned))
-    }
-
-    fn path(&self, key: &str) -> Result<Option<PathBuf>, Error> {
-        Ok(self.text(key)?.filter(|t| !t.is_empty()).map(PathBuf::from))
-    }
-
-    /// A log file. `None` for /dev/null, which is the vendor's default.
-    fn log(&self, key: &str) -> Result<Option<PathBuf>, Error> {
-        Ok(self.path(key)?.filter(|p| p != Path::new("/dev/null")))
-    }
-
-    fn list(&self, key: &str) -> Result<Option<Vec<String>>, Error> {
-        self.get(key, "a list of strings", |v| {
-            let list = v.as_array()?;
-            list.iter().map(|w| w.as_str().map(str::to_owned)).collect()
-        })
-    }
-
-    /// Names that are separated by commas.
-    fn names(&self, key: &str) -> Result<Vec<String>, Error> {
-        let text = self.text(key)?.unwrap_or_default();
-        let names = text.split(',').map(str::trim);
-        Ok(names.filter(|n| !n.is_empty()).map(str::to_owned).collect())
-    }
-
-    fn kinds(&self, key: &str) -> Result<Vec<String>, Error> {
-        let kinds = self.list(key)?.unwrap_or_default();
-        match kinds.iter().find(|kind| !kinds::is_pattern(kind)) {
-            None => Ok(kinds),
-            Some(bad) => Err(self.wrong(
-                key,
-                &format!("invalid kind {bad:?}; one is vendor/class, or vendor/* for all classes of a vendor"),
-            )),
-        }
-    }
-
-    fn word<T>(
-        &self,
-        key: &str,
-        read: impl Fn(&str) -> Option<T>,
-        words: &str,
-    ) -> Result<Option<T>, Error> {
-        let Some(word) = self.text(key)? else {
-            return Ok(None);
-        };
-        let value = read(&word).ok_or_else(|| {
-            self.wrong(key, &format!("invalid value {word:?}; it can be {words}"))
-        })?;
-        Ok(Some(value))
     }
 }
 

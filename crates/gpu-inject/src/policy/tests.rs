@@ -1,4 +1,5 @@
 use super::*;
+use toml::Value;
 
 fn parse(text: &str) -> Policy {
     Policy::from_toml(text, Path::new(PATH)).unwrap()

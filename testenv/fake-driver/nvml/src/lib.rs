@@ -1,5 +1,7 @@
 //! The fake driver's `libnvidia-ml.so.1`: the functions of nvml.h that tools call to find GPUs, answered from the
 //! description and by which device nodes can be opened.
+//!
+//! Longer than 400 lines, since the exported functions of a library are one list.
 #![allow(
     non_snake_case,
     clippy::missing_safety_doc,

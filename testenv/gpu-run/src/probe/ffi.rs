@@ -1,5 +1,7 @@
 //! Every call into the driver: libraries are opened and functions looked up by name, with the signatures of the C
 //! headers of CUDA, Vulkan and EGL. All unsafe code of the probe is here.
+//!
+//! Longer than 400 lines, since all unsafe code of the probe is in this one place.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
