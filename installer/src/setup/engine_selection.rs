@@ -1,4 +1,4 @@
-//! Which engines are set up: those of this host that are ours, or those that the user names.
+//! Selects the engines to set up: all managed engines of this host, or those that the user names.
 
 use gpu_host::distro;
 use gpu_inject::generate::{self, inventory_store};
@@ -8,11 +8,11 @@ use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
 use crate::host::Host;
 
-/// The engines to set up, and a remark for each that is not ours.
+/// The engines to set up, and a remark for each unmanaged one.
 pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
     let mut found = engines::detect(host);
     if found.iter().any(|e| e.is_of_user()) {
-        // A user sets up what is theirs; the rest is root's.
+        // A user sets up only their own engines; the system's are set up by root.
         let is_root_s = |o: &&String| {
             found
                 .iter()
@@ -64,7 +64,7 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
     Ok((found, remarks))
 }
 
-/// What the engines of all users share is root's to write.
+/// Fails if the files that the engines of all users share are missing: only root can write them.
 pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
     let files = [generate::SPEC_PATH, inventory_store::PATH];
     match files.into_iter().find(|f| !host.root().exists(f)) {

@@ -1,4 +1,5 @@
-//! What `install` would do: changes with a reason each, restarts with what they stop.
+//! Plans `install`: the changes and the reason for each, and the restarts with the containers that
+//! they stop.
 
 use std::path::Path;
 
@@ -21,13 +22,13 @@ use crate::transaction::receipt::Receipt;
 pub struct InstallRequest {
     /// How containers get GPUs.
     pub wanted: SetupOptions,
-    /// Only these engines; all that are found where empty.
+    /// Only these engines; if empty, all that are found.
     pub only: Vec<String>,
-    /// Restart what needs it.
+    /// Restart the engines that need it.
     pub restart: bool,
 }
 
-/// Looks at the host and says what is to be done, or why nothing can be.
+/// Inspects the host and returns what is to be done, or an error that tells why nothing can be.
 pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     let unsupported = |why: String, fix: &str| Error::Unsupported {
         why,
@@ -47,7 +48,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
             "run Linux 5.6 or later, or your distribution's kernel that has it",
         ));
     }
-    // One that cannot be used is a reason to plan nothing: no run could be noted down.
+    // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
     let (engines, remarks) = chosen(host, &asked.only)?;
     let inventory = inventory(host)?;
@@ -77,7 +78,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         foreign,
     };
     if is_of_user {
-        // What describes the GPUs is root's, and there.
+        // The files that describe the GPUs are root's, and they exist.
     } else if inventory.driver.is_some() {
         plan.warnings.extend(mismatch(host, &inventory));
         let mut described = described(host, &inventory)?;
@@ -112,7 +113,8 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         ));
     }
     for change in &plan.changes {
-        // What this user may not do root may.
+        // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
+        // be.
         if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
         {
             return Err(refused);
