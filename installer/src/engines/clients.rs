@@ -1,5 +1,5 @@
-//! Programs that start containers with nothing to configure in them: they need our CDI spec, or
-//! `nvidia-container-cli`, or nothing. Which is which stands in clients.toml.
+//! Detects programs that start containers but have nothing for us to configure: they need our CDI
+//! spec, or `nvidia-container-cli`, or nothing. clients.toml tells which.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engines::cdi_versions;
 use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
-/// What some of them run.
+/// The program that some of them run.
 const CLI: &str = "nvidia-container-cli";
 
 #[derive(Debug, Deserialize)]
@@ -63,14 +63,14 @@ fn table() -> Vec<Row> {
     table.client
 }
 
-/// One of them on this host.
+/// One of these programs on this host.
 struct Client {
     facts: Facts,
     row: Row,
     version: Option<(u32, u32)>,
 }
 
-/// Looks for each.
+/// Looks for each of them.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     let found = table()
         .into_iter()
@@ -105,14 +105,15 @@ impl Client {
     }
 }
 
-/// Apptainer brings a link `singularity`.
+/// Whether the program is a link to another: Apptainer installs a link named `singularity`.
 fn is_another(host: &Host, program: &str) -> bool {
     let real = host.program(program);
     let real = real.and_then(|p| host.root().canonicalize(p).ok());
     program == "singularity" && real.is_some_and(|p| p.file_name() != Some(program.as_ref()))
 }
 
-/// The first word that is a version: `buildkitd github.com/moby/buildkit v0.20.0 121ecd5b`.
+/// The first word of the output that is a version: `buildkitd github.com/moby/buildkit v0.20.0
+/// 121ecd5b`.
 fn version(host: &Host, program: &str, ask: &[String]) -> Option<String> {
     if !host.is_live() {
         return None;
@@ -126,7 +127,7 @@ fn version(host: &Host, program: &str, ask: &[String]) -> Option<String> {
         .map(|w| w.trim_end_matches(',').to_owned())
 }
 
-/// What it needs from us, and whether that is here.
+/// What it needs from us, and whether that is installed.
 fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
     let mut said = Vec::new();
     let is_before = |limit: &str| version.is_some_and(|v| v < major_minor(limit));
@@ -184,7 +185,7 @@ impl Engine for Client {
             return Vec::new();
         };
         let text = host.root().read_to_string(&config.file).unwrap_or_default();
-        // What is broken there is the program's own to say.
+        // The program itself reports errors in its file.
         let Ok(document) = parse(&text) else {
             return Vec::new();
         };
