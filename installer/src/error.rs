@@ -60,7 +60,7 @@ pub enum Error {
     /// A step failed.
     #[error("{what}")]
     Failed {
-        /// What and why.
+        /// What failed and why.
         what: String,
         /// What to do.
         fix: String,

@@ -34,8 +34,8 @@ pub(super) fn set(text: &str, keys: &[String], value: &Value) -> Result<String, 
     let layout = Layout::of(text, top);
     let mut at = top;
     for (n, key) in keys.iter().enumerate() {
-        let found = at.properties.iter().find(|p| p.name.as_str() == key);
-        match found.map(|p| (p, &p.value)) {
+        let property = at.properties.iter().find(|p| p.name.as_str() == key);
+        match property.map(|p| (p, &p.value)) {
             Some((member, old)) if n + 1 == keys.len() => {
                 let range = old.range();
                 let own = layout.has_own_line(member.range.start);
@@ -58,10 +58,10 @@ fn nested(keys: &[String], value: &Value) -> Value {
 
 struct Layout<'a> {
     text: &'a str,
-    /// Members of the outermost object have lines of their own.
+    /// Whether the members of the outermost object have lines of their own.
     lines: bool,
     newline: &'static str,
-    /// One step of indentation.
+    /// One level of indentation.
     step: String,
 }
 
@@ -116,7 +116,8 @@ impl<'a> Layout<'a> {
             };
             (last.range.end, format!("{between}{quoted}: {value}"))
         } else if self.lines {
-            // What was between the brackets stays before the closing bracket's new line.
+            // An empty object: white space between the brackets is replaced, anything else stays
+            // after the new member.
             let outer = self.indentation(object.range.start);
             let inner = format!("{outer}{}", self.step);
             let value = self.value(value, &inner, true);

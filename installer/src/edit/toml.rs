@@ -78,8 +78,8 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
             .as_table_mut()
             .ok_or_else(|| EditError::NotATable(dotted(&keys[..=n])))?;
     }
-    let said = self::table(&format!("value = {value}"))?;
-    at.extend(said.get("value").map(|v| (last.clone(), v.clone())));
+    let parsed = self::table(&format!("value = {value}"))?;
+    at.extend(parsed.get("value").map(|v| (last.clone(), v.clone())));
     Ok(())
 }
 
@@ -116,11 +116,11 @@ pub(super) fn remove(
     let mut document = parse(current)?;
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let said = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(found) = said(&document) else {
+        let item_text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
+        let Some(found) = item_text(&document) else {
             continue;
         };
-        if said(&after).as_ref() != Some(&found) {
+        if item_text(&after).as_ref() != Some(&found) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();

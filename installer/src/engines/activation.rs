@@ -5,7 +5,7 @@ use crate::host::service::{Service, Verb};
 /// What has to happen, as the plan shows it. [`crate::transaction::activate`] does it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing: the engine reads its files each time, or none of them changes.
+    /// Nothing: the engine reads its files each time it needs them, or none of them changes.
     #[default]
     None,
     /// The service reads its files again; no container stops.

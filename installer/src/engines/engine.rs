@@ -20,7 +20,7 @@ pub enum Management {
     /// It cannot be set up from here, or not by editing files.
     #[serde(rename = "not-ours")]
     Unmanaged {
-        /// Why.
+        /// Why not.
         why: String,
         /// What the user can do instead.
         instead: String,
@@ -33,7 +33,7 @@ pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 /// What was found out about an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// `docker`, `containerd`, `podman`: the word for `--engine`.
+    /// Its name for `--engine`: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
     #[serde(rename = "standing")]
@@ -42,7 +42,7 @@ pub struct Facts {
     pub version: Option<String>,
     /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
     pub running: Option<bool>,
-    /// The file the engine reads.
+    /// The configuration file that the engine reads.
     pub config: Option<PathBuf>,
     /// Whether GPUs are fully set up: as an earlier run was asked to or, if there was none, as the
     /// default `SetupOptions` say.
@@ -91,7 +91,7 @@ impl Case {
     pub const PLAIN: &str = "asking for nothing";
 }
 
-/// A command line from its words.
+/// Builds a command line from its words.
 pub fn argv(parts: &[&[&str]]) -> Vec<String> {
     parts.concat().into_iter().map(str::to_owned).collect()
 }

@@ -25,7 +25,7 @@ pub fn leftovers(host: &Host) -> Vec<String> {
 
 /// The files of such hooks.
 pub fn files(host: &Host) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut hooks = Vec::new();
     for dir in DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
@@ -37,9 +37,9 @@ pub fn files(host: &Host) -> Vec<PathBuf> {
                 .iter()
                 .any(|program| text.contains(program))
             {
-                found.push(path);
+                hooks.push(path);
             }
         }
     }
-    found
+    hooks
 }

@@ -48,8 +48,8 @@ impl Podman {
         if !host.has_program("podman") {
             return None;
         }
-        let said = installed_version(host);
-        let version = said.as_deref().map(major_minor);
+        let full_version = installed_version(host);
+        let version = full_version.as_deref().map(major_minor);
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
             notes.push("too old for CDI, which came with 4.1".to_owned());
@@ -61,7 +61,7 @@ impl Podman {
             facts: Facts {
                 name: "podman".into(),
                 management: Management::Managed,
-                version: said,
+                version: full_version,
                 running: None,
                 config: None,
                 configured: false,
@@ -138,11 +138,11 @@ fn hidden(host: &Host) -> Vec<String> {
         let home = Path::new("/home").join(user);
         with_drop_ins(&root, home.join(".config/containers/containers.conf"))
     });
-    let mut said = Vec::new();
+    let mut warnings = Vec::new();
     for files in std::iter::once(system).chain(users) {
         if let Some((path, dirs)) = spec_dirs(&root, &files) {
             let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
-            said.extend(cdi_versions::leaves_out(
+            warnings.extend(cdi_versions::leaves_out(
                 &path,
                 "cdi_spec_dirs",
                 &dirs,
@@ -150,7 +150,7 @@ fn hidden(host: &Host) -> Vec<String> {
             ));
         }
     }
-    said
+    warnings
 }
 
 /// A warning if only root may read the spec: every other user's podman finds no spec then.
@@ -178,16 +178,16 @@ impl Engine for Podman {
         if !self.is_reached() {
             return Vec::new();
         }
-        let mut said: Vec<String> = cdi_versions::too_new(host, "podman", self.version)
+        let mut warnings: Vec<String> = cdi_versions::too_new(host, "podman", self.version)
             .into_iter()
             .collect();
-        said.extend(is_closed(host));
+        warnings.extend(is_closed(host));
         if self.version.is_none_or(|v| v >= SPEC_DIRS) {
-            said.extend(hidden(host));
+            warnings.extend(hidden(host));
         }
-        said.extend(oci_hooks::leftovers(host));
-        said.extend(selinux::denies(host));
-        said
+        warnings.extend(oci_hooks::leftovers(host));
+        warnings.extend(selinux::denies(host));
+        warnings
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {

@@ -12,12 +12,12 @@ const BOOLEANS: [&str; 2] = ["container_use_xserver_devices", "container_use_dev
 
 /// What to do if SELinux is enforcing and denies containers the device nodes.
 pub fn denies(host: &Host) -> Option<String> {
-    let said = |name: &str| host.root().read_to_string(Path::new(FS).join(name)).ok();
-    if said("enforce")?.trim() != "1" {
+    let text = |name: &str| host.root().read_to_string(Path::new(FS).join(name)).ok();
+    if text("enforce")?.trim() != "1" {
         return None;
     }
     // "1 1": the current value, and the value after pending changes are committed.
-    let value = |name: &str| said(&format!("booleans/{name}"));
+    let value = |name: &str| text(&format!("booleans/{name}"));
     let is_on = |name: &str| value(name).is_some_and(|v| v.trim_start().starts_with('1'));
     if BOOLEANS.iter().any(|name| is_on(name)) {
         return None;

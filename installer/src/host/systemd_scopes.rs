@@ -117,13 +117,13 @@ fn nodes_of(pid: u32) -> Vec<Node> {
     entries
         .filter_map(|entry| {
             let name = entry.file_name().to_str()?.to_owned();
-            let found = entry
+            let metadata = entry
                 .metadata()
                 .ok()
                 .filter(|_| name.starts_with("nvidia"))?;
-            found.file_type().is_char_device().then(|| Node {
-                major: major(found.rdev()),
-                minor: minor(found.rdev()),
+            metadata.file_type().is_char_device().then(|| Node {
+                major: major(metadata.rdev()),
+                minor: minor(metadata.rdev()),
                 name,
             })
         })

@@ -44,7 +44,7 @@ pub fn is_there(host: &Host, name: &str) -> bool {
 }
 
 impl Unit {
-    /// The system's unit of that name; empty where there is none.
+    /// The system's unit of that name; an empty one if there is none.
     pub fn read(host: &Host, name: &str) -> Self {
         let dirs = DIRS.map(PathBuf::from);
         let mut unit = Self::read_in(host, name, &dirs);
@@ -117,7 +117,7 @@ impl Unit {
     /// The program that the unit starts.
     pub fn program(&self) -> Option<&str> {
         let first = self.start.first().filter(|_| self.is_there)?;
-        // Special prefixes of systemd.service(5).
+        // Remove the special prefixes of systemd.service(5).
         Some(
             first
                 .text

@@ -25,7 +25,7 @@ pub struct Change {
     pub mode: u32,
     /// What the change does, as the plan shows it: `add runtime "nvidia"; turn on CDI`.
     pub why: String,
-    /// How to take our part out of the file when the user has changed it since.
+    /// How to remove our part from the file if the user has changed it since.
     pub kind: FileKind,
 }
 
@@ -97,7 +97,7 @@ impl Change {
         }
     }
 
-    /// Whether carrying it out would change anything.
+    /// Whether making the change would change anything.
     pub fn is_needed(&self) -> bool {
         self.before != self.after
     }

@@ -13,11 +13,12 @@ pub struct SetupOptions {
     pub mode: Mode,
     /// Make our runtime the engine's default.
     pub default_runtime: bool,
-    /// Name of the runtime entry; `nvidia` unless told otherwise.
+    /// Name of the runtime entry; `nvidia` by default.
     pub runtime_name: String,
-    /// The shim, `/usr/bin/gpu-container-runtime` unless told otherwise.
+    /// The path of the shim; `/usr/bin/gpu-container-runtime` by default.
     pub runtime_path: PathBuf,
-    /// The directory with the drop-in names, `/usr/lib/gpu-container/bin`.
+    /// The directory with our programs under the vendor's names; `/usr/lib/gpu-container/bin` by
+    /// default.
     pub names_dir: PathBuf,
     /// What to do with a runtime of that name that another tool added or that was written by hand.
     pub existing: Existing,
@@ -41,8 +42,8 @@ impl SetupOptions {
     /// gpusetup-nvidia-compat installs it under NVIDIA's name.
     pub fn is_our_shim(&self, host: &Host, program: &str) -> bool {
         let named = Path::new(program);
-        let found = (!named.is_absolute()).then(|| host.program(program));
-        let path = found.flatten().unwrap_or_else(|| named.to_owned());
+        let on_path = (!named.is_absolute()).then(|| host.program(program));
+        let path = on_path.flatten().unwrap_or_else(|| named.to_owned());
         if path == self.runtime_path || path.starts_with(&self.names_dir) {
             return true;
         }

@@ -10,11 +10,11 @@ use crate::host::Host;
 
 /// The engines to set up, and a remark for each unmanaged one.
 pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
-    let mut found = engines::detect(host);
-    if found.iter().any(|e| e.is_of_user()) {
+    let mut detected = engines::detect(host);
+    if detected.iter().any(|e| e.is_of_user()) {
         // A user sets up only their own engines; the system's are set up by root.
         let is_root_s = |o: &&String| {
-            found
+            detected
                 .iter()
                 .any(|e| e.facts().name == **o && !e.is_of_user())
         };
@@ -24,9 +24,9 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
                 fix: format!("run `sudo gpusetup install --engine {other}`"),
             });
         }
-        found.retain(|e| e.is_of_user());
+        detected.retain(|e| e.is_of_user());
     }
-    let names: Vec<String> = found.iter().map(|e| e.facts().name.clone()).collect();
+    let names: Vec<String> = detected.iter().map(|e| e.facts().name.clone()).collect();
     if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
         return Err(Error::Unsupported {
             why: format!("{missing} is not installed here; found: {}", listed(&names)),
@@ -34,9 +34,9 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         });
     }
     if !only.is_empty() {
-        found.retain(|e| only.contains(&e.facts().name));
+        detected.retain(|e| only.contains(&e.facts().name));
     }
-    if found.is_empty() {
+    if detected.is_empty() {
         let hint = distro::detect(host.root()).engine;
         return Err(Error::Unsupported {
             why: "no container engine is installed: neither docker nor containerd nor podman"
@@ -47,12 +47,12 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         });
     }
     let mut remarks = Vec::new();
-    for engine in &found {
+    for engine in &detected {
         let facts = engine.facts();
         let Management::Unmanaged { why, instead } = &facts.management else {
             continue;
         };
-        if only.contains(&facts.name) || found.iter().all(|e| !e.is_ours()) {
+        if only.contains(&facts.name) || detected.iter().all(|e| !e.is_ours()) {
             return Err(Error::Unsupported {
                 why: format!("{}: {why}", facts.name),
                 fix: instead.clone(),
@@ -60,8 +60,8 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         }
         remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
     }
-    found.retain(|e| e.is_ours());
-    Ok((found, remarks))
+    detected.retain(|e| e.is_ours());
+    Ok((detected, remarks))
 }
 
 /// Fails if the files that the engines of all users share are missing: only root can write them.

@@ -79,7 +79,7 @@ fn traces(
     rows: Vec<TraceRow>,
     text: impl Fn(&Path) -> Option<String>,
 ) -> OtherToolkits {
-    let mut found = Vec::new();
+    let mut traces = Vec::new();
     for trace in rows {
         let version = match trace.is {
             TraceKind::Package => host.package_version(&[&trace.at]),
@@ -103,7 +103,7 @@ fn traces(
             _ => is_there.then(|| trace.does.clone()),
         };
         if let Some(does) = does {
-            found.push(ToolkitTrace {
+            traces.push(ToolkitTrace {
                 is: trace.is,
                 at: trace.at,
                 version,
@@ -111,8 +111,8 @@ fn traces(
             });
         }
     }
-    found.extend(specs(host));
-    OtherToolkits::new(found)
+    traces.extend(specs(host));
+    OtherToolkits::new(traces)
 }
 
 /// Resolves the conflicts as the user asks.
@@ -280,7 +280,7 @@ fn runtime_in(host: &Host, text: &str) -> Option<String> {
 /// CDI specs of other tools that define devices of our kind. [`Host::ensure_fully_readable`]
 /// reports those that cannot be read.
 fn specs(host: &Host) -> Vec<ToolkitTrace> {
-    let mut found = Vec::new();
+    let mut traces = Vec::new();
     for dir in SPEC_DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
@@ -291,7 +291,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {
-                found.push(ToolkitTrace {
+                traces.push(ToolkitTrace {
                     is: TraceKind::Spec,
                     does: what_it_does(&path).into(),
                     at: path.display().to_string(),
@@ -300,7 +300,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
             }
         }
     }
-    found
+    traces
 }
 
 /// If two files in one directory define a device, engines drop it; if they are in two directories,

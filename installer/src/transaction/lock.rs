@@ -60,7 +60,8 @@ fn holder(file: &File) -> Option<String> {
     ))
 }
 
-/// `1: FLOCK  ADVISORY  WRITE 708 00:1a:1234 0 EOF` (`proc_locks(5)`).
+/// The holder in a line of /proc/locks (`proc_locks(5)`): `1: FLOCK ADVISORY WRITE 708 00:1a:1234 0
+/// EOF`.
 fn holder_in(line: &str, place: &str) -> Option<i32> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {

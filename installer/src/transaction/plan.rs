@@ -18,11 +18,11 @@ use crate::transaction::receipt::{self};
 pub struct Plan {
     /// Files to change, in order.
     pub changes: Vec<Change>,
-    /// Engines, with what must happen for their files to take effect.
+    /// Engines, each with what must happen for its files to take effect.
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
     /// The options for these engines; `None` where a plan only repairs or undoes.
     pub wanted: Option<SetupOptions>,
-    /// GPUs of this host.
+    /// The number of GPUs of this host.
     pub gpus: usize,
     /// What the user should know before the run.
     pub warnings: Vec<String>,

@@ -95,7 +95,7 @@ pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
     .map(drop)
 }
 
-/// `wrote 2 files, removed 12`
+/// Counts the changes for a message: `wrote 2 files, removed 12`.
 fn counted(changes: &[Change]) -> String {
     let is_removed = |c: &&Change| c.verb() == ChangeVerb::Remove;
     let removed = changes.iter().filter(is_removed).count();

@@ -102,7 +102,7 @@ struct Written<'a> {
     content: &'a RawValue,
 }
 
-/// Reads one of the files in the state directory; `None` where there is none.
+/// Reads one of the files in the state directory; `None` if there is none.
 pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
     let path = host.state(name);
     let damaged = |what: String| Error::StateFile {

@@ -82,7 +82,7 @@ impl Entry {
 
 fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
     let mut lacks = Vec::new();
-    let mut found = Opened {
+    let mut opened = Opened {
         changes: Vec::new(),
         unchecked: BTreeSet::new(),
     };
@@ -92,11 +92,11 @@ fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
         match entry.is_checked() {
             Ok(true) if has_sums => {}
             Ok(_) => {
-                found.unchecked.insert(entry.path.clone());
+                opened.unchecked.insert(entry.path.clone());
             }
             Err(what) => lacks.push(lack(&what)),
         }
-        found.changes.push(Change {
+        opened.changes.push(Change {
             path: entry.path,
             before: entry.before,
             after: entry.after,
@@ -106,7 +106,7 @@ fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
         });
     }
     if lacks.is_empty() {
-        Ok(found)
+        Ok(opened)
     } else {
         Err(Lacks(lacks))
     }

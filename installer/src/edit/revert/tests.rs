@@ -1,3 +1,5 @@
+//! Tests of reverting changes of every kind.
+
 use super::*;
 use crate::edit::error::EditError;
 use crate::model::change::FileKind;

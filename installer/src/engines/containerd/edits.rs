@@ -185,21 +185,21 @@ pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
             .any(|s| s.keys.last().is_some_and(|k| k == key))
     };
     let name = &wanted.runtime_name;
-    let mut said = Vec::new();
+    let mut phrases = Vec::new();
     if has("BinaryName")
         && settings
             .iter()
             .all(|s| s.keys.last().is_none_or(|k| k != "runtime_type"))
     {
-        said.push(format!("runtime {name:?} starts our program"));
+        phrases.push(format!("runtime {name:?} starts our program"));
     } else if settings.iter().any(|s| s.keys.contains(name)) {
-        said.push(format!("add runtime {name:?}"));
+        phrases.push(format!("add runtime {name:?}"));
     }
     if has("default_runtime_name") {
-        said.push(format!("make {name:?} the default"));
+        phrases.push(format!("make {name:?} the default"));
     }
     if has("enable_cdi") {
-        said.push("turn on CDI".into());
+        phrases.push("turn on CDI".into());
     }
-    said.join("; ")
+    phrases.join("; ")
 }

@@ -186,10 +186,10 @@ fn fitting(pattern: &Path, name: &str) -> Option<PathBuf> {
 
 /// The paths that match the patterns, in the daemon's order.
 fn matching(host: &Host, patterns: &[PathBuf], changes: Option<&[Change]>) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut matched = Vec::new();
     for pattern in patterns {
         if !pattern.to_string_lossy().contains('*') {
-            found.push(pattern.clone());
+            matched.push(pattern.clone());
             continue;
         }
         let mut paths = vec![PathBuf::from("/")];
@@ -223,9 +223,9 @@ fn matching(host: &Host, patterns: &[PathBuf], changes: Option<&[Change]>) -> Ve
                 paths.into_iter().map(|p| p.join(&part)).collect()
             };
         }
-        found.extend(paths);
+        matched.extend(paths);
     }
-    found
+    matched
 }
 
 /// Whether a name matches a pattern of `*` and `?` (Go's path/filepath.Match; its bracket classes

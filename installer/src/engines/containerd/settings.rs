@@ -57,24 +57,24 @@ pub fn missing(
     let mut settings = Vec::new();
     if wanted.mode != Mode::Cdi {
         let name = wanted.runtime_name.as_str();
-        let found = find(host, view, wanted);
-        match (&found, wanted.existing) {
+        let runtime = find(host, view, wanted);
+        match (&runtime, wanted.existing) {
             (Runtime::Theirs { .. }, Existing::Leave) => {}
             (Runtime::Theirs { file, binary, .. }, Existing::Refuse) => {
                 return Err(theirs(file, name, *binary));
             }
             // Set everything that ours has, in the file where it is. Its other keys stay.
             (Runtime::Theirs { file, cri, .. }, Existing::Adopt) => {
-                settings.extend(ours(view, cri, wanted, daemon, &found));
+                settings.extend(ours(view, cri, wanted, daemon, &runtime));
                 for setting in &mut settings {
                     setting.file = Some((*file).to_owned());
                 }
             }
             (Runtime::Missing | Runtime::Ours, _) => {
-                settings.extend(ours(view, cri, wanted, daemon, &found));
+                settings.extend(ours(view, cri, wanted, daemon, &runtime));
             }
         }
-        let left = matches!(found, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
+        let left = matches!(runtime, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
         if wanted.default_runtime && !left {
             settings.push(at(cri, &["containerd", "default_runtime_name"], name));
         }
@@ -105,15 +105,15 @@ pub fn shadowed<'a>(
 ) -> Option<(&'a Setting, PathBuf)> {
     settings.iter().find_map(|setting| {
         let within: Vec<&str> = setting.keys[cri_len..].iter().map(String::as_str).collect();
-        let found = view.get(&within);
-        let counts = found
+        let effective = view.get(&within);
+        let counts = effective
             .as_ref()
             .and_then(|f| f.item.as_value())
             .is_some_and(|v| bare(v) == bare(&setting.value));
         if counts {
             return None;
         }
-        let file = found.map(|f| f.file).or(view.last_file());
+        let file = effective.map(|f| f.file).or(view.last_file());
         Some((setting, file.map_or(files.root.clone(), |f| f.path.clone())))
     })
 }

@@ -14,7 +14,7 @@ pub struct View<'a> {
 
 /// A setting, and where it is.
 pub struct Found<'a> {
-    /// The file that has it.
+    /// The file that contains it.
     pub file: &'a File,
     /// CRI's table in that file.
     pub cri: Cri,

@@ -199,14 +199,14 @@ impl Engine for Crio {
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut warnings = Vec::new();
         let Ok(merged) = &self.merged else {
             // `changes` reports the error.
-            return said;
+            return warnings;
         };
         let keys = ["crio", "runtime", "cdi_spec_dirs"];
         if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.at.is_before(CDI)) {
-            said.extend(cdi_versions::leaves_out(
+            warnings.extend(cdi_versions::leaves_out(
                 path,
                 "cdi_spec_dirs",
                 &dirs,
@@ -214,7 +214,7 @@ impl Engine for Crio {
             ));
         }
         if !self.at.is_before(CDI) {
-            said.extend(cdi_versions::too_new(host, "crio", self.at.version));
+            warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
         let base = self.at.base(host, merged, &SetupOptions::default());
         let policy = self.policy.as_ref().ok().map(|file| file.policy.clone());
@@ -223,15 +223,15 @@ impl Engine for Crio {
         if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {
-            said.push(format!(
+            warnings.push(format!(
                 "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {POLICY} says which, for every engine",
                 ours.display(),
                 theirs.display()
             ));
         }
-        said.extend(oci_hooks::leftovers(host));
-        said.extend(selinux::denies(host));
-        said
+        warnings.extend(oci_hooks::leftovers(host));
+        warnings.extend(selinux::denies(host));
+        warnings
     }
 
     fn owns(&self, path: &Path) -> bool {
@@ -280,7 +280,8 @@ impl Engine for Crio {
         sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
 
-    /// There is no probe, since only a CRI client can start a pod, and CRI-O comes with none.
+    /// Runs `crio config`. There is no probe, since only a CRI client can start a pod, and CRI-O
+    /// comes with none.
     fn check(&self, host: &Host) -> Result<bool, Error> {
         if !host.is_live() {
             return Ok(false);

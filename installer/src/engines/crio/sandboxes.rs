@@ -37,12 +37,13 @@ pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Vec<Strin
 
 /// The pod of a config, if that is a sandbox of the runtime (CRI-O internal/annotations).
 fn pod(config: &Value, runtime: &str) -> Option<String> {
-    let said = |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
-    if said("RuntimeHandler")? != runtime {
+    let annotation =
+        |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
+    if annotation("RuntimeHandler")? != runtime {
         return None;
     }
-    let name = said("KubeName").or_else(|| said("Name"))?;
-    let pod = said("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
+    let name = annotation("KubeName").or_else(|| annotation("Name"))?;
+    let pod = annotation("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
     Some(format!("{pod} (runtime {runtime})"))
 }
 

@@ -135,8 +135,8 @@ impl Client {
     /// Asks the daemon about itself. Without a daemon, `docker info` still succeeds and reports the
     /// error in its output.
     pub fn info(&self, host: &Host) -> Result<Info, String> {
-        let said = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
-        info(&said)
+        let document = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
+        info(&document)
     }
 }
 

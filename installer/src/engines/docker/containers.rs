@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Names of the running containers; `None` if the daemon does not tell.
 pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
-    let said = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
-    Some(said.ok()?.lines().map(str::to_owned).collect())
+    let names = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
+    Some(names.ok()?.lines().map(str::to_owned).collect())
 }
 
 /// Containers, running or stopped, that could not start without what we set up; `None` if the
@@ -33,8 +33,8 @@ pub fn dependent_containers(host: &Host, client: &Client) -> Option<Vec<String>>
     // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
         let args = [&["inspect", "--format", format], some].concat();
-        let said = client.ask_of_each(host, &args);
-        users.extend(said.lines().filter_map(user));
+        let output = client.ask_of_each(host, &args);
+        users.extend(output.lines().filter_map(user));
     }
     Some(users)
 }

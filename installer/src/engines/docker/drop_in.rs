@@ -25,8 +25,8 @@ pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     let ours = wanted.names_dir.join(HOOK);
     let path = search_path(unit);
     let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
-    let found = places.find(|p| host.root().exists(p));
-    found.is_some_and(|f| f == ours || same_file(host, &f, &ours))
+    let first = places.find(|p| host.root().exists(p));
+    first.is_some_and(|f| f == ours || same_file(host, &f, &ours))
 }
 
 /// Whether the running dockerd was started with the PATH that its unit has now; false if that

@@ -33,7 +33,7 @@ use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/docker/daemon.json";
-/// dockerd(8), `--pidfile`.
+/// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// A Docker that is ours to set up.
@@ -56,10 +56,10 @@ pub struct Docker {
 
 /// Every Docker of this host.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
-    let mut found: Vec<Box<dyn Engine>> = Vec::new();
+    let mut engines: Vec<Box<dyn Engine>> = Vec::new();
     let ours = [Docker::of_system(host), Docker::of_user(host)];
     for engine in ours.into_iter().flatten() {
-        found.push(Box::new(engine));
+        engines.push(Box::new(engine));
     }
     let others = [
         rootless::of_others(host),
@@ -67,9 +67,9 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         desktop::find(host),
     ];
     for engine in others.into_iter().flatten() {
-        found.push(Box::new(engine));
+        engines.push(Box::new(engine));
     }
-    found
+    engines
 }
 
 /// The socket that plain `docker` should use for the user who runs gpusetup: their own Docker's if

@@ -19,7 +19,7 @@ const VENDOR: [&str; 3] = [
     "nvidia-container-runtime.cdi",
     "nvidia-container-runtime.legacy",
 ];
-/// Whose a runtime entry is.
+/// Who wrote a runtime entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// nvidia-container-toolkit, by `nvidia-ctk runtime configure`.

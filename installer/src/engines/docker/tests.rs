@@ -1,3 +1,5 @@
+//! Tests of how a Docker keeps what it has read of its configuration.
+
 use std::fs;
 use std::path::Path;
 

@@ -27,7 +27,7 @@ use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
-/// The socket is the same in both.
+/// The socket, which is the same in both distributions.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";
 

@@ -1,3 +1,5 @@
+//! Tests of writing, removing and preflight checks of a single change.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
