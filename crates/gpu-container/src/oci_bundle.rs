@@ -248,3 +248,111 @@ fn host(path: &Path, source: std::io::Error) -> Error {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEV: &str =
+        r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid"]}"#;
+
+    fn bundle_of(config: &[u8]) -> (tempfile::TempDir, Bundle) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        let bundle = Bundle::at(dir.path());
+        (dir, bundle)
+    }
+
+    /// With `size` bytes.
+    fn padded(config: &str, size: u64) -> Vec<u8> {
+        let mut text = config.as_bytes().to_vec();
+        text.resize(usize::try_from(size).unwrap(), b' ');
+        text
+    }
+
+    #[test]
+    fn the_root_file_system_is_found_in_every_form_of_a_config() {
+        let plain = r#"{"root":{"path":"rootfs"},"mounts":[]}"#;
+        for config in [
+            plain.as_bytes().to_vec(),
+            // Two names `root`, and one with an escape: not found early.
+            br#"{"annotations":{"root":"x"},"root":{"path":"rootfs"}}"#.to_vec(),
+            br#"{"\u0072oot":{"path":"rootfs"}}"#.to_vec(),
+            padded(plain, LIMIT + 1),
+        ] {
+            let (dir, bundle) = bundle_of(&config);
+            assert_eq!(bundle.rootfs().unwrap(), dir.path().join("rootfs"));
+        }
+        for config in [&b"{}"[..], br#"{"root":{}}"#, b"[]", b"{"] {
+            let (_dir, bundle) = bundle_of(config);
+            assert!(bundle.rootfs().is_err());
+        }
+        assert!(Bundle::at("/nonexistent").rootfs().is_err());
+    }
+
+    #[test]
+    fn a_config_is_held_up_to_the_limit() {
+        for (size, is_held) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
+            let (_dir, bundle) = bundle_of(&padded("{}", size));
+            match bundle.config().unwrap() {
+                Config::Text(text) => {
+                    assert!(is_held, "{size}");
+                    assert_eq!(text.len() as u64, size);
+                }
+                Config::Long(_) => assert!(!is_held, "{size}"),
+            }
+        }
+    }
+
+    /// A file of procfs says that it is empty, as one does that grows while it is read.
+    #[test]
+    fn a_config_that_is_longer_than_it_says_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/proc/self/maps", dir.path().join("config.json")).unwrap();
+        let Config::Text(text) = Bundle::at(dir.path()).config().unwrap() else {
+            panic!("it is short");
+        };
+        assert!(text.ends_with(b"\n"), "{} bytes", text.len());
+    }
+
+    #[test]
+    fn a_config_that_could_not_be_read_promises_nothing() {
+        let config = format!(r#"{{"root":{{"path":"r"}},"mounts":[{DEV}]}}"#);
+        let (_dir, bundle) = bundle_of(config.as_bytes());
+        let expected = |own_dev| Arrangement {
+            own_dev,
+            no_shared_mounts: true,
+        };
+        assert_eq!(bundle.arrangement(true), expected(true));
+        assert_eq!(bundle.arrangement(false), expected(false));
+        let shared = config.replace("nosuid", "rshared");
+        let (_dir, bundle) = bundle_of(shared.as_bytes());
+        assert!(!bundle.arrangement(true).no_shared_mounts);
+        let (_dir, long) = bundle_of(&padded(&config, LIMIT + 1));
+        for bundle in [long, Bundle::at("/nonexistent")] {
+            assert_eq!(bundle.arrangement(true), Arrangement::default());
+        }
+    }
+
+    #[test]
+    fn a_config_that_is_no_json_is_refused_with_its_path() {
+        let (dir, bundle) = bundle_of(b"{");
+        let errors = [
+            bundle.value(b"{").unwrap_err(),
+            bundle.document(b"{").err().unwrap(),
+        ];
+        for error in errors {
+            let path = dir.path().join("config.json");
+            assert!(
+                error.to_string().starts_with(path.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        let config = r#"{"process":{"env":["NVIDIA_VISIBLE_DEVICES=all"]}}"#;
+        let (dir, bundle) = bundle_of(&padded(config, LIMIT + 1));
+        let long = File::open(dir.path().join("config.json")).unwrap();
+        let scan = bundle.scan(long, &[]).unwrap();
+        let view = ContainerView::of(&scan);
+        assert_eq!(view.env("NVIDIA_VISIBLE_DEVICES"), Some("all"));
+    }
+}

@@ -30,9 +30,9 @@ const NAMED: [(&str, &str); 2] = [("docker-", "docker"), ("libpod-", "podman")];
 
 /// Names of the containers that would lose their GPUs, or of their scopes if the engine is not
 /// known.
-pub fn losers(host: &Host) -> Vec<String> {
+pub fn containers_losing_gpus(host: &Host) -> Vec<String> {
     let root = host.root();
-    let mut losers = Vec::new();
+    let mut containers = Vec::new();
     for name in root.read_dir(TRANSIENT).unwrap_or_default() {
         let Some(name) = name.to_str().filter(|n| is_scope(n)) else {
             continue;
@@ -42,11 +42,11 @@ pub fn losers(host: &Host) -> Vec<String> {
             continue;
         };
         if nodes_of(pid).iter().any(|node| is_lost(&unit, node)) {
-            losers.push(container_of(host, name));
+            containers.push(container_of(host, name));
         }
     }
-    losers.sort();
-    losers
+    containers.sort();
+    containers
 }
 
 fn is_scope(name: &str) -> bool {

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use gpu_host::{distro, init, kernel, platform};
+use gpu_host::distro::{self, Distro};
+use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 use crate::setup::engine_selection::{chosen, ensure_roots_files};
 use crate::setup::gpu_files::{described, inventory, mismatch, no_driver};
-use crate::setup::other_toolkits;
+use crate::setup::other_toolkits::{self, ConflictResolution};
 use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
@@ -30,24 +31,8 @@ pub struct InstallRequest {
 
 /// Inspects the host and returns what is to be done, or an error that tells why nothing can be.
 pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
-    let unsupported = |why: String, fix: &str| Error::Unsupported {
-        why,
-        fix: fix.to_owned(),
-    };
     let distro = distro::detect(host.root());
-    let instead = distro.instead.as_ref().map_or_else(
-        || "see docs/distributions.md".into(),
-        |instead| format!("write this instead:\n\n{}", instead.trim_end()),
-    );
-    if let Some(why) = distro.unsupported {
-        return Err(unsupported(why, &instead));
-    }
-    if host.is_live() && !kernel::resolves_in_root() {
-        return Err(unsupported(
-            "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
-            "run Linux 5.6 or later, or your distribution's kernel that has it",
-        ));
-    }
+    ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
     let (engines, remarks) = chosen(host, &asked.only)?;
@@ -57,39 +42,30 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     }
     let foreign = other_toolkits::find(host, &engines);
     let is_of_user = engines.iter().any(|e| e.is_of_user());
-    let way = if is_of_user {
+    let resolution = if is_of_user {
         ensure_roots_files(host)?;
-        other_toolkits::ConflictResolution::default()
+        ConflictResolution::default()
     } else {
         other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
     };
     let mut plan = Plan {
-        changes: way.changes,
+        changes: resolution.changes,
         engines: Vec::new(),
         wanted: Some(asked.wanted.clone()),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
-            .into_iter()
+            .iter()
+            .cloned()
             .chain(receipt.remark())
             .chain(remarks)
             .collect(),
         unchecked: receipt.unchecked,
         foreign,
     };
-    if is_of_user {
-        // The files that describe the GPUs are root's, and they exist.
-    } else if inventory.driver.is_some() {
-        plan.warnings.extend(mismatch(host, &inventory));
-        let mut described = described(host, &inventory)?;
-        if way.spec_is_theirs {
-            described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
-        }
-        plan.changes.extend(described);
-    } else {
-        plan.warnings.push(
-            "no driver is loaded here; the CDI spec is made at the first boot with one".into(),
-        );
+    // For a user's own engine, the files that describe the GPUs are root's, and they exist.
+    if !is_of_user {
+        describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
     for engine in engines {
         let changes = engine.changes(host, &asked.wanted)?;
@@ -100,15 +76,83 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         plan.engines.push((engine, activation));
     }
     host.ensure_fully_readable()?;
-    let sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
-    if let Some(change) = plan.changes.iter().find(sealed) {
+    ensure_writable(&mut plan, host, &distro)?;
+    if !plan.is_empty() {
+        plan.warnings.extend(resolution.warnings);
+        if !plan.foreign.is_empty() {
+            let traces = plan.foreign.lines().join("; ");
+            plan.warnings.push(format!("found {traces}"));
+        }
+    }
+    if asked.restart && host.is_live() {
+        warn_of_reload(&mut plan, host);
+        ensure_restarts_are_possible(&plan, host)?;
+    }
+    Ok(plan)
+}
+
+fn unsupported(why: String, fix: &str) -> Error {
+    Error::Unsupported {
+        why,
+        fix: fix.to_owned(),
+    }
+}
+
+/// What to do on a distribution that cannot be set up by writing files, or where to read more.
+fn instead_of_install(distro: &Distro) -> String {
+    distro.instead.as_ref().map_or_else(
+        || "see docs/distributions.md".into(),
+        |instead| format!("write this instead:\n\n{}", instead.trim_end()),
+    )
+}
+
+fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
+    if let Some(why) = &distro.unsupported {
+        return Err(unsupported(why.clone(), &instead_of_install(distro)));
+    }
+    if host.is_live() && !kernel::resolves_in_root() {
+        return Err(unsupported(
+            "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
+            "run Linux 5.6 or later, or your distribution's kernel that has it",
+        ));
+    }
+    Ok(())
+}
+
+/// Plans the CDI spec, the stored inventory and the other files that describe the GPUs.
+fn describe_gpus(
+    plan: &mut Plan,
+    host: &Host,
+    inventory: &Inventory,
+    spec_is_theirs: bool,
+) -> Result<(), Error> {
+    if inventory.driver.is_none() {
+        plan.warnings.push(
+            "no driver is loaded here; the CDI spec is made at the first boot with one".into(),
+        );
+        return Ok(());
+    }
+    plan.warnings.extend(mismatch(host, inventory));
+    let mut described = described(host, inventory)?;
+    if spec_is_theirs {
+        described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
+    }
+    plan.changes.extend(described);
+    Ok(())
+}
+
+/// Fails if the plan has a file that nobody could write, and adds warnings about the others.
+fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
+    let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
+    if let Some(change) = plan.changes.iter().find(is_sealed) {
         return Err(unsupported(
             format!(
                 "{} would have to change, and /usr is read-only here",
                 change.path.display()
             ),
             &format!(
-                "tell the engine to read a file in /etc, or name others with --engine; or {instead}"
+                "tell the engine to read a file in /etc, or name others with --engine; or {}",
+                instead_of_install(distro)
             ),
         ));
     }
@@ -121,35 +165,36 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         }
         plan.warnings.extend(preflight::remark(host, change));
     }
-    if !plan.is_empty() {
-        plan.warnings.extend(way.warnings);
-        if !plan.foreign.is_empty() {
-            let traces = plan.foreign.lines().join("; ");
-            plan.warnings.push(format!("found {traces}"));
-        }
+    Ok(())
+}
+
+/// Warns about containers that would lose their GPUs in a daemon-reload.
+fn warn_of_reload(plan: &mut Plan, host: &Host) {
+    if plan.reloads().is_empty() {
+        return;
     }
-    if asked.restart && host.is_live() && !plan.reloads().is_empty() {
-        let losers = systemd_scopes::losers(host);
-        if !losers.is_empty() {
-            plan.warnings.push(format!(
-                "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
-                losers.join(", ")
-            ));
-        }
-    }
-    let restarts = asked.restart && host.is_live() && !plan.services().is_empty();
-    if restarts && init::detect(host.root()) != init::Init::Systemd {
-        return Err(unsupported(
-            format!(
-                "systemd does not run here, so {} cannot be restarted",
-                plan.service_names().join(" and ")
-            ),
-            if platform::detect(host.root()).wsl {
-                "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
-            } else {
-                "run it with --no-restart, then restart the engines yourself"
-            },
+    let containers = systemd_scopes::containers_losing_gpus(host);
+    if !containers.is_empty() {
+        plan.warnings.push(format!(
+            "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
+            containers.join(", ")
         ));
     }
-    Ok(plan)
+}
+
+fn ensure_restarts_are_possible(plan: &Plan, host: &Host) -> Result<(), Error> {
+    if plan.services().is_empty() || init::detect(host.root()) == init::Init::Systemd {
+        return Ok(());
+    }
+    Err(unsupported(
+        format!(
+            "systemd does not run here, so {} cannot be restarted",
+            plan.service_names().join(" and ")
+        ),
+        if platform::detect(host.root()).wsl {
+            "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
+        } else {
+            "run it with --no-restart, then restart the engines yourself"
+        },
+    ))
 }

@@ -98,8 +98,8 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let losers = systemd_scopes::losers(host);
-    (!losers.is_empty()).then(|| format!("would take GPUs from: {}", losers.join(", ")))
+    let containers = systemd_scopes::containers_losing_gpus(host);
+    (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
 }
 
 /// One daemon-reload for the containers of all engines.

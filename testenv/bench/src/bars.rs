@@ -56,72 +56,10 @@ fn float(n: u64) -> f64 {
 }
 
 pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
-    let compared = figures.compared();
-    let life = |ways: &[Way], below: Option<Below>| {
-        worst(
-            compared
-                .iter()
-                .filter(|c| {
-                    ways.contains(&c.case.way)
-                && below.is_none_or(|b| c.case.below == b)
-                && is_barred(&c.case)
-                // That image has a limit of its own.
-                && c.case.image != Image::Many
-                })
-                .filter_map(|c: &Compared| {
-                    let case = &c.case;
-                    let of = match case.way {
-                        Way::NoGpu => format!("{}, {}", case.below, case.image),
-                        _ => format!("{} GPUs, {}, {}", case.gpus, case.below, case.image),
-                    };
-                    Some((c.added?.median, of))
-                }),
-        )
+    let worst = Worst {
+        figures,
+        compared: figures.compared(),
     };
-    let takes = |ways: &[Way], of: &dyn Fn(&Takes) -> Option<u64>| {
-        let is_it = |t: &&Takes| ways.contains(&t.case.way) && is_barred(&t.case);
-        let cases = figures.takes.iter().filter(is_it);
-        worst(cases.filter_map(|t| {
-            let name = format!("{}, {} GPUs, {}", t.case.way, t.case.gpus, t.case.below);
-            Some((float(of(t)?), name))
-        }))
-    };
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "counts of a size that a float holds"
-    )]
-    let added_calls = worst(
-        figures
-            .takes
-            .iter()
-            .filter(|t| t.case.way == Way::Shim && is_barred(&t.case))
-            .map(|t| {
-                let name = format!("{} GPUs, {}", t.case.gpus, t.case.below);
-                (t.calls_added() as f64, name)
-            }),
-    );
-    let part = |prefix: &str| {
-        let names = figures.parts.keys().filter(|n| n.starts_with(prefix));
-        worst(names.filter_map(|n| Some((figures.part(n)?, n.clone()))))
-    };
-    let mib = |name: &String, bytes: u64| (float(bytes) / 1_048_576.0, name.clone());
-    let size = |prefix: &str| {
-        let sizes = figures.sizes.iter();
-        worst(
-            sizes
-                .filter(|(n, _)| n.starts_with(prefix))
-                .map(|(n, size)| mib(n, *size)),
-        )
-    };
-    let peaks = figures.takes.iter().map(|t| {
-        let name = format!("{}, {} GPUs, {}", t.case.way, t.case.gpus, t.case.below);
-        (
-            float(t.peak.shim.max(t.peak.hooks).unwrap_or_default()) / 1024.0,
-            name,
-        )
-    });
-    let of_hook = size("peak memory").map(|f| (f.value, f.of));
-    let peak = worst(peaks.chain(of_hook));
     let bar = |what, limit, unit, found, peer| Bar {
         what,
         limit,
@@ -134,80 +72,155 @@ pub(crate) fn bars(figures: &Figures) -> Vec<Bar> {
             "shim, no GPU",
             1.0,
             "ms",
-            life(&[Way::NoGpu], None),
+            worst.life(&[Way::NoGpu], None),
             "+13 ms",
         ),
         bar(
             "shim, 1, 8 and 64 GPUs, on runc",
             3.0,
             "ms",
-            life(&[Way::Shim], Some(Below::Runc)),
+            worst.life(&[Way::Shim], Some(Below::Runc)),
             "+66 to +107 ms",
         ),
         bar(
             "shim, 1, 8 and 64 GPUs, on crun",
             3.0,
             "ms",
-            life(&[Way::Shim], Some(Below::Crun)),
+            worst.life(&[Way::Shim], Some(Below::Crun)),
             "+90 ms",
         ),
         bar(
             "CDI engine, hook",
             6.0,
             "ms",
-            life(&[Way::Cdi], None),
+            worst.life(&[Way::Cdi], None),
             "+47 to +90 ms",
         ),
         bar(
             "CDI engine, processes",
             1.0,
             "processes",
-            takes(&[Way::Cdi], &|t| Some(t.calls.processes)),
+            worst.takes(&[Way::Cdi], &|t| Some(t.calls.processes)),
             "7 to 14 hooks",
         ),
         bar(
             "live path, `--gpus`",
             10.0,
             "ms",
-            life(&[Way::Live], None),
+            worst.life(&[Way::Live], None),
             "not measured",
         ),
         bar(
             "system calls over the floor, shim, 1, 8 and 64 GPUs",
             500.0,
             "calls",
-            added_calls,
+            worst.added_calls(),
             "about 10,000",
         ),
         bar(
             "peak memory of shim and hooks",
             4.0,
             "MiB",
-            peak,
+            worst.peak_memory(),
             "11 to 14 MiB",
         ),
         bar(
             "binary, one for all names",
             2.5,
             "MiB",
-            size("size of"),
+            worst.size("size of"),
             "34 MiB, five files",
         ),
         bar(
             "cache of an image with 20,000 libraries",
             10.0,
             "ms",
-            part("hook alone, image many"),
+            worst.part("hook alone, image many"),
             "ldconfig",
         ),
         bar(
             "cdi generate, 64 GPUs, besides NVML",
             20.0,
             "ms",
-            part("cdi generate, no NVML, 64 GPUs"),
+            worst.part("cdi generate, no NVML, 64 GPUs"),
             "69 ms with NVML",
         ),
     ]
+}
+
+/// The worst case of each kind of figure.
+struct Worst<'a> {
+    figures: &'a Figures,
+    compared: Vec<Compared>,
+}
+
+impl Worst<'_> {
+    /// What a container's life takes longer.
+    fn life(&self, ways: &[Way], below: Option<Below>) -> Option<Found> {
+        let is_meant = |c: &&Compared| {
+            ways.contains(&c.case.way)
+                && below.is_none_or(|b| c.case.below == b)
+                && is_barred(&c.case)
+                // That image has a limit of its own.
+                && c.case.image != Image::Many
+        };
+        let cases = self.compared.iter().filter(is_meant);
+        worst(cases.filter_map(|c| {
+            let case = &c.case;
+            let of = match case.way {
+                Way::NoGpu => format!("{}, {}", case.below, case.image),
+                _ => format!("{} GPUs, {}, {}", case.gpus, case.below, case.image),
+            };
+            Some((c.added?.median, of))
+        }))
+    }
+
+    fn takes(&self, ways: &[Way], of: &dyn Fn(&Takes) -> Option<u64>) -> Option<Found> {
+        let is_meant = |t: &&Takes| ways.contains(&t.case.way) && is_barred(&t.case);
+        let cases = self.figures.takes.iter().filter(is_meant);
+        worst(cases.filter_map(|t| Some((float(of(t)?), name_of(t)))))
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "counts of a size that a float holds"
+    )]
+    fn added_calls(&self) -> Option<Found> {
+        let is_meant = |t: &&Takes| t.case.way == Way::Shim && is_barred(&t.case);
+        let cases = self.figures.takes.iter().filter(is_meant);
+        worst(cases.map(|t| {
+            let name = format!("{} GPUs, {}", t.case.gpus, t.case.below);
+            (t.calls_added() as f64, name)
+        }))
+    }
+
+    fn part(&self, prefix: &str) -> Option<Found> {
+        let names = self.figures.parts.keys();
+        let names = names.filter(|n| n.starts_with(prefix));
+        worst(names.filter_map(|n| Some((self.figures.part(n)?, n.clone()))))
+    }
+
+    /// In MiB.
+    fn size(&self, prefix: &str) -> Option<Found> {
+        let sizes = self.figures.sizes.iter();
+        let sizes = sizes.filter(|(name, _)| name.starts_with(prefix));
+        worst(sizes.map(|(name, bytes)| (float(*bytes) / 1_048_576.0, name.clone())))
+    }
+
+    /// In MiB, of the shim and the hooks.
+    fn peak_memory(&self) -> Option<Found> {
+        let peaks = self.figures.takes.iter().map(|t| {
+            let kib = t.peak.shim.max(t.peak.hooks).unwrap_or_default();
+            (float(kib) / 1024.0, name_of(t))
+        });
+        let of_hook = self.size("peak memory").map(|f| (f.value, f.of));
+        worst(peaks.chain(of_hook))
+    }
+}
+
+fn name_of(takes: &Takes) -> String {
+    let case = &takes.case;
+    format!("{}, {} GPUs, {}", case.way, case.gpus, case.below)
 }
 
 /// The shim's limits are for whole GPUs. Each slice has a directory of its own that must be read to know that what is

@@ -96,6 +96,38 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_node_is_described_as_it_is() {
+        use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+        if !skips::has(&[skips::Need::Root]) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let kinds = [
+            (SFlag::S_IFCHR, 'c', makedev(1, 3)),
+            (SFlag::S_IFBLK, 'b', makedev(7, 200)),
+            (SFlag::S_IFIFO, 'p', 0),
+        ];
+        for (flag, kind, number) in kinds {
+            let path = dir.path().join(kind.to_string());
+            mknod(&path, flag, Mode::empty(), number).unwrap();
+            std::os::unix::fs::chown(&path, Some(7), Some(8)).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+            std::fs::set_permissions(&path, mode).unwrap();
+            let expected = NodeStat {
+                kind,
+                major: i64::try_from(major(number)).unwrap(),
+                minor: i64::try_from(minor(number)).unwrap(),
+                mode: 0o640,
+                uid: 7,
+                gid: 8,
+            };
+            assert_eq!(stat(&path).unwrap(), expected);
+        }
+        assert!(stat(dir.path()).is_err());
+    }
+
     /// The CDI devices for a value of a container's variable.
     fn try_names(list: &str, mode: Mode) -> Result<Option<String>, Error> {
         let config = json!({"process": {"env": [format!("NVIDIA_VISIBLE_DEVICES={list}")]}});

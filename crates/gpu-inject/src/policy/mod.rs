@@ -188,12 +188,7 @@ impl Policy {
         let usual = Self::default();
         let cli = |key: &str| format!("nvidia-container-cli.{key}");
         let runtime = |key: &str| format!("nvidia-container-runtime.{key}");
-        let disabled = file.list(&runtime("modes.jit-cdi.nvcdi-disable-hooks"))?;
-        let disabled = disabled.unwrap_or_default();
-        let is_on = |hook: &str| !disabled.iter().any(|d| d == hook || d == "all");
-        let flags = file.list(&runtime("modes.jit-cdi.nvcdi-feature-flags"))?;
-        let no_gids = "no-additional-gids-for-device-nodes";
-        let has_flag = flags.unwrap_or_default().iter().any(|f| f == no_gids);
+        let features = FeatureSwitches::read(&file)?;
         let (unknown, without_effect) = keys::unknown_and_unused(&table);
         Ok(Self {
             path: path.to_owned(),
@@ -204,13 +199,7 @@ impl Policy {
                 .flag("accept-nvidia-visible-devices-as-volume-mounts")?
                 .unwrap_or(usual.accept_mounts),
             disable_require: file.flag("disable-require")?.unwrap_or_default(),
-            swarm_resource: file
-                .text("swarm-resource")?
-                .iter()
-                .flat_map(|list| list.split(','))
-                .map(|name| name.trim().to_owned())
-                .filter(|name| !name.is_empty())
-                .collect(),
+            swarm_resource: file.names("swarm-resource")?,
             supported: match file.text("supported-driver-capabilities")? {
                 Some(list) => capability_list::parse(&list)
                     .map_err(|e| file.wrong("supported-driver-capabilities", &e.to_string()))?,
@@ -249,30 +238,11 @@ impl Policy {
                 .path(&runtime("modes.csv.mount-spec-path"))?
                 .unwrap_or(usual.csv_dir),
             csv_compat_root: file.path(&runtime("modes.csv.compat-container-root"))?,
-            cuda_compat: file
-                .word(
-                    &runtime("modes.legacy.cuda-compat-mode"),
-                    |w| match w {
-                        "disabled" => Some(false),
-                        "ldconfig" | "mount" | "hook" => Some(true),
-                        _ => None,
-                    },
-                    "ldconfig, mount, hook, disabled",
-                )?
-                .unwrap_or(true)
-                && !file
-                    .flag("features.disable-cuda-compat-lib-hook")?
-                    .unwrap_or_default()
-                && is_on("enable-cuda-compat"),
-            forbid_device_nodes: is_on("disable-device-node-modification"),
-            application_profile: is_on("update-application-profile"),
-            ignore_imex: file
-                .flag("features.ignore-imex-channel-requests")?
-                .unwrap_or_default(),
-            additional_gids: !has_flag
-                && !file
-                    .flag(&format!("features.{no_gids}"))?
-                    .unwrap_or_default(),
+            cuda_compat: features.cuda_compat,
+            forbid_device_nodes: features.forbid_device_nodes,
+            application_profile: features.application_profile,
+            ignore_imex: features.ignore_imex,
+            additional_gids: features.additional_gids,
             allowed_kinds: file.kinds("gpu-container.allowed-cdi-kinds")?,
             allowed_kinds_in_annotations: file
                 .kinds("gpu-container.allowed-cdi-kinds-in-annotations")?,
@@ -290,6 +260,50 @@ impl Policy {
             inventory: file.path("gpu-container.inventory")?,
             unknown,
             without_effect,
+        })
+    }
+}
+
+/// What the file switches on and off by lists of hooks and features, in the keys of several versions of
+/// nvidia-container-toolkit.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches of the file, each by itself"
+)]
+struct FeatureSwitches {
+    cuda_compat: bool,
+    forbid_device_nodes: bool,
+    application_profile: bool,
+    ignore_imex: bool,
+    additional_gids: bool,
+}
+
+impl FeatureSwitches {
+    fn read(file: &PolicyFile<'_>) -> Result<Self, Error> {
+        const JIT_CDI: &str = "nvidia-container-runtime.modes.jit-cdi";
+        const NO_GIDS: &str = "no-additional-gids-for-device-nodes";
+        let list = |key: &str| Ok::<_, Error>(file.list(key)?.unwrap_or_default());
+        let is_set = |key: &str| Ok::<_, Error>(file.flag(key)?.unwrap_or_default());
+        let disabled = list(&format!("{JIT_CDI}.nvcdi-disable-hooks"))?;
+        let is_on = |hook: &str| !disabled.iter().any(|d| d == hook || d == "all");
+        let flags = list(&format!("{JIT_CDI}.nvcdi-feature-flags"))?;
+        let mode = file.word(
+            "nvidia-container-runtime.modes.legacy.cuda-compat-mode",
+            |word| match word {
+                "disabled" => Some(false),
+                "ldconfig" | "mount" | "hook" => Some(true),
+                _ => None,
+            },
+            "ldconfig, mount, hook, disabled",
+        )?;
+        let no_cuda_compat = is_set("features.disable-cuda-compat-lib-hook")?;
+        let no_gids = is_set(&format!("features.{NO_GIDS}"))?;
+        Ok(Self {
+            cuda_compat: mode.unwrap_or(true) && !no_cuda_compat && is_on("enable-cuda-compat"),
+            forbid_device_nodes: is_on("disable-device-node-modification"),
+            application_profile: is_on("update-application-profile"),
+            ignore_imex: is_set("features.ignore-imex-channel-requests")?,
+            additional_gids: !no_gids && !flags.iter().any(|flag| flag == NO_GIDS),
         })
     }
 }
@@ -352,6 +366,13 @@ impl PolicyFile<'_> {
             let list = v.as_array()?;
             list.iter().map(|w| w.as_str().map(str::to_owned)).collect()
         })
+    }
+
+    /// Names that are separated by commas.
+    fn names(&self, key: &str) -> Result<Vec<String>, Error> {
+        let text = self.text(key)?.unwrap_or_default();
+        let names = text.split(',').map(str::trim);
+        Ok(names.filter(|n| !n.is_empty()).map(str::to_owned).collect())
     }
 
     fn kinds(&self, key: &str) -> Result<Vec<String>, Error> {

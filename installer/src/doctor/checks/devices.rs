@@ -122,9 +122,12 @@ fn links(look: &HostFacts) -> Option<String> {
     };
     // Looks into running containers, which a tree has none of.
     if look.host.is_live() {
-        let losers = systemd_scopes::losers(look.host);
-        if !losers.is_empty() {
-            text.push_str(&format!("; it would take them from {}", losers.join(", ")));
+        let containers = systemd_scopes::containers_losing_gpus(look.host);
+        if !containers.is_empty() {
+            text.push_str(&format!(
+                "; it would take them from {}",
+                containers.join(", ")
+            ));
         }
     }
     Some(text)

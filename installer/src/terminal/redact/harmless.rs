@@ -187,9 +187,6 @@ pub(super) fn mask_path(path: &str, trust: Trust) -> String {
             mark("string", name)
         };
         let ends = match ends.get(..1) {
-            Some(sign) if ends[1..].starts_with('/') => {
-                format!("{sign}{}", mask_path(&ends[1..], trust))
-            }
             Some(sign) if !is_harmless(&ends[1..], Trust::Values) => {
                 format!("{sign}{}", mark("string", &ends[1..]))
             }
@@ -207,4 +204,30 @@ fn is_uuid(text: &str) -> bool {
             8 | 13 | 18 | 23 => b == b'-' || b == b'_',
             _ => b.is_ascii_hexdigit(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path is made of words; what stands behind its colon is a value.
+    #[test]
+    fn behind_a_paths_colon_stands_a_value() {
+        let masked = |path: &str| mask_path(path, Trust::Words);
+        for path in [
+            "/usr/bin/gpusetup:ro",
+            "/usr/lib:/usr/lib64",
+            "/etc/docker/daemon.json:12",
+        ] {
+            assert_eq!(masked(path), path);
+        }
+        assert_eq!(masked("/usr/bin/hunter"), "/usr/bin/hunter");
+        for path in ["/usr/bin/tool:hunter", "/usr/bin/tool,hunter"] {
+            let shown = masked(path);
+            assert!(
+                shown.starts_with("/usr/bin/tool") && !shown.contains("hunter"),
+                "{shown}"
+            );
+        }
+    }
 }
