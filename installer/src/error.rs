@@ -1,4 +1,4 @@
-//! What can go wrong, with what to do next and the exit code that says so.
+//! The errors of gpusetup: each has a message, what to do next, and an exit code.
 
 pub mod state_fault;
 
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use crate::host::limits;
 use state_fault::Fault;
 
-/// Errors of gpusetup. Shown as `cause` and, on a line of its own, `fix`.
+/// An error of gpusetup, shown as its `cause` and, on a separate line, its `fix`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line asks for what cannot be.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// Another run changes this host.
+    /// Another run is changing this host.
     #[error("another gpusetup holds {path}{}", holder.as_ref().map(|h| format!(": {h}")).unwrap_or_default())]
     Locked {
-        /// The lock.
+        /// The lock file.
         path: PathBuf,
-        /// Who holds it, where that can be told: process, command line, since when.
+        /// Who holds it, if known: process, command line, since when.
         holder: Option<String>,
     },
-    /// This host is not one we can set up.
+    /// This host cannot be set up.
     #[error("{why}")]
     Unsupported {
         /// Why not.
@@ -44,12 +44,12 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file that tells what gpusetup did here cannot be used.
+    /// A state file, which records what gpusetup did here, cannot be used.
     #[error("{path} {fault}")]
     StateFile {
         /// The file.
@@ -60,12 +60,12 @@ pub enum Error {
     /// A step failed.
     #[error("{what}")]
     Failed {
-        /// What and why.
+        /// What failed and why.
         what: String,
         /// What to do.
         fix: String,
     },
-    /// A step failed and not everything could be put back.
+    /// A step failed, and not everything could be rolled back.
     #[error("{cause}")]
     RollbackIncomplete {
         /// What failed first.
@@ -73,13 +73,13 @@ pub enum Error {
         /// What is left to do by hand.
         left: Vec<String>,
     },
-    /// A step failed, and everything was put back.
+    /// A step failed, and everything was rolled back.
     #[error("{0}")]
     RolledBack(Box<Error>),
-    /// The user, or whoever stops this process, wanted it to end.
+    /// The user, or another process, asked this process to end.
     #[error("interrupted; nothing was changed")]
     Interrupted,
-    /// The core says so.
+    /// An error of the core library.
     #[error(transparent)]
     Inject(#[from] gpu_inject::Error),
 }
@@ -99,8 +99,8 @@ impl Error {
         }
     }
 
-    /// The same once more, for who keeps an error with the file that it is about: what the system said is kept by its
-    /// number, or by its words.
+    /// A copy of the error, for callers that keep it with the file it is about. A system error is
+    /// copied by its number, or by its message if it has none.
     pub fn again(&self) -> Self {
         let same = |source: &std::io::Error| match source.raw_os_error() {
             Some(number) => std::io::Error::from_raw_os_error(number),
@@ -137,7 +137,7 @@ impl Error {
             },
             Self::RolledBack(cause) => Self::RolledBack(Box::new(cause.again())),
             Self::Interrupted => Self::Interrupted,
-            // The same words and exit code; the core says no fix.
+            // The message and exit code are the same; errors of the core have no fix.
             Self::Inject(e) => Self::failed(e.to_string(), ""),
         }
     }

@@ -1,11 +1,11 @@
-//! Lines of ours in a text of any language, between a line that begins them and one that ends
-//! them: for templates, which are of no language yet.
+//! Edits lines of ours between two marker lines, in a text of any language. It is used for
+//! templates, which cannot be parsed as the language that they produce.
 
 use std::ops::Range;
 
 use crate::edit::error::EditError;
 
-/// Puts the lines in the place of those that are there, or at the end.
+/// Replaces the lines between the markers, or adds them at the end.
 pub fn set(text: &str, begin: &str, end: &str, lines: &str) -> Result<String, EditError> {
     let block = format!("{begin}\n{}\n{end}\n", lines.trim_end());
     if let Some(found) = find(text, begin, end)? {
@@ -21,7 +21,7 @@ pub fn set(text: &str, begin: &str, end: &str, lines: &str) -> Result<String, Ed
     Ok(format!("{text}{gap}{block}"))
 }
 
-/// Where they are, with both lines around them.
+/// The range of our lines, including both markers.
 pub fn find(text: &str, begin: &str, end: &str) -> Result<Option<Range<usize>>, EditError> {
     let mut at = 0;
     let mut from = None;

@@ -1,7 +1,7 @@
-//! JSON, edited in place: indentation, order, numbers and line ends stay as they are.
+//! Edits JSON in place: indentation, order, numbers and line ends stay as they are.
 //!
-//! dockerd reads strict JSON (moby `daemon/config`): a file with comments, trailing commas
-//! or a byte order mark is one that it refuses, so it is refused here too, untouched.
+//! dockerd reads strict JSON (moby `daemon/config`). It refuses a file with comments, trailing
+//! commas or a byte order mark, so such a file is refused here too and not changed.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::edit::error::{EditError, dotted};
 use crate::edit::json_insert::STRICT;
 use crate::edit::{json_insert, three_way};
 
-/// Reads strict JSON with an object at the top and no key twice in any object.
+/// Parses strict JSON with an object at the top level and no duplicate keys.
 pub fn parse(text: &str) -> Result<Value, EditError> {
     if text.starts_with('\u{feff}') {
         return Err(EditError::Syntax(
@@ -64,7 +64,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     checked(made, &wanted)
 }
 
-/// The editor must have done what was asked and nothing else.
+/// Checks that the editor did what was asked and nothing else.
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
         Ok(found) if found == *wanted => Ok(made),
@@ -135,7 +135,7 @@ pub(super) fn remove(
             put(&mut wanted, path, old);
             continue;
         }
-        // Ours go, and then every object that is there because of us and empty now.
+        // Remove our values, then every object that exists only because of us and is now empty.
         for depth in (1..=path.len()).rev() {
             let part = &path[..depth];
             let is_empty = get(&wanted, part)
@@ -153,7 +153,7 @@ pub(super) fn remove(
             take(&mut wanted, part);
         }
     }
-    // To the byte where that can be; else in the layout that the editor makes.
+    // Restore the text to the byte if possible, or else keep the layout that the editor produces.
     if let Some(merged) = text.and_then(|before| three_way::reverse(before, after_text, current))
         && let Ok(merged) = checked(merged, &wanted)
     {

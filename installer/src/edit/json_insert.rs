@@ -1,5 +1,5 @@
-//! A value put into JSON text in the text's own layout: a line of its own where the members
-//! beside it have one, the same indentation, the same line ends; and no other byte changed.
+//! Inserts a value into JSON text in the text's own layout: on its own line if the neighbouring
+//! members have one, with the same indentation and line ends. No other byte is changed.
 
 use jsonc_parser::ast::{Object, Value as Ast};
 use jsonc_parser::common::Ranged;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::edit::error::{EditError, dotted};
 
-/// What dockerd reads (moby `daemon/config`): JSON without any of the extensions that the parser knows.
+/// The JSON that dockerd reads (moby `daemon/config`): none of the parser's extensions.
 pub(super) const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
     allow_loose_object_property_names: false,
@@ -24,7 +24,7 @@ pub(super) const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
-/// Sets the value at a key path, making the objects on the way.
+/// Sets the value at a key path and creates the objects on the way.
 pub(super) fn set(text: &str, keys: &[String], value: &Value) -> Result<String, EditError> {
     let broken = |e: &dyn std::fmt::Display| EditError::Syntax(e.to_string());
     let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(|e| broken(&e))?;
@@ -34,8 +34,8 @@ pub(super) fn set(text: &str, keys: &[String], value: &Value) -> Result<String, 
     let layout = Layout::of(text, top);
     let mut at = top;
     for (n, key) in keys.iter().enumerate() {
-        let found = at.properties.iter().find(|p| p.name.as_str() == key);
-        match found.map(|p| (p, &p.value)) {
+        let property = at.properties.iter().find(|p| p.name.as_str() == key);
+        match property.map(|p| (p, &p.value)) {
             Some((member, old)) if n + 1 == keys.len() => {
                 let range = old.range();
                 let own = layout.has_own_line(member.range.start);
@@ -58,10 +58,10 @@ fn nested(keys: &[String], value: &Value) -> Value {
 
 struct Layout<'a> {
     text: &'a str,
-    /// Members of the outermost object have lines of their own.
+    /// Whether the members of the outermost object have lines of their own.
     lines: bool,
     newline: &'static str,
-    /// One step of indentation.
+    /// One level of indentation.
     step: String,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// What stands before a place on its line, if that is nothing but space.
+    /// The text before a position on its line.
     fn before(&self, at: usize) -> &'a str {
         let start = self.text[..at].rfind('\n').map_or(0, |n| n + 1);
         &self.text[start..at]
@@ -97,7 +97,7 @@ impl<'a> Layout<'a> {
         self.before(at).trim().is_empty() && self.text[..at].contains('\n')
     }
 
-    /// The space that the line of a place begins with.
+    /// The white space at the start of the line of a position.
     fn indentation(&self, at: usize) -> &'a str {
         let line = self.before(at);
         &line[..line.len() - line.trim_start().len()]
@@ -116,7 +116,8 @@ impl<'a> Layout<'a> {
             };
             (last.range.end, format!("{between}{quoted}: {value}"))
         } else if self.lines {
-            // What was between the brackets stays before the last one's new line.
+            // An empty object: white space between the brackets is replaced, anything else stays
+            // after the new member.
             let outer = self.indentation(object.range.start);
             let inner = format!("{outer}{}", self.step);
             let value = self.value(value, &inner, true);
@@ -146,14 +147,14 @@ impl<'a> Layout<'a> {
         let mut bytes = Vec::new();
         let format = PrettyFormatter::with_indent(self.step.as_bytes());
         let mut serializer = Serializer::with_formatter(&mut bytes, format);
-        // To memory, and of a value that has no key but text: nothing to fail at.
+        // This cannot fail: it writes to memory, and all keys of the value are strings.
         let _ = value.serialize(&mut serializer);
         let text = String::from_utf8_lossy(&bytes);
         text.replace('\n', &format!("{}{indentation}", self.newline))
     }
 }
 
-/// With the spaces that people put: `{"path": "/x"}`.
+/// Formats a value on one line, with the spaces that people write: `{"path": "/x"}`.
 fn one_line(value: &Value) -> String {
     match value {
         Value::Object(map) => {

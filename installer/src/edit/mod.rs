@@ -1,4 +1,4 @@
-//! Editors that change the keys asked for and no other byte.
+//! Editors that change only the keys asked for and leave every other byte as it is.
 
 pub mod block;
 pub mod error;

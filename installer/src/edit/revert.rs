@@ -1,11 +1,11 @@
-//! Back to before: what we added to a file goes, what the user changed since stays.
+//! Reverts our changes to a file: what we added is removed, what the user changed since stays.
 
 use super::{block, json, toml};
 use crate::edit::error::EditError;
 use crate::model::change::{Change, FileKind};
 
-/// Takes our part out of a file that the user has changed since: what we set goes back to
-/// what it was, everything else stays. `Ok(None)`: the file is to go.
+/// Removes our part from a file that the user has changed since: what we set gets its old value,
+/// everything else stays. `Ok(None)` means that the file is to be removed.
 pub fn remove_ours(
     kind: &FileKind,
     current: &str,
@@ -20,21 +20,21 @@ pub fn remove_ours(
         FileKind::Toml { keys } => toml::remove(current, before, after, keys).map(Some),
         FileKind::Block { begin, end } => block::remove(current, after, begin, end).map(Some),
         FileKind::Generated => Ok(before.map(str::to_owned)),
-        // Somebody else's by now.
+        // The link is somebody else's by now.
         FileKind::Link => Ok(Some(current.to_owned())),
         FileKind::Own => Err(EditError::Conflict("the file".into())),
     }
 }
 
-/// What a file should be again; `None`: it goes, or has gone already.
+/// The text that a file should have after the revert; `None` if it should not exist.
 pub fn revert(done: &Change, current: Option<&str>) -> Result<Option<String>, EditError> {
     match (current, done.after.as_deref()) {
         (Some(current), Some(after)) => {
             remove_ours(&done.kind, current, done.before.as_deref(), after)
         }
-        // We removed the file, and nobody has made it anew.
+        // We removed the file, and nobody has created it again.
         (None, None) => Ok(done.before.clone()),
-        // The user removed or made the file: there is nothing of ours in it.
+        // The user removed or created the file, so it contains nothing of ours.
         _ => Ok(current.map(str::to_owned)),
     }
 }

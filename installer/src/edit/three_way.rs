@@ -1,17 +1,17 @@
-//! Our part of a text taken out of what the user made of it since: a merge of two changes to one
-//! text, ours backwards and the user's.
+//! Removes our part from a text that the user has changed since: a three-way merge of the reversal
+//! of our change with the user's change.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
 
-/// Past it a difference is coarser, and still one.
+/// The time after which a diff becomes coarser, but is still correct.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// `current` as it were had `after` been `before` when the user began; `None` where the user
-/// changed what we had written. Whoever asks must check what the answer says: two changes that
-/// touch nowhere can still make no sense together.
+/// Returns `current` as it would be had the user begun with `before`, not `after`; `None` if the
+/// user changed what we had written. The caller must check what the result means: two changes that
+/// do not touch can still make no sense together.
 pub fn reverse(before: &str, after: &str, current: &str) -> Option<String> {
     let (before, after, current) = (words(before), words(after), words(current));
     let ours = changes(&after, &before);
@@ -25,7 +25,7 @@ pub fn reverse(before: &str, after: &str, current: &str) -> Option<String> {
 }
 
 fn merged(base: &[&str], mut changes: Vec<Change<'_>>) -> String {
-    // What is put in before what stands there goes.
+    // At the same position, insertions come before deletions.
     changes.sort_by_key(|c| (c.at.start, !c.at.is_empty()));
     let mut text = Vec::with_capacity(base.len());
     let mut done = 0;
@@ -38,15 +38,15 @@ fn merged(base: &[&str], mut changes: Vec<Change<'_>>) -> String {
     text.concat()
 }
 
-/// Words of the base that others are to stand for.
+/// A range of words of the base, and the words that replace it.
 #[derive(Clone)]
 struct Change<'a> {
     at: Range<usize>,
     new: Vec<&'a str>,
 }
 
-/// Where between equal words a change is said to begin: of two empty lines either can be the
-/// one that was put in.
+/// Where a change begins if several positions are equivalent: of two empty lines, either can be the
+/// inserted one.
 #[derive(Clone, Copy)]
 enum Slide {
     None,
@@ -73,7 +73,7 @@ fn slid<'a>(changes: &[Change<'a>], base: &[&'a str], slide: Slide) -> Vec<Chang
 }
 
 impl<'a> Change<'a> {
-    /// One word further down, or up, where that is the same change.
+    /// Moves the change one word down or up, if that is the same change.
     fn step(&mut self, base: &[&'a str], down: bool) -> bool {
         let Range { start, end } = self.at;
         let beside = if down { base[end] } else { base[start - 1] };
@@ -105,7 +105,7 @@ impl<'a> Change<'a> {
         true
     }
 
-    /// Both take the same away, or both put something in at the same place.
+    /// Whether both changes remove the same words, or both insert at the same place.
     fn meets(&self, other: &Self) -> bool {
         let (a, b) = (&self.at, &other.at);
         let inside = a.start.max(b.start) < a.end.min(b.end);
@@ -130,8 +130,8 @@ fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<Change<'a>> {
         .collect()
 }
 
-/// Letters and digits together, everything else by itself: on one line, too, a member is apart
-/// from the next.
+/// Splits a text into words: letters and digits form words, and every other character is one by
+/// itself. Members on the same line are therefore separate.
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut start = 0;
@@ -170,7 +170,7 @@ mod tests {
             Some("{\"a\":  1, \"x\": 0}")
         );
         assert_eq!(merged("{\"a\":  1, \"ours\": {\"b\": 3}}"), None);
-        // Right beside ours, where one empty line is as good as the other.
+        // A change right beside ours, where either empty line could be the inserted one.
         assert_eq!(
             reverse("k\n[x]\n", "k\n\n[ours]\n[x]\n", "k\nu\n\n[ours]\n[x]\n").as_deref(),
             Some("k\nu\n[x]\n")

@@ -1,11 +1,11 @@
-//! TOML, edited in place: comments, order and spacing stay as they are.
+//! Edits TOML in place: comments, order and spacing stay as they are.
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::edit::error::{EditError, dotted};
 use crate::edit::three_way;
 
-/// Reads a document.
+/// Parses a document.
 pub fn parse(text: &str) -> Result<DocumentMut, EditError> {
     text.parse()
         .map_err(|e: toml_edit::TomlError| EditError::Syntax(e.to_string().trim().to_owned()))
@@ -17,7 +17,7 @@ pub fn get<'a>(document: &'a DocumentMut, keys: &[&str]) -> Option<&'a Item> {
         .try_fold(document.as_item(), |at, key| at.get(key))
 }
 
-/// Sets the values at the key paths, making the tables on the way.
+/// Sets the values at the key paths and creates the tables on the way.
 pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditError> {
     let mut document = parse(text)?;
     let mut wanted = table(text)?;
@@ -39,7 +39,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
             .as_table_like_mut()
             .ok_or_else(|| EditError::NotATable(dotted(parents)))?;
         match table.get_mut(last).and_then(Item::as_value_mut) {
-            // The comment behind a value stays.
+            // Keep the comment after the value.
             Some(old) => {
                 let decor = old.decor().clone();
                 *old = value.clone();
@@ -49,7 +49,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
         }
     }
     let edited = document.to_string();
-    // The editor puts dotted keys of one table together, wherever the user has them.
+    // The editor moves dotted keys of one table together, wherever the user has put them.
     if plain != text
         && let Some(merged) = three_way::reverse(&edited, &plain, text)
         && let Ok(merged) = checked(merged, &wanted)
@@ -59,7 +59,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     checked(edited, &wanted)
 }
 
-/// What a text says, by a reader that is not the editor's.
+/// Parses a text with a parser other than the editor's.
 fn table(text: &str) -> Result<toml::Table, EditError> {
     text.parse()
         .map_err(|e: toml::de::Error| EditError::Syntax(e.to_string().trim().to_owned()))
@@ -78,12 +78,12 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
             .as_table_mut()
             .ok_or_else(|| EditError::NotATable(dotted(&keys[..=n])))?;
     }
-    let said = self::table(&format!("value = {value}"))?;
-    at.extend(said.get("value").map(|v| (last.clone(), v.clone())));
+    let parsed = self::table(&format!("value = {value}"))?;
+    at.extend(parsed.get("value").map(|v| (last.clone(), v.clone())));
     Ok(())
 }
 
-/// The editor must have done what was asked and nothing else.
+/// Checks that the editor did what was asked and nothing else.
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
         Ok(found) if found == *wanted => Ok(made),
@@ -93,14 +93,13 @@ fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     }
 }
 
-/// An empty table for within another, written as that one is: in one line, with dots, or with
-/// headers.
+/// An empty table to put into `parent`, written in the same style: inline, dotted or with headers.
 fn like(parent: &Item) -> Item {
     if parent.is_inline_table() {
         return Item::Value(InlineTable::new().into());
     }
     let mut table = Table::new();
-    // No header of its own: only the innermost table gets one.
+    // It gets no header of its own: only the innermost table gets one.
     table.set_implicit(true);
     table.set_dotted(parent.as_table().is_some_and(Table::is_dotted));
     Item::Table(table)
@@ -117,11 +116,11 @@ pub(super) fn remove(
     let mut document = parse(current)?;
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let said = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(found) = said(&document) else {
+        let item_text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
+        let Some(found) = item_text(&document) else {
             continue;
         };
-        if said(&after).as_ref() != Some(&found) {
+        if item_text(&after).as_ref() != Some(&found) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();
@@ -151,7 +150,7 @@ pub(super) fn remove(
             }
         }
     }
-    // To the byte where that can be; else as the editor makes it.
+    // Restore the text to the byte if possible, or else as the editor produces it.
     let edited = document.to_string();
     let merged = text.and_then(|before| three_way::reverse(before, after_text, current));
     match merged {

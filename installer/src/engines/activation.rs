@@ -1,20 +1,20 @@
-//! What has to happen for an engine's changed files to take effect.
+//! Describes what has to happen for an engine's changed files to take effect.
 
 use crate::host::service::{Service, Verb};
 
-/// What has to happen, as the plan shows it. How it is done is in [`crate::transaction::activate`].
+/// What has to happen, as the plan shows it. [`crate::transaction::activate`] does it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing: the engine reads its files each time, or none of them changes.
+    /// Nothing: the engine reads its files each time it needs them, or none of them changes.
     #[default]
     None,
     /// The service reads its files again; no container stops.
     Reload(Activated),
     /// The service is stopped and started.
     Restart {
-        /// Which.
+        /// The service.
         of: Activated,
-        /// Containers that run now and end with it.
+        /// Containers that run now and that the restart stops.
         containers: StoppedContainers,
     },
 }
@@ -24,29 +24,29 @@ pub enum Activation {
 pub struct Activated {
     /// The service.
     pub service: Service,
-    /// Its unit files change: `systemctl daemon-reload` first.
+    /// Its unit files change, so `systemctl daemon-reload` comes first.
     pub unit_changes: bool,
-    /// What becomes of running containers, in words:
-    /// `3 running containers stop: web, db, cache (live-restore is off)`.
+    /// What happens to running containers, as a message: `3 running containers stop: web, db, cache
+    /// (live-restore is off)`.
     pub effect: String,
 }
 
 /// Containers that a restart stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoppedContainers {
-    /// These; they are started again.
+    /// These containers; they are started again.
     Named(Vec<String>),
-    /// The engine did not say which, so none could be started again.
+    /// The engine did not tell which, so none could be started again.
     Unknown,
 }
 
 impl StoppedContainers {
-    /// All keep running.
+    /// No container stops.
     pub const NONE: Self = Self::Named(Vec::new());
 }
 
 impl Activation {
-    /// A restart that stops none.
+    /// A restart that stops no container.
     pub fn restart(of: Activated) -> Self {
         Self::Restart {
             of,
@@ -79,7 +79,7 @@ impl Activation {
         }
     }
 
-    /// Whether containers stop that nobody has named.
+    /// Whether containers stop whose names are not known.
     pub fn stops_unknown_containers(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,5 @@
-//! Whether an engine can read our CDI spec: where it looks, and which versions it knows.
+//! Checks whether an engine can read our CDI spec: which directories it looks in, and which spec
+//! versions it knows.
 
 use std::path::Path;
 
@@ -8,11 +9,11 @@ use serde::Deserialize;
 use crate::engines::engine::major_minor;
 use crate::host::Host;
 
-/// What a spec of ours is at least: its devices have names that begin with a digit, which came
-/// with it (CDI SPEC.md, "Version History").
+/// The lowest version of our specs: device names that begin with a digit are allowed only from this
+/// version on (CDI SPEC.md, "Version History").
 const OURS: &str = "0.5.0";
 
-/// From a version of an engine on, it reads specs up to one of CDI.
+/// The latest version of CDI specs that an engine reads, from one of its versions on.
 #[derive(Debug, Deserialize)]
 struct Reads {
     engine: String,
@@ -38,7 +39,7 @@ fn number(version: &str) -> Vec<u32> {
     parts.map(|n| n.parse().unwrap_or(0)).collect()
 }
 
-/// A remark where the engine refuses a spec for its version.
+/// A warning if the engine refuses our spec because of its version.
 pub fn too_new(host: &Host, engine: &str, version: Option<(u32, u32)>) -> Option<String> {
     let version = version?;
     let spec = spec_version(host);
@@ -54,18 +55,19 @@ pub fn too_new(host: &Host, engine: &str, version: Option<(u32, u32)>) -> Option
     ))
 }
 
-/// The version of the spec that is there, or of the one to be made.
+/// The version of the spec that exists, or else of the one that will be written.
 fn spec_version(host: &Host) -> String {
     let text = host.root().read_to_string(SPEC_PATH).unwrap_or_default();
-    let said = text.lines().find_map(|l| l.strip_prefix("cdiVersion:"));
-    said.map_or(OURS, |v| v.trim().trim_matches(['"', '\'']))
+    let version = text.lines().find_map(|l| l.strip_prefix("cdiVersion:"));
+    version
+        .map_or(OURS, |v| v.trim().trim_matches(['"', '\'']))
         .to_owned()
 }
 
-/// What every such remark says.
+/// The part that every such warning contains.
 pub const LEAVES_OUT: &str = "does not find the GPUs' CDI spec";
 
-/// A remark where the directories that a file names leave ours out.
+/// A warning if the spec directories that a file lists do not include ours.
 pub fn leaves_out(path: &Path, key: &str, dirs: &[&str], engine: &str) -> Option<String> {
     let ours = Path::new(SPEC_PATH).parent()?;
     // /var/run is a link to /run.

@@ -1,5 +1,5 @@
-//! Programs that start containers with nothing to configure in them: they need our CDI spec, or
-//! `nvidia-container-cli`, or nothing. Which is which stands in clients.toml.
+//! Detects programs that start containers but have nothing for us to configure: they need our CDI
+//! spec, or `nvidia-container-cli`, or nothing. clients.toml tells which.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engines::cdi_versions;
 use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
-/// What some of them run.
+/// The program that some of them run.
 const CLI: &str = "nvidia-container-cli";
 
 #[derive(Debug, Deserialize)]
@@ -63,19 +63,19 @@ fn table() -> Vec<Row> {
     table.client
 }
 
-/// One of them on this host.
+/// One of these programs on this host.
 struct Client {
     facts: Facts,
     row: Row,
     version: Option<(u32, u32)>,
 }
 
-/// Looks for each.
+/// Looks for each of them.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
-    let found = table()
+    let clients = table()
         .into_iter()
         .filter_map(|row| Client::find(host, row));
-    found.map(|c| Box::new(c) as Box<dyn Engine>).collect()
+    clients.map(|c| Box::new(c) as Box<dyn Engine>).collect()
 }
 
 impl Client {
@@ -86,13 +86,14 @@ impl Client {
             return None;
         }
         let packages: Vec<&str> = row.packages.iter().map(String::as_str).collect();
-        let said = version(host, program, &row.ask).or_else(|| host.package_version(&packages));
-        let version = said.as_deref().map(major_minor);
+        let full_version =
+            version(host, program, &row.ask).or_else(|| host.package_version(&packages));
+        let version = full_version.as_deref().map(major_minor);
         Some(Self {
             facts: Facts {
                 name: row.name.clone(),
                 management: Management::Managed,
-                version: said,
+                version: full_version,
                 running: None,
                 config: None,
                 configured: false,
@@ -105,38 +106,39 @@ impl Client {
     }
 }
 
-/// Apptainer brings a link `singularity`.
+/// Whether the program is a link to another: Apptainer installs a link named `singularity`.
 fn is_another(host: &Host, program: &str) -> bool {
     let real = host.program(program);
     let real = real.and_then(|p| host.root().canonicalize(p).ok());
     program == "singularity" && real.is_some_and(|p| p.file_name() != Some(program.as_ref()))
 }
 
-/// The first word that is a version: `buildkitd github.com/moby/buildkit v0.20.0 121ecd5b`.
+/// The first word of the output that is a version: `buildkitd github.com/moby/buildkit v0.20.0
+/// 121ecd5b`.
 fn version(host: &Host, program: &str, ask: &[String]) -> Option<String> {
     if !host.is_live() {
         return None;
     }
     let words = std::iter::once(program).chain(ask.iter().map(String::as_str));
     let argv: Vec<&str> = words.collect();
-    let said = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
-    let mut words = said.split_whitespace().map(|w| w.trim_start_matches('v'));
+    let output = host.run(&argv, Duration::from_secs(10)).ok()?.stdout;
+    let mut words = output.split_whitespace().map(|w| w.trim_start_matches('v'));
     words
         .find(|w| w.starts_with(|c: char| c.is_ascii_digit()) && w.contains('.'))
         .map(|w| w.trim_end_matches(',').to_owned())
 }
 
-/// What it needs from us, and whether that is here.
+/// What it needs from us, and whether that is installed.
 fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut notes = Vec::new();
     let is_before = |limit: &str| version.is_some_and(|v| v < major_minor(limit));
     match &row.cdi {
         Some(cdi) if is_before(&cdi.from) => {
-            said.push(format!("too old for CDI, which came with {}", cdi.from));
+            notes.push(format!("too old for CDI, which came with {}", cdi.from));
         }
         Some(cdi) => {
-            said.push(NEEDS_SPEC.into());
-            said.push(match version {
+            notes.push(NEEDS_SPEC.into());
+            notes.push(match version {
                 Some(_) => format!("asks for GPUs by `{}`", cdi.how),
                 None => format!("asks for GPUs by `{}`, from {} on", cdi.how, cdi.from),
             });
@@ -155,14 +157,14 @@ fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
         }
         let file = cli.file.iter().filter(|f| !host.root().exists(f));
         missing.extend(file.map(|f| f.display().to_string()));
-        said.push(if missing.is_empty() {
+        notes.push(if missing.is_empty() {
             format!("{} runs {CLI}, which is here", cli.how)
         } else {
             format!("{} needs {}, not here", cli.how, missing.join(" and "))
         });
     }
-    said.extend(row.note.clone());
-    said
+    notes.extend(row.note.clone());
+    notes
 }
 
 impl Engine for Client {
@@ -184,16 +186,16 @@ impl Engine for Client {
             return Vec::new();
         };
         let text = host.root().read_to_string(&config.file).unwrap_or_default();
-        // What is broken there is the program's own to say.
+        // The program itself reports errors in its file.
         let Ok(document) = parse(&text) else {
             return Vec::new();
         };
         let value = |key: &str| get(&document, &key.split('.').collect::<Vec<_>>());
-        let mut said = Vec::new();
+        let mut warnings = Vec::new();
         if let Some(list) = value(&config.dirs).and_then(|i| i.as_array()) {
             let dirs: Vec<&str> = list.iter().filter_map(|v| v.as_str()).collect();
             let name = &self.row.name;
-            said.extend(cdi_versions::leaves_out(
+            warnings.extend(cdi_versions::leaves_out(
                 &config.file,
                 &config.dirs,
                 &dirs,
@@ -203,13 +205,13 @@ impl Engine for Client {
         if let Some(off) = &config.off
             && value(off).and_then(toml_edit::Item::as_bool) == Some(true)
         {
-            said.push(format!(
+            warnings.push(format!(
                 "{}: {off} turns CDI off: take it out for GPUs in {}",
                 config.file.display(),
                 self.row.name
             ));
         }
-        said
+        warnings
     }
 }
 

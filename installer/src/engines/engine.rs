@@ -1,4 +1,4 @@
-//! What a container engine is for gpusetup: one trait, and the values it speaks in.
+//! The interface to a container engine: the trait [`Engine`], and the types that it uses.
 
 use std::path::{Path, PathBuf};
 
@@ -17,92 +17,92 @@ pub enum Management {
     /// We edit its configuration, or it reads our CDI spec by itself.
     #[serde(rename = "ours")]
     Managed,
-    /// It cannot be set up from here, or by editing files.
+    /// It cannot be set up from here, or not by editing files.
     #[serde(rename = "not-ours")]
     Unmanaged {
-        /// Why.
+        /// Why not.
         why: String,
-        /// What the user does instead.
+        /// What the user can do instead.
         instead: String,
     },
 }
 
-/// The state of one that reads our CDI spec by itself, before there is one.
+/// The note for an engine that reads our CDI spec by itself, while there is no spec yet.
 pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 
-/// What was found of an engine.
+/// What was found out about an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// `docker`, `containerd`, `podman`: the word for `--engine`.
+    /// Its name for `--engine`: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
     #[serde(rename = "standing")]
     pub management: Management,
-    /// Version, where it can be told without starting anything.
+    /// The version, if it can be found out without starting anything.
     pub version: Option<String>,
     /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
     pub running: Option<bool>,
-    /// The file the engine reads.
+    /// The configuration file that the engine reads.
     pub config: Option<PathBuf>,
-    /// Whether GPUs are set up already, wholly as an earlier run was asked to or, where there was
-    /// none, as `SetupOptions` by default.
+    /// Whether GPUs are fully set up: as an earlier run was asked to or, if there was none, as the
+    /// default `SetupOptions` say.
     pub configured: bool,
-    /// What of an earlier run's does not stand any more, or not as it would be written now. An
-    /// engine that was set up is either this or configured.
+    /// Files of an earlier run that are missing, or that would be written differently now. An
+    /// engine that was set up is either outdated or configured.
     pub outdated: Vec<PathBuf>,
-    /// One-line remarks for the user: `uses CDI, needs a spec`.
+    /// One-line notes for the user: `uses CDI, needs a spec`.
     pub notes: Vec<String>,
 }
 
 impl Facts {
-    /// Nothing has been set up in it yet.
+    /// Whether nothing has been set up in it yet.
     pub fn is_new(&self) -> bool {
         !self.configured && self.outdated.is_empty()
     }
 }
 
-/// How the built-in image runs in an engine: command lines, as values.
+/// The command lines that run the built-in image in an engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// Ends and removes containers that a run of ours may have left; they may fail.
+    /// Commands that stop and remove containers that an earlier run may have left; they may fail.
     pub leftovers: Vec<Vec<String>>,
-    /// Loads the image from its archive.
+    /// The command that loads the image from its archive.
     pub load: Vec<String>,
     /// Containers to run.
     pub cases: Vec<Case>,
-    /// Take the image away again; the last ones may fail.
+    /// Commands that remove the image again; the last ones may fail.
     pub unload: Vec<Vec<String>>,
 }
 
 /// One container to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// How it asks: `--gpus all`.
+    /// How it asks for GPUs: `--gpus all`.
     pub how: String,
-    /// The command line. The probe's standard input is ours, and its last word
+    /// The command line. We hold the probe's standard input, and its last word is
     /// [`image::AGAIN`](crate::engines::probe_image::AGAIN).
     pub argv: Vec<String>,
-    /// Whether it gets GPUs.
+    /// Whether it should get GPUs.
     pub gets: bool,
 }
 
 impl Case {
-    /// The container that shall see no GPU.
+    /// How the container asks that should see no GPU.
     pub const PLAIN: &str = "asking for nothing";
 }
 
-/// A command line from its words.
+/// Builds a command line from its words.
 pub fn argv(parts: &[&[&str]]) -> Vec<String> {
     parts.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// One container engine of this host. What has a default is for engines with a configuration
-/// and a daemon; one that only reads the CDI spec needs none of it.
+/// One container engine of this host. Methods with a default are for engines with a configuration
+/// and a daemon; an engine that only reads the CDI spec needs none of them.
 pub trait Engine: Send + Sync {
-    /// What was found.
+    /// What was found out about it.
     fn facts(&self) -> &Facts;
 
-    /// The same, for what is found out later.
+    /// The same, to add what is found out later.
     fn facts_mut(&mut self) -> &mut Facts;
 
     /// Whether it is ours to set up.
@@ -110,13 +110,13 @@ pub trait Engine: Send + Sync {
         self.facts().management == Management::Managed
     }
 
-    /// The changes wanted, in order; empty when everything is as wanted.
-    /// Refuses with a reason where the config cannot be edited safely.
+    /// The changes that are needed, in order; empty if everything is as wanted. Fails, and tells
+    /// why, if the configuration cannot be edited safely.
     fn changes(&self, _host: &Host, _wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         Ok(Vec::new())
     }
 
-    /// What follows from what the user wants, and should be known before it is done.
+    /// Consequences of the user's options that the user should know before the run.
     fn consequences(&self, _host: &Host, _wanted: &SetupOptions) -> Vec<String> {
         Vec::new()
     }
@@ -126,13 +126,14 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// Whether what we set up reaches its containers: a client that reads no CDI spec gets
-    /// nothing of it.
+    /// Whether what we set up reaches its containers: it does not reach those of a client that
+    /// reads no CDI spec.
     fn is_reached(&self) -> bool {
         true
     }
 
-    /// What keeps its containers from GPUs and is not ours to change, each with what to do.
+    /// Problems that keep its containers from GPUs and that are not ours to change, each with what
+    /// to do.
     fn warnings(&self, _host: &Host) -> Vec<String> {
         Vec::new()
     }
@@ -142,16 +143,17 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// Reads its files once more: they were written since it was found, or put back. What it says of them from here on is
-    /// of that reading, in a check, an answer of its health and a probe alike.
+    /// Reads its files again, because they were written or rolled back since it was detected. From
+    /// here on, its checks, health and probe use what was read this time.
     fn read_again(&mut self, _host: &Host) {}
 
-    /// The text of a file as it was last read, so that nobody reads it a second time; `None` where it reads no such file.
+    /// The text of a file as it was last read, so that nobody has to read it again; `None` if it
+    /// reads no such file.
     fn text_of(&self, _path: &Path) -> Option<&str> {
         None
     }
 
-    /// What must happen after `changes` (or their reversal) were written.
+    /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()
     }
@@ -162,45 +164,47 @@ pub trait Engine: Send + Sync {
         Vec::new()
     }
 
-    /// Containers that a restart stops now, where the plan was of those.
+    /// The containers that a restart would stop now, given those in the plan.
     fn stopping(&self, _host: &Host, planned: &[String]) -> Vec<String> {
         planned.to_vec()
     }
 
-    /// Starts again what a restart of ours has stopped and the engine did not bring back.
+    /// Starts the containers that our restart stopped and that the engine did not start again by
+    /// itself.
     fn start_again(&self, _host: &Host, _stopped: &[String]) -> Result<(), Error> {
         Ok(())
     }
 
-    /// What it keeps in memory after a reload put it back, in words; `None` where that is nothing.
+    /// A warning about what the engine still has in memory after a rollback by reload; `None` if
+    /// there is nothing.
     fn stale_after_reload(&self, _host: &Host) -> Option<String> {
         None
     }
 
-    /// Waits a moment for what a restart of another engine has cut off.
+    /// Waits a moment for a connection that the restart of another engine has cut.
     fn wait_ready(&self, _host: &Host) {}
 
-    /// How the built-in image in that archive runs here; `None` where nothing can be run.
+    /// How the built-in image in that archive runs here; `None` if nothing can be run.
     fn probe(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
         None
     }
 
-    /// Runs the engine's own checker over its config as it now is on disk.
-    /// False where nothing was run: the engine has none, or this is a directory tree.
+    /// Runs the engine's own checker on its configuration as it is on disk. Returns false if
+    /// nothing was run: the engine has no checker, or this is a directory tree.
     fn check(&self, _host: &Host) -> Result<bool, Error> {
         Ok(false)
     }
 
-    /// Whether the engine answers, after a restart; an error says what it says.
+    /// Waits after a restart or reload until the engine answers; an error contains its answer.
     fn health(&self, _host: &Host) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// Engines of a host.
+/// The engines of a host.
 pub type Engines = Vec<Box<dyn Engine>>;
 
-/// `26.1.5+dfsg1` is (26, 1); what cannot be read is (0, 0), as old as can be.
+/// `26.1.5+dfsg1` is (26, 1). A version that cannot be read is (0, 0), so it counts as very old.
 pub fn major_minor(version: &str) -> (u32, u32) {
     // Debian's epoch: `5:26.1.5`.
     let version = version.rsplit_once(':').map_or(version, |(_, v)| v);

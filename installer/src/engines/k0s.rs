@@ -1,5 +1,6 @@
-//! k0s: `/etc/k0s/containerd.toml`, made by k0s while its first line says so, and drop-ins beside
-//! it that k0s takes in whenever they change (k0s docs/runtime.md).
+//! Sets up k0s, which reads `/etc/k0s/containerd.toml` and drop-ins beside it. k0s writes that file
+//! itself as long as the first line says so, and reads the drop-ins whenever they change (k0s
+//! docs/runtime.md).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,9 +19,9 @@ use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
-/// k0s makes the file itself while this is its first line.
+/// k0s writes the file itself while this is its first line.
 const MANAGED: &str = "# k0s_managed=true";
-/// k0s waits three seconds for further changes before it takes them in.
+/// k0s reads changed drop-ins after three seconds without further changes.
 const TAKEN_IN: Duration = Duration::from_secs(5);
 
 /// Looks for k0s.
@@ -44,7 +45,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let daemon = Daemon {
         name: "k0s".into(),
         service: unit.map(|u| Service::systemd(*u)),
-        // k0s brings ctr within itself.
+        // k0s contains ctr.
         ctr: vec!["k0s".into(), "ctr".into()],
         program: bundled("containerd"),
         socket: "/run/k0s/containerd.sock".into(),
@@ -55,7 +56,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let is_managed = text.as_deref().is_some_and(is_managed);
     let mut place = Place::plain(CONFIG.into(), (0, 0));
     if is_managed {
-        // k0s merges them itself, whatever the file imports.
+        // k0s merges the drop-ins itself, whatever the file imports.
         place.merges = true;
         place.instead = Some(Path::new(DROP_INS).join("*.toml"));
     }
@@ -86,7 +87,7 @@ fn find(host: &Host) -> Option<Containerd> {
     })
 }
 
-/// Before 1.30 k0s began the file with an empty line.
+/// Whether k0s writes the file itself. Before 1.30, k0s began the file with an empty line.
 fn is_managed(text: &str) -> bool {
     text.strip_prefix('\n').unwrap_or(text).lines().next() == Some(MANAGED)
 }
@@ -95,7 +96,8 @@ fn management(has_config: bool) -> Management {
     if has_config {
         return Management::Managed;
     }
-    // From 1.36 on k0s does not start with drop-ins of version 2, and before it knows no other.
+    // We must know which version of drop-in it reads: from 1.36 on, k0s does not start with
+    // drop-ins of version 2, and older releases know no other.
     Management::Unmanaged {
         why: format!("{CONFIG} is not there: no worker runs here, or none has yet"),
         instead: "start k0s once, then run this again".into(),

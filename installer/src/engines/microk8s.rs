@@ -1,5 +1,5 @@
-//! `MicroK8s`: a snap whose containerd reads a file made at every start from a template in TOML
-//! (microk8s microk8s-resources/wrappers/run-containerd-with-args).
+//! Sets up `MicroK8s`, a snap whose containerd reads a file that every start makes from a TOML
+//! template (microk8s microk8s-resources/wrappers/run-containerd-with-args).
 
 use std::path::Path;
 

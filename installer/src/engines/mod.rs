@@ -1,7 +1,7 @@
-//! Container engines: one file each, behind one trait ([`engine`]).
+//! Container engines: one module for each, behind one trait ([`engine`]).
 //!
-//! An engine reads, computes and tells; it never writes a file or restarts
-//! anything on its own. A run does that, with the engine's changes.
+//! An engine reads files, computes changes and reports; it never writes a file or restarts anything
+//! by itself. A run does that, with the engine's changes.
 
 pub mod activation;
 pub(crate) mod cdi_versions;
@@ -37,7 +37,7 @@ pub fn detect(host: &Host) -> Engines {
         podman::detect,
         clients::detect,
     ];
-    // Side by side: most of it is waiting for what programs say of their version.
+    // In parallel: most of the time is spent waiting for programs to print their version.
     std::thread::scope(|scope| {
         let looks = looks.map(|look| threads::begin(scope, move || look(host)));
         looks.into_iter().flat_map(Work::end).collect()

@@ -1,18 +1,18 @@
-//! Hooks of the vendor's old set-up that engines still run: in a container that CDI or the shim
-//! serves, they serve it once more and fail it (toolkit #1246).
+//! Finds hooks of the vendor's old setup that engines still run. In a container that gets its GPUs
+//! from CDI or the shim, such a hook runs as well and makes it fail (toolkit #1246).
 
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 
-/// Read by Podman for root, and by CRI-O the first (podman(1), `--hooks-dir`; crio.conf(5),
-/// `hooks_dir`).
+/// Directories that Podman reads for root; CRI-O reads the first (podman(1), `--hooks-dir`;
+/// crio.conf(5), `hooks_dir`).
 const DIRS: [&str; 2] = [
     "/usr/share/containers/oci/hooks.d",
     "/etc/containers/oci/hooks.d",
 ];
 
-/// A remark for each such file.
+/// A warning for each such file.
 pub fn leftovers(host: &Host) -> Vec<String> {
     let remark = |path: &PathBuf| {
         format!(
@@ -23,9 +23,9 @@ pub fn leftovers(host: &Host) -> Vec<String> {
     files(host).iter().map(remark).collect()
 }
 
-/// Such files.
+/// The files of such hooks.
 pub fn files(host: &Host) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut hooks = Vec::new();
     for dir in DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
@@ -37,9 +37,9 @@ pub fn files(host: &Host) -> Vec<PathBuf> {
                 .iter()
                 .any(|program| text.contains(program))
             {
-                found.push(path);
+                hooks.push(path);
             }
         }
     }
-    found
+    hooks
 }

@@ -1,5 +1,5 @@
-//! Podman: no daemon and nothing to configure; it reads the CDI spec by itself (podman-run(1),
-//! `--device`), for root and for everybody else.
+//! Detects Podman, which has no daemon and nothing to configure: it reads the CDI spec by itself
+//! (podman-run(1), `--device`), for root and for every other user.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ use crate::engines::engine::{
 use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
 
-/// `--device` takes CDI names (podman 4.1, its CDI library the first that reads a released
-/// version of the specification).
+/// The first version whose `--device` takes CDI names (podman 4.1, whose CDI library is the first
+/// that reads a released version of the specification).
 pub const CDI: (u32, u32) = (4, 1);
-/// containers.conf has `cdi_spec_dirs` (podman 5.1, containers/common 0.59).
+/// The first version whose containers.conf has `cdi_spec_dirs` (podman 5.1, containers/common
+/// 0.59).
 const SPEC_DIRS: (u32, u32) = (5, 1);
-/// The later wins (containers.conf(5)); those of a user come after them.
+/// The system's files; the later one wins, and a user's file comes after both (containers.conf(5)).
 const CONFIGS: [&str; 2] = [
     "/usr/share/containers/containers.conf",
     "/etc/containers/containers.conf",
@@ -30,7 +31,7 @@ const CONFIGS: [&str; 2] = [
 /// Podman on this host.
 pub struct Podman {
     facts: Facts,
-    /// `None`: not to be told, taken for a new one.
+    /// `None` if unknown; it is then treated as a new one.
     version: Option<(u32, u32)>,
 }
 
@@ -47,8 +48,8 @@ impl Podman {
         if !host.has_program("podman") {
             return None;
         }
-        let said = installed_version(host);
-        let version = said.as_deref().map(major_minor);
+        let full_version = installed_version(host);
+        let version = full_version.as_deref().map(major_minor);
         let mut notes = Vec::new();
         if version.is_some_and(|v| v < CDI) {
             notes.push("too old for CDI, which came with 4.1".to_owned());
@@ -60,7 +61,7 @@ impl Podman {
             facts: Facts {
                 name: "podman".into(),
                 management: Management::Managed,
-                version: said,
+                version: full_version,
                 running: None,
                 config: None,
                 configured: false,
@@ -81,8 +82,8 @@ fn installed_version(host: &Host) -> Option<String> {
     host.package_version(&["podman"])
 }
 
-/// A container of a user has the user's rights at the nodes, and without this only those of
-/// the user's first group (podman-run(1), `--group-add`).
+/// A rootless container has the user's permissions on the device nodes, and without this option
+/// only those of the user's primary group (podman-run(1), `--group-add`).
 fn keeps_groups(host: &Host) -> Option<String> {
     let nodes = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm"];
     let closed = nodes.into_iter().find(|node| {
@@ -94,12 +95,13 @@ fn keeps_groups(host: &Host) -> Option<String> {
     ))
 }
 
-/// What the last of these files says of `cdi_spec_dirs`, and the file.
+/// The value of `cdi_spec_dirs` in the last file that sets it, and that file.
 fn spec_dirs(root: &Root, files: &[PathBuf]) -> Option<(PathBuf, Vec<String>)> {
     files.iter().rev().find_map(|path| {
         let document = parse(&root.read_to_string(path).ok()?).ok()?;
         let list = get(&document, &["engine", "cdi_spec_dirs"])?.as_array()?;
-        // `{append=true}` adds to what came before; the built-in list has ours (containers.conf(5)).
+        // `{append=true}` adds to the earlier value; the built-in list contains our directory
+        // (containers.conf(5)).
         let appends = list.iter().any(|v| {
             let append = v.as_inline_table().and_then(|t| t.get("append"));
             append.and_then(toml_edit::Value::as_bool) == Some(true)
@@ -111,7 +113,7 @@ fn spec_dirs(root: &Root, files: &[PathBuf]) -> Option<(PathBuf, Vec<String>)> {
     })
 }
 
-/// A file and its drop-ins, in the order they are read.
+/// A file and its drop-ins, in the order in which they are read.
 fn with_drop_ins(root: &Root, file: PathBuf) -> Vec<PathBuf> {
     let dir = PathBuf::from(format!("{}.d", file.display()));
     let names = root.read_dir(&dir).unwrap_or_default();
@@ -120,9 +122,10 @@ fn with_drop_ins(root: &Root, file: PathBuf) -> Vec<PathBuf> {
     std::iter::once(file).chain(drop_ins).collect()
 }
 
-/// A remark for each file that hides our spec: the system's, or a user's.
+/// A warning for each file, the system's or a user's, that hides our spec.
 fn hidden(host: &Host) -> Vec<String> {
-    // A handle of its own: a home that root may not read (NFS) is no reason to refuse a plan.
+    // A separate handle, so that a home directory that root cannot read (NFS) does not make the
+    // plan fail.
     let Ok(root) = Root::open(host.root().path()) else {
         return Vec::new();
     };
@@ -135,11 +138,11 @@ fn hidden(host: &Host) -> Vec<String> {
         let home = Path::new("/home").join(user);
         with_drop_ins(&root, home.join(".config/containers/containers.conf"))
     });
-    let mut said = Vec::new();
+    let mut warnings = Vec::new();
     for files in std::iter::once(system).chain(users) {
         if let Some((path, dirs)) = spec_dirs(&root, &files) {
             let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
-            said.extend(cdi_versions::leaves_out(
+            warnings.extend(cdi_versions::leaves_out(
                 &path,
                 "cdi_spec_dirs",
                 &dirs,
@@ -147,10 +150,10 @@ fn hidden(host: &Host) -> Vec<String> {
             ));
         }
     }
-    said
+    warnings
 }
 
-/// A spec that only root may read is none for everybody else's podman.
+/// A warning if only root may read the spec: every other user's podman finds no spec then.
 fn is_closed(host: &Host) -> Option<String> {
     let mode = host.root().metadata(SPEC_PATH).ok()?.mode();
     (mode & 0o004 == 0).then(|| {
@@ -175,20 +178,21 @@ impl Engine for Podman {
         if !self.is_reached() {
             return Vec::new();
         }
-        let mut said: Vec<String> = cdi_versions::too_new(host, "podman", self.version)
+        let mut warnings: Vec<String> = cdi_versions::too_new(host, "podman", self.version)
             .into_iter()
             .collect();
-        said.extend(is_closed(host));
+        warnings.extend(is_closed(host));
         if self.version.is_none_or(|v| v >= SPEC_DIRS) {
-            said.extend(hidden(host));
+            warnings.extend(hidden(host));
         }
-        said.extend(oci_hooks::leftovers(host));
-        said.extend(selinux::denies(host));
-        said
+        warnings.extend(oci_hooks::leftovers(host));
+        warnings.extend(selinux::denies(host));
+        warnings
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
-        // It refuses the spec, as was said; no reason to take the other engines' set-up back.
+        // It refuses the spec, and a warning tells so. That is no reason to roll back the other
+        // engines.
         let refuses = cdi_versions::too_new(host, "podman", self.version).is_some();
         if refuses || !self.is_reached() {
             return None;
@@ -213,7 +217,7 @@ impl Engine for Podman {
                 },
             ],
             leftovers: vec![
-                // The first of its processes does not end by SIGTERM, which rm would wait for.
+                // The container's first process ignores SIGTERM, and `rm` would wait for it.
                 argv(&[&["podman", "kill"], names]),
                 argv(&[&["podman", "rm", "-f", "--ignore"], names]),
             ],

@@ -1,8 +1,8 @@
-//! The built-in image that `verify` runs: one static program, no registry needed.
+//! Builds the image that `verify` runs: one static program, no registry needed.
 //!
-//! An OCI image layout (image-spec, image-layout.md) that is the layout of `docker save` too,
-//! as Docker itself writes it from 25.0 on: Docker before that and Podman load it by its
-//! manifest.json (moby `image/tarexport`), containerd by its index.json.
+//! The archive is an OCI image layout (image-spec, image-layout.md) and also has the layout of
+//! `docker save`, like the archives that Docker writes from 25.0 on. Docker before 25.0 and Podman
+//! load it by its manifest.json (moby `image/tarexport`), containerd by its index.json.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,11 +10,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Its name.
+/// The image's name.
 pub const NAME: &str = "gpusetup.local/probe:1";
-/// Its program.
+/// The program in it.
 pub const PROGRAM: &str = "/gpu-container-probe";
-/// Has that wait for a line on standard input, then look once more.
+/// The argument that makes the program wait for a line on standard input and then look again.
 pub const AGAIN: &str = "again";
 
 /// The image as a tar archive, with `program` in it.
@@ -40,7 +40,7 @@ pub fn build(program: &[u8]) -> io::Result<Vec<u8>> {
     }))?;
     let mut in_index = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
     in_index["platform"] = platform;
-    // The name as containerd and Docker read it, and as the specification has it.
+    // The name in the form that containerd and Docker read, and in the form of the specification.
     in_index["annotations"] = json!({
         "io.containerd.image.name": NAME,
         "org.opencontainers.image.ref.name": NAME.rsplit(':').next(),
@@ -75,7 +75,7 @@ fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex(content))
 }
 
-/// Where the layout keeps it.
+/// Its path in the layout.
 fn blob(content: &[u8]) -> String {
     format!("blobs/sha256/{}", hex(content))
 }
@@ -143,7 +143,8 @@ mod tests {
         assert_ne!(build(b"program").unwrap(), build(b"another").unwrap());
     }
 
-    /// Both ways in lead to the same configuration and layer, and every digest is right.
+    /// index.json and manifest.json name the same configuration and layer, and every digest is
+    /// right.
     #[test]
     fn index_and_manifest_name_the_same_blobs() {
         let files = files(&build(b"program").unwrap());

@@ -1,19 +1,22 @@
-//! Why a journal or a receipt cannot be used, and the way out.
+//! Why a journal or a receipt cannot be used, and what to do about it.
 
 use std::fmt;
 use std::path::Path;
 
-/// The format that is written. Schema 1, up to 0.1.0, had no checksums; it is still read.
+/// The version of the format that is written. Schema 1, written up to 0.1.0, had no checksums; it
+/// is still read.
 pub const SCHEMA: u32 = 2;
 
 /// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A checksum does not hold, or it is no such file at all: where, as far as that can be told.
+    /// A checksum does not match, or it is not such a file at all. The text tells where, as far as
+    /// possible.
     Damaged(String),
-    /// Something else stands in its place, or a link that leads nowhere: what it says is not known.
+    /// Something that is not a file, or a dangling link, is in its place, so its content is not
+    /// known.
     Unreachable(String),
-    /// Written by a gpusetup that came after this one, of that version where it says so.
+    /// Written by a newer gpusetup: the schema, and the version if the file names it.
     Newer(u32, Option<String>),
 }
 
@@ -34,7 +37,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The way out.
+    /// What to do about it.
     pub fn fix(&self, path: &Path) -> String {
         let path = path.display();
         match self {

@@ -1,6 +1,9 @@
-//! Files written so that a crash, a full disk or a signal leaves the old or the new one,
-//! never a half: a temporary beside the real file, with its owner, mode and extended
-//! attributes, synced, renamed over it, the directory synced.
+//! Writes files atomically: after a crash, a full disk or a signal there is either the old file or
+//! the new one, never a part.
+//!
+//! The text is written to a temporary file beside the real one, which gets the owner, mode and
+//! extended attributes of the real one, is synced and renamed over it. Then the directory is
+//! synced.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -18,7 +21,7 @@ use crate::files::attributes::Attributes;
 use crate::files::resolved_path::{self, ResolvedPath};
 use crate::host::Host;
 
-/// A link is made anew at every boot, so it is not synced.
+/// Creates or replaces a link. It is not synced, since every boot makes links again.
 pub fn link(host: &Host, path: &Path, target: &str) -> io::Result<()> {
     let place = ResolvedPath::of_link(host, path)?;
     landed(host, &place, |dir, temporary| {
@@ -53,7 +56,8 @@ pub fn write_as(
         .map_err(Error::file(path, "write"))
 }
 
-/// Works on a temporary beside a file; nothing of it is left where that fails.
+/// Runs `work` on a temporary beside a file. If it fails, the temporary and new directories are
+/// removed.
 fn landed(
     host: &Host,
     place: &ResolvedPath,
@@ -61,7 +65,7 @@ fn landed(
 ) -> io::Result<()> {
     let (dir, made) = place.make(host)?;
     let temporary = place.temporary();
-    // Of a run that was killed; the lock says that none goes on.
+    // A temporary of a run that was killed. We hold the lock, so no other run is using it.
     let _ = unistd::unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
     let done = work(&dir, &temporary);
     if done.is_err() {
@@ -77,7 +81,7 @@ fn create(dir: &File, name: &OsStr) -> io::Result<File> {
     Ok(fcntl::openat(dir, name, flags, mode)?.into())
 }
 
-/// What a new file shall look like.
+/// The attributes that a new file gets.
 enum Look {
     Of(Attributes),
     Mode(u32),
@@ -101,7 +105,7 @@ fn fill(mut file: File, content: &str, look: &Look) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Removes a file; none is fine.
+/// Removes a file; it is no error if there is none.
 pub fn remove(host: &Host, path: &Path) -> Result<(), Error> {
     log::debug!("remove {}", path.display());
     unlink(host, ResolvedPath::of(host, path), true).map_err(Error::file(path, "remove"))
@@ -123,7 +127,7 @@ pub fn unlink(host: &Host, place: io::Result<ResolvedPath>, lasts: bool) -> io::
     }
 }
 
-/// The same for a file of ours in the state directory.
+/// Removes the temporary of a file in the state directory.
 pub fn remove_temporary(host: &Host, path: &Path) -> Result<(), Error> {
     forget(host, ResolvedPath::of(host, path), path)
 }
@@ -136,8 +140,7 @@ pub fn forget(host: &Host, place: io::Result<ResolvedPath>, path: &Path) -> Resu
     unlink(host, temporary, false).map_err(Error::file(path, "remove the temporary of"))
 }
 
-/// Removes directories that were made for our files; one in which somebody has put something
-/// stays.
+/// Removes directories that were created for our files, except those that are not empty.
 pub fn remove_dirs(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
     let outermost = dirs.first().map_or(Path::new("/"), PathBuf::as_path);
     resolved_path::remove_dirs(host.root(), dirs)

@@ -1,5 +1,5 @@
-//! What a file has besides its text: owner, mode, extended attributes. ACLs and security labels
-//! are of the last kind.
+//! Reads and sets what a file has besides its text: owner, mode and extended attributes, which
+//! include ACLs and security labels.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -10,10 +10,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use serde::{Deserialize, Serialize};
 use xattr::FileExt;
 
-/// An ACL that a new file has from its directory although the old one had none.
+/// The attribute that holds an ACL. A new file may inherit one from its directory although the old
+/// file had none.
 const ACL: &str = "system.posix_acl_access";
 
-/// Of one file.
+/// The attributes of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     mode: u32,
@@ -23,7 +24,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Of an open file.
+    /// The attributes of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let mut extended = Vec::new();
@@ -42,7 +43,7 @@ impl Attributes {
         })
     }
 
-    /// Makes a new file's the same.
+    /// Gives a new file the same attributes.
     pub fn give(&self, file: &File) -> io::Result<()> {
         fchown(file, Some(self.uid), Some(self.gid))?;
         for (name, value) in &self.extended {
@@ -55,7 +56,7 @@ impl Attributes {
         if self.extended.iter().all(|(n, _)| *n != acl) && names(file)?.contains(&acl) {
             file.remove_xattr(&acl)?;
         }
-        // Last: an ACL changes the group's bits.
+        // Set the mode last, since an ACL changes the group's bits.
         file.set_permissions(Permissions::from_mode(self.mode))
     }
 }
@@ -68,8 +69,9 @@ fn names(file: &File) -> io::Result<Vec<OsString>> {
     }
 }
 
-/// Those that tell of a file's content or of its place in an overlay: true of the old file
-/// alone (kernel Documentation/security/IMA-templates.rst, filesystems/overlayfs.rst).
+/// Attributes that depend on the file's content or its place in an overlay, so that they are valid
+/// for the old file only (kernel Documentation/security/IMA-templates.rst,
+/// filesystems/overlayfs.rst).
 fn is_the_systems(name: &OsStr) -> bool {
     [
         "security.ima",

@@ -1,5 +1,4 @@
-//! Files as the kernel has them: where a path really leads, what else a file has than its text, and a write that leaves
-//! the old or the new one whole.
+//! Low-level work with files: resolving paths, attributes, and atomic writes.
 
 pub mod atomic_write;
 pub mod attributes;

@@ -1,7 +1,8 @@
-//! Where a file really is: its directory and name without links, and that directory made and entered.
+//! Resolves a path to its real directory and name, without links, and creates and opens that
+//! directory.
 //!
-//! Directories are entered by descriptor, through the rooted handle: somebody who swaps one for a
-//! link while we work leads us nowhere but within the root.
+//! Directories are opened by descriptor, through the rooted handle: if somebody replaces one with a
+//! link while we work, we still stay within the root.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -18,25 +19,25 @@ use nix::unistd::{self, UnlinkatFlags};
 
 use crate::host::Host;
 
-/// As many links as the kernel follows in one path.
+/// The number of links that the kernel follows in one path.
 const LINKS: usize = 40;
 
-/// A name in a directory, both as they really are.
+/// A directory and a name in it, both with links resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedPath {
-    /// Within the root, without links as far as it is there.
+    /// The directory within the root. Links are resolved as far as the path exists.
     pub dir: PathBuf,
-    /// In it.
+    /// The name in that directory.
     pub name: OsString,
 }
 
 impl ResolvedPath {
-    /// Of the file a path leads to, links followed, also where it is still missing.
+    /// Resolves a path, following links, even if the file does not exist yet.
     pub fn of(host: &Host, path: &Path) -> io::Result<Self> {
         Self::split(&real(host.root(), path, 0)?)
     }
 
-    /// Of a link itself.
+    /// Resolves the directory of a link, but not the link itself.
     pub fn of_link(host: &Host, path: &Path) -> io::Result<Self> {
         let Self { dir, name } = Self::split(path)?;
         let dir = real(host.root(), &dir, 0)?;
@@ -56,8 +57,8 @@ impl ResolvedPath {
         }
     }
 
-    /// The temporary's name beside it: the same in every run, so that what a killed one leaves
-    /// can be found.
+    /// The name of the temporary beside it. It is the same in every run, so that a temporary that a
+    /// killed run left can be found.
     pub fn temporary(&self) -> OsString {
         let mut name = OsString::from(".");
         name.push(&self.name);
@@ -65,7 +66,7 @@ impl ResolvedPath {
         name
     }
 
-    /// Its directory; `None` where that is not there.
+    /// Opens its directory; `None` if that does not exist.
     pub fn open(&self, host: &Host) -> io::Result<Option<File>> {
         match host.root().open_dir(&self.dir) {
             Ok(dir) => Ok(Some(dir.into())),
@@ -74,7 +75,7 @@ impl ResolvedPath {
         }
     }
 
-    /// Its directories that are not there, outermost first.
+    /// The directories on its path that do not exist, outermost first.
     pub fn missing_dirs(&self, root: &Root) -> io::Result<Vec<PathBuf>> {
         let mut missing = Vec::new();
         for dir in self.dir.ancestors() {
@@ -88,7 +89,8 @@ impl ResolvedPath {
         Ok(missing)
     }
 
-    /// The directory, made where it is missing, and what was made for it.
+    /// Opens the directory, after creating it if it is missing. Also returns which directories were
+    /// created.
     pub fn make(&self, host: &Host) -> io::Result<(File, Vec<PathBuf>)> {
         let mut made = Vec::new();
         match self.make_missing(host.root(), &mut made) {
@@ -108,7 +110,7 @@ impl ResolvedPath {
     }
 }
 
-/// Nothing there, or nothing that has anything in it.
+/// Whether an error means that the path does not exist, or that a part of it is no directory.
 pub fn is_nothing(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -116,7 +118,7 @@ pub fn is_nothing(e: &io::Error) -> bool {
     )
 }
 
-/// The path without links, also behind a link that leads to what is missing.
+/// The path with links resolved, even where a link's target does not exist.
 fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
     match root.canonicalize(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -129,7 +131,7 @@ fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
     match root.read_link(parent.join(name)) {
         Ok(target) if links < LINKS => real(root, &parent.join(target), links + 1),
         Ok(_) => Err(Errno::ELOOP.into()),
-        // No link.
+        // Not a link.
         Err(e) if is_nothing(&e) || e.kind() == io::ErrorKind::InvalidInput => {
             Ok(parent.join(name))
         }
@@ -137,25 +139,25 @@ fn real(root: &Root, path: &Path, links: usize) -> io::Result<PathBuf> {
     }
 }
 
-/// Everybody may look into it, whatever the umask: containers' users read what is there.
+/// Creates a directory that everybody may read, whatever the umask: containers' users read what is
+/// in it.
 fn make_dir(root: &Root, dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
     let parent = root.open_dir(&parent)?;
     match stat::mkdirat(&parent, name.as_os_str(), Mode::from_bits_truncate(0o755)) {
         Ok(()) => made.push(dir.to_owned()),
-        // Another gpusetup has made it since we looked, and it is not ours to take away.
+        // Another gpusetup has created it meanwhile, so it is not ours to remove.
         Err(Errno::EEXIST) if root.open_dir(dir).is_ok() => return Ok(()),
         Err(e) => return Err(e.into()),
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let made = fcntl::openat(&parent, name.as_os_str(), flags, Mode::empty())?;
     File::from(made).set_permissions(Permissions::from_mode(0o755))?;
-    // Without it a crash can take the directory away with all that was synced in it.
+    // Without this, a crash can lose the directory with everything that was synced in it.
     sync(&parent.into())
 }
 
-/// Removes directories, innermost first; one in which somebody has put something, or that is
-/// none any more, stays.
+/// Removes directories, innermost first, except those that are not empty or no longer directories.
 pub fn remove_dirs(root: &Root, dirs: &[PathBuf]) -> io::Result<()> {
     for dir in dirs.iter().rev() {
         let ResolvedPath { dir: parent, name } = ResolvedPath::split(dir)?;
@@ -176,13 +178,13 @@ pub fn remove_dirs(root: &Root, dirs: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is nothing of that name: a read-only file system says that it is one even
-/// when asked to remove what is not there.
+/// Whether there is nothing of that name: on a read-only file system, removing a file fails with
+/// EROFS even if the file does not exist.
 pub fn is_absent(dir: impl AsFd, name: &OsStr) -> bool {
     stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT)
 }
 
-/// Makes what was done in a directory last.
+/// Syncs a directory, so that changes in it survive a crash.
 pub fn sync(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
         // Some file systems cannot sync a directory (fsync(2), EINVAL).
@@ -197,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// As two playbooks at once find a host on which nothing of ours was yet.
+    /// As when two playbooks run at once on a host where gpusetup has created nothing yet.
     #[test]
     fn a_directory_that_another_run_makes_meanwhile_is_made_once() {
         for round in 0..50 {

@@ -1,5 +1,5 @@
-//! A file that the user names for a result: of their shell, not of the host that is looked at, so no run knows of it and
-//! undo leaves it.
+//! Writes results to a file that the user names. That file belongs to the user's shell, not to the
+//! host that is set up, so no run records it and undo leaves it alone.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::files::atomic_write;
 use crate::host::Host;
 
-/// What is in these is the system's, and no file of somebody's to put another in the place of.
+/// Files in these directories belong to the system, and must not be replaced.
 const OF_THE_SYSTEM: [&str; 2] = ["/dev", "/proc"];
 
-/// Puts a text there; a file that is there keeps its owner and mode.
+/// Writes a text; an existing file keeps its owner and mode.
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     let path = std::path::absolute(path).map_err(Error::file(path, "name"))?;
     let is_stream = into_stream(&path, text.as_bytes());
@@ -23,7 +23,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     atomic_write::write(&here, &path, text, 0o644)
 }
 
-/// The same, readable for its owner alone whatever was there before.
+/// The same, but only the owner can read the file, whatever its mode was before.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let is_stream = into_stream(path, bytes);
     if is_stream.map_err(Error::file(path, "write"))? {
@@ -43,13 +43,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// One of many in a directory of the user's, like a manual page: written over, with nothing kept.
+/// Writes one of many files, such as manual pages, in a directory of the user's. The old text is
+/// overwritten in place.
 pub fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
-/// Writes into a pipe, a terminal, `/dev/stdout`: renaming a file over it would take it away, as
-/// root even `/dev/null`. False, and nothing is written, where there is a plain file or none.
+/// Writes into a pipe, a terminal or `/dev/stdout`: a rename would replace them, as root even
+/// `/dev/null`. Returns false, and writes nothing, if the path is a plain file or does not exist.
 fn into_stream(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let is_of_the_system = OF_THE_SYSTEM.iter().any(|dir| path.starts_with(dir));
     let is_replaceable = fs::metadata(path).map_or(true, |m| m.is_file() || m.is_dir());

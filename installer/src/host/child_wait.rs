@@ -1,5 +1,5 @@
-//! Waiting for a child of ours to end: until it has, not until we look again. A run asks a dozen
-//! programs, and half a nap for each is a good part of it.
+//! Waits for a child process and returns as soon as it ends, without polling. A run starts a dozen
+//! programs, and a polling interval for each would add up.
 
 use std::process::Child;
 use std::thread::sleep;
@@ -8,19 +8,18 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// How long a look is put off where the kernel has no pidfd (before Linux 5.3), or a seccomp
-/// filter refuses it.
+/// The polling interval if the kernel has no pidfd (before Linux 5.3) or a seccomp filter refuses
+/// it.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Returns when the child has ended, or the limit is over, or a signal came; which of them is
-/// for `try_wait` to say. The child must not have been waited for: its number is its own until
-/// then.
+/// Returns when the child has ended, the limit is over, or a signal came; `try_wait` tells which.
+/// The child must not have been reaped yet: only until then is its PID not reused.
 pub fn wait(child: &Child, limit: Duration) {
     let Ok(pidfd) = pidfd_open(Pid::from_child(child), PidfdFlags::empty()) else {
         sleep(limit.min(NAP));
         return;
     };
-    // Too long for the kernel's type is as long as it takes.
+    // A limit too long for the kernel's type means no limit.
     let limit = Timespec::try_from(limit).ok();
     let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref());
 }

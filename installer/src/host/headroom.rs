@@ -1,4 +1,4 @@
-//! Whether there is room enough, in memory and for the size of files, before a run begins.
+//! Checks, before a run begins, that there is enough memory and that files may be large enough.
 
 use std::hint::black_box;
 
@@ -7,24 +7,24 @@ use rustix::process::{Resource, getrlimit};
 use crate::error::Error;
 use crate::host::limits::{memory_fix, size_fix};
 
-/// What a look at a host of usual size needs, its threads included: below that, memory would run
-/// out in the middle, with a line of Rust's that says nothing of a way out.
+/// The memory needed to inspect a typical host, threads included. With less, the process would run
+/// out of memory half-way, and Rust's message would not tell what to do.
 const TO_LOOK: usize = 24 << 20;
 
-/// What a run needs besides what it writes.
+/// The memory that a run needs in addition to the texts that it writes.
 const TO_WRITE: usize = 48 << 20;
 
-/// A text is in the plan, in the journal as JSON, in that of the commit, and in what is read back;
-/// a vector that grows is there twice.
+/// How many copies of a text are in memory at once: it is in the plan, as JSON in the journal, in
+/// the journal's commit, and in what is read back, and a growing vector exists twice.
 const COPIES: usize = 24;
 
-/// Refuses to begin where there is hardly any memory.
+/// Fails if there is hardly any memory.
 pub fn ensure_memory_to_look() -> Result<(), Error> {
     ensure_memory(TO_LOOK)
 }
 
-/// Refuses to begin where memory for so much text would run out on the way: once files are
-/// written it would also be missing for putting them back.
+/// Fails if there is not enough memory for that much text. Running out later would also prevent a
+/// rollback of the files already written.
 pub fn ensure_memory_to_write(text: usize) -> Result<(), Error> {
     ensure_memory(text.saturating_mul(COPIES).saturating_add(TO_WRITE))
 }
@@ -32,7 +32,7 @@ pub fn ensure_memory_to_write(text: usize) -> Result<(), Error> {
 fn ensure_memory(wanted: usize) -> Result<(), Error> {
     let mut room: Vec<u8> = Vec::new();
     let is_there = room.try_reserve_exact(wanted).is_ok();
-    // Or the compiler leaves it out.
+    // Otherwise the compiler removes the allocation.
     black_box(&room);
     if is_there {
         return Ok(());
@@ -46,8 +46,9 @@ fn ensure_memory(wanted: usize) -> Result<(), Error> {
     ))
 }
 
-/// Refuses to put files back where one of them is longer than files may be here: the others would
-/// be back and that one not. A run needs no such look, since its journal is longer than each.
+/// Fails if one of the files to roll back is larger than files may be here: the others would be
+/// rolled back and that one not. A run needs no such check, since its journal is larger than each
+/// of its files.
 pub fn ensure_file_size<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     let longest = texts.map(str::len).max().unwrap_or_default();
     let limit = getrlimit(Resource::Fsize).current;

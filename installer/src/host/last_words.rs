@@ -1,29 +1,29 @@
-//! Why a service did not start: what its journal has of it.
+//! Finds in the journal why a service did not start.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Whose words they are, from those that tell most.
+/// The most telling line of the journal and who wrote it. The most useful kinds come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastWords {
-    /// The service's own, of a failure.
+    /// The service logged a failure.
     OfFailure(String),
-    /// Its manager's, of a service that never ran: the program is not there, a limit was hit.
+    /// The manager logged why the service never ran: the program is missing, a limit was reached.
     NeverRan(String),
-    /// The service's own, but none of them tells of a failure.
+    /// The service logged something, but no failure.
     Other(String),
-    /// Its manager's alone: that it failed, not why.
+    /// Only the manager logged something: that the service failed, but not why.
     OfManager(String),
-    /// Nobody's.
+    /// Nothing was logged.
     None,
 }
 
 /// An entry as `journalctl -o json` gives it.
 #[derive(Deserialize)]
 struct Entry {
-    /// Text, or numbers where that is no UTF-8.
+    /// A string, or an array of bytes if the message is not UTF-8.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
     #[serde(rename = "MESSAGE_ID", default)]
@@ -38,20 +38,21 @@ struct Entry {
 const STARTING: &str = "7d4958e842da4a758f6c1cdc7b36dcc5";
 
 impl LastWords {
-    /// The words in this journal of a restart, which begins with the stop of what ran before.
+    /// Reads the journal of a restart, which begins when the previous process is stopped.
     pub fn read(journal: &str) -> Self {
         let entries = journal.lines().filter_map(|l| serde_json::from_str(l).ok());
         let entries: Vec<Entry> = entries.collect();
         let first = entries.iter().position(Entry::starts);
         let (before, after) = entries.split_at(first.unwrap_or(0));
-        // What ran before goes on to say things while it ends, and its children after that.
+        // The previous process still logs while it ends, and its children may log even after that.
         let old: HashSet<&str> = before.iter().filter_map(Entry::of_service).collect();
-        // Each start after the first is the manager's own, of a service that has failed.
+        // After the first, the manager starts the service again by itself because it failed.
         let starts: Vec<Self> = after
             .split(Entry::starts)
             .map(|start| Self::of_start(start, &old))
             .collect();
-        // The first is the one that was waited for, where it has as good ones.
+        // Of equally telling lines, take those of the first start: it is the one that was waited
+        // for.
         let best = starts.into_iter().min_by_key(Self::rank);
         best.unwrap_or(Self::None)
     }
@@ -74,14 +75,14 @@ impl LastWords {
         if let Some(line) = own().next_back() {
             return Self::Other(line);
         }
-        // The first that tells of the end is the one with its exit code.
+        // The first such line contains the exit code.
         match managers().find(|l| l.contains("exited") || tells_of_failure(l)) {
             Some(line) => Self::OfManager(line),
             None => Self::None,
         }
     }
 
-    /// Whether more may still come that would tell more.
+    /// Whether a more telling line may still be written.
     pub fn may_be_early(&self) -> bool {
         !matches!(self, Self::OfFailure(_) | Self::NeverRan(_))
     }
@@ -106,7 +107,7 @@ impl Entry {
         self.is_managers() && self.message_id.as_deref() == Some(STARTING)
     }
 
-    /// The process of it that said this.
+    /// The process of the service that logged this entry.
     fn of_service(&self) -> Option<&str> {
         (!self.is_managers()).then_some(self.pid.as_deref().unwrap_or_default())
     }
@@ -125,7 +126,7 @@ impl Entry {
     }
 }
 
-/// What systemd says of a service whose program it never had running (src/core/execute.c, job.c).
+/// What systemd logs about a service whose program never ran (src/core/execute.c, job.c).
 const NEVER_RAN: [&str; 5] = [
     "Failed at step",
     "Failed to run '",
@@ -136,7 +137,7 @@ const NEVER_RAN: [&str; 5] = [
 
 fn tells_of_failure(line: &str) -> bool {
     let line = line.to_lowercase();
-    // What dockerd writes at every end that is in order.
+    // dockerd logs this at every orderly exit.
     !line.contains("error=\"<nil>\"")
         && ["fail", "error", "unable", "fatal", "panic"]
             .iter()
@@ -167,7 +168,7 @@ mod tests {
         LastWords::read(&lines.join("\n"))
     }
 
-    /// A start that systemd sees fail, with what the service said.
+    /// A start that fails, with the lines that the service logged.
     fn start(said: &[String]) -> Vec<String> {
         let mut lines = vec![manager("Starting docker.service - Docker...")];
         lines.extend_from_slice(said);
@@ -197,14 +198,14 @@ mod tests {
         );
     }
 
-    /// Nothing is pushed out by what comes after, however much that is.
+    /// However many lines follow, the first failure is still found.
     #[test]
     fn the_first_start_is_the_one_that_counts() {
         let mut lines = start(&[own(7, EOF)]);
         lines.extend(start(&[own(8, "failed: a pid file is there")]));
         lines.extend((0..99).map(|n| own(9, &format!("level=info n={n}"))));
         assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
-        // One whose words have not come says less than the next.
+        // If the first start logged nothing, the next one's lines are used.
         let mut lines = start(&[]);
         lines.extend(start(&[own(8, EOF)]));
         assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
@@ -253,7 +254,7 @@ mod tests {
         assert!(LastWords::None.may_be_early());
     }
 
-    /// A journal that lost the manager's lines, or one of a systemd that does not number them.
+    /// The manager's lines are missing from the journal, or its systemd gives them no message ID.
     #[test]
     fn without_the_mark_of_a_start_all_counts() {
         assert_eq!(read(&[own(7, EOF)]), LastWords::OfFailure(EOF.into()));

@@ -1,6 +1,8 @@
-//! What the limits of a process (setrlimit(2)) do to a run. A file that may not grow is a full disk:
-//! an error of the write, not a signal that kills. Memory that there is not is an end with a line
-//! and an exit code, and a run begins only where there is enough of it to be put back.
+//! Makes the limits of a process (setrlimit(2)) harmless to a run.
+//!
+//! If a file may not grow, that is treated like a full disk: the write fails, and no signal kills
+//! the process. If memory runs out, the process ends with a message and an exit code, and a run
+//! begins only if there is enough memory to roll it back.
 
 use std::io;
 use std::sync::Arc;
@@ -11,15 +13,16 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, getrlimit};
 
-/// Whether files were begun to be written, so that an end is not one with everything as before.
+/// Whether writing files has begun, so that an abort cannot claim that nothing was changed.
 static IS_BEGUN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From here on these are errors.
+/// From here on, exceeding a limit is an error.
 pub fn take() {
-    // Handlers, and none ignored: that would survive exec(2) into an engine's client or systemctl,
-    // and a handler does not. Where none can be set, the kernel's way is as it was.
+    // The signal is handled, not ignored: an ignored signal stays ignored across exec(2) in an
+    // engine's client or in systemctl, a handler does not. If no handler can be set, the kernel's
+    // default applies as before.
     let _ = signal_hook::flag::register(Signal::SIGXFSZ as i32, Arc::default());
-    // Rust says what memory it did not get, in a line, and aborts. In this order.
+    // When memory runs out, Rust prints a line and aborts. The order of these two matters.
     for (code, when) in [
         (3, Arc::clone(&IS_BEGUN)),
         (1, Arc::new(AtomicBool::new(true))),
@@ -29,23 +32,23 @@ pub fn take() {
     }
 }
 
-/// Files are about to be written.
+/// Records that files are about to be written.
 pub fn begin() {
     IS_BEGUN.store(true, Ordering::SeqCst);
 }
 
-/// They are all as they were, or all as they should be.
+/// Records that all files are as they were before the run, or as they should be after it.
 pub fn end() {
     IS_BEGUN.store(false, Ordering::SeqCst);
 }
 
-/// What to do where memory was refused.
+/// What to do if memory was refused.
 pub fn memory_fix() -> &'static str {
     "raise the limit of this process (`ulimit -v`, `ulimit -d`, MemoryMax= of the service), or make room"
 }
 
-/// Whether an error is of the number of files that may be open: EMFILE, ENFILE. Told by its text: a
-/// path around it takes its number away, and no kind of error stands for these two.
+/// Whether an error is about the number of open files: EMFILE, ENFILE. It is recognized by its
+/// text: adding the path to an error drops its number, and no `ErrorKind` stands for these two.
 pub fn is_of_open_files(error: &str) -> bool {
     let numbers = [Errno::EMFILE as i32, Errno::ENFILE as i32];
     numbers
@@ -53,17 +56,17 @@ pub fn is_of_open_files(error: &str) -> bool {
         .any(|n| error.ends_with(&format!("(os error {n})")))
 }
 
-/// What to do where no more files may be open.
+/// What to do if no more files may be open.
 pub fn open_files_fix() -> &'static str {
     "raise the limit of open files (`ulimit -n`, LimitNOFILE= of the service)"
 }
 
-/// Whether an error is of the size that files may have: EFBIG, which only a write can get.
+/// Whether an error is about the size that files may have: EFBIG, which only a write can get.
 pub fn is_of_size(error: &io::Error, what: &str) -> bool {
     error.kind() == io::ErrorKind::FileTooLarge && !what.starts_with("read")
 }
 
-/// What to do where a file may not grow.
+/// What to do if a file may not grow.
 pub fn size_fix() -> String {
     match getrlimit(Resource::Fsize).current {
         Some(limit) => format!(

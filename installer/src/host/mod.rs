@@ -1,4 +1,4 @@
-//! The host: its files through one rooted handle, its programs through one door.
+//! The host: gives access to its files through one rooted handle, and runs its programs.
 
 pub mod child_wait;
 pub mod headroom;
@@ -29,14 +29,15 @@ use crate::host::user::User;
 #[derive(Clone, Debug)]
 pub struct Host {
     root: Root,
-    /// Where in it the driver's user space lives.
+    /// The directory in it that holds the driver's user-space files.
     pub driver_root: PathBuf,
     user: Option<User>,
     is_image: bool,
 }
 
-/// What a shell says about the engine and the images that its commands mean: gpusetup names
-/// them itself (docker(1), "Environment variables"; Podman cmd/podman/registry/remote.go).
+/// Environment variables that change which engine and images a client uses. They are removed from
+/// every command, since gpusetup names the engine itself (docker(1), "Environment variables";
+/// Podman cmd/podman/registry/remote.go).
 const CALLERS: [&str; 10] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
@@ -62,8 +63,8 @@ impl Host {
         })
     }
 
-    /// The same as an image that is being built from within: its own engines do not run, and
-    /// the GPUs that may be seen are those of the machine that builds.
+    /// The same host as an image that is being built from within: its own engines do not run, and
+    /// any visible GPUs are those of the build machine.
     pub fn into_image(self) -> Self {
         Self {
             user: None,
@@ -72,12 +73,12 @@ impl Host {
         }
     }
 
-    /// Whether its GPUs are another machine's.
+    /// Whether this is an image that is being built, so that visible GPUs are another machine's.
     pub fn is_image(&self) -> bool {
         self.is_image
     }
 
-    /// The same as that user sees it.
+    /// The same host as that user sees it.
     #[cfg(test)]
     pub fn seen_by(self, user: User) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl Host {
         }
     }
 
-    /// Whoever runs this, where that is not root.
+    /// The user who runs this, if that is not root.
     pub fn user(&self) -> Option<&User> {
         self.user.as_ref()
     }
@@ -96,7 +97,7 @@ impl Host {
         &self.root
     }
 
-    /// A file of ours that tells what gpusetup has done here.
+    /// The path of one of the state files, which record what gpusetup has done here.
     pub fn state(&self, name: &str) -> PathBuf {
         let dir = match &self.user {
             Some(user) => user.state.join("gpusetup"),
@@ -105,17 +106,16 @@ impl Host {
         dir.join(name)
     }
 
-    /// Held by every command that changes this host.
+    /// The lock file that every command holds while it changes this host.
     pub fn lock_file(&self) -> PathBuf {
         match &self.user {
             Some(user) => user.runtime.join("gpusetup.lock"),
-            // Not in /run/lock: everybody may write there, and could hold it for ever.
+            // Not in /run/lock: everybody may write there, and could hold the lock for ever.
             None => "/run/gpusetup.lock".into(),
         }
     }
 
-    /// Refuses to go on where something that is there could not be read: it may say what we
-    /// took for missing.
+    /// Fails if something that exists could not be read: we may have treated it as missing.
     pub fn ensure_fully_readable(&self) -> Result<(), Error> {
         match self.root.trouble() {
             None => Ok(()),
@@ -130,7 +130,7 @@ impl Host {
         }
     }
 
-    /// Whether programs can be run: the root is this running host's own.
+    /// Whether programs can be run: the root is that of this running host.
     pub fn is_live(&self) -> bool {
         self.root.is_host() && !self.is_image
     }
@@ -149,20 +149,21 @@ impl Host {
         self.program(name).is_some()
     }
 
-    /// Where on the usual PATH of this host a program is; one with a path is there or nowhere.
+    /// Finds a program on the usual PATH of this host; a name that is an absolute path is only
+    /// checked for existence.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
-        // `join` with an absolute name is that name.
+        // `join` with an absolute path returns that path.
         let mut places = programs::DIRS.iter().map(|dir| Path::new(dir).join(name));
         places.find(|path| self.root.exists(path))
     }
 
-    /// Version of an installed package, where the package manager says it in plain text.
+    /// The version of an installed package, if the package manager stores it as plain text.
     pub fn package_version(&self, names: &[&str]) -> Option<String> {
         packages::version(&self.root, names)
     }
 
-    /// A program that is to run here, its output to be read. In a process group of its own: Ctrl-C
-    /// on our terminal is for us, and must not end a `systemctl restart` half-way.
+    /// A command to run here whose output is read. It runs in its own process group: Ctrl-C on our
+    /// terminal is meant for us, and must not interrupt a `systemctl restart`.
     pub fn command(&self, argv: &[impl AsRef<str>]) -> Result<Command, Error> {
         let mut words = argv.iter().map(AsRef::as_ref);
         let Some(program) = words.next().filter(|_| self.is_live()) else {
@@ -175,7 +176,7 @@ impl Host {
             command.env_remove(name);
         }
         if let Some(user) = &self.user {
-            // `su` and `sudo -u` leave it out, and `systemctl --user` needs it.
+            // `su` and `sudo -u` do not set it, and `systemctl --user` needs it.
             command.env("XDG_RUNTIME_DIR", &user.runtime);
         }
         command
@@ -187,12 +188,12 @@ impl Host {
         Ok(command)
     }
 
-    /// Runs a program to its end, or to the limit, when it is killed.
+    /// Runs a program until it ends; kills it once the limit is over.
     pub fn run(&self, argv: &[&str], limit: Duration) -> Result<Output, Error> {
         self.run_with_input(argv, limit, None)
     }
 
-    /// The same with a file on its standard input.
+    /// The same, with a file as its standard input.
     pub fn run_with_input(
         &self,
         argv: &[&str],
@@ -203,11 +204,12 @@ impl Host {
         if !is_interrupted {
             return Ok(output);
         }
-        // Ctrl-C reached it before it had a group of its own, and so before it was the program.
+        // Ctrl-C reached the child between fork and exec, before it was in its own group, so the
+        // program never ran: run it again.
         Ok(self.run_once(argv, limit, input)?.0)
     }
 
-    /// And whether a SIGINT ended it.
+    /// Runs a program once; also returns whether SIGINT ended it.
     fn run_once(
         &self,
         argv: &[&str],
@@ -222,7 +224,8 @@ impl Host {
             None => Stdio::null(),
         });
         let mut child = command.spawn().map_err(broken)?;
-        // Read on threads: a program that fills one pipe while we wait on the other never ends.
+        // Both pipes are read on threads: a program that fills one pipe while we read the other
+        // would never end.
         let readers = (
             child.stdout.take().map(reader).transpose(),
             child.stderr.take().map(reader).transpose(),
@@ -296,7 +299,7 @@ mod tests {
         assert!(!running);
     }
 
-    /// Ctrl-C goes to the terminal's foreground group, and a blocked signal to every heir.
+    /// Ctrl-C goes to the terminal's foreground group, and child processes inherit blocked signals.
     #[test]
     fn a_program_has_its_own_group_and_no_signal_blocked() {
         crate::host::limits::take();
@@ -306,14 +309,15 @@ mod tests {
         let lines: Vec<&str> = out.lines().map(str::trim).collect();
         assert_eq!(lines[0], lines[1], "{out}");
         assert!(lines[2].ends_with("0000000000000000"), "{out}");
-        // Nor ignored: SIGABRT, SIGPIPE, SIGXFSZ. Others are as whoever started us has them.
+        // SIGABRT, SIGPIPE and SIGXFSZ are not ignored either. Other signals are as whoever started
+        // us left them.
         let ignored = u64::from_str_radix(lines[3].rsplit(char::is_whitespace).next().unwrap(), 16);
         let ours = [Signal::SIGABRT, Signal::SIGPIPE, Signal::SIGXFSZ].map(|s| 1 << (s as u64 - 1));
         assert_eq!(ignored.unwrap() & ours.iter().sum::<u64>(), 0, "{out}");
     }
 
-    /// A container of ours must run in the engine that was set up, whatever the shell means by
-    /// `docker` and `podman`.
+    /// Our containers must run in the engine that was set up, whatever `docker` and `podman` mean
+    /// in the user's shell.
     #[test]
     fn what_a_shell_says_of_engines_is_not_handed_on() {
         let command = live().command(&["docker", "ps"]).unwrap();

@@ -1,4 +1,4 @@
-//! What a program said, read while it runs; and its end, with all that it has started.
+//! Reads a program's output while it runs, and kills a program together with its children.
 
 use std::io::Read;
 use std::process::Child;
@@ -9,17 +9,17 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// How long output is waited for once a program has ended: a daemon that it started may keep
-/// the pipe for ever.
+/// How long to wait for more output once a program has ended: a daemon that it started may keep the
+/// pipe open for ever.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// More than this of a program's output is not kept.
+/// The most bytes of a program's output that are kept.
 const OUTPUT: usize = 16 << 20;
 
-/// What a program said.
+/// A program's exit code and output.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Exit code; `None` where a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -28,21 +28,21 @@ pub struct Output {
 }
 
 impl Output {
-    /// Exit code 0.
+    /// Whether the exit code is 0.
     pub fn ok(&self) -> bool {
         self.code == Some(0)
     }
 
-    /// The first line that says something, standard error first.
+    /// The first line that is not blank; standard error comes first.
     pub fn first_line(&self) -> &str {
         let lines = self.stderr.lines().chain(self.stdout.lines());
         let mut lines = lines.map(str::trim).filter(|l| !l.is_empty());
         lines.next().unwrap_or("it said nothing")
     }
 
-    /// The last line that says something, standard error first.
+    /// The last line that is not blank, of standard error if it has one.
     pub fn last_line(&self) -> &str {
-        // docker ends its errors by naming its own `--help`.
+        // docker ends its errors with a pointer to its own `--help`.
         let says = |l: &&str| !l.trim().is_empty() && !l.contains("--help'");
         let last = self.stderr.lines().rfind(says);
         let last = last.or_else(|| self.stdout.lines().rfind(says));
@@ -50,14 +50,14 @@ impl Output {
     }
 }
 
-/// With all that it has started.
+/// Kills a child and every process in its group.
 pub fn kill(child: &Child) {
     if let Ok(group) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
 }
 
-/// What comes out of a pipe, read on a thread.
+/// The output of a pipe, read on a thread.
 pub struct Reader {
     bytes: Arc<Mutex<Vec<u8>>>,
     end: Receiver<()>,
@@ -68,12 +68,13 @@ pub fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<Reader> {
     let (ended, end) = mpsc::channel();
     let into = Arc::clone(&bytes);
     std::thread::Builder::new().spawn(move || {
-        // Dropped at the end, which is what is waited for.
+        // Dropped when the thread ends, which wakes up the receiver.
         let _ended: mpsc::Sender<()> = ended;
         let mut part = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut part) {
             match into.lock() {
-                // What comes after is read all the same, or the program would wait for ever.
+                // Read on, but keep nothing: otherwise the program would block on a full pipe for
+                // ever.
                 Ok(bytes) if bytes.len() >= OUTPUT => {}
                 Ok(mut bytes) => bytes.extend_from_slice(&part[..length]),
                 Err(_) => return,

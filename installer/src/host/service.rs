@@ -1,4 +1,4 @@
-//! A service of an engine, and the manager that starts it.
+//! Restarts and reloads the service of an engine, through whichever manager starts it.
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,24 +10,24 @@ use crate::host::Host;
 use crate::host::last_words::LastWords;
 use crate::host::process::Output;
 
-/// How long a manager may take. An engine that stops its containers first, on a host that is busy, has taken
+/// How long a manager may take. On a busy host, an engine that stops its containers first has taken
 /// more than two minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long to wait between looks for why a service did not start, in milliseconds: five seconds, as nothing
-/// runs meanwhile.
+/// The waits, in milliseconds, between attempts to find out why a service did not start. They add
+/// up to five seconds, because nothing runs meanwhile.
 const JOURNAL_NAPS: [u64; 6] = [100, 200, 400, 800, 1500, 2000];
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// As its manager calls it: `docker.service`, `microk8s.daemon-containerd`.
+    /// Its name for its manager: `docker.service`, `microk8s.daemon-containerd`.
     pub name: String,
-    /// Who starts it.
+    /// The manager that starts it.
     pub manager: Manager,
 }
 
-/// Who starts a service.
+/// The program that starts a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Manager {
@@ -41,10 +41,10 @@ pub enum Manager {
     Snap,
 }
 
-/// How a service comes to read its files again.
+/// How a service is made to read its files again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// It is told to, and runs on.
+    /// It is told to, and keeps running.
     Reload,
     /// It is stopped and started.
     Restart,
@@ -93,7 +93,7 @@ impl Service {
         }
     }
 
-    /// The command that restarts it, for people and for `restart`.
+    /// The command that restarts it, which is also shown to the user.
     pub fn restart_command(&self) -> Vec<&str> {
         self.command("restart")
     }
@@ -116,18 +116,20 @@ impl Service {
         }
     }
 
-    /// Restarts it, also where restarts came too fast for systemd's limit. What a service says
-    /// that does not come back is the error.
+    /// Restarts it, even if systemd's limit on restarts was reached. If the service does not come
+    /// back, the error is what it logged.
     pub fn restart(&self, host: &Host) -> Result<(), Error> {
         if let Some(mut reset) = self.systemctl() {
-            // The limit counts our restarts as crashes; a unit that never failed has nothing to reset.
+            // The limit counts our restarts as crashes. The command fails for a unit that never
+            // failed, which does not matter.
             reset.extend(["reset-failed", &self.name]);
-            // A service that has hit it takes its socket with it, which has a limit of its own.
+            // A service that reaches the limit also fails its socket, which has a limit of its own.
             let socket = self.name.replace(".service", ".socket");
             reset.push(&socket);
             let _ = host.run(&reset, Duration::from_secs(10));
         }
-        // One that is only slow has told of no failure yet.
+        // If the command times out, the service is only slow and has not logged a failure: return
+        // the timeout as the error.
         let began = SystemTime::now();
         let out = host.run(&self.restart_command(), PATIENCE)?;
         if out.ok() {
@@ -152,22 +154,23 @@ impl Service {
         }
     }
 
-    /// What its journal has of it since then; `None` where there is none to read.
+    /// The service's last words in the journal since then; `None` if there is no journal to read.
     fn last_words(&self, host: &Host, began: SystemTime) -> Option<LastWords> {
         let since = began.duration_since(UNIX_EPOCH).ok()?;
-        // Not a whole second: what it said at its last start may be of the same one.
+        // Precise to the microsecond: what it logged at its previous start may be of the same
+        // second.
         let since = format!("@{}.{:06}", since.as_secs(), since.subsec_micros());
         let mut argv = match self.manager {
             Manager::Systemd => vec!["journalctl", "-u"],
             Manager::SystemdUser => vec!["journalctl", "--user", "-u"],
             Manager::OpenRc | Manager::Snap => return None,
         };
-        // Without `-n`, which beside `--since` means the first lines before systemd 254 (its issue 26657): those of the
-        // daemon that ran before.
+        // Without `-n`: together with `--since`, systemd before 254 returns the first lines, not
+        // the last (its issue 26657), and those are of the daemon that ran before.
         argv.extend([self.name.as_str(), "--since", &since]);
         argv.extend(["-o", "json", "--no-pager", "-q"]);
-        // systemctl has ended before journald has read what the service said last. Only root can
-        // have it read all.
+        // systemctl may end before journald has read what the service logged last. Only root can
+        // make journald process everything.
         let _ = host.run(&["journalctl", "--sync"], Duration::from_secs(10));
         let mut naps = JOURNAL_NAPS.iter();
         loop {
@@ -180,7 +183,7 @@ impl Service {
         }
     }
 
-    /// The error that says why, or that its journal does not.
+    /// The error that tells why it failed, or that the journal does not tell.
     fn did_not_come_back(&self, words: &LastWords, out: &Output) -> Error {
         let engine = self.name.trim_end_matches(".service");
         let unsaid = "its journal does not say why, or not yet";
@@ -188,7 +191,7 @@ impl Service {
             LastWords::OfFailure(line) | LastWords::NeverRan(line) => line.clone(),
             LastWords::Other(line) => format!("{unsaid}; it said last: {line}"),
             LastWords::OfManager(line) => format!("{unsaid}: {line}"),
-            // The last line is where to look.
+            // The last line only tells where to look.
             LastWords::None => format!("{unsaid}: {}", out.first_line()),
         };
         Error::failed(
@@ -197,7 +200,7 @@ impl Service {
         )
     }
 
-    /// What to do about a line of an engine's log.
+    /// What to do about an error line of an engine's log.
     fn fix_for(&self, line: &str) -> String {
         let user = match self.manager {
             Manager::SystemdUser => " --user",

@@ -1,7 +1,8 @@
-//! Ctrl-C and its kin end a run between two steps, never within one.
+//! Lets Ctrl-C and similar signals end a run between two steps, never within one.
 //!
-//! Noted by a handler and not blocked: a program started while they are blocked has them blocked
-//! too, and a daemon started by it, and every container of that daemon.
+//! A handler records the signals. They are not blocked, because a program that is started while
+//! they are blocked inherits that, and so would a daemon that it starts and every container of that
+//! daemon.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +11,17 @@ use nix::sys::signal::Signal;
 
 use crate::error::Error;
 
-/// Whether one has come since.
+/// Tells whether a signal has come.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
-/// From here on SIGINT, SIGTERM and SIGHUP are noted.
+/// From here on, SIGINT, SIGTERM and SIGHUP are recorded.
 pub fn hold() -> Result<Interrupt, Error> {
     let came = Arc::new(AtomicBool::new(false));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let number = signal as i32;
-        // nohup(1) and a shell's background jobs mean it.
+        // nohup(1) and background jobs of a shell ignore signals on purpose.
         if is_ignored(&status, number) {
             continue;
         }
@@ -30,7 +31,7 @@ pub fn hold() -> Result<Interrupt, Error> {
     Ok(Interrupt(came))
 }
 
-/// From `proc_pid_status(5)`: a mask in hex, the first signal its lowest bit.
+/// The line is a mask in hexadecimal whose lowest bit is signal 1 (`proc_pid_status(5)`).
 fn is_ignored(status: &str, signal: i32) -> bool {
     let line = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
@@ -38,13 +39,14 @@ fn is_ignored(status: &str, signal: i32) -> bool {
 }
 
 impl Interrupt {
-    /// As if one had come, or none: a real one would reach every test of the process.
+    /// A value as if a signal had come, or none. A real signal would reach every test of the
+    /// process.
     #[cfg(test)]
     pub fn noted(came: bool) -> Self {
         Self(Arc::new(AtomicBool::new(came)))
     }
 
-    /// An error once one has come.
+    /// Fails once a signal has come.
     pub fn check(&self) -> Result<(), Error> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

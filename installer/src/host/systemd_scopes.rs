@@ -1,9 +1,9 @@
-//! Which running containers a `systemctl daemon-reload` would take GPUs from.
+//! Finds the running containers that would lose their GPUs in a `systemctl daemon-reload`.
 //!
-//! systemd then builds the device rules of a container's scope anew, from the unit alone. A
-//! container that was given its GPUs behind systemd's back, by a hook (nvidia-docker #1730,
-//! toolkit #48), or without the /dev/char links that runc up to 1.1 goes by (toolkit #1227),
-//! can open them until then and never again.
+//! On a reload, systemd rebuilds the device rules of a container's scope from the unit alone. Two
+//! kinds of containers can open their GPUs until then and never again: those that got them without
+//! systemd's knowledge, from a hook (nvidia-docker #1730, toolkit #48), and those started without
+//! the /dev/char links that runc up to 1.1 relies on (toolkit #1227).
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,20 +14,22 @@ use nix::sys::stat::{major, minor};
 
 use crate::host::Host;
 
-/// Where systemd keeps the units that others had it make, and what was set of them later
-/// (systemd.unit(5), "Unit File Load Path").
+/// Where systemd keeps transient units, which other programs had it create, and the properties that
+/// were set on them later (systemd.unit(5), "Unit File Load Path").
 const TRANSIENT: &str = "/run/systemd/transient";
 const CONTROL: &str = "/run/systemd/system.control";
-/// Where its own hierarchy can be mounted.
+/// Where systemd's cgroup hierarchy can be mounted.
 const HIERARCHIES: [&str; 3] = [
     "/sys/fs/cgroup",
     "/sys/fs/cgroup/systemd",
     "/sys/fs/cgroup/unified",
 ];
-/// Scopes that engines name after the container's id, and what tells its name.
+/// Prefixes of scopes that are named after a container's ID, each with the program that tells the
+/// container's name.
 const NAMED: [(&str, &str); 2] = [("docker-", "docker"), ("libpod-", "podman")];
 
-/// Names of the containers, or of their scopes where the engine is not known.
+/// Names of the containers that would lose their GPUs, or of their scopes if the engine is not
+/// known.
 pub fn containers_losing_gpus(host: &Host) -> Vec<String> {
     let root = host.root();
     let mut containers = Vec::new();
@@ -51,7 +53,7 @@ fn is_scope(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "scope")
 }
 
-/// The unit with its drop-ins, as systemd will read it.
+/// The text of the unit and its drop-ins, as systemd will read it.
 fn unit_text(host: &Host, name: &str) -> String {
     let root = host.root();
     let mut files = vec![Path::new(TRANSIENT).join(name)];
@@ -64,7 +66,7 @@ fn unit_text(host: &Host, name: &str) -> String {
     texts.map(|t| t + "\n").collect()
 }
 
-/// A GPU's node in a container.
+/// A GPU's device node in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Node {
     name: String,
@@ -72,7 +74,7 @@ struct Node {
     minor: u64,
 }
 
-/// Whether that node is closed once systemd has made the rules anew from the unit.
+/// Whether that node can no longer be opened once systemd has rebuilt the rules from the unit.
 fn is_lost(unit: &str, node: &Node) -> bool {
     let values = |key: &'static str| {
         unit.lines()
@@ -82,7 +84,7 @@ fn is_lost(unit: &str, node: &Node) -> bool {
         .next_back()
         .is_some_and(|p| p == "strict" || p == "closed");
     let allowed: Vec<&str> = values("DeviceAllow").filter(|v| !v.is_empty()).collect();
-    // Without either, everything is allowed (systemd.resource-control(5), "DevicePolicy").
+    // With neither setting, everything is allowed (systemd.resource-control(5), "DevicePolicy").
     if !is_strict && allowed.is_empty() {
         return false;
     }
@@ -91,7 +93,7 @@ fn is_lost(unit: &str, node: &Node) -> bool {
     let names_it = |rule: &str| {
         let mut words = rule.split_whitespace();
         let device = words.next().unwrap_or_default();
-        // `char-* m` is in every container's rules: to make nodes is not to open them.
+        // `char-* m` is in every container's rules: it allows making nodes, not opening them.
         let opens = words.next().is_none_or(|access| access.contains('r'));
         opens
             && (device == number
@@ -103,8 +105,9 @@ fn is_lost(unit: &str, node: &Node) -> bool {
     !allowed.into_iter().any(names_it)
 }
 
-/// GPU nodes that a process has in its /dev. `Root` would take the magic link for the path that
-/// it shows, our own `/`; here names are listed and looked at, and nothing is followed or opened.
+/// The GPU nodes in the /dev of a process. `Root` would resolve the magic link as the path it
+/// shows, which is our own `/`. Here, names are listed and inspected; nothing is followed or
+/// opened.
 fn nodes_of(pid: u32) -> Vec<Node> {
     let dev = PathBuf::from(format!("/proc/{pid}/root/dev"));
     if !dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
@@ -114,20 +117,21 @@ fn nodes_of(pid: u32) -> Vec<Node> {
     entries
         .filter_map(|entry| {
             let name = entry.file_name().to_str()?.to_owned();
-            let found = entry
+            let metadata = entry
                 .metadata()
                 .ok()
                 .filter(|_| name.starts_with("nvidia"))?;
-            found.file_type().is_char_device().then(|| Node {
-                major: major(found.rdev()),
-                minor: minor(found.rdev()),
+            metadata.file_type().is_char_device().then(|| Node {
+                major: major(metadata.rdev()),
+                minor: minor(metadata.rdev()),
                 name,
             })
         })
         .collect()
 }
 
-/// Where its cgroup is below a hierarchy: `a-b.slice` lies in `a.slice` (systemd.slice(5)).
+/// The path of a scope's cgroup below a hierarchy: `a-b.slice` lies in `a.slice`
+/// (systemd.slice(5)).
 fn cgroup_of(name: &str, unit: &str) -> PathBuf {
     let slice = unit
         .lines()
@@ -147,7 +151,7 @@ fn cgroup_of(name: &str, unit: &str) -> PathBuf {
     path.join(name)
 }
 
-/// A process of that cgroup or one below it.
+/// A process in that cgroup or in one below it.
 fn pid_in(host: &Host, cgroup: &Path) -> Option<u32> {
     let root = host.root();
     let dir = HIERARCHIES
@@ -215,7 +219,7 @@ mod tests {
         }
         let other = format!("{STRICT}DeviceAllow=/dev/char/195:11 rw\n");
         assert!(is_lost(&other, &gpu));
-        // A privileged container, and a session: no rules, nothing to lose.
+        // A privileged container and a login session have no rules, so nothing is lost.
         assert!(!is_lost("[Scope]\nDevicePolicy=auto\nDeviceAllow=\n", &gpu));
         assert!(!is_lost("", &gpu));
     }

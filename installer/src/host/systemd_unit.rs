@@ -1,10 +1,10 @@
-//! What a systemd unit and its drop-ins start a service with, as far as it concerns an engine.
+//! Reads from a systemd unit and its drop-ins how an engine's service is started.
 
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 
-/// Unit directories of the system, the first with the file wins (systemd.unit(5), "Unit File
+/// The system's unit directories; the first one that has the file wins (systemd.unit(5), "Unit File
 /// Load Path").
 const DIRS: [&str; 5] = [
     "/etc/systemd/system",
@@ -13,10 +13,10 @@ const DIRS: [&str; 5] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-/// Where distributions keep the flags of a service that no unit of systemd starts.
+/// Where distributions keep a service's flags if no systemd unit starts it.
 const FLAG_FILES: [&str; 3] = ["/etc/default", "/etc/sysconfig", "/etc/conf.d"];
 
-/// A service as it is started: its command line with variables expanded, and its environment.
+/// How a service is started: its command line with variables expanded, and its environment.
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     is_there: bool,
@@ -44,7 +44,7 @@ pub fn is_there(host: &Host, name: &str) -> bool {
 }
 
 impl Unit {
-    /// The system's unit of that name; empty where there is none.
+    /// The system's unit of that name; an empty one if there is none.
     pub fn read(host: &Host, name: &str) -> Self {
         let dirs = DIRS.map(PathBuf::from);
         let mut unit = Self::read_in(host, name, &dirs);
@@ -65,12 +65,12 @@ impl Unit {
         unit
     }
 
-    /// The unit of that name in these directories, the first with the file wins.
+    /// The unit of that name in these directories; the first one that has the file wins.
     pub fn read_in(host: &Host, name: &str, dirs: &[PathBuf]) -> Self {
         let root = host.root();
         let file = dirs.iter().map(|d| d.join(name)).find(|p| root.exists(p));
         let mut drop_ins = Vec::new();
-        // What is for one unit counts more than what is for all services.
+        // Drop-ins for one unit override those for all services.
         for dir in [format!("{name}.d"), "service.d".to_owned()] {
             for dir in dirs.iter().map(|d| d.join(&dir)) {
                 let names = root.read_dir(&dir).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Unit {
             }
         }
         drop_ins.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-        // A file hides those of the same name in later directories.
+        // A drop-in hides those of the same name in later directories.
         drop_ins.dedup_by(|a, b| a.file_name() == b.file_name());
         let mut read = Settings::default();
         let is_there = file.is_some();
@@ -93,7 +93,7 @@ impl Unit {
             }
         }
         let mut variables = read.environment;
-        // Files count more than `Environment=` (systemd.exec(5), "EnvironmentFile").
+        // Environment files override `Environment=` (systemd.exec(5), "EnvironmentFile").
         for path in &read.environment_files {
             variables.extend(environment_file(host, path));
         }
@@ -109,15 +109,15 @@ impl Unit {
         }
     }
 
-    /// Whether there is such a unit.
+    /// Whether the unit exists.
     pub fn exists(&self) -> bool {
         self.is_there
     }
 
-    /// The program that is started.
+    /// The program that the unit starts.
     pub fn program(&self) -> Option<&str> {
         let first = self.start.first().filter(|_| self.is_there)?;
-        // Special prefixes of systemd.service(5).
+        // Remove the special prefixes of systemd.service(5).
         Some(
             first
                 .text
@@ -125,7 +125,7 @@ impl Unit {
         )
     }
 
-    /// What it is started with, without the program itself.
+    /// The program's arguments.
     pub fn arguments(&self) -> impl Iterator<Item = &str> {
         let skipped = usize::from(self.is_there);
         self.start.iter().skip(skipped).map(|w| w.text.as_str())
@@ -145,12 +145,12 @@ impl Unit {
         values
     }
 
-    /// The last of them.
+    /// The last value of a flag.
     pub fn flag(&self, name: &str) -> Option<String> {
         self.flags(name).last().map(|v| (*v).to_owned())
     }
 
-    /// The file that has a flag.
+    /// The file that sets a flag.
     pub fn where_is(&self, flag: &str) -> Option<&Path> {
         let is_it = |w: &&Word| {
             w.text == flag
@@ -161,14 +161,14 @@ impl Unit {
         self.start.iter().find(is_it).map(|w| w.from.as_path())
     }
 
-    /// The value that it gives a variable.
+    /// The value that the unit gives an environment variable.
     pub fn environment(&self, name: &str) -> Option<String> {
         let set = self.variables.iter().rfind(|v| v.name == name)?;
         Some(set.value.clone())
     }
 }
 
-/// The settings we know, each a list that an empty assignment empties (systemd.syntax(7)).
+/// The settings we read. Each is a list, which an empty assignment clears (systemd.syntax(7)).
 #[derive(Default)]
 struct Settings {
     start: Vec<(PathBuf, String)>,
@@ -212,7 +212,8 @@ impl Settings {
     }
 }
 
-/// Lines without comments, those that end in a backslash with the next one.
+/// The lines of a text without comments; a line that ends in a backslash is joined with the next
+/// one.
 fn lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut open = String::new();
@@ -236,7 +237,7 @@ fn lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// A line into words, quotes taken off.
+/// Splits a line into words and removes quotes.
 fn split(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -258,9 +259,9 @@ fn split(line: &str) -> Vec<String> {
     words
 }
 
-/// The words of a command line: `$NAME` becomes as many as its value has, `${NAME}` stays one
-/// (systemd.service(5), "Command lines"). A word that a variable brings is of the file that
-/// sets the variable.
+/// The words of a command line: `$NAME` becomes one word for each word of its value, `${NAME}`
+/// stays part of one word (systemd.service(5), "Command lines"). A word that comes from a variable
+/// is attributed to the file that sets the variable.
 fn expanded(path: &Path, line: &str, variables: &[Variable]) -> Vec<Word> {
     let find = |name: &str| variables.iter().rfind(|v| v.name == name);
     let mut words = Vec::new();
@@ -299,7 +300,7 @@ fn expanded(path: &Path, line: &str, variables: &[Variable]) -> Vec<Word> {
     words
 }
 
-/// What a file of `NAME=value` lines sets; a missing one sets nothing.
+/// The variables that a file of `NAME=value` lines sets; a missing file sets none.
 fn environment_file(host: &Host, path: &Path) -> Vec<Variable> {
     let text = host.root().read_to_string(path).unwrap_or_default();
     lines(&text)
@@ -343,11 +344,11 @@ mod tests {
         Unit::read(&host, "docker.service")
     }
 
-    /// In the manner of docker-ce's unit: flags in it, no environment file.
+    /// Modelled on docker-ce's unit: flags in the unit, no environment file.
     const CE: &str = "[Unit]\nDescription=Docker\n[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\nExecReload=/bin/kill -s HUP $MAINPID\n[Install]\nWantedBy=multi-user.target\n";
-    /// In the manner of Debian's docker.io.
+    /// Modelled on Debian's docker.io.
     const DEBIAN: &str = "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n";
-    /// In the manner of Fedora's moby-engine.
+    /// Modelled on Fedora's moby-engine.
     const FEDORA: &str = "[Service]\nEnvironmentFile=-/etc/sysconfig/docker\nEnvironmentFile=-/etc/sysconfig/docker-storage\nExecStart=/usr/bin/dockerd \\\n          --host=fd:// \\\n          # a comment within\n          --exec-opt native.cgroupdriver=systemd \\\n          $OPTIONS \\\n          $DOCKER_STORAGE_OPTIONS\n";
     const UNIT: &str = "usr/lib/systemd/system/docker.service";
 
@@ -421,7 +422,7 @@ mod tests {
             from,
             Path::new("/etc/systemd/system/docker.service.d/10-site.conf")
         );
-        // Without the reset a second ExecStart= stands beside the first one.
+        // Without the reset, the second ExecStart= is added to the first one.
         let beside = reset.replacen("ExecStart=\n", "", 1);
         let files = [
             (UNIT, flagged.as_str()),

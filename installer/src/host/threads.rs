@@ -1,18 +1,18 @@
-//! Work side by side where there can be threads, and one after the other where a limit (`RLIMIT_NPROC`,
-//! `RLIMIT_AS`, the cgroup's pids.max) leaves none: `std::thread::spawn` would panic.
+//! Runs work in parallel, or one after the other if a limit (`RLIMIT_NPROC`, `RLIMIT_AS`, the
+//! cgroup's pids.max) allows no more threads: `std::thread::spawn` would panic then.
 
 use std::panic::resume_unwind;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// Work that goes on, or is yet to be done by whoever wants its result.
+/// Work that runs on a thread, or that whoever wants its result does later.
 pub enum Work<'scope, T, F> {
-    /// On a thread.
+    /// Running on a thread.
     Beside(ScopedJoinHandle<'scope, T>),
-    /// There can be none.
+    /// To be done later, because no thread could be started.
     Later(F),
 }
 
-/// Begins it.
+/// Starts the work on a thread if possible.
 pub fn begin<'scope, T, F>(scope: &'scope Scope<'scope, '_>, work: F) -> Work<'scope, T, F>
 where
     T: Send + 'scope,
@@ -25,7 +25,7 @@ where
 }
 
 impl<T, F: FnOnce() -> T> Work<'_, T, F> {
-    /// Its result. A panic goes on here.
+    /// The result of the work. A panic of its thread continues here.
     pub fn end(self) -> T {
         match self {
             Self::Beside(thread) => thread.join().unwrap_or_else(|e| resume_unwind(e)),

@@ -1,19 +1,19 @@
-//! Times as texts: RFC 3339, in UTC, so that they sort and need no time zone.
+//! Formats times as text: RFC 3339 in UTC, so that they sort and need no time zone.
 
 use std::time::{Duration, SystemTime};
 
 use humantime::{Rfc3339Timestamp, format_rfc3339_seconds};
 
-/// From here on the form has no year: 10000-01-01T00:00:00Z.
+/// The first time whose year has no RFC 3339 form: 10000-01-01T00:00:00Z.
 const END: Duration = Duration::from_secs(253_402_300_800);
 
-/// A time to the second; `None` before 1970 and after 9999, which a file's time can be and the
-/// form cannot say.
+/// A time to the second. `None` before 1970 and after 9999: a file can have such a time, but the
+/// format cannot express it.
 pub fn text(at: SystemTime) -> Option<String> {
     said(at, format_rfc3339_seconds).map(|text| text.to_string())
 }
 
-/// The same in another precision of that form, to be written.
+/// The same with a precision of the caller's choice.
 pub fn said(
     at: SystemTime,
     form: impl FnOnce(SystemTime) -> Rfc3339Timestamp,

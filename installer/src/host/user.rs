@@ -1,14 +1,14 @@
-//! Whoever runs gpusetup, where that is not root.
+//! The user who runs gpusetup, if that is not root.
 
 use std::path::PathBuf;
 
 use gpu_host::Root;
 
-/// Whoever runs gpusetup on this host, where that is not root: what is set up then is theirs
-/// alone (XDG Base Directory Specification 0.8).
+/// The user who runs gpusetup on this host, if that is not root. What is set up then is for this
+/// user alone (XDG Base Directory Specification 0.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// For messages.
+    /// The name, for messages.
     pub name: String,
     /// The home directory.
     pub home: PathBuf,
@@ -23,14 +23,15 @@ pub struct User {
 }
 
 impl User {
-    /// The user of that number, by what `env` says and where the specification puts the rest.
+    /// The user with that UID: directories come from `env`, or else from the specification's
+    /// defaults.
     pub fn new(uid: u32, passwd: &str, env: impl Fn(&str) -> Option<String>) -> Self {
         let entry = passwd.lines().find_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             (fields.get(2)?.parse() == Ok(uid)).then_some(fields)
         });
         let field = |n: usize| entry.as_ref().and_then(|e| e.get(n)).copied();
-        // A relative path in these variables is none.
+        // A relative path in these variables is ignored.
         let dir = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let home = dir("HOME").unwrap_or_else(|| field(5).unwrap_or("/").into());
         let of_home = |name: &str, below: &str| dir(name).unwrap_or_else(|| home.join(below));

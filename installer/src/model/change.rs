@@ -1,12 +1,11 @@
 //! A change to one file, as a value.
 //!
-//! Engines say the changes they want, `plan` shows them, `apply` carries them
-//! out, the receipt keeps them, `undo` reverses them. None of these can
-//! disagree, because they share this value.
+//! Engines compute the changes, `plan` shows them, `apply` carries them out, the receipt keeps
+//! them, and `undo` reverses them. These steps cannot disagree, because they share this value.
 //!
-//! It can be read from nowhere: what a journal or a receipt has is a [`crate::transaction::stored::Entry`] until
-//! its checksum was looked at. So the writer, which takes changes alone, never gets a text that
-//! nobody has checked.
+//! It cannot be deserialized: an entry of a journal or a receipt is a
+//! [`crate::transaction::stored::Entry`] until its checksum was verified. The writer accepts only
+//! changes, so it never gets a text that was not checked.
 
 use std::path::PathBuf;
 
@@ -15,72 +14,73 @@ use serde::{Deserialize, Serialize};
 /// One file, before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The path as the engine names it, absolute within the root. A symbolic
-    /// link stays; the file it leads to is written.
+    /// The path as the engine names it, absolute within the root. If it is a symbolic link, the
+    /// link stays and its target is written.
     pub path: PathBuf,
-    /// Text now; `None` where there is no such file. All we edit is UTF-8 text.
+    /// The text now; `None` if there is no such file. All we edit is UTF-8 text.
     pub before: Option<String>,
-    /// Text wanted; `None` where the file is to go.
+    /// The text to write; `None` if the file is to be removed.
     pub after: Option<String>,
     /// Permission bits for a file that is created; an existing file keeps its own.
     pub mode: u32,
-    /// What the change does, in words for the plan: `add runtime "nvidia"; turn on CDI`.
+    /// What the change does, as the plan shows it: `add runtime "nvidia"; turn on CDI`.
     pub why: String,
-    /// How to take our part out of the file when the user has changed it since.
+    /// How to remove our part from the file if the user has changed it since.
     pub kind: FileKind,
 }
 
 /// What a change does to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeVerb {
-    /// There was none.
+    /// The file does not exist before.
     Create,
-    /// There is one before and after.
+    /// The file exists before and after.
     Edit,
-    /// There is none after.
+    /// The file does not exist after.
     Remove,
 }
 
-/// One of the two states of a file that a change is about.
+/// One of the two states of the file in a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// As it was found.
+    /// The file as it was found.
     Before,
-    /// As it is wanted.
+    /// The file as it is written.
     After,
 }
 
-/// What kind of file it is; decides how an undo merges.
+/// The kind of file, which decides how an undo merges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum FileKind {
-    /// A file of the user's in JSON with comments allowed; ours are the values at `keys`.
+    /// A JSON file of the user's, comments allowed; the values at `keys` are ours.
     Json {
         /// Key paths we set, for instance `["runtimes", "nvidia"]`.
         keys: Vec<Vec<String>>,
     },
-    /// A file of the user's in TOML; ours are the values at `keys`.
+    /// A TOML file of the user's; the values at `keys` are ours.
     Toml {
         /// Key paths we set.
         keys: Vec<Vec<String>>,
     },
-    /// A file of the user's in any language; ours are the lines between two, both with them.
+    /// A file of the user's in any language; ours are the lines from `begin` to `end`, including
+    /// both.
     Block {
-        /// The line before ours.
+        /// The marker line before ours.
         begin: String,
-        /// The line after ours.
+        /// The marker line after ours.
         end: String,
     },
-    /// A file that is ours as a whole: a drop-in.
+    /// A file that is wholly ours: a drop-in.
     Own,
-    /// A file that is ours and made anew at every boot: the CDI spec.
+    /// A file of ours that every boot makes again: the CDI spec.
     Generated,
-    /// A symbolic link of ours, made anew at every boot; the text is where it leads.
+    /// A symbolic link of ours that every boot makes again; the text is its target.
     Link,
 }
 
 impl Change {
-    /// The text of that state; `None` where there is no file in it.
+    /// The text on that side; `None` if the file does not exist there.
     pub fn text(&self, side: Side) -> Option<&str> {
         match side {
             Side::Before => self.before.as_deref(),
@@ -88,7 +88,7 @@ impl Change {
         }
     }
 
-    /// What it does.
+    /// What the change does to its file.
     pub fn verb(&self) -> ChangeVerb {
         match (&self.before, &self.after) {
             (_, None) => ChangeVerb::Remove,
@@ -97,7 +97,7 @@ impl Change {
         }
     }
 
-    /// Whether carrying it out would change anything.
+    /// Whether making the change would change anything.
     pub fn is_needed(&self) -> bool {
         self.before != self.after
     }

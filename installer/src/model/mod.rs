@@ -1,4 +1,5 @@
-//! Values that all others speak of: a change to a file, what the user wants, what is here of other tools.
+//! Values that all other modules use: a change to a file, the user's options, and traces of other
+//! tools.
 
 pub mod change;
 pub mod setup_options;

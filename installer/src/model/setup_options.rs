@@ -1,4 +1,4 @@
-//! What the user wants set up.
+//! The options of a setup: what the user wants set up.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,14 @@ pub struct SetupOptions {
     pub mode: Mode,
     /// Make our runtime the engine's default.
     pub default_runtime: bool,
-    /// Name of the runtime entry; `nvidia` unless told otherwise.
+    /// Name of the runtime entry; `nvidia` by default.
     pub runtime_name: String,
-    /// The shim, `/usr/bin/gpu-container-runtime` unless told otherwise.
+    /// The path of the shim; `/usr/bin/gpu-container-runtime` by default.
     pub runtime_path: PathBuf,
-    /// The directory with the drop-in names, `/usr/lib/gpu-container/bin`.
+    /// The directory with our programs under the vendor's names; `/usr/lib/gpu-container/bin` by
+    /// default.
     pub names_dir: PathBuf,
-    /// What becomes of a runtime of that name that is another tool's or written by hand.
+    /// What to do with a runtime of that name that another tool added or that was written by hand.
     pub existing: Existing,
 }
 
@@ -37,12 +38,12 @@ impl Default for SetupOptions {
 }
 
 impl SetupOptions {
-    /// Whether a program that an engine's configuration names is our shim, by whatever name:
-    /// gpusetup-nvidia-compat has it under NVIDIA's.
+    /// Whether a program that an engine's configuration names is our shim, under any name:
+    /// gpusetup-nvidia-compat installs it under NVIDIA's name.
     pub fn is_our_shim(&self, host: &Host, program: &str) -> bool {
         let named = Path::new(program);
-        let found = (!named.is_absolute()).then(|| host.program(program));
-        let path = found.flatten().unwrap_or_else(|| named.to_owned());
+        let on_path = (!named.is_absolute()).then(|| host.program(program));
+        let path = on_path.flatten().unwrap_or_else(|| named.to_owned());
         if path == self.runtime_path || path.starts_with(&self.names_dir) {
             return true;
         }
@@ -63,13 +64,13 @@ pub enum Mode {
     Both,
 }
 
-/// What becomes of a set-up that is not ours.
+/// What to do with a configuration that is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Existing {
-    /// Stop and say what was found.
+    /// Stop and report what was found.
     Refuse,
-    /// Put ours in its place; undo returns to it.
+    /// Replace it with ours; undo restores it.
     Adopt,
     /// Leave it as it is, and set up the rest.
     Leave,

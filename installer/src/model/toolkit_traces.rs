@@ -1,8 +1,8 @@
-//! What was found of other tools that give containers GPUs.
+//! The traces of other tools that give containers GPUs.
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing was found.
+/// The kind of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TraceKind {
@@ -14,7 +14,7 @@ pub enum TraceKind {
     Runtime,
     /// A unit that writes a CDI spec.
     Unit,
-    /// What sets engines up again and again.
+    /// A tool that keeps configuring engines.
     Toolkit,
     /// A hook of Podman and CRI-O.
     Hook,
@@ -23,65 +23,65 @@ pub enum TraceKind {
 }
 
 impl TraceKind {
-    /// Whether ours and theirs cannot both be.
+    /// Whether it conflicts with what we set up.
     pub fn is_in_the_way(self) -> bool {
         matches!(self, Self::Unit | Self::Toolkit | Self::Hook | Self::Spec)
     }
 
-    /// Whether it is, or makes, the CDI spec.
+    /// Whether it is, or writes, the CDI spec.
     pub fn is_about_cdi(self) -> bool {
         matches!(self, Self::Unit | Self::Spec)
     }
 }
 
-/// Something of another tool's.
+/// One trace of another tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolkitTrace {
     /// What it is.
     pub is: TraceKind,
-    /// Its name, or where it is.
+    /// Its name or path.
     pub at: String,
     /// A package's version.
     pub version: Option<String>,
-    /// What it does that concerns us.
+    /// What it does that matters to us.
     pub does: String,
 }
 
-/// All of it.
+/// All traces of other tools.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct OtherToolkits(Vec<ToolkitTrace>);
 
 impl ToolkitTrace {
-    /// `/etc/x: does that`.
+    /// One line for it: `/etc/x: does that`.
     pub fn line(&self) -> String {
         format!("{}: {}", self.at, self.does)
     }
 }
 
 impl OtherToolkits {
-    /// Of what was found.
+    /// Collects the traces that were found.
     pub fn new(found: Vec<ToolkitTrace>) -> Self {
         Self(found)
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no traces.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those of some kinds.
+    /// The traces of some kinds.
     pub fn of(&self, is: impl Fn(TraceKind) -> bool) -> impl Iterator<Item = &ToolkitTrace> {
         self.0.iter().filter(move |f| is(f.is))
     }
 
-    /// Where things of one kind are.
+    /// The names or paths of the traces of one kind.
     pub fn names(&self, kind: TraceKind) -> Vec<String> {
         self.of(|k| k == kind).map(|f| f.at.clone()).collect()
     }
 
-    /// Whether another tool gives containers GPUs here: a runtime in an engine's file, a hook or
-    /// a CDI spec. A program alone does nothing.
+    /// Whether another tool gives containers GPUs here, by a runtime in an engine's file, a hook, a
+    /// CDI spec or a toolkit. A program alone does nothing.
     pub fn serves(&self) -> bool {
         let serves = |k| {
             matches!(
@@ -92,7 +92,8 @@ impl OtherToolkits {
         self.of(serves).next().is_some()
     }
 
-    /// What was found, a line for each thing; programs of packages are not told twice.
+    /// What was found, on one line each. The programs of an installed package are not listed as
+    /// well.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let packages: Vec<&ToolkitTrace> = self.of(|k| k == TraceKind::Package).collect();

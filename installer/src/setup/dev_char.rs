@@ -1,9 +1,9 @@
-//! `/dev/char/MAJOR:MINOR`, by which runc names a container's devices to systemd.
+//! Plans the links `/dev/char/MAJOR:MINOR`, by which runc names a container's devices to systemd.
 //!
-//! udev makes these links for devices that it knows; NVIDIA's it does not. Where one is missing,
-//! runc up to 1.1 leaves the device out of the scope's `DeviceAllow`, and the next `systemctl
-//! daemon-reload` takes the GPU away from the running container (nvidia-docker #1730, toolkit #48,
-//! runc libcontainer/cgroups/devices/systemd.go).
+//! udev makes these links for the devices that it knows, which NVIDIA's are not. If a link is
+//! missing, runc up to 1.1 leaves the device out of the scope's `DeviceAllow`, and the next
+//! `systemctl daemon-reload` takes the GPU away from the running container (nvidia-docker #1730,
+//! toolkit #48, runc libcontainer/cgroups/devices/systemd.go).
 
 use gpu_host::Inventory;
 use gpu_inject::generate::host_files::{char_link, nodes};
@@ -29,7 +29,7 @@ pub fn links(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
             why: "so that a systemctl daemon-reload takes no GPU from a container".into(),
             kind: FileKind::Link,
         };
-        // Another tool's link to the same device is as good.
+        // Another tool's link to the same device is just as good.
         if host.root().exists(&change.path) {
             continue;
         }

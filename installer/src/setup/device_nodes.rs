@@ -1,16 +1,16 @@
-//! Device nodes that this host's /dev cannot have yet, and why.
+//! Finds the device nodes that cannot exist yet, because their kernel module is not loaded.
 
 use std::path::Path;
 
 use gpu_host::Inventory;
 
-/// Modules whose nodes cannot be made before they are loaded, by such a node.
+/// Device nodes that cannot be created before their module is loaded, with that module.
 const MODULES: [(&str, &str); 2] = [
     ("/dev/nvidia-uvm", "nvidia-uvm"),
     ("/dev/nvidia-modeset", "nvidia-modeset"),
 ];
 
-/// Modules that have to be loaded before their nodes can be made.
+/// Modules that have to be loaded before their device nodes can be created.
 pub fn not_loaded(inventory: &Inventory) -> Vec<&'static str> {
     let has = |path: &str| {
         let mut nodes = inventory.control_nodes.iter();

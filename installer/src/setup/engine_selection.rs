@@ -1,4 +1,4 @@
-//! Which engines are set up: those of this host that are ours, or those that the user names.
+//! Selects the engines to set up: all managed engines of this host, or those that the user names.
 
 use gpu_host::distro;
 use gpu_inject::generate::{self, inventory_store};
@@ -8,13 +8,13 @@ use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
 use crate::host::Host;
 
-/// The engines to set up, and a remark for each that is not ours.
+/// The engines to set up, and a remark for each unmanaged one.
 pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
-    let mut found = engines::detect(host);
-    if found.iter().any(|e| e.is_of_user()) {
-        // A user sets up what is theirs; the rest is root's.
+    let mut detected = engines::detect(host);
+    if detected.iter().any(|e| e.is_of_user()) {
+        // A user sets up only their own engines; the system's are set up by root.
         let is_root_s = |o: &&String| {
-            found
+            detected
                 .iter()
                 .any(|e| e.facts().name == **o && !e.is_of_user())
         };
@@ -24,9 +24,9 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
                 fix: format!("run `sudo gpusetup install --engine {other}`"),
             });
         }
-        found.retain(|e| e.is_of_user());
+        detected.retain(|e| e.is_of_user());
     }
-    let names: Vec<String> = found.iter().map(|e| e.facts().name.clone()).collect();
+    let names: Vec<String> = detected.iter().map(|e| e.facts().name.clone()).collect();
     if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
         return Err(Error::Unsupported {
             why: format!("{missing} is not installed here; found: {}", listed(&names)),
@@ -34,9 +34,9 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         });
     }
     if !only.is_empty() {
-        found.retain(|e| only.contains(&e.facts().name));
+        detected.retain(|e| only.contains(&e.facts().name));
     }
-    if found.is_empty() {
+    if detected.is_empty() {
         let hint = distro::detect(host.root()).engine;
         return Err(Error::Unsupported {
             why: "no container engine is installed: neither docker nor containerd nor podman"
@@ -47,12 +47,12 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         });
     }
     let mut remarks = Vec::new();
-    for engine in &found {
+    for engine in &detected {
         let facts = engine.facts();
         let Management::Unmanaged { why, instead } = &facts.management else {
             continue;
         };
-        if only.contains(&facts.name) || found.iter().all(|e| !e.is_ours()) {
+        if only.contains(&facts.name) || detected.iter().all(|e| !e.is_ours()) {
             return Err(Error::Unsupported {
                 why: format!("{}: {why}", facts.name),
                 fix: instead.clone(),
@@ -60,11 +60,11 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         }
         remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
     }
-    found.retain(|e| e.is_ours());
-    Ok((found, remarks))
+    detected.retain(|e| e.is_ours());
+    Ok((detected, remarks))
 }
 
-/// What the engines of all users share is root's to write.
+/// Fails if the files that the engines of all users share are missing: only root can write them.
 pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
     let files = [generate::SPEC_PATH, inventory_store::PATH];
     match files.into_iter().find(|f| !host.root().exists(f)) {

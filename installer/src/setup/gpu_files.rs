@@ -1,4 +1,5 @@
-//! What describes this host's GPUs to all engines: the CDI spec, the stored inventory and the links in /dev/char.
+//! Plans the files that describe this host's GPUs to all engines: the CDI spec, the stored
+//! inventory and the links in /dev/char.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::setup::dev_char;
 
-/// What the host has, through NVML where it runs here.
+/// The driver and GPUs of the host, read through NVML if this host is running.
 pub fn inventory(host: &Host) -> Result<Inventory, Error> {
     if host.is_image() {
         return Ok(Inventory::default());
@@ -22,7 +23,8 @@ pub fn inventory(host: &Host) -> Result<Inventory, Error> {
     Ok(discover(&options).map_err(gpu_inject::Error::from)?)
 }
 
-/// Libraries that are not of the loaded module, so that no container would get a working driver.
+/// A message if the driver's libraries do not match the loaded module: no container would get a
+/// working driver.
 pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
     let options = Options {
         driver_root: host.driver_root.clone(),
@@ -45,7 +47,7 @@ pub fn no_driver(host: &Host) -> Error {
     }
 }
 
-/// The CDI spec and the stored inventory, where they differ from what is there.
+/// The changes that bring the CDI spec, the stored inventory and the links up to date.
 pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
     let gpus = match inventory.gpus.len() {
         1 => "1 GPU".to_owned(),

@@ -1,4 +1,4 @@
-//! What earlier runs have set up, as their receipt tells it.
+//! Reads from the receipt what earlier runs have set up.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::engines::engine::Engine;
 use crate::model::setup_options::{Existing, SetupOptions};
 use crate::transaction::receipt::Receipt;
 
-/// What the last of those runs that set the engine up was asked for; `None` where none did.
+/// The options of the last run that set up the engine; `None` if there was none.
 pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
     if !engine.is_ours() {
         return None;
@@ -26,13 +26,13 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
     })
 }
 
-/// Whether those runs wrote a file of that engine's.
+/// Whether earlier runs wrote one of that engine's files.
 pub fn is_edited(receipt: &Receipt, engine: &dyn Engine) -> bool {
     let mut changes = receipt.changes.iter();
     changes.any(|c| c.after.is_some() && engine.owns(&c.path))
 }
 
-/// Whether those runs wrote that file.
+/// Whether earlier runs wrote that file.
 pub fn has_written(receipt: &Receipt, path: &Path) -> bool {
     let mut changes = receipt.changes.iter();
     changes.any(|c| c.path == path && c.after.is_some())

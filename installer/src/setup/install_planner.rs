@@ -1,4 +1,5 @@
-//! What `install` would do: changes with a reason each, restarts with what they stop.
+//! Plans `install`: the changes and the reason for each, and the restarts with the containers that
+//! they stop.
 
 use std::path::Path;
 
@@ -22,17 +23,17 @@ use crate::transaction::receipt::Receipt;
 pub struct InstallRequest {
     /// How containers get GPUs.
     pub wanted: SetupOptions,
-    /// Only these engines; all that are found where empty.
+    /// Only these engines; if empty, all that are found.
     pub only: Vec<String>,
-    /// Restart what needs it.
+    /// Restart the engines that need it.
     pub restart: bool,
 }
 
-/// Looks at the host and says what is to be done, or why nothing can be.
+/// Inspects the host and returns what is to be done, or an error that tells why nothing can be.
 pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     let distro = distro::detect(host.root());
     ensure_supported(host, &distro)?;
-    // One that cannot be used is a reason to plan nothing: no run could be noted down.
+    // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
     let (engines, remarks) = chosen(host, &asked.only)?;
     let inventory = inventory(host)?;
@@ -62,7 +63,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         unchecked: receipt.unchecked,
         foreign,
     };
-    // What describes the GPUs to a user's own engine is root's, and there already.
+    // For a user's own engine, the files that describe the GPUs are root's, and they exist.
     if !is_of_user {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
@@ -97,7 +98,7 @@ fn unsupported(why: String, fix: &str) -> Error {
     }
 }
 
-/// What to do on a distribution that cannot be set up by writing files, or where to read on.
+/// What to do on a distribution that cannot be set up by writing files, or where to read more.
 fn instead_of_install(distro: &Distro) -> String {
     distro.instead.as_ref().map_or_else(
         || "see docs/distributions.md".into(),
@@ -118,7 +119,7 @@ fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
     Ok(())
 }
 
-/// Plans the CDI spec, the stored inventory and the rest that describes the GPUs.
+/// Plans the CDI spec, the stored inventory and the other files that describe the GPUs.
 fn describe_gpus(
     plan: &mut Plan,
     host: &Host,
@@ -140,7 +141,7 @@ fn describe_gpus(
     Ok(())
 }
 
-/// Refuses a plan with a file that could not be written by anybody, and adds remarks on the others.
+/// Fails if the plan has a file that nobody could write, and adds warnings about the others.
 fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
     let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(is_sealed) {
@@ -156,7 +157,8 @@ fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), 
         ));
     }
     for change in &plan.changes {
-        // What this user may not do root may.
+        // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
+        // be.
         if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
         {
             return Err(refused);
@@ -166,7 +168,7 @@ fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), 
     Ok(())
 }
 
-/// Warns of containers that a daemon-reload takes GPUs from.
+/// Warns about containers that would lose their GPUs in a daemon-reload.
 fn warn_of_reload(plan: &mut Plan, host: &Host) {
     if plan.reloads().is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! What is to be set up on this host, and what of it is: the plans of install and undo, and all that they look at.
+//! Plans what install and undo do on this host, and reports what is already set up.
 
 pub mod dev_char;
 pub mod device_nodes;

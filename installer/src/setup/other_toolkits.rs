@@ -1,7 +1,8 @@
-//! Other tools that give containers GPUs: what is here of them, and what of it is in the way.
+//! Finds other tools that give containers GPUs, and resolves conflicts with them.
 //!
-//! Their runtimes in an engine's configuration are that engine's to replace or leave; the rest
-//! is here: CDI specs of our kind, what writes them, hooks, and who sets engines up by himself.
+//! Their runtimes in an engine's configuration are handled by that engine. Everything else is
+//! handled here: CDI specs of our kind, the programs that write them, hooks, and tools that
+//! configure engines themselves.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,11 +27,11 @@ const UNIT_DIRS: [&str; 3] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-/// The program by which their runtime entries are known.
+/// The program that identifies their runtime entries.
 const RUNTIME: &str = "nvidia-container-runtime";
-/// Ours of that name.
+/// The directory with our programs under the vendor's names.
 const NAMES_DIR: &str = "/usr/lib/gpu-container/";
-/// Ours, to which `nvidia-ctk` was a link before the static program had that name.
+/// Our own program. `nvidia-ctk` was a link to it before the static program got that name.
 const GPUSETUP: &str = "/usr/bin/gpusetup";
 
 /// A row of the table.
@@ -52,18 +53,18 @@ struct Table {
     trace: Vec<TraceRow>,
 }
 
-/// What becomes of it.
+/// How the conflicts are resolved.
 #[derive(Debug, Default)]
 pub struct ConflictResolution {
-    /// Files of theirs to take away, and ours to hold them back.
+    /// Their files to remove, and our drop-ins that disable their units.
     pub changes: Vec<Change>,
-    /// CDI is theirs: our spec is not written.
+    /// CDI is left to them: our spec is not written.
     pub spec_is_theirs: bool,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
 
-/// Looks for other tools. What an engine has read of its files is not read again.
+/// Looks for other tools. Files that an engine has already read are not read again.
 pub fn find(host: &Host, engines: &[Box<dyn Engine>]) -> OtherToolkits {
     let text = |path: &Path| {
         let known = engines.iter().find_map(|engine| engine.text_of(path));
@@ -78,7 +79,7 @@ fn traces(
     rows: Vec<TraceRow>,
     text: impl Fn(&Path) -> Option<String>,
 ) -> OtherToolkits {
-    let mut found = Vec::new();
+    let mut traces = Vec::new();
     for trace in rows {
         let version = match trace.is {
             TraceKind::Package => host.package_version(&[&trace.at]),
@@ -102,7 +103,7 @@ fn traces(
             _ => is_there.then(|| trace.does.clone()),
         };
         if let Some(does) = does {
-            found.push(ToolkitTrace {
+            traces.push(ToolkitTrace {
                 is: trace.is,
                 at: trace.at,
                 version,
@@ -110,11 +111,11 @@ fn traces(
             });
         }
     }
-    found.extend(specs(host));
-    OtherToolkits::new(found)
+    traces.extend(specs(host));
+    OtherToolkits::new(traces)
 }
 
-/// What becomes of what is in the way, as the user says.
+/// Resolves the conflicts as the user asks.
 pub fn resolve(
     others: &OtherToolkits,
     host: &Host,
@@ -122,7 +123,8 @@ pub fn resolve(
 ) -> Result<ConflictResolution, Error> {
     let mut way = ConflictResolution::default();
     let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
-    // Who has set this host up beside a toolkit has been told of it, and does not say so again.
+    // A user who has set up this host beside a toolkit was told about it then, and need not confirm
+    // it again.
     if existing == Existing::Refuse && Receipt::load(host)?.is_some() {
         let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
         way.warnings.extend(toolkits.map(ToolkitTrace::line));
@@ -161,8 +163,8 @@ pub fn resolve(
     Ok(way)
 }
 
-/// Whether the spec that stands, or will after the next boot, was left to another tool.
-/// The receipt tells: a run that adopted or found none has ours in it.
+/// Whether the spec that exists now, or after the next boot, was left to another tool. The receipt
+/// lists our spec if a run adopted theirs or found none.
 pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
     let is_ours = Receipt::load(host)?
         .is_some_and(|r| r.changes.iter().any(|c| c.path == Path::new(SPEC_PATH)));
@@ -181,20 +183,21 @@ fn table() -> Vec<TraceRow> {
     table.trace
 }
 
-/// Whether a program is there that does not lead to ours.
+/// Whether a program exists and is not one of ours under another name.
 fn is_theirs(host: &Host, path: &Path) -> bool {
     let real = host.root().canonicalize(path);
     real.is_ok_and(|real| !real.starts_with(NAMES_DIR) && real != Path::new(GPUSETUP))
 }
 
-/// Whether something starts the unit, and it is neither masked nor held back by us.
+/// Whether something starts the unit, and it is neither masked nor disabled by us.
 fn is_started(host: &Host, trace: &TraceRow) -> bool {
     let root = host.root();
     if host.is_live() && init::detect(root) != init::Init::Systemd {
         return false;
     }
     let files = UNIT_DIRS.map(|dir| Path::new(dir).join(&trace.at));
-    // The first one counts; masked is a link to /dev/null, for systemd like an empty file.
+    // The first file counts. A masked unit is a link to /dev/null; systemd treats an empty file the
+    // same.
     let unit = files.iter().find(|f| root.symlink_metadata(f).is_ok());
     let is_masked = |unit: &PathBuf| {
         root.read_link(unit)
@@ -212,8 +215,8 @@ fn drop_in(unit: &str) -> PathBuf {
         .join("50-gpusetup.conf")
 }
 
-/// Their unit does nothing as long as gpusetup has something to undo here: so nothing of theirs
-/// is edited, and without gpusetup it is theirs again.
+/// Adds a drop-in to their unit, so that it does nothing while gpusetup has something to undo here.
+/// None of their files is edited, and once gpusetup is gone the unit works again.
 fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     let path = drop_in(&found.at);
     Ok(Change {
@@ -230,7 +233,8 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     })
 }
 
-/// Removes a file of theirs; undo gives it back. The one at our own path is written over.
+/// Removes one of their files; undo restores it. A file at our own path is overwritten, not
+/// removed.
 fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error> {
     if found.at == SPEC_PATH {
         return Ok(None);
@@ -250,7 +254,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
     }))
 }
 
-/// What an engine's file says of their runtime, if anything.
+/// What an engine's file says about their runtime, if anything.
 fn runtime_in(host: &Host, text: &str) -> Option<String> {
     let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
     let mut values = lines.flat_map(|l| l.split(['"', '\'']));
@@ -265,7 +269,7 @@ fn runtime_in(host: &Host, text: &str) -> Option<String> {
     } else {
         host.program(program)
     };
-    // By gpusetup-nvidia-compat theirs by name alone.
+    // gpusetup-nvidia-compat installs our program under their name.
     if at.as_ref().is_some_and(|at| !is_theirs(host, at)) {
         return None;
     }
@@ -273,10 +277,10 @@ fn runtime_in(host: &Host, text: &str) -> Option<String> {
     Some(format!("has the runtime {program}{gone}"))
 }
 
-/// CDI specs that define devices of our kind and are not ours. [`Host::ensure_fully_readable`] knows
-/// of those that cannot be read.
+/// CDI specs of other tools that define devices of our kind. [`Host::ensure_fully_readable`]
+/// reports those that cannot be read.
 fn specs(host: &Host) -> Vec<ToolkitTrace> {
-    let mut found = Vec::new();
+    let mut traces = Vec::new();
     for dir in SPEC_DIRS {
         for name in host.root().read_dir(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
@@ -287,7 +291,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {
-                found.push(ToolkitTrace {
+                traces.push(ToolkitTrace {
                     is: TraceKind::Spec,
                     does: what_it_does(&path).into(),
                     at: path.display().to_string(),
@@ -296,11 +300,11 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
             }
         }
     }
-    found
+    traces
 }
 
-/// Engines drop a device that two files of one directory define, and of two directories the
-/// later wins (CDI SPEC.md, "Location"; container-device-interface pkg/cdi/cache.go).
+/// If two files in one directory define a device, engines drop it; if they are in two directories,
+/// the later directory wins (CDI SPEC.md, "Location"; container-device-interface pkg/cdi/cache.go).
 fn what_it_does(path: &Path) -> &'static str {
     if path == Path::new(SPEC_PATH) {
         "a CDI spec of nvidia.com/gpu, where ours is"
@@ -334,7 +338,7 @@ mod tests {
                 !trace.starts.is_empty(),
                 "{trace:?}"
             );
-            // Specs are found by what is in them.
+            // Specs are recognized by their content, not by a path in the table.
             assert_ne!(trace.is, TraceKind::Spec);
         }
     }

@@ -1,4 +1,5 @@
-//! What is here, and what of what earlier runs did stands: what `gpusetup detect` is made of.
+//! Collects the state of this host for `gpusetup detect`: the driver, the engines, other tools, and
+//! whether what earlier runs did is still in place.
 
 use std::path::Path;
 
@@ -15,22 +16,23 @@ use crate::setup::other_toolkits;
 use crate::setup::{gpu_files, history};
 use crate::transaction::receipt::Receipt;
 
-/// What is here of a driver, engines and other tools, and what of earlier runs stands.
+/// The driver, engines and other tools of a host, and whether what earlier runs did is still in
+/// place.
 pub struct HostStatus {
     /// The driver and the GPUs.
     pub inventory: Inventory,
-    /// The engines, with whether they are set up.
+    /// The engines, and whether each is set up.
     pub engines: Engines,
-    /// What is here of other tools.
+    /// Traces of other tools.
     pub foreign: OtherToolkits,
-    /// What describes the GPUs to all engines and is not as it would be written now.
+    /// The changes that would bring the files that describe the GPUs up to date.
     pub lacks: Vec<Change>,
-    /// Why what earlier runs did is not known.
+    /// The error, if it is not known what earlier runs did.
     pub unknown: Option<Error>,
 }
 
 impl HostStatus {
-    /// Looks.
+    /// Inspects the host.
     pub fn of(host: &Host) -> Result<Self, Error> {
         let inventory = gpu_files::inventory(host)?;
         let mut engines = engines::detect(host);
@@ -39,7 +41,7 @@ impl HostStatus {
             Ok(receipt) => (receipt, None),
             Err(e) => (None, Some(e)),
         };
-        // The receipt says whose the description is.
+        // The receipt tells whether the files that describe the GPUs are ours.
         let lacks = match unknown {
             None => lacks(host, &inventory)?,
             Some(_) => Vec::new(),
@@ -48,7 +50,7 @@ impl HostStatus {
             stand(host, &mut **engine, receipt.as_ref(), &inventory, &lacks);
             let warnings = engine.warnings(host);
             let facts = engine.facts_mut();
-            // A warning can be an error that was told already, with the engine's name before it.
+            // A warning can repeat a note that is already there, with the engine's name before it.
             facts.notes.extend(
                 warnings
                     .into_iter()
@@ -67,13 +69,14 @@ impl HostStatus {
         })
     }
 
-    /// 1 where all that is shown may be wrong: what earlier runs did is not known.
+    /// The exit code: 1 if it is not known what earlier runs did, so that everything shown may be
+    /// wrong.
     pub fn code(&self) -> u8 {
         u8::from(self.unknown.is_some())
     }
 }
 
-/// Whether an engine is set up, and whether all of that stands.
+/// Sets whether an engine is set up, and which parts are outdated.
 fn stand(
     host: &Host,
     engine: &mut dyn Engine,
@@ -96,17 +99,18 @@ fn stand(
         }
     };
     let stands = is_usable && own.is_empty();
-    // One that has no file of its own was set up by the spec.
+    // An engine without a file of its own is set up by the spec alone.
     let was_described = receipt.is_some_and(|r| history::has_written(r, Path::new(SPEC_PATH)));
     let was_set_up = was_edited || (stands && was_described);
-    // A driver that is gone takes nothing from what was set up.
+    // If the driver is gone, what was set up is still set up.
     facts.configured = stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up);
     if !facts.configured && was_set_up {
         facts.outdated = own.iter().chain(lacks).map(|c| c.path.clone()).collect();
     }
 }
 
-/// What describes the GPUs and does not stand; another tool's spec is left to it.
+/// The changes that would bring the files that describe the GPUs up to date, without the spec if it
+/// is left to another tool.
 fn lacks(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
     if inventory.driver.is_none() {
         return Ok(Vec::new());

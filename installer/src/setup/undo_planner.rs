@@ -1,4 +1,4 @@
-//! Back to before: what we added goes, what the user changed since stays.
+//! Plans `undo`: what we added is removed, what the user changed since stays.
 
 use crate::edit::revert::revert;
 use crate::engines;
@@ -11,7 +11,7 @@ use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 
-/// What undo would do; `None` where gpusetup has changed nothing here.
+/// The plan of an undo; `None` if gpusetup has changed nothing here.
 pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     let Some(receipt) = Receipt::load(host)? else {
         return Ok(None);
@@ -72,7 +72,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     Ok(Some((plan, receipt)))
 }
 
-/// As the engine whose file it is has read it, where one has.
+/// The current text of a change's file, from the engine that has read it, if there is one.
 fn current(
     host: &Host,
     engines: &[Box<dyn Engine>],

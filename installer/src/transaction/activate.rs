@@ -1,5 +1,7 @@
-//! What makes written files take effect, and undoes that over files that are back: the engines' own checks, then each
-//! engine's service restarted or reloaded. In a run, in its rollback, and in the recovery of one that died.
+//! Makes written files take effect, and makes restored files take effect after a rollback: runs the
+//! engines' own checks, then restarts or reloads each engine's service.
+//!
+//! A run, its rollback, and the recovery of a run that died all use it.
 
 use std::time::Instant;
 
@@ -12,7 +14,7 @@ use crate::transaction::context::Context;
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
 
-/// The engines' own checkers, side by side: each takes as long as its daemon's start.
+/// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.
 pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
     let changed = plan.engines.iter().filter(|(_, a)| a.service().is_some());
     let checked: Vec<_> = std::thread::scope(|scope| {
@@ -36,8 +38,8 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
     Ok(())
 }
 
-/// Over the files of a plan. Each engine is noted in the journal before it is touched: whoever finds the journal
-/// restarts no more than that.
+/// Makes the files of a plan take effect. Each engine is recorded in the journal before its service
+/// is touched, so that a recovery restarts no other engine.
 pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result<(), Error> {
     let &Context {
         host,
@@ -59,7 +61,8 @@ pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result
             engine: engine.facts().name.clone(),
             service: of.service.clone(),
             reload: verb == Verb::Reload,
-            // Some of the plan's may have ended since, and ones that ended by themselves stay so.
+            // Some containers of the plan may have ended since. Those that ended by themselves are
+            // not started again.
             stops: match verb {
                 Verb::Reload => Vec::new(),
                 Verb::Restart => engine.stopping(host, activation.stopped()),
@@ -76,15 +79,15 @@ pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result
         progress.doing(&format!("starting the containers of {name} again"));
         match engine.start_again(host, &started.stops) {
             Ok(()) => progress.done(&format!("{name}: {}", up(&started.stops))),
-            // No reason to roll back: that would stop the others once more.
+            // No reason to roll back: that would stop the other containers once more.
             Err(e) => progress.warn(&e.to_string()),
         }
     }
     Ok(())
 }
 
-/// Over files that are back, for each engine whose restart or reload had begun. An engine that is not there any more
-/// has a service still. Says what failed.
+/// Makes restored files take effect, for each engine whose restart or reload had begun. An engine
+/// that is no longer detected still has its service. Returns what failed.
 pub fn activate_again(
     host: &Host,
     engines: &[&dyn Engine],
@@ -124,7 +127,7 @@ pub fn activate_again(
     left
 }
 
-/// The service restarts or reloads, and the engine answers.
+/// Restarts or reloads the service, then waits until the engine answers.
 fn take_effect(
     host: &Host,
     engine: Option<&dyn Engine>,

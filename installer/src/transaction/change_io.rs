@@ -1,4 +1,4 @@
-//! A change and the file it is about: what is there now, and making the file what it is on either side.
+//! Reads the file that a change is about, and writes either side of the change to it.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::files::resolved_path::{self, ResolvedPath};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind, Side};
 
-/// What is at a change's path now, as text: content, or where a link leads.
+/// What is at a change's path now, as text: the file's content, or the target of a link.
 pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
     if change.kind != FileKind::Link {
         return host.text(&change.path);
@@ -18,7 +18,7 @@ pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
     match host.root().read_link(&change.path) {
         Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        // No link at all, so somebody else's: no link of ours is empty.
+        // Not a link, so it is somebody else's. No link of ours has an empty target.
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(Some(String::new())),
         Err(e) => Err(Error::file(&change.path, "read link")(e)),
     }
@@ -37,10 +37,11 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
     .map_err(Error::file(&change.path, "read the attributes of"))
 }
 
-/// Makes a file what it is in that state of the change; where there is none in it, it goes. A file
-/// that comes back gets its `attributes` back, one that is there keeps its own.
+/// Makes the file look as it does on that side of the change, and removes it where that side has
+/// none. A file that is created again gets `attributes`; a file that exists keeps its own.
 ///
-/// The text is the change's own, never one given beside it: see [`crate::model::change`].
+/// The text always comes from the change itself, never from a separate parameter: see
+/// [`crate::model::change`].
 pub(super) fn put(
     host: &Host,
     change: &Change,
@@ -60,7 +61,7 @@ pub(super) fn put(
     }
 }
 
-/// Removes what a killed run may have left beside a change's file.
+/// Removes the temporary file that a killed run may have left beside a change's file.
 pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
     let place = match change.kind {
         FileKind::Link => ResolvedPath::of_link(host, &change.path),
@@ -69,7 +70,7 @@ pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
     forget(host, place, &change.path)
 }
 
-/// Directories that a change would make, outermost first.
+/// Directories that a change would create, outermost first.
 pub fn missing_dirs(host: &Host, change: &Change) -> Result<Vec<PathBuf>, Error> {
     let place = match change.kind {
         FileKind::Link => ResolvedPath::of_link(host, &change.path),

@@ -1,8 +1,9 @@
-//! What a run means to do, on disk before its first file is touched, until after its last.
+//! The journal: the changes that a run is going to make, on disk from before the first file is
+//! touched until after the last.
 //!
-//! A run that dies is put back by whoever finds its journal; one that died after all was
-//! done and checked is finished instead. Which of the two the journal says by `commit`:
-//! storing that is the moment at which the new state becomes the one that stands.
+//! Whoever finds the journal of a run that died rolls that run back, or finishes it if everything
+//! was done and checked. `commit` tells which: storing it is the moment at which the new state
+//! becomes the valid one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,26 +19,27 @@ use crate::model::change::{Change, Side};
 use crate::transaction::receipt::{self, JOURNAL, RECEIPT, Receipt};
 use crate::transaction::{change_io, state_file};
 
-/// A run, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
+/// A run. On disk its entries have not been checked yet ([`crate::transaction::stored`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Journal<C = Change> {
     /// Changes in the order they are made.
     pub changes: Vec<C>,
-    /// Directories that are made for them, outermost first.
+    /// Directories that are created for them, outermost first.
     pub directories: Vec<PathBuf>,
-    /// Owner, mode and the like of files that go or come back; the others' are on the file.
+    /// Owner, mode and extended attributes of files that are removed or restored. Every other file
+    /// carries its own.
     #[serde(default)]
     pub attributes: BTreeMap<PathBuf, Attributes>,
-    /// Whose unit files their manager was told to read anew.
+    /// Services whose unit files changed, so that their manager was told to read them again.
     #[serde(default)]
     pub units: Vec<Service>,
-    /// Services whose restart has begun: none before the first, so that a run that died over its
-    /// files is put back without stopping a container.
+    /// Services whose restart has begun. It is empty before the first restart, so a run that died
+    /// while it wrote files is rolled back without stopping a container.
     #[serde(default)]
     pub begun: Vec<StartedRestart>,
-    /// All is done and checked; this is what is left.
+    /// Set once everything is done and checked: the steps that are left.
     pub commit: Option<Commit<C>>,
-    /// Files of which an older gpusetup noted no checksum.
+    /// Files for which an older gpusetup stored no checksum.
     #[serde(skip)]
     pub unchecked: BTreeSet<PathBuf>,
 }
@@ -49,14 +51,14 @@ pub struct StartedRestart {
     pub engine: String,
     /// Its service.
     pub service: Service,
-    /// It was only made to read its configuration again.
+    /// The service was reloaded, not restarted.
     pub reload: bool,
-    /// Containers that ran before.
+    /// Containers that ran before, and that the restart stops.
     pub stops: Vec<String>,
 }
 
 impl StartedRestart {
-    /// Which of the two it was.
+    /// Whether it was a restart or a reload.
     pub fn verb(&self) -> Verb {
         if self.reload {
             Verb::Reload
@@ -66,17 +68,17 @@ impl StartedRestart {
     }
 }
 
-/// The end of a run, the same however often it is gone through.
+/// The last steps of a run. They can be repeated: the result is the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Commit<C = Change> {
-    /// The receipt that stands then.
+    /// The receipt that is valid after the run; `None` removes it.
     pub receipt: Option<Receipt<C>>,
-    /// Directories that nobody needs any more.
+    /// Directories that are no longer needed.
     pub directories: Vec<PathBuf>,
 }
 
 impl Commit {
-    /// Carries a run that is done to its end.
+    /// Finishes a run whose changes are all made.
     pub(super) fn finish(&self, host: &Host) -> Result<(), Error> {
         match &self.receipt {
             Some(receipt) => receipt.store(host)?,
@@ -88,7 +90,7 @@ impl Commit {
 }
 
 impl Journal {
-    /// The journal of a run over these changes; `receipt` is of the runs before it.
+    /// The journal of a run that makes these changes; `receipt` is that of the runs before it.
     pub fn new(host: &Host, changes: &[Change], receipt: &Receipt) -> Result<Self, Error> {
         let mut directories: Vec<PathBuf> = Vec::new();
         let mut attributes = receipt.attributes.clone();
@@ -115,18 +117,18 @@ impl Journal {
         })
     }
 
-    /// Carries one of its changes out.
+    /// Makes one of its changes.
     pub(super) fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
         let attributes = self.attributes.get(&change.path);
         change_io::put(host, change, Side::After, attributes)
     }
 
-    /// Of a run that did not end; `None` where there is none.
+    /// The journal of a run that did not end; `None` where there is none.
     pub fn load(host: &Host) -> Result<Option<Self>, Error> {
         state_file::load(host, JOURNAL)
     }
 
-    /// Bytes of text in it, of both states of all files.
+    /// The number of bytes in all texts of the journal, both sides of each change.
     pub fn text_length(&self) -> usize {
         let texts = self.changes.iter().chain(
             self.commit
@@ -140,17 +142,18 @@ impl Journal {
         texts.map(length).sum()
     }
 
-    /// A remark where entries have no checksum.
+    /// A warning if entries have no checksum.
     pub fn remark(&self) -> Option<String> {
         receipt::remark(JOURNAL, &self.unchecked, self.changes.len())
     }
 
-    /// Writes it, synced.
+    /// Writes the journal and syncs it to disk.
     pub(super) fn store(&self, host: &Host) -> Result<(), Error> {
         state_file::store(host, JOURNAL, self)
     }
 
-    /// Files as they were, whatever of them was written; tells what could not be.
+    /// Rolls the files back, however many of them were written. Returns what could not be rolled
+    /// back.
     pub(super) fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
         let mut left = Vec::new();
         for change in self.changes.iter().rev() {
@@ -166,8 +169,9 @@ impl Journal {
         left
     }
 
-    /// Whether there was anything to put back. A file that is neither as we found it nor as
-    /// we wrote it is somebody else's by now.
+    /// Rolls one file back; returns whether there was anything to roll back. A file that is neither
+    /// as we found it nor as we wrote it has been changed by somebody else since, and is left
+    /// alone.
     fn roll_back_one(&self, host: &Host, change: &Change) -> Result<bool, Error> {
         change_io::remove_temporary_of(host, change)?;
         let current = change_io::current(host, change)?;
@@ -180,8 +184,8 @@ impl Journal {
     }
 }
 
-/// Removes the journal, what a killed run left beside it, and the state directory with
-/// the last of its files.
+/// Removes the journal, the temporary files that a killed run left, and, once it is empty, the
+/// state directory.
 pub(super) fn delete(host: &Host) -> Result<(), Error> {
     let journal = host.state(JOURNAL);
     atomic_write::remove_temporary(host, &host.state(RECEIPT))?;
@@ -210,7 +214,7 @@ mod tests {
         )
     }
 
-    /// A file of the user's that we take away, behind a link.
+    /// A file of the user's that we remove, and that a link leads to.
     #[test]
     fn a_file_that_comes_back_looks_as_it_did() {
         let dir = tempfile::tempdir().unwrap();
@@ -238,13 +242,13 @@ mod tests {
         journal.store(&host).unwrap();
         journal.make(&host, &change).unwrap();
         assert!(!real.exists() && link.is_symlink());
-        // Put back by whoever finds the journal.
+        // Rolled back by the next run, which finds the journal.
         let found = Journal::load(&host).unwrap().unwrap();
         assert!(found.roll_back(&host, |_| ()).is_empty());
         assert_eq!(looks(&real), was);
         assert!(link.is_symlink());
 
-        // Taken away for good, and given back by an undo much later.
+        // Removed by a run that ended well, and restored by a much later undo.
         journal.make(&host, &change).unwrap();
         let receipt = Receipt {
             attributes: journal.attributes,

@@ -1,4 +1,4 @@
-//! One run at a time.
+//! The lock that lets only one run at a time change this host.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::files::resolved_path::ResolvedPath;
 use crate::host::{Host, timestamp};
 
-/// Held until dropped; the kernel lets go of it whatever happens to the process.
+/// Held until dropped. The kernel releases it even if the process is killed.
 pub struct Lock(#[allow(dead_code, reason = "held, not used")] File);
 
-/// Takes the lock, or says who has it. It is not waited for: what the other run does may make
-/// ours another one.
+/// Takes the lock, or fails with an error that names its holder. It does not wait: the other run
+/// may change the host, and our plan would then be out of date.
 pub fn take(host: &Host) -> Result<Lock, Error> {
     let path = host.lock_file();
     let failed = |what| Error::file(&path, what);
@@ -28,12 +28,13 @@ pub fn take(host: &Host) -> Result<Lock, Error> {
         },
         TryLockError::Error(e) => failed("lock")(e),
     })?;
-    // When it was taken, for who asks. One that cannot be told is no reason to stop.
+    // The file's modification time tells others since when the lock is held. Failing to set it is
+    // no reason to stop.
     let _ = file.set_modified(SystemTime::now());
     Ok(Lock(file))
 }
 
-/// No link is followed: it would be opened, with our rights, wherever that leads.
+/// Follows no link: we would open its target, wherever that is, with our privileges.
 fn open(host: &Host) -> io::Result<File> {
     let place = ResolvedPath::of_link(host, &host.lock_file())?;
     let (dir, _) = place.make(host)?;
@@ -42,8 +43,8 @@ fn open(host: &Host) -> io::Result<File> {
     Ok(fcntl::openat(&dir, place.name.as_os_str(), flags, mode)?.into())
 }
 
-/// From the kernel, so never a process that is gone; `None` where it is one of another
-/// namespace, or too fast for us.
+/// The process that holds the lock. The kernel names it, so it is never a process that has ended.
+/// `None` where it runs in another PID namespace, or has just let go of the lock.
 fn holder(file: &File) -> Option<String> {
     let metadata = file.metadata().ok()?;
     let (dev, inode) = (metadata.dev(), metadata.ino());
@@ -59,7 +60,8 @@ fn holder(file: &File) -> Option<String> {
     ))
 }
 
-/// `1: FLOCK  ADVISORY  WRITE 708 00:1a:1234 0 EOF` (`proc_locks(5)`).
+/// The holder in a line of /proc/locks (`proc_locks(5)`): `1: FLOCK ADVISORY WRITE 708 00:1a:1234 0
+/// EOF`.
 fn holder_in(line: &str, place: &str) -> Option<i32> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
@@ -78,7 +80,7 @@ mod tests {
         assert_eq!(holder_in(line, "fe:00:1234"), Some(708));
         assert_eq!(holder_in(line, "fe:00:234"), None);
         assert_eq!(holder_in(&line.replace("708", "0"), "fe:00:1234"), None);
-        // Somebody who waits for it.
+        // A process that waits for the lock.
         assert_eq!(
             holder_in(&line.replace("FLOCK", "-> FLOCK"), "fe:00:1234"),
             None

@@ -1,4 +1,4 @@
-//! A run over the host's files: all of a plan is done, or nothing of it.
+//! Changes the host's files as one transaction: either every change of a plan is made, or none is.
 
 pub mod activate;
 pub mod change_io;

@@ -1,4 +1,5 @@
-//! A plan: changes with a reason each, restarts with what they stop.
+//! A plan: the changes and the reason for each, and the restarts with the containers that they
+//! stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,26 +14,26 @@ use crate::model::setup_options::SetupOptions;
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::receipt::{self};
 
-/// A plan.
+/// What a run is going to do.
 pub struct Plan {
     /// Files to change, in order.
     pub changes: Vec<Change>,
-    /// Engines, with what must happen for their files to take effect.
+    /// Engines, each with what must happen for its files to take effect.
     pub engines: Vec<(Box<dyn Engine>, Activation)>,
-    /// What they are set up as; `None` where a plan only mends or takes back.
+    /// The options for these engines; `None` where a plan only repairs or undoes.
     pub wanted: Option<SetupOptions>,
-    /// GPUs of this host.
+    /// The number of GPUs of this host.
     pub gpus: usize,
-    /// What the user should know.
+    /// What the user should know before the run.
     pub warnings: Vec<String>,
-    /// Files of which an older gpusetup noted what they were, without a checksum.
+    /// Files whose earlier text an older gpusetup stored without a checksum.
     pub unchecked: BTreeSet<PathBuf>,
-    /// What is here of other tools that give containers GPUs.
+    /// Traces of other tools that give containers GPUs.
     pub foreign: OtherToolkits,
 }
 
 impl Plan {
-    /// Of one file that is no engine's.
+    /// A plan for one file that belongs to no engine.
     pub fn of_file(change: Change) -> Self {
         Self {
             changes: vec![change],
@@ -45,7 +46,7 @@ impl Plan {
         }
     }
 
-    /// Has the engines whose files changed read them once more, see [`Engine::read_again`].
+    /// Makes the engines whose files changed read them again, see [`Engine::read_again`].
     pub fn read_again(&mut self, host: &Host) {
         for (engine, _) in &mut self.engines {
             if self.changes.iter().any(|c| engine.owns(&c.path)) {
@@ -54,7 +55,7 @@ impl Plan {
         }
     }
 
-    /// Refuses where a restart would stop containers.
+    /// Refuses a plan if a restart would stop containers.
     pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
         self.ensure_containers_are_known()?;
         let stops = self.engines.iter().filter(|(_, a)| !a.stopped().is_empty());
@@ -72,7 +73,7 @@ impl Plan {
         ))
     }
 
-    /// Refuses where containers would stop and could not be started again.
+    /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
         let Some((engine, _)) = self
             .engines
@@ -90,7 +91,7 @@ impl Plan {
         ))
     }
 
-    /// What several engines say is said once.
+    /// Adds warnings, each only once even if several engines give it.
     pub fn warn(&mut self, warnings: Vec<String>) {
         for warning in warnings {
             if !self.warnings.contains(&warning) {
@@ -99,7 +100,7 @@ impl Plan {
         }
     }
 
-    /// What its engines are set up as, for the receipt.
+    /// The options for its engines, for the receipt.
     pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
         let asked = self.wanted.iter().flat_map(|wanted| {
@@ -124,7 +125,7 @@ impl Plan {
         services.collect()
     }
 
-    /// Their names.
+    /// Names of the services to restart or reload.
     pub fn service_names(&self) -> Vec<String> {
         self.services().into_iter().map(|s| s.name).collect()
     }
@@ -134,7 +135,7 @@ impl Plan {
         let activated = self.engines.iter().filter_map(|(_, a)| Some(a.of()?.0));
         let changed = activated.filter(|of| of.unit_changes);
         let mut services: Vec<Service> = changed.map(|of| of.service.clone()).collect();
-        // `UNIT.d/NAME.conf` of a unit that is no engine's.
+        // A drop-in `UNIT.d/NAME.conf` of a unit that belongs to no engine.
         let drop_ins = self.changes.iter().filter_map(|c| {
             let unit = c.path.strip_prefix("/etc/systemd/system").ok()?.parent()?;
             let is_engines = self.engines.iter().any(|(e, _)| e.owns(&c.path));

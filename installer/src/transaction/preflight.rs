@@ -1,4 +1,4 @@
-//! What is in the way of a change, looked for before anything is touched.
+//! Preflight checks: finds what would make a change fail, before anything is touched.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,8 +14,8 @@ use crate::files::resolved_path::ResolvedPath;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 
-/// Refuses a change that could not be carried out, before anything is touched. `is_back`: the
-/// file is one that we removed and that comes back.
+/// Refuses a change that could not be made, before anything is touched. `is_back`: we removed the
+/// file, and this change restores it.
 pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<(), Error> {
     let path = &change.path;
     let refused = |why: String, fix: String| Error::Config {
@@ -31,7 +31,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     .map_err(failed)?;
     let real = place.dir.join(&place.name);
     let root = host.root();
-    // What it is to lead to may be on a file system that is not mounted yet.
+    // The target of a dangling link may be on a file system that is not mounted yet.
     let nothing = path.ancestors().take_while(|p| !root.exists(p));
     let link = nothing.filter(|p| root.read_link(p).is_ok()).last();
     if let Some(link) = link.filter(|_| change.kind != FileKind::Link && !is_back) {
@@ -73,7 +73,8 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     if !missing.is_empty() || change.kind == FileKind::Link {
         return Ok(());
     }
-    // A file that may not be written may still be replaced: the directory's rights decide that.
+    // A file without write permission can still be replaced: the directory's permissions decide
+    // that.
     if let Err(Some(e @ Error::Config { .. })) = may(&place.name, AccessFlags::W_OK) {
         return Err(e);
     }
@@ -91,7 +92,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     Ok(())
 }
 
-/// What the user should know of a file that will be replaced.
+/// A warning for the user about a file that will be replaced.
 pub fn remark(host: &Host, change: &Change) -> Option<String> {
     if change.before.is_none() || change.kind == FileKind::Link {
         return None;

@@ -1,4 +1,4 @@
-//! What gpusetup has done to this host, kept so that it can be undone.
+//! The receipt: what gpusetup has done to this host, kept so that it can be undone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,41 +15,43 @@ use crate::model::change::Change;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 use crate::transaction::state_file;
 
-/// What stands after a run that succeeded.
+/// The file that records all runs that succeeded.
 pub const RECEIPT: &str = "receipt.json";
-/// What a run that has not ended means to do, see [`crate::transaction::journal`].
+/// The file that records what an unfinished run is going to do, see
+/// [`crate::transaction::journal`].
 pub const JOURNAL: &str = "journal.json";
 
-/// A list of changes, on disk of entries that have yet to be checked ([`crate::transaction::stored`]).
+/// A list of changes. On disk its entries have not been checked yet
+/// ([`crate::transaction::stored`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt<C = Change> {
     /// Version of gpusetup that wrote it.
     pub version: String,
-    /// Changes in the order they were made. `before` is what the user had before the first
-    /// run, `after` what the last run wrote.
+    /// Changes in the order they were made. `before` is what the user had before the first run,
+    /// `after` what the last run wrote.
     pub changes: Vec<C>,
-    /// Directories made, outermost first.
+    /// Directories that were created, outermost first.
     pub directories: Vec<PathBuf>,
-    /// Owner, mode and the like of files of the user's that we removed.
+    /// Owner, mode and extended attributes of the user's files that we removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<PathBuf, Attributes>,
-    /// Services restarted, or to be.
+    /// Services that were restarted, or have to be.
     pub services: Vec<Service>,
-    /// When the last run that wrote each of the files was done (RFC 3339); none of those that an
-    /// older gpusetup wrote.
+    /// When each file was last written, as an RFC 3339 time. Files that an older gpusetup wrote
+    /// have no entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<PathBuf, String>,
-    /// What the last run that set an engine up was asked for, by the engine's name. Its files do
-    /// not always tell: some need none.
+    /// By the engine's name, the options of the last run that set it up. The engine's files do not
+    /// always show them: some engines need no file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, Asked>,
-    /// Files whose texts an older gpusetup noted, without a checksum: whether they are still what
-    /// was noted nobody can tell. On disk it is the entry that lacks them.
+    /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
+    /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
     pub unchecked: BTreeSet<PathBuf>,
 }
 
-/// Of no run. Not derived: that would ask the same of an entry.
+/// The receipt of no run. Not derived, since that would require `C: Default`.
 impl<C> Default for Receipt<C> {
     fn default() -> Self {
         Self {
@@ -70,10 +72,10 @@ impl<C> Default for Receipt<C> {
 pub struct Asked {
     /// CDI, the runtime, or both.
     pub mode: Mode,
-    /// Whether ours was to be the engine's default.
+    /// Whether our runtime was to be the engine's default.
     pub default_runtime: bool,
-    /// Whether another tool's set-up was to stay. To put ours in its place is of that one run: what
-    /// somebody puts there later is not ours to replace.
+    /// Whether another tool's configuration was to stay. Replacing it is not recorded, since it
+    /// applies to that one run only: what somebody configures later is not ours to replace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves: bool,
 }
@@ -94,14 +96,14 @@ impl Receipt {
         state_file::load(host, RECEIPT)
     }
 
-    /// Writes it, synced.
+    /// Writes the receipt and syncs it to disk.
     pub(super) fn store(&self, host: &Host) -> Result<(), Error> {
         state_file::store(host, RECEIPT, self)
     }
 
-    /// Notes that these files were written now.
+    /// Records that these files were written now.
     pub fn note_time<'a>(&mut self, paths: impl IntoIterator<Item = &'a PathBuf>) {
-        // A clock that is nowhere near is no time to note.
+        // A clock outside the range of RFC 3339 is clearly wrong: record no time.
         let Some(now) = timestamp::text(SystemTime::now()) else {
             return;
         };
@@ -109,19 +111,20 @@ impl Receipt {
         self.written.extend(written);
     }
 
-    /// A remark where entries have no checksum.
+    /// A warning if entries have no checksum.
     pub fn remark(&self) -> Option<String> {
         remark(RECEIPT, &self.unchecked, self.changes.len())
     }
 
-    /// Adds a later run: undo returns to what a file was before the first run, with what the
-    /// user changed between the two.
+    /// Adds a later run. Undo still returns each file to what it was before the first run, together
+    /// with what the user changed between the two runs.
     pub fn add(&mut self, later: Self) {
         for change in later.changes {
             match self.changes.iter_mut().find(|c| c.path == change.path) {
                 Some(old) => {
                     let between = change.before.as_deref();
-                    // Where our part cannot be told from the user's, all of it counts as the user's.
+                    // If our part cannot be told from the user's, the whole text counts as the
+                    // user's.
                     old.before = revert::revert(old, between).unwrap_or(change.before);
                     old.after = change.after;
                     old.kind = merged(&old.kind, change.kind);
@@ -147,10 +150,10 @@ impl Receipt {
     }
 }
 
-/// More of the files are in the JSON document alone.
+/// How many files the warning names; the JSON document lists all of them.
 const NAMED: usize = 3;
 
-/// What is to be said of entries without a checksum, which are used as they are.
+/// The warning about entries without a checksum. They are used as they are.
 pub fn remark(name: &str, unchecked: &BTreeSet<PathBuf>, of: usize) -> Option<String> {
     if unchecked.is_empty() {
         return None;
@@ -217,13 +220,13 @@ mod tests {
         let ours = |rest: &str| format!("{{{rest}\"features\":{{\"cdi\":true}}}}");
         let before = |record: &Receipt| record.changes[0].before.clone().unwrap();
         let mut receipt = run("{}", &ours(""));
-        // Nothing in between.
+        // The user changed nothing between the runs.
         receipt.add(run(&ours(""), &ours("")));
         assert_eq!(before(&receipt), "{}");
-        // A key more, ours still there.
+        // The user added a key and kept ours.
         receipt.add(run(&ours("\"debug\":true,"), &ours("\"debug\":true,")));
         assert_eq!(before(&receipt), "{\"debug\":true}");
-        // Written anew, without ours.
+        // The user rewrote the file without our keys.
         receipt.add(run("{\"debug\":false}", &ours("\"debug\":false,")));
         assert_eq!(before(&receipt), "{\"debug\":false}");
     }

@@ -1,6 +1,9 @@
-//! The one way past the journal, for what every boot makes anew: the CDI spec, the stored inventory, the links in /dev/char
-//! and the device nodes. A write that is cut short costs nothing there, since the next refresh makes all of it again. The
-//! receipt has each file by the kind that says so, so that undo takes it away.
+//! Writes, without a journal, the files that every boot creates again: the CDI spec, the stored
+//! inventory, the links in /dev/char and the device nodes.
+//!
+//! Nothing else may skip the journal. An interrupted write does no harm here, because the next
+//! refresh writes all of these files again. The receipt lists each file with a kind that marks it
+//! as such, so that undo removes it.
 
 use gpu_host::DeviceNode;
 use gpu_inject::generate::host_files;
@@ -12,15 +15,17 @@ use crate::transaction::change_io;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::Receipt;
 
-/// Carries them out and notes them in the receipt; where one fails, those before it are noted all the same. Refuses, with
-/// nothing written, what is no file of that kind: that belongs in a run.
+/// Makes these changes and records them in the receipt. If one fails, those made before it are
+/// still recorded. A change of any other kind belongs in a run: it is refused before anything is
+/// written.
 pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     if let Some(other) = changes.iter().find(|c| !is_regenerated(c)) {
         let path = other.path.display();
         let why = format!("{path} is not made anew at boot, so only a run may write it");
         return Err(Error::failed(why, "this is a mistake in gpusetup"));
     }
-    // Of a run that was done and not noted down: its receipt would take the place of the one that is written here.
+    // A run may have died after its commit and before it stored its receipt. Finish it first, or
+    // its receipt would later replace the one that is written here.
     let journal = Journal::load(host).ok().flatten();
     if let Some(commit) = journal.and_then(|j| j.commit) {
         commit.finish(host)?;
@@ -36,8 +41,9 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     result
 }
 
-/// Makes these nodes; one that is there meanwhile stays. They are the driver's own, as `nvidia-modprobe` would make them,
-/// and programs have them open: undo takes none away, so the receipt has none.
+/// Creates these device nodes; one that exists by then is left alone. They are the driver's own
+/// nodes, as `nvidia-modprobe` would create them, and programs have them open: undo removes none of
+/// them, so the receipt does not list them.
 pub fn make_nodes<'a>(
     host: &Host,
     nodes: impl IntoIterator<Item = &'a DeviceNode>,
@@ -54,7 +60,8 @@ fn is_regenerated(change: &Change) -> bool {
     matches!(change.kind, FileKind::Generated | FileKind::Link) && change.after.is_some()
 }
 
-/// What was not there at install, the link of a GPU more, is undo's to remove too.
+/// Adds to the receipt what did not exist at install, for example the link of a GPU that was added
+/// later, so that undo removes it too.
 fn note(host: &Host, changes: &[Change]) -> Result<(), Error> {
     let Some(mut receipt) = Receipt::load(host)? else {
         return Ok(());

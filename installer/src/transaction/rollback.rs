@@ -1,4 +1,4 @@
-//! Back to before: of a run that failed, and of one that died and left its journal.
+//! Rolls back a run that failed, or one that died and left its journal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
 
-/// A line for each file; one for all links, of which there are hundreds where there are many GPUs.
+/// Reports each file on a line of its own, but all links on one: with many GPUs there are hundreds.
 fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
     let mut links = 0;
     let left = journal.roll_back(host, |change| {
@@ -31,7 +31,8 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
     left
 }
 
-/// Undoes what was done; tells what could not be. Then the journal stays, for `recover`.
+/// Rolls the run back and returns what could not be rolled back. If anything is left, the journal
+/// stays for `recover`.
 pub fn roll_back(context: &Context, plan: &mut Plan, journal: &Journal) -> Vec<String> {
     let &Context { host, progress, .. } = context;
     let mut left = roll_back_files(host, journal, progress);
@@ -48,25 +49,25 @@ pub fn roll_back(context: &Context, plan: &mut Plan, journal: &Journal) -> Vec<S
     left
 }
 
-/// A run that died and was ended.
+/// A run that died and has now been rolled back or finished.
 pub struct Recovered {
-    /// Files of which its journal had no checksum.
+    /// Files for which its journal had no checksum.
     pub unchecked: BTreeSet<PathBuf>,
 }
 
-/// Ends a run that died before one that needs the receipt: where that cannot be used, nothing is
-/// put back either.
+/// Recovers from a run that died, before a run that needs the receipt. If the receipt cannot be
+/// used, nothing is rolled back.
 pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     let journal = Journal::load(host).ok().flatten();
-    // A run that was done brings its own.
+    // The journal of a committed run contains its receipt.
     if journal.is_none_or(|j| j.commit.is_none()) {
         Receipt::load(host)?;
     }
     recover(host, progress)
 }
 
-/// Ends a run that died: put back, or, where all was done and checked, noted down. `None` where
-/// there was none.
+/// Recovers from a run that died: rolls it back or, if everything was done and checked, stores its
+/// receipt. `None` if there was no such run.
 pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     recover_from_journal(host, progress).map_err(|cause| match cause {
         whole @ Error::RollbackIncomplete { .. } => whole,
@@ -82,7 +83,7 @@ pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Er
 
 fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
     let Some(journal) = Journal::load(host)? else {
-        // One that died before its journal was there leaves no more than its temporary.
+        // A run that died before its journal was on disk leaves only a temporary file.
         journal::delete(host)?;
         return Ok(None);
     };

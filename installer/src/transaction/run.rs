@@ -1,4 +1,4 @@
-//! Carrying a plan out: all of it, or nothing.
+//! Carries out a plan as a transaction: makes all of its changes, or none.
 
 use crate::error::Error;
 use crate::host::{Host, headroom, limits};
@@ -12,7 +12,7 @@ use crate::transaction::rollback::roll_back;
 use crate::transaction::{change_io, preflight};
 use crate::verify;
 
-/// What a run shall do besides writing.
+/// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
     /// Restart the engines that need it.
@@ -21,8 +21,8 @@ pub struct RunOptions {
     pub verify: bool,
 }
 
-/// Carries the plan out and keeps a receipt; on any failure everything is put back and the
-/// error says why.
+/// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the
+/// error tells why.
 pub fn apply(
     context: &Context,
     plan: &mut Plan,
@@ -49,7 +49,8 @@ pub fn apply(
     })
 }
 
-/// Keeps in the receipt what a plan without changes was asked for; nothing where there is none.
+/// Records in the receipt the options of a plan that has no changes. Does nothing if there is no
+/// receipt.
 pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
     let Some(mut receipt) = Receipt::load(host)? else {
         return Ok(());
@@ -62,7 +63,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
     receipt.store(host)
 }
 
-/// The same for a plan that takes a receipt's changes back: no receipt stands after it.
+/// Carries out a plan that undoes a receipt's changes. No receipt is left afterwards.
 pub fn undo(
     context: &Context,
     plan: &mut Plan,
@@ -76,7 +77,8 @@ pub fn undo(
     .map(drop)
 }
 
-/// One file as the user says it shall be: journaled like any other, and no part of what undo takes back.
+/// Writes one file as the user asks. It is journaled like any other change, but undo does not
+/// revert it.
 pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
     let earlier = Receipt::load(context.host)?;
     let receipt = earlier.clone().unwrap_or_default();
@@ -93,7 +95,7 @@ pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
     .map(drop)
 }
 
-/// `wrote 2 files, removed 12`
+/// Counts the changes for a message: `wrote 2 files, removed 12`.
 fn counted(changes: &[Change]) -> String {
     let is_removed = |c: &&Change| c.verb() == ChangeVerb::Remove;
     let removed = changes.iter().filter(is_removed).count();
@@ -126,18 +128,19 @@ fn carry_out(
     ended.map_err(|cause| run.failed(cause))
 }
 
-/// How far a run has come. A rollback starts from here.
+/// How far a run has come, which decides what a rollback has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing is written. Files may look as we want them, but then that is another run's doing.
+    /// Nothing is written. Files may already look as we want them, but then another run wrote them.
     Planned,
-    /// The journal is on disk, and whatever of the files is written it can take back.
+    /// The journal is on disk. Any files that are already written can be rolled back from it.
     Written,
-    /// The engines have taken the files up.
+    /// The files have taken effect in the engines.
     Activated,
-    /// Containers have shown that GPUs work, where that was asked for.
+    /// Containers have shown that GPUs work, if that was asked for.
     Verified,
-    /// The journal says that all is done: a recovery finishes the run and rolls nothing back.
+    /// The journal says that everything is done: a recovery finishes the run and rolls nothing
+    /// back.
     Committed,
 }
 
@@ -169,7 +172,7 @@ impl Run<'_> {
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
         }
-        // The checks have read files as well: fail if any of those reads failed.
+        // The preflight checks read files as well: fail if any of those reads failed.
         self.context.host.ensure_fully_readable()?;
         headroom::ensure_memory_to_write(self.journal.text_length())
     }
@@ -180,7 +183,7 @@ impl Run<'_> {
         self.journal.store(self.context.host)?;
         for change in &self.plan.changes {
             self.context.signals.check()?;
-            // Once more: time has passed since the preflight checks.
+            // Check again, since time has passed since the preflight checks.
             ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
         }
@@ -212,8 +215,8 @@ impl Run<'_> {
         let commit = commit(&self.journal);
         self.journal.commit = Some(commit.clone());
         if let Err(e) = self.journal.store(self.context.host) {
-            // It can be in its place and only its directory not synced. What stands there is what `recover` would go
-            // by, so that decides.
+            // The file may be in place although syncing its directory failed. `recover` goes by
+            // what is on disk, so that decides here too.
             let stands = Journal::load(self.context.host).ok().flatten();
             if stands.is_none_or(|j| j.commit.is_none()) {
                 return Err(e);
@@ -225,7 +228,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The error of the run, after it was rolled back as far as it had come.
+    /// Rolls the run back as far as it had come, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
         match self.state {
             State::Planned => return cause,
@@ -295,7 +298,7 @@ fn verify_all(context: &Context, plan: &Plan) -> Result<Vec<verify::Verified>, E
             "`gpusetup install --no-verify` leaves this check out",
         ));
     }
-    // Not put back for that: it would be no better before.
+    // No reason to roll back: containers would lose their GPUs with the old configuration too.
     for lost in verified.iter().filter(|v| v.lost().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",

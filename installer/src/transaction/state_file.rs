@@ -1,8 +1,8 @@
-//! The two files that tell what gpusetup did here, as they are on disk: a checksum over all that
-//! they say, and what becomes of one that does not hold.
+//! Reads and writes the two state files, the journal and the receipt: a checksum covers their
+//! content, and a file whose checksum does not match is refused.
 //!
-//! Schema 2, by which an older gpusetup refuses them, too: it looks for a list in `changes`, and
-//! says what it finds instead.
+//! They have schema 2, so that an older gpusetup refuses them too: it expects a list in `changes`,
+//! finds a string, and shows that string in its error.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -18,11 +18,12 @@ use crate::error::state_fault::{Fault, SCHEMA};
 use crate::files::atomic_write;
 use crate::host::Host;
 
-/// Below what is read back at most: what could not be read could not be put back.
+/// Smaller than the limit for reading: a file that could not be read again could not be rolled
+/// back.
 const LIMIT: usize = 60 << 20;
 
-/// The sentence that gpusetup says which knows schema 1 alone. Its own words around it are
-/// `invalid type: string "…", expected a sequence`.
+/// The text that a gpusetup that knows only schema 1 shows. It puts `invalid type: string "…",
+/// expected a sequence` around it.
 const TO_OLDER: &str = "of a newer gpusetup, which this one cannot read; \
 install that version again, and run `gpusetup undo` there before you go back to an older one";
 
@@ -32,12 +33,13 @@ install that version again, and run `gpusetup undo` there before you go back to 
 pub struct Sum(String);
 
 impl Sum {
-    /// Of a text.
+    /// The checksum of a text.
     pub fn of(text: &str) -> Self {
         Self::of_parts(&[text])
     }
 
-    /// Of all that a file says. Its name is in it: a receipt is no journal.
+    /// The checksum of a file's content. It includes the file's name, so that a receipt cannot pass
+    /// for a journal.
     fn of_content(name: &str, content: &str) -> Self {
         Self::of_parts(&[name, "\n", content])
     }
@@ -51,25 +53,25 @@ impl Sum {
     }
 }
 
-/// What an unchecked value of a file becomes once it was checked; see [`crate::transaction::stored`].
+/// A value that is read from a state file and then checked; see [`crate::transaction::stored`].
 pub trait Checked: Sized {
-    /// As it is on disk.
+    /// Its form on disk, not yet checked.
     type Stored: DeserializeOwned + Serialize;
 
-    /// Of what was read; or the entries whose text is not the one that was written.
+    /// Checks what was read. An error lists the entries whose text is not the one that was written.
     fn checked(stored: Self::Stored, has_sums: bool) -> Result<Self, Lacks>;
 
-    /// To be written.
+    /// The form to write to disk.
     fn stored(&self) -> Self::Stored;
 }
 
-/// Enough of a file to tell whose it is.
+/// The part of a file that tells its schema.
 #[derive(Deserialize)]
 struct Head {
     schema: u32,
 }
 
-/// Of any later schema: who wrote it, if it says so.
+/// The part of a file with a later schema that tells which version wrote it, if it does.
 #[derive(Deserialize)]
 struct Later {
     version: Option<String>,
@@ -90,7 +92,7 @@ struct Envelope<'a> {
     content: &'a RawValue,
 }
 
-/// The same, as it is written.
+/// A file of schema 2, in the form in which it is written.
 #[derive(Serialize)]
 struct Written<'a> {
     schema: u32,
@@ -100,7 +102,7 @@ struct Written<'a> {
     content: &'a RawValue,
 }
 
-/// Reads one of the files in the state directory; `None` where there is none.
+/// Reads one of the files in the state directory; `None` if there is none.
 pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
     let path = host.state(name);
     let damaged = |what: String| Error::StateFile {
@@ -128,12 +130,12 @@ pub fn load<T: Checked>(host: &Host, name: &str) -> Result<Option<T>, Error> {
         .map_err(|fault| Error::StateFile { path, fault })
 }
 
-/// A link that is the file, or a directory on the way to it, and leads to nothing: to a disk that is
-/// not mounted, say. That the file cannot be found by it does not mean that there is none.
+/// Whether the file, or a directory on the way to it, is a link whose target does not exist, for
+/// example because a disk is not mounted. The file may then exist although it cannot be found.
 fn dangling_link(host: &Host, path: &Path) -> Result<Option<String>, Error> {
     for part in path.ancestors() {
         match host.root().symlink_metadata(part) {
-            // Its target is missing: the file's, or else the directory would have been found.
+            // This link's target is missing.
             Ok(found) if found.is_symlink() && is_missing(host, part)? => {
                 let target = host
                     .root()
@@ -160,7 +162,8 @@ fn is_missing(host: &Host, path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether a directory, a socket, a FIFO or a link stands there, or a file where a directory should.
+/// Whether the path is a directory, a socket, a FIFO or a link, or has a file where a directory
+/// should be.
 fn is_something_else(host: &Host, path: &Path) -> bool {
     match host.root().symlink_metadata(path) {
         Ok(found) => !found.is_file(),
@@ -168,7 +171,7 @@ fn is_something_else(host: &Host, path: &Path) -> bool {
     }
 }
 
-/// What such a file says, once its checksums were looked at.
+/// Checks the checksums of a state file and returns its content.
 pub fn parse<T: Checked>(name: &str, bytes: &[u8]) -> Result<T, Fault> {
     let broken = |e: serde_json::Error| Fault::Damaged(e.to_string());
     let text = std::str::from_utf8(bytes).map_err(|e| {
@@ -197,7 +200,7 @@ pub fn parse<T: Checked>(name: &str, bytes: &[u8]) -> Result<T, Fault> {
     T::checked(stored, has_sums).map_err(|lacks| Fault::Damaged(lacks.to_string()))
 }
 
-/// Which of the entries are not what they were, in a file whose own checksum does not hold.
+/// Names the damaged entries of a file whose own checksum does not match.
 fn where_it_is<T: Checked>(content: &str) -> String {
     let sum = "its checksum is not that of its content";
     match serde_json::from_str(content) {
@@ -211,7 +214,7 @@ fn where_it_is<T: Checked>(content: &str) -> String {
     }
 }
 
-/// Writes one, synced.
+/// Writes a state file and syncs it to disk.
 pub fn store<T: Checked>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
     let path = host.state(name);
     let text =
@@ -269,7 +272,7 @@ mod tests {
         }
     }
 
-    /// Whatever becomes of a byte: the same is read, or nothing.
+    /// Whichever byte is damaged, either the same content is read or the file is refused.
     #[test]
     fn no_byte_changes_what_is_read() {
         let whole = record();
@@ -285,7 +288,7 @@ mod tests {
                     Err(_) => refused += 1,
                 }
             }
-            // Only the end of the last line is nothing that anybody needs.
+            // Only the newline at the end of the file can be missing.
             let is_cut = at + 1 < text.len();
             assert_eq!(
                 parse::<Receipt>(RECEIPT, &text[..at]).is_err(),
@@ -293,7 +296,7 @@ mod tests {
                 "{at}"
             );
         }
-        // What may change is the sentence for older versions and our version.
+        // Only the text for older versions and our version number may change unnoticed.
         assert!(refused > 2 * text.len(), "{refused}");
     }
 

@@ -1,8 +1,8 @@
-//! Changes as a journal and a receipt have them on disk: each text with a checksum of its own, so
-//! that a damaged file still tells which of them are whole.
+//! The form in which a journal and a receipt store changes on disk: each text has its own checksum,
+//! so that a damaged file still shows which entries are intact.
 //!
-//! [`Receipt`] and [`Journal`] are generic over their entries. Read, they have [`Entry`], with which
-//! nothing can be done but to check it; [`Change`], which can be acted on, comes out of that.
+//! [`Receipt`] and [`Journal`] are generic over their entries. When read, they contain [`Entry`],
+//! which can only be checked. The check turns each into a [`Change`], which can be acted on.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::transaction::receipt::Receipt;
 use crate::transaction::state_file::Lacks;
 use crate::transaction::state_file::{Checked, Sum};
 
-/// A change on disk.
+/// A change as it is stored on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Entry {
@@ -31,7 +31,7 @@ pub struct Entry {
     kind: FileKind,
 }
 
-/// Changes that were read, and the paths of those that have no checksums: of an older gpusetup.
+/// Changes that were read, and the paths of those without checksums, which an older gpusetup wrote.
 struct Opened {
     changes: Vec<Change>,
     unchecked: BTreeSet<PathBuf>,
@@ -53,7 +53,7 @@ impl Entry {
         }
     }
 
-    /// Whether it has a checksum of each of its texts; or which of the texts is not what it was.
+    /// Whether each of its texts has a checksum. An error names the texts that do not match theirs.
     fn is_checked(&self) -> Result<bool, String> {
         let sides = [
             ("before", &self.before, &self.before_sha256),
@@ -82,7 +82,7 @@ impl Entry {
 
 fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
     let mut lacks = Vec::new();
-    let mut found = Opened {
+    let mut opened = Opened {
         changes: Vec::new(),
         unchecked: BTreeSet::new(),
     };
@@ -92,11 +92,11 @@ fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
         match entry.is_checked() {
             Ok(true) if has_sums => {}
             Ok(_) => {
-                found.unchecked.insert(entry.path.clone());
+                opened.unchecked.insert(entry.path.clone());
             }
             Err(what) => lacks.push(lack(&what)),
         }
-        found.changes.push(Change {
+        opened.changes.push(Change {
             path: entry.path,
             before: entry.before,
             after: entry.after,
@@ -106,7 +106,7 @@ fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
         });
     }
     if lacks.is_empty() {
-        Ok(found)
+        Ok(opened)
     } else {
         Err(Lacks(lacks))
     }

@@ -1,3 +1,5 @@
+//! Tests of reverting changes of every kind.
+
 use super::*;
 use crate::edit::error::EditError;
 use crate::model::change::FileKind;
@@ -13,8 +15,8 @@ fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
     }
 }
 
-/// Who changed what since: what is not ours any more is left, and what we took away comes back only where nobody has
-/// put anything.
+/// What is no longer ours is left alone, and a file that we removed is restored only if nobody has
+/// created it since.
 #[test]
 fn a_file_goes_back_only_as_far_as_it_is_ours() {
     let back = |done: &Change, now: Option<&str>| {
@@ -34,7 +36,7 @@ fn a_file_goes_back_only_as_far_as_it_is_ours() {
     assert_eq!(back(&removed, None), text("before"));
     assert_eq!(back(&removed, Some("theirs")), text("theirs"));
 
-    // Made anew at every boot, so no text of it is the user's.
+    // Every boot makes it again, so none of its text is the user's.
     assert_eq!(
         back(
             &change(None, Some("spec"), FileKind::Generated),

@@ -1,4 +1,4 @@
-//! A containerd that may run: who starts it, where it listens, what speaks with it.
+//! A containerd daemon: which service starts it, where it listens, and which client talks to it.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,19 @@ use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::setup_options::SetupOptions;
 
-/// Where the built-in image is run.
+/// The containerd namespace in which the built-in image is run.
 const NAMESPACE: &str = "gpusetup";
-/// What containerd has a directory in for each namespace, below state and store; one that is removed leaves them.
+/// containerd keeps a directory here for each namespace, below both state and store. Removing a
+/// namespace leaves these directories behind.
 const TASKS: &str = "io.containerd.runtime.v2.task";
 
-/// A daemon.
+/// A containerd daemon.
 #[derive(Clone, Debug)]
 pub struct Daemon {
-    /// As people call it.
+    /// The engine's name.
     pub name: String,
-    /// What must be restarted for it to read its files; `None` where nothing is known to start it.
+    /// The service to restart so that it reads its files; `None` if no service is known to start
+    /// it.
     pub service: Option<Service>,
     /// The command line of its `ctr`, without flags.
     pub ctr: Vec<String>,
@@ -31,21 +33,22 @@ pub struct Daemon {
     pub program: String,
     /// Where it listens.
     pub socket: PathBuf,
-    /// Where its running state is.
+    /// The directory of its runtime state.
     pub state: PathBuf,
-    /// Where it keeps the rest.
+    /// The directory of its persistent data.
     pub store: PathBuf,
 }
 
 impl Daemon {
     fn ctr(&self) -> Vec<&str> {
         let mut words: Vec<&str> = self.ctr.iter().map(String::as_str).collect();
-        // Where ctr is another's, for instance k3s', its default is that one's socket.
+        // If ctr belongs to another containerd, such as that of k3s, its default socket is that
+        // one's.
         words.extend(["-a", self.socket.to_str().unwrap_or_default()]);
         words
     }
 
-    /// Its version, told by its program; `None` in a tree.
+    /// The version that its program prints; `None` in a directory tree.
     pub fn version(&self, host: &Host) -> Option<String> {
         let out = host
             .run(&[&self.program, "--version"], Duration::from_secs(10))
@@ -55,9 +58,9 @@ impl Daemon {
         Some(version.trim_start_matches('v').to_owned())
     }
 
-    /// Whether it answers; an error says what it says.
+    /// Checks whether it answers; an error contains its answer.
     pub fn answers(&self, host: &Host) -> Result<(), String> {
-        // ctr waits out its time where nobody listens.
+        // If nobody listens, ctr would wait until its timeout.
         UnixStream::connect(&self.socket).map_err(|e| format!("{}: {e}", self.socket.display()))?;
         let argv = [self.ctr(), vec!["--timeout", "5s", "version"]].concat();
         match host.run(&argv, Duration::from_secs(10)) {
@@ -67,12 +70,14 @@ impl Daemon {
         }
     }
 
-    /// The daemon can answer while its CRI plugin has refused the configuration.
+    /// Checks that the CRI plugin loads: the daemon can answer although the plugin has refused the
+    /// configuration.
     fn cri_loads(&self, host: &Host) -> Result<(), String> {
         let argv = [self.ctr(), vec!["plugins", "ls"]].concat();
         let listed = host.run(&argv, Duration::from_secs(10));
         let out = listed.map_err(|e| e.to_string())?;
-        // TYPE ID PLATFORMS STATUS; 2.x has CRI in several plugins of one type.
+        // The columns are TYPE ID PLATFORMS STATUS. In 2.x, CRI consists of several plugins of one
+        // type.
         let is_cri = |words: &[&str]| {
             matches!(
                 words,
@@ -88,7 +93,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until it answers and CRI is there.
+    /// Waits until it answers and its CRI plugin is loaded.
     pub fn wait(&self, host: &Host) -> Result<(), Error> {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
@@ -103,8 +108,9 @@ impl Daemon {
         }
     }
 
-    /// Its own reading of a root file. The daemon starts without one, while `config dump` of 1.6 then fails: after an undo
-    /// that took away the file that install had made there is nothing to refuse.
+    /// Runs its own checker on a root file. Without a file there is nothing to check, for example
+    /// after an undo that removed the file that install had created: the daemon starts without one,
+    /// but `config dump` of 1.6 fails.
     pub fn check(&self, host: &Host, root: &Path) -> Result<bool, Error> {
         if !host.is_live() || !host.root().exists(root) {
             return Ok(false);
@@ -127,8 +133,8 @@ impl Daemon {
         ))
     }
 
-    /// Running containers whose shim was told to start our runtime. Stopped ones of CRI are made
-    /// anew from the pod, so they do not count.
+    /// Running containers whose shim was told to start our runtime. Stopped CRI containers do not
+    /// count, since they are created again from the pod.
     pub fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
@@ -140,7 +146,7 @@ impl Daemon {
         let root = host.root();
         let tasks = self.state.join(TASKS);
         let mut users = Vec::new();
-        // Docker names its own containers, and better.
+        // Docker lists its own containers, with better names.
         let namespaces = root.read_dir(&tasks).unwrap_or_default();
         for namespace in namespaces.iter().filter(|n| *n != "moby") {
             let dir = tasks.join(namespace);
@@ -151,7 +157,8 @@ impl Daemon {
                         .and_then(|b| serde_json::from_slice(&b).ok())
                         .unwrap_or_default()
                 };
-                // What the runc shim was given (containerd cmd/containerd-shim-runc-v2, options.json).
+                // The options that the runc shim was given (containerd cmd/containerd-shim-runc-v2,
+                // options.json).
                 let options = document("options.json");
                 if options["binary_name"].as_str().map(Path::new) == Some(runtime) {
                     let id = format!("{}/{}", namespace.display(), id.display());
@@ -165,23 +172,24 @@ impl Daemon {
         users
     }
 
-    /// How the built-in image runs in it.
+    /// The command lines that run the built-in image in it.
     pub fn probe(&self, archive: &Path) -> Probe {
         let archive = archive.display().to_string();
         let bare = self.ctr();
         let ctr = [bare.clone(), vec!["-n", NAMESPACE]].concat();
         let runtime = SetupOptions::default().runtime_path.display().to_string();
-        // Docker's containerd has no nvidia runtime that ctr could name, so the shim is named itself.
+        // Docker's containerd has no nvidia runtime that ctr could name, so we name the shim
+        // directly.
         let run: &[&str] = &["run", "--rm", "--runc-binary", &runtime];
         let ids = ["probe-0", "probe-1"];
         let emptied = [
             self.state.join(TASKS),
             self.store.join(TASKS),
-            // Of its runc shim.
+            // The directory of its runc shim.
             "/run/containerd/runc".into(),
         ];
         let emptied = emptied.map(|d| d.join(NAMESPACE).display().to_string());
-        // ctr's words take the place of the image's program too.
+        // The words given to ctr replace the image's entry point too, so the program comes first.
         let ends = |n: usize| {
             [
                 probe_image::NAME,
@@ -215,9 +223,10 @@ impl Daemon {
             ],
             leftovers: ids.into_iter().flat_map(tidy).collect(),
             unload: vec![
-                // --sync: what it is made of goes at once, so that the namespace can.
+                // With --sync, the image's content is removed at once, so that the namespace can be
+                // removed.
                 argv(&[&ctr, &["images", "rm", "--sync", probe_image::NAME]]),
-                // Empty now, unless somebody else uses that name.
+                // The namespace is empty now, unless somebody else uses that name.
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),
             ],
@@ -225,7 +234,7 @@ impl Daemon {
     }
 }
 
-/// The pod of a container, which is how people know it (annotations of containerd's CRI plugin,
+/// The pod of a container, which users know it by (annotations of containerd's CRI plugin,
 /// pkg/cri/annotations).
 fn pod(config: &Value) -> Option<String> {
     let annotation = |name: &str| {

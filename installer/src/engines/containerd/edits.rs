@@ -1,4 +1,5 @@
-//! From settings to changes: which file gets them, and whether they count there.
+//! Turns settings into changes: chooses the file for each, and checks that the settings take effect
+//! there.
 
 use std::path::PathBuf;
 
@@ -14,26 +15,26 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::SetupOptions;
 
-/// The name of a file that is ours as a whole.
+/// The name of our drop-in.
 pub const DROP_IN: &str = "50-gpusetup.toml";
 
-/// The files of one containerd, and the rules it reads them by.
+/// The configuration of one containerd, and the rules by which it reads it.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The root file.
     pub root: PathBuf,
     /// The daemon's version.
     pub version: (u32, u32),
-    /// Tables of all files are merged.
+    /// Whether the tables of all files are merged.
     pub merges: bool,
-    /// What is imported whatever the root file says.
+    /// A path that is imported in place of the root file's imports.
     pub instead: Option<PathBuf>,
-    /// The root file is made anew at every start: nothing can be edited there.
+    /// Whether every start generates the root file again, so that it cannot be edited.
     pub is_generated: bool,
 }
 
 impl Place {
-    /// A containerd that reads its files as it does by itself: tables merged from 2.0 on.
+    /// A containerd with its usual rules: tables are merged from 2.0 on.
     pub fn plain(root: PathBuf, version: (u32, u32)) -> Self {
         Self {
             root,
@@ -44,17 +45,17 @@ impl Place {
         }
     }
 
-    /// Its files.
+    /// Reads its files.
     pub fn files(&self, host: &Host) -> Result<Files, Error> {
         Files::read(host, &self.root, self.instead.as_deref())
     }
 
-    /// Where a file of ours as a whole would be read and merged.
+    /// The path at which a drop-in of ours would be read and merged.
     pub fn drop_in(&self, files: &Files) -> Option<PathBuf> {
         files.drop_in(DROP_IN).filter(|_| self.merges)
     }
 
-    /// The changes that make what is wanted so.
+    /// The changes that apply the options.
     pub fn changes(
         &self,
         host: &Host,
@@ -70,7 +71,7 @@ impl Place {
         let drop_in = self.drop_in(files);
         let target = match &drop_in {
             Some(path) => path.clone(),
-            // Where one imported file's settings are all that count, ours must be among them.
+            // If only the settings of one imported file count, ours must be in that file.
             None => view
                 .last_file()
                 .filter(|_| !self.merges)
@@ -150,7 +151,7 @@ impl Place {
         })
     }
 
-    /// A file that is read later can say otherwise.
+    /// Fails if a file that is read later overrides one of the settings.
     fn all_count(&self, schema: &Schema, settings: &[Setting], after: &Files) -> Result<(), Error> {
         let view = View::new(after, schema, self.merges);
         let Some((setting, path)) = settings::shadowed(settings, &view, schema.cri.len(), after)
@@ -176,7 +177,7 @@ fn paths(settings: &[Setting]) -> Vec<PathBuf> {
     paths
 }
 
-/// What settings do, in words.
+/// What the settings do, for the plan.
 pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
     let has = |key: &str| {
         settings
@@ -184,21 +185,21 @@ pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
             .any(|s| s.keys.last().is_some_and(|k| k == key))
     };
     let name = &wanted.runtime_name;
-    let mut said = Vec::new();
+    let mut phrases = Vec::new();
     if has("BinaryName")
         && settings
             .iter()
             .all(|s| s.keys.last().is_none_or(|k| k != "runtime_type"))
     {
-        said.push(format!("runtime {name:?} starts our program"));
+        phrases.push(format!("runtime {name:?} starts our program"));
     } else if settings.iter().any(|s| s.keys.contains(name)) {
-        said.push(format!("add runtime {name:?}"));
+        phrases.push(format!("add runtime {name:?}"));
     }
     if has("default_runtime_name") {
-        said.push(format!("make {name:?} the default"));
+        phrases.push(format!("make {name:?} the default"));
     }
     if has("enable_cdi") {
-        said.push("turn on CDI".into());
+        phrases.push("turn on CDI".into());
     }
-    said.join("; ")
+    phrases.join("; ")
 }

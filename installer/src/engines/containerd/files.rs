@@ -1,5 +1,5 @@
-//! What containerd reads: its root file, then what that one and they import, in its order
-//! (`LoadConfig` and `resolveImports` in containerd, the same in 1.6 to 2.3).
+//! Reads containerd's configuration files in its order: the root file, then what that file and its
+//! imports import (`LoadConfig` and `resolveImports` in containerd, the same in 1.6 to 2.3).
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -11,20 +11,20 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::Change;
 
-/// The first line of a file that is ours as a whole.
+/// The first line of a file that is wholly ours.
 pub const HEADER: &str = "# Written by gpusetup.\n";
 
 /// A file as containerd reads it.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it says.
+    /// Its content.
     pub document: DocumentMut,
 }
 
 impl File {
-    /// Its schema; `None` where it names none, which counts as the first.
+    /// Its schema version; `None` if it names none, which counts as the first.
     pub fn version(&self) -> Option<&Item> {
         self.document.get("version")
     }
@@ -34,7 +34,7 @@ impl File {
         toml::get(&self.document, keys)
     }
 
-    /// What it imports, absolute.
+    /// The paths that it imports, made absolute.
     pub fn imports(&self) -> Vec<PathBuf> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
         let list = self.document.get("imports").and_then(Item::as_array);
@@ -46,27 +46,29 @@ impl File {
     }
 }
 
-/// The files one containerd reads, each read and parsed once.
+/// The files that one containerd reads; each is read and parsed once.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The root file, whether it is there or not.
+    /// The path of the root file, which need not exist.
     pub root: PathBuf,
-    /// Those that are there; what counts last is last.
+    /// The files that exist, in order; later files override earlier ones.
     pub read: Vec<File>,
-    /// What is imported from the root file.
+    /// The paths that the root file imports.
     pub imports: Vec<PathBuf>,
-    /// The texts of all that were looked at, ours too; `None` of one that is not there.
+    /// The texts of all files that were looked for, including ours; `None` for a file that does not
+    /// exist.
     texts: BTreeMap<PathBuf, Option<String>>,
 }
 
 impl Files {
-    /// As they are now, without the one that is ours as a whole. Some distributions of
-    /// Kubernetes import other files than the root file says: then these are `instead`.
+    /// Reads the files as they are now, without our drop-in. Some Kubernetes distributions import
+    /// other files than the root file says; those are `instead`.
     pub fn read(host: &Host, root: &Path, instead: Option<&Path>) -> Result<Self, Error> {
         Self::load(host, root, instead, None)
     }
 
-    /// As they would be after these changes, ours with them. What does not change is not read again.
+    /// The files as they would be after these changes, including ours. Files that do not change are
+    /// not read again.
     pub fn after(
         &self,
         host: &Host,
@@ -76,12 +78,12 @@ impl Files {
         Self::load(host, &self.root, instead, Some((self, changes)))
     }
 
-    /// The text of a file as it was read; `None` where it is not there, or none of these.
+    /// The text of a file as it was read; `None` if it does not exist or is not one of these.
     pub fn text(&self, path: &Path) -> Option<&str> {
         self.texts.get(path)?.as_deref()
     }
 
-    /// The text of any file, read now where it is none of these.
+    /// The text of any file; one that is not among these is read now.
     pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
         match self.texts.get(path) {
             Some(text) => Ok(text.clone()),
@@ -149,23 +151,23 @@ impl Files {
         Ok(files)
     }
 
-    /// The root file, where it is there.
+    /// The root file, if it exists.
     pub fn root(&self) -> Option<&File> {
         self.read.first().filter(|f| f.path == self.root)
     }
 
-    /// Where a file of ours is imported from; `None` where nothing imports one.
+    /// The path at which a file of ours would be imported; `None` if nothing imports one.
     pub fn drop_in(&self, name: &str) -> Option<PathBuf> {
         let places = || self.imports.iter().filter_map(|p| fitting(p, name));
-        // A directory that others use too is where people look.
+        // Prefer conf.d: users look there.
         places()
             .find(|p| p.parent().is_some_and(|d| d.ends_with("conf.d")))
             .or_else(|| places().next())
     }
 }
 
-/// A path that a pattern covers, by our name where it lets us choose one. containerd takes a
-/// path for a pattern only where it has a `*`.
+/// A path that matches the pattern, with our file name if the pattern allows it. containerd treats
+/// a path as a pattern only if it contains a `*`.
 fn fitting(pattern: &Path, name: &str) -> Option<PathBuf> {
     let dir = pattern.parent()?;
     let last = pattern.file_name()?.to_str()?;
@@ -182,12 +184,12 @@ fn fitting(pattern: &Path, name: &str) -> Option<PathBuf> {
     Some(dir.join(last.replacen('*', stem, 1).replace('*', "")))
 }
 
-/// The paths that patterns stand for, in the daemon's order.
+/// The paths that match the patterns, in the daemon's order.
 fn matching(host: &Host, patterns: &[PathBuf], changes: Option<&[Change]>) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut matched = Vec::new();
     for pattern in patterns {
         if !pattern.to_string_lossy().contains('*') {
-            found.push(pattern.clone());
+            matched.push(pattern.clone());
             continue;
         }
         let mut paths = vec![PathBuf::from("/")];
@@ -221,13 +223,13 @@ fn matching(host: &Host, patterns: &[PathBuf], changes: Option<&[Change]>) -> Ve
                 paths.into_iter().map(|p| p.join(&part)).collect()
             };
         }
-        found.extend(paths);
+        matched.extend(paths);
     }
-    found
+    matched
 }
 
-/// Whether a name is one of a pattern of `*` and `?` (Go's path/filepath.Match; its classes in
-/// brackets are taken as they are written).
+/// Whether a name matches a pattern of `*` and `?` (Go's path/filepath.Match; its bracket classes
+/// are taken literally).
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.chars();
     match parts.next() {
@@ -243,7 +245,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// A path without `.` and `..`, by its text alone, as the daemon does it.
+/// Removes `.` and `..` from a path, by its text alone, as the daemon does.
 fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for part in path.components() {

@@ -1,5 +1,7 @@
-//! containerd: a runtime entry for Kubernetes' CRI, and CDI where CRI has it. As an engine of its
-//! own here; [`super::k3s`], [`super::k0s`] and [`super::microk8s`] bring the same daemon along.
+//! Sets up containerd: a runtime entry for Kubernetes' CRI, and CDI if CRI supports it.
+//!
+//! Here containerd is an engine of its own; [`super::k3s`], [`super::k0s`] and [`super::microk8s`]
+//! bring the same daemon with them.
 
 pub mod daemon;
 pub mod edits;
@@ -25,26 +27,26 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
-/// Where containerd listens unless told otherwise.
+/// Where containerd listens by default.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";
 const STORE: &str = "/var/lib/containerd";
 
-/// containerd, whoever brought it.
+/// A containerd, whichever package or distribution it came with.
 pub struct Containerd {
-    /// What was found.
+    /// What was found out about it.
     pub facts: Facts,
     /// The daemon.
     pub daemon: Daemon,
-    /// What its configuration says, or why that is not known.
+    /// Its configuration files, or why they are not known.
     pub files: Result<Files, Error>,
     /// Where its configuration is, and what makes the daemon read it.
     pub layout: Box<dyn Layout>,
 }
 
-/// Where a containerd has its configuration, and what makes it read it.
+/// Where a containerd has its configuration, and what makes it read that.
 pub trait Layout: Send + Sync {
-    /// See [`Engine::changes`]; over the files as they were read when the engine was found.
+    /// See [`Engine::changes`]; uses the files as they were read when the engine was detected.
     fn changes(
         &self,
         host: &Host,
@@ -55,18 +57,18 @@ pub trait Layout: Send + Sync {
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
 
-    /// The root file that the daemon's own checker can read, once changes are written.
+    /// The root file that the daemon's own checker can read once the changes are written.
     fn checked(&self) -> Option<&Path>;
 
-    /// Whether the daemon, or who starts it, reads these changes by itself.
+    /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
         false
     }
 
-    /// What a restart stops, in words.
+    /// What a restart stops, as a message.
     fn effect(&self) -> String;
 
-    /// Waits until what was written is read, where that goes by itself.
+    /// Waits until the written files are read, if that happens without a restart.
     fn settle(&self, _host: &Host) {}
 }
 
@@ -86,7 +88,7 @@ fn find(host: &Host) -> Option<Containerd> {
     let root = unit
         .flag("--config")
         .map(PathBuf::from)
-        // Other commands of a unit have a -c too.
+        // Other commands in a unit may have a -c too.
         .or_else(|| Some(PathBuf::from(unit.flag("-c")?)).filter(|p| is_toml(p)))
         .unwrap_or_else(|| CONFIG.into());
     let mut daemon = Daemon {
@@ -103,7 +105,7 @@ fn find(host: &Host) -> Option<Containerd> {
         .or_else(|| host.package_version(&["containerd.io", "containerd"]));
     let number = major_minor(version.as_deref().unwrap_or_default());
     let place = Place::plain(root.clone(), number);
-    // What cannot be read is said by `changes`.
+    // `changes` reports files that cannot be read.
     let files = place.files(host);
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
@@ -142,7 +144,7 @@ fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "toml")
 }
 
-/// The program is there, but as part of a distribution of Kubernetes that is looked at by itself.
+/// Whether the program is part of a Kubernetes distribution, which is detected separately.
 fn is_anothers(host: &Host) -> bool {
     host.program("containerd")
         .and_then(|path| host.root().canonicalize(path).ok())
@@ -164,7 +166,7 @@ fn socket(root: Option<&File>) -> Option<String> {
     Some(address.to_owned()).filter(|a| !a.is_empty())
 }
 
-/// Remarks on what is found in a containerd's files.
+/// Notes on a containerd's configuration files.
 pub fn notes(host: &Host, place: &Place, files: &Files) -> Vec<String> {
     let mut notes = Vec::new();
     if schema::is_off(files) {
@@ -204,7 +206,7 @@ pub fn notes(host: &Host, place: &Place, files: &Files) -> Vec<String> {
     notes
 }
 
-/// Paths that changes can touch.
+/// Paths that our changes may touch.
 pub fn owned(place: &Place, files: &Files) -> Vec<PathBuf> {
     let mut owned: Vec<PathBuf> = files.read.iter().map(|f| f.path.clone()).collect();
     owned.extend(files.drop_in(DROP_IN));
@@ -212,7 +214,7 @@ pub fn owned(place: &Place, files: &Files) -> Vec<PathBuf> {
     owned
 }
 
-/// `/etc/containerd/config.toml`, or where the unit says, and what it imports.
+/// `/etc/containerd/config.toml`, or the file that the unit names, and what it imports.
 struct EtcContainerd {
     place: Place,
     owned: Vec<PathBuf>,
@@ -225,7 +227,7 @@ impl Layout for EtcContainerd {
         files: &Files,
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error> {
-        // Docker's packages switch CRI off: what we would write there nobody reads.
+        // Docker's packages disable CRI, so nobody would read what we write there.
         if schema::is_off(files) && !has_kubelet(host) {
             return Ok(Vec::new());
         }
@@ -233,7 +235,7 @@ impl Layout for EtcContainerd {
     }
 
     fn owns(&self, path: &Path) -> bool {
-        // The root file may import it no longer.
+        // The root file may no longer import our drop-in.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_drop_in = name.ends_with(DROP_IN) && path.starts_with("/etc/containerd");
         is_drop_in || self.owned.iter().any(|o| o == path)
@@ -248,7 +250,7 @@ impl Layout for EtcContainerd {
     }
 }
 
-/// Whether pods are to run here.
+/// Whether this host is a Kubernetes node.
 pub fn has_kubelet(host: &Host) -> bool {
     host.has_program("kubelet") || host.root().exists("/var/lib/kubelet/config.yaml")
 }

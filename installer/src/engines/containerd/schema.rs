@@ -12,27 +12,27 @@ use toml_edit::Item;
 use super::files::{File, Files};
 use crate::error::Error;
 
-/// Where CRI's table is.
+/// The key path of CRI's table.
 pub type Cri = &'static [&'static str];
 const V1: Cri = &["plugins", "cri"];
 const V2: Cri = &["plugins", "io.containerd.grpc.v1.cri"];
 const V3: Cri = &["plugins", "io.containerd.cri.v1.runtime"];
 
-/// A schema.
+/// The schema of one containerd's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// What a file of ours must say as its version; `None`: nothing.
+    /// The version that a file of ours must name; `None` if it must name none.
     pub version: Option<i64>,
-    /// Where CRI's settings are.
+    /// The key path of CRI's settings.
     pub cri: Cri,
-    /// Each file is migrated by itself, from 2.3 on.
+    /// Whether each file is migrated separately, which is so from 2.3 on.
     each: bool,
 }
 
 impl Schema {
-    /// The schema that counts is the root file's, whatever the daemon prints of itself
-    /// (`config dump` prints the newest it knows: containerd cmd/containerd/command/config.go).
-    /// Without a root file it is for us to choose: one that every containerd of that major reads.
+    /// The root file's schema counts, whatever version the daemon prints (`config dump` prints the
+    /// newest it knows: containerd cmd/containerd/command/config.go). Without a root file we choose
+    /// one that every containerd of that major version reads.
     pub fn of(files: &Files, daemon: (u32, u32)) -> Result<Self, Error> {
         let is_2 = daemon >= (2, 0);
         let version = match files.root() {
@@ -71,13 +71,13 @@ impl Schema {
         };
         let cri = match version {
             Some(3..) => V3,
-            // 2.x takes the newer names in any file, and where both are there the newer ones hide
-            // the older (plugins/cri/runtime, `configMigration`).
+            // 2.x reads the newer names in any file, and if both are there, the newer ones hide the
+            // older (plugins/cri/runtime, `configMigration`).
             _ if is_2 && has(V3, "runtimes") => V3,
             Some(2) => V2,
             _ if !is_2 => V1,
-            // Without a version 2.3 migrates the old names; 2.0 to 2.2 take such a file as of their
-            // own schema and read nothing at the old names (seen on 2.1.9).
+            // If the file has no version, 2.3 migrates the old names. 2.0 to 2.2 read such a file
+            // as their own schema and ignore the old names (seen on 2.1.9).
             _ if each && has_table(files, V1) => V1,
             _ if each && has_table(files, V2) => V2,
             _ => V3,
@@ -85,14 +85,14 @@ impl Schema {
         Ok(Self { version, cri, each })
     }
 
-    /// Where a file may have CRI's settings so that the daemon reads them.
+    /// The key paths at which the daemon reads CRI's settings in a file.
     pub fn places(&self, file: &File) -> Vec<Cri> {
         let older = version(file).ok().flatten() == Some(2) && self.each && self.cri == V3;
         if older { vec![V2, V3] } else { vec![self.cri] }
     }
 }
 
-/// Whether the root file has settings of CRI at a name at which this daemon reads none.
+/// Whether the root file has CRI settings under names that this daemon does not read.
 pub fn is_unread(files: &Files, daemon: (u32, u32)) -> bool {
     let old = files
         .root()
@@ -100,7 +100,7 @@ pub fn is_unread(files: &Files, daemon: (u32, u32)) -> bool {
     old && ((2, 0)..(2, 3)).contains(&daemon) && has_table(files, V1)
 }
 
-/// Whether CRI is switched off: `disabled_plugins` names it, in the words of any schema.
+/// Whether CRI is disabled: `disabled_plugins` names it, as any schema calls it.
 pub fn is_off(files: &Files) -> bool {
     const NAMES: [&str; 4] = [
         "cri",
@@ -118,7 +118,7 @@ pub fn is_off(files: &Files) -> bool {
     })
 }
 
-/// Whether a file has settings of CRI at all.
+/// Whether a file has any CRI settings.
 pub fn has_cri(file: &File, schema: &Schema) -> bool {
     file.get(schema.cri).is_some()
 }
@@ -128,7 +128,7 @@ fn has_table(files: &Files, cri: Cri) -> bool {
     files.root().is_some_and(has)
 }
 
-/// `None` where the file says none, or 0.
+/// The version that a file names; `None` if it names none, or 0.
 fn version(file: &File) -> Result<Option<i64>, Error> {
     let Some(item) = file.version() else {
         return Ok(None);
@@ -143,9 +143,9 @@ fn version(file: &File) -> Result<Option<i64>, Error> {
     }
 }
 
-/// The last version wins for all files up to 2.2, so that settings under the root file's names
-/// are lost where an import has a newer one; 2.3.0 to 2.3.4 do not start then (aicr #1688,
-/// containerd a8ed5466).
+/// Fails if an import has a version that does not fit. Up to 2.2, the last version applies to all
+/// files, so if an import has a newer one, settings under the root file's names are lost. 2.3.0 to
+/// 2.3.4 do not start in that case (aicr #1688, containerd a8ed5466).
 fn imports_fit(files: &Files, root: Option<i64>, is_2: bool) -> Result<(), Error> {
     for file in &files.read {
         let Some(theirs) = version(file)?.filter(|_| file.path != files.root) else {

@@ -1,4 +1,5 @@
-//! The settings wanted of CRI: our runtime, equal to the usual one in all but its program, and CDI.
+//! Computes the CRI settings to write: CDI, and our runtime, which equals the usual one except for
+//! its program.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,11 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
-/// The shim of runc and of all that have its command line; the one type that 1.x and 2.x know
-/// (containerd RELEASES.md: the others went in 2.0).
+/// The shim for runc and every runtime with its command line. It is the only type that both 1.x and
+/// 2.x know (containerd RELEASES.md: the others were removed in 2.0).
 const RUNTIME_TYPE: &str = "io.containerd.runc.v2";
 
-/// Keys of a runtime that are about its program, and so not to be had by another.
+/// Keys of a runtime that belong to its program, and so cannot be copied to another.
 const OF_ITS_PROGRAM: [&str; 4] = [
     "runtime_type",
     "runtime_path",
@@ -26,7 +27,7 @@ const OF_ITS_PROGRAM: [&str; 4] = [
 /// A value at a key path.
 #[derive(Debug)]
 pub struct Setting {
-    /// The file that must have it; `None`: any that counts.
+    /// The file that must contain it; `None` if any file that counts will do.
     pub file: Option<PathBuf>,
     /// The whole key path.
     pub keys: Vec<String>,
@@ -34,7 +35,7 @@ pub struct Setting {
     pub value: Value,
 }
 
-/// The runtime of the name we want, as it is found.
+/// The runtime of the wanted name, as it was found.
 enum Runtime<'a> {
     Missing,
     Ours,
@@ -45,7 +46,7 @@ enum Runtime<'a> {
     },
 }
 
-/// What is wanted and not there.
+/// The settings that are wanted and missing.
 pub fn missing(
     host: &Host,
     view: &View,
@@ -56,29 +57,30 @@ pub fn missing(
     let mut settings = Vec::new();
     if wanted.mode != Mode::Cdi {
         let name = wanted.runtime_name.as_str();
-        let found = find(host, view, wanted);
-        match (&found, wanted.existing) {
+        let runtime = find(host, view, wanted);
+        match (&runtime, wanted.existing) {
             (Runtime::Theirs { .. }, Existing::Leave) => {}
             (Runtime::Theirs { file, binary, .. }, Existing::Refuse) => {
                 return Err(theirs(file, name, *binary));
             }
-            // Like ours in all, where it is; what else it says stays.
+            // Set everything that ours has, in the file where it is. Its other keys stay.
             (Runtime::Theirs { file, cri, .. }, Existing::Adopt) => {
-                settings.extend(ours(view, cri, wanted, daemon, &found));
+                settings.extend(ours(view, cri, wanted, daemon, &runtime));
                 for setting in &mut settings {
                     setting.file = Some((*file).to_owned());
                 }
             }
             (Runtime::Missing | Runtime::Ours, _) => {
-                settings.extend(ours(view, cri, wanted, daemon, &found));
+                settings.extend(ours(view, cri, wanted, daemon, &runtime));
             }
         }
-        let left = matches!(found, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
+        let left = matches!(runtime, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
         if wanted.default_runtime && !left {
             settings.push(at(cri, &["containerd", "default_runtime_name"], name));
         }
     }
-    // CRI has CDI from 1.7 on, off there and on by itself from 2.0 on (containerd docs/cri/config.md).
+    // CRI has CDI from 1.7 on. It is off by default in 1.7 and on from 2.0 on (containerd
+    // docs/cri/config.md).
     let is_off = view
         .get(&["enable_cdi"])
         .is_some_and(|f| f.item.as_bool() == Some(false));
@@ -94,7 +96,7 @@ pub fn missing(
     Ok(settings)
 }
 
-/// The first setting that does not count with these files, and the file that is in its way.
+/// The first setting that has no effect with these files, and the file that overrides it.
 pub fn shadowed<'a>(
     settings: &'a [Setting],
     view: &View,
@@ -103,20 +105,20 @@ pub fn shadowed<'a>(
 ) -> Option<(&'a Setting, PathBuf)> {
     settings.iter().find_map(|setting| {
         let within: Vec<&str> = setting.keys[cri_len..].iter().map(String::as_str).collect();
-        let found = view.get(&within);
-        let counts = found
+        let effective = view.get(&within);
+        let counts = effective
             .as_ref()
             .and_then(|f| f.item.as_value())
             .is_some_and(|v| bare(v) == bare(&setting.value));
         if counts {
             return None;
         }
-        let file = found.map(|f| f.file).or(view.last_file());
+        let file = effective.map(|f| f.file).or(view.last_file());
         Some((setting, file.map_or(files.root.clone(), |f| f.path.clone())))
     })
 }
 
-/// Runtimes whose program is not there: every container of theirs fails.
+/// Warnings about runtimes whose program does not exist: each of their containers fails.
 pub fn dangling(host: &Host, view: &View) -> Vec<String> {
     let program = |name: &&str| {
         let binary = view.text(&["containerd", "runtimes", name, "options", "BinaryName"])?;
@@ -126,7 +128,7 @@ pub fn dangling(host: &Host, view: &View) -> Vec<String> {
     view.runtimes().iter().filter_map(program).collect()
 }
 
-/// Whose runtime is in the way, and what can be done about it.
+/// The error about a conflicting runtime: whose it is, and what the user can do.
 pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
     let whose = match binary {
         None => "that is not ours (it names no program of its own)".to_owned(),
@@ -174,8 +176,8 @@ fn ours(
 ) -> Vec<Setting> {
     let name = wanted.runtime_name.as_str();
     let mut settings = Vec::new();
-    // Before 2.0 the file's table of runtimes takes the place of the built-in one, runc and all,
-    // and without its default runtime CRI does not load (seen on 1.6, 1.7 and 2.1).
+    // Before 2.0, the file's table of runtimes replaces the built-in one, including runc, and CRI
+    // does not load without its default runtime (seen on 1.6, 1.7 and 2.1).
     if daemon < (2, 0) && view.get(&["containerd", "runtimes"]).is_none() {
         settings.push(at(
             cri,
@@ -183,14 +185,14 @@ fn ours(
             RUNTIME_TYPE,
         ));
     }
-    // Without runtime_type containerd does not start (toolkit #1956).
+    // Without runtime_type, containerd does not start (toolkit #1956).
     settings.push(at(
         cri,
         &["containerd", "runtimes", name, "runtime_type"],
         RUNTIME_TYPE,
     ));
-    // A container must be the same with our runtime as with the usual one, but for its GPUs:
-    // whatever the usual one's table says, SystemdCgroup above all, ours says too.
+    // Apart from its GPUs, a container must be the same with our runtime as with the usual one. So
+    // ours copies everything in the usual one's table, above all SystemdCgroup.
     let usual = usual(view, name);
     for (key, value) in view.values(&["containerd", "runtimes", usual]) {
         if !OF_ITS_PROGRAM.contains(&key) && key != "options" {
@@ -210,7 +212,7 @@ fn ours(
             ));
         }
     }
-    // One that starts our program by another of its names is as good.
+    // A runtime that starts our program under another of its names is just as good.
     if !matches!(found, Runtime::Ours) {
         let keys = ["containerd", "runtimes", name, "options", "BinaryName"];
         settings.push(at(cri, &keys, wanted.runtime_path.display().to_string()));
@@ -222,7 +224,7 @@ fn options<'a>(view: &View<'a>, runtime: &str) -> Vec<(&'a str, &'a Value)> {
     view.values(&["containerd", "runtimes", runtime, "options"])
 }
 
-/// The runtime that containers have by default, where it is of runc's kind; runc otherwise.
+/// The default runtime, if it is of runc's type; otherwise runc.
 fn usual<'a>(view: &View<'a>, ours: &str) -> &'a str {
     let default = view.text(&["containerd", "default_runtime_name"]);
     let is_usual = |name: &&str| {

@@ -1,30 +1,30 @@
-//! What containerd makes of its files: the settings of CRI that count.
+//! The effective CRI settings of containerd's files.
 
 use toml_edit::{Item, TableLike, Value};
 
 use super::files::{File, Files};
 use super::schema::{self, Cri, Schema};
 
-/// CRI's settings, of all files that count.
+/// The CRI settings of all files that count.
 pub struct View<'a> {
-    /// What counts last is last.
+    /// In order; later files override earlier ones.
     files: Vec<&'a File>,
     schema: &'a Schema,
 }
 
 /// A setting, and where it is.
 pub struct Found<'a> {
-    /// The file that has it.
+    /// The file that contains it.
     pub file: &'a File,
     /// CRI's table in that file.
     pub cri: Cri,
-    /// It.
+    /// The setting.
     pub item: &'a Item,
 }
 
 impl<'a> View<'a> {
-    /// Tables of all files are merged from 2.0 on. Before, the last file that has any setting of
-    /// CRI takes the place of all others' (containerd #5837, `mergeConfig`).
+    /// From 2.0 on, the tables of all files are merged. Before that, the last file with any CRI
+    /// setting replaces the CRI settings of all others (containerd #5837, `mergeConfig`).
     pub fn new(files: &'a Files, schema: &'a Schema, merges: bool) -> Self {
         let files = if merges {
             files.read.iter().collect()
@@ -35,22 +35,22 @@ impl<'a> View<'a> {
         Self { files, schema }
     }
 
-    /// The file whose word is the last.
+    /// The file that overrides all others.
     pub fn last_file(&self) -> Option<&'a File> {
         self.files.last().copied()
     }
 
-    /// The setting that counts at a key path within CRI's table.
+    /// The effective setting at a key path within CRI's table.
     pub fn get(&self, keys: &[&str]) -> Option<Found<'a>> {
         self.all(keys).pop()
     }
 
-    /// A text that counts.
+    /// The effective value at a key path, if it is a string.
     pub fn text(&self, keys: &[&str]) -> Option<&'a str> {
         self.get(keys).and_then(|f| f.item.as_str())
     }
 
-    /// The values of a table, merged, by key. Tables in it are left out.
+    /// The merged values of a table, by key, without nested tables.
     pub fn values(&self, keys: &[&str]) -> Vec<(&'a str, &'a Value)> {
         let mut values: Vec<(&str, &Value)> = Vec::new();
         for found in self.all(keys) {
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         values
     }
 
-    /// The names of the runtimes there are.
+    /// The names of all runtimes.
     pub fn runtimes(&self) -> Vec<&'a str> {
         let mut names = Vec::new();
         for found in self.all(&["containerd", "runtimes"]) {

@@ -1,9 +1,9 @@
-//! CRI-O's configuration as CRI-O merges it: the main file, then every file of the drop-in
+//! Reads CRI-O's configuration as CRI-O merges it: the main file, then every file of the drop-in
 //! directory in lexical order, whatever its name (CRI-O pkg/config, `UpdateFromPath`, 1.36).
 //!
-//! A later file wins key by key, but for the tables of runtimes: one that is named again is
-//! replaced as a whole (BurntSushi/toml makes a new value for each key of a Go map; so in
-//! 1.24, 1.30 and 1.36).
+//! A later file wins key by key, except for the tables of runtimes: a later table of the same
+//! runtime replaces the whole earlier one (BurntSushi/toml makes a new value for each key of a Go
+//! map; so in 1.24, 1.30 and 1.36).
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::edit::toml;
 use crate::error::Error;
 use crate::host::Host;
 
-/// The files, the last one wins.
+/// The files; the last one wins.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
     files: Vec<File>,
@@ -27,7 +27,7 @@ struct File {
 }
 
 impl Merged {
-    /// Reads them all, but `ours`.
+    /// Reads all files except `ours`.
     pub fn read(host: &Host, main: &Path, dir: &Path, ours: &Path) -> Result<Self, Error> {
         let mut paths = vec![main.to_owned()];
         walk(host, dir, &mut paths);
@@ -51,7 +51,7 @@ impl Merged {
         Ok(Self { files })
     }
 
-    /// The text of one of them.
+    /// The text of one of the files.
     pub fn text_of(&self, path: &Path) -> Option<&str> {
         let file = self.files.iter().find(|file| file.path == path)?;
         Some(&file.text)
@@ -63,12 +63,12 @@ impl Merged {
         files.find_map(|file| Some((file.path.as_path(), toml::get(&file.document, keys)?)))
     }
 
-    /// A text that is not empty.
+    /// A string value that is not empty.
     pub fn text(&self, keys: &[&str]) -> Option<&str> {
         self.get(keys)?.1.as_str().filter(|t| !t.is_empty())
     }
 
-    /// A list of texts.
+    /// A list of strings.
     pub fn list(&self, keys: &[&str]) -> Option<(&Path, Vec<&str>)> {
         let (path, item) = self.get(keys)?;
         let list = item.as_array()?.iter();
@@ -81,8 +81,8 @@ impl Merged {
         item.as_table_like().map(|table| (path, table))
     }
 
-    /// Runtimes with the file that has each and its program; one without a program is the
-    /// engine's to find.
+    /// All runtimes that name a program, each with its file and that program. A runtime without one
+    /// is left out, since the engine finds its program.
     pub fn programs(&self) -> Vec<(String, &Path, String)> {
         let mut names: Vec<&str> = Vec::new();
         for file in &self.files {
@@ -102,7 +102,7 @@ impl Merged {
         programs.collect()
     }
 
-    /// The last file that is read after `ours` and has one of these keys.
+    /// The last file that is read after `ours` and sets one of these keys.
     pub fn hides(&self, ours: &Path, keys: &[&[&str]]) -> Option<&Path> {
         let mut after = self.files.iter().rev().filter(|File { path, .. }| {
             ours.parent().is_some_and(|dir| path.starts_with(dir)) && path.as_path() > ours
@@ -113,8 +113,8 @@ impl Merged {
     }
 }
 
-/// In the order of Go's `filepath.Walk`: a directory where its name stands, links to
-/// directories not entered.
+/// Lists files in the order of Go's `filepath.Walk`: a directory's files come at the place of its
+/// name, and links to directories are not entered.
 fn walk(host: &Host, dir: &Path, found: &mut Vec<PathBuf>) {
     for name in host.root().read_dir(dir).unwrap_or_default() {
         let path = dir.join(name);

@@ -1,4 +1,4 @@
-//! Which CRI-O it is, and which files it reads.
+//! The version of CRI-O and the files that it reads.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,19 @@ use super::config::Merged;
 use crate::error::Error;
 use crate::host::Host;
 
-/// After `99-nvidia.toml`, the name that others give theirs: of two tables of one runtime the
-/// later counts.
+/// Sorts after `99-nvidia.toml`, the name that others use: of two tables of one runtime, the later
+/// counts.
 const DROP_IN: &str = "99-zz-gpusetup.conf";
-/// A drop-in directory is read (CRI-O 1.18, pkg/config).
+/// The first version that reads a drop-in directory (CRI-O 1.18, pkg/config).
 pub(super) const DROP_INS: (u32, u32) = (1, 18);
 
 /// A CRI-O on this host.
 pub(super) struct Installation {
-    /// `None`: not to be told, taken for a new one.
+    /// `None` if unknown; it is then treated as a new one.
     pub(super) version: Option<(u32, u32)>,
-    /// The file that everything else adds to.
+    /// The main configuration file.
     pub(super) config: PathBuf,
-    /// Where drop-ins are.
+    /// The drop-in directory.
     pub(super) dir: PathBuf,
 }
 
@@ -40,7 +40,7 @@ impl Installation {
         }
     }
 
-    /// What CRI-O reads without our drop-in.
+    /// What CRI-O reads apart from our drop-in.
     pub(super) fn merged(&self, host: &Host) -> Result<Merged, Error> {
         Merged::read(host, &self.config, &self.dir, &self.drop_in())
     }

@@ -1,9 +1,9 @@
-//! CRI-O: a runtime in a drop-in of our own. It applies CDI specs by itself.
+//! Sets up CRI-O: adds a runtime in a drop-in of our own. CRI-O applies CDI specs by itself.
 //!
-//! No file goes into hooks.d, not even for a CRI-O without CDI: Podman reads the same
-//! directories, so such a hook would reach into its containers too, and twice into those that
-//! the shim or CDI serves. The runtime serves every CRI-O; one before 1.18 reads no drop-ins
-//! and gets it in crio.conf.
+//! No file goes into hooks.d, not even for a CRI-O without CDI. Podman reads the same directories,
+//! so such a hook would also run in Podman's containers, and a second time in containers that get
+//! their GPUs from the shim or CDI. The runtime works in every CRI-O; one before 1.18 reads no
+//! drop-ins and gets it in crio.conf.
 
 pub(crate) mod config;
 mod installation;
@@ -34,17 +34,18 @@ const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
 const SOCKET: &str = "/var/run/crio/crio.sock";
-/// `cdi_spec_dirs` is there (CRI-O 1.24, pkg/config).
+/// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
-/// crio-status(8) became `crio status` (CRI-O 1.28, internal/criocli/status.go).
+/// The first version in which crio-status(8) is `crio status` (CRI-O 1.28,
+/// internal/criocli/status.go).
 const STATUS: (u32, u32) = (1, 28);
 /// CRI-O on this host.
 pub struct Crio {
     facts: Facts,
     at: Installation,
-    /// What it reads without our drop-in, as that was last read, or why it is not known.
+    /// What it reads apart from our drop-in, as last read, or why that is not known.
     merged: Result<Merged, Error>,
-    /// What the shim goes by.
+    /// The shim's configuration.
     policy: Result<PolicyFile, Error>,
 }
 
@@ -56,12 +57,12 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .collect()
 }
 
-/// What the CRI-O of this host reads, without our drop-in; `None` where there is no CRI-O.
+/// What the CRI-O of this host reads apart from our drop-in; `None` if there is no CRI-O.
 pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
     Crio::find(host).map(|crio| crio.merged)
 }
 
-/// Whether our drop-in is there.
+/// Whether our drop-in exists.
 pub fn has_drop_in(host: &Host) -> bool {
     Crio::find(host).is_some_and(|crio| host.root().exists(crio.at.drop_in()))
 }
@@ -123,14 +124,15 @@ impl Crio {
             .map_err(|e| format!("{socket}: {e}"))
     }
 
-    /// Whether it runs with what our drop-in says: a runtime it does not like it leaves out, with
-    /// a line in its log.
+    /// Checks that it runs with our drop-in: CRI-O skips a runtime that it does not accept, and
+    /// only logs it.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         self.answers()?;
         let mut asked = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
-            // Any other word would start a second CRI-O.
+            // There is no status command, and `crio` with an unknown word would start a second
+            // CRI-O.
             _ => return Ok(()),
         };
         asked.extend(["--socket", self.socket(), "config"]);
@@ -147,7 +149,7 @@ impl Crio {
     }
 }
 
-/// How a runtime's table begins, in CRI-O's own output too.
+/// The header of a runtime's table, which CRI-O's own output has too.
 fn table(name: &str) -> String {
     format!("[crio.runtime.runtimes.{name}]")
 }
@@ -163,7 +165,8 @@ fn installed_version(host: &Host) -> Option<String> {
     host.package_version(&["cri-o"])
 }
 
-/// Packages of before 1.18 call it `cri-o`; later ones have that name as an alias.
+/// The name of its unit: packages before 1.18 call it `cri-o`; later ones have that name as an
+/// alias.
 fn service_name(host: &Host) -> String {
     let has = |name| systemd_unit::is_there(host, name);
     let old = has("cri-o.service") && !has("crio.service");
@@ -196,14 +199,14 @@ impl Engine for Crio {
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut warnings = Vec::new();
         let Ok(merged) = &self.merged else {
-            // `changes` says it.
-            return said;
+            // `changes` reports the error.
+            return warnings;
         };
         let keys = ["crio", "runtime", "cdi_spec_dirs"];
         if let Some((path, dirs)) = merged.list(&keys).filter(|_| !self.at.is_before(CDI)) {
-            said.extend(cdi_versions::leaves_out(
+            warnings.extend(cdi_versions::leaves_out(
                 path,
                 "cdi_spec_dirs",
                 &dirs,
@@ -211,7 +214,7 @@ impl Engine for Crio {
             ));
         }
         if !self.at.is_before(CDI) {
-            said.extend(cdi_versions::too_new(host, "crio", self.at.version));
+            warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
         let base = self.at.base(host, merged, &SetupOptions::default());
         let policy = self.policy.as_ref().ok().map(|file| file.policy.clone());
@@ -220,15 +223,15 @@ impl Engine for Crio {
         if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {
-            said.push(format!(
+            warnings.push(format!(
                 "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {POLICY} says which, for every engine",
                 ours.display(),
                 theirs.display()
             ));
         }
-        said.extend(oci_hooks::leftovers(host));
-        said.extend(selinux::denies(host));
-        said
+        warnings.extend(oci_hooks::leftovers(host));
+        warnings.extend(selinux::denies(host));
+        warnings
     }
 
     fn owns(&self, path: &Path) -> bool {
@@ -255,8 +258,9 @@ impl Engine for Crio {
             },
             _ => Service::systemd(service_name(host)),
         };
-        // A reload changes what `crio status config` says and no more: the part that starts containers keeps the runtimes
-        // it began with (CRI-O #10202; server.go copies the configuration, 1.26 to 1.36).
+        // A reload only changes what `crio status config` prints: the part that starts containers
+        // keeps the runtimes that it started with (CRI-O #10202; server.go copies the
+        // configuration, 1.26 to 1.36).
         Activation::restart(Activated {
             service,
             unit_changes: false,
@@ -264,8 +268,8 @@ impl Engine for Crio {
         })
     }
 
-    /// Pods of our runtime. CRI-O can neither start nor stop them once it is gone (toolkit
-    /// #1360).
+    /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
+    /// (toolkit #1360).
     fn dependent_containers(&self, host: &Host) -> Vec<String> {
         if !host.is_live() {
             return Vec::new();
@@ -276,7 +280,8 @@ impl Engine for Crio {
         sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
     }
 
-    /// Only a CRI client can start a pod, and none comes with CRI-O.
+    /// Runs `crio config`. There is no probe, since only a CRI client can start a pod, and CRI-O
+    /// comes with none.
     fn check(&self, host: &Host) -> Result<bool, Error> {
         if !host.is_live() {
             return Ok(false);
@@ -286,7 +291,7 @@ impl Engine for Crio {
             self.at.dir.display().to_string(),
         );
         let mut argv = vec!["crio"];
-        // One that is named must be there; the default need not.
+        // A file that is named must exist; the default file need not.
         if host.root().exists(&self.at.config) {
             argv.extend(["--config", &config]);
         }

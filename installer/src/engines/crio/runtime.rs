@@ -1,5 +1,5 @@
-//! The runtime's table: the settings of CRI-O's default runtime, with our program; and where
-//! the shim finds the low-level runtime that CRI-O's default is.
+//! Plans our runtime's table, which has the settings of CRI-O's default runtime with our program,
+//! and tells the shim where CRI-O's low-level runtime is.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,15 @@ use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
-/// What the shim goes by.
+/// The shim's configuration file.
 pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
-/// crun is the default runtime (CRI-O 1.31, pkg/config).
+/// The first version whose default runtime is crun (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
 
-/// The shim's own file, as it was read.
+/// The shim's configuration, as it was read.
 pub(super) struct PolicyFile {
     text: Option<String>,
-    /// What it says.
+    /// The parsed content.
     pub(super) policy: Policy,
 }
 
@@ -38,13 +38,13 @@ impl PolicyFile {
     }
 }
 
-/// The runtime that ours takes after.
+/// The runtime whose settings ours copies.
 pub(super) struct Base {
     /// Its name.
     name: String,
-    /// Its settings; `None` where it is CRI-O's built-in.
+    /// Its settings; `None` if it is CRI-O's built-in runtime.
     settings: Option<Vec<(String, Value)>>,
-    /// Its program, where it is.
+    /// The path of its program, if it exists.
     pub(super) program: Option<PathBuf>,
 }
 
@@ -53,8 +53,8 @@ impl Installation {
         if self.is_before(CRUN) { "runc" } else { "crun" }
     }
 
-    /// CRI-O's default runtime. Not ours, and not one of virtual machines, which starts no
-    /// OCI runtime: then the built-in.
+    /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
+    /// the built-in runtime is used.
     pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
@@ -80,7 +80,7 @@ impl Installation {
         }
     }
 
-    /// Whether the runtime is for us to write; an error where that is not ours to say.
+    /// Whether we may write the runtime; an error if the user has to decide.
     fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
@@ -88,11 +88,11 @@ impl Installation {
         };
         let theirs = table.get("runtime_path").and_then(|p| p.as_str());
         if host.root().exists(self.drop_in()) {
-            // Taken over by an earlier run.
+            // An earlier run replaced it.
             return Ok(true);
         }
         if theirs.map(Path::new) == Some(&wanted.runtime_path) {
-            // By hand, and just as wanted.
+            // Written by hand, with our program.
             return Ok(wanted.default_runtime);
         }
         match wanted.existing {
@@ -109,7 +109,7 @@ impl Installation {
         }
     }
 
-    /// The runtime's table: our drop-in, or in crio.conf.
+    /// The change that adds the runtime's table, in our drop-in or in crio.conf.
     pub(super) fn runtime(
         &self,
         host: &Host,
@@ -165,7 +165,7 @@ impl Installation {
     }
 }
 
-/// The drop-in's values, or those for crio.conf.
+/// The values for the drop-in or for crio.conf.
 fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
     let at = |key: &str| {
         ["crio", "runtime", "runtimes", &wanted.runtime_name, key]
@@ -173,8 +173,8 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
             .to_vec()
     };
     let path = wanted.runtime_path.display().to_string();
-    // A runtime of no table is CRI-O's built-in; what that has and an empty table has not is
-    // a PATH for the monitor (CRI-O pkg/config, `defaultRuntimeHandler`).
+    // A runtime without a table is CRI-O's built-in. An empty table would differ from it only in
+    // that it has no PATH for the monitor (CRI-O pkg/config, `defaultRuntimeHandler`).
     let settings = base.settings.unwrap_or_else(|| {
         let path = format!("PATH={}", programs::DIRS.join(":"));
         vec![("monitor_env".into(), [path].into_iter().collect())]
@@ -184,7 +184,7 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
         values.push((at("runtime_type"), "oci".into()));
     }
     for (key, value) in settings {
-        // Each would take the place of our path.
+        // Each of these would override our path.
         let is_path = [
             "runtime_path",
             "platform_runtime_paths",
@@ -201,9 +201,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
     values
 }
 
-/// CRI-O's packages keep crun and runc in a directory of their own, where the shim would
-/// find neither. CRI-O starts and deletes containers without the environment that it gives
-/// its monitor, so only the shim's own file can name that place.
+/// Adds CRI-O's low-level runtime to the shim's configuration. CRI-O's packages keep crun and runc
+/// in a directory where the shim would not find them. CRI-O starts and deletes containers without
+/// the environment that it gives its monitor, so only the shim's own file can name that directory.
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
@@ -237,7 +237,7 @@ pub(super) fn low_level(
     }))
 }
 
-/// A text with these values; one of our own where there is none.
+/// Sets these values in a text, or in a new text of ours if there is none.
 fn edited(
     path: &Path,
     text: Option<&str>,

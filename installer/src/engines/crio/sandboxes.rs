@@ -1,5 +1,5 @@
-//! Pods of a runtime, from the OCI configs that CRI-O keeps of its sandboxes: no client and no
-//! running daemon needed.
+//! Finds the pods of a runtime in the OCI configs that CRI-O keeps of its sandboxes. That needs
+//! neither a client nor a running daemon.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::host::Host;
 
-/// Where the bundles are: `DRIVER-containers/ID/userdata/config.json` below it
-/// (containers/storage, `runroot`).
+/// The default storage directory; the bundles are at `DRIVER-containers/ID/userdata/config.json`
+/// below it (containers/storage, `runroot`).
 const STORE: &str = "/run/containers/storage";
 
-/// Pods whose sandbox names that runtime, `namespace/pod (runtime nvidia)`. Those of CRI-O's
-/// default runtime name none: they go on with whatever is the default then, and as ours has
-/// the settings of the one before, that one finds their state.
+/// Pods whose sandbox names that runtime: `namespace/pod (runtime nvidia)`. Pods of CRI-O's default
+/// runtime name none. They continue with whatever the default is then, and since ours has the
+/// settings of the previous default, that one finds their state.
 pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Vec<String> {
     let root = host.root();
     let store = store.unwrap_or(Path::new(STORE));
@@ -35,14 +35,15 @@ pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Vec<Strin
     pods
 }
 
-/// The pod of a config, where it is a sandbox of that runtime (CRI-O internal/annotations).
+/// The pod of a config, if that is a sandbox of the runtime (CRI-O internal/annotations).
 fn pod(config: &Value, runtime: &str) -> Option<String> {
-    let said = |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
-    if said("RuntimeHandler")? != runtime {
+    let annotation =
+        |key: &str| config["annotations"][format!("io.kubernetes.cri-o.{key}")].as_str();
+    if annotation("RuntimeHandler")? != runtime {
         return None;
     }
-    let name = said("KubeName").or_else(|| said("Name"))?;
-    let pod = said("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
+    let name = annotation("KubeName").or_else(|| annotation("Name"))?;
+    let pod = annotation("Namespace").map_or(name.to_owned(), |n| format!("{n}/{name}"));
     Some(format!("{pod} (runtime {runtime})"))
 }
 

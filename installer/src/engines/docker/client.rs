@@ -1,5 +1,5 @@
-//! The docker command line, always with the daemon it shall talk to: what a shell, a context
-//! or sudo makes of plain `docker` is another question, see [`super::context`].
+//! Runs the docker command line, always with an explicit daemon address. Which daemon plain
+//! `docker` talks to, given the shell, the context and sudo, is answered by [`super::context`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,36 +13,36 @@ use crate::host::Host;
 use crate::host::process::Output;
 use crate::host::systemd_unit::Unit;
 
-/// Where the system's dockerd listens unless told otherwise (dockerd(8), `--host`).
+/// Where the system's dockerd listens by default (dockerd(8), `--host`).
 pub const SOCKET: &str = "unix:///var/run/docker.sock";
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// docker, talking to one daemon.
+/// A docker client for one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
     program: String,
-    /// `unix:///var/run/docker.sock`.
+    /// The daemon's address: `unix:///var/run/docker.sock`.
     pub host: String,
 }
 
-/// What a daemon says of itself.
+/// What a daemon reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// Its runtimes by name, with their programs.
     pub runtimes: BTreeMap<String, String>,
-    /// The one it takes for a container that names none.
+    /// The runtime for containers that name none.
     pub default_runtime: String,
-    /// Containers keep running while it restarts.
+    /// Whether containers keep running while it restarts.
     pub live_restore: bool,
-    /// It applies CDI specs.
+    /// Whether it applies CDI specs.
     pub has_cdi: bool,
-    /// How many containers it has; `None` where it does not say.
+    /// How many containers it has; `None` if it does not tell.
     pub containers: Option<u64>,
     /// How many of them run.
     pub running: Option<u64>,
 }
 
-/// The version of a dockerd, told by itself, or in a tree by its package.
+/// The version that a dockerd prints or, in a directory tree, that of its package.
 pub fn installed_version(host: &Host, program: &Path) -> Option<String> {
     let program = program.display().to_string();
     if host.is_live()
@@ -62,9 +62,10 @@ pub fn installed_version(host: &Host, program: &Path) -> Option<String> {
 }
 
 impl Client {
-    /// For the daemon that listens there.
+    /// A client for the daemon that listens there.
     pub fn new(host: &Host, listens: String) -> Self {
-        // By its path: /snap/bin comes first on some PATHs, and that docker sees no /tmp.
+        // By its path: /snap/bin comes first on some PATHs, and the docker of the snap cannot see
+        // /tmp.
         let program = host.program("docker");
         Self {
             program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
@@ -72,7 +73,7 @@ impl Client {
         }
     }
 
-    /// One by another program, a stand-in.
+    /// A client that runs a fake docker.
     #[cfg(test)]
     pub fn by(program: &Path) -> Self {
         Self {
@@ -81,25 +82,25 @@ impl Client {
         }
     }
 
-    /// A command line.
+    /// A command line of this client.
     pub fn argv(&self, parts: &[&[&str]]) -> Vec<String> {
         let start: &[&str] = &[&self.program, "-H", &self.host];
         crate::engines::engine::argv(&[&[start], parts].concat())
     }
 
-    /// What it says; `None` where it fails.
+    /// The output of a command; `None` if it fails.
     pub fn ask(&self, host: &Host, args: &[&str]) -> Option<String> {
         self.run(host, args, LIMIT).ok()
     }
 
-    /// What it says of those of several things that are still there: of one that has gone it says
-    /// so and fails, after all the others.
+    /// The output of a command about several objects, for those that still exist. If one is gone,
+    /// docker prints the others first, and then an error.
     pub fn ask_of_each(&self, host: &Host, args: &[&str]) -> String {
         let out = self.output(host, args, LIMIT);
         out.map(|out| out.stdout).unwrap_or_default()
     }
 
-    /// Runs it; the error is its last line.
+    /// Runs a command; the error is the last line of its output.
     pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
         match self.output(host, args, limit) {
             Ok(out) if out.ok() => Ok(out.stdout),
@@ -114,8 +115,9 @@ impl Client {
         host.run(&argv, limit)
     }
 
-    /// dockerd loses containerd while that restarts, and until it has found it again no container
-    /// starts (seen on 20.10: "error while dialing"). It lists what it has a connection to.
+    /// dockerd loses its connection to containerd while containerd restarts, and until it
+    /// reconnects no container starts (seen on 20.10: "error while dialing"). It lists the
+    /// components that it is connected to.
     pub fn wait_for_containerd(&self, host: &Host) {
         let end = Instant::now() + 2 * LIMIT;
         let args = ["version", "--format", "{{json .Server.Components}}"];
@@ -124,17 +126,17 @@ impl Client {
                 Some(said) if !said.contains("\"containerd\"") => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
-                // It is there, or this docker does not say.
+                // It is connected, or this docker does not tell.
                 _ => return,
             }
         }
     }
 
-    /// Asks the daemon about itself. `docker info` ends well without one, and says so in its
-    /// document.
+    /// Asks the daemon about itself. Without a daemon, `docker info` still succeeds and reports the
+    /// error in its output.
     pub fn info(&self, host: &Host) -> Result<Info, String> {
-        let said = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
-        info(&said)
+        let document = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
+        info(&document)
     }
 }
 
@@ -153,14 +155,14 @@ fn info(said: &str) -> Result<Info, String> {
         runtimes: runtimes.collect(),
         default_runtime: all["DefaultRuntime"].as_str().unwrap_or_default().into(),
         live_restore: all["LiveRestoreEnabled"] == true,
-        // Listed where CDI is on (moby 25.0).
+        // Listed if CDI is on (moby 25.0).
         has_cdi: all["CDISpecDirs"].as_array().is_some_and(|d| !d.is_empty()),
         containers: all["Containers"].as_u64(),
         running: all["ContainersRunning"].as_u64(),
     })
 }
 
-/// Where a daemon started like that listens, as a client names it.
+/// The address on which a daemon started like that listens, as a client names it.
 pub fn listens(unit: &Unit, config: Option<&DaemonJson>, otherwise: &str) -> String {
     let mut all: Vec<&str> = unit.flags("--host");
     all.extend(unit.flags("-H"));
@@ -168,7 +170,7 @@ pub fn listens(unit: &Unit, config: Option<&DaemonJson>, otherwise: &str) -> Str
     all.extend(joined.filter(|a| a.contains("://")));
     all.extend(config.map(DaemonJson::hosts).unwrap_or_default());
     let socket = all.iter().find(|h| h.starts_with("unix://"));
-    // fd:// is docker.socket, which is where the default is.
+    // fd:// means docker.socket, which listens at the default address.
     let none = all.is_empty() || all.iter().any(|h| h.starts_with("fd://"));
     match (socket, none) {
         (Some(socket), _) => (*socket).to_owned(),
@@ -177,7 +179,7 @@ pub fn listens(unit: &Unit, config: Option<&DaemonJson>, otherwise: &str) -> Str
     }
 }
 
-/// Whether two names are of the same socket: /var/run is a link to /run.
+/// Whether two addresses mean the same socket: /var/run is a link to /run.
 pub fn is_same(a: &str, b: &str) -> bool {
     let plain = |h: &str| {
         let path = h.strip_prefix("unix://").unwrap_or(h);

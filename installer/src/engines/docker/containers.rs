@@ -1,4 +1,5 @@
-//! Containers: which run, which need what we set up, which a restart stops.
+//! Finds Docker's running containers and those that need what we set up, tells what a restart
+//! stops, and starts stopped ones again.
 
 use std::time::Duration;
 
@@ -10,17 +11,17 @@ use crate::host::Host;
 use crate::model::setup_options::SetupOptions;
 
 const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
-/// A daemon of thousands of containers takes its time over a list of them.
+/// The timeout: listing thousands of containers takes a while.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Names of those that run; `None` where the daemon does not say.
+/// Names of the running containers; `None` if the daemon does not tell.
 pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
-    let said = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
-    Some(said.ok()?.lines().map(str::to_owned).collect())
+    let names = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
+    Some(names.ok()?.lines().map(str::to_owned).collect())
 }
 
-/// Those, running or stopped, that could not start without what we set up; `None` where the daemon
-/// does not say.
+/// Containers, running or stopped, that could not start without what we set up; `None` if the
+/// daemon does not tell.
 pub fn dependent_containers(host: &Host, client: &Client) -> Option<Vec<String>> {
     if !host.is_live() {
         return Some(Vec::new());
@@ -29,16 +30,16 @@ pub fn dependent_containers(host: &Host, client: &Client) -> Option<Vec<String>>
     let all = client.run(host, &["ps", "-aq", "--no-trunc"], LIMIT).ok()?;
     let ids: Vec<&str> = all.lines().collect();
     let mut users = Vec::new();
-    // Not all in one command line: its length has a limit.
+    // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
         let args = [&["inspect", "--format", format], some].concat();
-        let said = client.ask_of_each(host, &args);
-        users.extend(said.lines().filter_map(user));
+        let output = client.ask_of_each(host, &args);
+        users.extend(output.lines().filter_map(user));
     }
     Some(users)
 }
 
-/// A line of `docker inspect`, where that container needs what we set up.
+/// Parses a line of `docker inspect`; `None` if that container does not need what we set up.
 fn user(line: &str) -> Option<String> {
     let mut fields = line.splitn(3, '\t');
     let name = fields.next()?.trim_start_matches('/');
@@ -59,8 +60,8 @@ fn user(line: &str) -> Option<String> {
     }
 }
 
-/// Starts those again that a restart has stopped and that did not come back: all that can be, and
-/// an error that names the others.
+/// Starts the containers that a restart stopped and that did not start by themselves. It starts all
+/// that it can; the error names the others.
 pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
     let now = running(host, client).unwrap_or_default();
     let start = |name: &String| {
@@ -77,7 +78,7 @@ pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(
     Err(Error::failed(failed.join("; "), ""))
 }
 
-/// What a restart stops where the daemon does not say which run, in words.
+/// What a restart stops if the daemon does not tell which containers run, as a message.
 pub fn effect_of_unnamed(live_restore: bool) -> String {
     if live_restore {
         KEEP_RUNNING.into()
@@ -86,7 +87,7 @@ pub fn effect_of_unnamed(live_restore: bool) -> String {
     }
 }
 
-/// What a restart stops, in words.
+/// What a restart stops, as a message.
 pub fn effect(running: &[String], live_restore: bool) -> String {
     match (running, live_restore) {
         ([], _) => "no containers run".into(),
@@ -123,11 +124,11 @@ mod tests {
         assert_eq!(user("garbage"), None);
     }
 
-    /// A stand-in for it.
+    /// A fake docker.
     fn docker(dir: &Path, script: &str) -> PathBuf {
         let docker = dir.join("docker");
-        // By another process: a fork of a test beside this one would keep a descriptor that we
-        // write by, and then the program is busy (ETXTBSY).
+        // Written by another process: a test that forks at the same time would keep our writable
+        // descriptor open, and running the file would fail (ETXTBSY).
         let made = Command::new("sh")
             .args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh"])
             .arg(format!("#!/bin/sh\n{script}"))
@@ -137,7 +138,7 @@ mod tests {
         docker
     }
 
-    /// Containers come and go while they are asked for; the others need us all the same.
+    /// A container may disappear between the two commands; the others are still found.
     #[test]
     fn one_that_has_gone_meanwhile_hides_no_other() {
         let dir = tempfile::tempdir().unwrap();
@@ -150,7 +151,8 @@ mod tests {
         assert_eq!(users.unwrap(), ["web (--runtime nvidia)"]);
     }
 
-    /// One that was removed as it ended (`--rm`) keeps no other from being started.
+    /// A container that was removed when it ended (`--rm`) does not prevent the others from being
+    /// started.
     #[test]
     fn one_that_cannot_start_again_keeps_no_other() {
         let dir = tempfile::tempdir().unwrap();
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(started).unwrap(), "web\n");
     }
 
-    /// A daemon that answers `info` and not `ps` may have any number of them.
+    /// A daemon that answers `info` but not `ps` may have any number of containers.
     #[test]
     fn no_answer_is_not_no_containers() {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();

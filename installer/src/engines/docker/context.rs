@@ -1,5 +1,5 @@
-//! Which daemon plain `docker` talks to here: `DOCKER_HOST`, `DOCKER_CONTEXT`, then the context in
-//! ~/.docker/config.json, in that order (docs.docker.com, "Docker contexts").
+//! Finds out which daemon plain `docker` talks to: `DOCKER_HOST`, `DOCKER_CONTEXT`, then the
+//! context in ~/.docker/config.json, in that order (docs.docker.com, "Docker contexts").
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use super::client::{self, SOCKET};
 use crate::host::Host;
 
-/// Where plain `docker` goes, and why.
+/// The daemon that plain `docker` talks to, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `unix:///run/user/1000/docker.sock`.
+    /// The daemon's address: `unix:///run/user/1000/docker.sock`.
     pub host: String,
     because: Because,
 }
@@ -24,7 +24,7 @@ enum Because {
     Context(String),
 }
 
-/// Where it goes for whoever runs this; in a directory tree, for its root.
+/// The target for the user who runs this, or, in a directory tree, for its root user.
 pub fn target(host: &Host) -> Target {
     let variable = |name: &str| {
         let value = std::env::var(name).ok().filter(|_| host.is_live());
@@ -60,7 +60,8 @@ fn target_with(host: &Host, variable: impl Fn(&str) -> Option<String>) -> Target
     }
 }
 
-/// A context is in a directory named by the digest of its name (docker/cli, cli/context/store).
+/// The address of a context, which is in a directory named by the digest of the context's name
+/// (docker/cli, cli/context/store).
 fn endpoint(host: &Host, dir: &Path, name: &str) -> Option<String> {
     let digest: String = Sha256::digest(name)
         .iter()
@@ -78,7 +79,7 @@ fn json(host: &Host, path: &Path) -> Option<Value> {
 }
 
 impl Target {
-    /// What to say where that is not the daemon that is set up.
+    /// A warning if that is not the daemon that is set up.
     pub fn warning(&self, set_up: &str) -> Option<String> {
         if client::is_same(&self.host, set_up) {
             return None;
@@ -162,7 +163,7 @@ mod tests {
              Docker that is set up; for that one: `docker context use default`, or `docker -H unix:///var/run/docker.sock`"
         );
         assert_eq!(target.warning("unix:///run/user/1000/docker.sock"), None);
-        // One that is gone, or that cannot be read.
+        // A context that is missing or cannot be read.
         assert!(in_tree(&files[..1], &[]).warning(SOCKET).is_some());
     }
 

@@ -1,4 +1,4 @@
-//! daemon.json as it is, read strictly: dockerd takes no other.
+//! Reads daemon.json as strict JSON, like dockerd.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,16 @@ use crate::edit::json;
 use crate::error::Error;
 use crate::host::Host;
 
-/// The file as it is.
+/// The file as it was read.
 pub struct DaemonJson {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     pub(super) text: Option<String>,
     value: Value,
 }
 
 impl DaemonJson {
-    /// Reads it; one that is missing or empty is `{}`.
+    /// Reads the file; a missing or empty file counts as `{}`.
     pub fn read(host: &Host, path: &Path) -> Result<Self, Error> {
         let text = host.text(path)?;
         let value = match text.as_deref().filter(|t| !t.trim().is_empty()) {
@@ -36,19 +36,19 @@ impl DaemonJson {
         keys.iter().try_fold(&self.value, |at, key| at.get(key))
     }
 
-    /// Whether this is all it says.
+    /// Whether this is its whole content.
     pub fn is(&self, whole: &Value) -> bool {
         self.value == *whole
     }
 
-    /// Where it makes the daemon listen.
+    /// The addresses on which it makes the daemon listen.
     pub fn hosts(&self) -> Vec<&str> {
         let hosts = self.get(&["hosts"]).and_then(Value::as_array);
         let hosts = hosts.into_iter().flatten();
         hosts.filter_map(Value::as_str).collect()
     }
 
-    /// Runtimes with the programs it names for them.
+    /// The runtimes, each with its program.
     pub fn runtimes(&self) -> impl Iterator<Item = (&str, &str)> {
         let runtimes = self.get(&["runtimes"]).and_then(Value::as_object);
         let runtimes = runtimes.into_iter().flatten();
@@ -56,7 +56,7 @@ impl DaemonJson {
     }
 }
 
-/// Why the file cannot be edited, with what to do.
+/// The error that tells why the file cannot be edited, and what to do.
 pub(super) fn strict(path: &Path, why: &str) -> Error {
     Error::Config {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! What makes daemon.json as wanted: the keys to set, and what stands against that.
+//! Plans the change to daemon.json: the keys to set, and what prevents that.
 
 use serde_json::{Value, json};
 
@@ -11,11 +11,11 @@ use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Mode, SetupOptions};
 
-/// Versions in which `features.cdi` must be set: there from 25.0, on by itself from 28.2
-/// (docs.docker.com, "Engine release notes").
+/// Versions in which `features.cdi` must be set: it exists from 25.0 on and is on by default from
+/// 28.2 on (docs.docker.com, "Engine release notes").
 pub const CDI_BY_FEATURE: std::ops::Range<(u32, u32)> = (25, 0)..(28, 2);
-/// Flags with the keys that dockerd refuses beside them. Runtimes it merges (moby daemon/config,
-/// findConfigurationConflicts and skipDuplicates; seen on 20.10).
+/// Flags, each with the key that dockerd refuses beside it. Runtimes are not listed, since dockerd
+/// merges them (moby daemon/config, findConfigurationConflicts and skipDuplicates; seen on 20.10).
 const CLASHES: [(&str, &str); 2] = [
     ("--default-runtime", "default-runtime"),
     ("--feature", "features"),
@@ -25,7 +25,7 @@ const CLASHES: [(&str, &str); 2] = [
 pub type Setting = (Vec<String>, Value);
 
 impl DaemonJson {
-    /// The change that makes it as wanted; `None` where it is.
+    /// The change that applies the options; `None` if nothing is missing.
     pub fn change(
         &self,
         host: &Host,
@@ -52,8 +52,8 @@ impl DaemonJson {
         }))
     }
 
-    /// What is not as wanted yet, each with a word for the plan. What is as wanted is not
-    /// touched, whatever its layout.
+    /// The settings that are missing, each with a phrase for the plan. A setting that is already as
+    /// wanted is not touched, whatever its layout.
     fn settings(
         &self,
         host: &Host,
@@ -98,7 +98,7 @@ impl DaemonJson {
         Ok((settings, said))
     }
 
-    /// dockerd stops at a key that is given both ways.
+    /// Fails if a key is also set by flag: dockerd does not start then.
     fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[Setting]) -> Result<(), Error> {
         for (flag, key) in CLASHES {
             let is_set = settings.iter().any(|(keys, _)| keys[0] == key);

@@ -1,5 +1,5 @@
-//! Docker Desktop: its daemon is in a virtual machine of its own, which nobody reaches by
-//! files of this host.
+//! Detects Docker Desktop, which we cannot set up: its daemon runs in a virtual machine, which
+//! files of this host do not reach.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use crate::engines::docker::unmanaged::Unmanaged;
 use crate::host::Host;
 
 const NAME: &str = "docker-desktop";
-/// Where Windows' Docker Desktop shows its files to a distribution that it is integrated with.
+/// Where Docker Desktop on Windows puts its files in a WSL distribution that it is integrated with.
 const WSL: &str = "/mnt/wsl";
 
-/// Docker Desktop, where it is installed.
+/// Docker Desktop, if it is installed.
 pub fn find(host: &Host) -> Option<Unmanaged> {
     if is_in_wsl(host) {
         return Some(Unmanaged::new(
@@ -37,7 +37,7 @@ fn is_in_wsl(host: &Host) -> bool {
         let target = host.root().read_link(path);
         target.is_ok_and(|t| t.starts_with(WSL) && t.to_string_lossy().contains("docker-desktop"))
     };
-    // The directories are in every distribution; the links only where it is integrated.
+    // Every distribution has the directories; only those with the integration have the links.
     names.iter().any(is_desktop)
         && (leads_there("/usr/bin/docker") || leads_there("/usr/local/bin/docker"))
 }

@@ -1,5 +1,5 @@
-//! The unit's drop-in: `docker run --gpus` works when dockerd finds the hook on its PATH at its
-//! start (moby `daemon/devices_nvidia_linux.go`).
+//! Plans the drop-in of Docker's unit: `docker run --gpus` works if dockerd finds the hook on its
+//! PATH when it starts (moby `daemon/devices_nvidia_linux.go`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,28 +9,28 @@ use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Mode, SetupOptions};
 
-/// Ours as a whole.
+/// The path of our drop-in.
 pub const PATH: &str = "/etc/systemd/system/docker.service.d/50-gpusetup.conf";
 const HOOK: &str = "nvidia-container-runtime-hook";
-/// What systemd gives a service that says nothing (systemd.exec(5), "Environment").
+/// The PATH that systemd gives a service that sets none (systemd.exec(5), "Environment").
 const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where a dockerd of that unit looks for programs.
+/// The PATH of a dockerd that is started by that unit.
 pub fn search_path(unit: &Unit) -> String {
     unit.environment("PATH").unwrap_or_else(|| USUAL.into())
 }
 
-/// Whether dockerd, started like that, finds our hook first.
+/// Whether dockerd, started by that unit, finds our hook first.
 pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     let ours = wanted.names_dir.join(HOOK);
     let path = search_path(unit);
     let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
-    let found = places.find(|p| host.root().exists(p));
-    found.is_some_and(|f| f == ours || same_file(host, &f, &ours))
+    let first = places.find(|p| host.root().exists(p));
+    first.is_some_and(|f| f == ours || same_file(host, &f, &ours))
 }
 
-/// Whether the dockerd that runs was started with the PATH that its unit has now; false where
-/// nobody can tell.
+/// Whether the running dockerd was started with the PATH that its unit has now; false if that
+/// cannot be found out.
 pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
     let root = host.root();
     let pid = root.read_to_string(pidfile).unwrap_or_default();
@@ -45,7 +45,7 @@ pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
     path == Some(search_path(unit).as_bytes())
 }
 
-/// The drop-in; `None` where dockerd finds our hook, or none is wanted.
+/// The change that adds the drop-in; `None` if dockerd finds our hook, or none is wanted.
 pub fn change(host: &Host, unit: &Unit, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
     if wanted.mode == Mode::Cdi || finds_ours(host, unit, wanted) {
         return Ok(None);

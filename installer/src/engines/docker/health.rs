@@ -1,4 +1,4 @@
-//! Whether a Docker answers after a restart or reload, and goes by the file that was written.
+//! Waits until a Docker answers after a restart or reload and uses the file that was written.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::setup_options::SetupOptions;
 
-/// Waits until it does; an error says what it says. `file` is its configuration as it stands now, where that can be read.
+/// Waits until it does; an error contains its answer. `file` is its configuration as it is now, if
+/// that can be read.
 pub fn wait(
     host: &Host,
     client: &Client,
@@ -17,8 +18,8 @@ pub fn wait(
 ) -> Result<(), Error> {
     let started = Instant::now();
     loop {
-        // A reload goes on after `systemctl reload` has ended (moby #47353), and one that
-        // fails is told in the log alone.
+        // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
+        // only the log tells.
         let (why, limit) = match client.info(host) {
             Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
                 None => return Ok(()),
@@ -40,7 +41,7 @@ pub fn wait(
     }
 }
 
-/// How our part of the file differs from what the daemon goes by; `None`: not at all.
+/// How our part of the file differs from what the daemon uses; `None` if it does not.
 fn disagrees(file: &DaemonJson, info: &Info) -> Option<String> {
     let place = file.path.display();
     let ours = SetupOptions::default().runtime_name;

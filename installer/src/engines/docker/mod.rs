@@ -1,4 +1,5 @@
-//! Docker: the system's, a user's rootless one, and those that are not ours to set up.
+//! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
+//! set up.
 
 pub(crate) mod client;
 mod containers;
@@ -32,7 +33,7 @@ use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/docker/daemon.json";
-/// dockerd(8), `--pidfile`.
+/// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// A Docker that is ours to set up.
@@ -40,25 +41,25 @@ pub struct Docker {
     facts: Facts,
     version: (u32, u32),
     config: PathBuf,
-    /// What `config` said when it was last read, or why that is not known.
+    /// What `config` contained when it was last read, or why that is not known.
     file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
-    /// What the daemon said when it was found; `None` where none runs. Plans are made of it, and
-    /// nothing else: whatever is asked after a change is asked anew.
+    /// What the daemon reported when it was detected; `None` if none runs. It is used for plans
+    /// only: after a change, the daemon is asked again.
     info: Option<Info>,
-    /// Whose it is, where it is rootless.
+    /// The user that it belongs to, if it is rootless.
     user: Option<User>,
-    /// It cannot see CDI specs, whatever its file says.
+    /// Whether it cannot see CDI specs, whatever its file says.
     is_blind: bool,
 }
 
 /// Every Docker of this host.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
-    let mut found: Vec<Box<dyn Engine>> = Vec::new();
+    let mut engines: Vec<Box<dyn Engine>> = Vec::new();
     let ours = [Docker::of_system(host), Docker::of_user(host)];
     for engine in ours.into_iter().flatten() {
-        found.push(Box::new(engine));
+        engines.push(Box::new(engine));
     }
     let others = [
         rootless::of_others(host),
@@ -66,12 +67,13 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         desktop::find(host),
     ];
     for engine in others.into_iter().flatten() {
-        found.push(Box::new(engine));
+        engines.push(Box::new(engine));
     }
-    found
+    engines
 }
 
-/// Where plain `docker` of whoever runs gpusetup should lead: a user's own Docker before the system's.
+/// The socket that plain `docker` should use for the user who runs gpusetup: their own Docker's if
+/// they have one, or else the system's.
 pub fn own_socket(host: &Host) -> String {
     match host.user() {
         Some(user) if rootless::is_there(host, user) => {
@@ -99,7 +101,7 @@ impl Docker {
             return None;
         }
         let unit = rootless::unit(host, &user);
-        // Beside the script that starts it: docs.docker.com has it in ~/bin.
+        // dockerd is usually beside the script that starts it: docs.docker.com puts both in ~/bin.
         let script = unit.program().unwrap_or_default();
         let beside = Path::new(script).with_file_name("dockerd");
         let program = Some(beside).filter(|p| host.root().exists(p));
@@ -122,7 +124,7 @@ impl Docker {
         let listens = client::listens(&unit, file.as_ref().ok(), &otherwise);
         let client = Client::new(host, listens);
         let is_blind = user.is_some() && rootless::hides_specs(host, &unit);
-        // Side by side: neither needs the other's answer, and dockerd takes its time for both.
+        // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
             let info = host.is_live().then(|| client.info(host).ok()).flatten();
@@ -183,14 +185,15 @@ impl Docker {
     }
 
     fn drop_in(&self, host: &Host, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
-        // The hook would have to set device cgroups, for which a user has no right.
+        // The hook would have to change device cgroups, which a user has no permission for.
         match self.user {
             Some(_) => Ok(None),
             None => drop_in::change(host, &self.unit, wanted),
         }
     }
 
-    /// What is asked for is not turned on where it would lead nowhere, unless it is all that is asked.
+    /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
+    /// alone.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
         match wanted.mode {
             Mode::Both if self.is_blind => Mode::Runtime,
@@ -271,14 +274,14 @@ impl Engine for Docker {
         let Some(info) = &self.info else {
             return Activation::restart(with("it does not run now; this starts it"));
         };
-        // A rootless one is behind rootlesskit, which need not hand the signal on.
+        // A rootless dockerd runs under rootlesskit, which may not forward the signal.
         if self.user.is_none()
             && reload::is_enough(changes, &self.unit, info)
             && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         {
             return Activation::Reload(with("running containers keep running (reload)"));
         }
-        // Not asked for the names of none.
+        // If none runs, there are no names to ask for.
         let running = match info.running {
             Some(0) => Some(Vec::new()),
             _ => containers::running(host, &self.client),
@@ -308,7 +311,7 @@ impl Engine for Docker {
             Some(info) if info.containers == Some(0) => Vec::new(),
             Some(_) => containers::dependent_containers(host, &self.client)
                 .unwrap_or_else(|| vec!["those that `docker ps -a` did not name".into()]),
-            // It does not run, and tells nothing.
+            // It does not run, so it cannot be asked.
             None => Vec::new(),
         }
     }
@@ -350,7 +353,7 @@ impl Engine for Docker {
         };
         let ways = probe::Ways {
             gpus: self.user.is_none(),
-            // One of another tool that was left is not ours to answer for.
+            // A runtime of another tool that was left in place is not ours to test.
             runtime: self.file().and_then(is_ours).unwrap_or(true),
             cdi: !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi),
         };
@@ -358,15 +361,16 @@ impl Engine for Docker {
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {
-        // `--validate` is there from 23.0; before, what we wrote was checked as it was made.
-        // A rootless dockerd is not started outside rootlesskit.
+        // dockerd has `--validate` from 23.0 on; for older versions, what we wrote was checked as
+        // it was made. A rootless dockerd is not started outside rootlesskit.
         let can = host.is_live() && self.user.is_none() && self.version >= (23, 0);
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
         let file = self.config.display().to_string();
         let mut argv = argv(&[&["dockerd", "--validate", "--config-file", &file]]);
-        // With the flags of its unit it also sees what is given both ways.
+        // With the flags of its unit, it also reports keys that are set both by flag and in the
+        // file.
         if self.unit.program().is_some_and(|p| p.ends_with("/dockerd"))
             && self.unit.flag("--config-file").is_none()
         {

@@ -1,4 +1,4 @@
-//! How the built-in image runs in a Docker.
+//! The command lines that run the built-in image in a Docker.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use super::client::Client;
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
 
-/// What our containers are called, with a number each.
+/// The name of our containers, followed by a number.
 const CONTAINER: &str = "gpusetup-probe";
 
-/// The ways of a container to GPUs that are tried.
+/// The ways to ask for GPUs that are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Ways {
     /// `--gpus`.
@@ -20,7 +20,7 @@ pub struct Ways {
     pub cdi: bool,
 }
 
-/// Of the image in that archive.
+/// The command lines for the image in that archive.
 pub fn of(client: &Client, archive: &Path, ways: Ways) -> Probe {
     let archive = archive.display().to_string();
     let run: &[&str] = &["run", "-i", "--rm", "--network", "none", "--name"];

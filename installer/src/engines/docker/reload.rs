@@ -1,14 +1,14 @@
-//! When a reload is enough.
+//! Decides whether a reload of dockerd is enough, or a restart is needed.
 //!
-//! On SIGHUP dockerd takes over `runtimes` and `default-runtime` as the file has them, and
-//! keeps in memory a key that the file no longer has (moby `daemon/reload_unix.go`; seen on 20.10
-//! and 26.1). It also forgets runtimes given by flag; where the default was one of those, 20.10.24
-//! crashes and 26.1.5 takes nothing over: with such flags only a restart is safe. CDI and the hook are looked
-//! for at the start alone.
+//! On SIGHUP, dockerd applies `runtimes` and `default-runtime` from the file, but keeps a key in
+//! memory that the file no longer has (moby `daemon/reload_unix.go`; seen on 20.10 and 26.1). It
+//! also forgets runtimes that were set by flag. If the default was one of those, 20.10.24 crashes
+//! and 26.1.5 applies nothing, so with such flags only a restart is safe. CDI and the hook are
+//! looked for only at the start.
 //!
-//! A run that fails later is put back by a reload too. A runtime more in dockerd's memory hurts
-//! nobody then, a default runtime would: every container would go on using it. So a default is
-//! set by reload only where the file named one before, which a reload can bring back.
+//! A run that fails later is rolled back by a reload too. An extra runtime in dockerd's memory is
+//! harmless then, but an extra default runtime is not: every container would keep using it. So a
+//! default is set by reload only if the file named one before, which a reload can restore.
 
 use serde_json::{Map, Value};
 
@@ -19,10 +19,10 @@ use crate::model::change::{Change, FileKind};
 
 /// Flags whose values a reload loses.
 const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
-/// Runtimes that dockerd has by itself.
+/// Prefixes of the runtimes that dockerd has by itself.
 const BUILT_IN: [&str; 2] = ["runc", "io.containerd."];
 
-/// Whether dockerd, running as it says, would be as after a restart.
+/// Whether dockerd, given its flags and state, would be the same after a reload as after a restart.
 pub fn is_enough(changes: &[Change], unit: &Unit, info: &Info) -> bool {
     let [change] = changes else {
         return false;
@@ -50,7 +50,8 @@ pub fn is_enough(changes: &[Change], unit: &Unit, info: &Info) -> bool {
         old.iter().all(|n| new.contains(n)) && before.keys().all(|key| after.contains_key(key));
     let sets_default = keys.iter().any(|k| k[0] == "default-runtime");
     let default_can_go_back = !sets_default || before.contains_key("default-runtime");
-    // One that the file neither names nor will came by a flag that we cannot see, in a wrapper.
+    // A runtime that is in the file neither before nor after comes from a flag that we cannot see,
+    // for example in a wrapper script.
     let all_of_file = info
         .runtimes
         .keys()
@@ -146,7 +147,7 @@ mod tests {
         assert!(!enough_with("{}", OURS, keys, "--add-runtime s=/s", info));
         assert!(!enough_with("{}", OURS, keys, "--default-runtime=s", info));
         assert!(!enough_with("{}", OURS, keys, "", &["runc", "site"]));
-        // What a run that failed has left in memory is no such one.
+        // A runtime that a failed run left in memory does not count as one.
         assert!(enough_with("{}", OURS, keys, "", &["runc", "nvidia"]));
     }
 }

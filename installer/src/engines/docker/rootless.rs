@@ -1,6 +1,5 @@
-//! Rootless Docker: one for each user, in their own files. It is set up by that user; root
-//! writes into no home directory, where a link could lead anywhere, and only says whose there
-//! are.
+//! Rootless Docker, which each user has in their own files. The user sets it up; root writes into
+//! no home directory, where a link could lead anywhere, and only reports which users have one.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +10,12 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
 
-/// The word for `--engine`.
+/// Its name for `--engine`.
 pub const NAME: &str = "docker-rootless";
 /// The user unit that dockerd-rootless-setuptool.sh writes (docs.docker.com, "Rootless mode").
 pub const UNIT: &str = "docker.service";
 
-/// What is said of one that [`hides_specs`].
+/// The warning about one that [`hides_specs`].
 pub const BLIND: &str = "dockerd-rootless.sh of this Docker hides CDI specs from it (moby #47676), so `--device nvidia.com/gpu=…` finds no GPU: use `--runtime nvidia`, or a newer Docker";
 
 /// Unit directories of a user (systemd.unit(5), "Table 2").
@@ -37,15 +36,15 @@ pub fn unit(host: &Host, user: &User) -> Unit {
     Unit::read_in(host, UNIT, &unit_dirs(user))
 }
 
-/// Where it listens (dockerd-rootless.sh).
+/// The socket on which it listens (dockerd-rootless.sh).
 pub fn socket(user: &User) -> PathBuf {
     user.runtime.join("docker.sock")
 }
 
-/// Whether its start script hides CDI specs. The script has rootlesskit make links of what is in
-/// /etc and /run, and dockerd follows none to look for specs (moby #47676; seen on 26.1.5). Later
-/// scripts mount both directories again (moby #48541, also taken into 25.0, 26.1 and 27), so the
-/// script is read, not the version.
+/// Whether its start script hides CDI specs. The script makes rootlesskit replace the entries of
+/// /etc and /run with links, and dockerd does not follow links when it looks for specs (moby
+/// #47676; seen on 26.1.5). Later scripts mount both directories again (moby #48541, also in 25.0,
+/// 26.1 and 27), so the script is read, not the version.
 pub fn hides_specs(host: &Host, unit: &Unit) -> bool {
     let script = unit.program().map(PathBuf::from);
     let script = script.or_else(|| host.program("dockerd-rootless.sh"));
@@ -53,17 +52,18 @@ pub fn hides_specs(host: &Host, unit: &Unit) -> bool {
     text.is_some_and(|t| t.contains("--copy-up=/run") && !t.contains("/cdi"))
 }
 
-/// Whether a user has one.
+/// Whether a user has a rootless Docker.
 pub fn is_there(host: &Host, user: &User) -> bool {
     unit(host, user).exists() || host.root().exists(socket(user))
 }
 
-/// Those of other users, as root sees them.
+/// The rootless Dockers of other users, as root sees them.
 pub fn of_others(host: &Host) -> Option<Unmanaged> {
     if host.user().is_some() {
         return None;
     }
-    // A handle of its own: a home that root may not read, on NFS, is no trouble of this host.
+    // A separate handle, so that a home directory that root cannot read (NFS) does not count as
+    // unreadable for this host.
     let root = Root::open(host.root().path()).ok()?;
     let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
@@ -82,7 +82,7 @@ pub fn of_others(host: &Host) -> Option<Unmanaged> {
             names.push(name.to_owned());
         }
     }
-    // Users that are in no file: LDAP.
+    // Users that are not in /etc/passwd, such as those of LDAP.
     for uid in root.read_dir("/run/user").unwrap_or_default() {
         let uid = uid.to_string_lossy().into_owned();
         let is_known = passwd.lines().any(|l| l.split(':').nth(2) == Some(&uid));
@@ -132,7 +132,7 @@ mod tests {
 
     const UNIT_FILE: &str = "home/alice/.config/systemd/user/docker.service";
 
-    /// What alice's own run would do.
+    /// The plan of a run by alice.
     fn plan(dir: &Path, only: &[&str]) -> Result<Plan, Error> {
         let user = User::new(1000, "alice:x:1000:1000::/home/alice:/bin/sh", |_| None);
         let host = Host::open(dir, Path::new("/")).unwrap().seen_by(user);
@@ -231,7 +231,7 @@ mod tests {
         write("etc/os-release", "ID=debian\n");
         write("var/run/cdi/nvidia.yaml", "");
         write("run/gpusetup/inventory.json", "");
-        // A socket alone is one too: started by hand.
+        // A socket alone counts too: dockerd was started by hand.
         write("run/user/1000/docker.sock", "");
         let found = plan(dir.path(), &[]).unwrap();
         let path = &found.changes[0].path;

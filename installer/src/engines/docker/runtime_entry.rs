@@ -1,4 +1,4 @@
-//! A runtime of our name that is there already: whose it is, and what becomes of it.
+//! Judges an existing runtime of our name: whose it is, and what to do with it.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, SetupOptions};
 
-/// Where NVIDIA's GPU operator puts its programs and from where it writes daemon.json
-/// (gpu-operator, assets/state-container-toolkit).
+/// Where NVIDIA's GPU operator installs its programs; it also writes daemon.json (gpu-operator,
+/// assets/state-container-toolkit).
 const OPERATOR: &str = "/usr/local/nvidia/toolkit";
 /// The names of the vendor's runtime, one for each of its modes.
 const VENDOR: [&str; 3] = [
@@ -19,16 +19,16 @@ const VENDOR: [&str; 3] = [
     "nvidia-container-runtime.cdi",
     "nvidia-container-runtime.legacy",
 ];
-/// Whose a runtime entry is.
+/// Who wrote a runtime entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// nvidia-container-toolkit, by `nvidia-ctk runtime configure`.
     Toolkit,
-    /// nvidia-docker2, whose package brought the whole file.
+    /// nvidia-docker2, whose package installed the whole file.
     NvidiaDocker2,
     /// The GPU operator of a Kubernetes cluster.
     Operator,
-    /// Somebody's own.
+    /// Somebody wrote it by hand.
     ByHand,
 }
 
@@ -65,20 +65,20 @@ fn is_vendors(path: &str) -> bool {
     usual && VENDOR.iter().any(|v| name == *v)
 }
 
-/// What becomes of it.
+/// What to do with the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// There is none.
+    /// There is no entry.
     None,
-    /// It leads to our program already.
+    /// It already starts our program.
     Ours,
-    /// Our program goes in its place, and undo gives back the old one.
+    /// Replace its program with ours; undo restores it.
     Replace(Owner),
-    /// It stays, and so do its containers.
+    /// Leave it, so that its containers keep using it.
     Leave(Owner),
 }
 
-/// Looks at the runtime of our name, and at what the user wants done about it.
+/// Decides by the existing runtime of our name and the user's options.
 pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<Verdict, Error> {
     let name = &wanted.runtime_name;
     let Some(entry) = config.get(&["runtimes", name]) else {
@@ -90,9 +90,9 @@ pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<
     }
     let owner = Owner::of(config, name, entry);
     let is_gone = path.is_some_and(|p| !exists(host, p));
-    // What a package has left behind when it was removed starts no container: nothing works
-    // that we could break. A path of somebody's own may be on a disk that comes later, and
-    // the operator puts its program back itself.
+    // If a removed package left the entry behind, it starts no container, so replacing it breaks
+    // nothing. In contrast, a path that somebody wrote may be on a disk that is mounted later, and
+    // the operator restores its program itself.
     let is_left_over = is_gone && matches!(owner, Owner::Toolkit | Owner::NvidiaDocker2);
     match wanted.existing {
         Existing::Leave => Ok(Verdict::Leave(owner)),
@@ -104,7 +104,7 @@ pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<
     }
 }
 
-/// Whether its program is there.
+/// Whether its program exists.
 pub fn exists(host: &Host, path: &str) -> bool {
     if Path::new(path).is_absolute() {
         return host.root().exists(path);
@@ -144,7 +144,7 @@ fn refused(
     }
 }
 
-/// Only the path of an entry is changed, so whatever else it says must go with our program too.
+/// Only the path of an entry is changed, so its other keys must fit our program too.
 fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
     let no = |why: String| {
         Err(Error::Config {
@@ -163,7 +163,7 @@ fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<
         Value::String(text) => text.is_empty(),
         _ => false,
     };
-    // dockerd takes a path or a runtimeType, never both (moby daemon/runtime_unix.go, 23.0).
+    // dockerd accepts a path or a runtimeType, never both (moby daemon/runtime_unix.go, 23.0).
     let other = fields
         .iter()
         .find(|(key, value)| *key != "path" && !is_empty(value));
@@ -175,7 +175,7 @@ fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<
     }
 }
 
-/// What the user should know of it.
+/// What the user should know about it.
 pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> Option<String> {
     let (name, file) = (&wanted.runtime_name, config.path.display());
     match verdict {
@@ -197,7 +197,7 @@ pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> 
     }
 }
 
-/// Runtimes whose program is gone: nothing that uses them starts.
+/// Warnings about runtimes whose program is gone: no container that uses them starts.
 pub fn dangling(host: &Host, config: &DaemonJson) -> Vec<String> {
     let default = config.get(&["default-runtime"]).and_then(Value::as_str);
     let lost = config.runtimes().filter(|(_, path)| {

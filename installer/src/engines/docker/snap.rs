@@ -1,6 +1,6 @@
-//! Docker as a snap: confined, with NVIDIA's toolkit of its own inside, which makes its own CDI
-//! spec and its own runtime (canonical/docker-snap, README, "NVIDIA support"). Programs of the
-//! host cannot be its runtimes, so nothing of ours can go in there.
+//! Detects Docker as a snap, which we cannot set up. It is confined, and contains NVIDIA's toolkit,
+//! which makes its own CDI spec and runtime (canonical/docker-snap, README, "NVIDIA support"). It
+//! cannot use the host's programs as runtimes.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const SIGNS: [&str; 4] = [
 const META: &str = "/snap/docker/current/meta/snap.yaml";
 const CONFIG: &str = "/var/snap/docker/current/config/daemon.json";
 
-/// The snap, where it is installed.
+/// The snap, if it is installed.
 pub fn find(host: &Host) -> Option<Unmanaged> {
     let root = host.root();
     if !SIGNS.iter().any(|s| root.symlink_metadata(s).is_ok()) {

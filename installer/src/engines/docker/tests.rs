@@ -1,9 +1,12 @@
+//! Tests of how a Docker keeps what it has read of its configuration.
+
 use std::fs;
 use std::path::Path;
 
 use super::*;
 
-/// Whatever asks between two readings gets one answer, also where somebody writes meanwhile.
+/// Between two reads, every caller gets the same answer, even if somebody writes the file
+/// meanwhile.
 #[test]
 fn what_was_read_is_kept_until_it_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -24,7 +27,7 @@ fn what_was_read_is_kept_until_it_is_read_again() {
     assert_eq!(docker.pidfile(), Path::new("/run/two.pid"));
     assert!(docker.text_of(config).unwrap().contains("two"));
     assert_eq!(docker.text_of(Path::new("/etc/other")), None);
-    // Why a file cannot be used is kept as well, and said each time.
+    // The reason why a file cannot be used is kept as well, and returned each time.
     write("etc/docker/daemon.json", "{broken");
     docker.read_again(&host);
     let wanted = SetupOptions::default();

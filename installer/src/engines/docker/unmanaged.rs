@@ -1,16 +1,16 @@
-//! A Docker that cannot be set up from here: found, named, left alone.
+//! A Docker that cannot be set up from here: it is detected and reported, but left alone.
 
 use std::path::Path;
 
 use crate::engines::engine::{Engine, Facts, Management};
 
-/// Such a Docker.
+/// A Docker that we do not manage.
 pub struct Unmanaged {
     facts: Facts,
 }
 
 impl Unmanaged {
-    /// One of that name, with why it is none of ours and what to do instead.
+    /// A Docker of that name, with the reason why we do not manage it and what to do instead.
     pub fn new(name: &str, why: impl Into<String>, instead: impl Into<String>) -> Self {
         let (why, instead) = (why.into(), instead.into());
         Self {
@@ -27,7 +27,7 @@ impl Unmanaged {
         }
     }
 
-    /// The same with what more is known of it.
+    /// Adds its version and configuration file, if they are known.
     pub fn with(mut self, version: Option<String>, config: Option<&Path>) -> Self {
         self.facts.version = version;
         self.facts.config = config.map(Path::to_owned);

@@ -1,4 +1,4 @@
-//! Where k3s and rke2 have their data, which can be moved in four ways.
+//! Finds the data directory of k3s and rke2, which can be moved in four ways.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use super::kind::Kind;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 
-/// Where its data is: by flag, by variable, by its own file, or where it always is.
+/// The data directory: set by a flag, by a variable, by its configuration file, or the default.
 pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
     let root = host.root();
     let absolute = |v: String| Some(v).filter(|v| v.starts_with('/'));
     let by_unit = |name: &&str| {
         let unit = Unit::read(host, &format!("{name}.service"));
         let flag = unit.flag("--data-dir").and_then(absolute);
-        // Other commands of a unit have a -d too.
+        // Other commands in a unit may have a -d too.
         let is_data = |dir: &String| root.exists(Path::new(dir).join("agent"));
         flag.or_else(|| unit.flag("-d").and_then(absolute).filter(is_data))
             .or_else(|| unit.environment(kind.data_variable))
@@ -29,7 +29,7 @@ pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
         names.sort();
         let mut paths = vec![base.join("config.yaml")];
         paths.extend(names.into_iter().map(|n| more.join(n)));
-        // The last file counts.
+        // The last file that sets it wins.
         let texts = paths
             .iter()
             .rev()
@@ -46,7 +46,7 @@ pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
         )
 }
 
-/// A key's value in lines of `key: value` or `key=value`.
+/// The value of a key in lines of `key: value` or `key=value`.
 fn value(text: &str, key: &str, sign: char) -> Option<String> {
     let line = |l: &str| {
         let (name, value) = l.split_once(sign)?;

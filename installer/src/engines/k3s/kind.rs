@@ -1,11 +1,12 @@
-//! The two distributions of Kubernetes that are set up alike: how their units and variables are called.
+//! The names of units and variables of k3s and rke2, two Kubernetes distributions that are set up
+//! alike.
 
-/// One of the two.
+/// One of the two distributions.
 pub struct Kind {
     pub(super) name: &'static str,
-    /// Units: a server's, an agent's.
+    /// The units of a server and of an agent.
     pub(super) units: [&'static str; 2],
-    /// The variable that moves the data.
+    /// The variable that sets the data directory.
     pub(super) data_variable: &'static str,
 }
 

@@ -1,9 +1,10 @@
-//! k3s and rke2: a containerd whose `config.toml` is made anew at every start, from a template.
+//! Sets up k3s and rke2, whose containerd reads a `config.toml` that every start makes from a
+//! template.
 //!
-//! A drop-in where that file imports a directory (from early 2026 on, k3s #13680), else our lines
-//! in the template. A runtime that k3s has put in by itself, because it found
-//! `nvidia-container-runtime` on its PATH, must not be defined a second time: containerd does not
-//! read a file with a table twice (k3s docs #566).
+//! We write a drop-in if that file imports a directory (from early 2026 on, k3s #13680), or else
+//! add our lines to the template. k3s adds a runtime by itself if it finds
+//! `nvidia-container-runtime` on its PATH. That runtime must not be defined a second time:
+//! containerd does not read a file that has the same table twice (k3s docs #566).
 
 mod data_dir;
 mod kind;
@@ -26,11 +27,11 @@ use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
-/// The socket is the same in both.
+/// The socket, which is the same in both distributions.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";
 
-/// Looks for both.
+/// Looks for both distributions.
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     KINDS
         .iter()
@@ -123,7 +124,7 @@ fn management(kind: &Kind, rendered: bool) -> Management {
     }
 }
 
-/// The unit that is there, or the service of `OpenRC` that the install script makes.
+/// The unit that exists, or the `OpenRC` service that the install script creates.
 fn service(host: &Host, kind: &Kind) -> Option<Service> {
     let has_unit = |name: &&&str| systemd_unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
@@ -148,8 +149,9 @@ fn own_version(host: &Host, program: &Path) -> Option<String> {
     Some(version.trim_start_matches('v').to_owned())
 }
 
-/// Its containerd's version: by asking, else by what is rendered. Version 3 came with 2.0, and all
-/// releases whose file imports a directory by itself have a later one.
+/// The version of its containerd: the one it prints, or else judged by the generated file. Schema 3
+/// came with containerd 2.0, and every release whose file imports a directory by itself has a later
+/// containerd.
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     if let Some(version) = daemon.version(host) {
         return major_minor(&version);
@@ -164,7 +166,7 @@ fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
     }
 }
 
-/// `agent/etc/containerd`: the file that is made at every start, and what can be put beside it.
+/// `agent/etc/containerd`: the generated file, and what can be put beside it.
 struct Rendered {
     name: &'static str,
     is_server: bool,

@@ -1,4 +1,4 @@
-//! Our lines in the template of `config.toml`.
+//! Plans our lines in the template of `config.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -19,16 +19,16 @@ use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 const BEGIN: &str = "# gpusetup: begin";
 const END: &str = "# gpusetup: end";
-/// What a template begins with that only adds to the built-in one (docs.k3s.io, "Base template").
+/// The start of a template that only adds to the built-in one (docs.k3s.io, "Base template").
 const BASE: &str = "{{ template \"base\" . }}\n\n";
 
 /// The template of one distribution.
 pub struct Template<'a> {
     /// The distribution.
     pub name: &'a str,
-    /// Where templates are.
+    /// The directory with the templates.
     pub dir: &'a Path,
-    /// What is made of it.
+    /// The file that is generated from it.
     pub place: &'a Place,
 }
 
@@ -48,7 +48,7 @@ impl Template<'_> {
         let broken =
             |e: EditError| refused(&path, e.to_string(), "mend the file, then run this again");
         if block::find(text, BEGIN, END).map_err(broken)?.is_some() {
-            // What is there of ours came from these lines.
+            // Our settings in the generated file came from these lines.
             for file in &mut files.read {
                 forget(file, &schema, &wanted.runtime_name);
             }
@@ -56,7 +56,7 @@ impl Template<'_> {
         let view = View::new(&files, &schema, true);
         let wanted = self.can_be_added(host, &view, &path, wanted)?;
         let missing = settings::missing(host, &view, schema.cri, &wanted, self.place.version)?;
-        // At the end of a file only tables can be added that are not there yet.
+        // At the end of a file, only tables that do not exist yet can be added.
         let (runtime, rest): (Vec<Setting>, Vec<Setting>) = missing
             .into_iter()
             .partition(|s| s.keys.iter().any(|k| k == "runtimes"));
@@ -97,7 +97,7 @@ impl Template<'_> {
             path,
             before,
             after: Some(after),
-            // As k3s writes what it makes of it.
+            // The same mode as that of the file that k3s generates.
             mode: 0o600,
             why,
             kind: FileKind::Block {
@@ -115,7 +115,7 @@ impl Template<'_> {
         })
     }
 
-    /// What is wanted, less the runtime where one of its name is there or will be.
+    /// The options, without the runtime if one of its name exists or will exist.
     fn can_be_added(
         &self,
         host: &Host,
@@ -160,15 +160,15 @@ impl Template<'_> {
                 }
             }
         }
-        // Nothing is missed then that could be added.
+        // Leave out what could not be added.
         wanted.mode = Mode::Cdi;
         wanted.existing = Existing::Leave;
         Ok(wanted)
     }
 }
 
-/// The program of a runtime of that name that is in the file already, or will be at the next
-/// start: k3s looks for it on its PATH, and did in the GPU operator's directory
+/// The program of a runtime of that name that is in the file already, or will be after the next
+/// start: k3s looks for it on its PATH, and earlier releases also in the GPU operator's directory
 /// (k3s pkg/agent/containerd/runtimes.go).
 fn there_anyway(host: &Host, view: &View, name: &str) -> Option<String> {
     let runtime = ["containerd", "runtimes", name];
@@ -186,7 +186,7 @@ fn there_anyway(host: &Host, view: &View, name: &str) -> Option<String> {
         .find(|path| host.root().exists(path))
 }
 
-/// Takes a runtime out of what was read.
+/// Removes a runtime from what was read.
 fn forget(file: &mut File, schema: &Schema, name: &str) {
     let mut keys = schema.cri.iter().chain(&["containerd", "runtimes"]);
     let runtimes = keys.try_fold(file.document.as_item_mut(), |at, key| at.get_mut(key));

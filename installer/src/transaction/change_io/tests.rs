@@ -1,3 +1,5 @@
+//! Tests of writing, removing and preflight checks of a single change.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -57,7 +59,7 @@ fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
     assert_eq!(names(&dir.path().join("etc/deep")), ["a"]);
     assert!(missing_dirs(&host, &new).unwrap().is_empty());
 
-    // One that is there keeps its mode; one that comes back has it again.
+    // An existing file keeps its mode; a restored file gets its old mode back.
     fs::set_permissions(&at, Permissions::from_mode(0o604)).unwrap();
     put(
         &host,
@@ -81,7 +83,7 @@ fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
         ("other", 0o604)
     );
 
-    // Directories go once they are empty, and not before.
+    // A directory is removed only once it is empty.
     let dirs = ["/etc".into(), "/etc/deep".into()];
     remove_dirs(&host, &dirs).unwrap();
     assert!(at.exists());
@@ -114,11 +116,11 @@ fn a_link_is_written_as_one_and_a_file_through_one() {
     put(&host, &link, Before, None).unwrap();
     assert!(names(&dir.path().join("dev/char")).is_empty());
 
-    // Somebody's file in its place is no link of ours, and its own text is not told.
+    // A file of somebody else's in its place is not our link, and its text is not returned.
     fs::write(&at, "theirs").unwrap();
     assert_eq!(current(&host, &link).unwrap().as_deref(), Some(""));
 
-    // A file of the user's behind a link that leads out: within the root.
+    // A link to a file of the user's is resolved within the root.
     fs::create_dir(dir.path().join("real")).unwrap();
     symlink("/real/file", dir.path().join("conf")).unwrap();
     let file = change("/conf", None, Some("text"), FileKind::Own);
@@ -145,11 +147,11 @@ fn what_a_killed_run_left_is_found_and_taken_away() {
     fs::write(&left, "half").unwrap();
     remove_temporary(&host, Path::new("/etc/a")).unwrap();
     assert!(!left.exists());
-    // None is fine, and so is no directory at all.
+    // It is no error if the temporary, or its directory, does not exist.
     remove_temporary(&host, Path::new("/etc/a")).unwrap();
     remove_temporary(&host, Path::new("/none/a")).unwrap();
     remove(&host, Path::new("/none/a")).unwrap();
-    // It is in nobody's way.
+    // A leftover temporary does not prevent the next write.
     fs::write(&left, "half").unwrap();
     write(&host, Path::new("/etc/a"), "whole", 0o644).unwrap();
     assert_eq!(names(&dir.path().join("etc")), ["a"]);
@@ -158,7 +160,7 @@ fn what_a_killed_run_left_is_found_and_taken_away() {
 #[test]
 fn what_fails_leaves_no_temporary_and_no_directory() {
     let (dir, host) = host();
-    // A directory where the file should be: the rename fails once all is written.
+    // A directory where the file should be: the rename fails after everything was written.
     fs::create_dir_all(dir.path().join("etc/a/full")).unwrap();
     assert!(write(&host, Path::new("/etc/a"), "x", 0o644).is_err());
     assert_eq!(names(&dir.path().join("etc")), ["a"]);
@@ -172,7 +174,7 @@ fn what_fails_leaves_no_temporary_and_no_directory() {
         .is_err()
     );
     assert_eq!(names(&dir.path().join("etc")), ["a"]);
-    // Its directories were made for it alone.
+    // Directories that were created for this write alone are removed again.
     let long = format!("/new/deep/{}", "x".repeat(250));
     assert!(write(&host, Path::new(&long), "x", 0o644).is_err());
     assert!(!dir.path().join("new").exists());
@@ -186,7 +188,8 @@ fn what_fails_leaves_no_temporary_and_no_directory() {
     );
 }
 
-/// As many links as the kernel follows, and no more; one that leads to itself is an error, not a loop.
+/// Follows as many links as the kernel does, and no more. A link to itself is an error, not an
+/// endless loop.
 #[test]
 fn links_to_what_is_missing_are_followed_as_far_as_the_kernel_does() {
     let (dir, host) = host();
@@ -226,7 +229,8 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
         said.contains("/gone is a link to what is not there"),
         "{said}"
     );
-    // What we removed comes back where it was, and a link of ours may lead to what comes later.
+    // A file that we removed is restored where it was, and a link of ours may have a target that
+    // does not exist yet.
     assert_eq!(why(&own("/gone/conf"), true), None);
     assert_eq!(
         why(
