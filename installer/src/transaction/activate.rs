@@ -13,6 +13,7 @@ use crate::terminal::progress::{self, Progress};
 use crate::transaction::context::Context;
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
+use crate::transaction::states::{State, States};
 
 /// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.
 pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
@@ -40,7 +41,12 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
 
 /// Makes the files of a plan take effect. Each engine is recorded in the journal before its service
 /// is touched, so that a recovery restarts no other engine.
-pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result<(), Error> {
+pub fn activate(
+    context: &Context,
+    plan: &Plan,
+    journal: &mut Journal,
+    states: &mut States,
+) -> Result<(), Error> {
     let &Context {
         host,
         signals,
@@ -71,6 +77,7 @@ pub fn activate(context: &Context, plan: &Plan, journal: &mut Journal) -> Result
         journal.begun.push(started.clone());
         journal.store(host)?;
         take_effect(host, Some(&**engine), &started, progress)?;
+        states.reach(&started.engine, State::Activated);
         let (name, taken) = (&started.engine, progress::taken(began));
         progress.done(&format!("{name} {}{taken}", verb.done()));
         if started.stops.is_empty() {

@@ -12,4 +12,5 @@ pub mod regenerated;
 pub mod rollback;
 pub mod run;
 pub mod state_file;
+pub mod states;
 pub mod stored;

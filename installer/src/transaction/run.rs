@@ -9,6 +9,7 @@ use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::roll_back;
+use crate::transaction::states::{State, States};
 use crate::transaction::{change_io, preflight};
 use crate::verify;
 
@@ -117,31 +118,17 @@ fn carry_out(
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
+    let engines = plan.engines.iter().map(|(e, _)| e.facts().name.clone());
+    let states = States::new(engines);
     let mut run = Run {
         context: *context,
         journal: Journal::new(context.host, &plan.changes, receipt)?,
         plan,
         how,
-        state: State::Planned,
+        states,
     };
     let ended = run.carry_out(commit);
     ended.map_err(|cause| run.failed(cause))
-}
-
-/// How far a run has come, which decides what a rollback has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing is written. Files may already look as we want them, but then another run wrote them.
-    Planned,
-    /// The journal is on disk. Any files that are already written can be rolled back from it.
-    Written,
-    /// The files have taken effect in the engines.
-    Activated,
-    /// Containers have shown that GPUs work, if that was asked for.
-    Verified,
-    /// The journal says that everything is done: a recovery finishes the run and rolls nothing
-    /// back.
-    Committed,
 }
 
 struct Run<'a> {
@@ -149,7 +136,7 @@ struct Run<'a> {
     plan: &'a mut Plan,
     how: RunOptions,
     journal: Journal,
-    state: State,
+    states: States,
 }
 
 impl Run<'_> {
@@ -179,7 +166,7 @@ impl Run<'_> {
 
     fn write(&mut self) -> Result<(), Error> {
         limits::begin();
-        self.state = State::Written;
+        self.states.reach_all(State::Written);
         self.journal.store(self.context.host)?;
         for change in &self.plan.changes {
             self.context.signals.check()?;
@@ -194,20 +181,20 @@ impl Run<'_> {
 
     fn activate(&mut self) -> Result<(), Error> {
         if self.how.restart {
-            let journal = &mut self.journal;
-            activate(&self.context, self.plan, journal)?;
+            let (journal, states) = (&mut self.journal, &mut self.states);
+            activate(&self.context, self.plan, journal, states)?;
         }
-        self.state = State::Activated;
+        self.states.reach_all(State::Activated);
         Ok(())
     }
 
     fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
         let verified = if self.how.verify {
-            verify_all(&self.context, self.plan)?
+            verify_all(&self.context, self.plan, &mut self.states)?
         } else {
             Vec::new()
         };
-        self.state = State::Verified;
+        self.states.reach_all(State::Verified);
         Ok(verified)
     }
 
@@ -222,7 +209,7 @@ impl Run<'_> {
                 return Err(e);
             }
         }
-        self.state = State::Committed;
+        self.states.reach_all(State::Committed);
         commit.finish(self.context.host)?;
         limits::end();
         Ok(())
@@ -230,7 +217,8 @@ impl Run<'_> {
 
     /// Rolls the run back as far as it had come, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
-        match self.state {
+        log::debug!("failed with {}", self.states);
+        match self.states.of_run() {
             State::Planned => return cause,
             State::Committed => {
                 return Error::RollbackIncomplete {
@@ -270,7 +258,11 @@ fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
     })
 }
 
-fn verify_all(context: &Context, plan: &Plan) -> Result<Vec<verify::Verified>, Error> {
+fn verify_all(
+    context: &Context,
+    plan: &Plan,
+    states: &mut States,
+) -> Result<Vec<verify::Verified>, Error> {
     let &Context {
         host,
         signals,
@@ -279,6 +271,13 @@ fn verify_all(context: &Context, plan: &Plan) -> Result<Vec<verify::Verified>, E
     signals.check()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
     let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    for (engine, _) in &plan.engines {
+        let name = &engine.facts().name;
+        let mut of_engine = verified.iter().filter(|v| v.engine == *name);
+        if of_engine.all(|v| v.ok) {
+            states.reach(name, State::Verified);
+        }
+    }
     if let Some(bad) = verify::dead(&verified) {
         return Err(Error::failed(
             format!(
