@@ -31,7 +31,7 @@ pub(super) fn set(text: &str, keys: &[String], value: &Value) -> Result<String, 
     let Some(Ast::Object(top)) = &parsed.value else {
         return Err(EditError::NotATable("the file".into()));
     };
-    let layout = Layout::of(text, top);
+    let layout = JsonLayout::of(text, top);
     let mut at = top;
     for (n, key) in keys.iter().enumerate() {
         let property = at.properties.iter().find(|p| p.name.as_str() == key);
@@ -56,7 +56,7 @@ fn nested(keys: &[String], value: &Value) -> Value {
     })
 }
 
-struct Layout<'a> {
+struct JsonLayout<'a> {
     text: &'a str,
     /// Whether the members of the outermost object have lines of their own.
     lines: bool,
@@ -65,7 +65,7 @@ struct Layout<'a> {
     step: String,
 }
 
-impl<'a> Layout<'a> {
+impl<'a> JsonLayout<'a> {
     fn of(text: &'a str, top: &Object<'_>) -> Self {
         let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let mut layout = Self {

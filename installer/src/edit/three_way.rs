@@ -24,7 +24,7 @@ pub fn reverse(before: &str, after: &str, current: &str) -> Option<String> {
         .map(|(ours, theirs)| merged(&after, [ours, theirs].concat()))
 }
 
-fn merged(base: &[&str], mut changes: Vec<Change<'_>>) -> String {
+fn merged(base: &[&str], mut changes: Vec<LineChange<'_>>) -> String {
     // At the same position, insertions come before deletions.
     changes.sort_by_key(|c| (c.at.start, !c.at.is_empty()));
     let mut text = Vec::with_capacity(base.len());
@@ -40,7 +40,7 @@ fn merged(base: &[&str], mut changes: Vec<Change<'_>>) -> String {
 
 /// A range of words of the base, and the words that replace it.
 #[derive(Clone)]
-struct Change<'a> {
+struct LineChange<'a> {
     at: Range<usize>,
     new: Vec<&'a str>,
 }
@@ -54,7 +54,7 @@ enum Slide {
     Up,
 }
 
-fn slid<'a>(changes: &[Change<'a>], base: &[&'a str], slide: Slide) -> Vec<Change<'a>> {
+fn slid<'a>(changes: &[LineChange<'a>], base: &[&'a str], slide: Slide) -> Vec<LineChange<'a>> {
     let mut slid = changes.to_vec();
     for n in 0..slid.len() {
         match slide {
@@ -72,7 +72,7 @@ fn slid<'a>(changes: &[Change<'a>], base: &[&'a str], slide: Slide) -> Vec<Chang
     slid
 }
 
-impl<'a> Change<'a> {
+impl<'a> LineChange<'a> {
     /// Moves the change one word down or up, if that is the same change.
     fn step(&mut self, base: &[&'a str], down: bool) -> bool {
         let Range { start, end } = self.at;
@@ -118,12 +118,12 @@ impl<'a> Change<'a> {
     }
 }
 
-fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<Change<'a>> {
+fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<LineChange<'a>> {
     let deadline = Instant::now() + LIMIT;
     let ops = capture_diff_slices_deadline(Algorithm::Myers, base, to, Some(deadline));
     ops.iter()
         .filter(|op| op.tag() != DiffTag::Equal)
-        .map(|op| Change {
+        .map(|op| LineChange {
             at: op.old_range(),
             new: to[op.new_range()].to_vec(),
         })

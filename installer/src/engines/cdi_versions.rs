@@ -24,13 +24,13 @@ struct Reads {
 }
 
 #[derive(Deserialize)]
-struct Table {
+struct VersionTable {
     reads: Vec<Reads>,
 }
 
 fn table() -> Vec<Reads> {
     let text = include_str!("../../cdi-versions.toml");
-    let table: Table = toml::from_str(text).expect("a test reads this very text");
+    let table: VersionTable = toml::from_str(text).expect("a test reads this very text");
     table.reads
 }
 

@@ -16,29 +16,29 @@ const CLI: &str = "nvidia-container-cli";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct ClientRow {
     name: String,
     programs: Vec<String>,
     packages: Vec<String>,
     ask: Vec<String>,
     note: Option<String>,
-    cdi: Option<Cdi>,
-    cli: Option<Cli>,
-    config: Option<Config>,
+    cdi: Option<CdiSupport>,
+    cli: Option<CliSupport>,
+    config: Option<ConfigSupport>,
     #[allow(dead_code, reason = "for people, and checked by the test")]
     source: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cdi {
+struct CdiSupport {
     from: String,
     how: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cli {
+struct CliSupport {
     how: String,
     until: Option<String>,
     file: Option<PathBuf>,
@@ -46,27 +46,27 @@ struct Cli {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {
+struct ConfigSupport {
     file: PathBuf,
     dirs: String,
     off: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Table {
-    client: Vec<Row>,
+struct ClientTable {
+    client: Vec<ClientRow>,
 }
 
-fn table() -> Vec<Row> {
+fn table() -> Vec<ClientRow> {
     let text = include_str!("../../clients.toml");
-    let table: Table = toml::from_str(text).expect("a test reads this very text");
+    let table: ClientTable = toml::from_str(text).expect("a test reads this very text");
     table.client
 }
 
 /// One of these programs on this host.
-struct Client {
+struct OtherClient {
     facts: Facts,
-    row: Row,
+    row: ClientRow,
     version: Option<(u32, u32)>,
 }
 
@@ -74,12 +74,12 @@ struct Client {
 pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     let clients = table()
         .into_iter()
-        .filter_map(|row| Client::find(host, row));
+        .filter_map(|row| OtherClient::find(host, row));
     clients.map(|c| Box::new(c) as Box<dyn Engine>).collect()
 }
 
-impl Client {
-    fn find(host: &Host, row: Row) -> Option<Self> {
+impl OtherClient {
+    fn find(host: &Host, row: ClientRow) -> Option<Self> {
         let is_there = |program: &&String| host.has_program(program);
         let program = row.programs.iter().find(is_there)?;
         if is_another(host, program) {
@@ -129,7 +129,7 @@ fn version(host: &Host, program: &str, ask: &[String]) -> Option<String> {
 }
 
 /// What it needs from us, and whether that is installed.
-fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
+fn needs(host: &Host, row: &ClientRow, version: Option<(u32, u32)>) -> Vec<String> {
     let mut notes = Vec::new();
     let is_before = |limit: &str| version.is_some_and(|v| v < major_minor(limit));
     match &row.cdi {
@@ -167,7 +167,7 @@ fn needs(host: &Host, row: &Row, version: Option<(u32, u32)>) -> Vec<String> {
     notes
 }
 
-impl Engine for Client {
+impl Engine for OtherClient {
     fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -177,7 +177,7 @@ impl Engine for Client {
     }
 
     fn is_reached(&self) -> bool {
-        let reads = |cdi: &Cdi| self.version.is_none_or(|v| v >= major_minor(&cdi.from));
+        let reads = |cdi: &CdiSupport| self.version.is_none_or(|v| v >= major_minor(&cdi.from));
         self.row.cdi.as_ref().is_some_and(reads)
     }
 

@@ -69,7 +69,7 @@ fn find(host: &Host) -> Option<Containerd> {
             notes: notes.unwrap_or_default(),
         },
         daemon,
-        layout: Box::new(Template { place }),
+        layout: Box::new(TemplateLayout { place }),
         files,
     })
 }
@@ -84,11 +84,11 @@ fn management(confinement: Option<&str>) -> Management {
     }
 }
 
-struct Template {
+struct TemplateLayout {
     place: Place,
 }
 
-impl Layout for Template {
+impl Layout for TemplateLayout {
     fn changes(
         &self,
         host: &Host,

@@ -23,11 +23,11 @@ use crate::host::Host;
 use crate::host::threads::{self, Work};
 
 /// Looks for the engines of one kind.
-type Look = fn(&Host) -> Engines;
+type Detector = fn(&Host) -> Engines;
 
 /// Every engine of this host, in the order of the plan.
 pub fn detect(host: &Host) -> Engines {
-    let looks: [Look; 8] = [
+    let looks: [Detector; 8] = [
         docker::detect,
         containerd::detect,
         k3s::detect,

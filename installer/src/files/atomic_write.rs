@@ -82,25 +82,32 @@ fn create(dir: &File, name: &OsStr) -> io::Result<File> {
 }
 
 /// The attributes that a new file gets.
-enum Look {
+enum NewAttributes {
     Of(Attributes),
     Mode(u32),
 }
 
-fn look(dir: &File, name: &OsStr, mode: u32, given: Option<&Attributes>) -> io::Result<Look> {
+fn look(
+    dir: &File,
+    name: &OsStr,
+    mode: u32,
+    given: Option<&Attributes>,
+) -> io::Result<NewAttributes> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match fcntl::openat(dir, name, flags, Mode::empty()) {
-        Ok(old) => Attributes::of(&old.into()).map(Look::Of),
-        Err(Errno::ENOENT) => Ok(given.cloned().map_or(Look::Mode(mode), Look::Of)),
+        Ok(old) => Attributes::of(&old.into()).map(NewAttributes::Of),
+        Err(Errno::ENOENT) => Ok(given
+            .cloned()
+            .map_or(NewAttributes::Mode(mode), NewAttributes::Of)),
         Err(e) => Err(e.into()),
     }
 }
 
-fn fill(mut file: File, content: &str, look: &Look) -> io::Result<()> {
+fn fill(mut file: File, content: &str, look: &NewAttributes) -> io::Result<()> {
     file.write_all(content.as_bytes())?;
     match look {
-        Look::Of(attributes) => attributes.give(&file)?,
-        Look::Mode(mode) => file.set_permissions(Permissions::from_mode(*mode))?,
+        NewAttributes::Of(attributes) => attributes.give(&file)?,
+        NewAttributes::Mode(mode) => file.set_permissions(Permissions::from_mode(*mode))?,
     }
     file.sync_all()
 }

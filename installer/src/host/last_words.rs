@@ -22,7 +22,7 @@ pub enum LastWords {
 
 /// An entry as `journalctl -o json` gives it.
 #[derive(Deserialize)]
-struct Entry {
+struct JournalEntry {
     /// A string, or an array of bytes if the message is not UTF-8.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
@@ -41,14 +41,14 @@ impl LastWords {
     /// Reads the journal of a restart, which begins when the previous process is stopped.
     pub fn read(journal: &str) -> Self {
         let entries = journal.lines().filter_map(|l| serde_json::from_str(l).ok());
-        let entries: Vec<Entry> = entries.collect();
-        let first = entries.iter().position(Entry::starts);
+        let entries: Vec<JournalEntry> = entries.collect();
+        let first = entries.iter().position(JournalEntry::starts);
         let (before, after) = entries.split_at(first.unwrap_or(0));
         // The previous process still logs while it ends, and its children may log even after that.
-        let old: HashSet<&str> = before.iter().filter_map(Entry::of_service).collect();
+        let old: HashSet<&str> = before.iter().filter_map(JournalEntry::of_service).collect();
         // After the first, the manager starts the service again by itself because it failed.
         let starts: Vec<Self> = after
-            .split(Entry::starts)
+            .split(JournalEntry::starts)
             .map(|start| Self::of_start(start, &old))
             .collect();
         // Of equally telling lines, take those of the first start: it is the one that was waited
@@ -57,14 +57,14 @@ impl LastWords {
         best.unwrap_or(Self::None)
     }
 
-    fn of_start(entries: &[Entry], old: &HashSet<&str>) -> Self {
+    fn of_start(entries: &[JournalEntry], old: &HashSet<&str>) -> Self {
         let own = || {
-            let its = |e: &&Entry| e.of_service().is_some_and(|pid| !old.contains(pid));
-            entries.iter().filter(its).filter_map(Entry::text)
+            let its = |e: &&JournalEntry| e.of_service().is_some_and(|pid| !old.contains(pid));
+            entries.iter().filter(its).filter_map(JournalEntry::text)
         };
         let managers = || {
             let its = entries.iter().filter(|e| e.is_managers());
-            its.filter_map(Entry::text)
+            its.filter_map(JournalEntry::text)
         };
         if let Some(line) = own().rfind(|l| tells_of_failure(l)) {
             return Self::OfFailure(line);
@@ -98,7 +98,7 @@ impl LastWords {
     }
 }
 
-impl Entry {
+impl JournalEntry {
     fn is_managers(&self) -> bool {
         self.identifier.as_deref() == Some("systemd")
     }

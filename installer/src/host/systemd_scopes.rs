@@ -68,14 +68,14 @@ fn unit_text(host: &Host, name: &str) -> String {
 
 /// A GPU's device node in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Node {
+struct ContainerNode {
     name: String,
     major: u64,
     minor: u64,
 }
 
 /// Whether that node can no longer be opened once systemd has rebuilt the rules from the unit.
-fn is_lost(unit: &str, node: &Node) -> bool {
+fn is_lost(unit: &str, node: &ContainerNode) -> bool {
     let values = |key: &'static str| {
         unit.lines()
             .filter_map(move |l| l.trim().strip_prefix(key)?.strip_prefix('='))
@@ -108,7 +108,7 @@ fn is_lost(unit: &str, node: &Node) -> bool {
 /// The GPU nodes in the /dev of a process. `Root` would resolve the magic link as the path it
 /// shows, which is our own `/`. Here, names are listed and inspected; nothing is followed or
 /// opened.
-fn nodes_of(pid: u32) -> Vec<Node> {
+fn nodes_of(pid: u32) -> Vec<ContainerNode> {
     let dev = PathBuf::from(format!("/proc/{pid}/root/dev"));
     if !dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
         return Vec::new();
@@ -121,11 +121,14 @@ fn nodes_of(pid: u32) -> Vec<Node> {
                 .metadata()
                 .ok()
                 .filter(|_| name.starts_with("nvidia"))?;
-            metadata.file_type().is_char_device().then(|| Node {
-                major: major(metadata.rdev()),
-                minor: minor(metadata.rdev()),
-                name,
-            })
+            metadata
+                .file_type()
+                .is_char_device()
+                .then(|| ContainerNode {
+                    major: major(metadata.rdev()),
+                    minor: minor(metadata.rdev()),
+                    name,
+                })
         })
         .collect()
 }
@@ -195,8 +198,8 @@ mod tests {
     const STRICT: &str = "[Scope]\nSlice=system.slice\nDevicePolicy=strict\nDeviceAllow=\n\
         DeviceAllow=/dev/char/1:3 rwm\nDeviceAllow=char-pts rwm\nDeviceAllow=char-* m\n";
 
-    fn node(name: &str, minor: u64) -> Node {
-        Node {
+    fn node(name: &str, minor: u64) -> ContainerNode {
+        ContainerNode {
             name: name.into(),
             major: 195,
             minor,

@@ -49,7 +49,7 @@ struct TraceRow {
 }
 
 #[derive(Debug, Deserialize)]
-struct Table {
+struct ToolkitTable {
     trace: Vec<TraceRow>,
 }
 
@@ -178,7 +178,7 @@ pub fn spec_is_left(host: &Host) -> Result<bool, Error> {
 }
 
 fn table() -> Vec<TraceRow> {
-    let table: Table =
+    let table: ToolkitTable =
         toml::from_str(TABLE).expect("other_toolkits.toml is ours; a test reads it whole");
     table.trace
 }

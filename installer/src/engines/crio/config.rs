@@ -16,11 +16,11 @@ use crate::host::Host;
 /// The files; the last one wins.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
-    files: Vec<File>,
+    files: Vec<ConfigFile>,
 }
 
 #[derive(Clone, Debug)]
-struct File {
+struct ConfigFile {
     path: PathBuf,
     text: String,
     document: DocumentMut,
@@ -42,7 +42,7 @@ impl Merged {
                 why: e.to_string(),
                 fix: "CRI-O reads every file here and starts with none that is broken; mend it, then run this again. Nothing was changed.".into(),
             })?;
-            files.push(File {
+            files.push(ConfigFile {
                 path,
                 text,
                 document,
@@ -104,7 +104,7 @@ impl Merged {
 
     /// The last file that is read after `ours` and sets one of these keys.
     pub fn hides(&self, ours: &Path, keys: &[&[&str]]) -> Option<&Path> {
-        let mut after = self.files.iter().rev().filter(|File { path, .. }| {
+        let mut after = self.files.iter().rev().filter(|ConfigFile { path, .. }| {
             ours.parent().is_some_and(|dir| path.starts_with(dir)) && path.as_path() > ours
         });
         after
