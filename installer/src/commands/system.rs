@@ -1,4 +1,4 @@
-//! `gpusetup system`: what a host's /dev lacks for containers.
+//! `gpusetup system`: makes the device nodes and links in /dev that containers need.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ fn nodes(
     let options = Options {
         driver_root: host.driver_root.clone(),
         dev_root,
-        // NVML makes nodes of its own when it is asked.
+        // NVML is not used: a query to it makes device nodes by itself.
         nvml: false,
         ..Options::new(host.root().clone())
     };

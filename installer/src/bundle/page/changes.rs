@@ -1,4 +1,4 @@
-//! What gpusetup has changed, as a timeline.
+//! The page's section on changes: a timeline of what gpusetup has changed.
 
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
@@ -6,62 +6,65 @@ use similar::{ChangeTag, TextDiff};
 use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
 
-/// Of a text that is ours as a whole, more lines than that say nothing to a reader.
+/// How many lines of a diff are shown. Files that gpusetup wrote as a whole can be long, and more
+/// of them would not help a reader.
 const LINES: usize = 60;
 
 pub(super) fn section(changes: &[Done]) -> Markup {
     html! {
-        section #changes aria-labelledby="changes-title" {
-            h2 #changes-title { "Changes" }
-            @if changes.is_empty() {
-                p { "gpusetup has changed nothing on this host." }
-            } @else {
-                p.quiet { "By the time of the run that made them, the latest last." }
-            }
-            ol.timeline {
-                // A host has hundreds of device nodes, and a link for each.
-                @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
-                    li { (entry(same)) }
+            section #changes aria-labelledby="changes-title" {
+                h2 #changes-title { "Changes" }
+                @if changes.is_empty() {
+                    p { "gpusetup has changed nothing on this host." }
+                } @else {
+                    p.quiet { "By the time of the run that made them, the latest last." }
+                }
+                ol.timeline {
+                    // A host can have hundreds of device nodes with a link for each, so equal changes
+    // share one entry.
+                    @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
+                        li { (entry(same)) }
+                    }
                 }
             }
         }
-    }
 }
 
 fn state(change: &Done) -> (Option<&str>, Now, bool) {
     (change.time(), change.now, change.unfinished)
 }
 
-/// One change, or some of one kind.
+/// The entry for one change, or for several of the same kind.
 fn entry(same: &[Done]) -> Markup {
     let change = &same[0];
     let more = same.len() - 1;
     html! {
-        p {
-            @match (&change.at, &change.written) {
-                (Some(at), _) => { time datetime=(at) { (at) } " " }
-                (None, Some(written)) => { "last written " time datetime=(written) { (written) } " " }
-                (None, None) => {}
-            }
-            @match (change.now, &change.written) {
-                (Now::Ours, _) => { span.good { "as written" } }
-                (Now::Changed, Some(written)) if change.at.is_some() => {
-                    span.warn { "changed since, last " time datetime=(written) { (written) } }
+            p {
+                @match (&change.at, &change.written) {
+                    (Some(at), _) => { time datetime=(at) { (at) } " " }
+                    (None, Some(written)) => { "last written " time datetime=(written) { (written) } " " }
+                    (None, None) => {}
                 }
-                (Now::Changed, _) => { span.warn { "changed since" } }
-                (Now::Gone, _) => { span.warn { "gone since" } }
-                (Now::Unread, _) => { span.warn { "cannot be read" } }
+                @match (change.now, &change.written) {
+                    (Now::Ours, _) => { span.good { "as written" } }
+                    (Now::Changed, Some(written)) if change.at.is_some() => {
+                        span.warn { "changed since, last " time datetime=(written) { (written) } }
+                    }
+                    (Now::Changed, _) => { span.warn { "changed since" } }
+                    (Now::Gone, _) => { span.warn { "gone since" } }
+                    (Now::Unread, _) => { span.warn { "cannot be read" } }
+                }
+                @if change.unfinished { " " span.warn { "of a run that has not ended" } }
             }
-            @if change.unfinished { " " span.warn { "of a run that has not ended" } }
+            h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
+            p { (change.why) }
+            // A diff of an existing file is what a reader looks for, so it is shown open. A new file
+    // can be long, so it stays closed.
+            details open[change.before.is_some()] {
+                summary { "What changed" span.sr { " in " (change.path) } }
+                @for change in same { (diff(change)) }
+            }
         }
-        h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
-        p { (change.why) }
-        // What somebody had before is what a reader looks for; what is ours as a whole is long.
-        details open[change.before.is_some()] {
-            summary { "What changed" span.sr { " in " (change.path) } }
-            @for change in same { (diff(change)) }
-        }
-    }
 }
 
 fn diff(change: &Done) -> Markup {
