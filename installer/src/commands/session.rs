@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Shows only warnings and errors from now on, for commands that report their result themselves.
+    /// Shows only warnings and errors from now on; the command reports its result itself.
     pub fn quiet(self) -> Self {
         Self {
             progress: self.progress.quiet(),

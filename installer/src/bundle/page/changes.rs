@@ -12,22 +12,21 @@ const LINES: usize = 60;
 
 pub(super) fn section(changes: &[Done]) -> Markup {
     html! {
-            section #changes aria-labelledby="changes-title" {
-                h2 #changes-title { "Changes" }
-                @if changes.is_empty() {
-                    p { "gpusetup has changed nothing on this host." }
-                } @else {
-                    p.quiet { "By the time of the run that made them, the latest last." }
-                }
-                ol.timeline {
-                    // A host can have hundreds of device nodes with a link for each, so equal changes
-    // share one entry.
-                    @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
-                        li { (entry(same)) }
-                    }
+        section #changes aria-labelledby="changes-title" {
+            h2 #changes-title { "Changes" }
+            @if changes.is_empty() {
+                p { "gpusetup has changed nothing on this host." }
+            } @else {
+                p.quiet { "By the time of the run that made them, the latest last." }
+            }
+            ol.timeline {
+                // A host can have hundreds of links to device nodes: one entry for all.
+                @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
+                    li { (entry(same)) }
                 }
             }
         }
+    }
 }
 
 fn state(change: &Done) -> (Option<&str>, Now, bool) {
@@ -39,32 +38,31 @@ fn entry(same: &[Done]) -> Markup {
     let change = &same[0];
     let more = same.len() - 1;
     html! {
-            p {
-                @match (&change.at, &change.written) {
-                    (Some(at), _) => { time datetime=(at) { (at) } " " }
-                    (None, Some(written)) => { "last written " time datetime=(written) { (written) } " " }
-                    (None, None) => {}
-                }
-                @match (change.now, &change.written) {
-                    (Now::Ours, _) => { span.good { "as written" } }
-                    (Now::Changed, Some(written)) if change.at.is_some() => {
-                        span.warn { "changed since, last " time datetime=(written) { (written) } }
-                    }
-                    (Now::Changed, _) => { span.warn { "changed since" } }
-                    (Now::Gone, _) => { span.warn { "gone since" } }
-                    (Now::Unread, _) => { span.warn { "cannot be read" } }
-                }
-                @if change.unfinished { " " span.warn { "of a run that has not ended" } }
+        p {
+            @match (&change.at, &change.written) {
+                (Some(at), _) => { time datetime=(at) { (at) } " " }
+                (None, Some(written)) => { "last written " time datetime=(written) { (written) } " " }
+                (None, None) => {}
             }
-            h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
-            p { (change.why) }
-            // A diff of an existing file is what a reader looks for, so it is shown open. A new file
-    // can be long, so it stays closed.
-            details open[change.before.is_some()] {
-                summary { "What changed" span.sr { " in " (change.path) } }
-                @for change in same { (diff(change)) }
+            @match (change.now, &change.written) {
+                (Now::Ours, _) => { span.good { "as written" } }
+                (Now::Changed, Some(written)) if change.at.is_some() => {
+                    span.warn { "changed since, last " time datetime=(written) { (written) } }
+                }
+                (Now::Changed, _) => { span.warn { "changed since" } }
+                (Now::Gone, _) => { span.warn { "gone since" } }
+                (Now::Unread, _) => { span.warn { "cannot be read" } }
             }
+            @if change.unfinished { " " span.warn { "of a run that has not ended" } }
         }
+        h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
+        p { (change.why) }
+        // Readers look for changes to existing files; a new file can be long, so it is closed.
+        details open[change.before.is_some()] {
+            summary { "What changed" span.sr { " in " (change.path) } }
+            @for change in same { (diff(change)) }
+        }
+    }
 }
 
 fn diff(change: &Done) -> Markup {
