@@ -231,8 +231,8 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
-    /// An engine simulated with files: `image` exists while our image is loaded, `container` while a
-    /// container exists.
+    /// An engine simulated with files: `image` exists while our image is loaded, `container` while
+    /// a container exists.
     struct Engine {
         dir: tempfile::TempDir,
         host: Host,

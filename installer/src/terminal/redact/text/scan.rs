@@ -34,8 +34,8 @@ pub(super) struct Pending {
     pub open: Option<char>,
     /// If the line continues on the next one, what its end means for the next word.
     carried: Option<(Next, bool)>,
-    /// Whether it ended with a key such as `password:` or a prompt for it, so that the next line may
-    /// consist of a secret only.
+    /// Whether it ended with a key such as `password:` or a prompt for it, so that the next line
+    /// may consist of a secret only.
     pub is_asked: bool,
 }
 
