@@ -176,7 +176,7 @@ fn what_an_older_one_set_up_is_upgraded_and_undone() {
         assert!(is_said(&out), "{name}");
         assert_eq!(state(half_way.path()), untouched, "{name}");
 
-        // A run that was done except for its receipt, recovered by `recover` and by `undo`.
+        // A run that was done except for recording it, recovered by `recover` and by `undo`.
         let met = copy(done.path());
         let out = gpusetup(done.path(), &["recover", "--json"]);
         assert_eq!(out.status.code(), Some(0), "{name}: {out:?}");

@@ -141,27 +141,27 @@ fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> 
     }
     // /lib is /usr/lib on most hosts, so that the same file can match twice.
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut texts = Vec::new();
     for path in patterns.iter().flat_map(|p| glob::expand(host.root(), p)) {
         let real = host
             .root()
             .canonicalize(&path)
             .unwrap_or_else(|_| path.clone());
         if seen.insert(real) {
-            found.extend(part(host, &path, false, unread));
+            texts.extend(part(host, &path, false, unread));
         }
     }
-    found
+    texts
 }
 
 fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     let patterns = sources.logs.iter();
-    let mut found: Vec<Text> = patterns
+    let mut texts: Vec<Text> = patterns
         .flat_map(|p| glob::expand(host.root(), p))
         .filter_map(|path| part(host, &path, true, unread))
         .collect();
     if !host.is_live() || !host.has_program("journalctl") {
-        return found;
+        return texts;
     }
     let plain = [
         "--no-pager",
@@ -178,7 +178,7 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
             // With -g, journalctl exits with 1 and prints nothing if no line matches.
             Ok(out) if out.ok() || out.stderr.trim().is_empty() => {
                 if !out.stdout.trim().is_empty() {
-                    found.push(end(name, out.stdout));
+                    texts.push(end(name, out.stdout));
                 }
             }
             Ok(out) => unread.push(format!("journal of {name}: {}", out.last_line())),
@@ -189,7 +189,7 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     for unit in &sources.units {
         ask(unit, &["journalctl", "-u", unit]);
     }
-    found
+    texts
 }
 
 /// A program's output, or only the end of it if it is too long.

@@ -83,10 +83,10 @@ pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
 
 /// The topology according to sysfs, with the links that NVML reports on this running host.
 pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
-    let mut found = find(root, inventory);
+    let mut topology = find(root, inventory);
     if let Some(inventory) = inventory {
         let links = gpu_host::nvlink::links(inventory).into_iter();
-        found.links = links
+        topology.links = links
             .map(|l| Link {
                 from: l.gpu.to_string(),
                 to: l.to.map(|to| to.to_string()),
@@ -94,7 +94,7 @@ pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
             })
             .collect();
     }
-    found
+    topology
 }
 
 fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<Device> {

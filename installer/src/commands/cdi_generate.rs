@@ -41,8 +41,8 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
             return Ok(cdi_spec(&inventory, &wanted)?);
         }
     };
-    let found = other_vendors::find(&options, vendor);
-    Ok(other_vendor_spec(&found, vendor, &wanted)?)
+    let devices = other_vendors::find(&options, vendor);
+    Ok(other_vendor_spec(&devices, vendor, &wanted)?)
 }
 
 /// Where to look for the driver and its files.

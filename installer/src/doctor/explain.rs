@@ -60,25 +60,25 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
 pub fn explain(text: &[u8]) -> Vec<Candidate> {
     let end = &text[text.len().saturating_sub(LIMIT)..];
     let text = bare(&String::from_utf8_lossy(end));
-    let mut found: Vec<Candidate> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
     for pattern in PATTERNS.iter().filter(|p| fits(&text, &p.parts)) {
         let candidate = Candidate {
             problem: pattern.problem,
             matched: pattern.text,
             letters: pattern.letters,
         };
-        match found
+        match candidates
             .iter_mut()
             .find(|c| c.problem.id == pattern.problem.id)
         {
             Some(known) if known.letters < candidate.letters => *known = candidate,
             Some(_) => {}
-            None => found.push(candidate),
+            None => candidates.push(candidate),
         }
     }
     // The sort is stable: equally sure candidates stay in the table's order.
-    found.sort_by_key(|c| std::cmp::Reverse(c.letters));
-    found
+    candidates.sort_by_key(|c| std::cmp::Reverse(c.letters));
+    candidates
 }
 
 /// A text without terminal escapes, spaces, quotes and backslashes, in lower case.

@@ -236,7 +236,7 @@ impl<'a> HostFacts<'a> {
     /// GPUs and switches of NVIDIA on PCI (classes 0x03 and 0x0680).
     pub fn pci(&self) -> &[Pci] {
         self.pci.get(&self.failed, || {
-            let mut found = Vec::new();
+            let mut devices = Vec::new();
             for dir in self.entries("/sys/bus/pci/devices") {
                 let is = |name: &str, start: &str| {
                     let text = self.text(dir.join(name));
@@ -248,13 +248,13 @@ impl<'a> HostFacts<'a> {
                 }
                 let link = self.host.root().read_link(dir.join("driver")).ok();
                 let name = |p: &Path| Some(p.file_name()?.to_string_lossy().into_owned());
-                found.push(Pci {
+                devices.push(Pci {
                     address: name(&dir).unwrap_or_default(),
                     driver: link.and_then(|l| name(&l)),
                     is_switch,
                 });
             }
-            found
+            devices
         })
     }
 

@@ -65,11 +65,11 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         }
     }
     let passed = examined.passed.len();
-    let said = match examined.findings.len() {
+    let summary = match examined.findings.len() {
         0 => format!("{passed} checks, no problem found"),
         _ => format!("{passed} other checks"),
     };
-    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &said));
+    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &summary));
     if examined.findings.is_empty() {
         out.push_str(&screen.paragraph(&space, indent, &examined.summary));
     } else if detail != Detail::Title {

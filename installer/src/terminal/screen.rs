@@ -64,7 +64,8 @@ impl Screen {
         Self::of(&std::io::stderr(), plain)
     }
 
-    /// The properties of an output. Only a terminal has colour and, unless COLUMNS is set, wraps.
+    /// The properties of an output. Only a terminal has colour. Text is wrapped on a terminal, or
+    /// if COLUMNS is set.
     fn of(output: &(impl AsFd + IsTerminal), plain: bool) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);

@@ -80,8 +80,8 @@ fn stale(look: &HostFacts) -> Option<String> {
 fn no_node(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
     let seen = host_files::nodes(inventory).filter_map(|node| {
-        let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
-        let kind = found.file_type();
+        let metadata = look.host.root().symlink_metadata(&node.host_path).ok()?;
+        let kind = metadata.file_type();
         let what = if kind.is_dir() {
             "a directory"
         } else if kind.is_file() {

@@ -125,8 +125,8 @@ fn cdi_off(look: &HostFacts) -> Option<String> {
     }
     let version = look.engine_version("docker")?;
     let mode = look.was_wanted(look.engine("docker")?).map(|w| w.mode);
-    let wanted = mode.is_some_and(|m| m != Mode::Runtime);
-    let needs = wanted && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
+    let uses_cdi = mode.is_some_and(|m| m != Mode::Runtime);
+    let needs = uses_cdi && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
     (needs && value.is_none()).then(|| {
         format!(
             "Docker {}.{} needs features.cdi true in {}",

@@ -27,13 +27,13 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
     look.engine_version("containerd").filter(|v| *v < (2, 0))?;
     let text = look.text(KUBELET)?;
     let mut lines = text.lines();
-    let said = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;
-    let by_systemd = said.trim().trim_matches(['"', '\'']) == "systemd";
+    let driver = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;
+    let by_systemd = driver.trim().trim_matches(['"', '\'']) == "systemd";
     let (name, is) = default_systemd_cgroup(look)?;
     (is != by_systemd).then(|| {
         format!(
             "kubelet has cgroupDriver {}, containerd's {name} has SystemdCgroup {is}",
-            said.trim()
+            driver.trim()
         )
     })
 }

@@ -32,14 +32,14 @@ const OURS: [&str; 9] = [
 const MENDED: [u32; 3] = [1, 17, 8];
 
 fn skew(look: &HostFacts) -> Option<String> {
-    let found: Vec<(&str, String)> = TOGETHER
+    let versions: Vec<(&str, String)> = TOGETHER
         .iter()
         .filter_map(|name| Some((*name, look.package(name)?)))
         .collect();
-    let (_, first) = found.first()?;
-    let differs = found.iter().any(|(_, v)| v != first);
+    let (_, first) = versions.first()?;
+    let differs = versions.iter().any(|(_, v)| v != first);
     differs.then(|| {
-        let all: Vec<String> = found.iter().map(|(n, v)| format!("{n} {v}")).collect();
+        let all: Vec<String> = versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
         all.join(", ")
     })
 }

@@ -114,15 +114,15 @@ fn entries(list: &List) -> Vec<(String, Option<String>)> {
 
 /// NVIDIA's repositories: the file that names each, its address and its key.
 fn theirs(look: &HostFacts) -> Vec<(PathBuf, String, Option<String>)> {
-    let mut found = Vec::new();
+    let mut repositories = Vec::new();
     for list in lists(look) {
         for (uri, key) in entries(&list) {
             if uri.contains("nvidia.github.io") || uri.contains("developer.download.nvidia.com") {
-                found.push((list.path.clone(), uri.trim_end_matches('/').to_owned(), key));
+                repositories.push((list.path.clone(), uri.trim_end_matches('/').to_owned(), key));
             }
         }
     }
-    found
+    repositories
 }
 
 fn twice(look: &HostFacts) -> Option<String> {

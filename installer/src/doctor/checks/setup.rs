@@ -63,17 +63,17 @@ fn interrupted(look: &HostFacts) -> Option<String> {
 
 fn programs_gone(look: &HostFacts) -> Option<String> {
     let receipt = look.receipt()?;
-    let wanted = SetupOptions::default();
+    let options = SetupOptions::default();
     let names = |text: &str| {
         receipt
             .changes
             .iter()
             .any(|c| c.after.as_ref().is_some_and(|a| a.contains(text)))
     };
-    let programs = [wanted.runtime_path.display().to_string(), HOOK.to_owned()];
+    let programs = [options.runtime_path.display().to_string(), HOOK.to_owned()];
     let gone = programs.into_iter().filter(|p| names(p) && !look.exists(p));
     let mut seen: Vec<String> = gone.collect();
-    let dir = wanted.names_dir;
+    let dir = options.names_dir;
     if names(&dir.display().to_string()) && !look.exists(&dir) {
         seen.push(dir.display().to_string());
     }

@@ -121,7 +121,8 @@ impl Scan<'_, '_> {
             self.next = Next::Free;
             return self.put(word.len(), &url::mask(word));
         }
-        // No harmless form contains these characters, so the value is not judged part by part.
+        // No harmless form has these characters in the middle, so the value is not judged part by
+        // part.
         let is_odd = |c: char| matches!(c, '*' | '#' | '!' | '?' | '%' | '^' | '~');
         if self.next == Next::Value
             && word.len() > 3
