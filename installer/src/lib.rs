@@ -1,6 +1,6 @@
 //! gpusetup: GPU containers on any Linux host.
 //!
-//! A library only so that its parsers can be fuzzed; see [`main`].
+//! It is a library only so that the fuzz targets can reach its parsers; the program is [`main`].
 #![forbid(unsafe_code)]
 #![allow(
     unreachable_pub,
@@ -39,7 +39,7 @@ use crate::render::json;
 use crate::terminal::screen::Screen;
 use crate::terminal::{logging, panics, stdio};
 
-/// The program: parses the command line, does what it says, tells the exit code.
+/// Parses the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     panics::tell_in_a_line();
     limits::take();
@@ -59,8 +59,8 @@ pub fn main() -> ExitCode {
     };
     match run(&cli) {
         Ok(code) => {
-            // What was done to the host is done, and its code says how; a result alone is all
-            // that the others have.
+            // A command that changes the host keeps its own exit code even if its output was
+            // cut off. For the other commands the output is the result, so a cut is a failure.
             let is_lost = stdio::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
             let code = if is_lost { 1 } else { code };
             log::info!("exit {code}");
@@ -81,7 +81,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     logging::start(is_run, common.verbose, common.log_file.as_deref())?;
     match &cli.command {
         Some(Command::Completions { shell }) => {
-            // To memory first: clap panics where the reader has gone.
+            // Generated in memory first: clap panics if the reader has closed the pipe.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
             stdio::result(&String::from_utf8_lossy(&script));
@@ -129,7 +129,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     }
 }
 
-/// Cause and fix, no backtrace; with `--json` the same as a document.
+/// Logs and prints an error: cause and fix, no backtrace. With `--json` also as a document.
 fn tell(error: &Error, common: &Common) {
     match error.fix() {
         Some(fix) => log::error!("exit {}: {error}; fix: {fix}", error.exit_code()),
@@ -140,7 +140,7 @@ fn tell(error: &Error, common: &Common) {
         stdio::say!(@ "{}", screen.paragraph(first, first.len(), text));
     };
     match error {
-        // What failed was said when it did.
+        // The cause was already printed when the step failed.
         Error::RolledBack(_) => {
             let fix = error.fix().unwrap_or_default();
             paragraph(
@@ -170,7 +170,7 @@ fn tell(error: &Error, common: &Common) {
     }
 }
 
-/// With a capital and a full stop, unless it begins with a command.
+/// The text as a sentence: with a capital letter at the start and a full stop at the end.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {

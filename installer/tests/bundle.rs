@@ -1,4 +1,4 @@
-//! `gpusetup bundle` as a program: what it exits with, what it writes, what it leaves.
+//! Tests `gpusetup bundle` as a program: its exit codes, what it writes and what it leaves alone.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-/// In a directory of its own, on a tree with nothing in it unless it is given one.
+/// Runs it in a directory of its own, on an empty tree unless one is already there.
 fn bundle(dir: &Path, args: &[&str]) -> Output {
     fs::create_dir_all(dir.join("host")).unwrap();
     command(dir, args).output().unwrap()
@@ -38,12 +38,12 @@ fn a_host_with_neither_gpu_nor_engine_has_a_bundle_too() {
     );
     let made = fs::metadata(dir.path().join(name)).unwrap();
     assert_eq!(made.permissions().mode() & 0o777, 0o600);
-    // Nothing beside it, nothing in the tree.
+    // It wrote nothing beside the archive, and nothing in the tree.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     assert_eq!(fs::read_dir(dir.path().join("host")).unwrap().count(), 0);
 }
 
-/// A clock without a battery, or whoever packed the file, can have written any year.
+/// A clock without a battery, or the program that packed a file, can set any year.
 #[test]
 fn a_file_of_before_1970_is_no_reason_to_fail() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn where_it_cannot_be_written_it_says_so_and_leaves_what_was_there() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
-/// Files of root's alone are named, and no reason to fail.
+/// Files that only root may read are named and do not make it fail.
 #[test]
 fn without_root_it_says_what_it_could_not_read() {
     if !skips::has(&[skips::Need::Root]) {
@@ -120,7 +120,7 @@ fn without_root_it_says_what_it_could_not_read() {
     fs::write(etc.join("daemon.json"), "{}").unwrap();
     fs::set_permissions(etc.join("daemon.json"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // Where the program is another user may have no business.
+    // Another user may not have access to the directory of the program.
     let program = dir.path().join("gpusetup");
     fs::copy(env!("CARGO_BIN_EXE_gpusetup"), &program).unwrap();
     let mut command = Command::new(program);
@@ -132,7 +132,7 @@ fn without_root_it_says_what_it_could_not_read() {
     assert!(said["unread"].to_string().contains("daemon.json"), "{said}");
 }
 
-/// JSON of one line that is too long: nothing of it can be shown, and that is told.
+/// JSON on one line that is too long: none of it can be shown, and that is reported.
 #[test]
 fn a_file_of_which_no_line_is_whole_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Secrets of every form in every kind of file that a bundle collects: none comes out, and what a
-//! maintainer needs does.
+//! Tests with secrets of every form in every kind of file that a bundle collects that none gets
+//! into the archive, and that what a maintainer needs does.
 //!
-//! Forms and places are data (`secrets/`); the secrets themselves are made up from a seed, so that
-//! no scanner of this repository finds any.
+//! The forms and places are data (`secrets/`). The secrets are generated from a seed, so that a
+//! scanner of this repository finds none.
 #![allow(clippy::unwrap_used)]
 
 #[path = "secrets/planting.rs"]
@@ -35,7 +35,7 @@ struct Planted {
     place: String,
 }
 
-/// Some forms in every place, in every way, and once as what gpusetup replaced.
+/// Plants some forms in every place in every way, and once in a text that gpusetup replaced.
 fn plant(root: &Path, forms: &[String], places: &[Place], made_up: &mut MadeUp) -> Vec<Planted> {
     let mut planted = Vec::new();
     let mut changes = Vec::new();
@@ -67,7 +67,7 @@ fn plant(root: &Path, forms: &[String], places: &[Place], made_up: &mut MadeUp) 
     planted
 }
 
-/// Names and content of what is in the archive of a tree, and what the program said.
+/// Names and contents of the archive of a tree, and the program's document.
 fn archive(root: &Path) -> (Vec<(String, String)>, Value) {
     let packed = root.with_extension("tar.gz");
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
@@ -89,10 +89,11 @@ fn archive(root: &Path) -> (Vec<(String, String)>, Value) {
     )
 }
 
-/// So many forms in one tree: one bundle each would take minutes.
+/// How many forms share one tree: a bundle for each would take minutes.
 const TOGETHER: usize = 40;
 
-/// Which of the secrets are in the text. All at once: one by one it would be read ten thousand times.
+/// Which of the secrets are in the text. They are searched for all at once: one by one, the text
+/// would be read ten thousand times.
 fn found_in<'a>(planted: &'a [Planted], text: &str) -> Vec<&'a Planted> {
     let needles = planted
         .iter()
@@ -104,14 +105,14 @@ fn found_in<'a>(planted: &'a [Planted], text: &str) -> Vec<&'a Planted> {
     found.into_iter().map(|n| owners[n]).collect()
 }
 
-/// Forms of which a secret came out, each with the places.
+/// The forms whose secret got into the archive, each with its places.
 fn leaks(list: &str, seed: u64) -> Vec<String> {
     let places = places();
     let forms = forms(list);
     let chunks: Vec<(u64, &[String])> = (seed..).zip(forms.chunks(TOGETHER)).collect();
     let next = AtomicUsize::new(0);
     let found: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::default();
-    // Each in a tree of its own.
+    // Each chunk gets a tree of its own.
     let work = || {
         while let Some((seed, some)) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
             let dir = tempfile::tempdir().unwrap();
@@ -140,7 +141,7 @@ fn leaks(list: &str, seed: u64) -> Vec<String> {
     found.into_iter().map(line).collect()
 }
 
-/// That the search finds: a whole secret, and either half of a long one.
+/// Proves that the search finds a whole secret and either half of a long one.
 #[test]
 fn a_secret_is_found_where_it_is() {
     let planted = |secret: &str| Planted {

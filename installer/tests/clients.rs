@@ -1,5 +1,5 @@
-//! Programs with nothing to configure in them: each is found, its needs are said, and it is
-//! reason enough for a CDI spec.
+//! Tests of clients, the programs that need no configuration: each is found, its needs are
+//! reported, and one alone is enough for a CDI spec to be written.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use fixture::Tree;
 
-/// A tree with these programs of that version, by package, and no engine.
+/// A tree with this program, from a package of that version, and no engine.
 fn tree(program: &str, package: &str, version: &str) -> Tree {
     let tree = Tree::new("20.10.24", "1.6.20");
     for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
@@ -26,7 +26,7 @@ fn tree(program: &str, package: &str, version: &str) -> Tree {
     tree
 }
 
-/// Names and notes of what was found.
+/// Names and notes of the clients that were found.
 fn found(tree: &Tree) -> Vec<(String, String)> {
     let out = tree.run(&["detect", "--json"]);
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -94,7 +94,7 @@ fn nvidia_container_cli_is_said_to_be_missing_where_it_is() {
             "{with}"
         );
     }
-    // LXC's hook is a file of its own.
+    // LXC also needs its hook, which is a separate file.
     let tree = tree("lxc-start", "lxc", "5.0.2");
     tree.write("usr/bin/nvidia-container-cli", "");
     assert!(notes(&tree, "lxc").contains("needs /usr/share/lxc/hooks/nvidia, not here"));
@@ -134,12 +134,12 @@ fn one_client_is_reason_enough_and_none_is_not() {
     assert_eq!(tree.code(&["plan"]), 2);
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let spec = tree.read("var/run/cdi/nvidia.yaml");
-    // The version that the oldest readers with CDI names of digits know.
+    // The version that the oldest readers know which accept device names that begin with a digit.
     assert!(spec.contains("cdiVersion: 0.5.0"), "{spec}");
     assert_eq!(tree.code(&["plan"]), 0);
     assert_eq!(tree.code(&["plan", "--engine", "apptainer"]), 0);
     assert!(notes(&tree, "apptainer").contains("--nvccli"));
-    // One that reads no spec is not set up by there being one.
+    // A client that reads no spec does not count as set up because there is one.
     tree.write("usr/bin/enroot", "");
     let out = tree.run(&["detect", "--json"]);
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! `gpusetup config` on a file with comments, and a script written for `nvidia-ctk`.
+//! Tests `gpusetup config` on a file with comments, and with a script written for `nvidia-ctk`.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -94,7 +94,7 @@ fn config_refuses_what_the_start_path_would_refuse() {
 #[test]
 fn nvidia_ctk_configures_by_our_rules() {
     let tree = Tree::new("26.1.5", "1.7.24");
-    // Its name is all that tells; the tree stands in for the host.
+    // The program acts as nvidia-ctk because of its name alone. The tree stands in for the host.
     let ctk = |args: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_gpusetup"))
             .arg0("/usr/lib/gpu-container/bin/nvidia-ctk")
@@ -111,7 +111,7 @@ fn nvidia_ctk_configures_by_our_rules() {
     assert_eq!(text(&out), text(&tree.run(&["config", "default"])));
 }
 
-/// Two playbooks at once: each setting that was told as done is there.
+/// With two playbooks at once, each setting that was reported as done is there.
 #[test]
 fn settings_of_two_runs_at_once_are_both_kept() {
     let tree = Tree::new("26.1.5", "1.7.24");
@@ -126,7 +126,7 @@ fn settings_of_two_runs_at_once_are_both_kept() {
             runs.map(|run| run.join().unwrap())
         });
         for (key, code) in keys.iter().zip(done) {
-            // 5: the other one had the lock.
+            // Exit code 5: the other run had the lock.
             assert!(matches!(code, 0 | 5), "{key}: {code}");
             let got = text(&tree.run(&["config", "get", key]));
             assert!(
@@ -137,7 +137,7 @@ fn settings_of_two_runs_at_once_are_both_kept() {
     }
 }
 
-/// It is the user's own, whoever made the file.
+/// A setting is the user's own, even if gpusetup made the file.
 #[test]
 fn a_setting_is_not_undos_to_take_back() {
     let tree = Tree::new("26.1.5", "1.7.24");
@@ -151,7 +151,7 @@ fn a_setting_is_not_undos_to_take_back() {
     assert!(tree.read(PATH).contains("disable-require = false"));
 }
 
-/// Its journal would be written over, and with it what can put that run back.
+/// Otherwise its journal would be overwritten, and with it what is needed to roll back that run.
 #[test]
 fn a_run_that_died_is_put_back_before_a_setting_is_written() {
     let tree = Tree::new("26.1.5", "1.7.24");

@@ -1,5 +1,5 @@
-//! How often the engines' configuration files are read: once for a plan, and in a run once before each step that needs them.
-//! By the kernel's count, on the program itself: inotify tells every open, read and close.
+//! Tests how often the engines' configuration files are read: once for a plan, and in a run once
+//! before each step that needs them. inotify reports every open, read and close of the program.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -14,10 +14,11 @@ use fixture::engines::{crio, docker, k3s};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// A run looks whether a file is as planned before it writes the first one and before it writes this one.
+/// A run checks twice whether a file is as planned: before it writes the first file, and before it
+/// writes this one.
 const LOOKS: usize = 2;
 
-/// Watches directories, so that a file that is replaced is still watched.
+/// Counts reads. It watches directories, so that a file that is replaced is still watched.
 struct Reads {
     inotify: Inotify,
     dirs: BTreeMap<WatchDescriptor, PathBuf>,
@@ -33,8 +34,8 @@ impl Reads {
         Self { inotify, dirs }
     }
 
-    /// How often each file was read since the last call: opened, read from and closed. One opened for its attributes alone
-    /// does not count.
+    /// How often each file was opened, read and closed since the last call. A file that was opened
+    /// only for its attributes does not count.
     fn count(&self) -> BTreeMap<PathBuf, usize> {
         let mut reads = BTreeMap::new();
         let mut open: BTreeMap<PathBuf, (usize, bool)> = BTreeMap::new();
@@ -56,7 +57,7 @@ impl Reads {
                 } else if event.mask.contains(AddWatchFlags::IN_ACCESS) {
                     *is_read = true;
                 } else {
-                    // Two handles at once are told apart by nothing, so both count.
+                    // Two handles open at once cannot be told apart, so both count.
                     *reads.entry(path).or_default() += usize::from(*is_read);
                     *handles = handles.saturating_sub(1);
                     *is_read &= *handles > 0;
@@ -66,14 +67,15 @@ impl Reads {
     }
 }
 
-/// A host, and the files that its engines read.
+/// A host and the files that its engines read.
 struct Case {
     name: &'static str,
     tree: Tree,
     files: Vec<&'static str>,
 }
 
-/// Files that a run reads again once they are written, for what the engine says of its health and for the probe.
+/// Files that a run reads again after it has written them, for the engine's health check and for
+/// the probe.
 const READ_AGAIN: [&str; 3] = [
     "etc/docker/daemon.json",
     "etc/crio/crio.conf",
@@ -156,7 +158,7 @@ fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
         let reads = Reads::of(&dirs);
         let texts: Vec<String> = case.files.iter().map(|f| tree.read(f)).collect();
         let mut step = |args: &[&str], code: i32, most: &dyn Fn(usize) -> usize| {
-            // What the test itself has read since.
+            // Discards the reads of the test itself.
             reads.count();
             let out = tree.run(args);
             let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -164,14 +166,14 @@ fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
             let seen = reads.count();
             for (n, file) in case.files.iter().enumerate() {
                 let times = seen.get(&tree.path(file)).copied().unwrap_or_default();
-                // An undo has no need of the client's own file.
+                // An undo does not need the client's own file.
                 let least = usize::from(args[0] != "undo");
                 if !(least..=most(n)).contains(&times) {
                     wrong.push(format!("{}: {args:?} read {file} {times} times", case.name));
                 }
             }
         };
-        // Only one that is written is looked at again.
+        // Only a file that is written is read again.
         let most = |n: usize, before: &str| {
             let file = case.files[n];
             let is_written = tree.read(file) != before;
@@ -188,7 +190,7 @@ fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is read twice is seen to be, and what is only opened is not.
+/// Proves that two reads are counted as two, and that only opening a file is not counted.
 #[test]
 fn reads_are_counted() {
     let tree = Tree::empty();
@@ -202,7 +204,7 @@ fn reads_are_counted() {
     cat(&one);
     drop(fs::File::open(&one).unwrap());
     assert_eq!(reads.count(), BTreeMap::from([(one.clone(), 2)]));
-    // Another file in its place is watched too.
+    // A file that replaces it is watched too.
     fs::rename(&one, tree.path("a/old")).unwrap();
     tree.write("a/one", "2");
     reads.count();

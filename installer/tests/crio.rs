@@ -1,4 +1,5 @@
-//! CRI-O on directory trees: what the drop-in says, whose settings it takes, and what is refused.
+//! Tests CRI-O on directory trees: what the drop-in contains, whose settings it takes over, and
+//! what is refused.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -12,10 +13,11 @@ use fixture::Tree;
 const DROP_IN: &str = "etc/crio/crio.conf.d/99-zz-gpusetup.conf";
 const POLICY: &str = "etc/nvidia-container-runtime/config.toml";
 
-/// What CRI-O's own packages install (packaging of the Kubernetes project, crio.conf.d/10-crio.conf).
+/// The file that CRI-O's own packages install (packaging of the Kubernetes project,
+/// crio.conf.d/10-crio.conf).
 const PACKAGED: &str = "[crio.image]\nsignature_policy = \"/etc/crio/policy.json\"\n\n[crio.runtime]\ndefault_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/libexec/crio/crun\"\nruntime_root = \"/run/crun\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\nallowed_annotations = [\n    \"io.containers.trace-syscall\",\n]\n\n[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/libexec/crio/runc\"\nruntime_root = \"/run/runc\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\n";
 
-/// A tree with that version of CRI-O alone.
+/// A tree with only that version of CRI-O.
 fn tree(version: &str) -> Tree {
     let tree = Tree::new("20.10.24", "1.6.20");
     for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
@@ -50,7 +52,7 @@ fn the_runtime_has_the_settings_of_the_packaged_default() {
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let wanted = "# Written by gpusetup.\n[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/gpu-container-runtime\"\nruntime_type = \"oci\"\nruntime_root = \"/run/crun\"\nmonitor_path = \"/usr/libexec/crio/conmon\"\nallowed_annotations = [\n    \"io.containers.trace-syscall\",\n]\n";
     assert_eq!(tree.read(DROP_IN), wanted);
-    // The shim would find none of its runtimes by name: those are in a directory of CRI-O's.
+    // The shim could not find CRI-O's runtimes by name: they are in a directory of CRI-O's own.
     let policy: toml::Table = tree.read(POLICY).parse().unwrap();
     let list = policy["nvidia-container-runtime"]["runtimes"].to_string();
     assert_eq!(list, "[\"runc\", \"crun\", \"/usr/libexec/crio/crun\"]");
@@ -84,7 +86,7 @@ fn a_runtime_on_the_path_needs_no_policy() {
         let said = warnings(&tree, &["plan"]);
         assert_eq!(tree.code(&["install", "--yes"]), 0);
         assert!(!tree.path(POLICY).exists());
-        // Said, since the file that decides it is every engine's.
+        // This is a warning because the policy that decides it applies to every engine.
         assert_eq!(
             said.contains("CRI-O's own default is /usr/libexec/crio/crun"),
             differs,
@@ -119,7 +121,7 @@ fn the_last_table_of_the_default_runtime_counts_and_as_a_whole() {
         ours["runtime_path"].as_str(),
         Some("/usr/bin/gpu-container-runtime")
     );
-    // Of the first table nothing is left, and what would take the place of our path is not taken.
+    // Nothing of the first table is left, and a key that would override our path is not taken over.
     assert_eq!(ours.len(), 3, "{ours}");
 }
 
@@ -146,7 +148,7 @@ fn the_default_runtime_is_only_set_when_asked() {
     let made: toml::Table = tree.read(DROP_IN).parse().unwrap();
     let runtime = &made["crio"]["runtime"];
     assert_eq!(runtime["default_runtime"].as_str(), Some("nvidia"));
-    // Still after crun, not after itself.
+    // It is still modelled on crun, not on itself.
     let ours = &runtime["runtimes"]["nvidia"];
     assert_eq!(ours["runtime_root"].as_str(), Some("/run/crun"));
     assert_eq!(tree.code(&["plan", "--default-runtime"]), 0);
@@ -174,7 +176,7 @@ fn a_runtime_of_the_vendor_is_refused_adopted_or_left() {
     assert_eq!(tree.code(&["install", "--yes", "--existing", "adopt"]), 0);
     assert!(tree.path(DROP_IN).file_name() > tree.path(theirs).file_name());
     assert_eq!(tree.read(theirs), text);
-    // Adopted once, it needs no saying again.
+    // Once it is adopted, the flag is not needed again.
     assert_eq!(tree.code(&["plan"]), 0);
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     assert_eq!(tree.state(), before);
@@ -226,7 +228,8 @@ fn mode_cdi_changes_nothing_and_says_what_hides_the_spec() {
 
 #[test]
 fn old_versions_are_told_what_they_lack() {
-    // No CDI: said. No drop-ins: into crio.conf, comments kept, and out of it again.
+    // A version without CDI gets a note. For a version without drop-ins the runtime goes into
+    // crio.conf, with comments kept, and out of it again.
     let notes = |tree: &Tree| {
         let out = tree.run(&["detect", "--json"]);
         let said: Value = serde_json::from_slice(&out.stdout).unwrap();

@@ -1,10 +1,10 @@
-//! Every byte of a receipt and of a journal changed in turn, and the file cut, lengthened and
-//! shuffled: each command acts as it would with the whole file, or says what is wrong and writes
-//! nothing. Needs root and strace; says so and passes where one is missing.
+//! Tests damaged receipts and journals: bytes are changed, and the file is cut, lengthened and
+//! shuffled. Each command must act as with the intact file, or report the damage and write nothing.
+//! Needs root and strace; says so and passes if one is missing.
 //!
-//! Of each field a byte could be tried, and a share of these is, each with undo and with another
+//! By default a share of the bytes is tried, one in each field, with undo and with one other
 //! command in turn. `GPUSETUP_DAMAGE=all cargo test -p gpusetup --test damaged` tries every byte of
-//! every kind of file, a number there that many of each.
+//! every kind of file; a number instead of `all` tries that many of each.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -29,7 +29,7 @@ const RECEIPT: &str = "receipt.json";
 const JOURNAL: &str = "journal.json";
 
 const UNDO: &[&str] = &["undo", "--yes"];
-/// What may meet such a file. Undo is first: it is what could put a damaged text in place.
+/// Commands that may read such a file. Undo is first: it could write a damaged text.
 const COMMANDS: &[&[&str]] = &[
     UNDO,
     &["plan"],
@@ -40,23 +40,24 @@ const COMMANDS: &[&[&str]] = &[
     &["undo", "--dry-run"],
     &["cdi", "refresh"],
 ];
-/// Bytes of each file, unless all are asked for.
+/// How many bytes of each file are tried, unless all are asked for.
 const SHARE: usize = 10;
 
-/// A tree with such a file in it.
+/// A tree with a file to damage.
 struct Case {
     name: String,
     tree: tempfile::TempDir,
     file: &'static str,
-    /// What each of the commands leads to with the file as it is.
+    /// The result of each command with the intact file.
     intact: Vec<(Option<i32>, Vec<u8>, Files)>,
     damages: Vec<(String, Vec<u8>)>,
 }
 
-/// Everything of a file: type and mode, owner, size, inode, times, content.
+/// Everything about files: type and mode, owner, size, inode, times, content.
 type Files = BTreeMap<PathBuf, (u32, String, String)>;
 
-/// All but the lock, with times and inodes where nothing at all may have been written.
+/// All files except the lock. Times and inodes are included if nothing may have been written at
+/// all.
 fn files(root: &Path, with_times: bool) -> Files {
     let mut found = BTreeMap::new();
     walk(root, &mut found);
@@ -82,7 +83,7 @@ fn files(root: &Path, with_times: bool) -> Files {
         .collect()
 }
 
-/// Without the two files themselves.
+/// All files except the receipt and the journal.
 fn of_the_host(root: &Path) -> Files {
     let mut files = files(root, false);
     files.retain(|path, _| !path.starts_with(STATE));
@@ -122,7 +123,7 @@ impl Case {
         }
     }
 
-    /// A receipt and one kind of journal of each engine; all kinds where a share is asked for.
+    /// The cases of an engine: a receipt and one kind of journal, or all kinds if a share is given.
     fn of(n: usize, engine: &Engine, share: Option<usize>) -> Vec<Self> {
         let program = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
         let install = engine.install();
@@ -148,24 +149,24 @@ impl Case {
         .enumerate()
         .filter(|(kind, _)| share.is_some() || *kind == 0 || *kind == 1 + n % 3)
         .map(|(_, case)| case)
-        // An undo that only removes files has its journal in place by the first of two renames.
+        // An undo that only removes files has its journal on disk after the first of two renames.
         .filter(|(_, tree, file)| tree.path().join(STATE).join(file).exists())
         .map(|(what, tree, file)| {
-            // The lock is there, so that taking it changes no directory.
+            // The lock already exists, so that taking it changes no directory.
             fs::write(tree.path().join("run/gpusetup.lock"), "").unwrap();
             Self::new(format!("{}, {what}", engine.name), tree, file, share)
         })
         .collect()
     }
 
-    /// What is wrong with what gpusetup did with each damaged file.
+    /// What gpusetup did wrong with each damaged file.
     fn losses(&self) -> (usize, Vec<String>) {
         let mut tree = copy(self.tree.path());
         let mut losses = Vec::new();
         let mut tried = 0;
         for (n, (what, bytes)) in self.damages.iter().enumerate() {
             for (c, command) in COMMANDS.iter().enumerate() {
-                // Undo with each, another with each in turn.
+                // Undo with every damage, and one of the other commands in turn.
                 if c != 0 && c != 1 + n % (COMMANDS.len() - 1) {
                     continue;
                 }
@@ -226,7 +227,7 @@ impl Case {
     }
 }
 
-/// One bit of a byte; which of them changes from byte to byte.
+/// Flips one bit in each byte; the bit differs from byte to byte.
 fn flips(text: &[u8], share: Option<usize>) -> Vec<(String, Vec<u8>)> {
     let flip = |at: usize| {
         let mut bytes = text.to_vec();
@@ -237,7 +238,7 @@ fn flips(text: &[u8], share: Option<usize>) -> Vec<(String, Vec<u8>)> {
         let stride = text.len().div_ceil(share);
         return (0..text.len()).step_by(stride).map(flip).collect();
     }
-    // Of each line the middle of its key and the middle of its value.
+    // In each line, the middle of its key and the middle of its value.
     let mut places = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive(|b| *b == b'\n') {
@@ -251,7 +252,7 @@ fn flips(text: &[u8], share: Option<usize>) -> Vec<(String, Vec<u8>)> {
     places.into_iter().step_by(stride).map(flip).collect()
 }
 
-/// Cut, lengthened, and with entries in other places.
+/// The file cut, lengthened, and with its entries reordered.
 fn shuffled(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = [0, 1, text.len() / 3, text.len() - 3, text.len() - 1]
         .into_iter()
@@ -362,7 +363,7 @@ fn a_damaged_record_is_told_and_nothing_is_written() {
     );
 }
 
-/// A receipt is no journal, though it has all that one needs.
+/// A receipt must not be accepted as a journal, although it has all the fields of one.
 #[test]
 fn a_file_in_the_place_of_the_other_is_refused() {
     let tree = fixture::Tree::new("20.10.24", "1.6.20");
@@ -384,7 +385,7 @@ fn a_file_in_the_place_of_the_other_is_refused() {
     }
 }
 
-/// Which entry it is, by its number and its file, and what of it.
+/// The message names the entry by its number and its file, and the part that is damaged.
 #[test]
 fn the_damaged_entry_is_named() {
     let tree = fixture::Tree::new("20.10.24", "1.6.20");
@@ -409,7 +410,7 @@ fn the_damaged_entry_is_named() {
     assert!(said["fix"].as_str().unwrap().contains("backup"), "{said}");
 }
 
-/// What stands in place of the file is no reason to say that there is none.
+/// If something else is in the file's place, it must not be reported as missing.
 #[test]
 fn something_else_in_its_place_is_told() {
     type Way = (&'static str, fn(&Path));

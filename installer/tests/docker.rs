@@ -1,5 +1,5 @@
-//! Docker on directory trees: runtimes that are there already, flags that clash, and what is
-//! said about each.
+//! Tests Docker on directory trees: existing runtimes, flags that clash with daemon.json, and what
+//! is reported about each.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -18,7 +18,7 @@ const CE: &str = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --
 const DEBIAN: &str = "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n";
 const FEDORA: &str = "[Service]\nEnvironmentFile=-/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd \\\n          --host=fd:// \\\n          --exec-opt native.cgroupdriver=systemd \\\n          $OPTIONS\n";
 
-/// A host with Docker alone.
+/// A host with Docker only.
 fn docker(json: &str) -> Tree {
     let tree = Tree::new("26.1.5", "1.7.24");
     fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
@@ -108,7 +108,7 @@ fn adopted_is_given_back_byte_for_byte() {
             "{}",
             said(&out)
         );
-        // The path alone changes.
+        // Only the path changes.
         let wanted = text.replace(path, "/usr/bin/gpu-container-runtime");
         assert!(
             tree.read(JSON).starts_with(&wanted[..wanted.len() - 3]),
@@ -116,7 +116,7 @@ fn adopted_is_given_back_byte_for_byte() {
             tree.read(JSON)
         );
         assert_eq!(tree.code(&["install", "--yes"]), 0);
-        // Also where the file was changed since.
+        // It is also given back if the file was changed since.
         let installed = tree.read(JSON);
         tree.write(
             JSON,
@@ -193,7 +193,7 @@ fn left_is_left_and_the_rest_set_up() {
     assert_eq!(tree.state(), before);
 }
 
-/// What a removed package leaves is nobody's: the engine must not go on pointing there.
+/// A runtime left by a removed package belongs to nobody; the engine must not keep pointing to it.
 #[test]
 fn a_runtime_whose_package_is_gone_is_said_and_mended() {
     for path in [
@@ -221,7 +221,7 @@ fn a_runtime_whose_package_is_gone_is_said_and_mended() {
         assert_eq!(tree.code(&["undo", "--yes"]), 0);
         assert_eq!(tree.state(), before);
     }
-    // A path of somebody's own may be on a disk that comes later.
+    // A custom path may be on a disk that is mounted later.
     let tree = docker(&runtime("/mnt/later/runtime"));
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(out.status.code(), Some(1));
@@ -291,7 +291,7 @@ fn flags_that_dockerd_gets_stand_against_daemon_json() {
             )
         );
         assert_eq!(tree.state(), before);
-        // It stands against that key alone.
+        // The flag conflicts only with that key.
         assert_eq!(tree.code(&["install", "--yes"]), 0);
     }
 }

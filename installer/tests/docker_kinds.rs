@@ -1,5 +1,5 @@
-//! Dockers that are not the system's: a snap, Desktop, WSL, rootless ones; and what plain
-//! `docker` talks to where there are several.
+//! Tests Dockers other than the system's (snap, Desktop, WSL, rootless), and which one plain
+//! `docker` talks to if there are several.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use fixture::Tree;
 
-/// A host with Docker alone.
+/// A host with Docker only.
 fn docker() -> Tree {
     let tree = Tree::new("26.1.5", "1.7.24");
     fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
@@ -59,7 +59,7 @@ fn a_snap_is_explained_and_nothing_written_for_it() {
         6
     );
 
-    // Alone it is all there is, and its way is told.
+    // If the snap is the only Docker, the message says how to set it up.
     fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
     let before = tree.state();
     let out = tree.run(&["install", "--yes"]);
@@ -89,7 +89,7 @@ fn docker_desktop_is_told_from_an_engine() {
             "gpusetup: docker-desktop: its daemon is in a virtual machine, which has no GPU of this host\n  \
              fix: install Docker Engine beside it, `docker context use default`, then run this again\n"
         );
-        // Beside an engine it is a remark.
+        // Beside an engine it is only a note.
         tree.write("usr/bin/dockerd", "");
         let out = tree.run(&["plan"]);
         assert_eq!(out.status.code(), Some(2));
@@ -106,7 +106,7 @@ fn under_wsl_the_link_decides() {
     let tree = docker();
     fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
     tree.write("mnt/wsl/docker-desktop/cli-tools/usr/bin/docker", "");
-    // Not integrated with this distribution: no Docker here at all.
+    // Docker Desktop is not integrated with this distribution, so there is no Docker here.
     let out = tree.run(&["plan"]);
     assert!(
         said(&out).contains("no container engine is installed"),
@@ -125,7 +125,7 @@ fn under_wsl_the_link_decides() {
         "{}",
         said(&out)
     );
-    // docker-ce of the distribution itself is ours.
+    // docker-ce in the distribution itself is an engine that we set up.
     fs::remove_file(tree.path("usr/bin/docker")).unwrap();
     tree.write("usr/bin/docker", "");
     tree.write("usr/bin/dockerd", "");
@@ -183,8 +183,8 @@ fn rootless_dockers_of_others_are_named_and_left() {
     assert_eq!(home(&tree.state()), home(&before));
 }
 
-/// On this very host, as nobody: what changes it needs root, unless nobody has a Docker of
-/// their own. Nothing is written either way. Needs root to become nobody.
+/// Runs on this host as the user `nobody`: a command that changes the host needs root unless the
+/// user has a rootless Docker. Nothing is written in either case. Needs root to become `nobody`.
 #[test]
 fn only_a_user_with_a_rootless_docker_needs_no_root() {
     if !skips::has(&[skips::Need::Root]) {
@@ -229,12 +229,12 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
         "[Service]\nExecStart=/usr/bin/dockerd-rootless.sh\n",
     )
     .unwrap();
-    // As logind makes it.
+    // The run-time directory as logind makes it.
     let run = home.path().join("run");
     fs::create_dir_all(&run).unwrap();
     std::os::unix::fs::chown(&run, Some(65534), Some(65534)).unwrap();
     let (code, said) = as_nobody(&["install", "--yes", "--no-restart"]);
-    // How far it gets is this host's: no driver, or no CDI spec yet.
+    // How far it gets depends on this host: it may have no driver or no CDI spec.
     assert!(matches!(code, 0 | 6), "{code}: {said}");
     let (code, said) = as_nobody(&["cdi", "refresh"]);
     assert_eq!(code, 4, "{said}");

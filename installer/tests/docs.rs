@@ -1,5 +1,5 @@
-//! The pages of the manual: their links lead somewhere in the book too, it has all of them, and the part of
-//! install.md that is made from the table of distributions is what the table says.
+//! Tests the pages of the manual: their links work, also in the book; the book has all of them; and
+//! the part of install.md that is generated from the table of distributions is up to date.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Without what stands in code, where a bracket is no link.
+/// A text without its code, in which a bracket is not a link.
 fn prose(text: &str) -> String {
     let mut in_block = false;
     let mut out = String::new();
@@ -52,7 +52,7 @@ fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// As GitHub and mdBook make them of titles.
+/// The anchors that GitHub and mdBook derive from the titles.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut in_block = false;
     let mut found = BTreeSet::new();
@@ -84,7 +84,7 @@ fn broken(page: &Path, text: &str) -> Vec<String> {
             "" => page.to_owned(),
             file => page.parent().unwrap().join(file),
         };
-        // A book has its own pages alone.
+        // The book contains only its own pages.
         let docs = top().join("docs");
         let leads_out = |to: PathBuf| !to.starts_with(docs.canonicalize().unwrap());
         let leaves = page.starts_with(&docs) && to.canonicalize().is_ok_and(leads_out);
@@ -127,7 +127,7 @@ fn a_link_that_leads_nowhere_is_found() {
     assert!(broken(&page, "[x](security.md) `[x](y)`\n```\n[x](y)\n```\n").is_empty());
 }
 
-/// Titles that skip a level, and tables without a name for each column: a screen reader has nothing else to go by.
+/// Titles that skip a level and tables with unnamed columns: a screen reader depends on both.
 fn unreadable(text: &str) -> Vec<String> {
     let prose = prose(text);
     let mut wrong = Vec::new();

@@ -1,5 +1,5 @@
-//! Every problem that has a check is found on a host that has it, and healthy hosts raise no
-//! alarm. Needs root, for device nodes.
+//! Tests that doctor finds every problem that has a check on a host that has it, and no problem on
+//! healthy hosts. Needs root, for device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -24,7 +24,7 @@ fn table() -> Vec<Row> {
         .problem
 }
 
-/// A row without a host that has the problem would be a check that nobody has seen fire.
+/// Without a host that has the problem, nobody would have seen the check find anything.
 #[test]
 fn every_row_has_a_host_that_has_it() {
     let mut said: Vec<String> = table()
@@ -40,7 +40,7 @@ fn every_row_has_a_host_that_has_it() {
 
 #[test]
 fn every_problem_is_found_where_it_is_and_not_where_it_is_not() {
-    // A few at once: each host is a tree of its own.
+    // Several at once: each host is a tree of its own.
     let shares = BREAKS.chunks(BREAKS.len().div_ceil(4));
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let all: Vec<_> = shares
@@ -69,11 +69,11 @@ fn wrong_in(share: &[(&str, Base, Break)]) -> Vec<String> {
     wrong
 }
 
-/// What looks like a problem and is none there.
+/// Cases that look like a problem but are intended.
 #[test]
 fn what_is_meant_so_is_no_problem() {
     let ids = |host: &Host| -> Vec<String> { host.problems().into_iter().map(|p| p.0).collect() };
-    // GPUs of virtual machines need no driver here.
+    // GPUs that are reserved for virtual machines need no driver here.
     let Some(host) = Host::new(Base::Bare) else {
         return;
     };
@@ -85,11 +85,11 @@ fn what_is_meant_so_is_no_problem() {
         "../../../../bus/pci/drivers/vfio-pci",
     );
     assert_eq!(ids(&host), ["vfio-bound"]);
-    // containerd 2.x tells kubelet.
+    // containerd 2.x tells kubelet its cgroup driver.
     let host = Host::new(Base::Node).unwrap();
     host.edit("var/lib/kubelet/config.yaml", "systemd", "cgroupfs");
     assert!(ids(&host).is_empty());
-    // This runc goes by numbers.
+    // This runc names devices by their numbers.
     let host = Host::new(Base::Toolkit).unwrap();
     host.remove("dev/char");
     assert_eq!(ids(&host), ["dev-char"]);

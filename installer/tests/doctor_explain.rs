@@ -1,5 +1,5 @@
-//! Paste mode: what upstream's users pasted is explained as what it was, and nothing of a pasted
-//! text comes out again.
+//! Tests `doctor --explain`: messages that upstream's users pasted are explained correctly, and no
+//! part of a pasted text is shown again.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -35,12 +35,12 @@ fn pasted(mut command: Command, text: &[u8]) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // One that has read enough closes its end.
+    // The program closes its input once it has read enough.
     let _ = child.stdin.take().unwrap().write_all(text);
     child.wait_with_output().unwrap()
 }
 
-/// In an empty tree, where no check confirms anything.
+/// Explains a text in an empty tree, where no check confirms anything.
 fn explained(text: &[u8], more: &[&str]) -> (String, i32) {
     let tree = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpusetup"));
@@ -135,7 +135,7 @@ fn no_text_at_all_and_bytes_that_are_none() {
     }
 }
 
-/// On the host that has it the check says so, and what the host has comes first.
+/// On a host that has the problem, the check confirms it, and it comes first.
 #[test]
 fn the_host_itself_is_looked_at() {
     let Some(host) = Host::new(Base::Debian) else {
@@ -155,7 +155,7 @@ fn the_host_itself_is_looked_at() {
         said.contains("yes: /etc/docker/daemon.json has no runtime"),
         "{said}"
     );
-    // Both are possible; LXC is what is here.
+    // Both problems match the message; the host runs in LXC.
     host.write("run/systemd/container", "lxc\n");
     let text = b"nvidia-container-cli: mount error: failed to add device rules: unable to find any existing device filters attached to the cgroup: bpf_prog_query(BPF_CGROUP_DEVICE) failed: operation not permitted";
     let out = pasted(host.command(&["doctor", "--explain", "--json"]), text);
@@ -163,7 +163,7 @@ fn the_host_itself_is_looked_at() {
         ids(&String::from_utf8(out.stdout).unwrap()),
         ["nested", "rootless-cgroups"]
     );
-    // What cannot be confirmed: what this host has instead is said.
+    // If nothing is confirmed, the problems that were found on this host are listed.
     let text = b"unresolvable CDI devices nvidia.com/gpu=all";
     let out = pasted(host.command(&["doctor", "--explain"]), text);
     let said = String::from_utf8(out.stdout).unwrap();

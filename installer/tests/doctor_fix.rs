@@ -1,4 +1,5 @@
-//! `doctor --fix`: what is safe is mended, by a transaction that undo takes back, and nothing else.
+//! Tests `doctor --fix`: it repairs what is safe and nothing else, in a transaction that undo
+//! reverts.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -42,7 +43,7 @@ fn every_safe_problem_is_mended_and_found_no_more() {
         );
         assert_eq!(said["changed"], true, "{id}");
         assert!(said["fixed"].to_string().contains(&id), "{id}: {said}");
-        // Nothing is left to mend, and nothing for install to do.
+        // Nothing is left to repair, and nothing is left for install to do.
         let (again, code) = host.doctor(&["--fix", "--yes"]);
         assert_eq!((code, &again["changed"]), (0, &false.into()), "{id}");
         if id != "drop-in-leftover" {
@@ -73,7 +74,7 @@ fn undo_takes_a_mended_set_up_back() {
             let is_empty = fs::read_dir(host.path(gone)).is_ok_and(|mut d| d.next().is_none());
             assert!(!is_there || is_empty, "{id}: {gone}");
         }
-        // As the user has it, who wrote it anew in one of the cases.
+        // The user's own file; in one of the cases the user has replaced it.
         let users = match id {
             "docker-runtime-unknown" => "{\"log-driver\": \"journald\"}\n",
             _ => "{\n  \"log-driver\": \"journald\"\n}\n",
@@ -90,11 +91,11 @@ fn only_what_is_named_and_asked_for_is_mended() {
     host.remove(SPEC);
     host.package("nvidia-container-toolkit", "1.17.4-1");
     let before = host.state();
-    // Nobody to ask.
+    // There is no terminal on which to ask.
     let out = host.run(&["doctor", "--fix"]);
     assert_eq!(out.status.code(), Some(4));
     assert_eq!(host.state(), before);
-    // The plan comes first, on standard output.
+    // The plan is shown before that, on standard output.
     let said = String::from_utf8(out.stdout).unwrap();
     assert!(
         said.contains("/dev/char/") && said.contains("/var/run/cdi/nvidia.yaml"),
@@ -106,7 +107,7 @@ fn only_what_is_named_and_asked_for_is_mended() {
     let mut left = ids(&host);
     left.sort_unstable();
     assert_eq!(left, ["dev-char", "toolkit-vulnerable"]);
-    // What is not safe stays, and is said.
+    // A problem that is not safe to repair remains and is reported.
     let (_, code) = host.doctor(&["--fix", "--yes"]);
     assert_eq!(
         (code, ids(&host)),
@@ -119,7 +120,7 @@ fn only_what_is_named_and_asked_for_is_mended() {
     assert!(host.read(STATUS).contains("nvidia-container-toolkit"));
 }
 
-/// What somebody put in our place meanwhile is theirs, and is told.
+/// A runtime that somebody put in place of ours is left alone and reported.
 #[test]
 fn a_runtime_of_another_tool_is_not_overwritten() {
     let Some(host) = Host::new(Base::Node) else {
@@ -143,7 +144,7 @@ fn a_runtime_of_another_tool_is_not_overwritten() {
     assert_eq!(host.state(), before);
 }
 
-/// What was mended is no set-up: nothing more is asked of the host for it.
+/// A repair is not a setup: it adds nothing that the host must have from then on.
 #[test]
 fn a_mended_leftover_asks_for_nothing_more() {
     let Some(host) = Host::new(Base::Bare) else {
@@ -158,7 +159,7 @@ fn a_mended_leftover_asks_for_nothing_more() {
     assert!(!host.path(DROP_IN).exists());
 }
 
-/// A run that died is ended first, as install does.
+/// An interrupted run is recovered first, as in install.
 #[test]
 fn an_interrupted_run_is_ended_first() {
     let Some(host) = Host::new(Base::Debian) else {
@@ -173,7 +174,7 @@ fn an_interrupted_run_is_ended_first() {
     assert!(!host.path("var/lib/gpusetup/journal.json").exists());
 }
 
-/// A check that stumbles over a file is no reason to do nothing at all.
+/// A file that one check cannot read does not stop the other repairs.
 #[test]
 fn a_broken_policy_stops_nothing_else() {
     let Some(host) = broken("dev-char") else {

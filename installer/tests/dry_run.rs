@@ -1,5 +1,5 @@
-//! Looking writes nothing and reads nothing that is not the host's at `--root`: every system call
-//! of `detect`, `plan`, `install --dry-run` and the like, as strace sees it. Needs strace.
+//! Tests that commands such as `detect`, `plan` and `install --dry-run` write nothing and read only
+//! files below `--root`: strace logs each of their system calls. Needs strace.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -13,8 +13,8 @@ use std::process::Command;
 use fixture::Tree;
 use skips::Need;
 
-/// Calls that change a file system or another process, or reach one. What is not in a list is
-/// not noticed, so these are strace's own classes, and the calls that no class has.
+/// Calls that change a file system, or that change or reach another process. A call that is not
+/// listed would not be noticed, so this has strace's own classes and the calls outside them.
 const CHANGES: &str = "trace=?creat,?mkdir,?mkdirat,?rmdir,?unlink,?unlinkat,?rename,?renameat,?renameat2,\
     ?link,?linkat,?symlink,?symlinkat,?chmod,?fchmod,?fchmodat,?chown,?fchown,?fchownat,?lchown,?truncate,\
     ?ftruncate,?fallocate,?copy_file_range,?sendfile,?splice,?mknod,?mknodat,?utime,?utimes,?utimensat,\
@@ -22,7 +22,7 @@ const CHANGES: &str = "trace=?creat,?mkdir,?mkdirat,?rmdir,?unlink,?unlinkat,?re
     ?move_mount,?open_tree,?mount_setattr,?pivot_root,?chroot,?kill,?tkill,?tgkill,?pidfd_send_signal,\
     ?ptrace,?setns,?unshare,?reboot,?swapon,?init_module,?finit_module,?delete_module,?bpf,\
     ?flock,?io_uring_setup,?sethostname,?quotactl,?open_by_handle_at,?fork,?vfork,?execve,?execveat,%network";
-/// Calls that open or look at a path.
+/// Calls that open a path or read its attributes.
 const PATHS: &str = "trace=%file";
 
 const LOOKS: &[&[&str]] = &[
@@ -73,7 +73,7 @@ fn traced(tree: &Tree, calls: &str, args: &[&str]) -> Option<String> {
         .arg("--root")
         .arg(tree.path(""))
         .args(args)
-        // cargo's, which the loader would search.
+        // Set by cargo; the loader would search it.
         .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap();
@@ -94,16 +94,17 @@ fn looking_writes_nothing() {
         assert!(log.contains("openat2("), "strace saw nothing: {log}");
         let changing: Vec<&str> = log
             .lines()
-            // The program's own start.
+            // Not the start of the program itself.
             .filter(|l| !(l.contains("execve(") && l.contains("gpusetup")))
-            // The end of a call that another thread's came between: its beginning says it all.
+            // Not the second half of a call that another thread interrupted: the first half is
+            // enough.
             .filter(|l| !l.contains(" resumed>"))
             .filter(|l| {
                 let opens =
                     l.contains(" open(") || l.contains(" openat(") || l.contains(" openat2(");
                 let to_write = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"];
                 let only_reads = opens && !to_write.iter().any(|f| l.contains(f));
-                // Standard output and error, whatever they are here.
+                // Writes to standard output and standard error are allowed.
                 let says = ["write(1<", "write(2<", "writev(1<", "writev(2<"];
                 !only_reads && !says.iter().any(|s| l.contains(s))
             })
@@ -113,8 +114,8 @@ fn looking_writes_nothing() {
     }
 }
 
-/// What starts any Rust program: the loader, its libraries, and what std and libc ask of the
-/// kernel.
+/// Paths that every Rust program opens at its start: the loader, libraries, and what std and libc
+/// read from the kernel.
 const PROGRAM: [&str; 11] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.preload",
@@ -124,7 +125,7 @@ const PROGRAM: [&str; 11] = [
     "/usr/share/locale",
     "/proc/self/maps",
     "/proc/self/cgroup",
-    // Where a descriptor of ours has led: `Root::canonicalize`.
+    // Read by `Root::canonicalize` to find the path of a descriptor.
     "/proc/self/fd/",
     "/sys/fs/cgroup/",
     "/sys/devices/system/cpu",
@@ -148,13 +149,13 @@ fn looking_stays_in_the_tree() {
                 let real = Path::new(env!("CARGO_BIN_EXE_gpusetup"));
                 let is_program =
                     PROGRAM.iter().any(|p| path.starts_with(p)) || Path::new(path) == real;
-                // The way to the root, link by link.
+                // The directories above the root, link by link.
                 let is_way = Path::new(&root).starts_with(path);
                 !is_program && !is_way && !path.starts_with(&root)
             })
             .collect();
         assert!(outside.is_empty(), "{args:?}: {outside:#?}");
-        // By the root's descriptor, and no link may lead out.
+        // Paths are opened by the root's descriptor, and no link may lead out of it.
         let by_root = |l: &&str| l.contains(&format!("<{root}>,"));
         assert!(log.lines().filter(by_root).count() > 1, "{log}");
         let free: Vec<&str> = log
@@ -165,13 +166,13 @@ fn looking_stays_in_the_tree() {
     }
 }
 
-/// The first path of a line, where it is an absolute one.
+/// The first path of a line, if it is absolute.
 fn absolute(line: &str) -> Option<&str> {
     let path = line.split_once('"')?.1.split('"').next()?;
     path.starts_with('/').then_some(path)
 }
 
-/// What this user may not read is said, and nothing falls over.
+/// Files that the user may not read are reported, and the command still works.
 #[test]
 fn what_may_not_be_read_is_told() {
     if !skips::has(&[Need::Root]) {

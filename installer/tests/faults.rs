@@ -1,13 +1,13 @@
-//! Every system call of the change path failing in turn, and the process killed before each:
-//! nothing is lost, nothing is half, nothing is left over. Needs root and strace; says so and
-//! passes where one is missing.
+//! Tests faults: every system call of a run fails in turn, and the process is killed before each.
+//! Nothing may be lost, half done or left over. Needs root and strace; says so and passes if one is
+//! missing.
 //!
-//! A share of the points is tried; `GPUSETUP_FAULTS=all cargo test -p gpusetup --test faults`
-//! tries every one, a number there that many.
+//! By default a share of the points is tried. `GPUSETUP_FAULTS=all cargo test -p gpusetup --test
+//! faults` tries every point; a number instead of `all` tries that many.
 //!
-//! Killed after a call is killed before the next that changes anything: in between a process
-//! changes nothing but its own memory, and after its last call it has ended by itself. So a kill
-//! at the entry of each changing call covers both.
+//! A kill after a call is the same as a kill before the next call that changes anything: in
+//! between, a process changes only its own memory, and after its last call it ends by itself. So a
+//! kill at the entry of each changing call covers both.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -18,8 +18,8 @@ use std::time::Instant;
 
 use fixture::engines::{ENGINES, Engine, KILL, State, copy, gpusetup, state, traced, tree};
 
-/// Calls that change something, or may. strace passes over those that this machine's kernel
-/// does not have, for their `?`.
+/// Calls that change something, or may. With a `?` before its name, strace ignores a call that this
+/// machine's kernel does not have.
 const CHANGING: [&str; 24] = [
     "openat",
     "open",
@@ -46,7 +46,7 @@ const CHANGING: [&str; 24] = [
     "fsetxattr",
     "fremovexattr",
 ];
-/// Calls that look.
+/// Calls that only read.
 const LOOKING: [&str; 19] = [
     "openat2",
     "read",
@@ -68,25 +68,26 @@ const LOOKING: [&str; 19] = [
     "flistxattr",
     "fgetxattr",
 ];
-/// What befalls a call: strace's `inject` expression, `#` for its number. `#+`: from it on.
+/// What happens to a call, as strace's `inject` expression. `#` stands for the call's number, `#+`
+/// for that call and all later ones.
 const FAULTS: [&str; 4] = [
     "error=EIO:when=#",
     "error=EACCES:when=#",
     "error=EINTR:when=#",
     "error=EIO:when=#+",
 ];
-/// What befalls a call that changes something, besides.
+/// What also happens to a call that changes something.
 const FULL: &str = "error=ENOSPC:when=#+";
-/// Ctrl-C; it must never be the end within a step.
+/// Ctrl-C, which must never end the process within a step.
 const STOP: &str = "signal=INT:when=#";
-/// As many points are tried, unless more are asked for.
+/// How many points are tried, unless more are asked for.
 const SHARE: usize = 60;
 
 const UNDO: &[&str] = &["undo", "--yes"];
 const RECOVER: &[&str] = &["recover"];
 const SET: &[&str] = &["config", "set", "disable-require"];
 
-/// A command on a tree, and what it leads to when nothing fails.
+/// A command on a tree, and its result if nothing fails.
 struct Case {
     name: String,
     tree: tempfile::TempDir,
@@ -95,7 +96,7 @@ struct Case {
     new: State,
 }
 
-/// Calls of a log by name.
+/// How often a call occurs in a log.
 fn count(log: &str, call: &str) -> usize {
     let is_it = |l: &&str| {
         let what = l.split_whitespace().nth(1);
@@ -121,7 +122,7 @@ impl Case {
         }
     }
 
-    /// Every point: a call, which of them, and what befalls it.
+    /// Every point: a call, its number, and what happens to it.
     fn points(&self) -> Vec<(&'static str, String)> {
         let root = copy(self.tree.path());
         let known: Vec<String> = CHANGING
@@ -150,7 +151,7 @@ impl Case {
         let at = state(root.path());
         match code {
             Some(0) if at != self.new => return Err(wrong("exit 0, yet not done", &at, &self.new)),
-            // 101 is a panic of Rust's.
+            // 101: a panic in Rust.
             Some(101) => return Err("a panic".into()),
             Some(3) | None => {}
             Some(0) => return Ok(()),
@@ -198,7 +199,7 @@ fn cases(engine: &Engine) -> Vec<Case> {
             cases.push(Case::new(name(&what), killed, RECOVER.to_vec()));
         }
     }
-    // The one whose set-up writes the file that `config set` edits.
+    // CRI-O's setup writes the file that `config set` edits.
     if engine.name == "CRI-O" {
         let set = name("config set");
         cases.push(Case::new(set, tree(engine), SET.to_vec()));
@@ -232,7 +233,7 @@ fn nothing_is_lost_whatever_fails() {
         })
         .collect();
     let there = points.len();
-    // Odd, so that it meets each kind of fault.
+    // The stride is odd, so that every kind of fault is tried.
     let stride = there.div_ceil(share) | 1;
     let mut n = 0;
     points.retain(|_| {

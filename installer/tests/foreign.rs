@@ -1,5 +1,5 @@
-//! Hosts that another tool has set up: what is found of it, and that it is refused, adopted or
-//! left as the user says, with undo leading back.
+//! Tests hosts that another toolkit has set up: what is found of it, that it is refused, adopted or
+//! left as the user decides, and that undo restores the host.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -17,7 +17,8 @@ const SPEC: &str = "var/run/cdi/nvidia.yaml";
 const UNIT: &str = "usr/lib/systemd/system/nvidia-cdi-refresh.service";
 const DROP_IN: &str = "etc/systemd/system/nvidia-cdi-refresh.service.d/50-gpusetup.conf";
 const HOOK: &str = "usr/share/containers/oci/hooks.d/oci-nvidia-hook.json";
-/// Runtimes in an engine's configuration are the engine's to judge; these tests are about the rest.
+/// Without the engines' configuration, whose runtimes the engines judge; these tests are about the
+/// rest.
 const ENGINES_ASIDE: [&str; 3] = ["install", "--yes", "--mode=cdi"];
 
 /// A host with a driver and nothing else of NVIDIA's.
@@ -91,7 +92,7 @@ fn json(out: &Output) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// What a found list says is where.
+/// The places where traces of other toolkits were found.
 fn places(document: &Value) -> Vec<String> {
     let list = document["foreign"].as_array().unwrap().iter();
     list.map(|f| f["at"].as_str().unwrap().to_owned()).collect()
@@ -112,7 +113,7 @@ fn is_refused(tree: &Tree, names: &[&str]) {
     assert_eq!(tree.state(), before);
 }
 
-/// Adopted, the next run has nothing to do, and undo leads back to the byte.
+/// Adopts the other toolkit. The next run has nothing to do, and undo restores every byte.
 fn adopted_and_back(tree: &Tree) {
     let before = tree.state();
     let out = tree.run(&with(&ENGINES_ASIDE, &["--existing=adopt"]));
@@ -132,7 +133,7 @@ fn a_host_without_other_tools_shows_none() {
     let tree = plain();
     assert!(places(&json(&tree.run(&["detect", "--json"]))).is_empty());
     assert_eq!(tree.code(&ENGINES_ASIDE), 0);
-    // Ours is not taken for theirs.
+    // Our own setup is not taken for another toolkit's.
     assert!(places(&json(&tree.run(&["detect", "--json"]))).is_empty());
 }
 
@@ -177,7 +178,7 @@ fn the_vendors_toolkit_is_refused_unless_the_user_says_what_becomes_of_it() {
 fn the_vendors_toolkit_is_adopted_and_given_back() {
     let tree = toolkit();
     adopted_and_back(&tree);
-    // Twice: what undo gives back can be adopted again.
+    // Twice, because what undo restores can be adopted again.
     adopted_and_back(&tree);
 
     assert_eq!(tree.code(&with(&ENGINES_ASIDE, &["--existing=adopt"])), 0);
@@ -189,7 +190,7 @@ fn the_vendors_toolkit_is_adopted_and_given_back() {
         drop_in.contains("ConditionPathExists=!/var/lib/gpusetup/receipt.json"),
         "{drop_in}"
     );
-    // The vendor's text comes back although ours was made anew since.
+    // The vendor's text is restored although our spec was regenerated since.
     fs::remove_file(tree.path(SPEC)).unwrap();
     assert_eq!(tree.code(&["cdi", "refresh"]), 0);
     assert!(tree.read(SPEC).contains("gpu-container-hook"));
@@ -228,7 +229,7 @@ fn the_vendors_toolkit_is_left_and_stays_left() {
         12,
         "{detected}"
     );
-    // The next boot, before the vendor's unit has run: the spec is not ours to write.
+    // At the next boot, before the vendor's unit has run, we must not write the spec.
     fs::remove_file(tree.path(SPEC)).unwrap();
     assert_eq!(tree.code(&["cdi", "refresh"]), 0);
     assert!(!tree.path(SPEC).exists());
@@ -239,7 +240,7 @@ fn the_vendors_toolkit_is_left_and_stays_left() {
     assert_eq!(tree.state(), before);
 }
 
-/// nvidia-docker2 owns the whole daemon.json and brings nothing that stands in the way of CDI.
+/// nvidia-docker2 owns the whole daemon.json and contains nothing that conflicts with CDI.
 #[test]
 fn nvidia_docker2_is_found_by_its_package_and_its_runtime() {
     let tree = plain();
@@ -280,7 +281,7 @@ fn a_half_removed_toolkit_is_told_and_not_in_the_way() {
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime")).unwrap();
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime-hook")).unwrap();
     fs::remove_file(tree.path("usr/bin/nvidia-ctk")).unwrap();
-    // The link that started the unit stays behind, and so do configurations.
+    // The link that started the unit is left behind, and so are the configuration files.
     fs::remove_file(tree.path(UNIT)).unwrap();
     fs::remove_file(tree.path(SPEC)).unwrap();
     fs::remove_file(tree.path("etc/cdi/nvidia.yaml")).unwrap();
@@ -323,7 +324,7 @@ fn the_gpu_operator_is_named_and_told_apart() {
         "etc/containerd/config.toml",
         "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.nvidia.options]\nBinaryName = \"/usr/local/nvidia/toolkit/nvidia-container-runtime\"\n",
     );
-    // Not of our kind: the operator's own.
+    // The operator's own spec, which is not of our kind.
     tree.write(
         "var/run/cdi/management.nvidia.com-gpu.yaml",
         &THEIR_SPEC.replace("nvidia.com/gpu", "management.nvidia.com/gpu"),
@@ -341,7 +342,7 @@ fn the_gpu_operator_is_named_and_told_apart() {
         "{}",
         said(&out)
     );
-    // It has no spec of our kind, so ours is written.
+    // The operator has no spec of our kind, so ours is written.
     assert!(tree.read(SPEC).contains("gpu-container-hook"));
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     assert_eq!(tree.state(), before);
@@ -357,7 +358,7 @@ fn specs_beside_ours_and_hooks_are_taken_away_and_given_back() {
     assert_eq!(tree.code(&with(&ENGINES_ASIDE, &["--existing=adopt"])), 0);
     assert!(!tree.path("var/run/cdi/gpus.json").exists());
     assert!(!tree.path(HOOK).exists());
-    // Somebody else makes the file anew: undo leaves that.
+    // Somebody else has made a new file: undo leaves it alone.
     tree.write(HOOK, "new\n");
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     assert_eq!(tree.read(HOOK), "new\n");
@@ -391,7 +392,7 @@ fn links_in_usr_bin_that_lead_to_ours_are_ours() {
     assert!(places(&json(&tree.run(&["detect", "--json"]))).is_empty());
 }
 
-/// Runtimes in Docker and containerd, the CDI spec and what writes it: all of a set-up host.
+/// All parts of a setup at once: runtimes in Docker and containerd, the CDI spec and its writer.
 #[test]
 fn the_whole_of_another_tool_is_adopted_or_left() {
     const DOCKER: &str = "etc/docker/daemon.json";
@@ -430,7 +431,7 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
                 "{way}: {text}"
             );
         }
-        // CDI for Docker 26 and containerd 1.7 is set up either way.
+        // CDI for Docker 26 and containerd 1.7 is set up in both cases.
         assert!(tree.read(DOCKER).contains("\"cdi\": true"), "{way}");
         let installed = tree.state();
         let again = tree.run(&install);
@@ -441,7 +442,8 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
     }
 }
 
-/// gpusetup-nvidia-compat: engines that were set up for NVIDIA's programs start ours by their names.
+/// With gpusetup-nvidia-compat, engines that were set up for NVIDIA's programs start ours by the
+/// same names.
 #[test]
 fn our_own_programs_by_their_names_are_no_other_tools() {
     let tree = plain();
@@ -464,7 +466,7 @@ fn our_own_programs_by_their_names_are_no_other_tools() {
     let out = tree.run(&["install", "--yes", "--mode=runtime"]);
     assert!(out.status.success(), "{out:?}");
     assert_eq!(tree.read("etc/docker/daemon.json"), daemon);
-    // Without the links it is somebody else's.
+    // Without the links, the runtime is another toolkit's.
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime")).unwrap();
     tree.write("usr/bin/nvidia-container-runtime", "");
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
@@ -472,7 +474,7 @@ fn our_own_programs_by_their_names_are_no_other_tools() {
     assert!(!out.status.success(), "{out:?}");
 }
 
-/// What was left on purpose is no part of the set-up that has gone, and nothing to mend.
+/// What was left alone on purpose is not a lost part of the setup and needs no repair.
 #[test]
 fn what_was_left_is_not_out_of_date() {
     let tree = plain();
@@ -496,7 +498,7 @@ fn what_was_left_is_not_out_of_date() {
     }
     let problems = json(&["doctor", "--json"])["problems"].to_string();
     assert!(!problems.contains("runtime-unknown"), "{problems}");
-    // What was set up beside it is still looked after.
+    // The parts that were set up beside it are still checked.
     tree.write("etc/docker/daemon.json", theirs);
     let seen = json(&["detect", "--json"])["engines"].to_string();
     assert!(seen.contains("/etc/docker/daemon.json\"]"), "{seen}");

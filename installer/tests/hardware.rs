@@ -1,5 +1,5 @@
-//! `gpusetup cdi generate`, `cdi transform` and `system` on trees with a fake driver. Needs
-//! root, for the nodes.
+//! Tests `gpusetup cdi generate`, `cdi transform` and `system` on trees with a fake driver. Needs
+//! root, for device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -214,7 +214,7 @@ fn the_policys_driver_root_is_everybodys() {
     let is_cuda = |m: &cdi::Mount| m.host_path.starts_with("/run/nvidia/driver/usr/lib");
     assert!(mounts.iter().any(is_cuda), "{mounts:?}");
     assert!(!said(&["plan"]).contains("no libraries"));
-    // A flag counts more.
+    // A flag overrides the policy.
     assert!(said(&["--driver-root", "/", "plan"]).contains(set));
 }
 
@@ -301,7 +301,7 @@ fn device_nodes_are_made_once_and_as_the_driver_makes_them() {
         4
     );
     assert!(!tree.path("dev/nvidia0").exists());
-    // The GPU, MIG's config and monitor, both nodes of the slice.
+    // The nodes of the GPU, of MIG's config and monitor, and the two of the slice.
     assert_eq!(made(&[])["nodes"].as_array().unwrap().len(), 5);
     for (node, major, minor, mode) in [
         ("nvidiactl", 195, 255, 0o666),
@@ -380,10 +380,10 @@ fn a_spec_is_not_stale_because_nodes_came_since() {
     assert!(tree.read("var/run/cdi/nvidia.yaml").contains("major: 195"));
     assert!(!stale());
     assert_eq!(tree.code(&["system", "create-device-nodes"]), 0);
-    // What they lack is a link each, by which systemd knows them.
+    // Each node still lacks the link by which systemd knows it.
     assert_eq!(tree.code(&["system", "create-dev-char-symlinks"]), 0);
     assert!(!stale());
-    // The other way round it is: a path in the spec leads nowhere now.
+    // If a node goes instead, the spec is stale: it names a path that is gone.
     fs::remove_dir_all(tree.path("run/gpusetup")).unwrap();
     assert_eq!(tree.code(&["cdi", "refresh"]), 0);
     assert!(!tree.read("var/run/cdi/nvidia.yaml").contains("major: 195"));

@@ -1,4 +1,4 @@
-//! `--image`: an image that is being built, seen from within.
+//! Tests `install --image`: setting up an image from within while it is being built.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -21,7 +21,7 @@ fn an_image_needs_no_gpu_and_is_undone() {
     assert_eq!(tree.state(), before);
 }
 
-/// The driver that is seen from within is that of the machine that builds.
+/// The driver that is visible from within belongs to the machine that builds the image.
 #[test]
 fn an_image_describes_no_gpu_of_the_machine_that_builds() {
     let tree = Tree::new("26.1.5", "1.7.24");

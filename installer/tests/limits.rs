@@ -1,6 +1,6 @@
-//! Limits of the process (setrlimit(2)) at many sizes: files that may not grow, memory that there
-//! is not. Each command does what it does without them, or ends with exit code 1, a line and the
-//! way out, and all is as before.
+//! Tests resource limits (setrlimit(2)) of many sizes, on file size, memory and open files. Each
+//! command works as without the limit, or it changes nothing and exits with 1 and a message that
+//! says what to do.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use fixture::engines::{State, copy, docker, state};
 
-/// In `ulimit`'s units.
+/// Limits on file size, in `ulimit`'s units.
 const FILES: &[u64] = &[0, 1, 8, 10, 12, 16, 24, 64];
 const MEGABYTES: &[u64] = &[2, 16, 22, 24, 32, 56, 80, 112, 256];
 
@@ -26,25 +26,26 @@ fn limited(root: &Path, flag: &str, limit: u64, args: &[&str]) -> Output {
     command.env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
-/// Before there is a gpusetup at all: the kernel and the loader.
+/// Whether the kernel or the loader failed, so that gpusetup did not even start.
 fn did_not_start(out: &Output) -> bool {
     let said = String::from_utf8_lossy(&out.stderr);
     let by_signal = [Signal::SIGSEGV, Signal::SIGKILL, Signal::SIGBUS].map(|s| s as i32);
     let is_loaders = said.contains("error while loading shared libraries")
         || said.contains("cannot allocate memory")
         || said.contains("Cannot allocate memory");
-    // The first lines of main, which set the handler by which an abort is exit code 1: no later one ends by a signal.
+    // The first lines of main install the handler that turns an abort into exit code 1. Only before
+    // that does an abort end by a signal.
     let is_before_handler = out.status.signal() == Some(Signal::SIGABRT as i32)
         && said.starts_with("memory allocation of ")
         && !said.contains("gpusetup");
     is_before_handler
         || said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
         || out.status.code() == Some(127) && is_loaders
-        // The shell that could not start it.
+        // The shell could not start it.
         || matches!(out.status.code(), Some(2 | 126)) && said.starts_with("sh:")
 }
 
-/// A tree, what is done in it, and what that leads to.
+/// A tree, the command to run in it, and the result without a limit.
 struct Case {
     tree: tempfile::TempDir,
     args: Vec<String>,
@@ -88,7 +89,7 @@ impl Case {
         if code == self.code && at == self.new {
             return true;
         }
-        // A run that could not be recovered from is still there to be.
+        // If a recovery fails, the interrupted run is still there to be recovered.
         let is_recover = args == ["recover"] && code == Some(3);
         assert!(code == Some(1) || is_recover, "{what}");
         assert_eq!(at, self.old, "{what}");
@@ -117,7 +118,7 @@ fn cases() -> Vec<Case> {
         assert!(command.output().unwrap().status.success());
         tree
     };
-    // A journal of a run that has written all its files and is not done.
+    // The journal of a run that has written all its files but was not completed.
     let interrupted = || {
         let tree = installed();
         let state = tree.path().join("var/lib/gpusetup");
@@ -155,7 +156,7 @@ fn a_limit_is_told_and_all_is_as_before() {
     }
 }
 
-/// Where gpusetup writes its own result.
+/// A limit on the file to which gpusetup writes its own result.
 #[test]
 fn a_result_that_is_cut_is_told_with_the_limit() {
     let dir = tempfile::tempdir().unwrap();
@@ -187,7 +188,8 @@ fn a_result_that_is_cut_is_told_with_the_limit() {
     );
 }
 
-/// Of open files: nothing is begun that cannot be ended, and what to raise is said.
+/// A limit on open files: a run that could not be completed is not begun, and the message says
+/// which limit to raise.
 #[test]
 fn too_few_open_files_are_told_with_the_way_out() {
     let tree = docker("20.10.24", "1.6.20");

@@ -1,5 +1,5 @@
-//! gpusetup with the real dockerd of this machine, on a host of its own under an overlay. Needs
-//! root, dockerd, busybox and what the workspace builds.
+//! Tests gpusetup with the real dockerd of this machine, on a separate host made with an overlay.
+//! Needs root, dockerd, busybox and the workspace's programs.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ fn docker_is_reloaded_where_that_is_enough() {
     }
     let dir = tempfile::tempdir().unwrap();
     let live = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live");
-    // Its own pids too: what it leaves ends with it.
+    // It has its own PID namespace, so that processes it leaves behind end with it.
     let out = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(live.join("host"))

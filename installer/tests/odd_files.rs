@@ -1,5 +1,5 @@
-//! Files and directories that are not plain: what cannot be written is refused before anything
-//! is touched, what can keeps all it has. Needs root.
+//! Tests unusual files and directories: one that cannot be written is refused before anything is
+//! changed; one that can be written keeps all its attributes. Needs root.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -30,7 +30,7 @@ fn tree() -> Tree {
     tree
 }
 
-/// gpusetup behind a shell line that has mounts of its own; `$T` is the tree.
+/// Runs a shell line in a mount namespace of its own, then gpusetup. `$T` is the tree.
 fn behind(tree: &Tree, line: &str, args: &str) -> Output {
     Command::new("unshare")
         .args(["-m", "sh", "-ec"])
@@ -44,7 +44,7 @@ fn said(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
-/// Exit 1, with that in the reason and with a fix.
+/// Expects exit code 1, a message that contains `why`, and a fix.
 fn refuses(out: &Output, why: &str) {
     let said = said(out);
     assert_eq!(out.status.code(), Some(1), "{said}");
@@ -64,7 +64,7 @@ fn attributes(path: &Path) -> (u32, u32, u32, BTreeMap<OsString, Vec<u8>>) {
     )
 }
 
-/// As the kernel stores an ACL (`linux/posix_acl_xattr.h`): rw for the owner, r for all others
+/// An ACL as the kernel stores it (`linux/posix_acl_xattr.h`): rw for the owner, r for all others
 /// and for one user.
 fn acl() -> Vec<u8> {
     let mut bytes = 2u32.to_le_bytes().to_vec();
@@ -167,12 +167,12 @@ fn owner_mode_labels_and_acl_stay() {
     let json = tree.path(JSON);
     chown(&json, Some(7), Some(8)).unwrap();
     fs::set_permissions(&json, Permissions::from_mode(0o640)).unwrap();
-    // A label is one more attribute where no SELinux judges it.
+    // Without SELinux, a label is just another attribute.
     let label = b"system_u:object_r:container_config_t:s0\0";
     xattr::set(&json, "security.selinux", label).unwrap();
     xattr::set(&json, "trusted.note", b"x").unwrap();
     xattr::set(&json, "system.posix_acl_access", &acl()).unwrap();
-    // What would say a lie of the new file.
+    // An attribute that would be wrong for the new file.
     xattr::set(&json, "trusted.overlay.origin", b"x").unwrap();
     // This file has no ACL, and must not get one from its directory.
     let toml = tree.path("etc/containerd/config.toml");
@@ -219,7 +219,7 @@ fn a_second_name_is_told() {
     assert_eq!(tree.read("etc/docker/other.json"), DAEMON_JSON);
 }
 
-/// The file may be on a disk that is not mounted yet: a file in its place, or below the empty
+/// The target may be on a disk that is not mounted yet. A file in its place, or below the empty
 /// mount point, would hide it.
 #[test]
 fn a_link_that_leads_nowhere_is_refused_and_stays() {
@@ -285,7 +285,7 @@ fn who_may_not_write_is_told_and_nothing_changes() {
         return;
     }
     let tree = tree();
-    // Where everybody may get at it.
+    // A directory to which every user has access.
     let bin = tempfile::tempdir().unwrap();
     fs::set_permissions(bin.path(), Permissions::from_mode(0o755)).unwrap();
     let program = bin.path().join("gpusetup");
@@ -300,14 +300,14 @@ fn who_may_not_write_is_told_and_nothing_changes() {
     let plan = nobody(&["plan"]);
     assert_eq!(plan.status.code(), Some(2), "{}", said(&plan));
     refuses(&nobody(&["install", "--yes"]), "run it with sudo");
-    // What may not be read is not taken for missing.
+    // A file that may not be read is not treated as missing.
     fs::set_permissions(tree.path(JSON), Permissions::from_mode(0o600)).unwrap();
     refuses(&nobody(&["plan"]), "daemon.json");
     fs::set_permissions(tree.path(JSON), Permissions::from_mode(0o644)).unwrap();
     assert_eq!(tree.state(), before);
 }
 
-/// The purge that took daemon.json with it (nvidia-docker #1776).
+/// A purge once removed the user's daemon.json (nvidia-docker #1776).
 #[test]
 fn undo_removes_no_file_of_the_users() {
     for text in ["", "\n", "{}", "{\n}\n", DAEMON_JSON] {
@@ -317,7 +317,7 @@ fn undo_removes_no_file_of_the_users() {
         assert_eq!(tree.code(&["undo", "--yes"]), 0, "{text:?}");
         assert_eq!(tree.read(JSON), text);
     }
-    // Ours at first, and the user's by what was added.
+    // We made the file, but the user added to it.
     let tree = tree();
     fs::remove_file(tree.path(JSON)).unwrap();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
@@ -326,7 +326,7 @@ fn undo_removes_no_file_of_the_users() {
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
     let left: serde_json::Value = serde_json::from_str(&tree.read(JSON)).unwrap();
     assert_eq!(left, serde_json::json!({"debug": true}));
-    // All ours: gone.
+    // A file that is entirely ours is removed.
     let tree = Tree::on_disk().with_engines("26.1.5", "1.7.24");
     fs::remove_file(tree.path(JSON)).unwrap();
     assert_eq!(tree.code(&["install", "--yes"]), 0);

@@ -1,9 +1,10 @@
-//! A host that a gpusetup without checksums (schema 1, commit b07101d) has set up, or died on: the
-//! present one plans, upgrades, recovers and undoes it, and says what it cannot check. And the
-//! older one, meeting a file of the present one, refuses with the way out.
+//! Tests hosts that a gpusetup without checksums (schema 1, commit b07101d) has set up, or on which
+//! it was interrupted. The present one can plan, upgrade, recover and undo there, and says what it
+//! cannot check. The older one refuses a file of the present one and says what to do.
 //!
-//! What it wrote is in `older/`, made with `GPUSETUP_OLDER=/path/to/that/gpusetup
-//! GPUSETUP_RECORD=1`; with the first variable alone the tests run that program itself.
+//! The files of the older one are recorded in `older/`, made with
+//! `GPUSETUP_OLDER=/path/to/that/gpusetup GPUSETUP_RECORD=1`. With only the first variable the
+//! tests run that program itself.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -20,13 +21,14 @@ use skips::Need;
 use fixture::engines::{ENGINES, Engine, copy, state, tree};
 
 const STATE: &str = "var/lib/gpusetup";
-/// Of [`ENGINES`], by how their names begin: what they write differs in kind.
+/// The recorded ones of [`ENGINES`], by the start of their names. They write different kinds of
+/// files.
 const RECORDED: [(&str, &str); 2] = [
     ("Docker 20.10", "docker"),
     ("Docker and a CDI spec", "adopted"),
 ];
 
-/// The older program, where it is here.
+/// The older program, if it is here.
 fn older() -> Option<PathBuf> {
     std::env::var_os("GPUSETUP_OLDER").map(PathBuf::from)
 }
@@ -45,7 +47,7 @@ fn engine(name: &str) -> &'static Engine {
     ENGINES.iter().find(|e| e.name.starts_with(name)).unwrap()
 }
 
-/// Makes a file of a recorded change what the older program made it.
+/// Applies a recorded change of the older program to a file.
 fn make(root: &Path, change: &Value) {
     let path = root.join(change["path"].as_str().unwrap().trim_start_matches('/'));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -56,7 +58,7 @@ fn make(root: &Path, change: &Value) {
     }
 }
 
-/// Trees as the older program leaves them, each with the name of what it is.
+/// Trees as the older program leaves them, each with a name.
 fn left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
     let kinds = [
         ("receipt", "receipt.json"),
@@ -99,7 +101,7 @@ fn left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
     trees.collect()
 }
 
-/// What a command said in its document, which must name files without a checksum and say so.
+/// A command's document, which must name the files without a checksum.
 fn remarked(out: &Output, what: &str) -> Value {
     let said: Value = serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|e| panic!("{what}: {e}: {}", String::from_utf8_lossy(&out.stderr)));
@@ -138,14 +140,14 @@ fn what_an_older_one_set_up_is_upgraded_and_undone() {
             assert!(is_said(&gpusetup(set_up.path(), args)), "{name}: {args:?}");
         }
 
-        // Undone as it is.
+        // Undo without an upgrade.
         let as_it_is = copy(set_up.path());
         let out = gpusetup(as_it_is.path(), &["undo", "--yes", "--json"]);
         assert_eq!(out.status.code(), Some(0), "{name}");
         remarked(&out, name);
         assert_eq!(state(as_it_is.path()), untouched, "{name}");
 
-        // Upgraded by a run that writes: what the older one noted stays unchecked.
+        // Upgrade by a run that writes: what the older one recorded remains unchecked.
         let more = [
             "install",
             "--yes",
@@ -167,14 +169,14 @@ fn what_an_older_one_set_up_is_upgraded_and_undone() {
         remarked(&out, name);
         assert_eq!(state(set_up.path()), untouched, "{name}");
 
-        // A run that died.
+        // A run that died half-way.
         let out = gpusetup(half_way.path(), &["recover", "--json"]);
         assert_eq!(out.status.code(), Some(0), "{name}: {out:?}");
         remarked(&out, name);
         assert!(is_said(&out), "{name}");
         assert_eq!(state(half_way.path()), untouched, "{name}");
 
-        // One that was done, and only to be noted down; and one that undo meets.
+        // A run that was done except for recording it, recovered by `recover` and by `undo`.
         let met = copy(done.path());
         let out = gpusetup(done.path(), &["recover", "--json"]);
         assert_eq!(out.status.code(), Some(0), "{name}: {out:?}");
@@ -186,7 +188,7 @@ fn what_an_older_one_set_up_is_upgraded_and_undone() {
     }
 }
 
-/// As b07101d has them.
+/// The fields of a receipt at b07101d.
 #[derive(Deserialize)]
 #[allow(dead_code)]
 struct OlderRecord {

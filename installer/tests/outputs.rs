@@ -1,4 +1,5 @@
-//! Where results go: pipes that end early, and what stands where a file would.
+//! Tests where results are written: to pipes that are closed early, and to something that is not a
+//! plain file.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -34,8 +35,8 @@ fn dir() -> tempfile::TempDir {
 fn a_pipe_that_is_named_is_written_into_and_stays() {
     let bundle = vec!["--root", "host", "bundle", "--output", "pipe"];
     for (args, start) in [(transform("pipe"), b'-'), (bundle, 0x1f)] {
-        // One for each: a child of another test's may have inherited a descriptor until it executes its program, and what
-        // is left in a pipe goes with its last descriptor.
+        // Each case has its own pipe: a child of another test may have inherited a descriptor, and
+        // data is left in a pipe until its last descriptor is closed.
         let dir = dir();
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
@@ -43,7 +44,7 @@ fn a_pipe_that_is_named_is_written_into_and_stays() {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        // Kept open for both ways: whoever replaces it must not leave us waiting.
+        // Open for reading and writing: if the pipe were replaced, the test must not hang.
         let mut read = fs::OpenOptions::new();
         let mut read = read.read(true).write(true).open(&pipe).unwrap();
         assert!(child.unwrap().wait().unwrap().success(), "{args:?}");
@@ -67,7 +68,7 @@ fn standard_output_by_its_path_is_standard_output() {
     assert!(out.stdout.starts_with(b"---\n") || out.stdout.starts_with(b"cdiVersion"));
 }
 
-/// `gpusetup completions bash | head`: no failure, and nothing that looks like one of ours.
+/// `gpusetup completions bash | head` does not fail and prints no error.
 #[test]
 fn a_reader_that_has_had_enough_ends_nothing_badly() {
     let dir = dir();
@@ -90,7 +91,7 @@ fn a_reader_that_has_had_enough_ends_nothing_badly() {
     }
 }
 
-/// Half a CDI spec in a file, and nobody told, is worse than none.
+/// Half a CDI spec without an error would be worse than none.
 #[test]
 fn a_full_disk_is_told() {
     let dir = dir();

@@ -1,5 +1,5 @@
-//! What packages bring besides programs: maintainer scripts, run on trees (`DPKG_ROOT`, as
-//! dpkg --force-script-chrootless does), units, the SELinux module.
+//! Tests what packages contain besides programs: maintainer scripts, which run on trees
+//! (`DPKG_ROOT`, as dpkg --force-script-chrootless does), units, and the SELinux module.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -21,7 +21,7 @@ fn packaging(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// A host with our packages' programs.
+/// A host with the programs of our packages.
 fn host() -> Tree {
     let tree = Tree::new("26.1.5", "1.7.24");
     copy_program(
@@ -40,7 +40,7 @@ fn install_compat(tree: &Tree) {
     .unwrap();
 }
 
-/// A package's script with these words of dpkg's, or of rpm's.
+/// Runs a package's script with the arguments that dpkg or rpm gives it.
 fn script(tree: &Tree, package: &str, name: &str, words: &[&str]) -> Output {
     Command::new("sh")
         .arg(packaging(&format!("scripts/{package}/{name}")))
@@ -195,10 +195,10 @@ fn nvidias_names_go_only_where_somebody_has_them_afterwards() {
     tree.write("etc/docker/daemon.json", THEIRS);
     stays_and_says(&tree, compat, &["remove"], "/etc/docker/daemon.json");
     stays_and_says(&tree, compat, &["0"], "nvidia-container-toolkit");
-    // dpkg: NVIDIA's package comes in its place.
+    // dpkg removes it in favour of NVIDIA's package.
     let words = ["remove", "in-favour", "nvidia-container-toolkit", "1.20.0"];
     goes(&tree, compat, "prerm", &words);
-    // rpm: it is there already.
+    // With rpm, NVIDIA's package is already installed.
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime")).unwrap();
     tree.write("usr/bin/nvidia-container-runtime", "NVIDIA's");
     goes(&tree, compat, "prerm", &["0"]);
@@ -227,7 +227,7 @@ fn nothing_is_given_back_to_a_runtime_that_is_gone() {
     assert_eq!(tree.read("etc/docker/daemon.json"), THEIRS);
 }
 
-/// What `systemd-analyze security` says of the unit, ten times over (docs/security.md).
+/// The exposure that `systemd-analyze security` reports for the unit, times ten (docs/security.md).
 const EXPOSURE: &str = "20";
 
 #[test]
@@ -244,7 +244,7 @@ fn the_units_rights_get_no_more() {
     assert!(done.status.success(), "{text}{done:?}");
 }
 
-/// The least that a policy can be.
+/// A minimal SELinux policy.
 const POLICY: &str = "(handleunknown allow)(mls true)(sid kernel)(sidorder (kernel))
 (class file (read))(classorder (file))(sensitivity s0)(sensitivityorder (s0))
 (category c0)(categoryorder (c0))(sensitivitycategory s0 (c0))

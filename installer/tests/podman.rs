@@ -1,4 +1,5 @@
-//! Podman on directory trees: what keeps its containers from GPUs is said, and nothing is changed.
+//! Tests Podman on directory trees: what keeps its containers from GPUs is reported, and nothing is
+//! changed.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -12,7 +13,7 @@ use fixture::Tree;
 
 const SPEC: &str = "var/run/cdi/nvidia.yaml";
 
-/// A tree with that version of Podman alone.
+/// A tree with only that version of Podman.
 fn tree(version: &str) -> Tree {
     let tree = Tree::new("20.10.24", "1.6.20");
     for path in ["usr/sbin/dockerd", "usr/bin/containerd"] {
@@ -24,10 +25,10 @@ fn tree(version: &str) -> Tree {
     tree
 }
 
-/// What `plan` warns of, of Podman; and that it wants no change.
+/// The warnings of `plan` about Podman. The plan must not contain a change.
 fn warnings(tree: &Tree) -> Vec<String> {
     let before = tree.state();
-    // What is in the way of our spec is not Podman's to tell.
+    // Conflicts with our spec are not reported by Podman.
     let out = tree.run(&["plan", "--json", "--existing", "leave"]);
     assert_eq!(out.status.code(), Some(0));
     assert_eq!(tree.state(), before);
@@ -48,7 +49,7 @@ fn notes(tree: &Tree) -> String {
 fn a_podman_that_cannot_read_the_spec_is_told() {
     assert!(notes(&tree("3.4.4+ds1")).contains("too old for CDI"));
     assert_eq!(warnings(&tree("3.4.4+ds1")), Vec::<String>::new());
-    // Names of GPUs begin with a digit, which its library refuses.
+    // Device names begin with a digit, which the CDI library of this version refuses.
     assert!(warnings(&tree("4.2.1"))[0].contains("podman 4.3 reads it"));
     assert!(notes(&tree("4.3.1+ds1")).contains("uses CDI"));
     assert_eq!(warnings(&tree("4.3.1+ds1")), Vec::<String>::new());
@@ -83,7 +84,7 @@ fn directories_that_leave_the_spec_out_are_named_with_their_file() {
     let said = warnings(&tree);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains(user), "{said:?}");
-    // Before 5.1 the key says nothing.
+    // Before 5.1 the key has no effect.
     let old = self::tree("5.0.3");
     old.write(etc, &set("[\"/etc/cdi\"]"));
     assert_eq!(warnings(&old), Vec::<String>::new());

@@ -1,8 +1,8 @@
-//! Random configuration files through install, install and undo: the second install changes
-//! nothing, undo gives every byte back, all that install does to what the file says is to add
-//! what the plan names, and what the user changes between install and undo stays.
+//! Tests install, install and undo with random configuration files. Install only adds the settings
+//! that the plan names, the second install changes nothing, undo restores every byte, and what the
+//! user changes between install and undo stays.
 //!
-//! `GPUSETUP_RANDOM=10000 cargo test -p gpusetup --test random` tries that many.
+//! `GPUSETUP_RANDOM=10000 cargo test -p gpusetup --test random` tries that many files.
 #![allow(clippy::unwrap_used)]
 
 #[path = "random/configs.rs"]
@@ -27,14 +27,14 @@ const VERSIONS: [(&str, &str); 3] = [
 const JSON: &str = "etc/docker/daemon.json";
 const TOML: &str = "etc/containerd/config.toml";
 
-/// How many configs had what: one that none has is not tried.
+/// How often each form occurred: a form that never occurs is not tested.
 static SEEN: Mutex<BTreeMap<&str, u32>> = Mutex::new(BTreeMap::new());
 
 fn seen(what: &'static str) {
     *SEEN.lock().unwrap().entry(what).or_default() += 1;
 }
 
-/// What is in `after` beyond `before`; an error where something of `before` is not there.
+/// What `after` has in addition to `before`; an error if a part of `before` is missing.
 fn added(before: &Value, after: &Value, at: &str, found: &mut Vec<String>) -> Result<(), String> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
@@ -101,9 +101,9 @@ fn there_and_back(
     let out = tree.run(&["install", "--yes"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     if out.status.code() == Some(1) {
-        // What cannot be edited safely is refused: then nothing may have changed.
+        // A file that cannot be edited safely is refused, and then nothing may have changed.
         prop_assert!(said.contains("fix:"), "{said}");
-        // That would be for want of a better editor.
+        // This refusal would be a shortcoming of the editor.
         prop_assert!(!said.contains("without changing other keys"), "{said}");
         prop_assert_eq!(tree.state(), before);
         seen("refused");
@@ -122,7 +122,7 @@ fn there_and_back(
         prop_assert_eq!(is_added, Ok(()), "{}", now);
         prop_assert!(found.iter().all(|p| is_ours(p)), "{found:?}");
         for line in text.lines() {
-            // Ours may have to stand on the same line: in an inline table.
+            // In an inline table, our part may be on the same line.
             let comment = line.find("# ").map_or("", |at| line[at..].trim_end());
             prop_assert!(now.contains(comment), "{comment:?} is not in {now}");
         }
@@ -133,7 +133,7 @@ fn there_and_back(
     prop_assert_eq!(tree.code(&["undo", "--yes"]), 0);
     prop_assert_eq!(tree.state(), before);
 
-    // Once more, and the user edits what we wrote before it goes.
+    // Install once more; this time the user edits the files before undo.
     prop_assert_eq!(tree.code(&["install", "--yes"]), 0);
     prop_assert_eq!(tree.state(), installed);
     let mut wanted = Vec::new();
@@ -172,7 +172,7 @@ fn random_configs_come_back_byte_for_byte() {
                     failure_persistence: None,
                     ..Config::default()
                 };
-                // The same ones each time they are that many; other ones at other numbers.
+                // The same number of cases always gives the same files; another number, others.
                 let mut seed = [u8::try_from(n).unwrap(); 32];
                 seed[..4].copy_from_slice(&cases.to_le_bytes());
                 let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);

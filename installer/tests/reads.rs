@@ -1,5 +1,5 @@
-//! No command reads a driver's library whole: libraries have 100 MB, and their headers are a few kB. Needs root, for the
-//! nodes.
+//! Tests that no command reads a driver's library whole: a library can have 100 MB, and its headers
+//! are a few kB. Needs root, for device nodes.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -12,13 +12,14 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-/// Bytes that a command may read in all, its own program's libraries and Debian's lists among them.
+/// How many bytes a command may read in total, including its own libraries and Debian's package
+/// lists.
 const MOST_READ: u64 = 8 << 20;
-/// Bytes of memory that it may use, which is what a mapped file takes.
+/// How many bytes of memory it may use; a mapped file counts as memory.
 const MOST_MEMORY: u64 = 64 << 20;
 
-/// What a command and its children read, looked up before it is waited for, since nobody knows it afterwards; its exit
-/// code.
+/// How many bytes a command and its children read, and its exit code. The count is read before the
+/// process is reaped, since it is gone afterwards.
 fn bytes_read(command: &mut Command) -> (u64, Option<i32>) {
     let command = command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
@@ -30,13 +31,13 @@ fn bytes_read(command: &mut Command) -> (u64, Option<i32>) {
     (line.parse().unwrap(), code)
 }
 
-/// The most that one of the children so far used at once.
+/// The peak memory of any child so far.
 fn most_memory() -> u64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
     u64::try_from(usage.max_rss()).unwrap() << 10
 }
 
-/// One test, because the memory is that of all children.
+/// This is one test because the peak memory is that of all children.
 #[test]
 fn no_command_reads_a_library_whole() {
     let Some(host) = Host::untouched(Base::Debian) else {
@@ -64,7 +65,7 @@ fn no_command_reads_a_library_whole() {
         let memory = most_memory();
         assert!(memory < MOST_MEMORY, "{args:?} used {memory} bytes");
     }
-    // What does read one is seen to.
+    // Proves that a program which reads a whole library is noticed.
     let from = format!("if={}", library.display());
     let dd = ["of=/dev/null", "bs=200M", &from];
     let (read, code) = bytes_read(Command::new("dd").args(dd));

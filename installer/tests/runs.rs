@@ -1,4 +1,5 @@
-//! Runs beside each other and runs that are stopped: one at a time, and all of it or nothing.
+//! Tests concurrent and interrupted runs: only one runs at a time, and a run is done entirely or
+//! not at all.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -37,7 +38,7 @@ fn pid(child: &Child) -> Pid {
 #[test]
 fn the_second_run_says_who_holds_the_lock() {
     let tree = tree();
-    // Of a run that died: nobody to be named.
+    // The lock file of a run that died: there is nobody to name.
     tree.write("run/gpusetup.lock", "999999");
     let lock = fs::File::options()
         .write(true)
@@ -86,7 +87,7 @@ fn many_at_once_are_as_one() {
         let said = String::from_utf8_lossy(&out.stderr);
         match out.status.code() {
             Some(0) => done += 1,
-            // It saw the other's files between its look and its lock.
+            // The other run changed the files between this run's plan and its lock.
             Some(1) => assert!(
                 said.contains("was changed by somebody else meanwhile"),
                 "{said}"
@@ -105,7 +106,7 @@ fn many_at_once_are_as_one() {
     assert_eq!(relative(&many), relative(&one));
 }
 
-/// At moments spread over the time that a run takes. The fault harness sends one at each call.
+/// Sends a signal at moments spread over the time of a run. The fault tests send one at each call.
 #[test]
 fn a_signal_leaves_all_or_nothing() {
     let tree = tree();
@@ -126,7 +127,7 @@ fn a_signal_leaves_all_or_nothing() {
                 assert_eq!(tree.state(), new);
                 assert_eq!(tree.code(&["undo", "--yes"]), 0);
             }
-            // None: before it was held back, when nothing was done yet.
+            // None: the signal arrived before signals were held, when nothing was done yet.
             Some(130) | None => assert_eq!(tree.state(), old, "{code:?} {n}"),
             other => panic!("exit {other:?}"),
         }

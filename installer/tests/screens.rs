@@ -1,8 +1,7 @@
-//! What stands on the screen, in a terminal, on a host that gpusetup takes for running: a
-//! directory tree it is confined to, with stand-ins for engines and systemctl. Needs root, busybox
-//! and chroot.
+//! Tests what a terminal shows, on a host that looks live to gpusetup: a directory tree to which it
+//! is confined by chroot, with stand-ins for engines and systemctl. Needs root, busybox and chroot.
 //!
-//! `GPUSETUP_SCREENS=write cargo test -p gpusetup --test screens` writes the golden screens anew.
+//! `GPUSETUP_SCREENS=write cargo test -p gpusetup --test screens` writes the golden screens again.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -20,11 +19,12 @@ use doctor_host::{Base, DAEMON_JSON, Host};
 use terminal::picture::{self, Command};
 use terminal::{CTRL_C, Kind, Terminal, WIDE};
 
-/// For each tree a gpusetup with what debuggers need, and its libraries, some of them beside each other.
+/// Room for trees that exist at the same time, each with a gpusetup with debug information and its
+/// libraries.
 const ROOM: u64 = 2 << 30;
 const GPUSETUP: &str = "/usr/local/bin/gpusetup";
 
-/// The tree; containerd's socket listens as long as it is there.
+/// The tree of a running host. containerd's socket listens as long as this exists.
 struct Running {
     host: Host,
     _containerd: UnixListener,
@@ -76,7 +76,7 @@ impl Running {
             .unwrap();
         }
         fs::create_dir_all(host.path("tmp")).unwrap();
-        // The image that is run is made of it.
+        // The image that is run is built from it.
         host.write("usr/lib/gpu-container/gpu-container", "a program");
         host.write("state/slow", "0");
         host.write("state/slow-restart", "0");
@@ -101,13 +101,13 @@ impl Running {
         words.map(str::to_owned).collect()
     }
 
-    /// gpusetup on that terminal.
+    /// Starts gpusetup on a terminal of that kind.
     fn on(&self, kind: Kind, args: &[&str]) -> Terminal {
         let argv = self.chroot(&[&[GPUSETUP], args].concat());
         Terminal::start(kind, &argv.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// One that has been set up.
+    /// A host that has been set up.
     fn set_up() -> Option<Self> {
         let running = Self::new()?;
         assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
@@ -115,7 +115,7 @@ impl Running {
     }
 }
 
-/// By another process: see `fixture::copy_program`.
+/// Copies a program by another process, see `fixture::copy_program`.
 fn install(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     let _ = fs::remove_file(to);
@@ -127,7 +127,7 @@ fn install(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// What a program is linked with.
+/// The libraries with which a program is linked.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let out = process::Command::new("ldd").arg(program).output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
@@ -135,7 +135,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
     words.map(PathBuf::from).collect()
 }
 
-/// Wide and narrow, with and without colour and UTF-8, and one that can do nothing.
+/// Kinds of terminals: wide and narrow, with and without colour and UTF-8, and a dumb one.
 const KINDS: [(&str, Kind); 7] = [
     ("80", WIDE),
     (
@@ -184,13 +184,13 @@ const DUMB: Kind = Kind {
     ..WIDE
 };
 
-/// Compares with the golden screen, or writes it. Times are not the same twice.
+/// Compares the screen with the golden one, or writes it. Times are left out: they vary.
 fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/screens")
         .join(format!("{what}-{kind}.txt"));
     let screen = terminal.coloured();
-    // Rows that the terminal broke are one line there.
+    // A row that the terminal itself had to wrap would be a longer line here.
     for line in terminal.text().lines() {
         let width = line.chars().count();
         assert!(width <= usize::from(terminal.columns()), "{kind}: {line}");
@@ -204,8 +204,8 @@ fn golden(what: &str, kind: &str, terminal: &Terminal, code: i32) {
     assert!(wanted == text, "{}\nis now\n{text}", path.display());
 }
 
-/// Without the times: on a busy machine what takes none to speak of has one, too, which may be
-/// what a row has no room for.
+/// The text without times. On a busy machine even a quick step is shown with its time, which may
+/// even wrap to the next row.
 fn masked(text: &str) -> String {
     let time = regex_lite::Regex::new(r"\s+in\s+[0-9.]+\s+s\b").unwrap();
     time.replace_all(text, "").into_owned()
@@ -229,7 +229,7 @@ fn a_time_is_none_wherever_its_row_ends() {
     }
 }
 
-/// All engines of the picker, then yes.
+/// Accepts all engines, then answers yes.
 fn go_ahead(terminal: &Terminal, kind: Kind) {
     terminal.wait_for(if kind.term == "dumb" {
         "Leave out"
@@ -251,7 +251,7 @@ fn an_install() {
         let Some(running) = Running::new() else {
             return;
         };
-        // Long enough for its time to be told, and for a step to be shown that goes on.
+        // Slow enough that the time is shown, and that the running step is shown.
         running.host.write("state/slow-restart", "1.1");
         let mut terminal = running.on(kind, &["install"]);
         go_ahead(&terminal, kind);
@@ -265,7 +265,7 @@ fn an_install() {
 
 const REFUSAL: &str = "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are specified both as a flag and in the configuration file: runtimes";
 
-/// The recording of the README: a session as it is, but for the times.
+/// The recording in the README: a real session without the times.
 #[test]
 fn the_recording() {
     let Some(running) = Running::new() else {
@@ -352,7 +352,7 @@ fn doctor_and_status() {
         let code = terminal.end().unwrap();
         golden("status-after", name, &terminal, code);
     }
-    // Another driver came, and systemd's links went.
+    // The driver was replaced, and systemd's links are gone.
     running
         .host
         .edit(doctor_host::SPEC, doctor_host::VERSION, doctor_host::OTHER);
@@ -366,8 +366,8 @@ fn doctor_and_status() {
     }
 }
 
-/// Each question of each command: how it is reached, and what is left alone if it is not
-/// answered with yes.
+/// Gives an answer other than yes to each question of each command, and expects that nothing
+/// changes.
 fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
     for kind in [WIDE, DUMB] {
         let Some(running) = Running::new() else {
@@ -399,7 +399,7 @@ fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
             terminal.wait_for("Go ahead?");
             answer(&terminal, kind);
             let code = terminal.end();
-            // doctor goes by what it found.
+            // doctor's exit code depends on what it found.
             let expected = if command[0] == "doctor" && wanted == 0 {
                 2
             } else {
@@ -419,7 +419,7 @@ fn no_changes_nothing() {
         t.send(match (is_last, kind.term) {
             (true, "dumb") => "no\r",
             (true, _) => "n",
-            // Nothing to be set up.
+            // Deselects every engine.
             (false, "dumb") => "docker containerd\r",
             (false, _) => "a\r",
         });

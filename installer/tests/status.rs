@@ -1,4 +1,4 @@
-//! What status and detect say of what was set up: that it is, and what of it no longer stands.
+//! Tests what status and detect report about a setup: that it exists, and which parts are outdated.
 #![allow(clippy::unwrap_used)]
 
 mod doctor_host;
@@ -6,7 +6,7 @@ mod doctor_host;
 use doctor_host::{Base, CONFIG_TOML, DAEMON_JSON, Host, OTHER, SPEC, VERSION};
 use serde_json::Value;
 
-/// For each engine: configured, and what of it is out of date.
+/// For each engine, whether it is configured and which of its files are out of date.
 fn engines(host: &Host) -> Vec<(String, bool, Vec<String>)> {
     let out = host.run(&["detect", "--json"]);
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -22,7 +22,7 @@ fn engines(host: &Host) -> Vec<(String, bool, Vec<String>)> {
         .iter()
         .map(engine)
         .collect();
-    // Of none, all is true.
+    // Checks of all engines would pass if there were none.
     assert!(!engines.is_empty(), "{said}");
     engines
 }
@@ -101,7 +101,7 @@ fn an_engine_that_lost_its_part_is_named_with_the_file() {
     assert!(others.clone().next().is_some(), "{found:?}");
     assert!(others.clone().all(|(_, is, _)| *is), "{found:?}");
     assert!(status(&host).contains("out of date: /etc/docker/daemon.json"));
-    // A file that cannot be read is one that lost it.
+    // A file that cannot be read counts as having lost its part.
     host.write(DAEMON_JSON, "{,}\n");
     let said = status(&host);
     assert!(
@@ -128,7 +128,7 @@ fn an_engine_that_came_later_is_new() {
     assert!(status(&host).contains("what would change"));
 }
 
-/// One that an older gpusetup wrote has no times in it.
+/// A receipt that an older gpusetup wrote has no times.
 #[test]
 fn a_receipt_without_times_is_read() {
     let Some(host) = Host::new(Base::Debian) else {
@@ -145,7 +145,7 @@ fn a_receipt_without_times_is_read() {
     assert!(!host.path(receipt).exists());
 }
 
-/// Where nothing runs there is nothing to try.
+/// In a directory tree nothing runs, so no command to try is shown.
 #[test]
 fn in_a_tree_the_last_words_name_the_tree() {
     let Some(host) = Host::untouched(Base::Debian) else {
@@ -158,7 +158,7 @@ fn in_a_tree_the_last_words_name_the_tree() {
     assert!(said.contains(&undo), "{said}");
 }
 
-/// Docker 28.2 and later read the CDI spec by themselves: nothing of theirs is edited.
+/// Docker 28.2 and later read the CDI spec by default: none of their files is edited.
 #[test]
 fn an_engine_that_needed_no_edit_is_configured_as_it_was_asked_for() {
     let Some(host) = Host::untouched(Base::Debian) else {
@@ -177,7 +177,7 @@ fn an_engine_that_needed_no_edit_is_configured_as_it_was_asked_for() {
     };
     install(&["containerd", "--mode", "cdi"]);
     assert!(!docker().1);
-    // There is nothing to write, and still something to remember.
+    // There is nothing to write, but the choice must still be recorded.
     assert!(install(&["docker", "--mode", "cdi"]).contains("Nothing to do"));
     assert_eq!(docker(), ("docker".into(), true, Vec::new()));
     install(&["docker", "--mode", "both"]);

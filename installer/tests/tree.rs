@@ -1,4 +1,4 @@
-//! gpusetup on directory trees: what it writes, what it leaves, what it exits with.
+//! Tests gpusetup on directory trees: what it writes, what it leaves alone, and its exit codes.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -28,7 +28,7 @@ fn there_and_back() {
             json["runtimes"]["nvidia"]["path"],
             "/usr/bin/gpu-container-runtime"
         );
-        // CDI must be turned on from 25.0 on, and is on by itself from 28.2 on.
+        // From 25.0 on CDI must be turned on; from 28.2 on it is on by default.
         assert_eq!(
             json.get("features").is_some(),
             docker.starts_with("26"),
@@ -67,8 +67,7 @@ fn there_and_back() {
     }
 }
 
-/// A table of runtimes replaces containerd's own: without runc in it CRI does not load.
-/// For whoever asks before acting: Ansible's check mode, a cautious administrator.
+/// A dry run of undo is for Ansible's check mode and for cautious administrators.
 #[test]
 fn undo_tells_before_it_acts() {
     let tree = Tree::new("26.1.5", "1.7.24");
@@ -89,6 +88,7 @@ fn undo_tells_before_it_acts() {
     assert!(diff.iter().any(|d| d["after"] == DAEMON_JSON));
 }
 
+/// A table of runtimes replaces containerd's own: without runc in it CRI does not load.
 #[test]
 fn runc_stays_a_runtime_where_the_file_names_none() {
     for text in ["version = 2\n", CONFIG_TOML] {
@@ -109,7 +109,7 @@ fn a_link_and_a_mode_stay() {
     let tree = Tree::new("20.10.24", "1.6.20");
     let json = tree.path("etc/docker/daemon.json");
     fs::rename(&json, tree.path("etc/docker/real.json")).unwrap();
-    // Absolute: within the tree, not on this machine.
+    // An absolute link, which leads to a path within the tree, not on this machine.
     symlink("/etc/docker/real.json", &json).unwrap();
     let mode = fs::Permissions::from_mode(0o600);
     fs::set_permissions(tree.path("etc/docker/real.json"), mode).unwrap();
@@ -190,7 +190,7 @@ fn an_interrupted_run_is_put_back_by_the_next() {
     let tree = Tree::new("20.10.24", "1.6.20");
     let before = tree.state();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
-    // What a crash before the receipt leaves: the journal, and the files written.
+    // A crash before the receipt leaves the journal and the written files.
     let receipt = "var/lib/gpusetup/receipt.json";
     let journal = fixture::without_checksums(&tree.read(receipt));
     tree.write("var/lib/gpusetup/journal.json", &journal.to_string());
@@ -309,7 +309,7 @@ fn undo_knows_of_a_refresh_that_ended_half_way() {
         "proc/driver/nvidia/version",
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06\n",
     );
-    // The spec can be written, the link cannot: a directory is where it is made.
+    // The spec can be written. The link cannot: a directory is in the place where it is made.
     tree.write("dev/nvidiactl", "");
     fs::create_dir_all(tree.path("dev/char/.195:255.gpusetup")).unwrap();
     assert_eq!(tree.code(&["cdi", "refresh"]), 1);

@@ -1,4 +1,4 @@
-//! The archive: what was collected as JSON and as texts, and the page.
+//! Packs a bundle into an archive: JSON documents, texts and the HTML page.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use tar::{Builder, Header};
 use super::masked::Masked;
 use super::{Bundle, page};
 
-/// A .tar.gz with one directory in it.
+/// Packs the bundle as a .tar.gz with one directory in it.
 pub fn pack(bundle: &Masked<Bundle>, directory: &str) -> io::Result<Vec<u8>> {
     let mut tar = Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
     let mut names = BTreeSet::new();
@@ -59,7 +59,8 @@ fn pretty(value: &Value) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A name that unpacks anywhere, and nowhere else: a host's file names can be anything.
+/// Turns a host's path into a safe name that unpacks on any system and stays below its directory.
+/// A hostile host can have any file name.
 fn plain(name: &str) -> String {
     let parts = name.split('/').filter(|p| !matches!(*p, "" | "." | ".."));
     let letter = |c: char| match c {

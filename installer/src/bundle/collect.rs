@@ -1,4 +1,5 @@
-//! Reads what goes into a bundle. Writes nothing; what cannot be read is noted, and no failure.
+//! Collects what goes into a bundle. Writes nothing; what cannot be read is noted and is not an
+//! error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -17,16 +18,16 @@ use crate::setup::gpu_files;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::Receipt;
 
-/// Of a file or a log that much at most: of a log the end, of a file the beginning.
+/// How many bytes are kept of a text: the beginning of a file, the end of a log.
 const LIMIT: u64 = 128 << 10;
-/// Lines of a unit's journal.
+/// How many lines are kept of a unit's journal.
 const LINES: &str = "300";
-/// A journal on a slow disk answers late.
+/// How long to wait for journalctl: on a slow disk it takes long.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What of the kernel's log is of interest.
+/// Lines of interest in the kernel's log.
 const KERNEL: &str = "NVRM|nvidia|Xid|nouveau|IOMMU|AER|out of memory";
 
-/// The table.
+/// bundle.toml: what is collected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Sources {
@@ -36,7 +37,7 @@ struct Sources {
     logs: Vec<PathBuf>,
 }
 
-/// Looks at the host. Not masked yet.
+/// Collects the bundle of a host. Its secrets are not masked yet.
 pub fn collect(host: &Host) -> Bundle {
     let sources: Sources =
         toml::from_str(include_str!("../../bundle.toml")).expect("ours; a test reads it whole");
@@ -98,8 +99,8 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
         Ok(Some(journal)) => add(journal.changes, &BTreeMap::new(), true),
         Err(e) => unread.push(e.to_string()),
     }
-    // Texts of that form sort by time; where none is known, it comes first. A run that has not
-    // ended is the last.
+    // Timestamps in this form sort as text. Changes without one come first, those of a run that
+    // has not ended come last.
     done.sort_by(|a, b| (a.unfinished, a.time()).cmp(&(b.unfinished, b.time())));
     done
 }
@@ -138,29 +139,29 @@ fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> 
         patterns.push(user.config.join("cdi/*"));
         patterns.push(user.config.join("systemd/user/docker.service.d/*"));
     }
-    // /lib is /usr/lib on most hosts: a file is told once.
+    // /lib is /usr/lib on most hosts, so that the same file can match twice.
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut texts = Vec::new();
     for path in patterns.iter().flat_map(|p| glob::expand(host.root(), p)) {
         let real = host
             .root()
             .canonicalize(&path)
             .unwrap_or_else(|_| path.clone());
         if seen.insert(real) {
-            found.extend(part(host, &path, false, unread));
+            texts.extend(part(host, &path, false, unread));
         }
     }
-    found
+    texts
 }
 
 fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     let patterns = sources.logs.iter();
-    let mut found: Vec<Text> = patterns
+    let mut texts: Vec<Text> = patterns
         .flat_map(|p| glob::expand(host.root(), p))
         .filter_map(|path| part(host, &path, true, unread))
         .collect();
     if !host.is_live() || !host.has_program("journalctl") {
-        return found;
+        return texts;
     }
     let plain = [
         "--no-pager",
@@ -174,10 +175,10 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     let kernel = ["journalctl", "-k", "-g", KERNEL];
     let mut ask = |name: &str, which: &[&str]| {
         match host.run(&[which, &plain].concat(), PATIENCE) {
-            // Nothing found with -g is exit 1, without a word.
+            // With -g, journalctl exits with 1 and prints nothing if no line matches.
             Ok(out) if out.ok() || out.stderr.trim().is_empty() => {
                 if !out.stdout.trim().is_empty() {
-                    found.push(end(name, out.stdout));
+                    texts.push(end(name, out.stdout));
                 }
             }
             Ok(out) => unread.push(format!("journal of {name}: {}", out.last_line())),
@@ -188,10 +189,10 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     for unit in &sources.units {
         ask(unit, &["journalctl", "-u", unit]);
     }
-    found
+    texts
 }
 
-/// What a program said, its end where it is long.
+/// A program's output, or only the end of it if it is too long.
 fn end(name: &str, mut text: String) -> Text {
     let over = text
         .len()
@@ -208,7 +209,7 @@ fn end(name: &str, mut text: String) -> Text {
     }
 }
 
-/// A file's beginning or end; none where there is no plain file.
+/// The beginning or the end of a file; `None` if it is not a plain file.
 fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Option<Text> {
     let read = || -> std::io::Result<(Vec<u8>, bool)> {
         let mut file = host.root().open_file(path)?;
@@ -238,7 +239,7 @@ fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Optio
             })
         }
         Err(e) if e.kind() == ErrorKind::NotFound => None,
-        // A directory, a link that leads in a circle.
+        // It is a directory, or a symbolic link that leads in a circle.
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => None,
         Err(e) => {
             unread.push(e.to_string());
@@ -247,7 +248,8 @@ fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Optio
     }
 }
 
-/// A line that is cut in two may hide from the mask what its beginning would tell.
+/// Drops a line that was cut in two: without its beginning, the mask may not see that it holds a
+/// secret.
 fn whole_lines(text: &str, cut: bool, tail: bool) -> String {
     match (cut, tail) {
         (false, _) => text,

@@ -1,4 +1,5 @@
-//! What may leave the host: a bundle of which every text was masked. There is no other way to one.
+//! Masks a bundle. Only a [`Masked`] value may leave the host, and masking every text is the only
+//! way to make one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +12,14 @@ use crate::terminal::redact;
 pub struct Masked<T>(T);
 
 impl Masked<Bundle> {
-    /// Masks every text in it: files and logs by what they are, the rest as free text.
+    /// Masks every text: files according to their format, logs and the rest as free text.
     pub fn of(bundle: &Bundle) -> Self {
         let text = |t: &Text| Text {
             name: redact::mask(&t.name),
             content: redact::mask_file(Path::new(&t.name), &t.content),
             cut: t.cut,
         };
-        // The journal of a unit is named like its file.
+        // A log can have the name of a unit's file, but its content is always free text.
         let log = |t: &Text| Text {
             content: redact::mask(&t.content),
             ..text(&Text {
@@ -43,7 +44,7 @@ impl Masked<Bundle> {
             version: bundle.version.clone(),
             made: bundle.made.clone(),
             host: redact::mask_document(&bundle.host),
-            // Names and numbers that the kernel and NVML made.
+            // It holds only names and numbers from the kernel and NVML.
             topology: bundle.topology.clone(),
             changes: bundle.changes.iter().map(change).collect(),
             doctor: redact::mask_document(&bundle.doctor),
@@ -56,7 +57,7 @@ impl Masked<Bundle> {
 
 #[cfg(test)]
 impl<T> Masked<T> {
-    /// To show that the tests would see what is not masked.
+    /// An unmasked value, to prove that the tests would notice a secret.
     pub fn not(value: T) -> Self {
         Self(value)
     }
@@ -71,7 +72,7 @@ impl<T> std::ops::Deref for Masked<T> {
 }
 
 impl Bundle {
-    /// How much was masked in each part that has something masked.
+    /// How many values were masked in each part; parts with none are left out.
     pub fn masked(&self) -> BTreeMap<String, usize> {
         let texts = self.files.iter().chain(&self.logs);
         let texts = texts.map(|t| (t.name.clone(), redact::count(&t.content)));

@@ -1,7 +1,7 @@
-//! `gpusetup bundle`: what a maintainer needs to see of a host, in one archive.
+//! `gpusetup bundle`: packs what a maintainer needs to know about a host into one archive.
 //!
-//! Everything is collected into one value, masked as a whole, and only then written: the archive
-//! takes nothing but [`Masked`](masked::Masked), so there is no way around the mask.
+//! Everything is collected into one value, masked as a whole, and only then written. The archive
+//! accepts only [`Masked`](masked::Masked), so that nothing can bypass the mask.
 
 pub mod archive;
 pub mod collect;
@@ -14,24 +14,24 @@ use serde_json::Value;
 
 use topology::Topology;
 
-/// All that goes into the archive.
+/// Everything that goes into the archive.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Bundle {
-    /// Format; now 1.
+    /// Version of the format, currently 1.
     pub schema: u32,
     /// Version of gpusetup.
     pub version: String,
-    /// When, by this host's clock.
+    /// When the bundle was made, by this host's clock.
     pub made: String,
-    /// The document of `detect --json`, or null where it cannot be told.
+    /// The document of `detect --json`, or null if detection failed.
     pub host: Value,
     /// How GPUs and their neighbours are connected.
     pub topology: Topology,
-    /// What gpusetup has changed, the latest last.
+    /// What gpusetup has changed, in order of time.
     pub changes: Vec<Done>,
     /// The document of `doctor --json`.
     pub doctor: Value,
-    /// Configuration.
+    /// Configuration files.
     pub files: Vec<Text>,
     /// The ends of logs.
     pub logs: Vec<Text>,
@@ -39,44 +39,44 @@ pub struct Bundle {
     pub unread: Vec<String>,
 }
 
-/// A change of an earlier run, as the receipt has it, and what has become of it.
+/// A change of an earlier run as the receipt records it, and its state now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// The file.
     pub path: String,
-    /// What it was for.
+    /// What the change was for.
     pub why: String,
-    /// Before the first run.
+    /// The file's text before the first run.
     pub before: Option<String>,
-    /// As written; `None` where the file was removed.
+    /// The text that was written; `None` if the file was removed.
     pub after: Option<String>,
-    /// When the run that wrote it was done; `None` of a receipt that an older gpusetup wrote.
+    /// When the run that wrote it ended; `None` in a receipt of an older gpusetup.
     #[serde(default)]
     pub at: Option<String>,
     /// When the file was last written, by anybody.
     pub written: Option<String>,
-    /// What stands there now.
+    /// The state of the file now.
     pub now: Now,
-    /// Of a run that has not ended: none of it need be so.
+    /// Whether the run has not ended, so that the change may not have been made.
     pub unfinished: bool,
 }
 
 impl Done {
-    /// When it was done, as far as that is known.
+    /// When the change was made, as far as that is known.
     pub fn time(&self) -> Option<&str> {
         self.at.as_deref().or(self.written.as_deref())
     }
 }
 
-/// What stands where a change was made.
+/// The state of a file that was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Now {
-    /// As gpusetup wrote it.
+    /// It is as gpusetup wrote it.
     Ours,
     /// Somebody has changed it since.
     Changed,
-    /// It has gone.
+    /// It is gone.
     Gone,
     /// It cannot be read.
     Unread,
@@ -87,8 +87,8 @@ pub enum Now {
 pub struct Text {
     /// Path on the host, or the name of a log.
     pub name: String,
-    /// What it says.
+    /// Its content.
     pub content: String,
-    /// Where it is not all of it.
+    /// Whether the content is only a part of it.
     pub cut: bool,
 }

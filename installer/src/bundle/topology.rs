@@ -1,4 +1,5 @@
-//! How GPUs, switches and network cards are connected: PCI and NUMA from sysfs, `NVLink` from NVML.
+//! Finds how GPUs, switches and network cards are connected: PCI and NUMA from sysfs, `NVLink`
+//! from NVML.
 
 use std::path::{Component, Path};
 
@@ -7,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 
-/// Devices in the order of their place, and the links between them.
+/// The devices, ordered by their position in the PCI tree, and the links between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// GPUs, `NVSwitch`es and, where there is a GPU, network cards.
+    /// GPUs, `NVSwitch`es and network cards; empty on a host with network cards only.
     pub devices: Vec<Device>,
     /// `NVLink`s.
     pub links: Vec<Link>,
@@ -35,32 +36,33 @@ pub struct Device {
     pub address: String,
     /// What it is.
     pub kind: Kind,
-    /// NVML's index, for a GPU that the driver has.
+    /// NVML's index, for a GPU that is bound to the driver.
     pub index: Option<u32>,
-    /// Product name, where it is known.
+    /// Product name, if it is known.
     pub name: Option<String>,
-    /// NUMA node; `None` where the host has but one, or does not say.
+    /// NUMA node; `None` if the host has only one or does not say.
     pub numa: Option<u32>,
-    /// From the host bridge down to the port above the device: `pci0000:3a`, `0000:3a:00.0`.
+    /// The path from the host bridge down to the port above the device: `pci0000:3a`,
+    /// `0000:3a:00.0`.
     pub above: Vec<String>,
     /// The kernel driver.
     pub driver: Option<String>,
-    /// `32.0 GT/s × 16`, and what the device could do where it runs below that.
+    /// Speed and width of the PCI link, `32.0 GT/s × 16`, and its maximum if it runs below that.
     pub speed: Option<String>,
 }
 
-/// Links of two devices.
+/// The links between two devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Address of a GPU.
     pub from: String,
-    /// Address of the other end; `None` for a switch that is not this host's own.
+    /// Address of the other end; `None` for a switch that this host cannot see.
     pub to: Option<String>,
-    /// How many.
+    /// The number of links.
     pub count: u32,
 }
 
-/// What sysfs says.
+/// The topology according to sysfs.
 pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
     let mut devices: Vec<Device> = root
         .read_dir(DEVICES)
@@ -71,7 +73,7 @@ pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
     if devices.iter().all(|d| d.kind == Kind::Network) {
         devices.clear();
     }
-    // The tree is drawn in one pass: what is below the same port stands together.
+    // The tree is drawn in one pass, so devices below the same port must be next to each other.
     devices.sort_by(|a, b| (a.numa, &a.above, &a.address).cmp(&(b.numa, &b.above, &b.address)));
     Topology {
         devices,
@@ -79,12 +81,12 @@ pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
     }
 }
 
-/// The same, with what NVML of this running host says of links.
+/// The topology according to sysfs, with the links that NVML reports on this running host.
 pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
-    let mut found = find(root, inventory);
+    let mut topology = find(root, inventory);
     if let Some(inventory) = inventory {
         let links = gpu_host::nvlink::links(inventory).into_iter();
-        found.links = links
+        topology.links = links
             .map(|l| Link {
                 from: l.gpu.to_string(),
                 to: l.to.map(|to| to.to_string()),
@@ -92,7 +94,7 @@ pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
             })
             .collect();
     }
-    found
+    topology
 }
 
 fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<Device> {
@@ -106,7 +108,7 @@ fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<D
     let gpu = inventory.and_then(|i| i.gpus.iter().find(|g| g.pci.to_string() == address));
     let kind = match class.get(..4)? {
         "0x03" if is_nvidia => Kind::Gpu,
-        // A bridge, of no other kind.
+        // PCI class 0x0680: a bridge of no other kind.
         "0x06" if is_nvidia && class.starts_with("0x0680") => Kind::Switch,
         "0x02" => Kind::Network,
         _ => return None,
@@ -125,7 +127,7 @@ fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<D
     })
 }
 
-/// The bridges that the kernel's own name of the device goes through.
+/// The bridges above a device: the components of its real path in sysfs.
 fn above(root: &Root, dir: &Path) -> Vec<String> {
     let Ok(real) = root.canonicalize(dir) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! `gpusetup bundle`.
+//! `gpusetup bundle`: writes the support bundle.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::terminal::progress::Progress;
 use crate::terminal::stdio;
 
-/// More of what could not be read is in the archive alone.
+/// How many unread files are listed on the screen. The archive lists all of them.
 const SHOWN: usize = 5;
 
 pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error> {
@@ -43,7 +43,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
     if to_stdout {
         stdio::bytes(&bytes);
     } else {
-        // Masked, but still how a host is made.
+        // Secrets are masked, but the bundle still shows how the host is built, so it is private.
         user_output::write_private(&output, &bytes)?;
     }
     told(&bundle, &output, &bytes, common, &progress, to_stdout);

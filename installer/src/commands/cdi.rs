@@ -1,4 +1,4 @@
-//! `gpusetup cdi`.
+//! `gpusetup cdi`: lists, checks and refreshes CDI specs.
 
 use std::path::{Path, PathBuf};
 

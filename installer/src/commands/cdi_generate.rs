@@ -1,4 +1,4 @@
-//! `gpusetup cdi generate`.
+//! `gpusetup cdi generate`: prints or writes a CDI spec of this host.
 
 use std::path::{Path, PathBuf};
 
@@ -41,17 +41,17 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
             return Ok(cdi_spec(&inventory, &wanted)?);
         }
     };
-    let found = other_vendors::find(&options, vendor);
-    Ok(other_vendor_spec(&found, vendor, &wanted)?)
+    let devices = other_vendors::find(&options, vendor);
+    Ok(other_vendor_spec(&devices, vendor, &wanted)?)
 }
 
-/// Where to look.
+/// Where to look for the driver and its files.
 fn looking(host: &Host, args: &GenerateArgs) -> Options {
     let source = match args.mode {
         DescribeMode::Csv => Some(Source::Tegra),
         DescribeMode::Wsl => Some(Source::Wsl),
         DescribeMode::Nvml | DescribeMode::Procfs => Some(Source::Nvidia),
-        // The lists of a Jetson were asked for.
+        // Only a Jetson has CSV lists, so naming them asks for its mode.
         DescribeMode::Auto if !args.csv_files.is_empty() => Some(Source::Tegra),
         _ => None,
     };
@@ -67,7 +67,7 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
     }
 }
 
-/// What the spec is to have.
+/// What the spec should describe.
 fn described(common: &Common, args: &GenerateArgs) -> GenerateOptions {
     let mode = match args.mode {
         DescribeMode::Management => Mode::Management,
@@ -119,7 +119,7 @@ fn format_of(output: &Path) -> SpecFormat {
     }
 }
 
-/// Engines read no other endings.
+/// Appends `.yaml` or `.json` unless the name has it: engines read no other extensions.
 fn named(output: &Path, format: SpecFormat) -> PathBuf {
     let has_one = output
         .extension()
@@ -135,7 +135,7 @@ fn named(output: &Path, format: SpecFormat) -> PathBuf {
     name.into()
 }
 
-/// `-` is standard output.
+/// Writes the text to a file, or to standard output if the path is `-`.
 pub(super) fn print_or_write(output: &Path, text: &str) -> Result<(), Error> {
     if output == Path::new("-") {
         stdio::result(text);

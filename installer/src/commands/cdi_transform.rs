@@ -1,4 +1,4 @@
-//! `gpusetup cdi transform`.
+//! `gpusetup cdi transform`: rewrites the paths in a CDI spec.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::cdi_generate::print_or_write;
 use crate::cli::args::{Common, PathsOf, Transform};
 use crate::error::Error;
 
-/// No spec is near it.
+/// How many bytes of a spec are read, far more than any spec has.
 const LIMIT: u64 = 16 << 20;
 
 pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
@@ -42,7 +42,7 @@ pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
         host_path_behind: gpu_inject::oci::HOST_PATH_BEHIND,
     }
     .apply(&mut spec);
-    // A spec in JSON stays one, unless the new name says otherwise.
+    // A JSON spec stays JSON unless the output's extension says otherwise.
     let was_json = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     let is_json = match output.extension() {
         Some(e) if e == "json" => true,

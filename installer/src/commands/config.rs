@@ -1,4 +1,5 @@
-//! `gpusetup config`: the policy file of the start path, read and edited with its comments kept.
+//! `gpusetup config`: reads and edits the policy file, and keeps its comments. The start path
+//! reads the same file.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::model::change::{Change, FileKind};
 use crate::terminal::stdio;
 use crate::transaction::run;
 
-/// Every key with its default; those without one are behind a `#`.
+/// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
 
 pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> {
@@ -47,7 +48,7 @@ fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error
             .or_else(|| known(key).is_some().then(|| Value::from("")))
             .ok_or_else(|| unknown(key))?,
     };
-    // Without the comment behind it.
+    // The value without the comment after it.
     let plain = match value.as_str() {
         Some(text) => text.to_owned(),
         None => value.decorated("", "").to_string(),
@@ -81,7 +82,7 @@ fn set(
         let before = host.text(path)?;
         let from = before.clone().unwrap_or_else(|| DEFAULT.into());
         let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
-        // The start path reads it as we do: what it would refuse is not written.
+        // The start path parses the file the same way; what it would refuse is not written.
         Policy::from_toml(&after, path)?;
         Ok(Change {
             path: path.into(),
@@ -104,7 +105,7 @@ fn set(
         }
     }
     let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?.quiet();
-    // Read under the lock: what another run sets meanwhile must not be written over.
+    // Read again under the lock, so that another run's change is not overwritten.
     let change = changed()?;
     let is_needed = change.is_needed();
     if is_needed {
@@ -116,7 +117,7 @@ fn set(
     Ok(0)
 }
 
-/// The default of a key, or an example where it has none: its type.
+/// A value with the key's type: its default, or an example if it has none.
 fn known(key: &str) -> Option<Value> {
     let with_examples: String = DEFAULT
         .lines()
@@ -130,7 +131,7 @@ fn known(key: &str) -> Option<Value> {
     edit::get(&document, &keys)?.as_value().cloned()
 }
 
-/// The text as a value of the same type; lists are split at commas.
+/// Parses the text as a value of the same type as `kind`. Lists are split at commas.
 fn like(kind: &Value, text: &str) -> Result<Value, &'static str> {
     match kind {
         Value::Boolean(_) => match text {

@@ -1,4 +1,4 @@
-//! `gpusetup detect`: what is here.
+//! `gpusetup detect`: shows the host, its GPUs and its engines.
 
 use crate::cli::args::Common;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! `gpusetup doctor`.
+//! `gpusetup doctor`: finds problems, explains messages, and repairs what is safe with `--fix`.
 
 use std::io::{self, IsTerminal, Read};
 
@@ -15,7 +15,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::run::{self, RunOptions};
 
-/// More than these nobody reads.
+/// How many explanations are shown.
 const CANDIDATES: usize = 3;
 pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error> {
     if args.explain {
@@ -29,7 +29,7 @@ pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error>
     Ok(code(&examined))
 }
 
-/// 2 where there is a problem.
+/// The exit code: 2 if there is a problem.
 fn code(examined: &Examined) -> u8 {
     if examined.findings.is_empty() { 0 } else { 2 }
 }
@@ -54,15 +54,15 @@ fn detail(common: &Common) -> Detail {
     }
 }
 
-/// The host with nothing noted of earlier reads: what a check could not read in passing is no
-/// reason to refuse a plan, and what the plan itself reads counts anew.
+/// Opens the host again, with an empty list of failed reads. What a check could not read must not
+/// make the plan fail; only the plan's own reads count.
 fn anew(common: &Common) -> Result<Host, Error> {
     session::open_host(common)
 }
 
 fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
     fix::are_safe(ids)?;
-    // All that is safe is the system's, not a user's.
+    // Every safe repair changes the system, not a user's own files.
     let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?;
     let before = doctor::examine(&anew(common)?);
     let host = &anew(common)?;
@@ -89,7 +89,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         return Ok(code(&before));
     }
     if mending.make_nodes(host)? {
-        // The links and the spec of nodes that were not there.
+        // With the new nodes, the plan for their links and for the spec is a different one.
         let made = format!("made {} device nodes", mending.nodes.len());
         session.progress.done(&made);
         let after = doctor::examine(&anew(common)?);
@@ -122,7 +122,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     Ok(code(&after))
 }
 
-/// The plan as install shows it, device nodes above it.
+/// The device nodes to make, then the plan as install shows it.
 fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
     let mut text = String::new();
     for node in &mending.nodes {
@@ -148,7 +148,7 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
         .take(CANDIDATES)
         .map(|c| (c, doctor::confirm(host, c.problem)))
         .collect();
-    // Stable: what this host has comes before what it has not.
+    // The sort is stable: confirmed problems first, each group still the likeliest first.
     found.sort_by_key(|(_, here)| !matches!(here, Here::Confirmed(_)));
     let is_confirmed = found.iter().any(|(_, h)| matches!(h, Here::Confirmed(_)));
     let others = if is_confirmed {
@@ -180,13 +180,13 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
     Ok(u8::from(found.is_empty()))
 }
 
-/// What comes last of that many bytes, however much there is: of a log the end counts.
+/// The last `limit` bytes of the input, however long it is: the end of a log matters most.
 fn end_of(from: &mut impl Read, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let read = from.take(limit as u64).read_to_end(&mut bytes)?;
         bytes.drain(..bytes.len().saturating_sub(limit));
-        // Not asked again: a terminal would want a second Ctrl-D.
+        // Do not read again after the end: a terminal would wait for a second Ctrl-D.
         if read < limit {
             return Ok(bytes);
         }

@@ -1,4 +1,4 @@
-//! `gpusetup plan` and `gpusetup install`.
+//! `gpusetup plan` and `gpusetup install`: show what would be set up, and set it up.
 
 use std::path::Path;
 use std::time::Instant;
@@ -37,7 +37,7 @@ fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
 
 fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     if common.json {
-        // The document has them; the log shall, too.
+        // The document contains the warnings; they go to the log as well.
         plan.warnings.iter().for_each(|w| log::warn!("{w}"));
         return;
     }
@@ -55,7 +55,7 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
     }
 }
 
-/// Tells, changes nothing; 2 where there is something to do.
+/// Shows the plan and changes nothing. Returns 2 if there is something to do.
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
     let progress = Progress::new(common);
     let asked = asked(host, args);
@@ -130,15 +130,14 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
     Ok(0)
 }
 
-/// Which engines the user wants, where there are several to choose from; `None`: whatever the
-/// plan has.
+/// Asks which engines to set up if there are several. `None` means those of the plan.
 fn picked(
     plan: &Plan,
     restart: bool,
     screen: Screen,
     signals: &Interrupt,
 ) -> Result<Option<Vec<String>>, Error> {
-    // What only reads the CDI spec has no file of its own, and nothing to be left out.
+    // An engine that only reads the CDI spec has no file of its own, so it is not a choice.
     let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));
     let (edited, others): (Vec<_>, Vec<_>) =
         plan.engines.iter().partition(|(e, _)| is_edited(&**e));
@@ -162,7 +161,7 @@ fn picked(
     Ok(Some(names.chain(others).collect()))
 }
 
-/// An engine in a line: its version, and what comes of setting it up.
+/// Describes an engine in one line: its version and the effect of setting it up.
 fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String {
     let version = engine.facts().version.as_deref().unwrap_or_default();
     let what = match activation.of() {
@@ -173,7 +172,7 @@ fn about(engine: &dyn Engine, activation: &Activation, restart: bool) -> String 
     format!("{version:<10}  {what}")
 }
 
-/// What is left to do for it to take effect.
+/// The commands that the user must run for the changes to take effect.
 fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
     if restarted || !live || plan.services().is_empty() {
         return String::new();
@@ -181,14 +180,14 @@ fn last_words(plan: &Plan, restarted: bool, live: bool) -> String {
     let services = plan.services();
     let commands = services.iter().map(|s| s.restart_command().join(" "));
     let mut commands: Vec<String> = commands.collect();
-    // A restart alone would be of the unit as it was read before.
+    // Without daemon-reload, systemd would restart the unit as it read it before.
     if !plan.reloads().is_empty() {
         commands.insert(0, "systemctl daemon-reload".into());
     }
     format!(" For it to take effect: {}.", commands.join(" && "))
 }
 
-/// Commands to go on with, each on a line of its own so that it can be copied.
+/// The commands to run next, each on its own line so that it can be copied.
 fn next_steps(plan: &Plan, host: &Host, common: &Common, screen: Screen) -> String {
     let engines = plan.engines.iter().map(|(e, _)| e.facts().name.as_str());
     let engines: Vec<&str> = engines.collect();
@@ -203,7 +202,7 @@ fn next_steps(plan: &Plan, host: &Host, common: &Common, screen: Screen) -> Stri
             "podman run --rm --device nvidia.com/gpu=all ubuntu nvidia-smi",
         ),
     ];
-    // In a tree or an image nothing runs.
+    // In a directory tree or an image no engine runs.
     let command = tries.iter().find(|(name, _)| engines.contains(name));
     let command = command.filter(|_| host.is_live());
     let mut lines: Vec<(&str, String)> = Vec::new();

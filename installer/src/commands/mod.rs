@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The program's commands, with one file for each.
 
 pub mod bundle;
 pub mod cdi;

@@ -1,4 +1,4 @@
-//! `gpusetup recover`.
+//! `gpusetup recover`: rolls back or finishes an interrupted run.
 
 use serde_json::json;
 

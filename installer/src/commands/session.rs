@@ -1,5 +1,5 @@
-//! What a command begins with: the host that the command line names, and where it changes that host, the rights, signals
-//! held, the lock and what an earlier run has left. No command does any of that by itself.
+//! Starts a command: opens its host and, if it changes the host, checks the rights, holds signals,
+//! takes the lock and recovers an interrupted run. No command does any of this by itself.
 
 use std::path::Path;
 
@@ -15,8 +15,9 @@ use crate::transaction::context::Context;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 
-/// The host of a command line. Without a driver root it is the policy's: by that one containers are started and the
-/// spec is written at boot. What is wrong with a policy is said where it counts.
+/// Opens the host that the command line names. Without `--driver-root` the policy's driver root is
+/// used, as it is when a container starts and when the spec is written at boot. An invalid policy
+/// is ignored here; the commands that depend on it report it.
 pub fn open_host(common: &Common) -> Result<Host, Error> {
     let mut host = Host::open(&common.root, Path::new("/"))?;
     host.driver_root = match &common.driver_root {
@@ -26,23 +27,23 @@ pub fn open_host(common: &Common) -> Result<Host, Error> {
     Ok(host)
 }
 
-/// Who may run a command, unless the tree is the user's own.
+/// Who may run a command on the live host. Anyone may change a directory tree that they can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Root, or a user with a Docker of their own.
+    /// Root, or a user with a rootless Docker.
     Engines,
-    /// Root alone: what is changed is of all users.
+    /// Only root: the change affects all users.
     System,
 }
 
-/// What becomes of a run that did not end.
+/// What to do about an earlier run that was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EarlierRun {
-    /// It is put back or finished first, and a receipt that cannot be used is refused.
+    /// Roll it back or finish it first, and refuse a receipt that cannot be used.
     EndFirst,
-    /// To put it back or to finish it is all that is asked for.
+    /// Roll it back or finish it; that is the whole command.
     EndOnly,
-    /// It stays: what the command writes is no part of any run.
+    /// Leave it: what the command writes is not part of any run.
     Leave,
 }
 
@@ -50,17 +51,18 @@ pub enum EarlierRun {
 pub struct Session<'a> {
     /// The host.
     pub host: &'a Host,
-    /// Whether the user wants it to end.
+    /// Whether the user has interrupted the command.
     pub signals: Interrupt,
-    /// Lines while it goes on.
+    /// Shows the progress of the command.
     pub progress: Progress,
-    /// The run that was put back or finished, where there was one.
+    /// The interrupted run that was rolled back or finished, if there was one.
     pub recovered: Option<Recovered>,
     _lock: Lock,
 }
 
 impl<'a> Session<'a> {
-    /// Begins. What the command plans after that it plans under the lock: another run may end between a look and the lock.
+    /// Begins a session. A command must make its plan after this, under the lock: otherwise another
+    /// run could change the host in between.
     pub fn begin(
         host: &'a Host,
         common: &Common,
@@ -70,7 +72,7 @@ impl<'a> Session<'a> {
         ensure_rights(host, rights)?;
         let signals = signals::hold()?;
         let progress = Progress::new(common);
-        // A recovery goes on to its end: one that is stopped half-way would be one more to recover from.
+        // A recovery is not interrupted: one that stopped half-way would itself need recovery.
         let progress = match earlier {
             EarlierRun::EndOnly => progress,
             EarlierRun::EndFirst | EarlierRun::Leave => progress.until(&signals),
@@ -90,7 +92,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Says only what goes wrong from here on: the command tells its result itself.
+    /// Shows only warnings and errors from now on; the command reports its result itself.
     pub fn quiet(self) -> Self {
         Self {
             progress: self.progress.quiet(),
@@ -98,12 +100,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// For the steps of a run.
+    /// The context for the steps of a run.
     pub fn context(&self) -> Context<'_> {
         self.context_of(self.host)
     }
 
-    /// The same, for a run over a handle of the host that was opened since.
+    /// The context for a run on a host that was opened again after the session began.
     pub fn context_of<'b>(&'b self, host: &'b Host) -> Context<'b> {
         Context {
             host,

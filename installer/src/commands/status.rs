@@ -1,4 +1,4 @@
-//! `gpusetup` alone: what is here, and what to do next.
+//! `gpusetup` without a command: shows the state of the host and what to do next.
 
 use crate::cli::args::Common;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! `gpusetup system`: what a host's /dev lacks for containers.
+//! `gpusetup system`: makes the device nodes and links in /dev that containers need.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ fn nodes(
     let options = Options {
         driver_root: host.driver_root.clone(),
         dev_root,
-        // NVML makes nodes of its own when it is asked.
+        // NVML is not used: a query to it makes device nodes by itself.
         nvml: false,
         ..Options::new(host.root().clone())
     };
@@ -45,27 +45,27 @@ fn nodes(
         return Err(gpu_inject::Error::NoDriver.into());
     }
     let is_control = |n: &DeviceNode| inventory.control_nodes.iter().any(|c| c.node == *n);
-    let wanted: Vec<&DeviceNode> = host_files::nodes(&inventory)
+    let missing: Vec<&DeviceNode> = host_files::nodes(&inventory)
         .filter(|n| inventory.missing_nodes.contains(&n.host_path))
         .filter(|n| !control_only || is_control(n))
         .collect();
-    if !dry_run && !wanted.is_empty() {
+    if !dry_run && !missing.is_empty() {
         let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
-        regenerated::make_nodes(host, wanted.iter().copied())?;
+        regenerated::make_nodes(host, missing.iter().copied())?;
     }
     let not_loaded = not_loaded(&inventory);
     if common.json {
-        let made: Vec<_> = wanted
+        let made: Vec<_> = missing
             .iter()
             .map(|n| json!({"path": n.host_path, "major": n.major, "minor": n.minor, "mode": n.mode}))
             .collect();
-        let changed = !dry_run && !wanted.is_empty();
+        let changed = !dry_run && !missing.is_empty();
         let document = json!({"schema": 1, "changed": changed, "nodes": made, "modules_not_loaded": not_loaded});
         stdio::result(&format!("{document}\n"));
         return Ok(0);
     }
     let mut text = String::new();
-    for n in wanted {
+    for n in missing {
         text += &format!("{} c {}:{}\n", n.host_path.display(), n.major, n.minor);
     }
     for module in not_loaded {

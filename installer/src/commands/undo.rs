@@ -1,4 +1,4 @@
-//! `gpusetup undo`.
+//! `gpusetup undo`: restores the host to its state before gpusetup.
 
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
@@ -59,7 +59,8 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// What undo would do, or why it would not; 2 where there is something to do.
+/// `--dry-run`: shows what undo would do or why it would refuse. Returns 2 if there is something
+/// to do.
 fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let restart = !args.no_restart && host.is_live();
     let interrupted = Journal::load(host)?.is_some();
@@ -90,7 +91,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
 fn warn(plan: &Plan, common: &Common, progress: &Progress) {
     for warning in &plan.warnings {
         if common.json {
-            // The document has them; the log shall, too.
+            // The document contains the warnings; they go to the log as well.
             log::warn!("{warning}");
         } else {
             progress.warn(warning);
@@ -98,7 +99,7 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
     }
 }
 
-/// Refuses where a container would be hurt that shall not be.
+/// Refuses an undo that would harm containers, unless the flags allow it.
 fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
         ensure_no_dependents(host, plan)?;
@@ -109,7 +110,7 @@ fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses where containers would not start again.
+/// Refuses an undo after which existing containers could not start again.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     let users: Vec<String> = plan
         .engines

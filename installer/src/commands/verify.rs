@@ -1,4 +1,4 @@
-//! `gpusetup verify`.
+//! `gpusetup verify`: runs a container in each engine to see whether it gets the GPUs.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::terminal::stdio;
 use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
-    // Alone: two at once would take each other's containers for leftovers.
+    // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
     let gpus = gpu_files::inventory(host)?.gpus.len();
     let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
@@ -23,7 +23,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
     let (signals, progress) = (&session.signals, &session.progress);
     let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
     let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
-    // Not the same as well: nobody has seen a container of theirs.
+    // An engine without a result is not reported as working: no container was run in these engines.
     let names = chosen.iter().map(|e| e.facts().name.as_str());
     let unseen: Vec<&str> = names
         .filter(|name| verified.iter().all(|v| v.engine != *name))

@@ -1,27 +1,27 @@
-//! problems.toml, as values.
+//! The catalog of known problems: reads problems.toml into values.
 
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-/// The table's text; docs/troubleshooting.md is made of it too.
+/// The text of the table; docs/troubleshooting.md is generated from it too.
 const TEXT: &str = include_str!("../../problems.toml");
 
-/// How bad a problem is. The worse is the lesser, so that it comes first.
+/// How bad a problem is. The worse severity is the smaller value, so that it sorts first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Containers get no GPU, or no container starts.
     Broken,
-    /// They may, or soon will.
+    /// That may happen, or soon will.
     Warning,
 }
 
-/// A row of the table.
+/// A known problem: one row of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
-    /// The word for `--fix` and for scripts.
+    /// The name by which `--fix` and scripts refer to it.
     pub id: String,
     /// What is wrong, in a few words.
     pub title: String,
@@ -29,21 +29,21 @@ pub struct Problem {
     pub severity: Severity,
     /// Whether a check looks for it on the host.
     pub checked: bool,
-    /// Whether `--fix` may mend it.
+    /// Whether `--fix` may repair it.
     pub safe: bool,
     /// What the user sees.
     pub symptom: String,
     /// What the check looks at.
     pub evidence: String,
-    /// Why it is so.
+    /// Why the problem occurs.
     pub cause: String,
     /// What to do, in words.
     pub fix: String,
-    /// The same as it is typed.
+    /// The fix as a command to type, if it is one command.
     pub command: Option<String>,
-    /// Who has seen it, or the document that says so.
+    /// A report of the problem, or the document that describes it.
     pub source: String,
-    /// Fragments of what programs say, see [`super::explain`].
+    /// Fragments of the error messages that programs print for it, see [`super::explain`].
     pub errors: Vec<String>,
 }
 
@@ -57,17 +57,18 @@ static PROBLEMS: LazyLock<Vec<Problem>> = LazyLock::new(|| {
     table.problem
 });
 
-/// All of them, in the table's order.
+/// All known problems, in the table's order.
 pub fn problems() -> &'static [Problem] {
     &PROBLEMS
 }
 
-/// The one of that id.
+/// The problem with that id.
 pub fn problem(id: &str) -> Option<&'static Problem> {
     PROBLEMS.iter().find(|p| p.id == id)
 }
 
-/// The comment lines above the rows of a part: `driver`, `device nodes`.
+/// The table's parts with their rows. A part's title is the `# ----` comment line above it:
+/// `driver`, `device nodes`.
 #[cfg(test)]
 pub fn parts() -> Vec<(String, Vec<&'static Problem>)> {
     let mut parts: Vec<(String, Vec<&Problem>)> = Vec::new();
@@ -104,9 +105,9 @@ mod tests {
             ];
             assert!(texts.iter().all(|t| !t.is_empty()), "{p:?}");
             assert!(p.title.len() <= 64, "too long for a line: {}", p.title);
-            // A row that neither a check nor a message leads to is never seen.
+            // A row that neither a check nor a message leads to would never be shown.
             assert!(p.checked || !p.errors.is_empty(), "{p:?}");
-            // --fix mends what a check has found.
+            // --fix repairs only what a check has found.
             assert!(p.checked || !p.safe, "{p:?}");
             assert_eq!(
                 p.evidence.starts_with("Only the message"),

@@ -1,32 +1,34 @@
-//! What a program said: which problem it tells of.
+//! Explains a program's error message: finds the known problems that it points to.
 //!
-//! A message comes wrapped: with timestamps, quotes escaped once for each layer that passed it
-//! on, broken over lines by a terminal, coloured. So neither spaces nor quotes nor case count,
-//! on either side. Nothing of the text is ever shown again: it may hold passwords.
+//! A message arrives wrapped: with timestamps, with quotes escaped once for each layer that
+//! passed it on, coloured, and broken into lines by a terminal. So spaces, quotes and case are
+//! ignored, in the message and in the table. The text itself is never shown again: it may
+//! contain passwords.
 
 use std::sync::LazyLock;
 
 use crate::doctor::catalog::{self, Problem};
 
-/// What is read at most; of more the end, where a log has what happened last.
+/// How many bytes of a text are read. Of a longer text the end is read: that is where a log has
+/// the latest events.
 pub const LIMIT: usize = 1 << 20;
-/// How far the parts of a message can be from each other, in letters that count.
+/// How far apart the parts of a message may be, in bytes of the bare text.
 const GAP: usize = 300;
-/// Starts of a message that are tried at most.
+/// How many possible starts of a message are tried.
 const TRIES: usize = 50;
 
-/// A problem that the text may tell of.
+/// A problem that the text may point to.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
-    /// Which.
+    /// The problem.
     pub problem: &'static Problem,
-    /// The fragment of the table that fits.
+    /// The fragment of the table that matches.
     pub matched: &'static str,
-    /// Letters of the fragment: the longer, the surer.
+    /// Length of the fragment: a longer match is a surer one.
     pub letters: usize,
 }
 
-/// A fragment without what does not count, split at its `*`.
+/// A fragment of the table as bare text, split at its `*`.
 struct Pattern {
     problem: &'static Problem,
     text: &'static str,
@@ -54,29 +56,29 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Problems that a text may tell of, the likeliest first, each once.
+/// Problems that a text may point to, the likeliest first, each once.
 pub fn explain(text: &[u8]) -> Vec<Candidate> {
     let end = &text[text.len().saturating_sub(LIMIT)..];
     let text = bare(&String::from_utf8_lossy(end));
-    let mut found: Vec<Candidate> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
     for pattern in PATTERNS.iter().filter(|p| fits(&text, &p.parts)) {
         let candidate = Candidate {
             problem: pattern.problem,
             matched: pattern.text,
             letters: pattern.letters,
         };
-        match found
+        match candidates
             .iter_mut()
             .find(|c| c.problem.id == pattern.problem.id)
         {
             Some(known) if known.letters < candidate.letters => *known = candidate,
             Some(_) => {}
-            None => found.push(candidate),
+            None => candidates.push(candidate),
         }
     }
-    // Stable: of two that are as sure the table's order decides.
-    found.sort_by_key(|c| std::cmp::Reverse(c.letters));
-    found
+    // The sort is stable: equally sure candidates stay in the table's order.
+    candidates.sort_by_key(|c| std::cmp::Reverse(c.letters));
+    candidates
 }
 
 /// A text without terminal escapes, spaces, quotes and backslashes, in lower case.
@@ -95,7 +97,8 @@ fn bare(text: &str) -> String {
                 }
             }
             '\\' => {
-                // `\n` in a log is an end of line; `\"` a quote, as often escaped as it was passed on.
+                // A log writes an end of line as `\n` and a quote as `\"`, with one more backslash
+                // for each layer that passed it on.
                 while letters.peek() == Some(&'\\') {
                     letters.next();
                 }
@@ -111,7 +114,7 @@ fn bare(text: &str) -> String {
     out
 }
 
-/// Whether the parts stand in a text one after the other, none far from the one before.
+/// Whether a text contains the parts in order, each within [`GAP`] of the one before.
 fn fits(text: &str, parts: &[String]) -> bool {
     let Some((first, rest)) = parts.split_first() else {
         return false;
@@ -158,7 +161,7 @@ mod tests {
             let found = explain(text.as_bytes());
             let own = found.iter().find(|c| c.problem.id == pattern.problem.id);
             let own = own.unwrap_or_else(|| panic!("{text} is not found"));
-            // Another row may say more of it; the same is said by one alone.
+            // Another row may match a longer fragment, but no row may tie with this one.
             let rivals = found.iter().filter(|c| c.letters == own.letters).count();
             assert_eq!(rivals, 1, "{text}: {found:?}");
         }
@@ -189,7 +192,7 @@ mod tests {
             first("drop-in config version 4 higher than root config version 2"),
             Some("containerd-versions")
         );
-        // The first start of a message need not be the one that goes on.
+        // The first start that matches need not be the one that the rest follows.
         let twice = format!(
             "drop-in config version {}; drop-in config version 4 higher than root config version 2",
             "x".repeat(400)
@@ -227,7 +230,7 @@ mod tests {
         #[test]
         fn a_message_is_found_in_any_noise(before in "[^*]{0,200}", after in "\\PC{0,200}", n in 0usize..1000) {
             let pattern = &PATTERNS[n % PATTERNS.len()];
-            // A backslash or an escape at the very end would take the first letter with it.
+            // ` . `: a backslash or an escape would swallow the message's first letter.
             let text = format!("{before} . {}{after}", pattern.text.replace('*', " "));
             prop_assume!(!before.contains('\x1b'));
             let found = explain(text.as_bytes());

@@ -1,5 +1,5 @@
-//! A fact of the host that several checks ask for, with the reads that failed when it was looked at. A check that asks
-//! later for it has not been able to look either.
+//! Facts of the host that several checks share, with the reads that failed while a fact was
+//! gathered. The failed reads count for every check that uses the fact, not only for the first.
 
 use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use gpu_host::Root;
 use gpu_host::root::FailedRead;
 
-/// The reads that failed for the check that runs now.
+/// Keeps track of the reads that failed for the check that is running.
 pub(super) struct FailedReads<'a> {
     root: &'a Root,
     of_facts: RefCell<Vec<Range<usize>>>,
@@ -35,14 +35,15 @@ impl<'a> FailedReads<'a> {
         (value, reads)
     }
 
-    /// Which of the root's failed reads belong to `look`. They count for whoever asked for it as well.
+    /// Runs `look` and returns which of the root's failed reads belong to it. They also count for
+    /// the caller that is being watched around it.
     fn ranges_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<Range<usize>>) {
         let before = self.of_facts.replace(Vec::new());
         let start = self.root.failed_read_count();
         let value = look();
         let mut ranges = self.of_facts.replace(before);
         let end = self.root.failed_read_count();
-        // What a full log cannot count is still there to be read.
+        // The count stops when the log of failed reads is full, but those reads are still listed.
         let end = end.max(start + self.root.failed_reads_since(start).len());
         if end > start {
             ranges.push(start..end);
@@ -52,7 +53,7 @@ impl<'a> FailedReads<'a> {
     }
 }
 
-/// Looked at when the first check asks for it.
+/// A fact, gathered when the first check asks for it.
 pub(super) struct Fact<T>(OnceCell<(T, Vec<Range<usize>>)>);
 
 impl<T> Default for Fact<T> {
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_fact_that_could_not_be_read_counts_for_every_check_that_asks_for_it() {
-        // No address of a process is below a page: a read of its memory fails there.
+        // The first page of a process is never mapped, so reading its memory from 0 fails.
         let root = Root::open(Path::new("/proc/self")).unwrap();
         let failed = FailedReads::of(&root);
         let (memory, outer) = (Fact::default(), Fact::default());

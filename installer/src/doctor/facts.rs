@@ -1,4 +1,4 @@
-//! One look at the host, shared by all checks: each thing is read when the first asks for it.
+//! The facts of the host that the checks share. Each is read when the first check asks for it.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use crate::transaction::receipt::Receipt;
 
 /// NVIDIA's vendor id on PCI.
 const NVIDIA: &str = "0x10de";
-/// Names of a driver's module.
+/// Names of the driver's kernel module.
 const MODULES: [&str; 2] = ["nvidia", "nvidia-current"];
 
 /// A GPU or an `NVSwitch` on PCI.
@@ -35,18 +35,18 @@ const MODULES: [&str; 2] = ["nvidia", "nvidia-current"];
 pub struct Pci {
     /// `0000:3b:00.0`
     pub address: String,
-    /// The kernel driver that has it.
+    /// The kernel driver that is bound to it.
     pub driver: Option<String>,
-    /// Not a GPU, but a switch between them.
+    /// Whether it is a switch between GPUs rather than a GPU.
     pub is_switch: bool,
 }
 
-/// An engine with what its files lack, or why that cannot be said.
+/// An engine with the changes that its files lack, or the error that kept us from telling.
 pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 
 /// The host, as the checks see it.
 pub struct HostFacts<'a> {
-    /// Its files and programs.
+    /// The host's files and programs.
     pub host: &'a Host,
     failed: FailedReads<'a>,
     inventory: Fact<Result<Inventory, String>>,
@@ -66,7 +66,7 @@ pub struct HostFacts<'a> {
 }
 
 impl<'a> HostFacts<'a> {
-    /// Nothing is read yet.
+    /// The facts of a host, none of them read yet.
     pub fn new(host: &'a Host) -> Self {
         Self {
             host,
@@ -88,13 +88,13 @@ impl<'a> HostFacts<'a> {
         }
     }
 
-    /// What `look` returns, and the reads that failed for it: its own and those of the facts that it asked for, whoever
-    /// asked for them first.
+    /// What `look` returns, and the reads that failed for it: its own and those of every fact it
+    /// used, even if another check had that fact read.
     pub fn watched<T>(&self, look: impl FnOnce(&Self) -> T) -> (T, Vec<FailedRead>) {
         self.failed.watched(|| look(self))
     }
 
-    /// A file's text; `None` where there is none, or none that can be read.
+    /// A file's text; `None` if the file is missing or cannot be read.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         self.host.root().read_to_string(path).ok()
     }
@@ -111,14 +111,14 @@ impl<'a> HostFacts<'a> {
         names.into_iter().map(|n| dir.join(n)).collect()
     }
 
-    /// What the host can give to containers, or why that cannot be told.
+    /// What the host can give to containers, or why that is unknown.
     pub fn inventory(&self) -> Result<&Inventory, &str> {
         let look = || gpu_files::inventory(self.host).map_err(|e| e.to_string());
         let inventory = self.inventory.get(&self.failed, look);
         inventory.as_ref().map_err(String::as_str)
     }
 
-    /// The same, where a driver is loaded.
+    /// The same inventory, if a driver is loaded.
     pub fn loaded(&self) -> Option<&Inventory> {
         self.inventory().ok().filter(|i| i.driver.is_some())
     }
@@ -134,7 +134,7 @@ impl<'a> HostFacts<'a> {
         self.installed.get(&self.failed, look).clone()
     }
 
-    /// Whether libraries and module of the driver fit.
+    /// The mismatch between the driver's libraries and its kernel module, if there is one.
     pub fn mismatch(&self) -> Option<Mismatch> {
         let options = Options {
             driver_root: self.host.driver_root.clone(),
@@ -143,13 +143,13 @@ impl<'a> HostFacts<'a> {
         gpu_host::mismatch(&options, self.inventory().ok()?)
     }
 
-    /// Whose hardware it is.
+    /// The kind of platform: WSL, a Jetson, a container or a plain host.
     pub fn platform(&self) -> &platform::Platform {
         let look = || platform::detect(self.host.root());
         self.platform.get(&self.failed, look)
     }
 
-    /// A host with a kernel driver of NVIDIA's own, neither WSL nor a Jetson.
+    /// Whether this is a plain host, neither WSL nor a Jetson: it uses NVIDIA's own kernel driver.
     pub fn is_plain(&self) -> bool {
         !self.platform().wsl && self.platform().jetson.is_none()
     }
@@ -159,50 +159,50 @@ impl<'a> HostFacts<'a> {
         init::detect(self.host.root()) == init::Init::Systemd
     }
 
-    /// Engines that are here.
+    /// The engines on this host.
     pub fn engines(&self) -> &[Box<dyn Engine>] {
         self.engines
             .get(&self.failed, || engines::detect(self.host))
     }
 
-    /// The engine of that name.
+    /// The engine with that name.
     pub fn engine(&self, name: &str) -> Option<&dyn Engine> {
         let mut all = self.engines().iter();
         all.find(|e| e.facts().name == name).map(|e| &**e)
     }
 
-    /// Its version; `None` where it is not here, or does not say.
+    /// An engine's version; `None` if the engine is not here or its version is unknown.
     pub fn engine_version(&self, name: &str) -> Option<(u32, u32)> {
         let version = self.engine(name)?.facts().version.as_deref()?;
         Some(engine::major_minor(version))
     }
 
-    /// Other tools that give containers GPUs.
+    /// Other toolkits that give GPUs to containers.
     pub fn foreign(&self) -> &OtherToolkits {
         let look = || other_toolkits::find(self.host, self.engines());
         self.foreign.get(&self.failed, look)
     }
 
-    /// The receipt; `None` where gpusetup has done nothing here.
+    /// The receipt; `None` if gpusetup has done nothing here.
     pub fn receipt(&self) -> Option<&Receipt> {
         let load = || Receipt::load(self.host).ok().flatten();
         self.receipt.get(&self.failed, load).as_ref()
     }
 
-    /// Whether gpusetup has written that file here.
+    /// Whether gpusetup has written that file.
     pub fn has_written(&self, path: &Path) -> bool {
         self.receipt()
             .is_some_and(|r| history::has_written(r, path))
     }
 
-    /// Whether it has written a file of that engine's.
+    /// Whether gpusetup has written one of that engine's files.
     pub fn has_edited(&self, engine: &dyn Engine) -> bool {
         self.receipt()
             .is_some_and(|r| history::is_edited(r, engine))
     }
 
-    /// What of the description of the GPUs is not as it would be written now; none where it is
-    /// another tool's.
+    /// Files of the GPUs' description that differ from what would be written now. The CDI spec is
+    /// left out if another tool maintains it.
     pub fn described(&self) -> &[Change] {
         self.described.get(&self.failed, || {
             let Some(inventory) = self.loaded() else {
@@ -217,13 +217,12 @@ impl<'a> HostFacts<'a> {
         })
     }
 
-    /// What the runs before this one were asked for in that engine; `None` where they did nothing
-    /// there.
+    /// The options with which earlier runs set up that engine; `None` if they did not change it.
     pub fn was_wanted(&self, engine: &dyn Engine) -> Option<SetupOptions> {
         history::wanted(self.receipt()?, engine)
     }
 
-    /// Engines whose files lack what an earlier run wrote there, with what would be written.
+    /// Engines whose files have lost what an earlier run wrote, with the changes that restore it.
     pub fn lost(&self) -> Vec<Lost<'_>> {
         let set_up = self.engines().iter().filter_map(|engine| {
             let engine = &**engine;
@@ -237,7 +236,7 @@ impl<'a> HostFacts<'a> {
     /// GPUs and switches of NVIDIA on PCI (classes 0x03 and 0x0680).
     pub fn pci(&self) -> &[Pci] {
         self.pci.get(&self.failed, || {
-            let mut found = Vec::new();
+            let mut devices = Vec::new();
             for dir in self.entries("/sys/bus/pci/devices") {
                 let is = |name: &str, start: &str| {
                     let text = self.text(dir.join(name));
@@ -249,22 +248,23 @@ impl<'a> HostFacts<'a> {
                 }
                 let link = self.host.root().read_link(dir.join("driver")).ok();
                 let name = |p: &Path| Some(p.file_name()?.to_string_lossy().into_owned());
-                found.push(Pci {
+                devices.push(Pci {
                     address: name(&dir).unwrap_or_default(),
                     driver: link.and_then(|l| name(&l)),
                     is_switch,
                 });
             }
-            found
+            devices
         })
     }
 
-    /// GPUs of them.
+    /// The GPUs among the PCI devices.
     pub fn pci_gpus(&self) -> impl Iterator<Item = &Pci> {
         self.pci().iter().filter(|p| !p.is_switch)
     }
 
-    /// Whether a process of that name runs; the kernel keeps 15 letters of it (proc(5), comm).
+    /// Whether a process with that name runs. The kernel keeps only 15 bytes of a name (proc(5),
+    /// comm).
     pub fn runs(&self, name: &str) -> bool {
         let names = self.processes.get(&self.failed, || {
             let pids = self.entries("/proc").into_iter().filter(|p| {
@@ -294,20 +294,20 @@ impl<'a> HostFacts<'a> {
         })
     }
 
-    /// Version of an installed package, upstream's part of it: `1:1.17.4-1` is 1.17.4.
+    /// The upstream part of an installed package's version: 1.17.4 of `1:1.17.4-1`.
     pub fn package(&self, name: &str) -> Option<String> {
         let version = self.host.package_version(&[name])?;
         let version = version.rsplit_once(':').map_or(&*version, |(_, v)| v);
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
 
-    /// Docker's unit, where the system's Docker is here.
+    /// The unit of the system's Docker, if that is here.
     pub fn docker_unit(&self) -> Option<Unit> {
         self.engine("docker")?;
         Some(Unit::read(self.host, "docker.service"))
     }
 
-    /// Docker's file, where the system's Docker is here.
+    /// The daemon.json of the system's Docker, if that is here.
     pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
         let read = || {
             let path = self.engine("docker")?.facts().config.clone()?;
@@ -317,7 +317,7 @@ impl<'a> HostFacts<'a> {
         Some(file.as_ref())
     }
 
-    /// containerd's files, where it is an engine of its own here.
+    /// containerd's files, if it is here as an engine of its own.
     pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
         let read = || {
             let root = self.engine("containerd")?.facts().config.clone()?;
@@ -330,7 +330,7 @@ impl<'a> HostFacts<'a> {
         Some((place, files.as_ref()))
     }
 
-    /// CRI-O's files, where it is here.
+    /// CRI-O's merged files, if it is here.
     pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
         let read = || {
             self.engine("crio")?;
@@ -354,7 +354,7 @@ impl<'a> HostFacts<'a> {
         Registry::from_files(files)
     }
 
-    /// The policy of the start of containers, or why it cannot be read.
+    /// The policy that applies when a container starts, or why it cannot be read.
     pub fn policy(&self) -> Result<Policy, String> {
         let load = || Policy::load(self.host.root()).map_err(|e| e.to_string());
         self.policy.get(&self.failed, load).clone()

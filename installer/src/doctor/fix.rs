@@ -1,4 +1,4 @@
-//! Mending what is safe: a plan as install makes one, carried out in the same way.
+//! `doctor --fix`: plans the repair of safe problems. The plan is carried out like that of install.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,39 +21,39 @@ use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
 use crate::transaction::regenerated;
 
-/// Ids that the description of the GPUs mends.
+/// Problems that are repaired by writing the description of the GPUs again.
 const DESCRIBED: [&str; 3] = ["cdi-missing", "cdi-stale", "inventory-stale"];
-/// Ids that the engines' own files mend.
+/// Problems that are repaired in the engines' own files.
 const ENGINES: [&str; 3] = [
     "docker-no-hook",
     "docker-runtime-unknown",
     "cri-runtime-unknown",
 ];
 
-/// What is to be done.
+/// The repair to be made.
 pub struct Mending {
     /// Files and restarts.
     pub plan: Plan,
-    /// Device nodes to make, before the files.
+    /// Device nodes to make before the files are written.
     pub nodes: Vec<DeviceNode>,
-    /// What cannot be mended though it is safe, with the reason.
+    /// Safe problems that cannot be repaired on this host, with the reason.
     pub left: Vec<String>,
 }
 
 impl Mending {
-    /// Whether nothing is to be done.
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.plan.is_empty()
     }
 
-    /// Makes the nodes; true where there were any, so that the plan is to be made again.
+    /// Makes the nodes. Returns true if it made any: the plan must then be made again.
     pub fn make_nodes(&self, host: &Host) -> Result<bool, Error> {
         regenerated::make_nodes(host, &self.nodes)?;
         Ok(!self.nodes.is_empty())
     }
 }
 
-/// Refuses ids that are none, or that `--fix` may not mend.
+/// Refuses unknown ids and those of problems that `--fix` may not repair.
 pub fn are_safe(ids: &[String]) -> Result<(), Error> {
     for id in ids {
         match catalog::problem(id) {
@@ -74,7 +74,7 @@ pub fn are_safe(ids: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The plan for those of the findings that are safe, or only for `ids`.
+/// The plan for the safe findings; if `ids` is not empty, only for those of them.
 pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending, Error> {
     let is_wanted =
         |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
@@ -129,7 +129,8 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
     })
 }
 
-/// Engines as values of their own: those of the look are lent.
+/// Makes the plan with the engines. They are detected again: the plan needs to own them, and
+/// `look` only lends its own.
 fn with_engines(
     host: &Host,
     look: &HostFacts,

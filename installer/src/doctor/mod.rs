@@ -1,7 +1,8 @@
-//! `gpusetup doctor`: known problems, found on the host or in what a program says.
+//! `gpusetup doctor`: finds known problems on the host or in a program's error message.
 //!
-//! problems.toml says what they are; `checks` looks for them, a file a topic; `explain` knows
-//! them by their messages; `fix` mends the safe ones through the transaction of install.
+//! problems.toml lists the problems. `checks` looks for them on the host, with one file for each
+//! topic. `explain` recognises them by their messages. `fix` repairs the safe ones through the
+//! same transaction as install.
 
 pub mod catalog;
 pub mod checks;
@@ -21,31 +22,31 @@ use crate::host::Host;
 /// A problem that this host has.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Which.
+    /// The problem.
     pub problem: &'static Problem,
-    /// What was seen of it here.
+    /// What the check saw on this host.
     pub evidence: String,
 }
 
-/// What the checks say of a host.
+/// The result of all checks on a host.
 #[derive(Debug, Default)]
 pub struct Examined {
-    /// Problems, the worst first, else in the table's order.
+    /// The problems found, the worst first, otherwise in the table's order.
     pub findings: Vec<Finding>,
-    /// Ids of checks that found nothing, and could read all that they look at.
+    /// Ids of checks that found nothing and could read everything they look at.
     pub passed: Vec<&'static str>,
-    /// Checks that found nothing, but could not look everywhere.
+    /// Checks that found nothing but could not read everything.
     pub not_looked: Vec<NotLooked>,
-    /// What could not be read, so that checks may have missed something.
+    /// Why something could not be read, so that checks may have missed something.
     pub unread: Option<String>,
-    /// A few words on the host: `driver 580.65.06, 2 GPUs; docker, podman set up`.
+    /// A short summary of the host: `driver 580.65.06, 2 GPUs; docker, podman`.
     pub summary: String,
 }
 
-/// A check that could not look: neither a problem nor none.
+/// A check that could not read what it looks at: whether the problem is there is unknown.
 #[derive(Clone, Debug)]
 pub struct NotLooked {
-    /// Of the problem it looks for.
+    /// Id of the problem that the check looks for.
     pub id: &'static str,
     /// What could not be read.
     pub why: String,
@@ -85,17 +86,17 @@ pub fn examine(host: &Host) -> Examined {
     }
 }
 
-/// What the check for a problem says of this host.
+/// Whether this host has a problem.
 pub enum Here {
-    /// It is so, with what was seen.
+    /// The host has it; this is what the check saw.
     Confirmed(String),
-    /// The check finds nothing.
+    /// The check found nothing.
     NotSeen,
-    /// There is no check.
+    /// There is no check for this problem.
     NoCheck,
 }
 
-/// Looks for one.
+/// Looks for one problem on this host.
 pub fn confirm(host: &Host, problem: &Problem) -> Here {
     match checks::of(&problem.id).map(|check| check(&HostFacts::new(host))) {
         Some(Some(evidence)) => Here::Confirmed(evidence),

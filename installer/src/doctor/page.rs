@@ -1,4 +1,5 @@
-//! docs/troubleshooting.md, made of the table. Written by its test, where `UPDATE_DOCS` is set.
+//! Generates docs/troubleshooting.md from problems.toml. Its test writes the page if `UPDATE_DOCS`
+//! is set, and otherwise compares it.
 
 use crate::doctor::catalog::{self, Problem, Severity};
 
@@ -142,9 +143,9 @@ fn section(p: &Problem) -> String {
     out
 }
 
-/// A text in which nothing is taken for a mark.
+/// A text with Markdown's marks escaped.
 fn plain(text: &str) -> String {
-    // What is in backquotes already is code.
+    // Text in backquotes is code and stays as it is.
     let mut parts = text.split('`');
     let mut out = String::new();
     let mut is_code = false;

@@ -1,4 +1,4 @@
-//! Findings and explanations as people read them, and as a document.
+//! Renders doctor's findings and explanations as text for people and as JSON documents.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::{Examined, Finding, Here};
 use crate::doctor::catalog::{self, Problem, Severity};
 use crate::terminal::screen::{Mark, Screen};
 
-/// As wide as a mark between two spaces.
+/// Width of the column that holds the mark.
 fn indent(screen: Screen) -> usize {
     screen.mark_width() + 1
 }
@@ -19,7 +19,7 @@ fn mark(severity: Severity) -> Mark {
     }
 }
 
-/// What is to be typed where that is one command, else the words.
+/// The fix as the command to type if there is one, otherwise in words.
 fn fix(problem: &Problem) -> String {
     match &problem.command {
         _ if problem.safe => format!("sudo gpusetup doctor --fix {}   (safe)", problem.id),
@@ -28,14 +28,14 @@ fn fix(problem: &Problem) -> String {
     }
 }
 
-/// How much is said of each finding.
+/// How much is shown of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// What is wrong.
     Title,
-    /// And what to do.
+    /// Also what to do.
     Fix,
-    /// And why it is so, and who has seen it.
+    /// Also the cause and the source.
     Cause,
 }
 
@@ -47,7 +47,7 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
     for Finding { problem, evidence } in &examined.findings {
         let first = format!(" {} ", screen.mark(mark(problem.severity)));
         out.push_str(&screen.paragraph(&first, indent, &format!("{}: {evidence}", problem.title)));
-        // As wide as the longest label that there is, and a space.
+        // The width of the longest label and a space.
         let width = if detail == Detail::Cause { 6 } else { 5 };
         let mut line = |label: &str, text: &str| {
             if !text.is_empty() {
@@ -65,11 +65,11 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
         }
     }
     let passed = examined.passed.len();
-    let said = match examined.findings.len() {
+    let summary = match examined.findings.len() {
         0 => format!("{passed} checks, no problem found"),
         _ => format!("{passed} other checks"),
     };
-    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &said));
+    out.push_str(&screen.paragraph(&format!(" {} ", screen.mark(Mark::Good)), indent, &summary));
     if examined.findings.is_empty() {
         out.push_str(&screen.paragraph(&space, indent, &examined.summary));
     } else if detail != Detail::Title {
@@ -83,7 +83,7 @@ pub fn findings(examined: &Examined, screen: Screen, detail: Detail) -> String {
     out
 }
 
-/// What could not be read, and the checks that therefore say nothing.
+/// What could not be read, and the checks that therefore have no result.
 fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
     let checks = &examined.not_looked;
     let first = checks.first().map(|check| &check.why);
@@ -104,7 +104,7 @@ fn not_looked(examined: &Examined, detail: Detail) -> Option<String> {
     Some(text)
 }
 
-/// Commands to go on with, a line each.
+/// The commands to run next, one on each line.
 fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
     let safe = examined.findings.iter().filter(|f| f.problem.safe).count();
     let mut lines = Vec::new();
@@ -122,7 +122,7 @@ fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
         .collect()
 }
 
-/// What is not mended after `--fix`.
+/// The problems that remain after `--fix`.
 pub fn left(examined: &Examined, screen: Screen) -> String {
     if examined.findings.is_empty() {
         return findings(examined, screen, Detail::Fix);
@@ -176,7 +176,7 @@ pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
     })
 }
 
-/// An explanation, the likeliest first.
+/// The explanations of a message, the likeliest first.
 pub fn explained(candidates: &[(Candidate, Here)], others: &[Finding], screen: Screen) -> String {
     let mut out = String::new();
     for (n, (candidate, here)) in candidates.iter().enumerate() {
@@ -223,7 +223,7 @@ fn capital(text: &str) -> String {
     }
 }
 
-/// What to say of a text that nobody knows.
+/// The answer to a text that matches no known problem.
 pub fn unknown(screen: Screen) -> String {
     let count = catalog::problems().len();
     screen.paragraph(
@@ -238,7 +238,7 @@ pub fn unknown(screen: Screen) -> String {
     )
 }
 
-/// The document of `doctor --explain --json`. The text itself is not in it.
+/// The document of `doctor --explain --json`. It does not contain the text itself.
 pub fn explained_document(candidates: &[(Candidate, Here)], others: &[Finding]) -> Value {
     let all: Vec<Value> = candidates
         .iter()
@@ -309,7 +309,7 @@ mod tests {
                 let text = findings(&examined(), screen(width, utf8), detail);
                 for line in text.lines() {
                     let long = line.chars().count() > width;
-                    // A word that is longer than a line stays whole, so that it can be copied.
+                    // A word longer than a line is not broken, so that it can be copied.
                     let text = line.trim().trim_start_matches("more: ").trim();
                     assert!(!long || !text.contains(' '), "{width}: {line}");
                     assert!(utf8 || line.is_ascii(), "{line}");

@@ -1,4 +1,4 @@
-//! The documents of `--json`.
+//! Renders the documents of `--json` for plans, runs and failures.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::model::change::Change;
 use crate::transaction::plan::Plan;
 use crate::verify::Verified;
 
-/// The one document of `--json`.
+/// The document of a plan or of a run that ended well.
 pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], restart: bool) -> Value {
     let none = Vec::new();
     let changes = plan.map_or(&none, |p| &p.changes);

@@ -1,4 +1,4 @@
-//! What is shown of plans and hosts: as text for people, as documents for programs.
+//! Renders plans and hosts: as text for people, and as documents for programs.
 
 pub mod json;
 pub mod plan;
@@ -6,8 +6,8 @@ pub mod status;
 
 use crate::terminal::redact;
 
-/// A file's text without secrets. It is the user's own file on the user's own screen, so what is no secret by its form
-/// stays, unlike in a bundle, which is for others.
+/// Masks the secrets in a file's text. The user sees their own file on their own screen, so only
+/// what looks like a secret is masked. A bundle is for others and is masked more strictly.
 fn mask(text: Option<&str>) -> String {
     redact::mask(text.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! A plan as people read it, and as the log has it.
+//! Renders a plan as text for people and as lines for the log.
 
 use similar::{ChangeTag, TextDiff};
 
@@ -7,25 +7,25 @@ use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
 
-/// The plan as people read it.
+/// The plan as text for people.
 pub fn text(plan: &Plan, verb_create: &'static str, restart: bool, screen: Screen) -> String {
     let items = items(plan, verb_create, restart);
-    // As they are shown: what stands for a letter in ASCII can be longer than the letter.
+    // Measured as they are shown: the ASCII replacement of a character can be longer than it.
     let paths = items.iter().map(|i| screen.text(&i.what).chars().count());
     let column = paths.max().unwrap_or_default();
-    // The number, the verb, and two spaces behind each.
+    // The width of the number and the verb, with two spaces after each.
     let indent = 5 + VERB;
     let is_long = |i: &Item| {
         let why = i.why.chars().count();
         why > 0 && why > screen.room(indent + column + 2)
     };
-    // All of one shape: the eye goes down a column.
+    // If one reason needs a line of its own, all get one, so that all items look alike.
     let below = items.iter().any(is_long);
     let mut text = String::new();
     for (n, item) in items.iter().enumerate() {
         let verb = screen.coloured(&format!("{:<VERB$}", item.verb), item.colour);
         let what = screen.text(&item.what);
-        // A path that is longer than the screen goes on in the next row.
+        // A path that is longer than the screen continues in the next row.
         let mut rows = Vec::new();
         let mut rest = what.as_str();
         while !rest.is_empty() {
@@ -50,7 +50,7 @@ pub fn text(plan: &Plan, verb_create: &'static str, restart: bool, screen: Scree
     text
 }
 
-/// As wide as the longest verb, and a space.
+/// The width of the longest verb and a space.
 const VERB: usize = 8;
 
 /// A line of the plan.
@@ -59,14 +59,14 @@ struct Item<'a> {
     colour: &'static str,
     what: String,
     why: String,
-    /// Where its text is to be seen.
+    /// The change whose diff is shown, if one is.
     change: Option<&'a Change>,
 }
 
 fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<Item<'a>> {
     let mut items = Vec::new();
     for (n, change) in plan.changes.iter().enumerate() {
-        // A host has hundreds of device nodes; one line tells of all their links.
+        // A host can have hundreds of device nodes, so all their links share one line.
         let is_link = |c: &Change| c.kind == FileKind::Link;
         if is_link(change) && n > 0 && is_link(&plan.changes[n - 1]) {
             continue;
@@ -116,7 +116,7 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const FAINT: &str = "2";
 
-/// Changed lines with two around them, secrets masked.
+/// The changed lines with two lines of context, secrets masked.
 fn diff(change: &Change, screen: Screen) -> String {
     let (before, after) = (
         mask(change.before.as_deref()),
@@ -145,8 +145,8 @@ fn diff(change: &Change, screen: Screen) -> String {
     text
 }
 
-/// A line of a file as rows of the screen, those after the first further in. A tab is as wide as
-/// what editors of such files make of it.
+/// Breaks a line of a file into rows of the screen; rows after the first are indented. A tab takes
+/// four columns, as editors of such files show it.
 fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
     let line = screen.text(&line.trim_end().replace('\t', "    "));
     let (first, mut rest) = broken(&line, screen.room(7), &PLACES);
@@ -159,11 +159,12 @@ fn rows(sign: char, line: &str, screen: Screen) -> Vec<String> {
     rows
 }
 
-/// Where a line of a file is best broken: between words and parts of a list or a key.
+/// Characters after which a line of a file is best broken: between words, or between parts of a
+/// list or a key.
 const PLACES: [char; 4] = [' ', ':', ',', '.'];
 
-/// What fits into that many columns, and the rest; behind one of these where there is such a place
-/// in the second half.
+/// Splits a line into what fits into `room` columns and the rest. It breaks after one of `places`
+/// if there is one in the second half of the room.
 fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str) {
     let Some((end, _)) = line.char_indices().nth(room) else {
         return (line, "");
@@ -172,7 +173,7 @@ fn broken<'a>(line: &'a str, room: usize, places: &[char]) -> (&'a str, &'a str)
     line.split_at(place.filter(|at| *at > end / 2).unwrap_or(end))
 }
 
-/// A line each for the log: what a run means to do, once nothing but the user's word is missing.
+/// Logs what a run is about to do, a line for each step, just before the user is asked.
 pub fn to_log(plan: &Plan, restart: bool) {
     if plan.is_empty() {
         log::info!("nothing to do");

@@ -1,4 +1,4 @@
-//! What is here, as people read it and as the document of `detect --json`.
+//! Renders the state of the host as text for people and as the document of `detect --json`.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use crate::setup::gpu_files;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 
-/// What `--json` prints, for a support bundle.
+/// The document of `detect --json`, for a support bundle.
 pub fn document_of(host: &Host) -> Result<serde_json::Value, Error> {
     Ok(HostStatus::of(host)?.document(host))
 }
 
 impl HostStatus {
-    /// The document of `--json`.
+    /// The document of `detect --json`.
     pub fn document(&self, host: &Host) -> serde_json::Value {
         let mut document = document(host, &self.inventory, &self.engines, &self.foreign);
         document["record"] = match &self.unknown {
@@ -31,7 +31,7 @@ impl HostStatus {
         document
     }
 
-    /// What to do next, a command a line; nothing where nothing can be done from here.
+    /// The commands to run next, one on each line; empty if gpusetup can do nothing here.
     pub fn next(&self, screen: Screen) -> String {
         let ours = || self.engines.iter().filter(|e| e.is_ours());
         if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
@@ -62,7 +62,7 @@ impl HostStatus {
         lines.collect()
     }
 
-    /// As people read it.
+    /// The state as text for people.
     pub fn text(&self, host: &Host, screen: Screen) -> String {
         let Self {
             inventory,
@@ -97,7 +97,7 @@ impl HostStatus {
     }
 }
 
-/// What describes the GPUs and does not stand, in words, a file a line.
+/// The files of the GPUs' description that are missing or outdated, one on each line.
 fn outdated(lacks: &[Change]) -> Vec<String> {
     let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == FileKind::Link);
     let mut lines: Vec<String> = files
@@ -142,7 +142,7 @@ fn document(
     })
 }
 
-/// Where what stands behind a label begins.
+/// The column where the text after a label begins.
 const INDENT: usize = 11;
 
 fn labelled(screen: Screen, label: &str, text: &str) -> String {
@@ -170,7 +170,7 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     if let Some(why) = &distro.unsupported {
         out.push_str(&labelled(screen, "", &format!("not supported: {why}")));
         for line in distro.instead.iter().flat_map(|i| i.lines()) {
-            // To be copied, so as it is.
+            // A command to copy, so it is not wrapped.
             out.push_str(&format!("{:INDENT$}  {line}\n", ""));
         }
     }
@@ -196,7 +196,7 @@ fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -
             Some(false) => "stopped",
             None => "",
         };
-        // Where there is no file to set up, the first remark is all the state there is.
+        // If the engine has no file to set up, its first note is its state.
         let (state, more) = match f.notes.split_first() {
             _ if f.configured => ("configured".into(), f.notes.as_slice()),
             _ if !f.outdated.is_empty() => (state_of_outdated(f, lacks), f.notes.as_slice()),
@@ -207,7 +207,7 @@ fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -
         let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
         let indent = first.chars().count();
         out.push_str(&screen.paragraph(&first, indent, &state));
-        // Below the name where little room is left beside it.
+        // If little room is left beside the name, the notes go below it.
         let indent = if screen.room(indent) < 40 {
             INDENT + 2
         } else {
@@ -224,7 +224,8 @@ fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -
     out
 }
 
-/// Names what is the engine's own; what all of them lack stands below them, once.
+/// Names the outdated files that belong to this engine. Those that all engines share are listed
+/// once, below the engines.
 fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
     let is_own = |p: &&PathBuf| lacks.iter().all(|c| c.path != **p);
     let own = facts.outdated.iter().filter(is_own);

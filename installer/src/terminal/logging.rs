@@ -1,7 +1,7 @@
-//! What a run decided and did, a line each: to systemd's journal, to a file, to standard error.
+//! Logs what a run decided and did: to systemd's journal, to a file or to standard error.
 //!
-//! `GPUSETUP_LOG` says how much and where to; without it a command that changes this host tells
-//! the journal, where there is one.
+//! `GPUSETUP_LOG` sets the level and the destinations. Without it, a command that changes this host
+//! logs to the journal, if there is one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::host::timestamp;
 
 const VARIABLE: &str = "GPUSETUP_LOG";
 
-/// What the variable says.
+/// The level and the destinations that the variable asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     level: LevelFilter,
@@ -28,7 +28,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// A level and places, with commas, in any order: `debug,journal,file=/var/log/gpusetup.log`.
+    /// Reads a level and destinations, separated by commas, in any order:
+    /// `debug,journal,file=/var/log/gpusetup.log`.
     fn read(text: &str) -> Result<Self, Error> {
         let mut wanted = Self {
             level: LevelFilter::Info,
@@ -54,7 +55,7 @@ impl Wanted {
                 },
             }
         }
-        // A level alone is about the usual place.
+        // A level without a destination is for the journal.
         let is_nowhere = !wanted.stderr && wanted.file.is_none();
         wanted.journal |= is_nowhere && wanted.level != LevelFilter::Off;
         Ok(wanted)
@@ -63,7 +64,7 @@ impl Wanted {
 
 struct Sink {
     journal: Option<JournalLog>,
-    /// With what goes into each.
+    /// The log files, each with its level.
     files: Vec<(LevelFilter, Mutex<File>)>,
     level: LevelFilter,
     stderr: bool,
@@ -83,11 +84,11 @@ impl Log for Sink {
         if self.stderr && is_wanted {
             crate::terminal::stdio::say!("gpusetup: {}: {}", record.level(), record.args());
         } else if self.verbose && record.level() == Level::Debug {
-            // What is above debug is on the screen already.
+            // Everything above the debug level is already shown as progress.
             crate::terminal::stdio::say!("    {}", record.args());
         }
         if let Some(journal) = self.journal.as_ref().filter(|_| is_wanted) {
-            // A journal that is gone must not end a run that is half done; nor a full disk.
+            // A missing journal must not stop a run half-way, nor must a full disk below.
             let _ = journal.journal_send(record);
         }
         for (level, file) in &self.files {
@@ -104,7 +105,8 @@ impl Log for Sink {
     fn flush(&self) {}
 }
 
-/// Starts it. `is_run`: a command that changes this host. `file`: `--log-file`, for all there is.
+/// Starts logging. `is_run`: whether the command changes this host. `file`: the file of
+/// `--log-file`, which gets every level.
 pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Error> {
     let said = std::env::var(VARIABLE).unwrap_or_default();
     let wanted = if said.is_empty() {
@@ -121,7 +123,7 @@ pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Err
     for (level, path) in flag.into_iter().chain(variable) {
         files.push((level, Mutex::new(open(path)?)));
     }
-    // Where no journal listens there is none to tell.
+    // This fails on a host without a journal.
     let journal = wanted.journal.then(|| JournalLog::new().ok()).flatten();
     let journal = journal.map(|j| j.with_syslog_identifier("gpusetup".into()));
     if !verbose && files.is_empty() && journal.is_none() && !wanted.stderr {

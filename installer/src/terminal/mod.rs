@@ -1,4 +1,4 @@
-//! What the user sees and is asked, on standard error and output and in the log; without secrets.
+//! Talks to the user: output, progress, questions and the log, with secrets masked.
 
 pub mod logging;
 pub mod panics;

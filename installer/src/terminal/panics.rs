@@ -1,10 +1,10 @@
-//! An error in gpusetup itself: one line for the user, with what to report and what to do, and no
-//! backtrace. The journal stays, for `gpusetup recover`.
+//! Reports a panic as one line, without a backtrace, that says what to report and what to do. The
+//! journal stays on disk for `gpusetup recover`.
 
 use std::panic::{self, Location, PanicHookInfo};
 use std::path::{Component, Path};
 
-/// From here on a panic is told that way; the exit code is Rust's, 101.
+/// Installs the hook that reports panics this way. The exit code remains Rust's 101.
 pub fn tell_in_a_line() {
     panic::set_hook(Box::new(|info| {
         let line = line(said(info), info.location());
@@ -32,7 +32,8 @@ fn line(said: &str, at: Option<&Location<'_>>) -> String {
     )
 }
 
-/// Without where the program was built: from the crate's directory on, in which `src` is.
+/// Shortens a source path to start at the crate's directory, the parent of `src`. This leaves out
+/// where the program was built.
 fn short(file: &str) -> String {
     let parts = Path::new(file).components();
     let parts = parts.filter(|p| matches!(p, Component::Normal(_)));

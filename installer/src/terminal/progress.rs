@@ -1,4 +1,4 @@
-//! Lines while a run goes on, on standard error.
+//! Shows the progress of a run on standard error.
 
 use std::cell::RefCell;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,12 +12,12 @@ use crate::host::signals::Interrupt;
 use crate::terminal::screen::{Mark, Screen};
 use crate::terminal::stdio::say;
 
-/// What takes no longer than this needs no word of how long it takes.
+/// Steps that take longer than this are shown with their time.
 const LONG: Duration = Duration::from_secs(1);
-/// Takes the line away that the cursor is in.
+/// Clears the line of the cursor.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Lines while a run goes on.
+/// Shows the steps of a run.
 pub struct Progress {
     quiet: bool,
     screen: Screen,
@@ -26,7 +26,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// As the flags and the terminal have it.
+    /// Progress as the flags and the terminal ask for it.
     pub fn new(common: &Common) -> Self {
         Self {
             quiet: common.quiet,
@@ -36,7 +36,7 @@ impl Progress {
         }
     }
 
-    /// Says of a step that goes on that it is the last one, once the user wants the run to end.
+    /// After the user interrupts the run, shows that the running step is the last one.
     pub fn until(self, held: &Interrupt) -> Self {
         Self {
             held: Some(held.clone()),
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// Leaves out the steps that are done.
+    /// Stops showing the steps that are done.
     pub fn quiet(self) -> Self {
         Self {
             quiet: true,
@@ -53,7 +53,7 @@ impl Progress {
     }
 
     fn line(&self, mark: Mark, level: Level, text: &str) {
-        // First its thread ends: two would draw over each other.
+        // Ends the thread of the current step first, so that they do not draw over each other.
         self.doing.replace(None);
         log::log!(level, "{text}");
         let first = format!("  {} ", self.screen.mark(mark));
@@ -61,9 +61,8 @@ impl Progress {
         say!(@ "{}", self.screen.paragraph(&first, indent, text));
     }
 
-    /// A step begins that can take a while: shown until the next line where a line can be drawn
-    /// over, with the seconds once there are some. Elsewhere on a terminal it is said once, and
-    /// only when it takes long.
+    /// Begins a step that can take a while. A terminal that can redraw shows it until the next
+    /// line, with the seconds it has taken. Any other terminal shows it once, if it takes long.
     pub fn doing(&self, text: &str) {
         self.doing.replace(None);
         if !self.quiet && self.screen.terminal {
@@ -72,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// A step done.
+    /// A step is done.
     pub fn done(&self, text: &str) {
         if self.quiet {
             self.doing.replace(None);
@@ -82,23 +81,23 @@ impl Progress {
         }
     }
 
-    /// A step failed; shown however quiet.
+    /// A step failed; shown even if quiet.
     pub fn failed(&self, text: &str) {
         self.line(Mark::Bad, Level::Error, text);
     }
 
-    /// A step taken back; shown however quiet.
+    /// A step was rolled back; shown even if quiet.
     pub fn back(&self, text: &str) {
         self.line(Mark::Back, Level::Warn, text);
     }
 
-    /// A remark.
+    /// A warning; shown even if quiet.
     pub fn warn(&self, text: &str) {
         self.line(Mark::Warning, Level::Warn, text);
     }
 }
 
-/// ` in 3.2 s` where it took long, else nothing.
+/// ` in 3.2 s` if it took long, otherwise nothing.
 pub fn taken(since: Instant) -> String {
     let elapsed = since.elapsed();
     if elapsed < LONG {
@@ -107,7 +106,7 @@ pub fn taken(since: Instant) -> String {
     format!(" in {:.1} s", elapsed.as_secs_f32())
 }
 
-/// A step that goes on, drawn by a thread; gone when this is dropped.
+/// A step in progress, drawn by a thread until this is dropped.
 struct Doing {
     end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -115,11 +114,11 @@ struct Doing {
 }
 
 impl Doing {
-    /// `None` where there can be no thread: nobody needs to see it.
+    /// `None` if no thread can be started; the step is then not shown.
     fn start(screen: Screen, text: &str, held: Option<Interrupt>) -> Option<Self> {
         let (end, ended) = mpsc::channel();
         let lead = format!("  {} ", screen.mark(Mark::Doing));
-        // One row, or it could not be drawn over.
+        // Cut to one row: more could not be drawn over.
         let room = screen.room(3 + screen.mark_width());
         let text = screen.cut(text, room);
         if screen.redraws {

@@ -1,5 +1,5 @@
-//! Questions. On a terminal that can draw, with keys; on one that cannot, or with a screen
-//! reader, as lines that are typed.
+//! Asks the user questions. They are answered with keys on a terminal that can redraw, and with
+//! typed lines on one that cannot or with a screen reader.
 
 use std::fmt;
 use std::io::{BufRead, IsTerminal, Read};
@@ -14,22 +14,22 @@ use crate::host::signals::Interrupt;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio::say;
 
-/// How often a question looks whether the user wants the run to end.
+/// How often a question checks whether the user has interrupted the run.
 const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// An answer that is longer is none.
+/// How many bytes of an answer are read.
 const LONGEST: usize = 4096;
-/// dialoguer hides it, and leaves it hidden when Ctrl-C ends a question.
+/// Shows the cursor. dialoguer hides it and leaves it hidden when Ctrl-C ends a question.
 const SHOW_CURSOR: &str = "\x1b[?25h";
 
-/// Whether somebody can be asked.
+/// Whether there is a terminal on which the user can be asked.
 pub fn is_possible() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks; without a terminal at both ends there is nobody to ask.
+/// Asks a yes-or-no question, unless `yes` answers it. Fails without a terminal.
 pub fn confirmed(
     yes: bool,
     question: &str,
@@ -59,13 +59,13 @@ pub fn confirmed(
 
 /// One of several things to choose from.
 pub struct Choice {
-    /// What is typed for it.
+    /// The name to type for it.
     pub name: String,
-    /// What is to be known of it.
+    /// A description.
     pub about: String,
 }
 
-/// Those that the user wants, by number; all of them to begin with.
+/// Asks which of the choices the user wants and returns their indices. All are selected at first.
 pub fn chosen(
     question: &str,
     choices: &[Choice],
@@ -77,7 +77,7 @@ pub fn chosen(
         .iter()
         .map(|c| format!("{:<widest$}  {}", c.name, c.about));
     if screen.redraws {
-        // One row each: dialoguer counts them to draw over them.
+        // Each choice must fit in one row: dialoguer counts rows to draw over them.
         let rows = rows.map(|row| screen.cut(&row, screen.room(9)));
         let theme = Marked(screen);
         let select = MultiSelect::with_theme(&theme)
@@ -104,13 +104,13 @@ pub fn chosen(
     }
 }
 
-/// A question that is answered by keys.
+/// Asks a question that is answered with keys.
 fn keys<T>(
     signals: &Interrupt,
     ask: impl FnOnce() -> Result<T, dialoguer::Error>,
 ) -> Result<T, Error> {
     let _quiet = Quiet::new();
-    // What came before is noted, what comes from here on is a key.
+    // A Ctrl-C from before is a signal that was noted; from here on it is a key.
     signals.check()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
@@ -123,9 +123,10 @@ fn keys<T>(
     answer
 }
 
-/// As long as it lives, a key that is pressed before somebody reads it is not drawn, since dialoguer
-/// counts the lines that it draws over; and Ctrl-C is a key. As a signal it would be noted, and dialoguer,
-/// which begins to read a moment after the question stands there, would wait for another key.
+/// Turns off the terminal's echo and signals until it is dropped. An echoed key would confuse
+/// dialoguer, which counts the lines that it draws over. Ctrl-C must be a key: dialoguer begins to
+/// read a moment after it shows the question, and a signal in that moment would only be noted while
+/// dialoguer waits for another key.
 struct Quiet(Option<Termios>);
 
 impl Quiet {
@@ -133,7 +134,7 @@ impl Quiet {
         let before = tcgetattr(std::io::stdin()).ok();
         if let Some(mut now) = before.clone() {
             now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-            // A terminal that cannot is no reason not to ask.
+            // If the terminal does not support this, ask all the same.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
         }
         Self(before)
@@ -148,7 +149,7 @@ impl Drop for Quiet {
     }
 }
 
-/// A line that is typed. Waits with poll(2), since a read goes on after a signal that is noted.
+/// Reads a typed line. Waits with poll(2), because a noted signal does not interrupt a read.
 fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     say!(@ "{question}");
     let stdin = std::io::stdin();
@@ -165,14 +166,14 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     let mut said = String::new();
     let mut limited = stdin.lock().take(LONGEST as u64);
     match limited.read_line(&mut said) {
-        // The terminal is gone, or Ctrl-D.
+        // The terminal was closed, or the user pressed Ctrl-D.
         Ok(0) => Err(Error::Interrupted),
         Ok(_) => Ok(said.trim().to_owned()),
         Err(e) => Err(Error::failed(format!("standard input: {e}"), "give --yes")),
     }
 }
 
-/// Questions begin with a question mark, and look as they did once they are answered.
+/// The look of questions: they begin with a question mark, also once they are answered.
 struct Marked(Screen);
 
 impl Marked {

@@ -1,10 +1,9 @@
-//! What a terminal can show: colour, marks in UTF-8, how many columns, whether a line can be
-//! drawn over.
+//! Finds out what a terminal can show (colour, UTF-8, columns, redrawing) and formats text for it.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
-/// Narrower than this nothing can be read.
+/// The least width for which text is wrapped.
 const NARROWEST: usize = 30;
 
 /// How one output is written.
@@ -14,36 +13,35 @@ const NARROWEST: usize = 30;
 )]
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
-    /// Marks in UTF-8.
+    /// Whether it shows UTF-8.
     pub utf8: bool,
-    /// Colour.
+    /// Whether it shows colour.
     pub colour: bool,
-    /// Columns; `None`: lines are as long as they are.
+    /// Columns; with `None` lines are not wrapped.
     pub width: Option<usize>,
-    /// Somebody may be looking.
+    /// Whether it is a terminal, so that somebody may be looking.
     pub terminal: bool,
-    /// Whether what stands there can be drawn over. Not where a screen reader would read it all
-    /// again.
+    /// Whether a line can be drawn over. Off with a screen reader, which would read it all again.
     pub redraws: bool,
 }
 
-/// What a line is about.
+/// The kind of a line, shown as a mark before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// It is so, or done.
+    /// Something is as it should be, or done.
     Good,
-    /// It is not.
+    /// Something is wrong, or failed.
     Bad,
-    /// To be known.
+    /// A warning.
     Warning,
-    /// Taken back.
+    /// Rolled back.
     Back,
-    /// Goes on.
+    /// In progress.
     Doing,
 }
 
 impl Mark {
-    /// In UTF-8, in ASCII, as a colour. All in ASCII are of one width.
+    /// The mark in UTF-8, the mark in ASCII and its colour. All ASCII marks have the same width.
     fn forms(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Good => ("✓", "ok", "32"),
@@ -56,17 +54,18 @@ impl Mark {
 }
 
 impl Screen {
-    /// Of standard output. `plain`: as on a terminal that can do nothing.
+    /// The screen of standard output. `plain`: treat it as a dumb terminal.
     pub fn output(plain: bool) -> Self {
         Self::of(&std::io::stdout(), plain)
     }
 
-    /// Of standard error, where progress and questions go.
+    /// The screen of standard error, where progress and questions go.
     pub fn error(plain: bool) -> Self {
         Self::of(&std::io::stderr(), plain)
     }
 
-    /// Wrapped and coloured on a terminal alone.
+    /// The properties of an output. Only a terminal has colour. Text is wrapped on a terminal, or
+    /// if COLUMNS is set.
     fn of(output: &(impl AsFd + IsTerminal), plain: bool) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
@@ -80,7 +79,7 @@ impl Screen {
         };
         Self {
             utf8: locale.contains("utf-8") || locale.contains("utf8"),
-            // no-color.org: set to anything but nothing.
+            // no-color.org: any value that is not empty turns colour off.
             colour: able && set("NO_COLOR").is_none(),
             width: columns
                 .or_else(|| asked().filter(|_| terminal))
@@ -97,12 +96,12 @@ impl Screen {
         self.coloured(if self.utf8 { utf8 } else { ascii }, colour)
     }
 
-    /// How many columns a mark and the space behind it take.
+    /// How many columns a mark and the space after it take.
     pub fn mark_width(self) -> usize {
         if self.utf8 { 2 } else { 3 }
     }
 
-    /// In that colour of ECMA-48, where there are colours.
+    /// The text in a colour of ECMA-48, if the screen has colours.
     pub fn coloured(self, text: &str, colour: &str) -> String {
         if self.colour && !text.is_empty() {
             format!("\x1b[{colour}m{text}\x1b[0m")
@@ -111,7 +110,7 @@ impl Screen {
         }
     }
 
-    /// What the terminal can show of a text of ours.
+    /// One of gpusetup's texts with the characters that the terminal can show.
     pub fn text(self, text: &str) -> String {
         if self.utf8 {
             return text.to_owned();
@@ -126,14 +125,14 @@ impl Screen {
             .collect()
     }
 
-    /// How many columns a text has that stands behind that many.
+    /// How many columns are left for a text after `indent` columns.
     pub fn room(self, indent: usize) -> usize {
         self.width
             .map_or(usize::MAX, |w| w.saturating_sub(indent).max(10))
     }
 
-    /// A paragraph: the first line begins with `first`, the others with as much space. `indent` is
-    /// how wide `first` is on the screen.
+    /// A paragraph: the first line begins with `first`, the others with the same amount of space.
+    /// `indent` is the width of `first` on the screen.
     pub fn paragraph(self, first: &str, indent: usize, text: &str) -> String {
         let space = " ".repeat(indent);
         let lines = self.wrapped(text, self.room(indent));
@@ -164,7 +163,7 @@ impl Screen {
         lines
     }
 
-    /// What fits into that many columns; of more, an ellipsis at the end.
+    /// The text cut to `room` columns; a text that was cut ends with an ellipsis.
     pub fn cut(self, text: &str, room: usize) -> String {
         let text = self.text(text);
         if text.chars().count() <= room {

@@ -1,12 +1,12 @@
-//! What is written to standard output and standard error.
+//! Writes to standard output and standard error, and notes if the result could not be written.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::host::limits;
 
-/// Writes to standard error. Nobody may be reading there any more, which is no reason to
-/// stop in the middle of a run, as `eprintln` would.
+/// Writes to standard error. Unlike `eprintln`, it does not panic when nobody reads there any more:
+/// that must not stop a run half-way.
 macro_rules! say {
     (@ $($text:tt)*) => {{
         use std::io::Write as _;
@@ -20,7 +20,7 @@ macro_rules! say {
 
 pub(crate) use say;
 
-/// Something of the result is lost: a full disk.
+/// Whether a part of the result was lost, for example because the disk is full.
 static IS_CUT: AtomicBool = AtomicBool::new(false);
 
 /// Prints the result.
@@ -28,12 +28,12 @@ pub fn result(text: &str) {
     bytes(text.as_bytes());
 }
 
-/// The same for one that is no text. A reader that has gone away is no failure of ours.
+/// Prints a result that is not text. A reader that closed the pipe is not an error.
 pub fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout();
     if let Err(e) = out.write_all(bytes).and_then(|()| out.flush())
         && e.kind() != std::io::ErrorKind::BrokenPipe
-        // Said once: what comes after it is lost for the same reason.
+        // Reported only once: later output is lost for the same reason.
         && !IS_CUT.swap(true, Ordering::Relaxed)
     {
         if limits::is_of_size(&e, "write") {

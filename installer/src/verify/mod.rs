@@ -1,5 +1,5 @@
-//! The proof: containers in each engine, from the built-in image, that say what they see,
-//! before and after a `systemctl daemon-reload`.
+//! Verifies the setup: runs containers from the built-in image in each engine, which report what
+//! they see before and after a `systemctl daemon-reload`.
 
 mod probe_program;
 mod probe_report;
@@ -22,11 +22,11 @@ use crate::host::{Host, systemd_scopes};
 use crate::terminal::progress::Progress;
 pub use verified::{Reload, Verified, dead};
 
-/// The program that the image is made of.
+/// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// Runs containers in each of these engines. `reload`: also over a daemon-reload, where that
-/// harms nobody.
+/// Runs containers in each of these engines. `reload`: also do a daemon-reload while they run,
+/// unless that would harm other containers.
 pub fn run<'a>(
     host: &Host,
     engines: impl Iterator<Item = &'a dyn Engine>,
@@ -85,7 +85,7 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
     Ok(file)
 }
 
-/// Why there is no daemon-reload.
+/// The reason for not doing a daemon-reload, if there is one.
 fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if !reload {
         return Some("--no-daemon-reload".into());
@@ -93,8 +93,8 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if init::detect(host.root()) != init::Init::Systemd {
         return Some("systemd does not run here".into());
     }
-    // Asking would open a password dialog on a desktop. A user's containers are in no device
-    // cgroup that a reload could change.
+    // As a user, the request would open a password dialog on a desktop. A user's containers are in
+    // no device cgroup that a reload could change anyway.
     if host.user().is_some() {
         return Some("only root may".into());
     }
@@ -102,7 +102,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
 }
 
-/// One daemon-reload for the containers of all engines.
+/// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
     host: &Host,
     sessions: &mut [(String, Session<'_>)],

@@ -1,5 +1,4 @@
-//! A program that runs beside us: it says lines and is told lines, and is gone when we are
-//! done with it.
+//! Runs a program and talks with it line by line. It is killed when its handle is dropped.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
@@ -16,10 +15,10 @@ use crate::host::signals::Interrupt;
 use crate::host::{Host, child_wait};
 
 const TICK: Duration = Duration::from_millis(20);
-/// More than this of what a program says is not handed on.
+/// How many bytes of a program's output are kept.
 const OUTPUT: u64 = 16 << 20;
 
-/// How long to wait, and what ends the waiting before.
+/// How long to wait, and whether an interrupt ends the wait earlier.
 #[derive(Clone, Copy)]
 pub struct Patience<'a> {
     until: Instant,
@@ -27,7 +26,7 @@ pub struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    /// Until then, or until the user wants it to end.
+    /// Waits until that time or until the user interrupts.
     pub fn new(until: Instant, signals: &'a Interrupt) -> Self {
         Self {
             until,
@@ -35,7 +34,7 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// For what must be done even though the user wants it to end: tidying up.
+    /// Waits even if the user interrupts: for tidying up, which must be done in any case.
     pub fn whatever_comes(limit: Duration) -> Self {
         Self {
             until: Instant::now() + limit,
@@ -67,7 +66,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts a program.
     pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
         let line = argv.join(" ");
         let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
@@ -77,7 +76,7 @@ impl Program {
         let (complains, complained) = channel();
         let readers =
             lines(child.stdout.take(), to).and_then(|()| lines(child.stderr.take(), complains));
-        // Dropped where that failed, it ends the program.
+        // If the readers could not be started, dropping this kills the program.
         let program = Self {
             started: Instant::now(),
             input: child.stdin.take(),
@@ -90,12 +89,12 @@ impl Program {
         Ok(program)
     }
 
-    /// Runs one to its end.
+    /// Runs a program to its end.
     pub fn run(host: &Host, argv: &[String], patience: Patience<'_>) -> Result<Output, Error> {
         Self::start(host, argv)?.end(patience)
     }
 
-    /// The next line that it says; `None`: there will be no more.
+    /// The program's next line of output; `None` if its output has ended.
     pub fn hear(&self, patience: Patience<'_>) -> Result<Option<String>, Error> {
         loop {
             match self.said.recv_timeout(TICK) {
@@ -106,14 +105,15 @@ impl Program {
         }
     }
 
-    /// Tells it a line; one that does not listen any more shows by what it says next.
+    /// Sends the program a line. An error is ignored: if the program no longer reads, its output
+    /// will show that.
     pub fn tell(&mut self, line: &str) {
         if let Some(input) = &mut self.input {
             let _ = writeln!(input, "{line}").and_then(|()| input.flush());
         }
     }
 
-    /// Nothing more is told; waits for its end. What was heard before is not in the output.
+    /// Closes the program's input and waits for its end. Lines read before are not in the output.
     pub fn end(mut self, patience: Patience<'_>) -> Result<Output, Error> {
         drop(self.input.take());
         let broken = |e: std::io::Error| Error::failed(e.to_string(), "");
@@ -142,7 +142,7 @@ impl Drop for Program {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // The group is its own: it and what it has started.
+        // The program has a process group of its own, so this kills its children too.
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -150,7 +150,7 @@ impl Drop for Program {
     }
 }
 
-/// What is still to come, but not for ever: something else may hold the pipe open.
+/// The rest of the output. The wait is limited: another process may hold the pipe open.
 fn rest(from: &Receiver<String>) -> String {
     let end = Instant::now() + Duration::from_secs(1);
     let mut text = String::new();
@@ -161,8 +161,8 @@ fn rest(from: &Receiver<String>) -> String {
     text
 }
 
-/// Hands on what comes, a line at a time, on a thread. What is beyond the limit is read and
-/// dropped, or the program would wait for ever.
+/// Forwards output line by line on a thread. Output beyond the limit is read and dropped; otherwise
+/// the program would block for ever.
 fn lines(from: Option<impl Read + Send + 'static>, to: Sender<String>) -> io::Result<()> {
     let Some(from) = from else { return Ok(()) };
     Builder::new()
@@ -227,7 +227,7 @@ mod tests {
         assert!(is_gone());
     }
 
-    /// conmon and its kin keep the pipe when their parent has ended.
+    /// conmon and similar programs keep the pipe open after their parent has ended.
     #[test]
     fn a_pipe_that_somebody_else_holds_does_not_hang_the_end() {
         let program = sh("setsid sleep 5 & echo here");

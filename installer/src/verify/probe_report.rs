@@ -1,40 +1,40 @@
-//! What the probe in a container says, judged.
+//! Judges the report of the probe in a container.
 
 use ::probe_report::{Node, Report};
 use serde::Serialize;
 
-/// One line of the probe, as far as it is judged.
+/// A report of the probe: one line of its output.
 #[derive(Clone, Debug)]
 pub struct ProbeReport(Report);
 
-/// A library that the image's loader finds.
+/// A library in the image's ld.so.cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Library {
-    /// The name it is looked up by.
+    /// The name by which it is looked up.
     pub name: String,
     /// Where it is in the container.
     pub path: String,
 }
 
-/// Opening GPUs that the container was not given.
+/// Attempts to open GPUs that the container was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Denied {
     /// How many were tried.
     pub tried: usize,
     /// How many of them were refused.
     pub refused: usize,
-    /// Why none could be tried.
+    /// The reason if none could be tried.
     pub not_tried: Option<String>,
 }
 
 impl ProbeReport {
-    /// A line of what a container prints; engines may print others.
+    /// Parses a line of a container's output; `None` for a line that the engine printed.
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok().map(Self)
     }
 
-    /// GPU nodes that open. ENXIO is an open that the device rules let through to a driver
-    /// that has no such device.
+    /// The number of GPU nodes that can be opened. ENXIO counts: the device rules allowed the open,
+    /// and only the driver has no such device.
     pub fn open_gpus(&self) -> usize {
         let is_gpu = |node: &&Node| {
             let path = node.path.to_str().unwrap_or_default();
@@ -45,7 +45,7 @@ impl ProbeReport {
         self.0.nodes.iter().filter(is_gpu).filter(opens).count()
     }
 
-    /// Libraries that the loader finds.
+    /// The libraries that the loader finds.
     pub fn libraries(&self) -> Vec<Library> {
         let there = self.0.libraries.iter().filter(|l| l.exists);
         there
@@ -56,7 +56,7 @@ impl ProbeReport {
             .collect()
     }
 
-    /// How the GPUs of others were refused.
+    /// How many of the GPUs that it was not given were refused.
     pub fn denied(&self) -> Denied {
         let tries = &self.0.denied;
         let why = || match tries.mknod.as_deref() {
@@ -71,7 +71,7 @@ impl ProbeReport {
         }
     }
 
-    /// What is wrong with it, for a container that gets GPUs or one that does not.
+    /// What is wrong with the container, if anything. `gets`: whether it should get GPUs.
     pub fn wrong(&self, gets: bool) -> Option<String> {
         let leaked = &self.0.denied.leaked;
         if !leaked.is_empty() {

@@ -1,5 +1,5 @@
-//! One engine while it is verified: its containers, held open where they shall look twice,
-//! and the promise that nothing of ours is left in it.
+//! Verifies one engine: runs its containers, holds those that look twice, and removes everything
+//! of ours from it at the end.
 
 use std::time::{Duration, Instant};
 
@@ -13,33 +13,33 @@ use crate::verify::probe_program::{Patience, Program};
 use crate::verify::probe_report::ProbeReport;
 use crate::verify::verified::{Reload, Verified};
 
-/// For all of an engine's first looks together; emulated hosts take a minute.
+/// Time limit for all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);
-/// For all of its second looks.
+/// Time limit for all of its second looks.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
-/// For each command that tidies up.
+/// Time limit for each command that tidies up.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
-/// An engine with containers of ours in it.
+/// An engine with our containers in it.
 pub struct Session<'a> {
     host: &'a Host,
     probe: Probe,
     looks: Vec<Look>,
-    /// A container may be left: its command did not end as it should.
+    /// Whether a container may be left because its command did not end as it should.
     is_dirty: bool,
     is_closed: bool,
 }
 
-/// One container, and what it showed.
+/// One container and its result.
 struct Look {
     verified: Verified,
-    /// Still running, to be asked again.
+    /// The container's command, if it is still running and waits to look again.
     program: Option<Program>,
 }
 
 impl<'a> Session<'a> {
-    /// Loads the image and has each container look once. `hold`: those that get GPUs stay.
-    /// Fails only where the user wants it to end; whatever else fails is what was found.
+    /// Loads the image and has each container look once. `hold`: containers that get GPUs keep
+    /// running. Fails only if the user interrupts; any other failure is part of the result.
     pub fn start(
         host: &'a Host,
         engine: &str,
@@ -55,7 +55,7 @@ impl<'a> Session<'a> {
             is_closed: false,
             probe,
         };
-        // Of a run that was killed: its containers would be in the way of ours.
+        // Containers that a killed run left behind would conflict with ours.
         session.remove_leftovers();
         let loaded = session.load(engine, patience);
         if let Err(Error::Interrupted) = loaded {
@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         self.looks.iter().any(|l| l.program.is_some())
     }
 
-    /// Why containers do not look again.
+    /// Notes why the containers do not look again.
     pub fn not_again(&mut self, why: &str) {
         for look in &mut self.looks {
             if look.verified.expected > 0 {
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Has the held containers look again, now that systemd has reloaded.
+    /// Has the held containers look again after systemd's reload.
     pub fn again(&mut self, signals: &Interrupt) -> Result<(), Error> {
         let patience = Patience::new(Instant::now() + SECOND_LIMIT, signals);
         for look in &mut self.looks {
@@ -128,7 +128,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Ends its containers and takes the image away. Tells what was found, and what is left.
+    /// Ends the containers and removes the image. Returns the results and what is left behind.
     pub fn close(mut self) -> (Vec<Verified>, Option<String>) {
         let left = self.tidy();
         let looks = std::mem::take(&mut self.looks);
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
 
     fn remove_leftovers(&self) {
         for argv in &self.probe.leftovers {
-            // None is there as a rule, and many programs call that a failure.
+            // Usually there are none, and many programs report that as a failure.
             let _ = Program::run(self.host, argv, Patience::whatever_comes(TIDY_LIMIT));
         }
     }
@@ -176,7 +176,7 @@ impl Drop for Session<'_> {
 }
 
 impl Look {
-    /// What a new container sees. `hold`: it stays and waits.
+    /// What a new container sees. `hold`: it keeps running and waits.
     fn first(
         &mut self,
         host: &Host,
@@ -198,14 +198,14 @@ impl Look {
     }
 }
 
-/// Docker's last line is where its help is.
+/// The line that names the error. Docker's last line only points to its help.
 fn complaint(out: &Output) -> &str {
     let is_help = |l: &&str| l.starts_with("See '") || l.starts_with("Run '");
     let mut lines = out.stderr.lines().filter(|l| !l.trim().is_empty());
     lines.rfind(|l| !is_help(l)).unwrap_or(out.last_line())
 }
 
-/// The probe's next word; `None`: it has ended.
+/// The probe's next report; `None` if it has ended.
 fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>, Error> {
     while let Some(line) = program.hear(patience)? {
         if let Some(seen) = ProbeReport::parse(&line) {
@@ -215,7 +215,8 @@ fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>
     Ok(None)
 }
 
-/// Not every engine tells a container that its input has ended; a line ends its waiting too.
+/// Ends a container. Not every engine passes on the end of input, so a line is sent as well, which
+/// also ends its wait.
 fn end(mut program: Program, patience: Patience<'_>) -> Result<Output, Error> {
     program.tell(probe_image::AGAIN);
     program.end(patience)
@@ -230,7 +231,8 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
-    /// An engine made of files: `image` while it has our image, `container` while one is there.
+    /// An engine simulated with files: `image` exists while our image is loaded, `container` while
+    /// a container exists.
     struct Engine {
         dir: tempfile::TempDir,
         host: Host,
@@ -261,7 +263,7 @@ mod tests {
             }
         }
 
-        /// What is left of us in it.
+        /// What we have left behind in it.
         fn left(&self) -> Vec<String> {
             let entries = std::fs::read_dir(self.dir.path()).unwrap().flatten();
             entries
@@ -331,7 +333,7 @@ mod tests {
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
         assert!(engine.left().is_empty());
-        // Ctrl-C, while it is waited for.
+        // Ctrl-C during the wait.
         let stopped = engine.start("sleep 1000", 60_000, &Interrupt::noted(true));
         assert!(matches!(stopped.err(), Some(Error::Interrupted)));
         assert!(engine.left().is_empty());

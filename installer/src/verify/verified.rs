@@ -1,33 +1,33 @@
-//! What one container showed, and whether that is what it should.
+//! The result of one container, and whether it is as expected.
 
 use serde::Serialize;
 
 use super::probe_report::{Denied, Library, ProbeReport};
 use crate::engines::engine::Case;
 
-/// What one container showed.
+/// The result of one container.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
     /// The engine.
     pub engine: String,
-    /// How the container asked: `--gpus all`.
+    /// How the container asked for GPUs: `--gpus all`.
     pub how: String,
-    /// GPUs whose nodes it could open.
+    /// The number of GPUs whose nodes it could open.
     pub gpus: usize,
-    /// GPUs it should see.
+    /// The number of GPUs it should see.
     pub expected: usize,
-    /// Whether it ran and said what it sees.
+    /// Whether it ran and reported what it sees.
     #[serde(skip)]
     ran: bool,
-    /// Whether that is so and nothing else is wrong.
+    /// Whether it ran, saw what it should, and nothing else is wrong.
     pub ok: bool,
     /// What it saw, in words.
     pub detail: String,
-    /// Libraries that the image's loader finds.
+    /// The libraries that the image's loader finds.
     pub libraries: Vec<Library>,
-    /// Access that must fail.
+    /// The attempts to open GPUs that it was not given.
     pub denied: Denied,
-    /// Whether it kept its GPUs; `None` where it had none to keep.
+    /// Whether it kept its GPUs; `None` if it had none.
     pub reload: Option<Reload>,
 }
 
@@ -35,11 +35,11 @@ pub struct Verified {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "why")]
 pub enum Reload {
-    /// It sees after it what it saw before.
+    /// It sees the same as before.
     Ok,
-    /// It does not.
+    /// It does not see the same as before.
     Failed(String),
-    /// Nobody knows.
+    /// Unknown: it was not tried.
     NotTried(String),
 }
 
@@ -96,7 +96,7 @@ impl Verified {
         ))
     }
 
-    /// Whether it lost GPUs that it had.
+    /// The failure, if it lost GPUs that it had.
     pub fn lost(&self) -> Option<&str> {
         match &self.reload {
             Some(Reload::Failed(why)) => Some(why),
@@ -105,7 +105,7 @@ impl Verified {
     }
 }
 
-/// The engine that ran nothing at all, with a GPU or without, and what it said.
+/// The result of an engine in which no container ran at all, with a GPU or without.
 pub fn dead(verified: &[Verified]) -> Option<&Verified> {
     verified
         .iter()

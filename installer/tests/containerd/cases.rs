@@ -1,4 +1,4 @@
-//! A case: a tree, and what is asked for on it.
+//! The golden cases: a tree, and the arguments of the install on it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +93,7 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Files that differ between two states of a tree, but for gpusetup's own.
+/// Files that differ between two states of a tree, except gpusetup's own.
 pub(crate) fn changed(
     tree: &Tree,
     before: &BTreeMap<PathBuf, (u32, String)>,

@@ -1,4 +1,4 @@
-//! The cases read by real daemons, where there are any.
+//! Has real containerd daemons read the golden cases, if there are any.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::cases::{self, Case, case, files, install};
 use crate::fixture::Tree;
 use crate::{OURS, RENDERED, ROOT};
 
-/// Every case that is a plain containerd's, read by a real one: `containerd` here, and those that
-/// `GPUSETUP_CONTAINERDS` names, with a colon between two.
+/// Real daemons read every case of a plain containerd: the `containerd` on this machine, and those
+/// that `GPUSETUP_CONTAINERDS` names, separated by colons.
 #[test]
 fn real_daemons_make_of_it_what_they_should() {
     let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
@@ -23,7 +23,7 @@ fn real_daemons_make_of_it_what_they_should() {
         daemons += 1;
         for case in cases::all() {
             let wanted = case.version.as_deref().map(numbers);
-            // A file for 1.6 is one for 1.7 too; 2.0 to 2.2 read the same, and 2.3 for itself.
+            // 1.6 and 1.7 read the same files, and so do 2.0 to 2.2; 2.3 differs from both.
             let kind = |(major, minor): (u32, u32)| (major, major == 2 && minor >= 3);
             if wanted.is_some_and(|w| kind(w) == kind(daemon)) {
                 read += usize::from(reads(program, daemon, &case));
@@ -34,7 +34,7 @@ fn real_daemons_make_of_it_what_they_should() {
     assert!(daemons == 0 || read > 0, "no case is for the daemons here");
 }
 
-/// What distributions of Kubernetes have their containerd read, read by one of 2.x.
+/// A containerd 2.x reads the files that distributions of Kubernetes import.
 #[test]
 fn real_daemons_take_in_what_distributions_import() {
     let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
@@ -90,9 +90,9 @@ fn version_of(program: &str) -> Option<(u32, u32)> {
     Some(numbers(version.trim_start_matches('v')))
 }
 
-/// What a daemon makes of the files in a tree: its own dump, as a table.
+/// A daemon's own dump of its configuration from the files in a tree.
 fn dump(program: &str, tree: &Tree, config: &str) -> toml::Table {
-    // The paths within files are the tree's.
+    // Paths within the files are relative to the tree's root, so make them real paths.
     let root = tree.path("").display().to_string();
     let root = root.trim_end_matches('/');
     for (path, text) in files(&tree.path("")) {
@@ -128,7 +128,7 @@ fn reads(program: &str, daemon: (u32, u32), case: &Case) -> bool {
     assert_eq!(install(case).status.code(), Some(0), "{}", case.name);
     let after = case.tree.read_if_there(ROOT);
     let what = || format!("{} read by {daemon:?}", case.name);
-    // Of a plugin that is off a daemon tells nothing.
+    // A daemon's dump does not contain a plugin that is off.
     let is_on = |text: &String| !text.contains("disabled_plugins = [\"");
     let Some(after) = after.filter(is_on) else {
         return false;
@@ -153,7 +153,7 @@ fn reads(program: &str, daemon: (u32, u32), case: &Case) -> bool {
             what()
         );
     }
-    // The usual runtime is still there, and ours is like it in all but its program.
+    // The usual runtime is still there, and ours differs from it only in the program.
     let usual = if case.name.contains("default-runtime") {
         "crun"
     } else {

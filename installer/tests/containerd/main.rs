@@ -1,11 +1,11 @@
-//! containerd in all its forms: a directory for each case in `golden/containerd`, with what is
-//! there `before`, what is there `after` where that differs, and in `host` what else the tree has:
+//! Tests containerd in all its forms. Each case is a directory in `golden/containerd` with the
+//! files `before`, the files `after` that differ, and in `host` what else the tree has:
 //!
 //! - `containerd VERSION`: the package
 //! - `has PATH`: an empty file; `link PATH TARGET`
 //! - `args ARGS`: for `install`
 //!
-//! `GPUSETUP_GOLDEN=write` writes `after` anew; look at the difference.
+//! `GPUSETUP_GOLDEN=write` writes `after` again; review the difference.
 #![allow(clippy::unwrap_used)]
 
 mod cases;
@@ -47,7 +47,7 @@ fn every_case_is_set_up_as_it_should_be_and_comes_back() {
         let installed = case.tree.state();
         let mut runs = vec![install(&case)];
         if case.args.contains(&"adopt".to_owned()) {
-            // It is ours from now on, and needs no flag.
+            // The runtime is ours from now on, so the next install needs no flag.
             runs.push(case.tree.run(&["install", "--yes", "--json"]));
         }
         for again in runs {
@@ -82,7 +82,7 @@ fn runtime(table: &str, name: &str, binary: &str) -> String {
     )
 }
 
-/// Installs, and expects a refusal with these words in it and nothing changed.
+/// Installs and expects a refusal that contains these words and changes nothing.
 fn is_refused(tree: &Tree, args: &[&str], words: &[&str]) {
     let before = tree.state();
     let out = tree.run(&[&["install", "--yes"], args].concat());
@@ -113,7 +113,7 @@ fn a_runtime_of_anothers_is_told_with_the_ways_out() {
         let tree = site("1.7.24", &[(ROOT, &text)]);
         is_refused(&tree, &[], &[&ways[..], &[whose, binary, ROOT]].concat());
     }
-    // In the file that has it.
+    // The refusal names the file that defines the runtime.
     let root = format!("version = 3\n{CONF_D}");
     let operators = format!(
         "version = 3\n{}",
@@ -130,7 +130,7 @@ fn a_runtime_of_anothers_is_told_with_the_ways_out() {
 
 #[test]
 fn files_that_do_not_fit_each_other_are_refused_by_name() {
-    // Up to 2.2 the last version wins for all files; 2.3 does not start.
+    // Up to 2.2 the last version applies to all files; 2.3 does not start.
     let newer = format!("version = 3\n{}", runtime(V3, "kata", "/opt/kata"));
     let root = format!("version = 2\n{CONF_D}{}", runtime(V2, "runc", ""));
     let path = "etc/containerd/conf.d/90-kata.toml";
@@ -141,7 +141,7 @@ fn files_that_do_not_fit_each_other_are_refused_by_name() {
     let older = format!("{CONF_D}[plugins.cri.containerd.runtimes.runc]\n");
     let tree = site("1.7.24", &[(ROOT, &older), (path, "version = 2\n")]);
     is_refused(&tree, &[], &[path]);
-    // An older one is migrated by itself in 2.3.
+    // containerd 2.3 migrates an older drop-in by itself.
     let two = format!("version = 2\n{}", runtime(V2, "kata", "/opt/kata"));
     let three = format!("version = 3\n{CONF_D}{}", runtime(V3, "runc", ""));
     let tree = site("2.3.1", &[(ROOT, &three), (path, &two)]);
@@ -156,7 +156,7 @@ fn versions_the_daemon_does_not_read_are_refused() {
     }
 }
 
-/// What a later file says counts, so that ours would be without effect.
+/// A later file overrides ours, so that ours would have no effect.
 #[test]
 fn what_would_not_count_is_not_written() {
     let root = format!("version = 3\n{CONF_D}");
@@ -177,7 +177,7 @@ fn arrays_of_tables_stay_and_one_in_the_way_is_named() {
     is_refused(&site("1.7.24", &[(ROOT, &text)]), &[], &[ROOT]);
 }
 
-/// A drop-in follows the settings it was made of.
+/// A drop-in follows the settings from which it was made.
 #[test]
 fn a_drop_in_is_made_anew_when_runc_has_changed() {
     let text = |cgroup: bool| {
@@ -224,7 +224,7 @@ fn k3s_defines_its_runtime_once() {
         runtime(K3S_V3, "nvidia", "/usr/bin/nvidia-container-runtime")
     );
     for text in [&found, &plain] {
-        // Rendered already, or to be at the next start.
+        // Either k3s has already rendered it, or it will at its next start.
         let tree = k3s(&[(RENDERED, text), (vendors, "")]);
         is_refused(
             &tree,
@@ -241,7 +241,8 @@ fn k3s_defines_its_runtime_once() {
     is_refused(&tree, &["--default-runtime"], &["config.yaml"]);
 }
 
-/// After its restart k3s' file has our runtime; that is no reason to add it again or to stop.
+/// After its restart k3s's file has our runtime. The next install must neither add it again nor
+/// fail.
 #[test]
 fn k3s_after_its_restart_is_as_wanted() {
     let plain =
@@ -256,7 +257,7 @@ fn k3s_after_its_restart_is_as_wanted() {
     tree.write(RENDERED, &rendered);
     let installed = tree.state();
     assert_eq!(tree.code(&["plan"]), 0);
-    // What the user adds to the template stays when ours goes.
+    // What the user added to the template stays when our part is removed.
     tree.write(template, &format!("{}# mine\n", tree.read(template)));
     assert_eq!(tree.code(&["plan"]), 0);
     assert_eq!(tree.code(&["undo", "--yes"]), 0);
@@ -311,7 +312,7 @@ fn facts_say_what_an_operator_must_know() {
     note(&site("1.7.24", &[(ROOT, &root), (path, &hides)]), "#5837");
 }
 
-/// A run that changes nothing because nobody would read it says so.
+/// A run that changes nothing because CRI is off says so.
 #[test]
 fn nothing_to_do_for_cri_is_said() {
     let tree = site("1.7.24", &[(ROOT, "disabled_plugins = [\"cri\"]\n")]);
@@ -373,7 +374,7 @@ fn a_strictly_confined_microk8s_is_left_alone() {
     assert_eq!(facts(&tree, "microk8s")["standing"]["is"], "not-ours");
 }
 
-/// `k0s install` writes into /etc; who packages it does not.
+/// `k0s install` writes its unit into /etc; a package does not.
 #[test]
 fn a_unit_counts_wherever_systemd_reads_units() {
     for dir in ["etc", "run", "usr/local/lib", "usr/lib", "lib"] {

@@ -1,4 +1,5 @@
-//! For each id of the table with a check: a host, and what is done to it.
+//! The broken hosts of the doctor tests: for each id with a check, a healthy host and how to break
+//! it.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use super::{
 /// How a healthy host is broken.
 pub type Break = fn(&Host);
 
-/// For each id of the table with a check: the host, what is done to it.
+/// For each id of the table with a check, a host and how it is broken.
 pub const BREAKS: &[(&str, Base, Break)] = &[
     ("driver-missing", Base::Bare, |h| {
         h.write(&format!("{PCI}/0000:3b:00.0/vendor"), "0x10de\n");
@@ -103,7 +104,7 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             &their_spec("nvidia.com/gds", "/usr/lib/gone.so.1"),
         );
     }),
-    // As the device plugin writes it with cdi-cri, by its default.
+    // The spec as the device plugin writes it with cdi-cri by default.
     ("cdi-hook-gone", Base::Debian, |h| {
         let spec = their_spec("k8s.device-plugin.nvidia.com/gpu", "/etc/os-release");
         let hook = "  hooks:\n  - hookName: createContainer\n    path: /usr/bin/nvidia-ctk\n    \

@@ -1,5 +1,5 @@
-//! Hosts for the doctor: healthy ones, each a directory tree with a driver, an engine and what
-//! gpusetup has set up in it, and ways to break them. Needs root, for device nodes.
+//! Hosts for the doctor tests: healthy ones, each a directory tree with a driver, an engine and
+//! gpusetup's setup, and ways to break them. Needs root, for device nodes.
 #![allow(
     dead_code,
     missing_docs,
@@ -55,9 +55,9 @@ pub enum Base {
     Wsl,
     /// Docker on a Jetson.
     Jetson,
-    /// Docker, set up by NVIDIA's toolkit; gpusetup has done nothing.
+    /// Docker set up by NVIDIA's toolkit, not by gpusetup.
     Toolkit,
-    /// Docker with CDI alone: `install --mode cdi`.
+    /// Docker with only CDI: `install --mode cdi`.
     CdiOnly,
     /// Docker and a user's rootless Docker, as root sees them.
     Rootless,
@@ -66,7 +66,7 @@ pub enum Base {
 }
 
 impl Base {
-    /// With a GPU, all of it set up by gpusetup.
+    /// Hosts with a GPU that gpusetup has set up completely.
     pub const SET_UP: [Self; 9] = [
         Self::Debian,
         Self::Node,
@@ -78,14 +78,14 @@ impl Base {
         Self::Wsl,
         Self::Jetson,
     ];
-    /// And those where something else is, or not all of it.
+    /// Hosts that are set up only in part, by another tool, or not at all.
     pub const OTHERS: [Self; 4] = [Self::CdiOnly, Self::Rootless, Self::Toolkit, Self::Bare];
 }
 
 pub const CRI2: &str = "plugins.\"io.containerd.grpc.v1.cri\".containerd";
 pub const CRI3: &str = "plugins.\"io.containerd.cri.v1.runtime\".containerd";
 
-/// A runtime's table as containerd has it.
+/// A runtime's table in containerd's configuration.
 pub fn runtime(cri: &str, name: &str, binary: &str) -> String {
     format!(
         "[{cri}.runtimes.{name}]\nruntime_type = \"io.containerd.runc.v2\"\n[{cri}.runtimes.{name}.options]\nBinaryName = \"{binary}\"\nSystemdCgroup = true\n"
@@ -110,7 +110,7 @@ impl Deref for Host {
 }
 
 impl Host {
-    /// Such a host; `None` where nodes cannot be made.
+    /// A host of that kind; `None` if device nodes cannot be made.
     pub fn new(base: Base) -> Option<Self> {
         let host = Self::untouched(base)?;
         match base {
@@ -122,12 +122,12 @@ impl Host {
         Some(host)
     }
 
-    /// The same before gpusetup has done anything.
+    /// Such a host before gpusetup has done anything.
     pub fn untouched(base: Base) -> Option<Self> {
         Self::untouched_in(Tree::empty(), base)
     }
 
-    /// The same in an empty tree.
+    /// Such a host, made in an empty tree.
     pub fn untouched_in(tree: Tree, base: Base) -> Option<Self> {
         if !skips::has(&[skips::Need::Root, skips::Need::DeviceNodes]) {
             return None;
@@ -142,7 +142,7 @@ impl Host {
         Some(host)
     }
 
-    /// What every running host has.
+    /// Writes what every running host has.
     fn system(&self) {
         self.write(
             "etc/os-release",
@@ -158,7 +158,7 @@ impl Host {
             "updates/dkms/nvidia.ko.xz:\n",
         );
         self.write(STATUS, "");
-        // What our package brings.
+        // The programs of our package.
         for program in [
             "usr/bin/gpu-container-runtime",
             "usr/bin/gpu-container-hook",
@@ -208,7 +208,7 @@ impl Host {
                     );
                 }
                 fs::create_dir_all(self.path("sys/module/nvidia_uvm")).unwrap();
-                // The fake driver brings the program too.
+                // The fake driver includes the program too.
                 self.write("proc/77/comm", "nvidia-persiste\n");
             }
         }
@@ -293,7 +293,7 @@ impl Host {
         }
     }
 
-    /// A directory of this crate's, and its program.
+    /// Copies a directory of this crate into the host, and adds an engine's program.
     fn copy(&self, from: &str, program: &str) {
         self.write(program, "");
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
@@ -302,7 +302,7 @@ impl Host {
         assert!(copy.status().unwrap().success());
     }
 
-    /// As `nvidia-ctk` leaves a host.
+    /// Sets the host up as `nvidia-ctk` does.
     fn toolkit(&self) {
         for name in [
             "nvidia-container-runtime",
@@ -333,11 +333,11 @@ impl Host {
             "[nvidia-container-cli]\nldconfig = \"@/sbin/ldconfig\"\n",
         );
         self.write("sbin/ldconfig", "");
-        // As its `nvidia-ctk system create-dev-char-symlinks` makes them.
+        // These links are like those of `nvidia-ctk system create-dev-char-symlinks`.
         self.must(&["system", "create-dev-char-symlinks"]);
     }
 
-    /// Rewrites a file.
+    /// Replaces a text in a file, which must contain it.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let text = self.read(path);
         assert!(text.contains(from), "{path} has no {from:?}: {text}");
@@ -349,7 +349,7 @@ impl Host {
         self.write(path, &(before + text));
     }
 
-    /// A file or a tree, which must be there.
+    /// Removes a file or a directory, which must exist.
     pub fn remove(&self, path: &str) {
         let path = self.path(path);
         if path.is_dir() && !path.is_symlink() {
@@ -370,7 +370,7 @@ impl Host {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Installs a package of dpkg's, in the place of one of that name.
+    /// Adds a package to dpkg's status, or replaces the one with that name.
     pub fn package(&self, name: &str, version: &str) {
         self.package_as(name, version, "install ok installed");
     }
@@ -414,7 +414,7 @@ impl Host {
         assert!(out.status.success(), "{args:?}: {said}");
     }
 
-    /// What `doctor --json` says, and its exit code.
+    /// The document of `doctor --json` and its exit code.
     pub fn doctor(&self, args: &[&str]) -> (Value, i32) {
         let out = self.run(&[&["doctor", "--json"], args].concat());
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -423,7 +423,7 @@ impl Host {
         (value, out.status.code().unwrap())
     }
 
-    /// The ids it finds, each with its evidence.
+    /// The ids that doctor finds, each with its evidence.
     pub fn problems(&self) -> Vec<(String, String)> {
         let (said, _) = self.doctor(&[]);
         let found = said["problems"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! Configuration files as users write them, and as they edit them.
+//! Generates configuration files as users write them, and edits as users make them.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 type Text = BoxedStrategy<String>;
 type IsIn = fn(&str, &str) -> bool;
 
-/// What must occur among the configs, told from their text.
+/// Forms that must occur among the files, each with a test of the text.
 pub(crate) const FORMS: [(&str, IsIn); 26] = [
     ("JSON: on one line", |p, t| {
         is_json(p) && !t.trim().contains('\n')
@@ -149,7 +149,7 @@ fn value() -> Text {
 
 type Members = Vec<(String, String)>;
 
-/// A member of the user's where ours go, too: in one config of three.
+/// In one file of three, a member of the user's in the table where ours go.
 fn user_member(name: &'static str, values: &[&'static str]) -> BoxedStrategy<Members> {
     let value = prop::sample::select(values.to_vec());
     prop_oneof![
@@ -176,7 +176,7 @@ fn object(first: BoxedStrategy<Members>, value: Text) -> impl Strategy<Value = S
     })
 }
 
-/// JSON text: every layout that dockerd reads.
+/// JSON in every layout that dockerd reads.
 pub(crate) fn json() -> Text {
     let runtimes = user_member(
         "runtimes",
@@ -200,7 +200,7 @@ pub(crate) fn json() -> Text {
         .boxed()
 }
 
-/// A line of TOML, its key made unique by a number.
+/// A line of TOML; a number makes its key unique.
 fn toml_line() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         Just("true".to_owned()),
@@ -231,8 +231,8 @@ fn toml_line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// CRI's tables in each form that TOML has for them: what stands at the top of the file, and
-/// headers with the first line below each.
+/// CRI's tables in every form that TOML allows: the text at the top of the file, and headers with
+/// the first line below each.
 type Cri = (&'static str, &'static [(&'static str, &'static str)]);
 
 const CRI: [Cri; 10] = [
@@ -310,7 +310,7 @@ const OTHERS: [&str; 7] = [
     "  [[proxy.in.list]]",
 ];
 
-/// TOML text as containerd's users write it, of schema 2.
+/// TOML as containerd's users write it, of schema 2.
 pub(crate) fn toml() -> Text {
     let section = prop::collection::vec(toml_line(), 0..4);
     (
@@ -334,7 +334,7 @@ pub(crate) fn toml() -> Text {
                 };
                 lines(&mut text);
                 writeln!(text, "{top}").unwrap();
-                // A table in the last of an array, which must be there.
+                // A table in the last element of an array, which must exist.
                 if !others.contains(&"[[proxy]]") {
                     others.retain(|o| !o.contains("proxy"));
                 }
@@ -363,13 +363,13 @@ pub(crate) fn toml() -> Text {
         .boxed()
 }
 
-/// The same edit of the user's in a file without ours and in one with.
+/// The same edit of the user's, in the file without our part and in the file with it.
 pub(crate) struct Edited {
     pub(crate) before: String,
     pub(crate) now: String,
 }
 
-/// An edit, chosen by a number; `None` where this file has no place for it.
+/// An edit, chosen by a number; `None` if this file has no place for it.
 pub(crate) fn edited(path: &str, before: &str, now: &str, choice: u32) -> Option<Edited> {
     let edit = |line: &str, with: String| {
         let is_once = |text: &str| text.matches(line).count() == 1;
@@ -379,7 +379,7 @@ pub(crate) fn edited(path: &str, before: &str, now: &str, choice: u32) -> Option
         })
     };
     if is_json(path) {
-        // The first member: ours come last.
+        // Edit the first member: our members come last.
         let open = before.find('{')? + 1;
         let rest = &before[open..];
         if rest.trim_start().starts_with('}') || !now.starts_with(&before[..open]) {
@@ -403,7 +403,7 @@ pub(crate) fn edited(path: &str, before: &str, now: &str, choice: u32) -> Option
     };
     let lines: Vec<&str> = before.lines().collect();
     let at = choice as usize / 4 % lines.len();
-    // A line that both have, and that is the same thing wherever it stands.
+    // A line that both files have and that means the same wherever it is.
     let line = lines.iter().cycle().skip(at).take(lines.len()).find(|l| {
         let l = l.trim();
         l.starts_with('k') && l.contains(" = ") && !l.contains(['\'', '[', '"'])

@@ -1,4 +1,5 @@
-//! Secrets from a seed, the same in each run, and the places where they are planted.
+//! Generates secrets from a seed, the same in each run, and reads the places where they are
+//! planted.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,7 +10,7 @@ const WORDS: [&str; 24] = [
     "badger", "clover", "raven", "tundra", "mango", "pepper",
 ];
 
-/// A small generator (`splitmix64`): what it makes need not be hard to guess.
+/// A small random generator (`splitmix64`): the secrets need not be hard to guess.
 pub(crate) struct MadeUp(u64);
 
 impl MadeUp {
@@ -59,7 +60,7 @@ impl MadeUp {
         self.letters(&of, length)
     }
 
-    /// A form with secrets in it, and those of them that could be told apart from other text.
+    /// Fills a form with secrets. Returns the text and those secrets that differ from other text.
     pub(crate) fn fill(&mut self, form: &str) -> (String, Vec<String>) {
         let mut text = String::new();
         let mut secrets = Vec::new();
@@ -105,7 +106,7 @@ pub(crate) fn places() -> Vec<Place> {
     places.place
 }
 
-/// The texts of a list, line breaks in them as such.
+/// The forms in a list, with `\n` replaced by line breaks.
 pub(crate) fn forms(list: &str) -> Vec<String> {
     let lines = list
         .lines()
@@ -119,7 +120,7 @@ pub(crate) fn forms(list: &str) -> Vec<String> {
         .collect()
 }
 
-/// A text written one way.
+/// A text written in one of the ways of a place.
 pub(crate) fn written(way: &str, text: &str) -> String {
     let escaped = json!(text).to_string();
     let way = way.replace("\\n", "\n");
@@ -134,7 +135,7 @@ pub(crate) fn written(way: &str, text: &str) -> String {
     way.replace("{}", text)
 }
 
-/// What gives a secret away: a half of a long one is as good as the whole.
+/// The parts that would reveal a secret: of a long one, either half reveals as much as the whole.
 pub(crate) fn parts(secret: &str) -> Vec<&str> {
     let half = secret.len() / 2;
     if secret.len() >= 16 && secret.is_ascii() {

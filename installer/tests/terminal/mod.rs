@@ -1,4 +1,4 @@
-//! gpusetup on a terminal of its own: what is typed, and what stands on the screen.
+//! Runs gpusetup on a pseudo-terminal: types input and reads the screen.
 #![allow(
     dead_code,
     missing_docs,
@@ -19,18 +19,18 @@ use nix::unistd;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pts, Pty, open};
 
-/// Longer than any step takes on a busy machine.
+/// Time limit for a wait: longer than any step takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Whatever is shown fits.
+/// Enough rows for everything that is shown.
 const ROWS: u16 = 200;
 
-/// What no program writes: the end of what this one did.
+/// A byte that no program writes, which marks the end of this one's output.
 const END: u8 = 0;
 
 /// Ctrl-C, as the keyboard sends it.
 pub const CTRL_C: &str = "\x03";
 
-/// What a terminal is like.
+/// The properties of a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     pub columns: u16,
@@ -55,9 +55,10 @@ pub struct Span {
 
 pub struct Terminal {
     pty: Arc<Pty>,
-    /// The program's end of it, which we keep open too. Where nobody has it any more the kernel answers a read with EIO,
-    /// also while what was written last is still on its way (`n_tty_read` looks for a closed end after it has looked for
-    /// input): on a busy machine a program's last words would be lost once in a while.
+    /// The program's end of the terminal, which we keep open too. Once it is closed everywhere, the
+    /// kernel answers a read with EIO, even if the last output is still on its way (`n_tty_read`
+    /// checks for a closed end after it has checked for input). On a busy machine a program's last
+    /// output would sometimes be lost.
     pts: Pts,
     child: Child,
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -66,7 +67,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the program there; nothing of our own environment goes with it.
+    /// Starts a program on a terminal, without our environment.
     pub fn start(kind: Kind, argv: &[&str]) -> Self {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(ROWS, kind.columns)).unwrap();
@@ -93,7 +94,7 @@ impl Terminal {
                     let came = match (&*pty).read(&mut part) {
                         Ok(n) => &part[..n],
                         Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                        // EIO: this terminal was dropped before its program's end.
+                        // EIO: this terminal was dropped before its program ended.
                         Err(_) => return,
                     };
                     let end = came.iter().position(|b| *b == END);
@@ -119,7 +120,7 @@ impl Terminal {
         (&*self.pty).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that came, as it came.
+    /// The program's output as it was written.
     pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
@@ -132,12 +133,12 @@ impl Terminal {
         parser
     }
 
-    /// What stands on the screen.
+    /// The text on the screen.
     pub fn text(&self) -> String {
         self.parsed().screen().contents()
     }
 
-    /// That stands there, however its lines are broken.
+    /// Expects that the screen shows a text, however its lines are wrapped.
     pub fn must_say(&self, what: &str) {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = self.text();
@@ -160,7 +161,7 @@ impl Terminal {
         self.parsed().screen().hide_cursor()
     }
 
-    /// What stands on the screen: for each row texts of one style each.
+    /// The rows of the screen, each as texts of one style.
     pub fn spans(&self) -> Vec<Vec<Span>> {
         let parser = self.parsed();
         let mut rows: Vec<Vec<Span>> = Vec::new();
@@ -189,7 +190,7 @@ impl Terminal {
         rows
     }
 
-    /// The same as text, with `{red:…}` for what is coloured.
+    /// The screen as text, with `{red:…}` for a coloured part.
     pub fn coloured(&self) -> String {
         let mut out = String::new();
         for row in self.spans() {
@@ -206,12 +207,12 @@ impl Terminal {
         out.trim_end().to_owned() + "\n"
     }
 
-    /// Waits until that stands there.
+    /// Waits until the screen shows a text.
     pub fn wait_for(&self, what: &str) {
         self.wait_until(what, || self.text().contains(what));
     }
 
-    /// Waits until that came, whether or not it was drawn over since.
+    /// Waits until a text was written, even if it was drawn over since.
     pub fn wait_for_raw(&self, what: &str) {
         self.wait_until(what, || self.raw().contains(what));
     }
@@ -224,7 +225,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the program's end; its exit code.
+    /// Waits for the program's end and returns its exit code.
     pub fn end(&mut self) -> Option<i32> {
         let end = Instant::now() + LIMIT;
         let status = loop {
@@ -235,7 +236,7 @@ impl Terminal {
             std::thread::sleep(Duration::from_millis(10));
         };
         if let Some(reader) = self.reader.take() {
-            // Behind all that the program has written.
+            // The mark comes after everything that the program has written.
             assert_eq!(unistd::write(&self.pts, &[END]), Ok(1));
             reader.join().unwrap();
         }

@@ -1,16 +1,16 @@
-//! What stood on a terminal as a picture, for pages that are read elsewhere.
+//! Draws what a terminal showed as an SVG picture, for pages such as the README.
 
 use maud::{Markup, html};
 
 use super::Span;
 
-/// Of a letter, at a font size of 14.
+/// Width of a letter at a font size of 14.
 const WIDTH: f64 = 8.43;
 const HEIGHT: u32 = 19;
-/// Around the text.
+/// The margin around the text.
 const MARGIN: u32 = 16;
 
-/// On dark ground; each at least 4.5 to 1 against it.
+/// Colours on a dark background, each with a contrast of at least 4.5 to 1.
 const COLOURS: [(&str, &str); 5] = [
     ("red", "#ff7b72"),
     ("green", "#7ee787"),
@@ -19,13 +19,13 @@ const COLOURS: [(&str, &str); 5] = [
     ("dim", "#9da7b3"),
 ];
 
-/// What was typed, and what came of it.
+/// A command that was typed, and its output.
 pub struct Command {
     pub typed: &'static str,
     pub rows: Vec<Vec<Span>>,
 }
 
-/// One after the other, as SVG.
+/// The commands one after the other, as SVG.
 pub fn svg(title: &str, commands: &[Command], columns: u16) -> String {
     let mut lines: Vec<Vec<Span>> = Vec::new();
     for Command { typed, rows } in commands {
@@ -63,7 +63,7 @@ pub fn svg(title: &str, commands: &[Command], columns: u16) -> String {
     markup.into_string() + "\n"
 }
 
-/// Each text where its column is: fonts are not equally wide everywhere.
+/// Places each text at its column, because fonts are not equally wide everywhere.
 fn row(spans: &[Span], y: u32) -> Markup {
     let wide = |text: &str| text.chars().map(|_| WIDTH).sum::<f64>();
     let mut x = f64::from(MARGIN);

@@ -1,4 +1,4 @@
-//! Secrets planted in every place that is collected, and file names that would break out.
+//! Tests of the archive: secrets planted in every file that is collected, and hostile file names.
 
 use std::fs;
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::model::change::{Change, FileKind};
 use crate::transaction::receipt::{RECEIPT, Receipt};
 use crate::transaction::state_file;
 
-/// A file, and what is in it; `«»` stand around what must not come out.
+/// Files with their content. `«»` enclose the secrets, which must not get into the archive.
 const PLANTED: &[(&str, &str)] = &[
     (
         "etc/docker/daemon.json",
@@ -119,7 +119,7 @@ fn planted() -> (tempfile::TempDir, Bundle) {
     (dir, bundle)
 }
 
-/// Names and content of what is in an archive.
+/// Names and contents of the files in an archive.
 fn unpacked(packed: &[u8]) -> Vec<(String, String)> {
     let mut archive = Archive::new(GzDecoder::new(packed));
     let entries = archive.entries().unwrap().map(|entry| {
@@ -144,7 +144,7 @@ fn no_planted_secret_is_in_the_archive() {
     }
 }
 
-/// Else the test above would show nothing.
+/// Proves that the test above would notice a secret.
 #[test]
 fn without_the_mask_every_planted_secret_is_in_the_archive_and_in_the_page() {
     let (_dir, bundle) = planted();
@@ -217,7 +217,7 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
     ] {
         assert!(!page.contains(tag), "{tag}");
     }
-    // The masker leaves the words of a sentence, and with them the signs around them.
+    // The mask leaves the words of a sentence and the punctuation around them.
     assert!(page.contains("&lt;script&gt; alert &lt;/script&gt;"));
     for (name, _) in &all {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@*/".contains(c);
@@ -226,7 +226,7 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
             "{name}"
         );
     }
-    // No place from which a browser would load anything.
+    // Nothing makes a browser load anything.
     for attribute in ["src=", "http://", "https://", "url(", "@import"] {
         let ours = page.replace("src=&lt;", "").replace("src=<mark>&lt;", "");
         assert!(!ours.contains(attribute), "{attribute}");
@@ -247,7 +247,7 @@ fn names_unpack_below_their_directory_and_once_each() {
     assert_ne!(found[0].0, found[1].0);
 }
 
-/// Too large for the page, cut, and said so.
+/// A log that is too large for the page is cut, and marked as cut.
 #[test]
 fn of_a_long_log_the_end_is_there() {
     let dir = tempfile::tempdir().unwrap();

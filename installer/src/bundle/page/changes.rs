@@ -1,4 +1,4 @@
-//! What gpusetup has changed, as a timeline.
+//! The page's section on changes: a timeline of what gpusetup has changed.
 
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
@@ -6,7 +6,8 @@ use similar::{ChangeTag, TextDiff};
 use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
 
-/// Of a text that is ours as a whole, more lines than that say nothing to a reader.
+/// How many lines of a diff are shown. Files that gpusetup wrote as a whole can be long, and more
+/// of them would not help a reader.
 const LINES: usize = 60;
 
 pub(super) fn section(changes: &[Done]) -> Markup {
@@ -19,7 +20,7 @@ pub(super) fn section(changes: &[Done]) -> Markup {
                 p.quiet { "By the time of the run that made them, the latest last." }
             }
             ol.timeline {
-                // A host has hundreds of device nodes, and a link for each.
+                // A host can have hundreds of links to device nodes: one entry for all.
                 @for same in changes.chunk_by(|a, b| a.why == b.why && state(a) == state(b)) {
                     li { (entry(same)) }
                 }
@@ -32,7 +33,7 @@ fn state(change: &Done) -> (Option<&str>, Now, bool) {
     (change.time(), change.now, change.unfinished)
 }
 
-/// One change, or some of one kind.
+/// The entry for one change, or for several of the same kind.
 fn entry(same: &[Done]) -> Markup {
     let change = &same[0];
     let more = same.len() - 1;
@@ -56,7 +57,7 @@ fn entry(same: &[Done]) -> Markup {
         }
         h3 { code { (change.path) } @if more > 0 { " and " (more) " more" } }
         p { (change.why) }
-        // What somebody had before is what a reader looks for; what is ours as a whole is long.
+        // Readers look for changes to existing files; a new file can be long, so it is closed.
         details open[change.before.is_some()] {
             summary { "What changed" span.sr { " in " (change.path) } }
             @for change in same { (diff(change)) }

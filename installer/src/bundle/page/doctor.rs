@@ -1,11 +1,11 @@
-//! What doctor found.
+//! The page's section on the problems that doctor found.
 
 use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::bundle::page::parts::{list, text};
 
-/// How many problems.
+/// The number of problems.
 pub(super) fn count(doctor: &Value) -> usize {
     list(doctor, "problems").len()
 }

@@ -1,4 +1,4 @@
-//! Host, GPUs, engines.
+//! The page's section on the host, its GPUs and its engines.
 
 use maud::{Markup, html};
 use serde_json::Value;

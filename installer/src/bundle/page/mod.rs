@@ -1,4 +1,5 @@
-//! index.html: one file, nothing loaded, no script. A section a file.
+//! Renders a bundle as index.html: one file without scripts that loads nothing. Each section has a
+//! module.
 
 mod changes;
 mod doctor;
@@ -12,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::Bundle;
 use crate::bundle::page::parts::marked;
 
-/// The page.
+/// The page as HTML.
 pub fn html(bundle: &Bundle) -> String {
     let problems = doctor::count(&bundle.doctor);
     html! {
@@ -22,7 +23,7 @@ pub fn html(bundle: &Bundle) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                // Nothing is loaded, whatever a log line says.
+                // The browser loads nothing, even if a log line contained markup.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 title { "GPU containers on this host" }
                 link rel="icon" href="data:,";
@@ -61,7 +62,7 @@ pub fn html(bundle: &Bundle) -> String {
     .into_string()
 }
 
-/// How much was masked where, so that whoever sends it can look.
+/// How much was masked in each part, so that the sender can check it.
 fn masked(bundle: &Bundle) -> Markup {
     let masked = bundle.masked();
     html! {

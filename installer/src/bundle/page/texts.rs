@@ -1,4 +1,4 @@
-//! Files and logs.
+//! The page's sections on files and logs.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use crate::bundle::Text;
 use crate::bundle::page::parts::marked;
 use crate::terminal::redact;
 
-/// The page stays readable; the archive has the rest.
+/// How many lines of a text are shown, to keep the page readable. The archive has all of them.
 const LINES: usize = 200;
 
 pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
@@ -28,7 +28,7 @@ pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
     }
 }
 
-/// How much of it was masked.
+/// How many values were masked in a text.
 fn masked(text: &str) -> String {
     match redact::count(text) {
         0 => String::new(),
@@ -36,7 +36,7 @@ fn masked(text: &str) -> String {
     }
 }
 
-/// Of a log the end, of a file the beginning.
+/// The part that is shown: the end of a log, the beginning of a file.
 fn part(text: &str, is_log: bool) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let more = lines.len().saturating_sub(LINES);

@@ -1,6 +1,7 @@
-//! The drawing: a NUMA node a box, in it the tree of PCI; `NVLink`s at the right.
+//! The page's section on topology: draws each NUMA node as a box with its PCI tree, and `NVLink`s
+//! at the right.
 //!
-//! It goes downwards, so that a telephone shows it as well as a desk does.
+//! The drawing grows downwards, so that it also fits the narrow screen of a phone.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +14,16 @@ const ROW: usize = 34;
 const PORT: usize = 20;
 const HEAD: usize = 26;
 const GAP: usize = 10;
-/// Where the links stand.
+/// Where the links begin.
 const RIGHT: usize = 272;
-/// Between two of them.
+/// Distance between two links.
 const LANE: usize = 9;
 const LANES: usize = 8;
 
 /// One line of the drawing.
 struct Row<'a> {
     y: usize,
-    /// Where its wire begins: at the port above, or at the device before it.
+    /// Where its wire begins: at the port above it, or at the device before it.
     from: usize,
     depth: usize,
     what: What<'a>,
@@ -34,7 +35,7 @@ enum What<'a> {
     Device(&'a Device),
 }
 
-/// A box.
+/// The box of a NUMA node.
 struct Node {
     title: String,
     y: usize,
@@ -128,7 +129,7 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
 }
 
 fn line(row: &Row<'_>) -> Markup {
-    // Deep trees stay within the drawing.
+    // The depth is limited so that deep trees stay within the drawing.
     let x = 18 + row.depth.min(5) * 14;
     let y = row.y;
     match row.what {
@@ -171,7 +172,8 @@ fn title(device: &Device) -> String {
     }
 }
 
-/// A lane for each pair of ends; past the last lane the list below has them.
+/// Draws a lane for each pair of connected devices. Pairs beyond the last lane are only in the
+/// list below.
 fn links(drawing: &Drawing<'_>, links: &[Link]) -> Markup {
     let place = |address: &str| {
         drawing.rows.iter().find_map(|row| match row.what {
@@ -184,7 +186,7 @@ fn links(drawing: &Drawing<'_>, links: &[Link]) -> Markup {
         let ends = place(&link.from).zip(link.to.as_deref().and_then(place));
         drawn.extend(ends.map(|(a, b)| (a.min(b), a.max(b))));
     }
-    // All that only lead to a switch which is not drawn meet in one bar.
+    // All links to a switch that is not drawn meet in one bar.
     let apart: Vec<usize> = links
         .iter()
         .filter(|l| l.to.as_deref().and_then(place).is_none())
@@ -203,7 +205,7 @@ fn links(drawing: &Drawing<'_>, links: &[Link]) -> Markup {
     }
 }
 
-/// The same for whoever sees no drawing, and the numbers of links.
+/// The same as a list, for readers who do not see the drawing, with the numbers of links.
 fn words(topology: &Topology) -> Markup {
     html! {
         details {
@@ -263,7 +265,7 @@ mod tests {
             links: (0..8).map(|n| link(n, None)).collect(),
         };
         let page = section(&topology).into_string();
-        // One for each GPU, and the bar.
+        // One line for each GPU, and the bar.
         assert_eq!(page.matches("class=\"nvlink\"").count(), 9);
         assert_eq!(page.matches("class=\"node\"").count(), 2);
         assert!(page.contains("4 NVLinks from 0000:03:00.0 to a switch"));

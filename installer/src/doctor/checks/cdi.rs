@@ -1,4 +1,4 @@
-//! CDI specs: there, fresh, readable, found by the engines.
+//! Checks of CDI specs: whether they are there, up to date, readable and found by the engines.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn stale(look: &HostFacts) -> Option<String> {
     })
 }
 
-/// The driver's version, as the spec's libraries have it.
+/// The driver's version according to the name of the CUDA library in a spec.
 fn version_in(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("libcuda.so.")?;
     let end = rest
@@ -72,7 +72,7 @@ fn version_in(text: &str) -> Option<String> {
     version_in(&rest[end..])
 }
 
-/// Specs of `nvidia.com/*`, with their texts.
+/// Paths and texts of the specs that describe `nvidia.com/*`.
 fn specs(look: &HostFacts) -> Vec<(std::path::PathBuf, String)> {
     let all = SPEC_DIRS.iter().flat_map(|dir| look.entries(dir));
     let read = all.filter_map(|path| Some((path.clone(), look.text(&path)?)));
@@ -88,7 +88,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
     let mut seen = Vec::new();
     for (path, text) in specs(look) {
-        // Of ours `cdi-stale` tells.
+        // Our own spec is the matter of `cdi-stale`.
         if text.contains(hook) || !is_read(&path) {
             continue;
         }
@@ -108,7 +108,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
 fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for (path, text) in specs(look) {
-        // Whether ours is there, `programs-gone` tells.
+        // Whether our own hook is there is the matter of `programs-gone`.
         let Ok(spec) = Spec::parse(text.as_bytes()) else {
             continue;
         };
@@ -183,7 +183,7 @@ fn name(look: &HostFacts) -> Option<String> {
     let is_spec = |text: &str| text.contains("cdiVersion");
     let seen = specs(look).into_iter();
     let seen = seen.filter(|(path, text)| is_spec(text) && !is_read(path));
-    // An editor's copy beside one that is read is no mistake of the name.
+    // An editor's backup beside a spec is not a misnamed spec.
     let seen = seen.filter(|(path, _)| {
         !is_read(&path.with_extension("")) && !path.to_string_lossy().ends_with('~')
     });
@@ -200,7 +200,7 @@ fn too_new(look: &HostFacts) -> Option<String> {
     told(seen.collect())
 }
 
-/// The engines say it of themselves, each of its own file.
+/// Each engine warns about its own configuration file; here those warnings are collected.
 fn dirs(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for engine in look.engines() {

@@ -1,4 +1,4 @@
-//! Control groups: mounted, and open to those who must change device rules.
+//! Checks of control groups: whether they are mounted and device rules can be changed in them.
 
 use gpu_host::{cgroup, kernel};
 
@@ -12,7 +12,7 @@ pub const CHECKS: Checks = &[
     ("nested", nested),
 ];
 
-/// libnvidia-container 1.8.0 brought cgroup v2 (its CHANGELOG).
+/// libnvidia-container supports cgroup v2 since 1.8.0 (its CHANGELOG).
 const CGROUP2: (u32, u32) = (1, 8);
 
 fn no_cgroups(look: &HostFacts) -> Option<String> {
@@ -20,7 +20,7 @@ fn no_cgroups(look: &HostFacts) -> Option<String> {
     let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
         .iter()
         .find(|e| look.engine(e).is_some())?;
-    // Where nobody may change them it is right.
+    // In a container, where the rules cannot be changed, no-cgroups is right.
     (policy.no_cgroups && look.platform().container.is_none()).then(|| {
         format!(
             "no-cgroups = true in {}, and {engine} is here",

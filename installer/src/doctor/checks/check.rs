@@ -1,14 +1,14 @@
-//! What a check is: a function from the host's facts to what it saw.
+//! Defines a check: a function from the host's facts to what it saw.
 
 use crate::doctor::facts::HostFacts;
 
-/// What was seen of a problem; `None` where the host has not got it.
+/// Returns what was seen of a problem; `None` if the host does not have it.
 pub type Check = fn(&HostFacts) -> Option<String>;
 
-/// Checks by the ids of the table.
+/// Checks with the ids of the problems they look for.
 pub type Checks = &'static [(&'static str, Check)];
 
-/// Several sightings as one text.
+/// Joins what was seen into one text: the first four, then how many more.
 pub fn told(mut seen: Vec<String>) -> Option<String> {
     seen.dedup();
     let more = seen.len().saturating_sub(4);

@@ -1,4 +1,4 @@
-//! containerd as an engine of its own: its files, its schema, its runtimes.
+//! Checks of containerd as an engine of its own: its files, their schema and its runtimes.
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::HostFacts;
@@ -22,10 +22,11 @@ pub const CHECKS: Checks = &[
     ("containerd-default-unknown", default_unknown),
 ];
 
-/// Where people and tools put drop-ins, whether or not they are imported (toolkit #1404).
+/// Directories where people and tools put drop-ins, whether or not they are imported
+/// (toolkit #1404).
 const DROP_INS: [&str; 2] = ["/etc/containerd/conf.d", "/etc/containerd/config.d"];
 
-/// Runs over files that can be read and are of one schema.
+/// Calls `then` with containerd's files if they can be read and share one schema.
 fn viewed<T>(
     look: &HostFacts,
     then: impl FnOnce(&Place, &Files, &Schema, &View) -> Option<T>,
@@ -93,14 +94,14 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     let seen = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
-    // Our program's absence is a matter of our package.
+    // That our own program is missing is the matter of `programs-gone`.
     told(seen.into_iter().filter(|s| !s.contains(&ours)).collect())
 }
 
 fn runtime_type(look: &HostFacts) -> Option<String> {
     viewed(look, |_, _, _, view| {
         let lacks = view.runtimes().into_iter().filter(|name| {
-            // The built-in one has its type from containerd where files are merged.
+            // containerd itself supplies the type of the built-in runc where files are merged.
             *name != "runc"
                 && view
                     .get(&["containerd", "runtimes", name, "runtime_type"])
@@ -114,7 +115,7 @@ fn runtime_type(look: &HostFacts) -> Option<String> {
     })
 }
 
-/// What a runtime says of systemd's cgroups; `None` where there is no such runtime.
+/// A runtime's SystemdCgroup; `None` if there is no such runtime.
 fn systemd_cgroup(view: &View, name: &str) -> Option<bool> {
     view.get(&["containerd", "runtimes", name])?;
     let value = view.get(&["containerd", "runtimes", name, "options", "SystemdCgroup"]);
@@ -140,7 +141,7 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
 
 fn not_imported(look: &HostFacts) -> Option<String> {
     let (_, files) = look.containerd()?;
-    // As the daemon reads them, ours too.
+    // The files as the daemon reads them, including our drop-in.
     let read = files.ok()?.after(look.host, None, &[]).ok()?;
     let mut seen = Vec::new();
     for path in DROP_INS.iter().flat_map(|d| look.entries(d)) {
@@ -158,7 +159,7 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
     viewed(look, |_, files, _, view| {
         let name = view.text(&["containerd", "default_runtime_name"])?;
         let is_known = name == "runc" || view.runtimes().contains(&name);
-        // Ours as a whole is not among the files that are viewed.
+        // Our drop-in is not among the files of the view, so look into it separately.
         let in_ours = files
             .drop_in(containerd::edits::DROP_IN)
             .is_some_and(|path| {
@@ -171,7 +172,7 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
     })
 }
 
-/// SystemdCgroup of the runtime that pods get by default, for kubelet's check.
+/// The default runtime and its SystemdCgroup, for the check of kubelet.
 pub fn default_systemd_cgroup(look: &HostFacts) -> Option<(String, bool)> {
     viewed(look, |_, _, _, view| {
         let name = view

@@ -1,4 +1,4 @@
-//! CRI-O: its files and its runtimes.
+//! Checks of CRI-O: its files and its runtimes.
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::HostFacts;
@@ -11,9 +11,9 @@ pub const CHECKS: Checks = &[
     ("crio-default-unknown", default_unknown),
 ];
 
-/// Runtimes that CRI-O brings by itself (pkg/config, `DefaultConfig`).
+/// Runtimes that CRI-O defines by itself (pkg/config, `DefaultConfig`).
 const BUILT_IN: [&str; 3] = ["runc", "crun", ""];
-/// How editors and package managers call their copies.
+/// Endings that editors and package managers give to their backup copies.
 const COPIES: [&str; 10] = [
     "~",
     ".swp",
@@ -56,7 +56,7 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     told(seen)
 }
 
-/// Our program's absence is a matter of our package.
+/// Whether it is our own program: that it is missing is the matter of `programs-gone`.
 fn is_ours(program: &str) -> bool {
     crate::model::setup_options::SetupOptions::default().runtime_path
         == std::path::Path::new(program)

@@ -1,4 +1,4 @@
-//! Device nodes: are they there, are they right, does systemd know them.
+//! Checks of device nodes: whether they are there and right, and whether systemd knows them.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ fn missing(look: &HostFacts) -> Option<String> {
     told(names)
 }
 
-/// Nodes that containers would get and that are not there; what else stands there is another
-/// problem.
+/// Missing nodes that containers would get. Something else at the path of a node is another
+/// problem, `device-no-node`.
 fn missing_nodes(look: &HostFacts, inventory: &gpu_host::Inventory) -> Vec<PathBuf> {
     let root = look.host.root();
     let is_wanted = |p: &&PathBuf| host_files::nodes(inventory).any(|n| n.host_path == **p);
@@ -54,7 +54,7 @@ fn uvm(look: &HostFacts) -> Option<String> {
     Some("/proc/devices has no nvidia-uvm".into())
 }
 
-/// Majors of character devices with their names (proc(5), /proc/devices).
+/// Major numbers and names of character devices (proc(5), /proc/devices).
 fn devices(look: &HostFacts) -> Vec<(u64, String)> {
     let text = look.text("/proc/devices").unwrap_or_default();
     let characters = text.split("Block devices").next().unwrap_or_default();
@@ -80,8 +80,8 @@ fn stale(look: &HostFacts) -> Option<String> {
 fn no_node(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
     let seen = host_files::nodes(inventory).filter_map(|node| {
-        let found = look.host.root().symlink_metadata(&node.host_path).ok()?;
-        let kind = found.file_type();
+        let metadata = look.host.root().symlink_metadata(&node.host_path).ok()?;
+        let kind = metadata.file_type();
         let what = if kind.is_dir() {
             "a directory"
         } else if kind.is_file() {
@@ -108,8 +108,7 @@ fn mode(look: &HostFacts) -> Option<String> {
 fn links(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded().filter(|_| look.has_systemd())?;
     look.engines().first()?;
-    // From 1.2 on runc names devices by their numbers; one that nobody tells the version of may
-    // be older.
+    // From 1.2 on runc names devices by their numbers. A runc of unknown version may be older.
     let runc = look.package("runc").map(|v| engine::major_minor(&v));
     if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
         return None;
@@ -120,7 +119,7 @@ fn links(look: &HostFacts) -> Option<String> {
         1 => format!("no link {}", first.path.display()),
         n => format!("{n} links are missing, {} the first", first.path.display()),
     };
-    // Looks into running containers, which a tree has none of.
+    // Only a live host has running containers; a directory tree has none.
     if look.host.is_live() {
         let containers = systemd_scopes::containers_losing_gpus(look.host);
         if !containers.is_empty() {

@@ -1,4 +1,4 @@
-//! Docker: its file, its unit, its runtimes.
+//! Checks of the system's Docker: its daemon.json, its unit and its runtimes.
 
 use std::path::Path;
 
@@ -24,11 +24,11 @@ pub const CHECKS: Checks = &[
 ];
 
 const HOOK: &str = "nvidia-container-runtime-hook";
-/// Runtimes that are there without an entry (moby daemon/config, `StockRuntimeName`, and
+/// Runtimes that Docker has without an entry (moby daemon/config, `StockRuntimeName`, and
 /// containerd's shims by their type).
 const STOCK: [&str; 2] = ["runc", "io.containerd.runc.v2"];
-/// Flags and the keys that dockerd refuses beside them (moby daemon/config,
-/// `findConfigurationConflicts`). Runtimes are merged.
+/// Flags, each with the key that dockerd refuses beside it (moby daemon/config,
+/// `findConfigurationConflicts`). Runtimes are not in the list: dockerd merges them.
 const CLASHES: [(&str, &str); 14] = [
     ("-H", "hosts"),
     ("--host", "hosts"),
@@ -68,7 +68,7 @@ fn flag_and_file(look: &HostFacts) -> Option<String> {
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
-    // Our program's absence is a matter of our package.
+    // That our own program is missing is the matter of `programs-gone`.
     let ours = SetupOptions::default().runtime_path.display().to_string();
     let seen = runtime_entry::dangling(look.host, file).into_iter();
     told(seen.filter(|s| !s.contains(&ours)).collect())
@@ -88,7 +88,7 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
         .then(|| format!("default-runtime is {name:?}, and no runtime of that name is there"))
 }
 
-/// Whether gpusetup has set Docker up here.
+/// Whether gpusetup has set up Docker on this host.
 fn is_ours(look: &HostFacts) -> bool {
     let docker = look.engine("docker");
     docker.is_some_and(|d| look.was_wanted(d).is_some())
@@ -107,7 +107,7 @@ fn not_restarted(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit().filter(|_| is_ours(look))?;
     let pid = look.text(docker::PIDFILE)?;
     let pid: u32 = pid.trim().parse().ok()?;
-    // What cannot be read tells nothing.
+    // If dockerd's environment cannot be read, nothing can be said.
     look.host
         .root()
         .read(format!("/proc/{pid}/environ"))
@@ -125,8 +125,8 @@ fn cdi_off(look: &HostFacts) -> Option<String> {
     }
     let version = look.engine_version("docker")?;
     let mode = look.was_wanted(look.engine("docker")?).map(|w| w.mode);
-    let wanted = mode.is_some_and(|m| m != Mode::Runtime);
-    let needs = wanted && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
+    let uses_cdi = mode.is_some_and(|m| m != Mode::Runtime);
+    let needs = uses_cdi && docker::daemon_json_changes::CDI_BY_FEATURE.contains(&version);
     (needs && value.is_none()).then(|| {
         format!(
             "Docker {}.{} needs features.cdi true in {}",
@@ -158,7 +158,7 @@ fn hook_direct(look: &HostFacts) -> Option<String> {
         let path = Path::new(dir).join(HOOK).display().to_string();
         theirs.contains(&path).then_some(path)
     };
-    // The first one that dockerd finds.
+    // dockerd uses the first hook on its PATH.
     let path = drop_in::search_path(&unit);
     let first = path
         .split(':')

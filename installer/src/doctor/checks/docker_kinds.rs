@@ -1,4 +1,4 @@
-//! Other Dockers than the system's, and who talks to which.
+//! Checks of Dockers other than the system's, and of which one the client talks to.
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -26,7 +26,7 @@ fn two(look: &HostFacts) -> Option<String> {
 }
 
 fn desktop(look: &HostFacts) -> Option<String> {
-    // Windows' Docker Desktop gives GPUs.
+    // Docker Desktop on Windows can give GPUs to containers.
     let is_alone = look.engine("docker").is_none() && !look.platform().wsl;
     look.engine("docker-desktop").filter(|_| is_alone)?;
     Some("Docker Desktop is the only Docker here".into())

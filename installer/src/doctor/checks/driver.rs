@@ -1,4 +1,4 @@
-//! The driver: is it here, is it loaded, is it whole.
+//! Checks of the driver: whether it is installed, loaded and complete.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub const CHECKS: Checks = &[
 /// UEFI specification 2.10, "Globally Defined Variables".
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Where libraries of a driver stand; its version follows the name.
+/// Directories of a driver's libraries.
 const DIRS: [&str; 5] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
@@ -33,13 +33,14 @@ const DIRS: [&str; 5] = [
     "/usr/lib",
     "/usr/lib/x86_64-linux-gnu/nvidia/current",
 ];
+/// Libraries whose file name ends with the driver's version.
 const LIBRARIES: [&str; 2] = ["libcuda.so.", "libnvidia-ml.so."];
 
 fn missing(look: &HostFacts) -> Option<String> {
     if !look.is_plain() || look.loaded_version().is_some() || look.installed_version().is_some() {
         return None;
     }
-    // One that is kept for virtual machines needs none.
+    // A GPU that is reserved for virtual machines needs no driver here.
     let free = |g: &&Pci| g.driver.as_deref() != Some("vfio-pci");
     let gpu = look.pci_gpus().find(free)?;
     Some(format!(
@@ -49,9 +50,9 @@ fn missing(look: &HostFacts) -> Option<String> {
     ))
 }
 
-/// Installed, and not loaded: by its version.
+/// The version of a driver that is installed but not loaded.
 fn idle(look: &HostFacts) -> Option<String> {
-    // A tree that is not running has nothing loaded.
+    // A directory tree has no running kernel, so nothing is loaded in it.
     gpu_host::kernel::release(look.host.root())?;
     if !look.is_plain() || look.loaded_version().is_some() {
         return None;
@@ -61,7 +62,7 @@ fn idle(look: &HostFacts) -> Option<String> {
 
 fn not_loaded(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
-    // Why it is not is said by the others.
+    // These checks name the reason, so they report it instead of this one.
     if not_built(look).is_some() || secure_boot(look).is_some() || nouveau(look).is_some() {
         return None;
     }
@@ -79,7 +80,7 @@ fn not_built(look: &HostFacts) -> Option<String> {
 
 fn secure_boot(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
-    // Four bytes of attributes, then the value.
+    // The variable has four bytes of attributes, then its value.
     let variable = look.host.root().read(SECURE_BOOT).ok()?;
     if variable.get(4) != Some(&1) || look.has_module() != Some(true) {
         return None;
@@ -90,7 +91,7 @@ fn secure_boot(look: &HostFacts) -> Option<String> {
 }
 
 fn nouveau(look: &HostFacts) -> Option<String> {
-    // Without a driver that one would keep out, the driver is what is missing.
+    // nouveau matters only if NVIDIA's driver is installed; otherwise `driver-missing` reports it.
     look.installed_version()?;
     let bound = look
         .pci_gpus()
@@ -155,7 +156,7 @@ fn elsewhere(look: &HostFacts) -> Option<String> {
 
 fn twice(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version().filter(|_| look.is_plain())?;
-    // Those of the loaded one must be there, or `mismatch` tells it better.
+    // If the libraries of the loaded version are missing, `mismatch` reports that better.
     if look.mismatch().is_some() {
         return None;
     }
@@ -168,7 +169,7 @@ fn twice(look: &HostFacts) -> Option<String> {
                 .to_string_lossy()
                 .into_owned();
             let version = LIBRARIES.iter().find_map(|l| name.strip_prefix(l));
-            // libcuda.so.1 is a link.
+            // A version has a dot; libcuda.so.1 is only a link.
             let is_other = version.is_some_and(|v| v.contains('.') && v != loaded);
             if is_other && !others.contains(&name) {
                 others.push(name);
@@ -203,7 +204,7 @@ fn persistence(look: &HostFacts) -> Option<String> {
     if !look.host.has_program(PROGRAM) || has_display || look.runs(PROGRAM) {
         return None;
     }
-    // In a tree nothing runs; a running host has at least the first process.
+    // Only a running host has process 1; in a directory tree no process runs.
     Path::new("/proc/1/comm")
         .to_str()
         .filter(|p| look.exists(p))?;

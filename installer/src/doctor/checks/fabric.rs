@@ -1,4 +1,4 @@
-//! `NVSwitch` and the fabric manager that CUDA waits for on such machines.
+//! Checks of the fabric manager, which CUDA waits for on machines with an `NVSwitch`.
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -36,7 +36,7 @@ fn stopped(look: &HostFacts) -> Option<String> {
 
 fn version(look: &HostFacts) -> Option<String> {
     let loaded = look.loaded_version()?;
-    // `nvidia-fabricmanager` or, with its branch, `nvidia-fabricmanager-580`.
+    // The package is `nvidia-fabricmanager`, or `nvidia-fabricmanager-580` with its branch.
     let (name, _, version) = look.dpkg().iter().find(|(name, status, _)| {
         name.starts_with("nvidia-fabricmanager")
             && !name.contains("dev")

@@ -1,4 +1,4 @@
-//! Jetson: lists say what containers get.
+//! Checks of a Jetson: the CSV lists that say what containers get.
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;

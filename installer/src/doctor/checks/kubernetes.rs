@@ -1,4 +1,5 @@
-//! Nodes of Kubernetes: kubelet against its engine, k3s' templates, who owns the files.
+//! Checks of a Kubernetes node: whether kubelet and its engine agree, k3s's templates, and who
+//! owns the engine's files.
 
 use std::path::Path;
 
@@ -14,24 +15,25 @@ pub const CHECKS: Checks = &[
     ("cri-runtime-unknown", runtime_unknown),
 ];
 
-/// kubeadm(1) writes it.
+/// Kubelet's configuration as kubeadm writes it.
 const KUBELET: &str = "/var/lib/kubelet/config.yaml";
-/// Their usual data directories.
+/// The usual data directories of k3s and RKE2.
 const RANCHER: [&str; 2] = ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2"];
 const TEMPLATES: [&str; 2] = ["config.toml.tmpl", "config-v3.toml.tmpl"];
 
 fn cgroup_driver(look: &HostFacts) -> Option<String> {
-    // From 2.0 on containerd tells kubelet its own (KubeletCgroupDriverFromCRI, Kubernetes 1.28).
+    // From 2.0 on containerd tells kubelet its cgroup driver (KubeletCgroupDriverFromCRI,
+    // Kubernetes 1.28).
     look.engine_version("containerd").filter(|v| *v < (2, 0))?;
     let text = look.text(KUBELET)?;
     let mut lines = text.lines();
-    let said = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;
-    let by_systemd = said.trim().trim_matches(['"', '\'']) == "systemd";
+    let driver = lines.find_map(|l| l.strip_prefix("cgroupDriver:"))?;
+    let by_systemd = driver.trim().trim_matches(['"', '\'']) == "systemd";
     let (name, is) = default_systemd_cgroup(look)?;
     (is != by_systemd).then(|| {
         format!(
             "kubelet has cgroupDriver {}, containerd's {name} has SystemdCgroup {is}",
-            said.trim()
+            driver.trim()
         )
     })
 }
@@ -63,7 +65,7 @@ fn two_owners(look: &HostFacts) -> Option<String> {
         .map(|dir| format!("{dir} has programs of the GPU operator"))
 }
 
-/// Engines of Kubernetes whose files lost what gpusetup wrote.
+/// Engines of Kubernetes whose files have lost what gpusetup wrote.
 fn runtime_unknown(look: &HostFacts) -> Option<String> {
     let mut seen = Vec::new();
     for (engine, changes) in look.lost() {
@@ -82,7 +84,7 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
                     paths.join(" and ")
                 ));
             }
-            // What keeps the file from being read is told by the engine's own checks.
+            // An unreadable file is reported by the engine's own checks.
             Err(e) if e.to_string().contains("has a runtime") => seen.push(format!("{name}: {e}")),
             Err(_) => {}
         }

@@ -1,4 +1,5 @@
-//! The checks, a file a topic. Each looks for one problem of the table and tells what it saw.
+//! All checks, with one file for each topic. A check looks for one problem of the table and
+//! returns what it saw.
 
 mod cdi;
 mod cgroups;

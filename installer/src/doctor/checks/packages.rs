@@ -1,4 +1,4 @@
-//! Packages of the NVIDIA toolkit and of engines, where dpkg has them.
+//! Checks of the packages of the NVIDIA toolkit and of engines, as dpkg lists them.
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::HostFacts;
@@ -9,14 +9,14 @@ pub const CHECKS: Checks = &[
     ("toolkit-vulnerable", vulnerable),
 ];
 
-/// They have one version (nvidia-container-toolkit, packaging/debian/control).
+/// Packages that must have the same version (nvidia-container-toolkit, packaging/debian/control).
 const TOGETHER: [&str; 4] = [
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
     "libnvidia-container1",
     "libnvidia-container-tools",
 ];
-/// Names of packages that containers with GPUs depend on begin so.
+/// Prefixes of the packages that containers with GPUs depend on.
 const OURS: [&str; 9] = [
     "nvidia",
     "libnvidia",
@@ -28,18 +28,18 @@ const OURS: [&str; 9] = [
     "crun",
     "cuda-drivers",
 ];
-/// CVE-2025-23266 is mended in it.
+/// The first version of the toolkit in which CVE-2025-23266 is fixed.
 const MENDED: [u32; 3] = [1, 17, 8];
 
 fn skew(look: &HostFacts) -> Option<String> {
-    let found: Vec<(&str, String)> = TOGETHER
+    let versions: Vec<(&str, String)> = TOGETHER
         .iter()
         .filter_map(|name| Some((*name, look.package(name)?)))
         .collect();
-    let (_, first) = found.first()?;
-    let differs = found.iter().any(|(_, v)| v != first);
+    let (_, first) = versions.first()?;
+    let differs = versions.iter().any(|(_, v)| v != first);
     differs.then(|| {
-        let all: Vec<String> = found.iter().map(|(n, v)| format!("{n} {v}")).collect();
+        let all: Vec<String> = versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
         all.join(", ")
     })
 }

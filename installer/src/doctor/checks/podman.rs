@@ -1,4 +1,4 @@
-//! Podman, and the hooks that it shares with CRI-O.
+//! Checks of Podman and of the OCI hooks that it shares with CRI-O.
 
 use crate::doctor::checks::check::{Checks, told};
 use crate::doctor::facts::HostFacts;

@@ -1,4 +1,4 @@
-//! /etc/nvidia-container-runtime/config.toml.
+//! Checks of the policy, /etc/nvidia-container-runtime/config.toml.
 
 use gpu_inject::policy::Mode;
 
@@ -15,7 +15,7 @@ pub const CHECKS: Checks = &[
     ("ldconfig-path", ldconfig),
 ];
 
-/// Where packages of CRI-O and of Kubernetes' distributions keep runtimes.
+/// Directories where packages of CRI-O and of Kubernetes distributions keep runtimes.
 const MORE_DIRS: [&str; 5] = [
     "/usr/libexec/crio",
     "/var/lib/rancher/k3s/data/current/bin",
@@ -45,7 +45,7 @@ fn csv(look: &HostFacts) -> Option<String> {
 }
 
 fn low_level(look: &HostFacts) -> Option<String> {
-    // Only our runtime asks for one.
+    // Only our runtime needs a low-level runtime; an engine in CDI mode does not use it.
     let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
     let asks = |w: SetupOptions| w.mode != setup_options::Mode::Cdi;
     edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
@@ -67,7 +67,7 @@ fn ldconfig(look: &HostFacts) -> Option<String> {
     let value = get(&document, &["nvidia-container-cli", "ldconfig"])?
         .as_str()?
         .to_owned();
-    // `@`: the host's, the only one that can be looked for here.
+    // `@` marks a path on the host; a path inside the container cannot be checked here.
     let path = value.strip_prefix('@')?;
     (!look.exists(path)).then(|| format!("ldconfig is {value:?}, and {path} is not there"))
 }

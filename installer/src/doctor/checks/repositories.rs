@@ -1,4 +1,4 @@
-//! Package lists for NVIDIA's repositories.
+//! Checks of the package sources for NVIDIA's repositories.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ const DIRS: [&str; 3] = [
     "/etc/yum.repos.d",
     "/etc/zypp/repos.d",
 ];
-/// What a name says that is of NVIDIA's.
+/// Words in a file name that mark a source of NVIDIA's.
 const NAMES: [&str; 3] = ["nvidia", "cuda", "libnvidia"];
-/// Repositories that ended.
+/// Repositories that no longer exist.
 const ENDED: [&str; 2] = [
     "nvidia.github.io/nvidia-docker",
     "nvidia.github.io/nvidia-container-runtime",
 ];
 
-/// A list of packages.
+/// A file that lists package sources.
 struct List {
     path: PathBuf,
     text: String,
@@ -47,7 +47,7 @@ fn lists(look: &HostFacts) -> Vec<List> {
     .collect()
 }
 
-/// Lines that count, in either of apt's forms.
+/// The lines that are neither empty nor comments.
 fn lines(list: &List) -> impl Iterator<Item = &str> {
     list.text
         .lines()
@@ -112,17 +112,17 @@ fn entries(list: &List) -> Vec<(String, Option<String>)> {
     lines(list).filter_map(one).collect()
 }
 
-/// Of NVIDIA's, with the list each is in.
+/// NVIDIA's repositories: the file that names each, its address and its key.
 fn theirs(look: &HostFacts) -> Vec<(PathBuf, String, Option<String>)> {
-    let mut found = Vec::new();
+    let mut repositories = Vec::new();
     for list in lists(look) {
         for (uri, key) in entries(&list) {
             if uri.contains("nvidia.github.io") || uri.contains("developer.download.nvidia.com") {
-                found.push((list.path.clone(), uri.trim_end_matches('/').to_owned(), key));
+                repositories.push((list.path.clone(), uri.trim_end_matches('/').to_owned(), key));
             }
         }
     }
-    found
+    repositories
 }
 
 fn twice(look: &HostFacts) -> Option<String> {

@@ -1,4 +1,4 @@
-//! SELinux and `AppArmor`.
+//! Checks of SELinux and `AppArmor`.
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;

@@ -1,4 +1,4 @@
-//! gpusetup itself: is anything set up, does all of it still stand.
+//! Checks of gpusetup's own setup: whether there is one, and whether it is still intact.
 
 use std::path::Path;
 
@@ -43,11 +43,11 @@ fn not_set_up(look: &HostFacts) -> Option<String> {
     {
         return None;
     }
-    // A spec of ours without a receipt: the receipt was lost.
+    // Our spec is there, so the host was set up and only the receipt was lost.
     if look.exists(SPEC_PATH) {
         return None;
     }
-    // Another tool's way is a way.
+    // A host that another toolkit serves is set up too.
     let foreign = look.foreign();
     (!foreign.serves()).then(|| {
         let engines = engines.join(", ");
@@ -63,17 +63,17 @@ fn interrupted(look: &HostFacts) -> Option<String> {
 
 fn programs_gone(look: &HostFacts) -> Option<String> {
     let receipt = look.receipt()?;
-    let wanted = SetupOptions::default();
+    let options = SetupOptions::default();
     let names = |text: &str| {
         receipt
             .changes
             .iter()
             .any(|c| c.after.as_ref().is_some_and(|a| a.contains(text)))
     };
-    let programs = [wanted.runtime_path.display().to_string(), HOOK.to_owned()];
+    let programs = [options.runtime_path.display().to_string(), HOOK.to_owned()];
     let gone = programs.into_iter().filter(|p| names(p) && !look.exists(p));
     let mut seen: Vec<String> = gone.collect();
-    let dir = wanted.names_dir;
+    let dir = options.names_dir;
     if names(&dir.display().to_string()) && !look.exists(&dir) {
         seen.push(dir.display().to_string());
     }
@@ -83,7 +83,7 @@ fn programs_gone(look: &HostFacts) -> Option<String> {
 fn leftover(look: &HostFacts) -> Option<String> {
     let text = look.text(drop_in::PATH)?;
     let is_ours = text.starts_with("# Written by gpusetup");
-    // One that cannot be read is one.
+    // A receipt that cannot be read still means that something is set up.
     let is_set_up = !matches!(Receipt::load(look.host), Ok(None));
     let is_used = is_set_up || look.exists(SetupOptions::default().names_dir);
     (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))

@@ -1,4 +1,4 @@
-//! Windows Subsystem for Linux: the driver is Windows'.
+//! Checks of the Windows Subsystem for Linux, where the driver is that of Windows.
 
 use gpu_host::init;
 
@@ -12,7 +12,7 @@ pub const CHECKS: Checks = &[
     ("wsl-no-systemd", no_systemd),
 ];
 
-/// Where Windows' libraries are (docs.nvidia.com, "CUDA on WSL User Guide").
+/// Where the libraries from Windows are (docs.nvidia.com, "CUDA on WSL User Guide").
 const LIB: &str = "/usr/lib/wsl/lib";
 
 fn linux_driver(look: &HostFacts) -> Option<String> {

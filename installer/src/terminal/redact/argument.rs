@@ -1,21 +1,21 @@
-//! Arguments that stand each for itself, as in a list: what a flag makes of the next one.
+//! Judges the items of an argument list: a flag such as `--password` makes the next one a secret.
 
 use super::words;
 
-/// What stands before an argument.
+/// The argument before the current one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Before {
-    /// Nothing that says anything of it.
+    /// Nothing that matters for the current one.
     #[default]
     Nothing,
-    /// A flag, which may have it for its value.
+    /// A flag, which may have the current argument as its value.
     Flag,
-    /// A flag such as `--password`.
+    /// A flag such as `--password`, whose value is a secret.
     Secret,
 }
 
 impl Before {
-    /// What an argument is for the next one.
+    /// What an argument means for the next one.
     pub(super) fn of(text: &str) -> Self {
         let name = text.trim_start_matches('-');
         let is_flag = text.starts_with('-')
@@ -30,7 +30,7 @@ impl Before {
         }
     }
 
-    /// What stood before this argument, which from now on is the one before.
+    /// Returns the argument before this one and remembers this one for the next.
     pub(super) fn step(&mut self, text: &str) -> Self {
         std::mem::replace(self, Self::of(text))
     }

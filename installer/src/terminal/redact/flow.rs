@@ -1,4 +1,5 @@
-//! JSON, with comments or without, and what YAML has of it. Whatever cannot be made out is a value.
+//! Masks JSON, with or without comments, and YAML's flow style. What cannot be parsed is treated
+//! as a value.
 
 use super::argument::Before;
 use super::kinds::Kind;
@@ -21,7 +22,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
     scan.out
 }
 
-/// A list or a table that begins here, and its length in the text.
+/// Masks the list or table that begins here. Returns it with its length in the text.
 pub(super) fn one(text: &str, kind: &Kind, path: &mut Vec<String>) -> (String, usize) {
     let mut scan = Flow {
         text,
@@ -34,7 +35,7 @@ pub(super) fn one(text: &str, kind: &Kind, path: &mut Vec<String>) -> (String, u
     (scan.out, scan.at)
 }
 
-/// Deeper than any file is, and no danger to the stack.
+/// The limit of nesting: deeper than any real file, and safe for the stack.
 const DEEP: usize = 64;
 
 struct Flow<'a> {
@@ -42,7 +43,7 @@ struct Flow<'a> {
     kind: &'a Kind,
     at: usize,
     out: String,
-    /// Of a list of arguments: the one before.
+    /// In a list of arguments, the one before.
     before: Before,
 }
 
@@ -61,7 +62,7 @@ impl<'a> Flow<'a> {
         self.at = end;
     }
 
-    /// What stands between values; comments masked.
+    /// Copies the space between values and masks comments in it.
     fn space(&mut self) {
         loop {
             let rest = self.rest();
@@ -89,7 +90,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// A sign where none belongs.
+    /// Copies a punctuation character that is out of place.
     fn stray(&mut self) {
         self.space();
         if let Some(c) = self.peek()
@@ -169,7 +170,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// What it says, and the quotes around it. Nothing is written.
+    /// Reads a scalar: its content and its quotes. Writes nothing.
     fn scalar(&mut self) -> (&'a str, &'static str) {
         let rest = &self.text[self.at..];
         let quote = match rest.as_bytes().first() {
@@ -178,7 +179,7 @@ impl<'a> Flow<'a> {
             _ => "",
         };
         if quote.is_empty() {
-            // A word of YAML may have spaces in it; a colon in it has none behind.
+            // A plain scalar of YAML may contain spaces, and colons that no space follows.
             let ends = |(n, c): &(usize, char)| {
                 matches!(c, ',' | ']' | '}' | '[' | '{' | '\n' | '"')
                     || *c == ':' && !rest[n + 1..].starts_with(|c: char| !c.is_whitespace())
@@ -205,7 +206,7 @@ impl<'a> Flow<'a> {
                 _ => {}
             }
         }
-        // It has no end.
+        // The closing quote is missing.
         self.at = self.text.len();
         (&rest[1..], quote)
     }
@@ -214,7 +215,7 @@ impl<'a> Flow<'a> {
         let is_number = quote.is_empty() && raw.parse::<f64>().is_ok();
         let what = if is_number { "number" } else { "string" };
         if quote == "\"" && raw.contains('\\') {
-            // As it is meant: a slash with a backslash before it is a slash.
+            // Judge the unescaped value: `\/` means a slash.
             let said: Option<String> = serde_json::from_str(&format!("\"{raw}\"")).ok();
             let masked = said
                 .as_ref()

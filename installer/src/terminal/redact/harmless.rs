@@ -1,5 +1,5 @@
-//! Which words are harmless: by their form, by a list, or as words that people speak; paths and names of keys, made of such
-//! words.
+//! Decides which words are harmless: by their form, by a list, or because they look like natural
+//! language. Paths and names of keys are judged by the words in them.
 
 use std::sync::LazyLock;
 
@@ -15,10 +15,10 @@ static FORMS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("^(?:{all})$")).expect("a pattern of ours; every test uses it")
 });
 
-/// Longer than any word that is of use.
+/// Words longer than this are never shown.
 const LONG: usize = 200;
 
-/// Whether a word, without the signs of a sentence around it, may be shown.
+/// Whether a word, without the punctuation around it, may be shown.
 pub(super) fn is_harmless(word: &str, trust: Trust) -> bool {
     if word.chars().count() <= 2 || is_known(word) {
         return true;
@@ -40,7 +40,7 @@ pub(super) fn is_harmless(word: &str, trust: Trust) -> bool {
         return (after.starts_with("sha256:") && FORMS.is_match(after) || is_instance(after))
             && is_harmless(before, trust);
     }
-    // Parts of a list; of a pair what is behind the colon is a value.
+    // The parts of a list are judged one by one. In a pair, what follows the colon is a value.
     for sign in [',', ':'] {
         if let Some((first, rest)) = word.split_once(sign) {
             let behind = if sign == ':' && !first.is_empty() {
@@ -72,14 +72,14 @@ pub(super) fn is_harmless(word: &str, trust: Trust) -> bool {
         if is_known(p) || is_number(p) || is_word(p) || p.len() < 24 && FORMS.is_match(p) {
             return true;
         }
-        // A name of a part, a slice, a distribution: one of them is no secret.
+        // One short piece can be the name of a part, a slice or a distribution; it is no secret.
         short += 1;
         p.len() <= 4 && short <= 1
     });
     all && !is_random(word)
 }
 
-/// Letters that could be a word of some language.
+/// Whether the letters could be a word of some language.
 fn is_word(piece: &str) -> bool {
     if !piece.chars().all(char::is_alphabetic) {
         return false;
@@ -93,17 +93,17 @@ fn is_word(piece: &str) -> bool {
     if piece.len() > 28 {
         return false;
     }
-    // Changes between small and large letters: names of functions have few.
+    // Names of functions change only a few times between lower and upper case.
     let turns = humps(piece).len() - 1;
     if turns > 1 + piece.len() / 5 || is_known(piece) {
         return is_known(piece);
     }
     let odd: usize = humps(piece).iter().map(|hump| odd_pairs(hump)).sum();
-    // All in capitals is a constant's name, which is short of vowels.
+    // Some odd pairs are allowed: names of constants have few vowels.
     odd <= if piece.len() <= 6 { 1 } else { piece.len() / 6 }
 }
 
-/// Which letters follow each other in words: 26 lines of 26.
+/// Which letters follow each other in words: 26 lines of 26 characters.
 const PAIRS: &str = include_str!("../../../letter-pairs.txt");
 
 fn odd_pairs(word: &str) -> usize {
@@ -113,7 +113,7 @@ fn odd_pairs(word: &str) -> usize {
     pairs.filter(is_odd).count()
 }
 
-/// Short pieces, each harmless, that make a long whole without sense: `aB-3x-Qz-9`.
+/// Whether short pieces, each harmless, form a long word without meaning: `aB-3x-Qz-9`.
 fn is_random(word: &str) -> bool {
     let letters: Vec<u8> = word.bytes().filter(u8::is_ascii_alphanumeric).collect();
     if letters.len() < 12 {
@@ -127,7 +127,7 @@ fn is_random(word: &str) -> bool {
     turns * 2 > letters.len()
 }
 
-/// The name of a key: one word, without a URL.
+/// Masks the name of a key that is one word and contains no URL.
 pub(super) fn mask_key_word(key: &str) -> String {
     let said = key.trim();
     if said.is_empty() {
@@ -146,15 +146,15 @@ pub(super) fn mask_key_word(key: &str) -> String {
     }
 }
 
-/// Whether a key is one word, without a URL.
+/// Whether a key is one word and contains no URL.
 pub(super) fn is_one_word(key: &str) -> bool {
     let said = key.trim();
     !said.contains("://") && !said.contains(char::is_whitespace)
 }
 
-/// A path: each part of it is a word; below known directories ids are names.
+/// Masks a path: each part is judged as a word. Below known directories, ids count as names.
 pub(super) fn mask_path(path: &str, trust: Trust) -> String {
-    // Lists of paths, as in PATH.
+    // A list of paths, as in PATH.
     if let Some((first, rest)) = path.split_once(":/") {
         return format!(
             "{}:{}",

@@ -1,4 +1,4 @@
-//! Which values of a file may be shown, by the kind of file and by where in it a value stands.
+//! Decides which values of a file may be shown, by the kind of file and by the value's key.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::text;
 use super::trust::Trust;
 use super::words;
 
-/// What kind of file a path is of.
+/// The kind of a file according to its path, if it is a known one.
 pub(super) struct Kind(Option<&'static Entry>);
 
 impl Kind {
@@ -23,23 +23,23 @@ impl Kind {
         Self(TABLE.kind.iter().rev().find(fits))
     }
 
-    /// Of a file that nothing is known of, every word is judged as a value.
+    /// The format of the file. In an unknown file every word is judged as a value.
     pub(super) fn format(&self) -> Format {
         self.0.map_or(Format::Values, |e| e.format)
     }
 
-    /// A value of the file, as it may be shown. `text` is what it means, without quotes.
+    /// A value of the file as it may be shown. `text` is its content without quotes.
     pub(super) fn value(&self, path: &[String], text: &str, what: &str) -> String {
         let is_in = |list: &[String]| list.iter().any(|p| is_path_like(p, path));
         let (keep, free) = self.0.map_or((&[][..], &[][..]), |e| (&e.keep, &e.free));
-        // The closer pattern would win; none of ours is in both.
+        // No pattern of the table is in both lists, so the order does not matter.
         if is_in(free) {
             return text::mask(text, Trust::Values);
         }
         if words::is_switch(text) {
             return text.to_owned();
         }
-        // A key that is named is meant; one that `*` stands for may be anything.
+        // A key that the table names is known to be harmless; one that `*` matches may be anything.
         let is_named = |p: &&String| !p.ends_with('*');
         if keep.iter().filter(is_named).any(|p| is_path_like(p, path)) {
             return text::mask_kept(text);
@@ -50,7 +50,7 @@ impl Kind {
         mark(what, text)
     }
 
-    /// The same in a list of arguments, where a flag may stand before it.
+    /// A value in a list of arguments, where a flag may come before it.
     pub(super) fn argument(
         &self,
         before: &mut Before,
@@ -66,13 +66,13 @@ impl Kind {
         }
     }
 
-    /// A key of the file: a name of somebody's, too.
+    /// A key of the file as it may be shown: a key can be a name that somebody chose.
     pub(super) fn key(text: &str) -> String {
         text::mask_key(text)
     }
 }
 
-/// `*` is anything, `/` too.
+/// Whether a text matches a pattern in which `*` stands for anything, including `/`.
 fn is_like(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),

@@ -1,9 +1,9 @@
-//! What stands where something was masked: `<masked string, 24 bytes>`.
+//! The mark that replaces a masked text: `<masked string, 24 bytes>`.
 
 const START: &str = "<masked ";
 const END: &str = " bytes>";
 
-/// The mark of a text of that kind; of nothing, nothing.
+/// The mark for a text of that kind. An empty text and a mark stay as they are.
 pub(super) fn mark(kind: &str, text: &str) -> String {
     if text.is_empty()
         || marks(text)
@@ -15,7 +15,7 @@ pub(super) fn mark(kind: &str, text: &str) -> String {
     format!("{START}{kind}, {}{END}", text.len())
 }
 
-/// The length of a mark that the text begins with.
+/// The length of the mark at the start of a text, if there is one.
 pub(super) fn at_start(text: &str) -> Option<usize> {
     let rest = text.strip_prefix(START)?;
     let kind = rest.find(|c: char| !c.is_ascii_lowercase())?;
@@ -28,13 +28,13 @@ pub(super) fn at_start(text: &str) -> Option<usize> {
     Some(text.len() - rest.len())
 }
 
-/// Where in a text something was masked: place and length.
+/// The marks in a text: position and length of each.
 pub fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     let places = text.match_indices(START);
     places.filter_map(|(at, _)| Some((at, at_start(&text[at..])?)))
 }
 
-/// How much of a text was masked.
+/// How many marks a text contains.
 pub fn count(text: &str) -> usize {
     marks(text).count()
 }

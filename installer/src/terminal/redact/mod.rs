@@ -1,8 +1,8 @@
-//! What others may read of a host's files and logs. Everything else is masked before it is shown or written.
+//! Masks what others must not read of a host's files and logs, before it is shown or written.
 //!
-//! Of a file whose format is known, the values of listed keys are kept, and no comment. In free
-//! text a word is kept where it has a harmless form. What vendors' tokens look like comes last.
-//! Rather too much than too little: a masked word costs a question, a password costs more.
+//! In a file of a known format, only the values of listed keys are kept, and no comments. In free
+//! text, a word is kept if it looks harmless. A last pass masks what looks like a vendor's token.
+//! When in doubt, mask: a word masked needlessly costs a question, a leaked password costs more.
 
 mod argument;
 mod flow;
@@ -32,12 +32,12 @@ use mark::mark;
 use table::Format;
 use trust::Trust;
 
-/// A log, a message, a command: sentences stay, what is no word goes.
+/// Masks a log, a message or a command: sentences stay, and what is not a word is masked.
 pub fn mask(text: &str) -> String {
     vendors::mask(&text::mask(text, Trust::Words))
 }
 
-/// A file, by what its path says of its format.
+/// Masks a file according to the format that its path implies.
 pub fn mask_file(path: &Path, text: &str) -> String {
     let kind = Kind::of(path);
     let masked = match kind.format() {
@@ -51,7 +51,7 @@ pub fn mask_file(path: &Path, text: &str) -> String {
     vendors::mask(&masked)
 }
 
-/// A document of gpusetup's own: its texts, and whole the values of keys that say so.
+/// Masks a document of gpusetup's: its texts as free text, and the values of secret keys entirely.
 pub fn mask_document(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(mask(text)),

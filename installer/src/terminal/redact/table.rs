@@ -1,4 +1,4 @@
-//! masking.toml: which keys of which kind of file are shown, and which words of free text.
+//! Reads masking.toml: which keys of a file are shown, and which words of free text.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub free: Vec<String>,
 }
 
-/// What is said of free text.
+/// The lists for free text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Lists {
@@ -47,7 +47,7 @@ pub(super) enum Format {
     Toml,
     Yaml,
     Unit,
-    /// Words of a shell or the kernel, each judged as a value; comments from `#` on.
+    /// Settings of a shell or the kernel: every word is judged as a value, `#` begins a comment.
     Values,
     Prose,
 }
@@ -56,7 +56,7 @@ pub(super) static TABLE: LazyLock<Table> = LazyLock::new(|| {
     toml::from_str(include_str!("../../../masking.toml")).expect("ours; every test reads it")
 });
 
-/// What a bundle looks at: lists of paths and of units.
+/// bundle.toml: the paths and units that a bundle looks at.
 static LOOKED_AT: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
     toml::from_str(include_str!("../../../bundle.toml")).expect("ours; a test reads it whole")
 });
@@ -67,7 +67,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let paths = LOOKED_AT.values().flatten();
     let parts = paths.flat_map(|p| p.split('/'));
     let parts = parts.filter(|p| !p.is_empty() && !p.contains('*'));
-    // A unit's log has its name without the end.
+    // A unit appears in logs without its extension.
     let stems = parts.clone().filter_map(|p| Some(p.rsplit_once('.')?.0));
     let stems = stems.filter(|s| !s.is_empty());
     keys.flat_map(|p| p.split('/')).chain(parts).chain(stems)

@@ -1,4 +1,4 @@
-//! The masker against each form of a secret in each kind of file, one at a time.
+//! Tests the mask with every form of a secret in every kind of file, one at a time.
 #![allow(clippy::cast_possible_truncation)]
 
 use std::collections::BTreeMap;
@@ -18,9 +18,11 @@ fn is_in(secret: &str, text: &str) -> bool {
     parts(secret).into_iter().any(|part| text.contains(part))
 }
 
-/// In one place: forms of which a secret came out, each with the way and what the file was then.
+/// The forms whose secret was not masked in one place, each with the way it was written and the
+/// masked file.
 fn leaks_in(nth: usize, place: &Place, forms: &[String], seed: u64) -> Vec<(String, String)> {
-    // All ways take minutes; the archive's test plants in all, too, though many forms in one file.
+    // Trying every form in every way takes minutes, so each form is tried in one way only. The
+    // archive's test uses all of them, with many forms in one file.
     let in_all = std::env::var_os("ALL_WAYS").is_some();
     let mut found = Vec::new();
     for (at, way) in place.ways.iter().enumerate() {
@@ -29,7 +31,7 @@ fn leaks_in(nth: usize, place: &Place, forms: &[String], seed: u64) -> Vec<(Stri
                 continue;
             }
             let (filled, secrets) = MadeUp::new(seed + n as u64).fill(form);
-            // A log's lines have nothing to do with each other.
+            // Long texts are logs, whose lines do not depend on each other.
             let before = if place.text.len() < 600 {
                 place.text.trim_start()
             } else {
@@ -109,7 +111,7 @@ fn all(item: &toml_edit::Item, texts: &mut Vec<String>) {
     }
 }
 
-/// What gpusetup itself tells of a problem is no secret.
+/// gpusetup's own texts about problems contain no secrets and must not be masked.
 #[test]
 fn what_doctor_says_stays() {
     let problems: toml_edit::DocumentMut = include_str!("../../../problems.toml").parse().unwrap();
@@ -135,7 +137,7 @@ fn what_doctor_says_stays() {
     );
 }
 
-/// Each with what must go, marked by `«»`.
+/// Texts in which `«»` enclose what must be masked.
 const TEXTS: &[&str] = &[
     "{\"proxies\": {\"http-proxy\": \"http://«user:pa/ss»@proxy:3128\"}}",
     "proxy=http://«u:p,w»@h:1/x and http://open/",
@@ -174,7 +176,7 @@ fn secrets_go_and_what_stands_beside_them_stays() {
         let masked = mask(&text);
         for secret in marked.split('«').skip(1) {
             let (secret, _) = secret.split_once('»').unwrap();
-            // A letter alone is in every text; what it was is masked all the same.
+            // A secret of one or two letters can occur in any text by chance.
             assert!(
                 secret.len() < 3 || !masked.contains(secret),
                 "{secret:?} is still in {masked}"
@@ -203,7 +205,7 @@ fn what_is_no_secret_stays() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Half a file, a binary, whatever: no panic, and a second mask finds nothing more.
+    /// Any text, such as half a file or a binary, is masked without a panic.
     #[test]
     fn any_text_can_be_masked(text in r#"([a-z]{0,6}|password|token|Environment=|://|@|"|'|\[|\]|\{|=|: |\n|\\\\|-----BEGIN PRIVATE KEY-----|«|\PC){0,40}"#) {
         let masked = mask(&text);
@@ -215,7 +217,7 @@ proptest! {
         }
     }
 
-    /// Whatever a password is made of, it goes from where passwords usually stand.
+    /// A password of any characters is masked in the usual places.
     #[test]
     fn any_password_goes(secret in "[A-Za-z0-9!#$%*+,.:;=?^_~/-]{8,24}") {
         for text in [
@@ -235,7 +237,7 @@ proptest! {
     }
 }
 
-/// A bundle's own table says where a maintainer looks: no name in it is a secret.
+/// The names in bundle.toml are where a maintainer looks and must not be masked.
 #[test]
 fn what_a_bundle_looks_at_can_be_named() {
     let table: ::toml::Table = ::toml::from_str(include_str!("../../../bundle.toml")).unwrap();
@@ -252,7 +254,7 @@ fn what_a_bundle_looks_at_can_be_named() {
     }
 }
 
-/// What engines and drivers say, word for word.
+/// Error messages of engines and drivers must not be masked.
 #[test]
 fn known_errors_stay() {
     for line in [

@@ -1,5 +1,5 @@
-//! Free text: logs, messages, command lines, settings of shells. Word by word, and what a key, a
-//! flag or a command before it makes of a word.
+//! Masks free text: logs, messages, command lines and shell settings. Each word is judged by itself
+//! and by the key, flag or command before it.
 
 mod parts;
 mod scan;
@@ -11,31 +11,31 @@ use super::mark::{self, mark as marked};
 use super::trust::Trust;
 use super::url;
 
-/// A longer line is masked as a whole.
+/// Lines longer than this are masked as a whole.
 const LONG: usize = 64 << 10;
 
-/// All of a text.
+/// Masks a text.
 pub(super) fn mask(text: &str, trust: Trust) -> String {
     Lines::new(trust).all(text)
 }
 
-/// Settings of a shell and the like: comments are masked whole.
+/// Masks settings of a shell and the like. Comments are masked entirely.
 pub(super) fn mask_settings(text: &str) -> String {
     let mut lines = Lines::new(Trust::Values);
     lines.comments = true;
     lines.all(text)
 }
 
-/// A value of a key that is shown.
+/// Masks the value of a key that the table keeps.
 pub(super) fn mask_kept(text: &str) -> String {
-    // Nothing but a URL, whatever signs its password has.
+    // Treat it all as one URL: its password may contain any characters.
     if text.contains("://") && text.contains('@') && !text.contains("@sha256:") {
         return url::mask(text);
     }
     mask(text, Trust::Words)
 }
 
-/// A comment; of gpusetup's own the words stay, since a plan shows what it would write.
+/// Masks a comment. The words of gpusetup's own comments stay: a plan shows what it would write.
 pub(super) fn mask_comment(text: &str) -> String {
     if text.trim_start().starts_with("Written by gpusetup") {
         return mask(text, Trust::Words);
@@ -43,7 +43,7 @@ pub(super) fn mask_comment(text: &str) -> String {
     marked("comment", text)
 }
 
-/// The name of a key, or a part of it.
+/// Masks the name of a key or a part of it.
 pub(super) fn mask_key(key: &str) -> String {
     if harmless::is_one_word(key) {
         harmless::mask_key_word(key)
@@ -52,19 +52,19 @@ pub(super) fn mask_key(key: &str) -> String {
     }
 }
 
-/// What is known of a text line by line.
+/// The state of masking a text line by line.
 struct Lines {
     trust: Trust,
     comments: bool,
-    /// Lines that are further in belong to a secret.
+    /// Column of a secret block; lines indented further belong to the secret.
     block: Option<usize>,
-    /// In a key between its two marked lines.
+    /// Whether the line is in a key, between its `BEGIN` and `END` lines.
     key: bool,
-    /// The word that ends a text for a command.
+    /// The word that ends the current here-document.
     here: Option<String>,
-    /// The line before ended in something masked.
+    /// Whether the line before ended with a mark.
     after_mark: bool,
-    /// What the end of the line before makes of this one.
+    /// What the end of the line before means for this one.
     pending: Pending,
 }
 
@@ -184,7 +184,7 @@ fn ends_in_mark(text: &str) -> bool {
         .is_some_and(|at| mark::at_start(&text[at..]).is_some_and(|n| text[at + n..].len() <= 2))
 }
 
-/// The length of what is the rest of a key whose beginning was cut off.
+/// The length of the rest of a key whose beginning was cut off, at the start of a text.
 fn rest_of_key(text: &str) -> usize {
     let Some(end) = text.find("-----END ") else {
         return 0;
@@ -192,7 +192,7 @@ fn rest_of_key(text: &str) -> usize {
     if text[..end].contains("-----BEGIN ") {
         return 0;
     }
-    // Back over lines of one word each.
+    // The lines before `END` that have one word each are part of the key.
     let start = text[..end].rfind('\n').map_or(0, |n| n + 1);
     let lines: Vec<&str> = text[..start].split_inclusive('\n').collect();
     let is_part = |l: &&&str| l.split_whitespace().count() <= 1 || l.contains("<masked ");
@@ -200,7 +200,7 @@ fn rest_of_key(text: &str) -> usize {
         return 0;
     }
     let whole = text[end..].find('\n').map_or(text.len(), |n| end + n + 1);
-    // What stands before it is masked, too: it is a part of the same text.
+    // Only if nothing else comes before them is the start of the text the rest of a key.
     let kept = lines
         .iter()
         .rev()
@@ -210,7 +210,7 @@ fn rest_of_key(text: &str) -> usize {
     if kept == 0 { whole } else { 0 }
 }
 
-/// The word that ends what a shell is given to read: `<<EOF`.
+/// The word that ends a here-document that begins on this line: `<<EOF`.
 fn here(line: &str) -> Option<String> {
     let at = line.find("<<")?;
     let word = line[at + 2..].trim_start_matches(['-', ' ']);

@@ -1,4 +1,4 @@
-//! TOML, read as far as it can be: keys by their tables, values, comments.
+//! Masks TOML: values by their tables and keys, and comments. Parses as much as it can.
 
 use super::argument::Before;
 use super::kinds::Kind;
@@ -25,7 +25,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
     scan.out
 }
 
-/// Deeper than any file is, and no danger to the stack.
+/// The limit of nesting: deeper than any real file, and safe for the stack.
 const DEEP: usize = 64;
 
 struct Toml<'a> {
@@ -33,7 +33,7 @@ struct Toml<'a> {
     kind: &'a Kind,
     at: usize,
     out: String,
-    /// Of a list of arguments: the one before.
+    /// In a list of arguments, the one before.
     before: Before,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Toml<'a> {
         self.at = end;
     }
 
-    /// Space, line breaks and comments.
+    /// Copies spaces and line breaks, and masks comments.
     fn space(&mut self) {
         loop {
             let rest = self.rest();
@@ -70,7 +70,7 @@ impl<'a> Toml<'a> {
         }
     }
 
-    /// What is left of a line that is none of TOML.
+    /// Masks the rest of a line that is not TOML.
     fn line(&mut self) {
         let rest = self.rest();
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
@@ -93,7 +93,7 @@ impl<'a> Toml<'a> {
         path
     }
 
-    /// A key, also one of many parts; each written as it may be shown.
+    /// Reads a key, which may have several parts, and writes each part as it may be shown.
     fn keys(&mut self) -> Vec<String> {
         let mut path = Vec::new();
         loop {
@@ -153,7 +153,7 @@ impl<'a> Toml<'a> {
         if depth > 0 {
             return;
         }
-        // Behind a value comes nothing but a comment.
+        // After a value only a comment may follow.
         let after = self.rest().split('\n').next().unwrap_or_default();
         if !after.trim().is_empty() && !after.trim_start().starts_with('#') {
             self.line();
@@ -212,7 +212,7 @@ impl<'a> Toml<'a> {
         let ends = |c: char| matches!(c, '\n' | '#') || depth > 0 && matches!(c, ',' | ']' | '}');
         let word = rest[..rest.find(ends).unwrap_or(rest.len())].trim_end();
         if word.is_empty() {
-            // Neither a value nor its end.
+            // A character that neither begins nor ends a value.
             if let Some(c) = self.peek().filter(|c| *c != '\n') {
                 self.copy(c.len_utf8());
             }
@@ -230,7 +230,8 @@ impl<'a> Toml<'a> {
         self.out.push_str(&format!("{quote}{masked}{quote}"));
     }
 
-    /// JSON's escapes are those of TOML, but for two.
+    /// Masks a string with escapes. It is unescaped as JSON, whose escapes are those of TOML except
+    /// for two; a string with one of those is masked entirely.
     fn escaped(&mut self, path: &[String], said: &str) -> String {
         let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
         let Some(meant) = meant else {
@@ -245,7 +246,7 @@ impl<'a> Toml<'a> {
     }
 }
 
-/// Where a string ends; at the end of the line where one of one line has no end.
+/// Where a string ends. A single-line string without a closing quote ends with its line.
 fn end_of(inside: &str, quote: &str) -> usize {
     let mut escaped = false;
     for (n, c) in inside.char_indices() {

@@ -1,10 +1,10 @@
-//! How much a text is trusted: it decides which of its words are shown.
+//! Defines how much a text is trusted, which decides which of its words are shown.
 
-/// Which words stay.
+/// Which words are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Words that could be of a sentence.
+    /// Words that could be part of a sentence.
     Words,
-    /// Words that are listed, and forms that are.
+    /// Only words and forms that are listed.
     Values,
 }

@@ -1,4 +1,4 @@
-//! systemd's units and their drop-ins.
+//! Masks systemd units and their drop-ins.
 
 use super::kinds::Kind;
 use super::mark::mark;
@@ -23,7 +23,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
             section = trimmed[1..trimmed.len() - 1].to_owned();
             out.push_str(&format!("[{}]{end}", Kind::key(&section)));
         } else {
-            // What goes on over lines is one value.
+            // Lines joined by a backslash form one value.
             let mut whole = line.to_owned();
             while whole.trim_end().ends_with('\\') {
                 let Some(more) = lines.next() else { break };
@@ -44,7 +44,8 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
     out
 }
 
-/// As systemd.syntax(7) has them: what is before a `=` in anything else is no key, and may be half a secret.
+/// Whether a text is a key as in systemd.syntax(7). Any other text before a `=` is not a key and
+/// may be part of a secret.
 fn is_key(text: &str) -> bool {
     let is_sign = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     !text.is_empty() && text.bytes().all(is_sign)

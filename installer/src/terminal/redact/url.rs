@@ -1,16 +1,16 @@
-//! URLs: where they lead stays, who goes there and with what does not.
+//! Masks URLs: the address is kept; the user, the password and the query's values are masked.
 
 use super::harmless::{is_harmless, is_one_word, mask_key_word, mask_path};
 use super::mark::mark;
 use super::trust::Trust;
 use super::words::is_switch;
 
-/// `word` has `://` in it.
+/// Masks a word that contains `://`.
 pub(super) fn mask(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else {
         return mark("string", word);
     };
-    // A password may have any sign that it should not, so the last one counts, and comes first.
+    // A password may contain unescaped `@`, `/`, `?` or `#`, so split at the last `@` first.
     let (user, rest) = match rest.rfind('@') {
         Some(at) if !rest[at..].starts_with("@sha256:") => (Some(&rest[..at]), &rest[at + 1..]),
         _ => (None, rest),
@@ -62,7 +62,7 @@ pub(super) fn mask(word: &str) -> String {
     out
 }
 
-/// The scheme, or a key of the query.
+/// Masks the scheme or a key of the query.
 fn mask_key(key: &str) -> String {
     if is_one_word(key) {
         mask_key_word(key)

@@ -1,4 +1,5 @@
-//! Tokens that vendors made to be known by their form: a maintained list, for what the masker left.
+//! The last pass of masking: tokens that have a vendor's known form, from the rules of
+//! secret-forms.toml.
 
 use std::sync::LazyLock;
 
@@ -34,7 +35,7 @@ pub(super) fn mask(text: &str) -> String {
         .iter()
         .filter(|r| r.keywords.iter().any(|k| small.contains(k.as_str())))
     {
-        // Most are never needed.
+        // Compiled on first use: most rules are never needed.
         if let Some(regex) = rule.compiled.get_or_init(|| Regex::new(&rule.regex).ok()) {
             let masked = |found: &Captures<'_>| {
                 let all = &found[0];

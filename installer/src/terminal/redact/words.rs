@@ -1,4 +1,4 @@
-//! What single words say: names of secrets, words before a secret, known words, ids.
+//! Classifies single words: names of secrets, words that announce a secret, known words and ids.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ fn is_listed(list: &[String], word: &str) -> bool {
     list.iter().any(|w| w.eq_ignore_ascii_case(word))
 }
 
-/// On or off, or nothing: no secret, whatever its key.
+/// Whether a value is empty or only on or off, and therefore never a secret.
 pub(super) fn is_switch(text: &str) -> bool {
     matches!(
         text.to_ascii_lowercase().as_str(),
@@ -50,7 +50,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
     })
 }
 
-/// `accessKeyId` as `access`, `Key`, `Id`.
+/// Splits a word at its humps: `accessKeyId` into `access`, `Key`, `Id`.
 pub(super) fn humps(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -67,15 +67,15 @@ pub(super) fn humps(word: &str) -> Vec<&str> {
     parts
 }
 
-/// The same of two words: `api key`.
+/// Whether a secret follows these two words, such as `api key`.
 pub(super) fn announces_with(before: &str, word: &str) -> bool {
     let last = before.rsplit(['-', '_', '.']).next().unwrap_or(before);
     is_listed(&lists().secret_pairs, &format!("{last} {word}"))
 }
 
-/// Whether a secret follows the word without any sign.
+/// Whether a secret follows the word, without a `:` or `=` between them.
 pub(super) fn announces(word: &str) -> bool {
-    // Called with it: `PASSWORD('…')`.
+    // A call with the secret as its argument: `PASSWORD('…')`.
     let word = word.trim_end_matches('(');
     // `AuthToken`, `wifi-sec.psk`
     let last = word
@@ -88,12 +88,13 @@ pub(super) fn announces(word: &str) -> bool {
         .any(|w| is_listed(&lists().secret_words, w))
 }
 
-/// Whether the word stands between one such as `password` and its secret: known, or such a word, too.
+/// Whether the word can come between a word such as `password` and its secret: a known word, or
+/// another that announces a secret.
 pub(super) fn says_nothing(word: &str) -> bool {
     is_known(word) || announces(word) || is_listed(&lists().secret_keys, word)
 }
 
-/// Whether what follows is the id of a container or the like.
+/// Whether the id of a container or the like follows the word.
 pub(super) fn names_ids(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     is_listed(&lists().id_keys, word)
@@ -114,7 +115,7 @@ pub(super) fn is_known(word: &str) -> bool {
     KNOWN.contains(&word.to_ascii_lowercase())
 }
 
-/// 64 letters of hex, or the 12 that are shown of them.
+/// Whether a word is a container's id: 64 hexadecimal digits, or their first 12.
 pub(super) fn is_id(word: &str) -> bool {
     matches!(word.len(), 12 | 64)
         && word
@@ -122,7 +123,7 @@ pub(super) fn is_id(word: &str) -> bool {
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Whether a path begins in a directory of which files may be named.
+/// Whether a path begins in a directory whose files may be named.
 pub(super) fn is_rooted(path: &str) -> bool {
     let first = path.strip_prefix('/').and_then(|p| p.split('/').next());
     first.is_some_and(|first| lists().roots.iter().any(|r| r == first))

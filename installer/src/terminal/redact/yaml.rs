@@ -1,4 +1,4 @@
-//! YAML, line by line: where a key stands says what it is below.
+//! Masks YAML line by line. The column of a key shows which keys it is below.
 
 use super::argument::Before;
 use super::flow;
@@ -26,14 +26,14 @@ struct Yaml<'a> {
     kind: &'a Kind,
     at: usize,
     out: String,
-    /// Keys that the next line may be below, each with its column.
+    /// The keys that the next line may be below, each with its column.
     above: Vec<(usize, String)>,
-    /// Of a list of arguments: the one before.
+    /// In a list of arguments, the one before.
     before: Before,
 }
 
 impl<'a> Yaml<'a> {
-    /// What is left of the line, without its end.
+    /// The rest of the line, without its line break.
     fn rest_of_line(&self) -> &'a str {
         let rest = &self.text[self.at..];
         &rest[..rest.find('\n').unwrap_or(rest.len())]
@@ -79,7 +79,7 @@ impl<'a> Yaml<'a> {
             return self.end_line();
         }
         self.copy(column);
-        // A list stands below its key, also in the same column.
+        // A list belongs to its key even if it begins in the same column.
         let is_item = said.starts_with("- ") || said.trim_end() == "-";
         self.above
             .retain(|(at, _)| *at < column || is_item && *at == column);
@@ -118,7 +118,7 @@ impl<'a> Yaml<'a> {
         self.kind.argument(&mut self.before, path, text, what)
     }
 
-    /// The value of the innermost key, which stands in that column.
+    /// Masks the value of the innermost key, which begins in that column.
     fn value(&mut self, column: usize) {
         let rest = self.rest_of_line();
         let path = self.path();
@@ -176,7 +176,7 @@ impl<'a> Yaml<'a> {
         }
     }
 
-    /// Text below its key, to the first line that is not further in.
+    /// Masks a block of text below its key, up to the first line that is not indented further.
     fn block(&mut self, column: usize) {
         let rest = &self.text[self.at..];
         let is_in = |l: &&str| l.trim().is_empty() || l.len() - l.trim_start().len() > column;
@@ -197,7 +197,7 @@ impl<'a> Yaml<'a> {
     }
 }
 
-/// What begins a text below its key, and nothing else.
+/// Whether this is the header of a block of text, such as `|` or `>-`.
 fn is_header(rest: &str) -> bool {
     rest.len() <= 4
         && rest[1..]
@@ -206,7 +206,7 @@ fn is_header(rest: &str) -> bool {
             .all(|c| matches!(c, '+' | '-' | '1'..='9'))
 }
 
-/// A key that the line begins with, its quotes, and the length of the sign behind it.
+/// The key at the start of a line, its quotes, and the length of the colon with the space before.
 fn key(line: &str) -> Option<(&str, &'static str, usize)> {
     let quote = match line.chars().next()? {
         '"' => "\"",

@@ -1,4 +1,4 @@
-//! Quotes, brackets, names and paths in a text.
+//! Helpers for free text: finds quotes, brackets, names and paths.
 
 use super::super::harmless::{is_harmless, mask_path};
 use super::super::mark::mark as marked;
@@ -11,7 +11,7 @@ pub(super) fn is_name(key: &str) -> bool {
     key.contains(|c: char| c.is_ascii_alphabetic()) && key.chars().all(is_fit)
 }
 
-/// Words joined by brackets: `error(s)`, `foo[3]`, `NV_ERR(0x1f)`.
+/// Whether words are joined by brackets: `error(s)`, `foo[3]`, `NV_ERR(0x1f)`.
 pub(super) fn is_call(word: &str) -> bool {
     let parts = word.split([
         '(', ')', '[', ']', '{', '}', '|', '>', '<', '#', '*', '=', '?',
@@ -47,12 +47,12 @@ pub(super) fn mask_name(key: &str) -> String {
     }
 }
 
-/// Without what ends a sentence or closes a bracket.
+/// Splits off trailing punctuation and closing brackets.
 pub(super) fn trimmed(raw: &str) -> (&str, &str) {
     let word = raw.trim_end_matches([
         '.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '…',
     ]);
-    // Closed where it was opened is a part of it.
+    // A bracket that was opened in the word belongs to it.
     let word = match raw[word.len()..].chars().next() {
         Some(c @ (')' | ']' | '}'))
             if word.contains(match c {
@@ -68,7 +68,7 @@ pub(super) fn trimmed(raw: &str) -> (&str, &str) {
     raw.split_at(word.len())
 }
 
-/// A quote that begins here, also one that is itself in quotes.
+/// The quote that begins here, possibly escaped because it is itself in quotes.
 pub(super) fn quote(text: &str) -> Option<&'static str> {
     ["\\\"", "\\'", "\"", "'", "`"]
         .into_iter()
@@ -108,7 +108,7 @@ pub(super) fn balanced(text: &str, open: char) -> Option<usize> {
     None
 }
 
-/// A word put together of quoted parts and others; none where it is all of one kind.
+/// The shell word that begins here, if it mixes quoted and unquoted parts.
 pub(super) fn shell_word(text: &str) -> Option<&str> {
     let mut open = None;
     let mut parts = 0;

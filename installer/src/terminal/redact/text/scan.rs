@@ -1,4 +1,4 @@
-//! Free text, word by word.
+//! Scans free text word by word and masks what may not be shown.
 
 mod plain;
 mod promise;
@@ -11,37 +11,38 @@ use super::super::words;
 use super::parts::{is_plain_path, quote};
 use promise::Promise;
 
-/// What the words before make of the next one.
+/// What the words so far mean for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Free,
-    /// Behind a key or a flag.
+    /// The value of a key or a flag.
     Value,
     /// The id of a container.
     Id,
-    /// Behind a word such as `password`, and words that say nothing.
+    /// Near a word such as `password`, with only filler words in between.
     Near,
-    /// Behind a key that says so.
+    /// The value of a key that names a secret.
     Secret,
-    /// The same up to the end of the line.
+    /// The value of such a key, up to the end of the line.
     SecretLine,
 }
 
-/// What the end of a line makes of the next one.
+/// What the end of a line means for the next line.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// A quote that was not closed.
     pub open: Option<char>,
-    /// Of a line that goes on: what its end made of the next word.
+    /// If the line continues on the next one, what its end means for the next word.
     carried: Option<(Next, bool)>,
-    /// It ended in a key, such as `password:`, or in a question for it: the next line may be nothing but a secret.
+    /// Whether it ended with a key such as `password:` or a prompt for it, so that the next line
+    /// may consist of a secret only.
     pub is_asked: bool,
 }
 
-/// Quotes in quotes in quotes.
+/// The limit of nested quotes.
 const DEEP: usize = 6;
 
-/// A text with what may not be shown masked, word by word.
+/// Masks a text word by word.
 pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usize) -> String {
     let carried = if depth == 0 {
         pending.carried.take()
@@ -65,7 +66,8 @@ pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usiz
     while scan.at < text.len() {
         let before = scan.at;
         scan.step();
-        // What a sign means may be found out in steps; a sign that means nothing is passed over.
+        // It can take more than one step to judge a character. One that is still not consumed after
+        // that is copied.
         still = if scan.at == before { still + 1 } else { 0 };
         if still > 2 {
             still = 0;
@@ -84,7 +86,7 @@ pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usiz
     out
 }
 
-/// A text on the way, and what the words so far make of the next.
+/// The state of a scan: the text, the position, and what the words so far mean for the next.
 struct Scan<'a, 'b> {
     pending: &'b mut Pending,
     text: &'a str,
@@ -93,10 +95,10 @@ struct Scan<'a, 'b> {
     trust: Trust,
     depth: usize,
     next: Next,
-    /// Every word up to the end is judged as a value.
+    /// Whether every word up to the end is judged as a value.
     rest: bool,
     before: String,
-    /// What words such as `password` promise of words further on.
+    /// Whether a word such as `password` announced a secret further on.
     promise: Promise,
 }
 
@@ -123,14 +125,14 @@ impl<'a> Scan<'a, '_> {
         }
     }
 
-    /// One word, or one sign.
+    /// Handles one word or one punctuation character.
     fn step(&mut self) {
         let rest = self.rest();
         let Some(c) = rest.chars().next() else { return };
         if c.is_whitespace() {
             return self.copy(c.len_utf8());
         }
-        // A line break or a backslash, written as one does in quotes.
+        // A line break, a tab or a backslash written as an escape sequence.
         if ["\\n", "\\t", "\\r", "\\\\"]
             .iter()
             .any(|e| rest.starts_with(e))
@@ -162,7 +164,7 @@ impl<'a> Scan<'a, '_> {
             c,
             ',' | ';' | '|' | '&' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>'
         ) {
-            // A column of a table goes on behind its line.
+            // In a table, `|` only separates columns: the secret can be in the next one.
             if c == ';' || c == '|' && self.next != Next::Near {
                 self.next = Next::Free;
             }
@@ -171,7 +173,7 @@ impl<'a> Scan<'a, '_> {
         if matches!(c, '=' | ':') {
             return self.sign(c);
         }
-        // Behind the user of a URL that was masked before.
+        // The rest of a URL whose user was already masked.
         if c == '@' && self.out.ends_with(" bytes>") {
             let end = rest.find(|c: char| c.is_whitespace() || "\"'`<>,;".contains(c));
             let place = &rest[1..end.unwrap_or(rest.len())];
@@ -181,7 +183,7 @@ impl<'a> Scan<'a, '_> {
         self.word();
     }
 
-    /// A sign between a key and its value that stands for itself.
+    /// Handles a `:` or `=` that stands alone between a key and its value.
     fn sign(&mut self, c: char) {
         let length = if self.rest().starts_with("=>") { 2 } else { 1 };
         if c == '=' || words::is_secret_key(&self.before) {
@@ -191,7 +193,7 @@ impl<'a> Scan<'a, '_> {
         self.copy(length);
     }
 
-    /// What a key makes of the word behind it.
+    /// Sets what a key means for the word after it.
     fn behind(&mut self, key: &str) {
         let key = key.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         self.next = if words::is_secret_key(key) {
@@ -205,7 +207,7 @@ impl<'a> Scan<'a, '_> {
         };
     }
 
-    /// All that is left of the line.
+    /// Masks the rest of the line.
     fn secret_line(&mut self) {
         let rest = self.rest();
         if quote(rest).is_some() || rest.starts_with(['[', '{']) {

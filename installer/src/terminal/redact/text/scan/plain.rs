@@ -1,4 +1,4 @@
-//! Words without quotes: keys with their values, flags, words of a sentence.
+//! Masks words without quotes: keys with their values, flags, and words of a sentence.
 
 use super::super::super::harmless::{is_harmless, mask_path};
 use super::super::super::mark::mark as marked;
@@ -74,19 +74,19 @@ impl Scan<'_, '_> {
         self.plain(raw);
     }
 
-    /// What stands behind `key=` without a space.
+    /// Masks the value that follows `key=` without a space.
     fn value(&mut self) {
         let rest = self.rest();
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let raw = &rest[..end];
         if raw.is_empty() {
-            // Nothing, or it stands behind a space, as no shell would have it.
+            // The value is empty, or it follows after a space, which no shell would allow.
             if self.next != Next::Secret || self.trust == Trust::Values {
                 self.next = Next::Free;
             }
             return;
         }
-        // As a shell puts a word together: `a'b c'd`.
+        // A word that a shell would join from parts: `a'b c'd`.
         if self.next == Next::Value
             && let Some(whole) = shell_word(rest)
         {
@@ -96,7 +96,7 @@ impl Scan<'_, '_> {
         if quote(raw).is_some() || raw.starts_with(['[', '{', '(', '<']) || raw == "\\" {
             return;
         }
-        // A sign that is none of the quotes it stands in.
+        // An escaped quote inside the value.
         if self.next == Next::Value && raw.contains("\\\"") {
             self.next = Next::Free;
             return self.put(raw.len(), &marked("string", raw));
@@ -113,7 +113,7 @@ impl Scan<'_, '_> {
             && is_name(word.split('=').next().unwrap_or(""))
             && word.contains('=')
         {
-            // A key of its own: `Environment=PROXY=http://proxy`.
+            // The value is itself a key with a URL: `Environment=PROXY=http://proxy`.
             self.next = Next::Free;
             return;
         }
@@ -121,7 +121,8 @@ impl Scan<'_, '_> {
             self.next = Next::Free;
             return self.put(word.len(), &url::mask(word));
         }
-        // Signs that no harmless form has in the middle: what is between them is no list of words.
+        // No harmless form has these characters in the middle, so the value is not judged part by
+        // part.
         let is_odd = |c: char| matches!(c, '*' | '#' | '!' | '?' | '%' | '^' | '~');
         if self.next == Next::Value
             && word.len() > 3
@@ -131,7 +132,8 @@ impl Scan<'_, '_> {
             return self.put(word.len(), &marked("string", word));
         }
         let parts = |c: char| matches!(c, ';' | '&' | '|' | ',');
-        // Options one after the other, as of a mount. Behind the first, what looks like one may be a part of a value.
+        // A list of options, like those of a mount. After the first, something that looks like an
+        // option may be part of a value.
         let is_pair = |(at, part): (usize, &str)| {
             let part = part.trim_end_matches(parts);
             part.split_once('=').is_none_or(|(key, value)| {
@@ -161,7 +163,7 @@ impl Scan<'_, '_> {
         if self.next == Next::Free {
             return self.plain(raw);
         }
-        // So short that any form would do, but a value all the same.
+        // A word this short would count as harmless, but a value can be that short too.
         let is_short = word.len() <= 2 && !words::is_known(word);
         let masked = if is_short && word.contains(char::is_alphabetic) {
             marked("string", word)
@@ -177,7 +179,7 @@ impl Scan<'_, '_> {
         if raw == "\\" {
             return self.copy(1);
         }
-        // What closes the quotes or the list that it stands in.
+        // Without the closing quotes or brackets around it.
         let word = raw.trim_end_matches(['"', '\'', ']', ')', '}', ',', '`', '\\']);
         let word = match word.find('<').filter(|n| *n > 0 && self.out.ends_with('>')) {
             Some(n) => &word[..n],
@@ -196,10 +198,10 @@ impl Scan<'_, '_> {
         self.put(word.len(), &masked);
     }
 
-    /// `-u`, `-psecret`, `--flag`; no flag is a sign between words.
+    /// Handles a flag: `-u`, `-psecret`, `--flag`. Returns false for a dash that is not a flag.
     fn flag(&mut self, raw: &str) -> bool {
         let name = raw.trim_start_matches('-');
-        // `-/bin/sh`, as units have it: what fails does not matter.
+        // `-/bin/sh`: in a unit, the dash means that a failure is ignored.
         if name.is_empty()
             || name.starts_with('/')
             || name.starts_with(|c: char| c.is_ascii_digit())
@@ -239,7 +241,7 @@ impl Scan<'_, '_> {
         true
     }
 
-    /// A word as it stands, with the signs of a sentence around it.
+    /// Masks a word of a sentence, with the punctuation around it.
     fn plain(&mut self, raw: &str) {
         let stop = raw
             .find(['"', '`'])
@@ -317,7 +319,7 @@ impl Scan<'_, '_> {
     }
 }
 
-/// Whether a value falls into pieces so short that any form would do for them.
+/// Whether a value consists of pieces so short that each would count as harmless.
 fn is_in_crumbs(word: &str) -> bool {
     let pieces = word.split(|c: char| !c.is_ascii_alphanumeric());
     let is_crumb = |piece: &&str| {

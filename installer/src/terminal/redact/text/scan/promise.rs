@@ -1,21 +1,21 @@
-//! Sentences that name a secret some words before it: `the password for bob is …`.
+//! Follows sentences that announce a secret some words before it: `the password for bob is …`.
 
-/// What was said in this sentence that a secret may follow.
+/// What the sentence has said so far about a secret that may follow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in super::super) struct Promise {
-    /// So many words on, it is forgotten.
+    /// How many more words to wait for the secret.
     words: u8,
-    /// Whose it is was said: `for bob`.
+    /// Whether it said whose secret it is: `for bob`.
     whose: bool,
-    /// That it was set or changed was said.
+    /// Whether it said that the secret was set or changed.
     set: bool,
 }
 
-/// `The new password for the user bob of this host is` and what follows.
+/// How many words may come between: `The new password for the user bob of this host is`.
 const WORDS: u8 = 9;
 
 impl Promise {
-    /// A word such as `password` was read.
+    /// The state after a word such as `password`.
     pub(in super::super) fn of_secret() -> Self {
         Self {
             words: WORDS,
@@ -23,7 +23,7 @@ impl Promise {
         }
     }
 
-    /// Whether this word of the sentence is the last before the secret.
+    /// Reads the next word. Returns whether it is the last one before the secret.
     pub(super) fn keeps(&mut self, word: &str, ends_in_colon: bool) -> bool {
         if self.words == 0 {
             return false;

@@ -1,4 +1,4 @@
-//! What stands in quotes or brackets.
+//! Masks what is in quotes or brackets.
 
 use super::super::super::argument::Before;
 use super::super::super::harmless::{is_harmless, is_one_word, mask_key_word};
@@ -32,7 +32,7 @@ impl Scan<'_, '_> {
         if self.depth == DEEP {
             return marked("text", inside);
         }
-        // Quoted as a whole, the value of a variable goes on over spaces.
+        // In quotes, the value of a variable may contain spaces.
         if let Some((key, value)) = inside.split_once('=').filter(|_| trust == Trust::Values)
             && is_name(key)
             && value.contains(char::is_whitespace)
@@ -46,7 +46,7 @@ impl Scan<'_, '_> {
         super::words(self.pending, inside, trust, self.depth + 1)
     }
 
-    /// What is no list of flags is one value.
+    /// Masks a quoted value: word by word if it looks like flags or a path, otherwise as a whole.
     fn inner_of_value(&mut self, said: &str) -> String {
         if said.starts_with(['-', '/', '{', '[']) {
             self.inner(said, Trust::Values)
@@ -93,12 +93,11 @@ impl Scan<'_, '_> {
                 self.copy(1);
             }
             self.behind(said);
-            // No key, but what a sentence is about: `exec: "runc": executable file not found`.
+            // Not a key, but the subject of a sentence: `exec: "runc": executable file not found`.
             let is_topic = said.contains("://") || is_harmless(said, Trust::Values);
             if self.next == Next::Value && is_topic && self.rest().starts_with(' ') && !self.rest {
                 self.next = Next::Free;
             }
-            // Behind the quoted key of a log, a sentence is quoted, too.
             return;
         }
         let masked = match self.next {
@@ -108,7 +107,7 @@ impl Scan<'_, '_> {
             Next::Secret | Next::SecretLine | Next::Near => marked("string", said),
             Next::Id if words::is_id(said) => said.to_owned(),
             Next::Free => self.inner(said, if self.rest { Trust::Values } else { self.trust }),
-            // A value goes on over spaces.
+            // A value that contains spaces.
             Next::Value if self.out.ends_with('=') && said.contains(' ') && !said.contains('=') => {
                 let is_fine = |w: &str| w.len() > 1 && is_harmless(w, Trust::Values);
                 let is_kept = said.split_whitespace().all(is_fine);
@@ -120,10 +119,10 @@ impl Scan<'_, '_> {
             }
             Next::Value | Next::Id => self.inner(said, Trust::Values),
         };
-        // `'it''s'`: a quote that is doubled ends nothing.
+        // `'it''s'`: a doubled quote does not end the string.
         let goes_on = self.next == Next::Secret && behind.starts_with(quote);
         if !goes_on && (!said.is_empty() || !behind.starts_with(quote)) {
-            // Quoted each for itself, as in a list.
+            // An argument quoted by itself, as in a list.
             self.next = match Before::of(said) {
                 Before::Secret => Next::Secret,
                 Before::Flag => Next::Value,
