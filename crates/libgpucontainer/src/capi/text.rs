@@ -31,6 +31,8 @@ pub(super) unsafe fn path(from: *const c_char, name: &str) -> Result<PathBuf, Fa
     }
 }
 
+/// # Safety
+/// As for [`text`]; the bytes are not used after the caller's string is gone.
 unsafe fn bytes<'a>(from: *const c_char, name: &str) -> Result<&'a [u8], Failure> {
     if from.is_null() {
         return Err(format!("{name} is null"));
