@@ -4,6 +4,7 @@ use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::render::{json, plan};
 use crate::setup::undo_planner;
 use crate::terminal::progress::Progress;
@@ -110,25 +111,37 @@ fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses an undo after which existing containers could not start again.
+/// Refuses an undo after which existing containers could not start again, or if nobody can tell
+/// whether there are such containers.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let users: Vec<String> = plan
-        .engines
-        .iter()
-        .flat_map(|(engine, _)| {
-            let name = engine.facts().name.clone();
-            let users = engine.dependent_containers(host).into_iter();
-            users.map(move |user| format!("{name}: {user}"))
-        })
-        .collect();
-    if users.is_empty() {
-        return Ok(());
+    let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
+    for (engine, _) in &plan.engines {
+        let name = &engine.facts().name;
+        match engine.dependent_containers(host) {
+            Answer::Known(names) => {
+                dependents.extend(names.iter().map(|n| format!("{name}: {n}")));
+            }
+            Answer::None => {}
+            Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
+        }
     }
-    Err(Error::failed(
-        format!(
-            "containers use what would go, and would not start again: {}",
-            users.join(", ")
-        ),
-        "remove them first, or run `gpusetup undo --force`; nothing was changed",
-    ))
+    if !dependents.is_empty() {
+        return Err(Error::failed(
+            format!(
+                "containers use what would go, and would not start again: {}",
+                dependents.join(", ")
+            ),
+            "remove them first, or run `gpusetup undo --force`; nothing was changed",
+        ));
+    }
+    if !unknown.is_empty() {
+        return Err(Error::failed(
+            format!(
+                "which containers use what would go is not known: {}",
+                unknown.join(", ")
+            ),
+            "see that the engine answers, then run this again, or run `gpusetup undo --force`; nothing was changed",
+        ));
+    }
+    Ok(())
 }

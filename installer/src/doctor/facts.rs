@@ -1,5 +1,6 @@
 //! The facts of the host that the checks share. Each is read when the first check asks for it.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
@@ -8,10 +9,12 @@ use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
 use crate::doctor::fact::{Fact, FailedReads};
+use crate::engines::containerd::Containerd;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
-use crate::engines::crio;
+use crate::engines::crio::Crio;
 use crate::engines::crio::config::Merged;
+use crate::engines::docker::Docker;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
@@ -60,9 +63,6 @@ pub struct HostFacts<'a> {
     installed: Fact<Option<String>>,
     policy: Fact<Result<Policy, String>>,
     described: Fact<Vec<Change>>,
-    daemon_json: Fact<Option<Result<DaemonJson, Error>>>,
-    containerd: Fact<Option<(Place, Result<Files, Error>)>>,
-    crio: Fact<Option<Result<Merged, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -82,9 +82,6 @@ impl<'a> HostFacts<'a> {
             installed: Fact::default(),
             policy: Fact::default(),
             described: Fact::default(),
-            daemon_json: Fact::default(),
-            containerd: Fact::default(),
-            crio: Fact::default(),
         }
     }
 
@@ -301,43 +298,37 @@ impl<'a> HostFacts<'a> {
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
 
+    /// The engine with that name, with what it has read of its files.
+    fn engine_as<T: Engine>(&self, name: &str) -> Option<&T> {
+        let engine: &dyn Any = self.engine(name)?;
+        engine.downcast_ref()
+    }
+
     /// The unit of the system's Docker, if that is here.
-    pub fn docker_unit(&self) -> Option<Unit> {
-        self.engine("docker")?;
-        Some(Unit::read(self.host, "docker.service"))
+    pub fn docker_unit(&self) -> Option<&Unit> {
+        Some(self.engine_as::<Docker>("docker")?.unit())
     }
 
     /// The daemon.json of the system's Docker, if that is here.
     pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
-        let read = || {
-            let path = self.engine("docker")?.facts().config.clone()?;
-            Some(DaemonJson::read(self.host, &path))
-        };
-        let file = self.daemon_json.get(&self.failed, read).as_ref()?;
-        Some(file.as_ref())
+        Some(self.engine_as::<Docker>("docker")?.daemon_json())
     }
 
     /// containerd's files, if it is here as an engine of its own.
     pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
-        let read = || {
-            let root = self.engine("containerd")?.facts().config.clone()?;
-            let version = self.engine_version("containerd").unwrap_or_default();
-            let place = Place::plain(root, version);
-            let files = place.files(self.host);
-            Some((place, files))
-        };
-        let (place, files) = self.containerd.get(&self.failed, read).as_ref()?;
-        Some((place, files.as_ref()))
+        let containerd: &Containerd = self.engine_as("containerd")?;
+        Some((containerd.layout.place(), containerd.files.as_ref()))
     }
 
     /// CRI-O's merged files, if it is here.
     pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
-        let read = || {
-            self.engine("crio")?;
-            crio::merged(self.host)
-        };
-        let files = self.crio.get(&self.failed, read).as_ref()?;
-        Some(files.as_ref())
+        Some(self.engine_as::<Crio>("crio")?.merged())
+    }
+
+    /// Whether CRI-O is here with our drop-in.
+    pub fn has_crio_drop_in(&self) -> bool {
+        let crio: Option<&Crio> = self.engine_as("crio");
+        crio.is_some_and(|crio| crio.has_drop_in(self.host))
     }
 
     /// The CDI specs of this host.

@@ -9,7 +9,7 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
@@ -72,10 +72,8 @@ fn find(host: &Host) -> Option<Containerd> {
             name: "k0s".into(),
             management: management(text.is_some()),
             version: own_version(host),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(CONFIG.into()),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
         },
         daemon,
@@ -132,6 +130,10 @@ impl Layout for EtcK0s {
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error> {
         self.place.changes(host, files, wanted)
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {

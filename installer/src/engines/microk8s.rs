@@ -7,7 +7,7 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
@@ -62,10 +62,8 @@ fn find(host: &Host) -> Option<Containerd> {
             name: "microk8s".into(),
             management: management(field("confinement").as_deref()),
             version: field("version").map(|v| v.trim_start_matches('v').to_owned()),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(TEMPLATE.into()),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
         },
         daemon,
@@ -96,6 +94,10 @@ impl Layout for TemplateLayout {
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error> {
         self.place.changes(host, files, wanted)
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {

@@ -1,5 +1,6 @@
 //! The host: gives access to its files through one rooted handle, and runs its programs.
 
+pub mod answer;
 pub mod child_wait;
 pub mod headroom;
 pub mod last_words;

@@ -1,8 +1,7 @@
 //! Renders a plan as text for people and as lines for the log.
 
-use similar::{ChangeTag, TextDiff};
-
 use super::mask;
+use crate::edit::diff::{self, Fate};
 use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
@@ -98,7 +97,7 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
         };
-        let hurts = activation.stops_unknown_containers() || !activation.stopped().is_empty();
+        let hurts = activation.stops_unknown().is_some() || !activation.stopped().is_empty();
         items.push(Item {
             verb: verb.word(),
             colour: if hurts { YELLOW } else { BOLD },
@@ -122,23 +121,20 @@ fn diff(change: &Change, screen: Screen) -> String {
         mask(change.before.as_deref()),
         mask(change.after.as_deref()),
     );
-    let diff = TextDiff::from_lines(&before, &after);
     let mut text = String::new();
-    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
+    for (n, group) in diff::lines(&before, &after, 2).iter().enumerate() {
         if n > 0 {
             let gap = screen.coloured(&screen.text("       …"), FAINT);
             text.push_str(&format!("{gap}\n"));
         }
-        for op in group {
-            for line in diff.iter_changes(op) {
-                let (sign, colour) = match line.tag() {
-                    ChangeTag::Delete => ('-', RED),
-                    ChangeTag::Insert => ('+', GREEN),
-                    ChangeTag::Equal => (' ', FAINT),
-                };
-                for row in rows(sign, line.value(), screen) {
-                    text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
-                }
+        for line in group {
+            let (sign, colour) = match line.fate {
+                Fate::Removed => ('-', RED),
+                Fate::Added => ('+', GREEN),
+                Fate::Kept => (' ', FAINT),
+            };
+            for row in rows(sign, line.text, screen) {
+                text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
             }
         }
     }

@@ -75,18 +75,14 @@ impl Plan {
 
     /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let Some((engine, _)) = self
-            .engines
-            .iter()
-            .find(|(_, a)| a.stops_unknown_containers())
-        else {
+        let mut unknown = self.engines.iter();
+        let unknown = unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?)));
+        let Some((engine, why)) = unknown else {
             return Ok(());
         };
         let name = &engine.facts().name;
         Err(Error::failed(
-            format!(
-                "{name} restarts, and which of its containers run is not known: `docker ps` failed"
-            ),
+            format!("{name} restarts, and which of its containers run is not known: {why}"),
             "see what `docker ps` says, then run this again; or run it with --no-restart; nothing was changed",
         ))
     }

@@ -1,10 +1,9 @@
 //! The page's section on changes: a timeline of what gpusetup has changed.
 
-use maud::{Markup, html};
-use similar::{ChangeTag, TextDiff};
-
 use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
+use crate::edit::diff::{self, Fate};
+use maud::{Markup, html};
 
 /// How many lines of a diff are shown. Files that gpusetup wrote as a whole can be long, and more
 /// of them would not help a reader.
@@ -68,19 +67,14 @@ fn entry(same: &[Done]) -> Markup {
 fn diff(change: &Done) -> Markup {
     let before = change.before.as_deref().unwrap_or_default();
     let after = change.after.as_deref().unwrap_or_default();
-    let diff = TextDiff::from_lines(before, after);
-    let groups = diff.grouped_ops(3);
-    let lines: Vec<_> = groups
-        .iter()
-        .flat_map(|group| group.iter().flat_map(|op| diff.iter_changes(op)))
-        .collect();
+    let lines = diff::lines(before, after, 3).concat();
     html! {
         pre.diff tabindex="0" {
             @for line in lines.iter().take(LINES) {
-                @match line.tag() {
-                    ChangeTag::Delete => { del { "- " (marked(line.value().trim_end_matches('\n'))) } }
-                    ChangeTag::Insert => { ins { "+ " (marked(line.value().trim_end_matches('\n'))) } }
-                    ChangeTag::Equal => { "  " (marked(line.value().trim_end_matches('\n'))) }
+                @match line.fate {
+                    Fate::Removed => { del { "- " (marked(line.text.trim_end_matches('\n'))) } }
+                    Fate::Added => { ins { "+ " (marked(line.text.trim_end_matches('\n'))) } }
+                    Fate::Kept => { "  " (marked(line.text.trim_end_matches('\n'))) }
                 }
                 "\n"
             }

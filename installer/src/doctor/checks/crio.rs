@@ -68,7 +68,7 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()
         || (name == crate::model::setup_options::SetupOptions::default().runtime_name
-            && crio::has_drop_in(look.host));
+            && look.has_crio_drop_in());
     (!is_known)
         .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
 }

@@ -18,9 +18,10 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, Probe, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
@@ -53,6 +54,9 @@ pub trait Layout: Send + Sync {
         files: &Files,
         wanted: &SetupOptions,
     ) -> Result<Vec<Change>, Error>;
+
+    /// The root file, and how the daemon reads it.
+    fn place(&self) -> &Place;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
@@ -124,10 +128,8 @@ fn find(host: &Host) -> Option<Containerd> {
         facts: Facts {
             name: "containerd".into(),
             management: Management::Managed,
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(root),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
             version,
         },
@@ -234,6 +236,10 @@ impl Layout for EtcContainerd {
         self.place.changes(host, files, wanted)
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn owns(&self, path: &Path) -> bool {
         // The root file may no longer import our drop-in.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -258,10 +264,6 @@ pub fn has_kubelet(host: &Host) -> bool {
 impl Engine for Containerd {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
@@ -300,7 +302,7 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         self.daemon.dependent_containers(host)
     }
 

@@ -10,7 +10,6 @@ mod installation;
 mod runtime;
 mod sandboxes;
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,10 +20,11 @@ use runtime::{POLICY, PolicyFile};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::{self, Answer};
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -57,16 +57,6 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .collect()
 }
 
-/// What the CRI-O of this host reads apart from our drop-in; `None` if there is no CRI-O.
-pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
-    Crio::find(host).map(|crio| crio.merged)
-}
-
-/// Whether our drop-in exists.
-pub fn has_drop_in(host: &Host) -> bool {
-    Crio::find(host).is_some_and(|crio| host.root().exists(crio.at.drop_in()))
-}
-
 impl Crio {
     fn find(host: &Host) -> Option<Self> {
         if !host.has_program("crio") {
@@ -91,43 +81,44 @@ impl Crio {
             config: place("--config", "CONTAINER_CONFIG", CONFIG),
             dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
         };
-        let mut crio = Self {
+        let merged = at.merged(host);
+        Some(Self {
             facts: Facts {
                 name: "crio".into(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
-                config: None,
-                configured: false,
-                outdated: Vec::new(),
+                daemon: DaemonState::of(host, || answer::listener(Path::new(socket(&merged)))),
+                config: Some(at.file()),
                 notes,
             },
-            merged: at.merged(host),
+            merged,
             policy: PolicyFile::read(host),
             at,
-        };
-        crio.facts.config = Some(crio.at.file());
-        crio.facts.running = host.is_live().then(|| crio.answers().is_ok());
-        Some(crio)
+        })
+    }
+
+    /// What it reads apart from our drop-in, as last read.
+    pub fn merged(&self) -> Result<&Merged, &Error> {
+        self.merged.as_ref()
+    }
+
+    /// Whether our drop-in exists.
+    pub fn has_drop_in(&self, host: &Host) -> bool {
+        host.root().exists(self.at.drop_in())
     }
 
     fn socket(&self) -> &str {
-        let merged = self.merged.as_ref().ok();
-        let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
-        listens.unwrap_or(SOCKET)
-    }
-
-    fn answers(&self) -> Result<(), String> {
-        let socket = self.socket();
-        UnixStream::connect(socket)
-            .map(drop)
-            .map_err(|e| format!("{socket}: {e}"))
+        socket(&self.merged)
     }
 
     /// Checks that it runs with our drop-in: CRI-O skips a runtime that it does not accept, and
     /// only logs it.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
-        self.answers()?;
+        match answer::listener(Path::new(self.socket())) {
+            Answer::Known(()) => {}
+            Answer::None => return Err(format!("{}: nobody listens", self.socket())),
+            Answer::Unknown(why) => return Err(why),
+        }
         let mut asked = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
@@ -136,9 +127,8 @@ impl Crio {
             _ => return Ok(()),
         };
         asked.extend(["--socket", self.socket(), "config"]);
-        let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
-            return Ok(());
-        };
+        let out = host.run(&asked, Duration::from_secs(10));
+        let out = out.map_err(|e| e.to_string())?;
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
@@ -147,6 +137,13 @@ impl Crio {
         }
         Ok(())
     }
+}
+
+/// Where it listens.
+fn socket(merged: &Result<Merged, Error>) -> &str {
+    let merged = merged.as_ref().ok();
+    let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
+    listens.unwrap_or(SOCKET)
 }
 
 /// The header of a runtime's table, which CRI-O's own output has too.
@@ -176,10 +173,6 @@ fn service_name(host: &Host) -> String {
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
@@ -270,14 +263,19 @@ impl Engine for Crio {
 
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
     /// (toolkit #1360).
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         if !host.is_live() {
-            return Vec::new();
+            return Answer::None;
         }
-        let merged = self.merged.as_ref().ok();
-        let store = merged.and_then(|m| m.text(&["crio", "runroot"]));
-        let store = store.map(Path::new);
-        sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
+        let store = match &self.merged {
+            Ok(merged) => merged.text(&["crio", "runroot"]).map(Path::new),
+            // Its files say where the sandboxes are.
+            Err(e) => return Answer::Unknown(e.to_string()),
+        };
+        match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
+            Ok(pods) => Answer::Known(pods),
+            Err(why) => Answer::Unknown(why),
+        }
     }
 
     /// Runs `crio config`. There is no probe, since only a CRI client can start a pod, and CRI-O

@@ -20,7 +20,7 @@ pub fn wait(
     loop {
         // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
         // only the log tells.
-        let (why, limit) = match client.info(host) {
+        let (why, limit) = match client.try_info(host) {
             Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
                 None => return Ok(()),
                 Some(how) => (how, Duration::from_secs(10)),

@@ -22,9 +22,10 @@ use std::time::Duration;
 use client::{Client, Info};
 use daemon_json::DaemonJson;
 
-use crate::engines::activation::{Activated, Activation, StoppedContainers};
-use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::activation::{Activated, Activation};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
+use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
@@ -45,9 +46,9 @@ pub struct Docker {
     file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
-    /// What the daemon reported when it was detected; `None` if none runs. It is used for plans
-    /// only: after a change, the daemon is asked again.
-    info: Option<Info>,
+    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for
+    /// plans only: after a change, the daemon is asked again.
+    info: Answer<Info>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
@@ -127,8 +128,8 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host).ok()).flatten();
-            (version.end(), info)
+            let info = host.is_live().then(|| client.info(host));
+            (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
             .as_ref()
@@ -141,10 +142,8 @@ impl Docker {
                     None => "docker".into(),
                 },
                 management: Management::Managed,
-                running: host.is_live().then_some(info.is_some()),
+                daemon: DaemonState::of(host, || info.clone().map(drop)),
                 config: Some(config.clone()),
-                configured: false,
-                outdated: Vec::new(),
                 notes,
                 version: version.clone(),
             },
@@ -167,6 +166,16 @@ impl Docker {
                 None => Manager::Systemd,
             },
         }
+    }
+
+    /// Its daemon.json, as last read.
+    pub fn daemon_json(&self) -> Result<&DaemonJson, &Error> {
+        self.file.as_ref()
+    }
+
+    /// The unit that starts it, as read when it was detected.
+    pub fn unit(&self) -> &Unit {
+        &self.unit
     }
 
     fn file(&self) -> Option<&DaemonJson> {
@@ -205,10 +214,6 @@ impl Docker {
 impl Engine for Docker {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
@@ -271,8 +276,16 @@ impl Engine for Docker {
         if !host.is_live() {
             return Activation::restart(with(""));
         }
-        let Some(info) = &self.info else {
-            return Activation::restart(with("it does not run now; this starts it"));
+        let not_known = |why: &str| Activation::Restart {
+            of: with(&format!("which of its containers stop is not known: {why}")),
+            containers: Answer::Unknown(why.to_owned()),
+        };
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => {
+                return Activation::restart(with("it does not run now; this starts it"));
+            }
+            Answer::Unknown(why) => return not_known(why),
         };
         // A rootless dockerd runs under rootlesskit, which may not forward the signal.
         if self.user.is_none()
@@ -283,45 +296,47 @@ impl Engine for Docker {
         }
         // If none runs, there are no names to ask for.
         let running = match info.running {
-            Some(0) => Some(Vec::new()),
+            Some(0) => Answer::Known(Vec::new()),
             _ => containers::running(host, &self.client),
         };
-        let Some(running) = running else {
-            return Activation::Restart {
-                of: with(&containers::effect_of_unnamed(info.live_restore)),
-                containers: if info.live_restore {
-                    StoppedContainers::NONE
+        match running {
+            Answer::Unknown(_) if info.live_restore => {
+                Activation::restart(with(containers::KEEP_RUNNING))
+            }
+            Answer::Unknown(why) => not_known(&why),
+            running => {
+                let names = running.known().map_or(&[][..], Vec::as_slice);
+                let of = with(&containers::effect(names, info.live_restore));
+                let stops = if info.live_restore {
+                    Answer::None
                 } else {
-                    StoppedContainers::Unknown
-                },
-            };
-        };
-        Activation::Restart {
-            of: with(&containers::effect(&running, info.live_restore)),
-            containers: if info.live_restore {
-                StoppedContainers::NONE
-            } else {
-                StoppedContainers::Named(running)
-            },
+                    running
+                };
+                Activation::Restart {
+                    of,
+                    containers: stops,
+                }
+            }
         }
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         match &self.info {
-            Some(info) if info.containers == Some(0) => Vec::new(),
-            Some(_) => containers::dependent_containers(host, &self.client)
-                .unwrap_or_else(|| vec!["those that `docker ps -a` did not name".into()]),
+            Answer::Known(info) if info.containers == Some(0) => Answer::None,
+            Answer::Known(_) => containers::dependent_containers(host, &self.client),
             // It does not run, so it cannot be asked.
-            None => Vec::new(),
+            Answer::None => Answer::None,
+            Answer::Unknown(why) => Answer::Unknown(why.clone()),
         }
     }
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
-        match &self.info {
-            Some(info) if !info.live_restore => {
-                containers::running(host, &self.client).unwrap_or_else(|| planned.to_vec())
-            }
-            _ => planned.to_vec(),
+        let stops = self.info.known().is_some_and(|info| !info.live_restore);
+        let now = stops.then(|| containers::running(host, &self.client));
+        match now {
+            Some(Answer::Known(now)) => now,
+            // Those in the plan, which ran a moment ago.
+            Some(Answer::None | Answer::Unknown(_)) | None => planned.to_vec(),
         }
     }
 
@@ -331,8 +346,16 @@ impl Engine for Docker {
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
         let name = SetupOptions::default().runtime_name;
-        let info = self.client.info(host).ok()?;
         let file = self.file()?;
+        let info = match self.client.info(host) {
+            Answer::Known(info) => info,
+            Answer::None => return None,
+            Answer::Unknown(why) => {
+                return Some(format!(
+                    "whether docker still knows runtime {name:?} is not known: {why}"
+                ));
+            }
+        };
         let is_kept = info.runtimes.contains_key(&name) && file.get(&["runtimes", &name]).is_none();
         is_kept.then(|| {
             format!(
@@ -355,7 +378,13 @@ impl Engine for Docker {
             gpus: self.user.is_none(),
             // A runtime of another tool that was left in place is not ours to test.
             runtime: self.file().and_then(is_ours).unwrap_or(true),
-            cdi: !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi),
+            cdi: !self.is_blind
+                && match self.client.info(host) {
+                    Answer::Known(info) => info.has_cdi,
+                    Answer::None => false,
+                    // The container tells.
+                    Answer::Unknown(_) => true,
+                },
         };
         Some(probe::of(&self.client, archive, ways))
     }

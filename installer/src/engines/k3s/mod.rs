@@ -20,7 +20,7 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::service::{Manager, Service};
 use crate::host::{Host, systemd_unit};
@@ -90,10 +90,8 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
             name: kind.name.into(),
             management: management(kind, rendered),
             version: program.and_then(|p| own_version(host, &p)),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(place.root.clone()),
-            configured: false,
-            outdated: Vec::new(),
             notes: files
                 .as_ref()
                 .map(|f| notes(host, &place, f))
@@ -197,6 +195,10 @@ impl Layout for Rendered {
         } else {
             self.template().changes(host, files, wanted)
         }
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
