@@ -38,6 +38,15 @@ impl<T> Answer<T> {
         }
     }
 
+    /// The value or, if it is not known, why: for a question of several parts.
+    pub fn value(self) -> Result<Option<T>, String> {
+        match self {
+            Self::Known(value) => Ok(Some(value)),
+            Self::None => Ok(None),
+            Self::Unknown(why) => Err(why),
+        }
+    }
+
     /// The same answer with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
         match self {
@@ -74,22 +83,17 @@ pub fn listener(socket: &Path) -> Answer<()> {
 
 /// The names in a directory; none if it is not there.
 pub fn names_in(host: &Host, dir: &Path) -> Result<Vec<OsString>, String> {
-    match Answer::from(host.root().read_dir(dir)) {
-        Answer::Known(names) => Ok(names),
-        Answer::None => Ok(Vec::new()),
-        Answer::Unknown(why) => Err(why),
-    }
+    let names = Answer::from(host.root().read_dir(dir)).value()?;
+    Ok(names.unwrap_or_default())
 }
 
 /// The document in a JSON file that another program keeps; `None` if it is not there.
 pub fn json_file(host: &Host, path: &Path) -> Result<Option<Value>, String> {
-    match Answer::from(host.root().read(path)) {
-        Answer::Known(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| format!("{}: {e}", path.display())),
-        Answer::None => Ok(None),
-        Answer::Unknown(why) => Err(why),
-    }
+    let Some(bytes) = Answer::from(host.root().read(path)).value()? else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_slice(&bytes).map(Some);
+    parsed.map_err(|e| format!("{}: {e}", path.display()))
 }
 
 #[cfg(test)]

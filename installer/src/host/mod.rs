@@ -5,6 +5,7 @@ pub mod child_wait;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;
+pub mod policy_file;
 pub mod process;
 pub mod service;
 pub mod signals;
@@ -17,12 +18,14 @@ pub mod user;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpu_host::{Root, packages, programs};
 use nix::sys::signal::Signal;
 
 use crate::error::Error;
+use crate::host::policy_file::PolicyFile;
 use crate::host::process::{Output, Reader, kill, reader};
 use crate::host::user::User;
 
@@ -34,6 +37,8 @@ pub struct Host {
     pub driver_root: PathBuf,
     user: Option<User>,
     is_image: bool,
+    /// The policy file, read when somebody asks for it; see [`Host::policy`].
+    policy: Arc<Mutex<Option<Result<PolicyFile, Error>>>>,
 }
 
 /// Environment variables that change which engine and images a client uses. They are removed from
@@ -60,8 +65,48 @@ impl Host {
             user: User::running(&root),
             driver_root: driver_root.to_owned(),
             is_image: false,
+            policy: Arc::default(),
             root,
         })
+    }
+
+    /// The host at `root` with its policy. Without a driver root on the command line, that of the
+    /// policy is used, as it is when a container starts and when the spec is written at boot. An
+    /// invalid policy names none; whoever depends on it gets its error from [`Host::policy`].
+    pub fn open_with_policy(root: &Path, driver_root: Option<&Path>) -> Result<Self, Error> {
+        let mut host = Self::open(root, Path::new("/"))?;
+        if let Some(driver_root) = driver_root {
+            host.driver_root = driver_root.to_owned();
+        } else if let Ok(file) = host.policy() {
+            host.driver_root = file.policy.driver_root;
+        }
+        Ok(host)
+    }
+
+    /// The same host with an empty list of failed reads: what somebody else could not read is no
+    /// reason for the next step to fail.
+    pub fn anew(&self) -> Result<Self, Error> {
+        let path = self.root.path();
+        Ok(Self {
+            root: Root::open(path).map_err(Error::file(path, "open"))?,
+            ..self.clone()
+        })
+    }
+
+    /// The policy file, as it was when the first caller asked: all later ones get the same answer,
+    /// until [`Host::read_policy_again`].
+    pub fn policy(&self) -> Result<PolicyFile, Error> {
+        let mut read = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.get_or_insert_with(|| PolicyFile::read(&self.root)) {
+            Ok(file) => Ok(file.clone()),
+            Err(e) => Err(e.again()),
+        }
+    }
+
+    /// The policy file as it is now, because it may have been written or rolled back.
+    pub fn read_policy_again(&self) -> Result<PolicyFile, Error> {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.policy()
     }
 
     /// The same host as an image that is being built from within: its own engines do not run, and
@@ -120,15 +165,20 @@ impl Host {
     pub fn ensure_fully_readable(&self) -> Result<(), Error> {
         match self.root.trouble() {
             None => Ok(()),
-            Some(trouble) => Err(Error::failed(
-                format!("this host cannot be looked at whole: {trouble}"),
-                if limits::is_of_open_files(&trouble) {
-                    format!("nothing was changed; {}", limits::open_files_fix())
-                } else {
-                    "nothing was changed; mend that first".into()
-                },
-            )),
+            Some(trouble) => Err(Self::not_readable(&trouble)),
         }
+    }
+
+    /// The error for something that exists and could not be read.
+    pub fn not_readable(trouble: &str) -> Error {
+        Error::failed(
+            format!("this host cannot be looked at whole: {trouble}"),
+            if limits::is_of_open_files(trouble) {
+                format!("nothing was changed; {}", limits::open_files_fix())
+            } else {
+                "nothing was changed; mend that first".into()
+            },
+        )
     }
 
     /// Whether programs can be run: the root is that of this running host.

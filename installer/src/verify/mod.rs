@@ -17,6 +17,7 @@ use session::Session;
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::host::answer::Answer;
 use crate::host::signals::Interrupt;
 use crate::host::{Host, systemd_scopes};
 use crate::terminal::progress::Progress;
@@ -98,8 +99,13 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => Some(format!("would take GPUs from: {}", names.join(", "))),
+        Answer::None => None,
+        Answer::Unknown(why) => Some(format!(
+            "which containers would lose their GPUs is not known: {why}"
+        )),
+    }
 }
 
 /// Does one daemon-reload for all engines and has their containers look again.

@@ -43,7 +43,7 @@ fn stray(look: &HostFacts) -> Option<String> {
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
+    let merged = look.ok(look.crio()?)?;
     let mut seen = Vec::new();
     for (name, path, program) in merged.programs() {
         if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
@@ -63,7 +63,7 @@ fn is_ours(program: &str) -> bool {
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
+    let merged = look.ok(look.crio()?)?;
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()

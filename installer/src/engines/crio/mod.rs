@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use config::Merged;
 use gpu_host::init;
+use gpu_inject::policy::PATH;
 use installation::{DROP_INS, Installation};
-use runtime::{POLICY, PolicyFile};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
@@ -25,6 +25,7 @@ use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
+use crate::host::policy_file::PolicyFile;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -92,7 +93,7 @@ impl Crio {
                 notes,
             },
             merged,
-            policy: PolicyFile::read(host),
+            policy: host.policy(),
             at,
         })
     }
@@ -210,14 +211,15 @@ impl Engine for Crio {
             warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
         let base = self.at.base(host, merged, &SetupOptions::default());
-        let policy = self.policy.as_ref().ok().map(|file| file.policy.clone());
-        let policy = policy.unwrap_or_default();
-        let mut programs = policy.runtimes.iter().filter_map(|r| host.program(r));
+        // `changes` reports a policy that cannot be read.
+        let policy = self.policy.as_ref().ok().map(|file| &file.policy);
+        let runtimes = policy.into_iter().flat_map(|policy| &policy.runtimes);
+        let mut programs = runtimes.filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {
             warnings.push(format!(
-                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {POLICY} says which, for every engine",
+                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {PATH} says which, for every engine",
                 ours.display(),
                 theirs.display()
             ));
@@ -233,7 +235,7 @@ impl Engine for Crio {
 
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
-        self.policy = PolicyFile::read(host);
+        self.policy = host.read_policy_again();
     }
 
     fn text_of(&self, path: &Path) -> Option<&str> {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::{Client, Info};
+use context::Target;
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation};
@@ -53,6 +54,8 @@ pub struct Docker {
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
     is_blind: bool,
+    /// The daemon that plain `docker` talks to.
+    target: Target,
 }
 
 /// Every Docker of this host.
@@ -155,6 +158,7 @@ impl Docker {
             info,
             user,
             is_blind,
+            target: context::target(host),
         }
     }
 
@@ -171,6 +175,11 @@ impl Docker {
     /// Its daemon.json, as last read.
     pub fn daemon_json(&self) -> Result<&DaemonJson, &Error> {
         self.file.as_ref()
+    }
+
+    /// The daemon that plain `docker` talks to.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The unit that starts it, as read when it was detected.
@@ -241,8 +250,8 @@ impl Engine for Docker {
         existing.into_iter().collect()
     }
 
-    fn warnings(&self, host: &Host) -> Vec<String> {
-        let elsewhere = context::target(host).warning(&self.client.host);
+    fn warnings(&self, _host: &Host) -> Vec<String> {
+        let elsewhere = self.target.warning(&self.client.host);
         let blind = self.is_blind.then(|| rootless::BLIND.to_owned());
         elsewhere.into_iter().chain(blind).collect()
     }
