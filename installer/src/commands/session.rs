@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
 use crate::terminal::progress::Progress;
-use crate::transaction::context::Context;
+use crate::terminal::context::Context;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 

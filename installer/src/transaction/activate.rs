@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::host::service::{Verb, daemon_reload};
 use crate::host::{Host, threads};
 use crate::terminal::progress::{self, Progress};
-use crate::transaction::context::Context;
+use crate::terminal::context::Context;
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
 use crate::transaction::states::{State, States};

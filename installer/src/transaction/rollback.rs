@@ -10,7 +10,7 @@ use crate::host::{Host, headroom, limits};
 use crate::model::change::{FileKind, Side};
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::activate_again;
-use crate::transaction::context::Context;
+use crate::terminal::context::Context;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};

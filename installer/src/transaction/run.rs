@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
 use crate::transaction::activate::{activate, check_all};
-use crate::transaction::context::Context;
+use crate::terminal::context::Context;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -264,13 +264,15 @@ fn verify_all(
     states: &mut States,
 ) -> Result<Vec<verify::Verified>, Error> {
     let &Context {
-        host,
-        signals,
-        progress,
+        signals, progress, ..
     } = context;
     signals.check()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let wanted = verify::Wanted {
+        gpus: plan.gpus,
+        reload: true,
+    };
+    let verified = verify::run(context, engines, wanted)?;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);

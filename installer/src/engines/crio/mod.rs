@@ -239,6 +239,9 @@ impl Engine for Crio {
     }
 
     fn text_of(&self, path: &Path) -> Option<&str> {
+        if path == Path::new(PATH) {
+            return self.policy.as_ref().ok()?.text.as_deref();
+        }
         self.merged.as_ref().ok()?.text_of(path)
     }
 
