@@ -212,23 +212,21 @@ fn a_plan_and_doctor_read_each_file_once_and_a_run_once_a_step() {
         step(&["doctor"], &found, &|_| 1);
         step(&["undo", "--dry-run"], &[2], &|_| 1);
         // Doctor looks before it mends and after that; in between is a run like any other.
-        for file in &case.files {
+        for (file, before) in case.files.iter().zip(&texts) {
             let written = tree.read(file);
-            let ours = written != texts[case.files.iter().position(|f| f == file).unwrap()];
-            if !ours || *file == POLICY {
+            if written == *before || *file == POLICY {
                 continue;
             }
-            let before = &texts[case.files.iter().position(|f| f == file).unwrap()];
             tree.write(file, before);
-            step(&["doctor", "--fix", "--yes"], &found, &|n| {
-                1 + most(n, &texts[n])
-            });
-            assert_eq!(
-                tree.read(file),
-                written,
-                "{}: doctor mends {file}",
-                case.name
-            );
+            let args = ["doctor", "--yes", "--fix"];
+            let args = [
+                &args[..],
+                &["docker-runtime-unknown", "cri-runtime-unknown"],
+            ]
+            .concat();
+            step(&args, &found, &|n| 1 + most(n, &texts[n]));
+            let mended = tree.read(file);
+            assert_eq!(mended, written, "{}: doctor mends {file}", case.name);
         }
         let texts: Vec<String> = case.files.iter().map(|f| tree.read(f)).collect();
         step(&["undo", "--yes"], &[0], &|n| most(n, &texts[n]));

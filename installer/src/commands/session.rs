@@ -6,8 +6,8 @@ use crate::engines::docker;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
-use crate::terminal::progress::Progress;
 use crate::terminal::context::Context;
+use crate::terminal::progress::Progress;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 

@@ -225,6 +225,14 @@ pub trait Engine: Any + Send + Sync {
 /// The engines of a host.
 pub type Engines = Vec<Box<dyn Engine>>;
 
+/// The error for an engine whose version is not known, on which depends what it reads.
+pub fn unknown_version(engine: &str, why: &str) -> Error {
+    Error::failed(
+        format!("the version of {engine} is not known: {why}"),
+        "see why that program does not tell it, then run this again; nothing was changed",
+    )
+}
+
 /// `26.1.5+dfsg1` is (26, 1). A version that cannot be read is (0, 0), so it counts as very old.
 pub fn major_minor(version: &str) -> (u32, u32) {
     // Debian's epoch: `5:26.1.5`.

@@ -12,6 +12,7 @@ use super::containerd::{Containerd, Layout, notes, owned};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -52,7 +53,7 @@ fn find(host: &Host) -> Option<Containerd> {
         state: "/run/k0s/containerd".into(),
         store: data.join("containerd"),
     };
-    let text = host.root().read_to_string(CONFIG).ok();
+    let text = host.lossy_text(Path::new(CONFIG));
     let is_managed = text.as_deref().is_some_and(is_managed);
     let mut place = Place::plain(CONFIG.into(), (0, 0));
     if is_managed {
@@ -103,7 +104,7 @@ fn management(has_config: bool) -> Management {
 }
 
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
-    if let Some(version) = daemon.version(host) {
+    if let Answer::Known(version) = daemon.version(host) {
         return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
-use super::containerd::{Containerd, Layout, notes};
+use super::containerd::{Containerd, Layout, known_version, notes};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
 use crate::host::Host;
@@ -51,11 +51,9 @@ fn find(host: &Host) -> Option<Containerd> {
         store: "/var/snap/microk8s/common/var/lib/containerd".into(),
     };
     let version = daemon.version(host);
-    let place = Place::plain(
-        TEMPLATE.into(),
-        major_minor(version.as_deref().unwrap_or_default()),
-    );
-    let files = place.files(host);
+    let number = major_minor(version.known().map_or("", String::as_str));
+    let place = Place::plain(TEMPLATE.into(), number);
+    let files = known_version("microk8s", &version).and_then(|()| place.files(host));
     let notes = files.as_ref().map(|f| notes(host, &place, f));
     Some(Containerd {
         facts: Facts {

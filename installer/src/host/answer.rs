@@ -57,6 +57,16 @@ impl<T> Answer<T> {
     }
 }
 
+impl Answer<String> {
+    /// A program's version or, if it does not tell, that of its package.
+    pub fn or_package(self, host: &Host, names: &[&str]) -> Self {
+        match self {
+            Self::Known(version) => Self::Known(version),
+            not => host.package_version(names).map_or(not, Self::Known),
+        }
+    }
+}
+
 impl<T> From<std::io::Result<T>> for Answer<T> {
     /// What a read of the host gave. A missing file is `None`; any other error is not known.
     fn from(read: std::io::Result<T>) -> Self {

@@ -25,6 +25,7 @@ use gpu_host::{Root, packages, programs};
 use nix::sys::signal::Signal;
 
 use crate::error::Error;
+use crate::host::answer::Answer;
 use crate::host::policy_file::PolicyFile;
 use crate::host::process::{Output, Reader, kill, reader};
 use crate::host::user::User;
@@ -195,6 +196,14 @@ impl Host {
         }
     }
 
+    /// A file's text, to look for something in it: a byte that is no UTF-8 is no reason to see
+    /// nothing. `None` if it is missing, or cannot be read, for which
+    /// [`Host::ensure_fully_readable`] fails.
+    pub fn lossy_text(&self, path: &Path) -> Option<String> {
+        let bytes = self.root.read(path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Whether a program is on the usual PATH of this host.
     pub fn has_program(&self, name: &str) -> bool {
         self.program(name).is_some()
@@ -211,6 +220,25 @@ impl Host {
     /// The version of an installed package, if the package manager stores it as plain text.
     pub fn package_version(&self, names: &[&str]) -> Option<String> {
         packages::version(&self.root, names)
+    }
+
+    /// The third word of what `PROGRAM --version` prints, which is the version of Docker, containerd
+    /// and others: `Docker version 26.1.5, build a72d7cd`. `None` in a directory tree.
+    pub fn version(&self, program: &str) -> Answer<String> {
+        if !self.is_live() {
+            return Answer::None;
+        }
+        let asked = [program, "--version"];
+        match self.run(&asked, Duration::from_secs(10)) {
+            Ok(out) => match out.stdout.split_whitespace().nth(2) {
+                Some(word) => {
+                    let word = word.trim_end_matches(',').trim_start_matches('v');
+                    Answer::Known(word.to_owned())
+                }
+                None => Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line())),
+            },
+            Err(e) => Answer::Unknown(e.to_string()),
+        }
     }
 
     /// A command to run here whose output is read. It runs in its own process group: Ctrl-C on our
@@ -334,6 +362,38 @@ mod tests {
         let out = out.unwrap();
         assert_eq!((out.code, out.last_line()), (Some(3), "said"));
         assert!(started.elapsed() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_program_that_tells_no_version_is_not_one_without() {
+        assert!(live().version("false").unknown().is_some());
+        assert!(live().version("/no/such/program").unknown().is_some());
+        let tree = tempfile::tempdir().unwrap();
+        let tree = Host::open(tree.path(), Path::new("/")).unwrap();
+        assert_eq!(tree.version("false"), Answer::None);
+    }
+
+    /// All callers get the same answer until it is read again.
+    #[test]
+    fn the_policy_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("etc/nvidia-container-runtime/config.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let write = |root: &str| {
+            let text = format!("[nvidia-container-cli]\nroot = \"{root}\"\n");
+            std::fs::write(&file, text).unwrap();
+        };
+        write("/one");
+        let host = Host::open_with_policy(dir.path(), None).unwrap();
+        assert_eq!(host.driver_root, Path::new("/one"));
+        write("/two");
+        let root_of = |read: Result<PolicyFile, Error>| read.unwrap().policy.driver_root;
+        assert_eq!(root_of(host.anew().unwrap().policy()), Path::new("/one"));
+        assert_eq!(root_of(host.read_policy_again()), Path::new("/two"));
+        std::fs::write(&file, "[").unwrap();
+        let broken = Host::open_with_policy(dir.path(), None).unwrap();
+        assert_eq!(broken.driver_root, Path::new("/"));
+        assert!(broken.policy().is_err());
     }
 
     #[test]

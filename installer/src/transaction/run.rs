@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
-use crate::transaction::activate::{activate, check_all};
 use crate::terminal::context::Context;
+use crate::transaction::activate::{activate, check_all};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -204,9 +204,16 @@ impl Run<'_> {
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` goes by
             // what is on disk, so that decides here too.
-            let stands = Journal::load(self.context.host).ok().flatten();
-            if stands.is_none_or(|j| j.commit.is_none()) {
-                return Err(e);
+            match Journal::load(self.context.host) {
+                Ok(Some(Journal {
+                    commit: Some(_), ..
+                })) => {}
+                Ok(_) => return Err(e),
+                // Nobody can tell: rolling back could undo what a recovery then takes for done.
+                Err(unknown) => {
+                    self.states.reach_all(State::Committed);
+                    return Err(unknown);
+                }
             }
         }
         self.states.reach_all(State::Committed);

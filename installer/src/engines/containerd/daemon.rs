@@ -49,13 +49,9 @@ impl Daemon {
     }
 
     /// The version that its program prints; `None` in a directory tree.
-    pub fn version(&self, host: &Host) -> Option<String> {
-        let out = host
-            .run(&[&self.program, "--version"], Duration::from_secs(10))
-            .ok()?;
+    pub fn version(&self, host: &Host) -> Answer<String> {
         // "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1"
-        let version = out.stdout.split_whitespace().nth(2)?;
-        Some(version.trim_start_matches('v').to_owned())
+        host.version(&self.program)
     }
 
     /// Whether it runs: `None` if nobody listens on its socket. A daemon that is busy, or that this

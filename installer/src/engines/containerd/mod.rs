@@ -18,7 +18,9 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
+use crate::engines::engine::{
+    DaemonState, Engine, Facts, Management, Probe, major_minor, unknown_version,
+};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
@@ -106,11 +108,11 @@ fn find(host: &Host) -> Option<Containerd> {
     };
     let version = daemon
         .version(host)
-        .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = major_minor(version.as_deref().unwrap_or_default());
+        .or_package(host, &["containerd.io", "containerd"]);
+    let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
-    // `changes` reports files that cannot be read.
-    let files = place.files(host);
+    // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.
+    let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
@@ -131,7 +133,7 @@ fn find(host: &Host) -> Option<Containerd> {
             daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(root),
             notes: notes.unwrap_or_default(),
-            version,
+            version: version.known().cloned(),
         },
         daemon,
         layout: Box::new(EtcContainerd {
@@ -140,6 +142,14 @@ fn find(host: &Host) -> Option<Containerd> {
         }),
         files,
     })
+}
+
+/// Fails if an engine's version is asked for and not known: what it reads depends on it.
+pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
+    match version.unknown() {
+        None => Ok(()),
+        Some(why) => Err(unknown_version(engine, why)),
+    }
 }
 
 fn is_toml(path: &Path) -> bool {

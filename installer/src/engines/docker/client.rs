@@ -45,23 +45,17 @@ pub struct Info {
     pub running: Option<u64>,
 }
 
-/// The version that a dockerd prints or, in a directory tree, that of its package.
-pub fn installed_version(host: &Host, program: &Path) -> Option<String> {
-    let program = program.display().to_string();
-    if host.is_live()
-        && let Ok(out) = host.run(&[&program, "--version"], Duration::from_secs(10))
-    {
-        // "Docker version 26.1.5+dfsg1, build a72d7cd"
-        let word = out.stdout.split_whitespace().nth(2)?;
-        return Some(word.trim_end_matches(',').to_owned());
-    }
-    host.package_version(&[
+/// The version that a dockerd prints or, if it prints none, that of its package.
+pub fn installed_version(host: &Host, program: &Path) -> Answer<String> {
+    let packages = [
         "docker-ce",
         "docker.io",
         "moby-engine",
         "docker-engine",
         "docker",
-    ])
+    ];
+    let printed = host.version(&program.display().to_string());
+    printed.or_package(host, &packages)
 }
 
 impl Client {

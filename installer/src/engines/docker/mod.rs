@@ -24,7 +24,9 @@ use context::Target;
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::engine::{
+    DaemonState, Engine, Facts, Management, Probe, argv, major_minor, unknown_version,
+};
 use crate::error::Error;
 use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
@@ -41,7 +43,7 @@ pub const PIDFILE: &str = "/var/run/docker.pid";
 /// A Docker that is ours to set up.
 pub struct Docker {
     facts: Facts,
-    version: (u32, u32),
+    version: Answer<(u32, u32)>,
     config: PathBuf,
     /// What `config` contained when it was last read, or why that is not known.
     file: Result<DaemonJson, Error>,
@@ -148,9 +150,9 @@ impl Docker {
                 daemon: DaemonState::of(host, || info.clone().map(drop)),
                 config: Some(config.clone()),
                 notes,
-                version: version.clone(),
+                version: version.known().cloned(),
             },
-            version: major_minor(version.as_deref().unwrap_or_default()),
+            version: version.map(|v| major_minor(&v)),
             config,
             file,
             unit,
@@ -169,6 +171,16 @@ impl Docker {
                 Some(_) => Manager::SystemdUser,
                 None => Manager::Systemd,
             },
+        }
+    }
+
+    /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
+    /// program does not tell: what must be in its file depends on it.
+    fn number(&self) -> Result<(u32, u32), Error> {
+        match &self.version {
+            Answer::Known(version) => Ok(*version),
+            Answer::None => Ok((0, 0)),
+            Answer::Unknown(why) => Err(unknown_version("docker", why)),
         }
     }
 
@@ -232,7 +244,7 @@ impl Engine for Docker {
             ..wanted.clone()
         };
         let both = [
-            file.change(host, wanted, self.version, &self.unit)?,
+            file.change(host, wanted, self.number()?, &self.unit)?,
             self.drop_in(host, wanted)?,
         ];
         Ok(both
@@ -401,7 +413,7 @@ impl Engine for Docker {
     fn check(&self, host: &Host) -> Result<bool, Error> {
         // dockerd has `--validate` from 23.0 on; for older versions, what we wrote was checked as
         // it was made. A rootless dockerd is not started outside rootlesskit.
-        let can = host.is_live() && self.user.is_none() && self.version >= (23, 0);
+        let can = host.is_live() && self.user.is_none() && self.number()? >= (23, 0);
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
