@@ -9,11 +9,12 @@ use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
 use crate::terminal::stdio::{self, say};
 
-pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Exit, Error> {
     let spec = spec(host, common, args)?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let text = match format {
@@ -22,7 +23,7 @@ pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Erro
     };
     let text = text.map_err(gpu_inject::Error::from)?;
     print_or_write(&named(&args.output, format), &text)?;
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error> {

@@ -7,6 +7,7 @@ use gpu_host::{Inventory, Options, discover};
 use gpu_inject::generate::{self, host_files, inventory_store};
 
 use crate::error::Error;
+use crate::error::unsupported::Unsupported;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::setup::dev_char;
@@ -35,16 +36,10 @@ pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
 
 pub fn no_driver(host: &Host) -> Error {
     let installed = gpu_host::installed_version(host.root(), &host.driver_root);
-    match installed {
-        Some(version) => Error::Unsupported {
-            why: format!("the NVIDIA driver {version} is installed but not loaded"),
-            fix: "`modprobe nvidia` tells why, or reboot".into(),
-        },
-        None => Error::Unsupported {
-            why: "no NVIDIA driver is installed".into(),
-            fix: "install the driver first; gpusetup does not do that".into(),
-        },
-    }
+    Error::Unsupported(match installed {
+        Some(version) => Unsupported::DriverNotLoaded { version },
+        None => Unsupported::NoDriver,
+    })
 }
 
 /// The changes that bring the CDI spec, the stored inventory and the links up to date.
