@@ -72,11 +72,7 @@ fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
     let inventory = gpu_files::inventory(host)?;
-    let options = gpu_host::Options {
-        driver_root: host.driver_root.clone(),
-        ..gpu_host::Options::new(host.root().clone())
-    };
-    problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
+    problems.extend(gpu_files::mismatch(host, &inventory));
     let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cdi::Spec;
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Feature, Options, Source, discover, mismatch};
+use gpu_host::{Feature, Options, Source, discover};
 use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
+use crate::setup::gpu_files;
 use crate::terminal::stdio::{self, say};
 
 pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Exit, Error> {
@@ -35,7 +36,7 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
         _ => {
             let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
             if matches!(wanted.mode, Mode::Gpu | Mode::Management)
-                && let Some(mismatch) = mismatch(&options, &inventory)
+                && let Some(mismatch) = gpu_files::mismatch_with(&options, &inventory)
             {
                 say!("gpusetup: warning: {mismatch}");
             }

@@ -1,7 +1,7 @@
 //! What to do about an error of the core library. The library states facts; which of our commands
 //! helps is decided here.
 
-use gpu_inject::Error;
+use gpu_inject::{Error, MigControlFault};
 
 use crate::error::invocation::Invocation;
 use crate::error::system_fix;
@@ -12,6 +12,11 @@ pub fn of(error: &Error) -> Option<String> {
     Some(match error {
         Error::NoDriver => format!("`{}` tells what is missing", I::Detect),
         Error::Policy { path, .. } => format!("mend {}, or move it away", path.display()),
+        Error::MigControl {
+            fault: MigControlFault::NoNode,
+            ..
+        } => format!("`{}` shows what it has", I::Detect),
+        Error::HookFlag(_) => format!("`{}` makes it anew", I::CdiRefresh),
         Error::NothingToDescribe(_) => {
             format!("`{}` tells which nodes each mode needs", I::CdiGenerateHelp)
         }
@@ -23,9 +28,7 @@ pub fn of(error: &Error) -> Option<String> {
         Error::Discover(gpu_host::Error::NoCsv(_)) => {
             format!("give an existing file to {}", I::CsvFile)
         }
-        Error::Discover(gpu_host::Error::Procfs(_)) => "run it as root".into(),
         Error::Cdi(cdi::Error::Unknown { .. }) => format!("`{}` shows those there are", I::CdiList),
-        Error::Cdi(cdi::Error::Conflict { .. }) => "remove one of the two files".into(),
         Error::Cdi(cdi::Error::Read { source, .. })
         | Error::Host { source, .. }
         | Error::System { source, .. } => return system_fix::of(source),
