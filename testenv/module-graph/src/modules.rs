@@ -27,6 +27,8 @@ pub(crate) struct Module {
     pub(crate) paths: BTreeSet<Vec<String>>,
     /// Every method that is called in it.
     pub(crate) methods: BTreeSet<String>,
+    /// Every text in it.
+    pub(crate) texts: BTreeSet<String>,
     /// Paths that are written as another crate's, `::name`, and names that are imported by one.
     pub(crate) outside: BTreeSet<Vec<String>>,
     pub(crate) outside_names: BTreeMap<String, Vec<String>>,
@@ -93,6 +95,7 @@ impl Module {
                 let written = paths::written_in(item);
                 self.paths.extend(written.paths);
                 self.methods.extend(written.methods);
+                self.texts.extend(written.texts);
                 self.outside.extend(written.outside);
                 self.inner_globs.extend(written.globs);
             }
