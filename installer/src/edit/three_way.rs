@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
+use similar::DiffTag;
+
+use crate::edit::diff;
 
 /// The time after which a diff becomes coarser, but is still correct.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -119,9 +121,9 @@ impl<'a> LineChange<'a> {
 }
 
 fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<LineChange<'a>> {
-    let deadline = Instant::now() + LIMIT;
-    let ops = capture_diff_slices_deadline(Algorithm::Myers, base, to, Some(deadline));
-    ops.iter()
+    let operations = diff::operations(base, to, Some(Instant::now() + LIMIT));
+    operations
+        .iter()
         .filter(|op| op.tag() != DiffTag::Equal)
         .map(|op| LineChange {
             at: op.old_range(),

@@ -1,8 +1,9 @@
 //! Renders a plan as text for people and as lines for the log.
 
-use similar::{ChangeTag, TextDiff};
+use similar::ChangeTag;
 
 use super::mask;
+use crate::edit::diff::LineDiff;
 use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
@@ -122,23 +123,20 @@ fn diff(change: &Change, screen: Screen) -> String {
         mask(change.before.as_deref()),
         mask(change.after.as_deref()),
     );
-    let diff = TextDiff::from_lines(&before, &after);
     let mut text = String::new();
-    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
+    for (n, group) in LineDiff::new(&before, &after).groups(2).iter().enumerate() {
         if n > 0 {
             let gap = screen.coloured(&screen.text("       …"), FAINT);
             text.push_str(&format!("{gap}\n"));
         }
-        for op in group {
-            for line in diff.iter_changes(op) {
-                let (sign, colour) = match line.tag() {
-                    ChangeTag::Delete => ('-', RED),
-                    ChangeTag::Insert => ('+', GREEN),
-                    ChangeTag::Equal => (' ', FAINT),
-                };
-                for row in rows(sign, line.value(), screen) {
-                    text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
-                }
+        for line in group {
+            let (sign, colour) = match line.tag() {
+                ChangeTag::Delete => ('-', RED),
+                ChangeTag::Insert => ('+', GREEN),
+                ChangeTag::Equal => (' ', FAINT),
+            };
+            for row in rows(sign, line.value(), screen) {
+                text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
             }
         }
     }
