@@ -79,7 +79,13 @@ mod tests {
     #[test]
     fn long_texts_are_compared_as_the_library_does() {
         let text = |every: usize| -> String {
-            let word = |n: usize| if n % every == 0 { n / 7 } else { n % 5 };
+            let word = |n: usize| {
+                if n.is_multiple_of(every) {
+                    n / 7
+                } else {
+                    n % 5
+                }
+            };
             (0..400).map(|n| format!("{}\n", word(n))).collect()
         };
         let (old, new) = (text(3), text(4));

@@ -125,7 +125,7 @@ impl Gate<'_> {
             asked: Excerpt::of(name.to_string()),
             by: self.source.description(),
             who: self.source.who(),
-            allowed: KINDS.join(", "),
+            allowed: &KINDS,
             rule: self.rule(name),
         })
     }
@@ -155,7 +155,7 @@ impl Gate<'_> {
         let kinds: Vec<&str> = listed.chain([&*kind]).collect();
         KindRule::Listed {
             key,
-            kinds: kinds.join(","),
+            kinds: kinds.join(",").into(),
         }
     }
 }
