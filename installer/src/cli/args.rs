@@ -457,3 +457,29 @@ pub enum System {
         dry_run: bool,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::EXIT_CODES;
+    use crate::error::exit::Exit;
+
+    #[test]
+    fn each_exit_code_is_explained() {
+        let explained: Vec<&str> = EXIT_CODES.iter().map(|(code, _)| *code).collect();
+        let mut codes: Vec<String> = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Found,
+            Exit::RollbackIncomplete,
+            Exit::Usage,
+            Exit::Locked,
+            Exit::Unsupported,
+            Exit::Interrupted,
+        ]
+        .map(|exit| exit.number().to_string())
+        .into();
+        // A panic's code is Rust's own.
+        codes.insert(7, "101".into());
+        assert_eq!(explained, codes);
+    }
+}

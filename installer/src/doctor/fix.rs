@@ -56,15 +56,17 @@ pub fn are_safe(ids: &[String]) -> Result<(), Error> {
         match catalog::problem(id) {
             Some(p) if p.safe => {}
             Some(p) => {
-                return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
+                return Err(Error::ProblemNotSafe {
+                    id: id.clone(),
+                    by_hand: p.fix.clone(),
+                });
             }
             None => {
                 let safe = catalog::problems().iter().filter(|p| p.safe);
-                let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
-                return Err(Error::Usage(format!(
-                    "no problem is called {id:?}; --fix mends {}",
-                    safe.join(", ")
-                )));
+                return Err(Error::NoSuchProblem {
+                    id: id.clone(),
+                    safe: safe.map(|p| p.id.clone()).collect(),
+                });
             }
         }
     }
@@ -78,7 +80,7 @@ pub fn plan(facts: HostFacts, findings: &[Finding], ids: &[String]) -> Result<Me
     let (parts, failed) = facts.watched(|facts| parts(facts, findings, ids));
     let parts = parts?;
     if let Some(failed) = failed.into_iter().find(|read| !read.is_denied) {
-        return Err(Host::not_readable(&failed.error));
+        return Err(Error::Unread(failed.error));
     }
     Ok(parts.with_engines(facts))
 }
@@ -103,7 +105,7 @@ fn parts(facts: &HostFacts, findings: &[Finding], ids: &[String]) -> Result<Part
         .map(|f| f.problem.id.as_str())
         .collect();
     let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
-    let inventory = facts.inventory().map_err(Error::again)?;
+    let inventory = facts.inventory().map_err(Clone::clone)?;
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {

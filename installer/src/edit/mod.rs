@@ -2,7 +2,6 @@
 
 pub mod block;
 pub mod diff;
-pub mod error;
 pub mod json;
 mod json_insert;
 pub mod revert;

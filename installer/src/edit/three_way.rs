@@ -121,9 +121,8 @@ impl<'a> LineChange<'a> {
 }
 
 fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<LineChange<'a>> {
-    let deadline = Instant::now() + LIMIT;
-    let steps = diff::steps(base, to, Some(deadline));
-    steps
+    let operations = diff::operations(base, to, Some(Instant::now() + LIMIT));
+    operations
         .iter()
         .filter(|op| op.tag() != DiffTag::Equal)
         .map(|op| LineChange {

@@ -35,7 +35,7 @@ pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 /// What was found out about an engine.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Its name for `--engine`: `docker`, `containerd`, `podman`.
+    /// Its name: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
     pub management: Management,
@@ -224,14 +224,6 @@ pub trait Engine: Any + Send + Sync {
 
 /// The engines of a host.
 pub type Engines = Vec<Box<dyn Engine>>;
-
-/// The error for an engine whose version is not known, on which depends what it reads.
-pub fn unknown_version(engine: &str, why: &str) -> Error {
-    Error::failed(
-        format!("the version of {engine} is not known: {why}"),
-        "see why that program does not tell it, then run this again; nothing was changed",
-    )
-}
 
 /// `26.1.5+dfsg1` is (26, 1). A version that cannot be read is (0, 0), so it counts as very old.
 pub fn major_minor(version: &str) -> (u32, u32) {

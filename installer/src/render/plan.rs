@@ -1,7 +1,9 @@
 //! Renders a plan as text for people and as lines for the log.
 
+use similar::ChangeTag;
+
 use super::mask;
-use crate::edit::diff::{self, Fate};
+use crate::edit::diff::LineDiff;
 use crate::model::change::{Change, ChangeVerb, FileKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
@@ -122,18 +124,18 @@ fn diff(change: &Change, screen: Screen) -> String {
         mask(change.after.as_deref()),
     );
     let mut text = String::new();
-    for (n, group) in diff::lines(&before, &after, 2).iter().enumerate() {
+    for (n, group) in LineDiff::new(&before, &after).groups(2).iter().enumerate() {
         if n > 0 {
             let gap = screen.coloured(&screen.text("       …"), FAINT);
             text.push_str(&format!("{gap}\n"));
         }
         for line in group {
-            let (sign, colour) = match line.fate {
-                Fate::Removed => ('-', RED),
-                Fate::Added => ('+', GREEN),
-                Fate::Kept => (' ', FAINT),
+            let (sign, colour) = match line.tag() {
+                ChangeTag::Delete => ('-', RED),
+                ChangeTag::Insert => ('+', GREEN),
+                ChangeTag::Equal => (' ', FAINT),
             };
-            for row in rows(sign, line.text, screen) {
+            for row in rows(sign, line.value(), screen) {
                 text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
             }
         }

@@ -179,9 +179,9 @@ impl Policy {
     /// [`Policy::unknown`]. A known key with a value of the wrong type is an error, because the
     /// policy must not be weaker than its author intended.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
-        let table: Table = text.parse().map_err(|e: toml::de::Error| Error::Policy {
+        let table: Table = text.parse().map_err(|e| Error::PolicySyntax {
             path: path.to_owned(),
-            why: e.to_string(),
+            source: Box::new(e),
         })?;
         let file = PolicyFile {
             table: &table,

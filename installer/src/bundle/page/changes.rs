@@ -1,9 +1,11 @@
 //! The page's section on changes: a timeline of what gpusetup has changed.
 
+use maud::{Markup, html};
+use similar::ChangeTag;
+
 use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
-use crate::edit::diff::{self, Fate};
-use maud::{Markup, html};
+use crate::edit::diff::LineDiff;
 
 /// How many lines of a diff are shown. Files that gpusetup wrote as a whole can be long, and more
 /// of them would not help a reader.
@@ -67,14 +69,14 @@ fn entry(same: &[Done]) -> Markup {
 fn diff(change: &Done) -> Markup {
     let before = change.before.as_deref().unwrap_or_default();
     let after = change.after.as_deref().unwrap_or_default();
-    let lines = diff::lines(before, after, 3).concat();
+    let lines = LineDiff::new(before, after).groups(3).concat();
     html! {
         pre.diff tabindex="0" {
             @for line in lines.iter().take(LINES) {
-                @match line.fate {
-                    Fate::Removed => { del { "- " (marked(line.text.trim_end_matches('\n'))) } }
-                    Fate::Added => { ins { "+ " (marked(line.text.trim_end_matches('\n'))) } }
-                    Fate::Kept => { "  " (marked(line.text.trim_end_matches('\n'))) }
+                @match line.tag() {
+                    ChangeTag::Delete => { del { "- " (marked(line.value().trim_end_matches('\n'))) } }
+                    ChangeTag::Insert => { ins { "+ " (marked(line.value().trim_end_matches('\n'))) } }
+                    ChangeTag::Equal => { "  " (marked(line.value().trim_end_matches('\n'))) }
                 }
                 "\n"
             }

@@ -18,10 +18,9 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{
-    DaemonState, Engine, Facts, Management, Probe, major_minor, unknown_version,
-};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::host::service::Service;
@@ -148,7 +147,12 @@ fn find(host: &Host) -> Option<Containerd> {
 pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
     match version.unknown() {
         None => Ok(()),
-        Some(why) => Err(unknown_version(engine, why)),
+        Some(why) => Err(Error::engine(
+            engine,
+            EngineFault::VersionUnknown {
+                why: why.to_owned(),
+            },
+        )),
     }
 }
 
@@ -280,7 +284,7 @@ impl Engine for Containerd {
         if !self.is_ours() {
             return Ok(Vec::new());
         }
-        let files = self.files.as_ref().map_err(Error::again)?;
+        let files = self.files.as_ref().map_err(Clone::clone)?;
         self.layout.changes(host, files, wanted)
     }
 

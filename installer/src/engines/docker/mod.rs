@@ -24,10 +24,9 @@ use context::Target;
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{
-    DaemonState, Engine, Facts, Management, Probe, argv, major_minor, unknown_version,
-};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
@@ -180,7 +179,10 @@ impl Docker {
         match &self.version {
             Answer::Known(version) => Ok(*version),
             Answer::None => Ok((0, 0)),
-            Answer::Unknown(why) => Err(unknown_version("docker", why)),
+            Answer::Unknown(why) => {
+                let why = why.clone();
+                Err(Error::engine("docker", EngineFault::VersionUnknown { why }))
+            }
         }
     }
 
@@ -238,7 +240,7 @@ impl Engine for Docker {
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let file = self.file.as_ref().map_err(Error::again)?;
+        let file = self.file.as_ref().map_err(Clone::clone)?;
         let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
@@ -431,10 +433,8 @@ impl Engine for Docker {
         if out.ok() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!("dockerd refuses its configuration: {}", out.last_line()),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {
