@@ -55,8 +55,12 @@ fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
 
 /// The CDI devices that are admitted, or the refusal.
 fn admitted(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
+    admitted_or_why(config, policy, mode).map_err(|e| e.to_string())
+}
+
+fn admitted_or_why(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, Error> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
-    match request.map_err(|e| e.to_string())?.visible {
+    match request?.visible {
         Visible::Listed(names) => Ok(names
             .iter()
             .filter_map(|n| Some(n.cdi()?.to_string()))
@@ -197,13 +201,26 @@ fn the_policy_can_allow_more_kinds_for_annotations_only() {
             Mode::Auto,
         );
         assert_eq!(devices.is_ok(), way == "annotation", "{way}: {devices:?}");
-        // The suggested setting keeps the kinds that are listed already.
-        let refusal = admitted(&config(way, "c.com/d=e", false), &policy, Mode::Auto).unwrap_err();
+        // The setting that helps keeps the kinds that are listed already.
+        let config = config(way, "c.com/d=e", false);
+        let refusal = admitted_or_why(&config, &policy, Mode::Auto).unwrap_err();
+        let Error::KindNotAllowed {
+            rule: KindRule::Listed { key, kinds },
+            ..
+        } = &refusal
+        else {
+            panic!("{refusal}")
+        };
+        assert!(
+            refusal
+                .to_string()
+                .ends_with(&format!("and what {key} lists"))
+        );
         let setting = match way {
             "annotation" => "allowed-cdi-kinds-in-annotations=vendor.com/admin,c.com/d",
             _ => "allowed-cdi-kinds=a.com/b,c.com/d",
         };
-        assert!(refusal.ends_with(setting), "{refusal}");
+        assert_eq!(format!("{key}={kinds}"), format!("gpu-container.{setting}"));
     }
 }
 
