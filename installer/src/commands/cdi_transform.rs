@@ -6,14 +6,14 @@ use std::path::Path;
 use cdi::{RelativeTo, Spec};
 
 use super::cdi_generate::print_or_write;
-use crate::cli::args::{Common, PathsOf, Transform};
+use crate::cli::args::{Common, PathsOf, TransformCommand};
 use crate::error::Error;
 
 /// How many bytes of a spec are read, far more than any spec has.
 const LIMIT: u64 = 16 << 20;
 
-pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
-    let Transform::Root {
+pub fn run(common: &Common, command: &TransformCommand) -> Result<u8, Error> {
+    let TransformCommand::Root {
         from,
         to,
         input,

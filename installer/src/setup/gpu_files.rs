@@ -8,7 +8,7 @@ use gpu_inject::generate::{self, host_files, inventory_store};
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::setup::dev_char;
 
 /// The driver and GPUs of the host, read through NVML if this host is running.
@@ -67,7 +67,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
             after: Some(after),
             mode: 0o644,
             why,
-            kind: FileKind::Generated,
+            kind: MergeKind::Generated,
         });
     }
     changes.extend(dev_char::links(host, inventory)?);

@@ -7,12 +7,12 @@ use gpu_host::programs;
 use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
 /// The shim's configuration file.
@@ -21,13 +21,13 @@ pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 const CRUN: (u32, u32) = (1, 31);
 
 /// The shim's configuration, as it was read.
-pub(super) struct PolicyFile {
+pub(super) struct ShimConfig {
     text: Option<String>,
     /// The parsed content.
     pub(super) policy: Policy,
 }
 
-impl PolicyFile {
+impl ShimConfig {
     pub(super) fn read(host: &Host) -> Result<Self, Error> {
         let text = host.text(Path::new(POLICY))?;
         let policy = match &text {
@@ -55,7 +55,7 @@ impl Installation {
 
     /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
     /// the built-in runtime is used.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -81,7 +81,12 @@ impl Installation {
     }
 
     /// Whether we may write the runtime; an error if the user has to decide.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
+    fn is_free(
+        &self,
+        host: &Host,
+        merged: &MergedConfig,
+        wanted: &SetupOptions,
+    ) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -113,7 +118,7 @@ impl Installation {
     pub(super) fn runtime(
         &self,
         host: &Host,
-        merged: &Merged,
+        merged: &MergedConfig,
         wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
@@ -155,11 +160,11 @@ impl Installation {
             mode: 0o644,
             why,
             kind: if in_place {
-                FileKind::Toml {
+                MergeKind::Toml {
                     keys: values.into_iter().map(|(k, _)| k).collect(),
                 }
             } else {
-                FileKind::Own
+                MergeKind::Own
             },
         }))
     }
@@ -207,9 +212,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    policy: &PolicyFile,
+    policy: &ShimConfig,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let ShimConfig {
         text: before,
         policy,
     } = policy;
@@ -231,7 +236,7 @@ pub(super) fn low_level(
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),
-        kind: FileKind::Toml {
+        kind: MergeKind::Toml {
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))
