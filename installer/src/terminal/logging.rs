@@ -136,7 +136,7 @@ pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Err
         stderr: wanted.stderr,
         verbose,
     }))
-    .map_err(|e| Error::failed(e.to_string(), ""))?;
+    .map_err(|e| Error::Mistake(e.to_string()))?;
     log::set_max_level(LevelFilter::Debug);
     let words: Vec<String> = std::env::args().skip(1).collect();
     log::info!("gpusetup {} {}", env!("CARGO_PKG_VERSION"), words.join(" "));
@@ -163,9 +163,9 @@ mod tests {
         assert_eq!(both.file.as_deref(), Some(Path::new("/var/log/x")));
         assert!(!read("file=/x").journal && read("stderr").stderr);
         for wrong in ["loud", "file=relative", "file="] {
-            let error = Wanted::read(wrong).unwrap_err();
-            assert_eq!(error.exit_code(), 4, "{wrong}");
-            assert!(error.to_string().contains("journal"), "{error}");
+            let said = Wanted::read(wrong).unwrap_err();
+            assert_eq!(said.exit().number(), 4, "{wrong}");
+            assert!(said.to_string().contains("journal"), "{said}");
         }
     }
 }

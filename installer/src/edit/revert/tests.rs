@@ -1,8 +1,8 @@
 //! Tests of reverting changes of every kind.
 
 use super::*;
-use crate::edit::error::EditError;
-use crate::model::change::MergeKind;
+use crate::error::edit_error::EditError;
+use crate::model::change::FileKind;
 
 fn change(before: Option<&str>, after: Option<&str>, kind: MergeKind) -> Change {
     Change {

@@ -33,7 +33,7 @@ fn a_read_file_is_cached_until_the_next_read() {
     let wanted = SetupOptions::default();
     let refused = || docker.changes(&host, &wanted).unwrap_err();
     assert_eq!(refused().to_string(), refused().to_string());
-    assert_eq!(refused().exit_code(), 1);
+    assert_eq!(refused().exit().number(), 1);
     assert!(refused().fix().unwrap().contains("strict JSON"));
     assert_eq!(docker.text_of(config), None);
 }
