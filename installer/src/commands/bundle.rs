@@ -46,7 +46,7 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<Exit, Erro
         // Secrets are masked, but the bundle still shows how the host is built, so it is private.
         user_output::write_private(&output, &bytes)?;
     }
-    told(&bundle, &output, &bytes, common, &progress, to_stdout);
+    describe_archive(&bundle, &output, &bytes, common, &progress, to_stdout);
     Ok(Exit::Done)
 }
 

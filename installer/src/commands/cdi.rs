@@ -16,7 +16,7 @@ use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, Error> {
     match command {
         CdiCommand::Generate(args) => cdi_generate::run(host, common, args),
         CdiCommand::Transform(command) => cdi_transform::run(common, command),

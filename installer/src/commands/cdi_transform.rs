@@ -13,8 +13,8 @@ use crate::error::exit::Exit;
 /// How many bytes of a spec are read, far more than any spec has.
 const LIMIT: u64 = 16 << 20;
 
-pub fn run(common: &Common, command: &Transform) -> Result<Exit, Error> {
-    let Transform::Root {
+pub fn run(common: &Common, command: &TransformCommand) -> Result<Exit, Error> {
+    let TransformCommand::Root {
         from,
         to,
         input,

@@ -23,7 +23,7 @@ use crate::transaction::run;
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
 
-pub fn run(host: &Host, common: &Common, command: &Config) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &ConfigCommand) -> Result<Exit, Error> {
     let path = Path::new(policy::PATH);
     match command {
         ConfigCommand::Default => stdio::result(DEFAULT),

@@ -14,7 +14,7 @@ pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     }
     let status = HostStatus::of(host)?;
     let screen = Screen::output(common.plain);
-    stdio::result(&seen.text(host, screen));
-    stdio::result(&seen.next(screen));
-    Ok(seen.exit())
+    stdio::result(&status.text(host, screen));
+    stdio::result(&status.next(screen));
+    Ok(status.exit())
 }

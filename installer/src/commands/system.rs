@@ -16,7 +16,7 @@ use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &System) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &SystemCommand) -> Result<Exit, Error> {
     match command {
         SystemCommand::CreateDeviceNodes {
             control_devices,

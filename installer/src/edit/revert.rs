@@ -2,7 +2,7 @@
 
 use super::{block, json, toml};
 use crate::error::edit_error::EditError;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 
 /// Removes our part from a file that the user has changed since: what we set gets its old value,
 /// everything else stays. `Ok(None)` means that the file is to be removed.

@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
-use crate::host::process::{Output, Reader, kill, reader};
+use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
 
 /// A running host, or a directory tree.

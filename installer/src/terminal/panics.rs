@@ -30,7 +30,7 @@ fn line(said: &str, at: Option<&Location<'_>>) -> String {
     format!(
         "an error in gpusetup {} itself: {}{at}; please report this line. `{}` puts back what this run had begun",
         env!("CARGO_PKG_VERSION"),
-        said.join(" "),
+        words.join(" "),
         Invocation::Recover
     )
 }

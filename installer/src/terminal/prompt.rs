@@ -168,7 +168,7 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     match limited.read_line(&mut typed) {
         // The terminal was closed, or the user pressed Ctrl-D.
         Ok(0) => Err(Error::Interrupted),
-        Ok(_) => Ok(said.trim().to_owned()),
+        Ok(_) => Ok(typed.trim().to_owned()),
         Err(e) => Err(Error::NoAnswer(Arc::new(e))),
     }
 }

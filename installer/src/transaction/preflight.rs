@@ -31,7 +31,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     // The target of a dangling link may be on a file system that is not mounted yet.
     let nothing = path.ancestors().take_while(|p| !root.exists(p));
     let link = nothing.filter(|p| root.read_link(p).is_ok()).last();
-    if let Some(link) = link.filter(|_| change.kind != FileKind::Link && !is_back) {
+    if let Some(link) = link.filter(|_| change.kind != MergeKind::Link && !is_back) {
         let link = link.to_owned();
         return Err(refused(ConfigFault::DanglingLink { link }));
     }

@@ -192,8 +192,8 @@ impl Look {
             return Ok(report);
         }
         let out = end(program, patience)?;
-        match seen {
-            Some(seen) if out.ok() => Ok(seen),
+        match report {
+            Some(report) if out.has_succeeded() => Ok(report),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }

@@ -11,7 +11,7 @@ use gpu_inject::live::{Pidfd, Target};
 use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
 use crate::log::Advised;
-use crate::oci_bundle::State;
+use crate::oci_bundle::HookState;
 
 /// The container given by `--pid`, `--pidfd` or `--oci-state`, else the one in whose namespaces we
 /// were started, as in libnvidia-container's standalone mode. The latter is not found by

@@ -4,7 +4,7 @@
 use cdi::QualifiedName;
 
 use crate::error::{Error, Excerpt, KindRule};
-use crate::policy::{Mode, Policy, is_of_kind};
+use crate::policy::{Policy, RuntimeMode, is_of_kind};
 
 /// Kinds that every container may request: GPUs and related devices in the specs of NVIDIA's
 /// tools and ours. A runtime that reads another vendor's variable would need a list of its own.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::edit_error::EditError;
-use crate::model::change::FileKind;
+use crate::model::change::MergeKind;
 
 fn change(before: Option<&str>, after: Option<&str>, kind: MergeKind) -> Change {
     Change {

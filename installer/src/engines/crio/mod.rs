@@ -304,7 +304,7 @@ impl Engine for Crio {
         }
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
-        if !out.ok() {
+        if !out.has_succeeded() {
             let said = out.last_line().to_owned();
             return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }

@@ -131,8 +131,8 @@ fn refused(
     };
     let fault = ConfigFault::OtherRuntime {
         name: wanted.runtime_name.clone(),
-        whose: format!("that is not ours: {entry} ({}{gone})", owner.whose()),
-        is_operators: owner == Owner::Operator,
+        whose: format!("that is not ours: {entry} ({}{gone})", owner.author()),
+        is_operators: owner == EntryOwner::Operator,
         cdi_suffices: false,
     };
     Error::config(&config.path, fault)
