@@ -64,7 +64,11 @@ fn admitted(config: &Value, policy: &Policy, mode: RuntimeMode) -> Result<Vec<St
     admitted_or_why(config, policy, mode).map_err(|e| e.to_string())
 }
 
-fn admitted_or_why(config: &Value, policy: &Policy, mode: RuntimeMode) -> Result<Vec<String>, Error> {
+fn admitted_or_why(
+    config: &Value,
+    policy: &Policy,
+    mode: RuntimeMode,
+) -> Result<Vec<String>, Error> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
     match request?.visible {
         Visible::Listed(names) => Ok(names
