@@ -185,9 +185,9 @@ fn a_plan_and_doctor_read_each_file_once_and_a_run_once_a_step() {
                 "{} {args:?}: {code}: {stderr}",
                 case.name
             );
-            let seen = reads.count();
+            let count = reads.count();
             for (n, file) in case.files.iter().enumerate() {
-                let times = seen.get(&tree.path(file)).copied().unwrap_or_default();
+                let times = count.get(&tree.path(file)).copied().unwrap_or_default();
                 // An undo does not need the client's own file.
                 let least = usize::from(args[0] != "undo");
                 if !(least..=most(n)).contains(&times) {

@@ -6,7 +6,7 @@ use crate::engines::docker;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
-use crate::terminal::context::Context;
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
@@ -94,13 +94,13 @@ impl<'a> Session<'a> {
     }
 
     /// The context for the steps of a run.
-    pub fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> RunContext<'_> {
         self.context_of(self.host)
     }
 
     /// The context for a run on a host that was opened again after the session began.
-    pub fn context_of<'b>(&'b self, host: &'b Host) -> Context<'b> {
-        Context {
+    pub fn context_of<'b>(&'b self, host: &'b Host) -> RunContext<'b> {
+        RunContext {
             host,
             signals: &self.signals,
             progress: &self.progress,

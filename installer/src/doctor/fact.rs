@@ -12,12 +12,12 @@ pub(super) struct FailedReads<'a> {
     root: &'a Root,
     /// What failed otherwise: a text that nobody can parse, a question without an answer.
     others: RefCell<Vec<String>>,
-    of_facts: RefCell<Vec<FailureSpan>>,
+    of_facts: RefCell<Vec<Span>>,
 }
 
 /// Which failures belong to a fact: a part of the root's list, and of the others.
 #[derive(Clone, Default)]
-struct FailureSpan {
+struct Span {
     reads: Range<usize>,
     others: Range<usize>,
 }
@@ -59,7 +59,7 @@ impl<'a> FailedReads<'a> {
 
     /// Runs `look` and returns which failures belong to it. They also count for the caller that is
     /// being watched around it.
-    fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailureSpan>) {
+    fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<Span>) {
         let before = self.of_facts.replace(Vec::new());
         let (start, start_others) = (self.root.failed_read_count(), self.others.borrow().len());
         let value = look();
@@ -69,7 +69,7 @@ impl<'a> FailedReads<'a> {
         let end = end.max(start + self.root.failed_reads_since(start).len());
         let end_others = self.others.borrow().len();
         if end > start || end_others > start_others {
-            spans.push(FailureSpan {
+            spans.push(Span {
                 reads: start..end,
                 others: start_others..end_others,
             });
@@ -80,7 +80,7 @@ impl<'a> FailedReads<'a> {
 }
 
 /// A fact, gathered when the first check asks for it.
-pub(super) struct Fact<T>(OnceCell<(T, Vec<FailureSpan>)>);
+pub(super) struct Fact<T>(OnceCell<(T, Vec<Span>)>);
 
 impl<T> Default for Fact<T> {
     fn default() -> Self {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_that_could_not_be_read_counts_for_every_check_that_asks_for_it() {
+    fn an_unreadable_fact_fails_every_check_that_needs_it() {
         // The first page of a process is never mapped, so reading its memory from 0 fails.
         let root = Root::open(Path::new("/proc/self")).unwrap();
         let failed = FailedReads::of(&root);

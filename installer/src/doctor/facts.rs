@@ -16,9 +16,9 @@ use crate::engines::containerd::Containerd;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::crio::Crio;
-use crate::engines::crio::config::Merged;
+use crate::engines::crio::config::MergedConfig;
 use crate::engines::docker::Docker;
-use crate::engines::docker::context::Target;
+use crate::engines::docker::context::CurrentDaemon;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
@@ -387,7 +387,7 @@ impl<'a> HostFacts<'a> {
     }
 
     /// The daemon that plain `docker` talks to, if the system's Docker is here.
-    pub fn docker_target(&self) -> Option<&Target> {
+    pub fn docker_target(&self) -> Option<&CurrentDaemon> {
         Some(self.engine_as::<Docker>("docker")?.target())
     }
 
@@ -403,7 +403,7 @@ impl<'a> HostFacts<'a> {
     }
 
     /// CRI-O's merged files, if it is here.
-    pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
+    pub fn crio(&self) -> Option<Result<&MergedConfig, &Error>> {
         Some(self.engine_as::<Crio>("crio")?.merged())
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gpu_host::init;
 use probe_program::{Patience, Program};
-use session::Session;
+use session::ProbeSession;
 
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
-use crate::terminal::context::Context;
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 pub use verified::{Reload, Verified, dead};
 
@@ -29,7 +29,7 @@ const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
 /// What a verification is to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Expectation {
+pub struct Wanted {
     /// The number of GPUs that a container gets that asks for all.
     pub gpus: usize,
     /// Also do a daemon-reload while the containers run, unless that would harm other containers.
@@ -38,11 +38,11 @@ pub struct Expectation {
 
 /// Runs containers in each of these engines.
 pub fn run<'a>(
-    context: &Context,
+    context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    wanted: Expectation,
+    wanted: Wanted,
 ) -> Result<Vec<Verified>, Error> {
-    let &Context {
+    let &RunContext {
         host,
         signals,
         progress,
@@ -60,13 +60,13 @@ pub fn run<'a>(
         let name = engine.facts().name.clone();
         progress.doing(&format!("running containers in {name}"));
         engine.wait_ready(host);
-        let asked = session::FirstLook {
+        let asked = session::Asked {
             engine: &name,
             gpus: wanted.gpus,
             hold: obstacle.is_none(),
         };
         let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-        let session = Session::start(host, probe, asked, patience)?;
+        let session = ProbeSession::start(host, probe, asked, patience)?;
         sessions.push((name, session));
     }
     over_reload(context, &mut sessions, obstacle)?;
@@ -124,11 +124,11 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
 
 /// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
-    context: &Context,
-    sessions: &mut [(String, Session<'_>)],
+    context: &RunContext,
+    sessions: &mut [(String, ProbeSession<'_>)],
     obstacle: Option<String>,
 ) -> Result<(), Error> {
-    let &Context {
+    let &RunContext {
         host,
         signals,
         progress,
@@ -139,7 +139,7 @@ fn over_reload(
         let argv = ["systemctl", "daemon-reload"].map(str::to_owned);
         let end = Instant::now() + Duration::from_secs(120);
         match Program::run(host, &argv, Patience::new(end, signals)) {
-            Ok(out) if out.ok() => {}
+            Ok(out) if out.has_succeeded() => {}
             Ok(out) => why_not = Some(out.last_line().to_owned()),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e) => why_not = Some(e.to_string()),
@@ -159,7 +159,7 @@ fn over_reload(
 fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
     let mut good = true;
     for v in found {
-        let bad = if v.ok { v.lost() } else { Some(&*v.detail) };
+        let bad = if v.ok { v.loss() } else { Some(&*v.detail) };
         if let Some(bad) = bad {
             good = false;
             progress.failed(&format!("{name} ({}): {bad}", v.how));

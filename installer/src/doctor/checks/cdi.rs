@@ -6,7 +6,7 @@ use std::path::Path;
 use cdi::Spec;
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::{self, HostFacts, SpecFile};
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
@@ -40,8 +40,8 @@ fn stale(look: &HostFacts) -> Option<String> {
     let before = change.before.as_deref()?;
     let loaded = look.loaded()?.driver.as_ref()?.version.clone();
     let of = |text: &str| version_in(text).unwrap_or_default();
-    let said = of(before);
-    Some(if said.is_empty() || said == loaded {
+    let version = of(before);
+    Some(if version.is_empty() || version == loaded {
         let count = |text: &str| {
             text.matches("\n- name:")
                 .count()
@@ -55,7 +55,7 @@ fn stale(look: &HostFacts) -> Option<String> {
             _ => "it is not what this host would get now".into(),
         }
     } else {
-        format!("spec is for driver {said}, the loaded driver is {loaded}")
+        format!("spec is for driver {version}, the loaded driver is {loaded}")
     })
 }
 
@@ -81,7 +81,7 @@ fn specs<'a>(look: &'a HostFacts) -> impl Iterator<Item = (&'a SpecFile, &'a str
 
 fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (file, text) in specs(look) {
         // Our own spec is the matter of `cdi-stale`, a broken one that of `cdi-broken`.
         let Some(spec) = file
@@ -96,13 +96,13 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
             .map(|m| &m.host_path)
             .find(|p| !look.exists(p.as_path()));
         let path = file.path.display();
-        seen.extend(gone.map(|gone| format!("{path}: {} is gone", gone.display())));
+        findings.extend(gone.map(|gone| format!("{path}: {} is gone", gone.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (file, _) in specs(look) {
         // Whether our own hook is there is the matter of `programs-gone`.
         let Some(spec) = file.spec().filter(|_| file.is_read()) else {
@@ -112,20 +112,20 @@ fn hook_gone(look: &HostFacts) -> Option<String> {
         let mut hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
         let gone = hooks.find(|h| h.path != Path::new(HOOK_PATH) && !look.exists(&h.path));
         let path = file.path.display();
-        seen.extend(gone.map(|hook| format!("{path} names {}", hook.path.display())));
+        findings.extend(gone.map(|hook| format!("{path} names {}", hook.path.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn conflict(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let devices = registry.devices().into_iter();
     let ours = devices.filter(|(name, _)| name.kind.starts_with("nvidia.com/"));
-    let seen: Vec<String> = ours
+    let findings: Vec<String> = ours
         .filter_map(|(_, file)| Some(file.err()?.to_string()))
         .collect();
-    let first = seen.first()?;
-    Some(match seen.len() {
+    let first = findings.first()?;
+    Some(match findings.len() {
         1 => first.clone(),
         n => format!("{first}; and {} more", n - 1),
     })
@@ -133,7 +133,7 @@ fn conflict(look: &HostFacts) -> Option<String> {
 
 fn shadowed(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (file, _) in specs(look) {
         let has_devices = |spec: &&Spec| file.is_read() && !spec.devices.is_empty();
         let Some(spec) = file.spec().filter(has_devices) else {
@@ -146,19 +146,19 @@ fn shadowed(look: &HostFacts) -> Option<String> {
             found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
         });
         if is_hidden {
-            seen.push(format!(
+            findings.push(format!(
                 "{} is hidden by a later directory's",
                 file.path.display()
             ));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn broken(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let errors = registry.errors().iter();
-    told(
+    evidence(
         errors
             .map(|(path, e)| format!("{}: {e}", path.display()))
             .collect(),
@@ -166,50 +166,50 @@ fn broken(look: &HostFacts) -> Option<String> {
 }
 
 fn closed(look: &HostFacts) -> Option<String> {
-    let seen = specs(look).filter_map(|(SpecFile { path, .. }, _)| {
+    let findings = specs(look).filter_map(|(SpecFile { path, .. }, _)| {
         let mode = look.known(look.host.root().metadata(path).into())?.mode();
         (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn name(look: &HostFacts) -> Option<String> {
     let is_spec = |text: &str| text.contains("cdiVersion");
-    let seen = specs(look).filter(|(file, text)| is_spec(text) && !file.is_read());
-    let seen = seen.map(|(file, _)| &file.path);
+    let findings = specs(look).filter(|(file, text)| is_spec(text) && !file.is_read());
+    let findings = findings.map(|(file, _)| &file.path);
     // An editor's backup beside a spec is not a misnamed spec.
     let is_copy = |path: &Path| {
         facts::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
     };
-    let seen = seen.filter(|path| !is_copy(path));
-    told(seen.map(|path| path.display().to_string()).collect())
+    let findings = findings.filter(|path| !is_copy(path));
+    evidence(findings.map(|path| path.display().to_string()).collect())
 }
 
 fn too_new(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let engines = ["podman", "crio"].into_iter();
-    let seen = engines.filter_map(|name| {
+    let findings = engines.filter_map(|name| {
         look.engine(name)?;
         cdi_versions::too_new(look.host, name, look.engine_version(name))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 /// Each engine warns about its own configuration file; here those warnings are collected.
 fn dirs(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for engine in look.engines() {
-        let said = engine.warnings(look.host).into_iter();
-        seen.extend(said.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
+        let warnings = engine.warnings(look.host).into_iter();
+        findings.extend(warnings.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn two_writers(look: &HostFacts) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) {
         return None;
     }
-    told(look.foreign().names(TraceKind::Unit))
+    evidence(look.foreign().names(TraceKind::Unit))
         .map(|units| format!("{units} is started at boot too"))
 }
 

@@ -71,7 +71,7 @@ impl Daemon {
     fn version_by_ctr(&self, host: &Host) -> Result<(), String> {
         let argv = [self.ctr(), vec!["--timeout", "5s", "version"]].concat();
         match host.run(&argv, Duration::from_secs(10)) {
-            Ok(out) if out.ok() => Ok(()),
+            Ok(out) if out.has_succeeded() => Ok(()),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
@@ -135,7 +135,7 @@ impl Daemon {
             &[&self.program, "--config", &file, "config", "dump"],
             Duration::from_secs(30),
         )?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
         let said = out.last_line().to_owned();
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_named_as_people_know_them() {
+    fn clients_are_named_by_their_common_names() {
         let dir = tempfile::tempdir().unwrap();
         let task = |path: &str, binary: &str, annotations: Value| {
             let path = dir

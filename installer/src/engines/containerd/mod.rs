@@ -54,7 +54,9 @@ pub trait Layout: Send + Sync {
         host: &Host,
         files: &Files,
         wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error>;
+    ) -> Result<Vec<Change>, Error> {
+        self.place().changes(host, files, wanted)
+    }
 
     /// The root file, and how the daemon reads it.
     fn place(&self) -> &Place;
@@ -63,7 +65,9 @@ pub trait Layout: Send + Sync {
     fn owns(&self, path: &Path) -> bool;
 
     /// The root file that the daemon's own checker can read once the changes are written.
-    fn checked(&self) -> Option<&Path>;
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place().root)
+    }
 
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
@@ -259,10 +263,6 @@ impl Layout for EtcContainerd {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_drop_in = name.ends_with(DROP_IN) && path.starts_with("/etc/containerd");
         is_drop_in || self.owned.iter().any(|o| o == path)
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn effect(&self) -> String {

@@ -13,7 +13,7 @@ mod sandboxes;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use config::Merged;
+use config::MergedConfig;
 use gpu_host::init;
 use gpu_inject::policy::PATH;
 use installation::{DROP_INS, Installation};
@@ -46,7 +46,7 @@ pub struct Crio {
     facts: Facts,
     at: Installation,
     /// What it reads apart from our drop-in, as last read, or why that is not known.
-    merged: Result<Merged, Error>,
+    merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
     policy: Result<PolicyFile, Error>,
 }
@@ -100,7 +100,7 @@ impl Crio {
     }
 
     /// What it reads apart from our drop-in, as last read.
-    pub fn merged(&self) -> Result<&Merged, &Error> {
+    pub fn merged(&self) -> Result<&MergedConfig, &Error> {
         self.merged.as_ref()
     }
 
@@ -134,7 +134,7 @@ impl Crio {
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
-        if out.ok() && host.root().exists(self.at.drop_in()) && !knows {
+        if out.has_succeeded() && host.root().exists(self.at.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
         Ok(())
@@ -142,7 +142,7 @@ impl Crio {
 }
 
 /// Where it listens.
-fn socket(merged: &Result<Merged, Error>) -> &str {
+fn socket(merged: &Result<MergedConfig, Error>) -> &str {
     let merged = merged.as_ref().ok();
     let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
     listens.unwrap_or(SOCKET)
@@ -307,7 +307,7 @@ impl Engine for Crio {
         }
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
-        if !out.ok() {
+        if !out.has_succeeded() {
             let said = out.last_line().to_owned();
             return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }

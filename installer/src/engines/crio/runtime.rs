@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use gpu_host::programs;
 use toml_edit::Value;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
 use crate::host::policy_file::PolicyFile;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
 /// The first version whose default runtime is crun (CRI-O 1.31, pkg/config).
@@ -36,7 +36,7 @@ impl Installation {
 
     /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
     /// the built-in runtime is used.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -62,7 +62,12 @@ impl Installation {
     }
 
     /// Whether we may write the runtime; an error if the user has to decide.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
+    fn is_free(
+        &self,
+        host: &Host,
+        merged: &MergedConfig,
+        wanted: &SetupOptions,
+    ) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -96,7 +101,7 @@ impl Installation {
     pub(super) fn runtime(
         &self,
         host: &Host,
-        merged: &Merged,
+        merged: &MergedConfig,
         wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
@@ -134,11 +139,11 @@ impl Installation {
             mode: 0o644,
             why,
             kind: if in_place {
-                FileKind::Toml {
+                MergeKind::Toml {
                     keys: values.into_iter().map(|(k, _)| k).collect(),
                 }
             } else {
-                FileKind::Own
+                MergeKind::Own
             },
         }))
     }
@@ -210,7 +215,7 @@ pub(super) fn low_level(
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),
-        kind: FileKind::Toml {
+        kind: MergeKind::Toml {
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))

@@ -19,8 +19,8 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::{Client, Info};
-use context::Target;
+use client::{Client, DaemonInfo};
+use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation};
@@ -50,13 +50,13 @@ pub struct Docker {
     client: Client,
     /// What the daemon reported when it was detected; `None` in a directory tree. It is used for
     /// plans only: after a change, the daemon is asked again.
-    info: Answer<Info>,
+    info: Answer<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
     is_blind: bool,
     /// The daemon that plain `docker` talks to.
-    target: Target,
+    target: CurrentDaemon,
 }
 
 /// Every Docker of this host.
@@ -192,7 +192,7 @@ impl Docker {
     }
 
     /// The daemon that plain `docker` talks to.
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &CurrentDaemon {
         &self.target
     }
 
@@ -430,7 +430,7 @@ impl Engine for Docker {
         }
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let out = host.run(&words, Duration::from_secs(30))?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
         let said = out.last_line().to_owned();
