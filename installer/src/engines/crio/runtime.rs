@@ -11,7 +11,7 @@ use super::config::Merged;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Existing, SetupOptions};
@@ -248,7 +248,7 @@ fn edited(
         ""
     };
     let made = toml::set(text.unwrap_or_default(), values)
-        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(ConfigFault::text(ConfigReader::Plain))
         .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }
