@@ -10,7 +10,7 @@ use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 use crate::host::policy_file::PolicyFile;
 use crate::model::change::{Change, MergeKind};
@@ -233,7 +233,7 @@ fn edited(
         ""
     };
     let made = toml::set(text.unwrap_or_default(), values)
-        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(ConfigFault::text(ConfigReader::Plain))
         .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }
