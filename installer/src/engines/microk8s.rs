@@ -15,6 +15,8 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[TEMPLATE];
 const SNAP: &str = "/snap/microk8s/current";
 
 /// Looks for `MicroK8s`.

@@ -33,6 +33,16 @@ use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
 const CONFIG: &str = "/etc/docker/daemon.json";
+/// Where the configuration of the system's Docker and of the snap can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    CONFIG,
+    "/etc/default/docker",
+    "/etc/sysconfig/docker",
+    "/etc/conf.d/docker",
+    snap::CONFIG,
+];
+/// The same for a rootless Docker, below the user's `XDG_CONFIG_HOME`.
+pub const USER_CONFIG_PATTERNS: &[&str] = &["docker/daemon.json"];
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
