@@ -69,7 +69,7 @@ fn what_a_user_has_set_up_with_gpusetup_is_theirs_to_undo() {
     // As a gpusetup without checksums wrote it.
     let receipt = serde_json::json!({
         "schema": 1, "version": "0.1.0", "directories": [], "services": [],
-        "changes": [{"path": format!("/{daemon_json}"), "before": null, "after": OURS, "mode": 420, "why": "", "kind": {"is": "json"}}],
+        "changes": [{"path": format!("/{daemon_json}"), "before": null, "after": OURS, "mode": 420, "why": "", "kind": {"kind": "own"}}],
     });
     tree.write(
         "srv/people/alice/.local/state/gpusetup/receipt.json",
