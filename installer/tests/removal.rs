@@ -98,7 +98,10 @@ fn quadlets_and_units_that_ask_for_a_gpu_by_cdi_keep_the_packages() {
         tree.write(file, QUADLET);
         both_stay_and_say(&tree, &[&format!("/{file}"), "nvidia.com/gpu"]);
         // If the devices are another tool's, it gives them on.
-        tree.write("etc/cdi/theirs.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices: []\n");
+        tree.write(
+            "etc/cdi/theirs.yaml",
+            "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices: []\n",
+        );
         for package in PACKAGES {
             goes(&tree, package, "prerm", &["remove"]);
         }
@@ -114,9 +117,15 @@ fn a_container_that_has_our_devices_keeps_the_packages() {
     ] {
         let tree = host();
         users(&tree);
-        tree.write(&format!("{storage}/overlay-containers/c1/userdata/config.json"), hook);
+        tree.write(
+            &format!("{storage}/overlay-containers/c1/userdata/config.json"),
+            hook,
+        );
         let list = "[{\"id\": \"c1\", \"names\": [\"train\"]}]";
-        tree.write(&format!("{storage}/overlay-containers/containers.json"), list);
+        tree.write(
+            &format!("{storage}/overlay-containers/containers.json"),
+            list,
+        );
         both_stay_and_say(&tree, &["podman container train"]);
     }
 }
@@ -126,7 +135,8 @@ fn unseen(kind: &str) -> Tree {
     let tree = host();
     users(&tree);
     tree.write("net/bob/.config/docker/daemon.json", OURS);
-    let mounts = format!("22 1 8:1 / / rw - ext4 /dev/sda rw\n30 22 0:40 / /net rw - {kind} x rw\n");
+    let mounts =
+        format!("22 1 8:1 / / rw - ext4 /dev/sda rw\n30 22 0:40 / /net rw - {kind} x rw\n");
     tree.write("proc/self/mountinfo", &mounts);
     tree
 }
@@ -186,7 +196,10 @@ fn an_administrator_who_has_decided_is_not_asked() {
             let done = command.output().unwrap();
             assert!(done.status.success(), "{done:?}");
             let said = String::from_utf8_lossy(&done.stderr).into_owned();
-            assert!(said.contains("alice") && said.contains("all the same"), "{said}");
+            assert!(
+                said.contains("alice") && said.contains("all the same"),
+                "{said}"
+            );
         }
         // What root has set up is undone nevertheless.
         assert_eq!(tree.read("etc/docker/daemon.json"), fixture::DAEMON_JSON);
@@ -199,12 +212,24 @@ fn an_administrator_who_has_decided_is_not_asked() {
 fn without_gpusetup_the_toolkit_looks_where_gpusetup_would() {
     let files = [
         ("etc/docker/daemon.json", OURS),
-        ("etc/containerd/conf.d/mine.toml", "BinaryName = \"/usr/bin/gpu-container-runtime\"\n"),
-        ("etc/systemd/system/docker.service.d/x.conf", "[Service]\nEnvironment=PATH=/usr/lib/gpu-container/bin\n"),
-        ("etc/apptainer/apptainer.conf", "nvidia-container-cli path = /usr/lib/gpu-container/bin/nvidia-container-cli\n"),
+        (
+            "etc/containerd/conf.d/mine.toml",
+            "BinaryName = \"/usr/bin/gpu-container-runtime\"\n",
+        ),
+        (
+            "etc/systemd/system/docker.service.d/x.conf",
+            "[Service]\nEnvironment=PATH=/usr/lib/gpu-container/bin\n",
+        ),
+        (
+            "etc/apptainer/apptainer.conf",
+            "nvidia-container-cli path = /usr/lib/gpu-container/bin/nvidia-container-cli\n",
+        ),
         ("etc/containers/systemd/train.container", QUADLET),
         ("srv/people/alice/.config/docker/daemon.json", OURS),
-        ("srv/people/alice/.config/containers/systemd/train.container", QUADLET),
+        (
+            "srv/people/alice/.config/containers/systemd/train.container",
+            QUADLET,
+        ),
     ];
     for (file, text) in files {
         let tree = host();
@@ -257,16 +282,24 @@ fn gpusetup_alone_goes_where_only_the_toolkit_is_needed() {
     assert_eq!(tree.code(&["references"]), 2);
     let status = tree.read("var/lib/dpkg/status");
     let package = |name: &str, want: &str| {
-        format!("Package: {name}\nStatus: {want} ok installed\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n\n")
+        format!(
+            "Package: {name}\nStatus: {want} ok installed\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n\n"
+        )
     };
-    let dpkg = std::process::Command::new("dpkg-query").arg("--version").output();
+    let dpkg = std::process::Command::new("dpkg-query")
+        .arg("--version")
+        .output();
     if dpkg.is_err() {
         // Without dpkg both count as going, as with rpm.
         stays_and_says(&tree, "gpusetup", &["remove"], "train.container");
         return;
     }
     for (want, code) in [("install", true), ("deinstall", false)] {
-        let all = format!("{}{}", package("gpusetup", "deinstall"), package(TOOLKIT, want));
+        let all = format!(
+            "{}{}",
+            package("gpusetup", "deinstall"),
+            package(TOOLKIT, want)
+        );
         tree.write("var/lib/dpkg/status", &all);
         let done = run(&tree, "gpusetup", "prerm", &["remove"]);
         assert_eq!(done.status.success(), code, "{want}: {done:?}");

@@ -4,8 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::setup::references::local_files::LOCAL;
+use crate::setup::references::reference::References;
 use crate::setup::references::search::{self, Place};
-use crate::setup::references::{References, containers, words};
+use crate::setup::references::{containers, words};
 use crate::terminal::screen::Screen;
 
 /// The document of `references --json`.
@@ -30,18 +31,32 @@ pub fn text(found: &References, screen: Screen) -> String {
         paragraph("", "These would stop working:");
     }
     for reference in &found.needed {
-        let whose = reference.user.as_ref().map(|user| format!(" (user {user})"));
+        let whose = reference
+            .user
+            .as_ref()
+            .map(|user| format!(" (user {user})"));
         paragraph(
             "  - ",
-            &format!("{}{}: {}", reference.at, whose.unwrap_or_default(), reference.why),
+            &format!(
+                "{}{}: {}",
+                reference.at,
+                whose.unwrap_or_default(),
+                reference.why
+            ),
         );
         paragraph("    fix: ", &reference.fix);
     }
     if !found.not_seen.is_empty() {
-        paragraph("", "Not looked at, so something there may need them as well:");
+        paragraph(
+            "",
+            "Not looked at, so something there may need them as well:",
+        );
     }
     for unseen in &found.not_seen {
-        paragraph("  - ", &format!("{}: {}", unseen.path.display(), unseen.why));
+        paragraph(
+            "  - ",
+            &format!("{}: {}", unseen.path.display(), unseen.why),
+        );
     }
     out
 }
@@ -68,7 +83,10 @@ pub fn shell_variables() -> String {
     let of_users = of_users.iter().map(|p| format!(".config/{p}"));
     let their_containers = containers::USER_PATTERNS.iter();
     let their_containers = their_containers.map(|p| format!(".local/share/{p}"));
-    variable("home_files", &of_users.chain(their_containers).collect::<Vec<_>>());
+    variable(
+        "home_files",
+        &of_users.chain(their_containers).collect::<Vec<_>>(),
+    );
     variable("container_files", &owned(containers::PATTERNS));
     variable("program_words", &owned(words::PROGRAMS));
     variable("device_words", &owned(words::DEVICES));

@@ -27,6 +27,8 @@ pub struct Account {
     pub uid: u32,
     /// The name, or the ID if there is none.
     pub name: String,
+    /// The home directory.
+    pub home: PathBuf,
     /// Each place that `XDG_CONFIG_HOME` may be.
     pub config: Vec<PathBuf>,
     /// Each place that `XDG_DATA_HOME` may be.
@@ -74,7 +76,9 @@ pub fn find(host: &Host) -> Accounts {
             }),
         }
     }
-    let homes = entries.into_values().filter(|e| e.home.components().count() > 1);
+    let homes = entries
+        .into_values()
+        .filter(|e| e.home.components().count() > 1);
     found.known = homes.map(|entry| account(entry, &told)).collect();
     found
 }
@@ -97,6 +101,28 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// Leaves out the directories that cannot be looked at, and returns them: a home as a whole.
+    pub fn drop_unseen(&mut self, files: &LocalFiles) -> Vec<NotSeen> {
+        let mut dropped: Vec<NotSeen> = Vec::new();
+        for list in [&mut self.config, &mut self.data, &mut self.state] {
+            list.retain(|dir| {
+                let Err(unseen) = files.exists(dir) else {
+                    return true;
+                };
+                let is_in_home = dir.starts_with(&self.home);
+                let path = if is_in_home { &self.home } else { dir };
+                if !dropped.iter().any(|d| d.path == *path) {
+                    dropped.push(NotSeen {
+                        path: path.clone(),
+                        ..unseen
+                    });
+                }
+                false
+            });
+        }
+        dropped
     }
 
     fn add(&mut self, environment: &BTreeMap<String, String>) {
@@ -146,6 +172,7 @@ fn account(entry: Entry, told: &[Told]) -> Account {
     let mut account = Account {
         uid: entry.uid,
         name: entry.name,
+        home: entry.home.clone(),
         ..Account::default()
     };
     let home = entry.home.display().to_string();
@@ -202,10 +229,18 @@ fn process(host: &Host, pid: &OsStr) -> Option<Told> {
     // Not the owner of the directory, which is root for a process that may not be traced.
     let status = root.read_to_string(dir.join("status")).ok()?;
     let uids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
-    let uid = uids.split_whitespace().next()?.parse().ok().filter(|u| *u != 0)?;
+    let uid = uids
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .filter(|u| *u != 0)?;
     let environ = root.read(dir.join("environ")).unwrap_or_default();
     let environment = words(&environ)
-        .filter_map(|set| set.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())))
+        .filter_map(|set| {
+            set.split_once('=')
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        })
         .collect();
     let command = root.read(dir.join("cmdline")).unwrap_or_default();
     Some(Told {
@@ -265,8 +300,14 @@ mod tests {
         let (_dir, host) = tree(&[
             ("etc/passwd", PASSWD),
             ("proc/7/comm", "systemd\n"),
-            ("proc/7/status", "Name:\tsystemd\nUid:\t1000\t1000\t1000\t1000\n"),
-            ("proc/7/environ", "HOME=/srv/people/alice\0XDG_CONFIG_HOME=/srv/conf\0XDG_DATA_HOME=relative\0"),
+            (
+                "proc/7/status",
+                "Name:\tsystemd\nUid:\t1000\t1000\t1000\t1000\n",
+            ),
+            (
+                "proc/7/environ",
+                "HOME=/srv/people/alice\0XDG_CONFIG_HOME=/srv/conf\0XDG_DATA_HOME=relative\0",
+            ),
             ("proc/8/comm", "dockerd\n"),
             ("proc/8/status", "Uid:\t1000\t1000\t1000\t1000\n"),
             ("proc/8/cmdline", "dockerd\0--config-file\0/srv/d.json\0"),
@@ -280,7 +321,10 @@ mod tests {
         let alice = &accounts[1];
         assert_eq!(
             alice.config,
-            [Path::new("/srv/people/alice/.config"), Path::new("/srv/conf")]
+            [
+                Path::new("/srv/people/alice/.config"),
+                Path::new("/srv/conf")
+            ]
         );
         assert_eq!(alice.data, [Path::new("/srv/people/alice/.local/share")]);
         assert_eq!(alice.daemon_json, [Path::new("/srv/d.json")]);
@@ -294,7 +338,10 @@ mod tests {
         fs::create_dir_all(dir.path().join("run/user/4000")).unwrap();
         let unseen = find(&host).not_seen;
         let paths: Vec<&Path> = unseen.iter().map(|n| n.path.as_path()).collect();
-        assert_eq!(paths, [Path::new("/run/user/4000"), Path::new("/run/user/ldap")]);
+        assert_eq!(
+            paths,
+            [Path::new("/run/user/4000"), Path::new("/run/user/ldap")]
+        );
     }
 
     #[test]

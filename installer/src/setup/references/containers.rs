@@ -49,7 +49,11 @@ pub fn of_root(host: &Host, files: &LocalFiles, docker: Option<&Path>) -> Contai
     let docker = docker.unwrap_or(Path::new(DOCKER));
     let graph_root = graph_root(files, Path::new("/etc/containers/storage.conf"));
     let podman = graph_root.unwrap_or_else(|| PODMAN.into());
-    let mut all = join([of_docker(files, docker), of_podman(files, &podman), of_containerd(files)]);
+    let mut all = join([
+        of_docker(files, docker),
+        of_podman(files, &podman),
+        of_containerd(files),
+    ]);
     match created_in_podman(host) {
         Ok(names) => {
             for name in names {
@@ -109,39 +113,49 @@ fn each(
 
 /// Docker's: `hostconfig.json` has what `--device` asked for.
 fn of_docker(files: &LocalFiles, dir: &Path) -> Containers {
-    each(files, &dir.join("containers/*/hostconfig.json"), |path, text| {
-        let config: Value = serde_json::from_str(text).ok()?;
-        let requests = config["DeviceRequests"].as_array()?;
-        let is_ours = |request: &Value| {
-            let ids = request["DeviceIDs"].to_string();
-            request["Driver"] == "cdi" && DEVICES.iter().any(|device| ids.contains(device))
-        };
-        if !requests.iter().any(is_ours) {
-            return None;
-        }
-        let about = files.text(&path.with_file_name("config.v2.json"));
-        let about: Value = serde_json::from_str(&about.ok()??).unwrap_or_default();
-        let name = about["Name"].as_str().map(|n| n.trim_start_matches('/').to_owned());
-        Some(Container {
-            engine: "docker",
-            name: name.unwrap_or_else(|| id(path, 1)),
-            path: path.to_owned(),
-        })
-    })
+    each(
+        files,
+        &dir.join("containers/*/hostconfig.json"),
+        |path, text| {
+            let config: Value = serde_json::from_str(text).ok()?;
+            let requests = config["DeviceRequests"].as_array()?;
+            let is_ours = |request: &Value| {
+                let ids = request["DeviceIDs"].to_string();
+                request["Driver"] == "cdi" && DEVICES.iter().any(|device| ids.contains(device))
+            };
+            if !requests.iter().any(is_ours) {
+                return None;
+            }
+            let about = files.text(&path.with_file_name("config.v2.json"));
+            let about: Value = serde_json::from_str(&about.ok()??).unwrap_or_default();
+            let name = about["Name"]
+                .as_str()
+                .map(|n| n.trim_start_matches('/').to_owned());
+            Some(Container {
+                engine: "docker",
+                name: name.unwrap_or_else(|| id(path, 1)),
+                path: path.to_owned(),
+            })
+        },
+    )
 }
 
 /// Podman's and CRI-O's: the OCI configuration of each container that was started, with our hook.
 fn of_podman(files: &LocalFiles, dir: &Path) -> Containers {
-    each(files, &dir.join("*-containers/*/userdata/config.json"), |path, text| {
-        starts_us(text).then(|| {
-            let id = id(path, 2);
-            Container {
-                engine: "podman",
-                name: podman_name(files, path, &id).unwrap_or(id),
-                path: path.to_owned(),
-            }
-        })
-    })
+    each(
+        files,
+        &dir.join("*-containers/*/userdata/config.json"),
+        |path, text| {
+            starts_us(text).then(|| {
+                let id = id(path, 2);
+                Container {
+                    engine: "podman",
+                    name: podman_name(files, path, &id).unwrap_or(id),
+                    path: path.to_owned(),
+                }
+            })
+        },
+    )
 }
 
 /// The name that Podman's list of containers has for an ID.
@@ -197,9 +211,11 @@ fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
         let out = host.run(&argv, LIMIT).map_err(|e| unseen(e.to_string()))?;
         let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();
         let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
-        names.extend(list.iter().filter(|c| asks_for_us(c)).map(|container| {
-            container["Name"].as_str().unwrap_or_default().to_owned()
-        }));
+        names.extend(
+            list.iter()
+                .filter(|c| asks_for_us(c))
+                .map(|container| container["Name"].as_str().unwrap_or_default().to_owned()),
+        );
     }
     Ok(names)
 }
@@ -250,15 +266,26 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         let docker = "var/lib/docker/containers";
-        let request = "{\"DeviceRequests\": [{\"Driver\": \"cdi\", \"DeviceIDs\": [\"nvidia.com/gpu=0\"]}]}";
+        let request =
+            "{\"DeviceRequests\": [{\"Driver\": \"cdi\", \"DeviceIDs\": [\"nvidia.com/gpu=0\"]}]}";
         write(&format!("{docker}/a1/hostconfig.json"), request);
-        write(&format!("{docker}/a1/config.v2.json"), "{\"Name\": \"/web\"}");
-        write(&format!("{docker}/a2/hostconfig.json"), &request.replace("nvidia", "amd"));
-        let hook = "{\"hooks\": {\"createContainer\": [{\"path\": \"/usr/bin/gpu-container-hook\"}]}}";
+        write(
+            &format!("{docker}/a1/config.v2.json"),
+            "{\"Name\": \"/web\"}",
+        );
+        write(
+            &format!("{docker}/a2/hostconfig.json"),
+            &request.replace("nvidia", "amd"),
+        );
+        let hook =
+            "{\"hooks\": {\"createContainer\": [{\"path\": \"/usr/bin/gpu-container-hook\"}]}}";
         let podman = "var/lib/containers/storage/overlay-containers";
         write(&format!("{podman}/b1/userdata/config.json"), hook);
         write(&format!("{podman}/b2/userdata/config.json"), "{}");
-        write(&format!("{podman}/containers.json"), "[{\"id\": \"b1\", \"names\": [\"train\"]}]");
+        write(
+            &format!("{podman}/containers.json"),
+            "[{\"id\": \"b1\", \"names\": [\"train\"]}]",
+        );
         let tasks = "run/containerd/io.containerd.runtime.v2.task";
         write(&format!("{tasks}/default/c1/config.json"), hook);
         write(&format!("{tasks}/moby/c2/config.json"), hook);
@@ -269,11 +296,17 @@ mod tests {
             .iter()
             .map(|c| format!("{} {}", c.engine, c.name))
             .collect();
-        assert_eq!(names, ["docker web", "podman train", "containerd default/c1"]);
+        assert_eq!(
+            names,
+            ["docker web", "podman train", "containerd default/c1"]
+        );
         assert!(not_seen.is_empty());
 
         let data = [PathBuf::from("/var/lib")];
-        write("etc/alice/containers/storage.conf", "[storage]\ngraphroot = \"/var/lib/containers/storage\"\n");
+        write(
+            "etc/alice/containers/storage.conf",
+            "[storage]\ngraphroot = \"/var/lib/containers/storage\"\n",
+        );
         let config = [PathBuf::from("/etc/alice")];
         let (containers, _) = of_user(&files, &config, &data);
         assert!(containers.iter().any(|c| c.name == "train"));
@@ -282,9 +315,7 @@ mod tests {
 
     #[test]
     fn one_that_podman_only_created_is_known_by_its_command_line() {
-        let container = |device: &str| {
-            serde_json::json!({"Config": {"CreateCommand": ["podman", "create", "--device", device]}})
-        };
+        let container = |device: &str| serde_json::json!({"Config": {"CreateCommand": ["podman", "create", "--device", device]}});
         assert!(asks_for_us(&container("nvidia.com/gpu=all")));
         assert!(!asks_for_us(&container("/dev/fuse")));
         assert!(!asks_for_us(&Value::Null));

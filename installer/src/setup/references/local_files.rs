@@ -207,7 +207,7 @@ fn absent<T>(path: &Path, error: &io::Error) -> Result<Option<T>, NotSeen> {
     }
 }
 
-/// A line of mountinfo (proc_pid_mountinfo(5)).
+/// A line of mountinfo (proc(5)).
 fn mount(line: &str) -> Option<Mount> {
     let (mount, source) = line.split_once(" - ")?;
     Some(Mount {
@@ -218,7 +218,12 @@ fn mount(line: &str) -> Option<Mount> {
 
 /// The kernel writes a blank, a tab, a newline and a backslash as `\040` and the like.
 fn unescaped(text: &str) -> String {
-    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    let codes = [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ];
     let mut text = text.to_owned();
     for (code, letter) in codes {
         text = text.replace(code, letter);
@@ -261,7 +266,10 @@ mod tests {
         assert_eq!(text("/home/alice/none").unwrap(), None);
         let unseen = text("/net/bob/file").unwrap_err();
         assert_eq!(unseen.why, "it is on nfs4 (/net)");
-        assert_eq!(text("/net/local/file").unwrap().as_deref(), Some("on a disk"));
+        assert_eq!(
+            text("/net/local/file").unwrap().as_deref(),
+            Some("on a disk")
+        );
         symlink("/net/bob", dir.path().join("home/alice/away")).unwrap();
         symlink("../../net/bob/file", dir.path().join("home/alice/up")).unwrap();
         for path in ["/home/alice/away/file", "/home/alice/up"] {
@@ -276,7 +284,16 @@ mod tests {
 
     #[test]
     fn every_kind_of_automount_and_user_space_file_system_counts_as_one_that_may_not_answer() {
-        for kind in ["autofs", "nfs", "cifs", "smb3", "fuse.sshfs", "fuseblk", "9p", "new"] {
+        for kind in [
+            "autofs",
+            "nfs",
+            "cifs",
+            "smb3",
+            "fuse.sshfs",
+            "fuseblk",
+            "9p",
+            "new",
+        ] {
             let line = format!("22 1 0:1 / /net rw - {kind} x rw\n");
             let (_dir, files) = tree(&line);
             assert!(files.text(Path::new("/net/bob/file")).is_err(), "{kind}");

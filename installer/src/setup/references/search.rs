@@ -37,7 +37,9 @@ pub type Pattern = (Place, PathBuf);
 /// The system's files.
 pub fn of_system() -> Vec<Pattern> {
     let requests = engines::config_patterns();
-    let requests = requests.into_iter().chain(UNITS.iter().map(|u| (*u).to_owned()));
+    let requests = requests
+        .into_iter()
+        .chain(UNITS.iter().map(|u| (*u).to_owned()));
     let specs = SPECS.iter().map(|s| (Place::Configuration, s.into()));
     let requests = requests.map(|path| (Place::Requests, path.into()));
     requests.chain(specs).collect()
@@ -47,7 +49,9 @@ pub fn of_system() -> Vec<Pattern> {
 pub fn of_user(config: &[PathBuf]) -> Vec<Pattern> {
     let below = user_patterns();
     let of_dir = |dir: &PathBuf| {
-        let paths = below.iter().map(|pattern| (Place::Requests, dir.join(pattern)));
+        let paths = below
+            .iter()
+            .map(|pattern| (Place::Requests, dir.join(pattern)));
         paths.collect::<Vec<_>>()
     };
     config.iter().flat_map(of_dir).collect()
@@ -60,7 +64,8 @@ pub fn user_patterns() -> Vec<&'static str> {
 
 /// Whether a file belongs to one of our own units.
 pub fn is_ours(path: &Path) -> bool {
-    path.iter().any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
+    path.iter()
+        .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
 }
 
 /// Each file that needs us, once, with the word by which it is known; and what was not seen.

@@ -82,7 +82,10 @@ mod tests {
         };
         let limit = Duration::from_millis(200);
         let results = each(vec![0, 1, 2, 4], limit, look);
-        assert_eq!(results, [(0, Some(0)), (1, None), (2, Some(20)), (4, Some(40))]);
+        assert_eq!(
+            results,
+            [(0, Some(0)), (1, None), (2, Some(20)), (4, Some(40))]
+        );
         let results = each(vec![1, 3, 5, 7, 8], limit, look);
         assert!(results.iter().all(|(_, result)| result.is_none()));
         assert_eq!(results.len(), 5);

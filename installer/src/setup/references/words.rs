@@ -30,7 +30,12 @@ pub fn first<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
 pub fn first_vendor_name(text: &str) -> Option<&'static str> {
     lines(text)
         .filter(|line| !line.contains(OWN_NAMES))
-        .find_map(|line| VENDOR_NAMES.iter().find(|name| line.contains(*name)).copied())
+        .find_map(|line| {
+            VENDOR_NAMES
+                .iter()
+                .find(|name| line.contains(*name))
+                .copied()
+        })
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -44,10 +49,14 @@ mod tests {
 
     #[test]
     fn comments_do_not_count() {
-        let text = "# gpu-container-runtime\n  ; gpu-container-hook\nx = \"/usr/bin/gpu-container-cli\"\n";
+        let text =
+            "# gpu-container-runtime\n  ; gpu-container-hook\nx = \"/usr/bin/gpu-container-cli\"\n";
         assert_eq!(first(text, PROGRAMS), Some("gpu-container-cli"));
         assert_eq!(first("# nvidia.com/gpu\n", DEVICES), None);
-        assert_eq!(first("AddDevice=nvidia.com/gpu=all\n", DEVICES), Some("nvidia.com/gpu"));
+        assert_eq!(
+            first("AddDevice=nvidia.com/gpu=all\n", DEVICES),
+            Some("nvidia.com/gpu")
+        );
         // Ours, under another tool's directory.
         assert_eq!(first("/opt/gpu-container-mine", PROGRAMS), None);
     }
@@ -58,6 +67,9 @@ mod tests {
             first_vendor_name("{\"path\": \"nvidia-container-runtime\"}"),
             Some("nvidia-container-runtime")
         );
-        assert_eq!(first_vendor_name("/usr/lib/gpu-container/bin/nvidia-cdi-hook"), None);
+        assert_eq!(
+            first_vendor_name("/usr/lib/gpu-container/bin/nvidia-cdi-hook"),
+            None
+        );
     }
 }
