@@ -163,7 +163,7 @@ fn a_home_that_cannot_be_read_is_said_and_keeps_no_package() {
     users(&tree);
     let home = tree.path("srv/people/alice");
     tree.write("srv/people/alice/.config/docker/daemon.json", OURS);
-    fs::set_permissions(&home, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o0)).unwrap();
     let can_read = fs::read_dir(&home).is_ok();
     let done = tree.run(&["references"]);
     fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
 mod health;
+mod places;
 mod probe;
 mod reload;
 mod rootless;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 use client::{Client, Info};
 use daemon_json::DaemonJson;
+use places::CONFIG;
+pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation, StoppedContainers};
 use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
@@ -32,17 +35,6 @@ use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
-const CONFIG: &str = "/etc/docker/daemon.json";
-/// Where the configuration of the system's Docker and of the snap can name our programs.
-pub const CONFIG_PATTERNS: &[&str] = &[
-    CONFIG,
-    "/etc/default/docker",
-    "/etc/sysconfig/docker",
-    "/etc/conf.d/docker",
-    snap::CONFIG,
-];
-/// The same for a rootless Docker, below the user's `XDG_CONFIG_HOME`.
-pub const USER_CONFIG_PATTERNS: &[&str] = &["docker/daemon.json"];
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
