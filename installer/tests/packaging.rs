@@ -43,7 +43,7 @@ const UPGRADES: [&[&str]; 8] = [
 ];
 
 #[test]
-fn upgrades_and_what_dpkg_does_besides_touch_nothing() {
+fn package_upgrades_change_no_setup() {
     let tree = host();
     set_up(&tree, &[]);
     tree.write("run/cdi/nvidia.yaml", "path: /usr/bin/gpu-container-hook");
@@ -108,7 +108,7 @@ fn an_engine_set_up_by_hand_keeps_the_toolkit_until_it_is_not() {
 }
 
 #[test]
-fn what_the_user_changed_keeps_gpusetup_and_says_what_to_do() {
+fn changes_by_the_user_keep_the_package_and_name_a_fix() {
     let tree = host();
     set_up(&tree, &["--default-runtime"]);
     let text = tree.read("etc/docker/daemon.json");

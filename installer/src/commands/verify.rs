@@ -5,12 +5,13 @@ use serde_json::json;
 use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::stdio;
 use crate::verify::{self, Reload, Verified};
 
-pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
     let gpus = gpu_files::inventory(host)?.gpus.len();
@@ -22,7 +23,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
     let reload = !args.no_daemon_reload;
     let (signals, progress) = (&session.signals, &session.progress);
     let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
-    let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
+    let is_bad = |v: &Verified| !v.ok || v.loss().is_some();
     // An engine without a result is not reported as working: no container was run in these engines.
     let names = chosen.iter().map(|e| e.facts().name.as_str());
     let unseen: Vec<&str> = names
@@ -41,14 +42,14 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
             ));
         }
     }
-    Ok(u8::from(verified.iter().any(is_bad)))
+    Ok(Exit::if_failed(verified.iter().any(is_bad)))
 }
 
 fn text(verified: &[Verified]) -> String {
     let mut text = String::new();
     let mut not_tried = Vec::new();
     for v in verified {
-        let mark = if v.ok && v.lost().is_none() {
+        let mark = if v.ok && v.loss().is_none() {
             "ok"
         } else {
             "FAILED"

@@ -15,8 +15,9 @@ use serde::Deserialize;
 
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::Existing;
 use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
 use crate::transaction::receipt::Receipt;
@@ -132,15 +133,8 @@ pub fn resolve(
     match existing {
         Existing::Refuse if in_the_way.is_empty() => {}
         Existing::Refuse => {
-            let lines: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
-            return Err(Error::failed(
-                format!(
-                    "another tool gives containers GPUs here: {}",
-                    lines.join("; ")
-                ),
-                "`--existing adopt` puts ours in its place, and undo returns to it; \
-                 `--existing leave` leaves it and sets up the rest. Nothing was changed.",
-            ));
+            let lines = in_the_way.into_iter().map(ToolkitTrace::line);
+            return Err(Error::OtherTools(lines.collect()));
         }
         Existing::Adopt => {
             for found in in_the_way {
@@ -222,14 +216,14 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     Ok(Change {
         before: host.text(&path)?,
         path,
-        after: Some(
-            "# Written by gpusetup, which writes the CDI spec now; `gpusetup undo` gives that back.\n\
-             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n"
-                .into(),
-        ),
+        after: Some(format!(
+            "# Written by gpusetup, which writes the CDI spec now; `{}` gives that back.\n\
+             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n",
+            Invocation::Undo
+        )),
         mode: 0o644,
         why: format!("hold it back: it {}", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     })
 }
 
@@ -250,7 +244,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         after: None,
         mode: mode & 0o7777,
         why: format!("another tool's: {}; undo gives it back", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }
 
@@ -320,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_its_kinds_need() {
+    fn each_kind_in_the_table_has_what_it_needs() {
         for trace in table() {
             assert!(!trace.source.is_empty(), "{trace:?}");
             assert_eq!(

@@ -5,7 +5,7 @@ use crate::engines;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, ChangeVerb, FileKind};
+use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
@@ -37,13 +37,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         }
     }
     if !conflicts.is_empty() {
-        return Err(Error::failed(
-            format!(
-                "changed by somebody else since, so nothing was undone: {}",
-                conflicts.join("; ")
-            ),
-            "put those keys back to what gpusetup wrote, or take them out by hand, then run this again",
-        ));
+        return Err(Error::ChangedSince(conflicts));
     }
     changes.retain(Change::is_needed);
     let engines = detected
@@ -79,7 +73,7 @@ fn current(
     change: &Change,
 ) -> Result<Option<String>, Error> {
     let known = engines.iter().find_map(|e| e.text_of(&change.path));
-    match known.filter(|_| change.kind != FileKind::Link) {
+    match known.filter(|_| change.kind != MergeKind::Link) {
         Some(text) => Ok(Some(text.to_owned())),
         None => change_io::current(host, change),
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::engines::engine::{Case, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::setup_options::SetupOptions;
@@ -64,7 +65,7 @@ impl Daemon {
         UnixStream::connect(&self.socket).map_err(|e| format!("{}: {e}", self.socket.display()))?;
         let argv = [self.ctr(), vec!["--timeout", "5s", "version"]].concat();
         match host.run(&argv, Duration::from_secs(10)) {
-            Ok(out) if out.ok() => Ok(()),
+            Ok(out) if out.has_succeeded() => Ok(()),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
@@ -100,8 +101,11 @@ impl Daemon {
             match self.answers(host).and_then(|()| self.cri_loads(host)) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    let why = format!("{} did not come back: {said}", self.name);
-                    return Err(Error::failed(why, ""));
+                    let fix = self.service.as_ref().map(Service::log_hint);
+                    return Err(Error::engine(
+                        &self.name,
+                        EngineFault::NotBack { said, fix },
+                    ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }
@@ -120,17 +124,11 @@ impl Daemon {
             &[&self.program, "--config", &file, "config", "dump"],
             Duration::from_secs(30),
         )?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!(
-                "{} refuses its configuration: {}",
-                self.name,
-                out.last_line()
-            ),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine(&self.name, EngineFault::Refuses { said }))
     }
 
     /// Running containers whose shim was told to start our runtime. Stopped CRI containers do not
@@ -255,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_named_as_people_know_them() {
+    fn clients_are_named_by_their_common_names() {
         let dir = tempfile::tempdir().unwrap();
         let task = |path: &str, binary: &str, annotations: Value| {
             let path = dir

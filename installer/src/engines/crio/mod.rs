@@ -14,16 +14,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use config::Merged;
+use config::MergedConfig;
 use gpu_host::init;
 use installation::{DROP_INS, Installation};
-use runtime::{POLICY, PolicyFile};
+use runtime::{POLICY, ShimConfig};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
@@ -46,9 +47,9 @@ pub struct Crio {
     facts: Facts,
     at: Installation,
     /// What it reads apart from our drop-in, as last read, or why that is not known.
-    merged: Result<Merged, Error>,
+    merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<ShimConfig, Error>,
 }
 
 /// Looks for crio.
@@ -60,7 +61,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
 }
 
 /// What the CRI-O of this host reads apart from our drop-in; `None` if there is no CRI-O.
-pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
+pub fn merged(host: &Host) -> Option<Result<MergedConfig, Error>> {
     Crio::find(host).map(|crio| crio.merged)
 }
 
@@ -105,7 +106,7 @@ impl Crio {
                 notes,
             },
             merged: at.merged(host),
-            policy: PolicyFile::read(host),
+            policy: ShimConfig::read(host),
             at,
         };
         crio.facts.config = Some(crio.at.file());
@@ -130,21 +131,21 @@ impl Crio {
     /// only logs it.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         self.answers()?;
-        let mut asked = match self.at.version {
+        let mut command = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // There is no status command, and `crio` with an unknown word would start a second
             // CRI-O.
             _ => return Ok(()),
         };
-        asked.extend(["--socket", self.socket(), "config"]);
-        let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
+        command.extend(["--socket", self.socket(), "config"]);
+        let Ok(out) = host.run(&command, Duration::from_secs(10)) else {
             return Ok(());
         };
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
-        if out.ok() && host.root().exists(self.at.drop_in()) && !knows {
+        if out.has_succeeded() && host.root().exists(self.at.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
         Ok(())
@@ -175,6 +176,16 @@ fn service_name(host: &Host) -> String {
     if old { "cri-o.service" } else { "crio.service" }.into()
 }
 
+fn service(host: &Host) -> Service {
+    match init::detect(host.root()) {
+        init::Init::OpenRc => Service {
+            name: "crio".into(),
+            manager: Manager::OpenRc,
+        },
+        _ => Service::systemd(service_name(host)),
+    }
+}
+
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
@@ -188,12 +199,12 @@ impl Engine for Crio {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
-        let merged = self.merged.as_ref().map_err(Error::again)?;
+        let merged = self.merged.as_ref().map_err(Clone::clone)?;
         let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
             return Ok(Vec::new());
         };
         let base = self.at.base(host, merged, wanted);
-        let policy = self.policy.as_ref().map_err(Error::again)?;
+        let policy = self.policy.as_ref().map_err(Clone::clone)?;
         let both = runtime::low_level(host, &base, policy)?
             .into_iter()
             .chain([runtime]);
@@ -242,7 +253,7 @@ impl Engine for Crio {
 
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
-        self.policy = PolicyFile::read(host);
+        self.policy = ShimConfig::read(host);
     }
 
     fn text_of(&self, path: &Path) -> Option<&str> {
@@ -253,18 +264,11 @@ impl Engine for Crio {
         if !changes.iter().any(|c| self.owns(&c.path)) {
             return Activation::default();
         }
-        let service = match init::detect(host.root()) {
-            init::Init::OpenRc => Service {
-                name: "crio".into(),
-                manager: Manager::OpenRc,
-            },
-            _ => Service::systemd(service_name(host)),
-        };
         // A reload only changes what `crio status config` prints: the part that starts containers
         // keeps the runtimes that it started with (CRI-O #10202; server.go copies the
         // configuration, 1.26 to 1.36).
         Activation::restart(Activated {
-            service,
+            service: service(host),
             unit_changes: false,
             effect: "running containers keep running".into(),
         })
@@ -302,11 +306,9 @@ impl Engine for Crio {
         }
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
-        if !out.ok() {
-            return Err(Error::failed(
-                format!("crio refuses its configuration: {}", out.last_line()),
-                "",
-            ));
+        if !out.has_succeeded() {
+            let said = out.last_line().to_owned();
+            return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }
         let written = host.root().exists(self.at.drop_in());
         if written
@@ -314,10 +316,11 @@ impl Engine for Crio {
                 .stdout
                 .contains(&table(&SetupOptions::default().runtime_name))
         {
-            return Err(Error::failed(
-                format!("crio does not take {} in", self.at.drop_in().display()),
-                format!("`{}` shows what it reads", argv.join(" ")),
-            ));
+            let fault = EngineFault::NotTakenIn {
+                file: self.at.drop_in().display().to_string(),
+                shown_by: argv.join(" "),
+            };
+            return Err(Error::engine("crio", fault));
         }
         Ok(true)
     }
@@ -328,10 +331,8 @@ impl Engine for Crio {
             match self.took_it_in(host) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    return Err(Error::failed(
-                        format!("crio did not come back: {said}"),
-                        "`journalctl -u crio` has the rest",
-                    ));
+                    let fix = Some(service(host).log_hint());
+                    return Err(Error::engine("crio", EngineFault::NotBack { said, fix }));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }

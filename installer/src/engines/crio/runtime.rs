@@ -7,12 +7,13 @@ use gpu_host::programs;
 use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
 /// The shim's configuration file.
@@ -21,13 +22,13 @@ pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 const CRUN: (u32, u32) = (1, 31);
 
 /// The shim's configuration, as it was read.
-pub(super) struct PolicyFile {
+pub(super) struct ShimConfig {
     text: Option<String>,
     /// The parsed content.
     pub(super) policy: Policy,
 }
 
-impl PolicyFile {
+impl ShimConfig {
     pub(super) fn read(host: &Host) -> Result<Self, Error> {
         let text = host.text(Path::new(POLICY))?;
         let policy = match &text {
@@ -55,7 +56,7 @@ impl Installation {
 
     /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
     /// the built-in runtime is used.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -81,7 +82,12 @@ impl Installation {
     }
 
     /// Whether we may write the runtime; an error if the user has to decide.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
+    fn is_free(
+        &self,
+        host: &Host,
+        merged: &MergedConfig,
+        wanted: &SetupOptions,
+    ) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -98,14 +104,16 @@ impl Installation {
         match wanted.existing {
             Existing::Leave => Ok(false),
             Existing::Adopt => Ok(true),
-            Existing::Refuse => Err(Error::Config {
-                path: path.to_owned(),
-                why: format!(
-                    "has a runtime {name:?} that is not ours ({})",
-                    theirs.unwrap_or("no runtime_path")
-                ),
-                fix: "`--existing adopt` puts ours in its place until undo, `--existing leave` leaves it".into(),
-            }),
+            Existing::Refuse => {
+                let program = theirs.unwrap_or("no runtime_path");
+                let fault = ConfigFault::OtherRuntime {
+                    name: name.clone(),
+                    whose: format!("that is not ours ({program})"),
+                    is_operators: false,
+                    cdi_suffices: false,
+                };
+                Err(Error::config(path, fault))
+            }
         }
     }
 
@@ -113,7 +121,7 @@ impl Installation {
     pub(super) fn runtime(
         &self,
         host: &Host,
-        merged: &Merged,
+        merged: &MergedConfig,
         wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
@@ -140,11 +148,7 @@ impl Installation {
             vec![table]
         };
         if let Some(later) = merged.hides(&path, &keys).filter(|_| !in_place) {
-            return Err(Error::Config {
-                path: later.to_owned(),
-                why: format!("is read after {} and says the same keys", path.display()),
-                fix: "give it a name that comes earlier, then run this again".into(),
-            });
+            return Err(Error::config(later, ConfigFault::ReadLater { ours: path }));
         }
         let text = before.as_deref().filter(|_| in_place);
         let after = edited(&path, text, &values)?;
@@ -155,11 +159,11 @@ impl Installation {
             mode: 0o644,
             why,
             kind: if in_place {
-                FileKind::Toml {
+                MergeKind::Toml {
                     keys: values.into_iter().map(|(k, _)| k).collect(),
                 }
             } else {
-                FileKind::Own
+                MergeKind::Own
             },
         }))
     }
@@ -207,9 +211,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    policy: &PolicyFile,
+    policy: &ShimConfig,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let ShimConfig {
         text: before,
         policy,
     } = policy;
@@ -231,7 +235,7 @@ pub(super) fn low_level(
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),
-        kind: FileKind::Toml {
+        kind: MergeKind::Toml {
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))
@@ -248,10 +252,8 @@ fn edited(
     } else {
         ""
     };
-    let made = toml::set(text.unwrap_or_default(), values).map_err(|e| Error::Config {
-        path: path.to_owned(),
-        why: e.to_string(),
-        fix: "mend the file, then run this again. Nothing was changed.".into(),
-    })?;
+    let made = toml::set(text.unwrap_or_default(), values)
+        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }

@@ -20,7 +20,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::{Client, Info};
+use client::{Client, DaemonInfo};
 use daemon_json::DaemonJson;
 use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
@@ -28,6 +28,7 @@ pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 use crate::engines::activation::{Activated, Activation, StoppedContainers};
 use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
@@ -49,7 +50,7 @@ pub struct Docker {
     client: Client,
     /// What the daemon reported when it was detected; `None` if none runs. It is used for plans
     /// only: after a change, the daemon is asked again.
-    info: Option<Info>,
+    info: Option<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
@@ -214,7 +215,7 @@ impl Engine for Docker {
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let file = self.file.as_ref().map_err(Error::again)?;
+        let file = self.file.as_ref().map_err(Clone::clone)?;
         let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
@@ -380,13 +381,11 @@ impl Engine for Docker {
         }
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let out = host.run(&words, Duration::from_secs(30))?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!("dockerd refuses its configuration: {}", out.last_line()),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {
