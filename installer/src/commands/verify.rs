@@ -14,7 +14,7 @@ use crate::verify::{self, Reload, Verified};
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: gpu_files::inventory(host)?.gpus.len(),
         reload: !args.no_daemon_reload,
     };

@@ -275,7 +275,7 @@ fn verify_all(
     } = context;
     signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: plan.gpus,
         reload: true,
     };

@@ -29,7 +29,7 @@ const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
 /// What a verification is to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Expectation {
     /// The number of GPUs that a container gets that asks for all.
     pub gpus: usize,
     /// Also do a daemon-reload while the containers run, unless that would harm other containers.
@@ -40,7 +40,7 @@ pub struct Wanted {
 pub fn run<'a>(
     context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    wanted: Wanted,
+    wanted: Expectation,
 ) -> Result<Vec<Verified>, Error> {
     let &RunContext {
         host,
@@ -60,7 +60,7 @@ pub fn run<'a>(
         let name = engine.facts().name.clone();
         progress.doing(&format!("running containers in {name}"));
         engine.wait_ready(host);
-        let asked = session::Asked {
+        let asked = session::FirstLook {
             engine: &name,
             gpus: wanted.gpus,
             hold: obstacle.is_none(),

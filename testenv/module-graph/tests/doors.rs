@@ -66,8 +66,12 @@ const CALLERS: [(&str, &[&str]); 12] = [
     ),
     // A command begins in one place.
     (
+        "crate::host::Host::open_with_policy",
+        &["commands::session"],
+    ),
+    (
         "crate::host::Host::open",
-        &["commands::session", "files::user_output", "fuzzing"],
+        &["files::user_output", "fuzzing"],
     ),
     ("crate::host::signals::hold", &["commands::session"]),
     ("crate::transaction::lock::take", &["commands::session"]),

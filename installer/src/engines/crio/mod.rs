@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -50,7 +50,7 @@ pub struct Crio {
     /// What it reads apart from our drop-in, as last read, or why that is not known.
     merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<HostPolicy, Error>,
 }
 
 /// Looks for crio.

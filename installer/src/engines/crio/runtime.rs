@@ -12,7 +12,7 @@ use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
@@ -191,9 +191,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    file: &PolicyFile,
+    file: &HostPolicy,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let HostPolicy {
         text: before,
         policy,
     } = file;
