@@ -57,18 +57,28 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets this signal to its default action and unblocks it, since a parent process may have left
-/// it ignored or blocked.
-pub(crate) fn reset_signal(signal: c_int) -> io::Result<()> {
-    // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer, and an empty signal set.
-    let (action, mut set): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
-    let none = std::ptr::null_mut();
-    // SAFETY: sigaction(2) reads one structure, which lives.
-    done(unsafe { libc::sigaction(signal, &raw const action, none) }.into())?;
-    // SAFETY: sigaddset(3) writes to a set that lives, and sigprocmask(2) reads it. The process has one thread.
-    unsafe {
-        libc::sigaddset(&raw mut set, signal);
-        done(libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()).into())
+/// Sets what a hook needs of signals, whatever the engine, runtime or shell before it has left ignored or blocked. No
+/// signal is blocked; the ends of time and processor time end the process; beyond a limit on the size of files, or with
+/// nobody reading, a write fails. Nothing is executed afterwards that would inherit this.
+pub(crate) fn set_own_signals() -> io::Result<()> {
+    for (signal, disposition) in [
+        (libc::SIGALRM, libc::SIG_DFL),
+        (libc::SIGXCPU, libc::SIG_DFL),
+        (libc::SIGXFSZ, libc::SIG_IGN),
+        (libc::SIGPIPE, libc::SIG_IGN),
+    ] {
+        // SAFETY: all zeros are a `sigaction` without flags, mask and restorer.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = disposition;
+        // SAFETY: sigaction(2) reads one structure, which lives.
+        done(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into())?;
     }
+    // SAFETY: all zeros are an empty signal set.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: sigprocmask(2) reads a set that lives. The process has one thread.
+    done(
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) }
+            .into(),
+    )
     .map(drop)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +18,9 @@ use super::entries;
 use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
+
+/// Maximum names of one directory that are looked at, whatever is wanted of them.
+const MAX_NAMES: usize = 1 << 20;
 
 impl Rootfs {
     /// Reads the regular file at `path`; `None` if there is none. More than `max` bytes are an
@@ -106,18 +109,56 @@ impl Rootfs {
 
     fn names_in(dir: &OwnedFd, most: usize) -> Vec<OsString> {
         let mut names = Vec::new();
-        entries::each(dir, most, |name, _| names.push(name.to_owned()));
+        let mut take = |name: &OsStr, _| {
+            let has_room = names.len() < most;
+            if has_room {
+                names.push(name.to_owned());
+            }
+            has_room
+        };
+        // What was read before an error is all there is for us.
+        let _ = entries::each(dir, &mut take);
         names.sort();
         names
     }
 
-    /// The names of the device nodes in the directory at `path`, among its first `most` names.
+    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if there is no such directory. One that
+    /// cannot be read whole, or has more than `most` of them, is an error: what was missing could be what is needed.
+    pub(crate) fn names_of(
+        &self,
+        path: &Path,
+        most: usize,
+        is_wanted: impl Fn(&OsStr) -> bool,
+    ) -> Result<Vec<OsString>, Error> {
+        let dir = match self.resolve_dir(path) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+            Err(e) => return Err(failed(path, "open")(e)),
+        };
+        let (mut names, mut seen) = (Vec::new(), 0);
+        entries::each(&dir, |name, _| {
+            seen += 1;
+            if is_wanted(name) {
+                names.push(name.to_owned());
+            }
+            names.len() <= most && seen <= MAX_NAMES
+        })
+        .map_err(|e| io_failed(path, "read")(e.into()))?;
+        if names.len() > most || seen > MAX_NAMES {
+            let most = if seen > MAX_NAMES { MAX_NAMES } else { most };
+            let why = format!("more than {most} names, which are not all looked at");
+            return Err(io_failed(path, "read")(io::Error::other(why)));
+        }
+        Ok(names)
+    }
+
+    /// The names of the device nodes in the directory at `path`, at most `most`.
     pub(crate) fn nodes(&self, path: &Path, most: usize) -> Vec<OsString> {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
         let mut nodes = Vec::new();
-        entries::each(&dir, most, |name, kind| {
+        let _ = entries::each(&dir, |name, kind| {
             let is_node = match kind {
                 FileType::CharacterDevice => true,
                 // It may be a node mounted on a file, as rootless engines do it.
@@ -130,12 +171,12 @@ impl Rootfs {
             if is_node {
                 nodes.push(name.to_owned());
             }
+            nodes.len() < most
         });
         nodes
     }
 
-    /// The device numbers of the nodes in the directory at `path` whose names match, among its first
-    /// `most` names.
+    /// The device numbers of the nodes in the directory at `path` whose names match, at most `most`.
     pub(crate) fn numbers_of_nodes(
         &self,
         path: &Path,
@@ -145,12 +186,18 @@ impl Rootfs {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
-        let number = |name: OsString| {
-            let stat = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            (stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev)
-        };
-        let names = Self::names_in(&dir, most).into_iter();
-        names.filter(|n| is_match(n)).filter_map(number).collect()
+        let mut numbers = Vec::new();
+        let _ = entries::each(&dir, |name, _| {
+            let stat = || fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+            let number = is_match(name).then(stat).flatten();
+            numbers.extend(
+                number
+                    .filter(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+                    .map(|f| f.st_rdev),
+            );
+            numbers.len() < most
+        });
+        numbers
     }
 
     /// Sets the permission bits of a file or directory; links are followed within the root. Never
