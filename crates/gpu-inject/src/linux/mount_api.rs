@@ -1,4 +1,5 @@
-//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor.
+//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor. Where a kernel or a
+//! sandbox has none, mount(2) does the same by the descriptors' names in procfs (`rootfs/stage.rs`).
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -24,6 +25,12 @@ struct MountAttr {
     attr_clr: u64,
     propagation: u64,
     userns_fd: u64,
+}
+
+/// Whether the error means that the call is not to be had: the kernel is older, or a sandbox's filter refuses it, of
+/// which some say `EPERM`. Whoever lacks the right to mount gets `EPERM` from mount(2) as well.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
 /// Makes a detached bind mount of `path`, including everything mounted below it.

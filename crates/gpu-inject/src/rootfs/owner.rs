@@ -208,7 +208,7 @@ impl Rootfs {
     /// Makes the mount slave, so that later mounts on it do not propagate anywhere else.
     fn make_slave(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
         match mount_api::set_slave(mount) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            Err(e) if mount_api::is_missing(&e) => {
                 fchdir(self.descriptors().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
                 Ok(nix::mount::mount(
