@@ -96,6 +96,29 @@ fn a_bundle_that_the_containers_root_cannot_enter_is_accepted() {
     }
 }
 
+/// As with Linux 4.15, or in a sandbox that refuses all that is newer.
+#[test]
+fn the_hook_works_there_without_what_linux_has_since_5_2() {
+    if !can_run() || !skips::has(&[skips::Need::Strace]) {
+        return;
+    }
+    let since =
+        "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr,openat2,statx,close_range";
+    for way in [Way::Shim, Way::Cdi] {
+        for error in ["ENOSYS", "EPERM"] {
+            let place = place(&format!("since-{way:?}-{error}").to_lowercase());
+            place.lacks(since, error);
+            place.make_config("1", LOOK, |config| map(config, &place.path("image")));
+            // For what the hook is traced to.
+            set_mode(&place.path(""), 0o777);
+            let output = text(&place.start_by(way, Below::Runc));
+            assert_has_gpu(&output);
+            let strace = fs::read_to_string(place.path("strace.log")).unwrap();
+            assert!(strace.contains(error), "{strace}");
+        }
+    }
+}
+
 /// Sockets of daemons: one that only root can reach (as fabric manager's), one that was removed after
 /// the inventory was stored, and one for all users. Those that cannot be reached are left out; the container starts.
 #[test]

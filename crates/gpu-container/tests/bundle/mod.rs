@@ -313,9 +313,13 @@ impl RuncBundle {
         parts::program(&self.path("inner/runc"), &script);
     }
 
-    /// Makes the hooks run as on a kernel without these system calls, from now on.
-    pub(crate) fn lacks(&self, calls: &str) {
-        self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
+    /// Makes the hooks run as on a kernel without these system calls, from now on, or as in a sandbox that refuses them
+    /// with another error.
+    pub(crate) fn lacks(&self, calls: &str, error: &str) {
+        // -D: strace is a grandchild, so the hook's parent is still the runtime.
+        self.inject(&format!(
+            "-D -e trace={calls} -e inject={calls}:error={error}"
+        ));
     }
 
     /// Makes the hooks wait `by` microseconds before each of these system calls, from now on.

@@ -27,12 +27,6 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Whether the error means that the call is not to be had: the kernel is older, or a sandbox's filter refuses it, of
-/// which some say `EPERM`. Whoever lacks the right to mount gets `EPERM` from mount(2) as well.
-pub(crate) fn is_missing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
-}
-
 /// Makes a detached bind mount of `path`, including everything mounted below it.
 pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE.unsigned_abs();

@@ -16,7 +16,7 @@ use nix::sys::statvfs::statvfs;
 use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::linux::mount_api;
+use crate::linux::{is_missing, mount_api};
 use crate::rootfs::{
     Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, remount_flags,
 };
@@ -113,7 +113,7 @@ impl Detacher {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
         let source = match mount_api::open_tree(host) {
             Ok(mount) => Source::Mount(self.with_flags(mount, host, flags)?),
-            Err(e) if mount_api::is_missing(&e) => Source::File {
+            Err(e) if is_missing(&e) => Source::File {
                 file: open_path(host).map_err(Error::host(host))?,
                 host: host.to_owned(),
                 flags,
@@ -136,7 +136,7 @@ impl Detacher {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
         match mount_api::set_attributes(mount.as_fd(), flags) {
             Ok(()) => Ok(mount),
-            Err(e) if mount_api::is_missing(&e) => {
+            Err(e) if is_missing(&e) => {
                 self.unshare_mounts()?;
                 by_remount(host, flags).map_err(|e| failed("mount")(e.into()))
             }

@@ -14,7 +14,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
 use crate::error::Error;
-use crate::linux::mount_api;
+use crate::linux::{is_missing, mount_api};
 use crate::linux::namespace::Apart;
 use crate::rootfs::{Bounded, Content, Elsewhere, Rootfs, Stage, is_unwritable, of_io};
 
@@ -55,7 +55,7 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     content(&mut size)?;
     let size = size.0 + ROOM;
     let tmpfs = match mount_api::tmpfs(size) {
-        Err(e) if mount_api::is_missing(&e) => {
+        Err(e) if is_missing(&e) => {
             let stage = Stage::new(apart, rootfs, size)?;
             let file = File::from(write_in(stage.dir(), content)?);
             let flags = mount_api::RDONLY;
@@ -67,7 +67,7 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     let cover = single_file_mount(apart, rootfs, &tmpfs)?;
     // Before Linux 5.12 it stays writable, but only for the container's root, whose file it is.
     match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
-        Err(e) if !mount_api::is_missing(&e) => Err(e),
+        Err(e) if !is_missing(&e) => Err(e),
         _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
     }
 }
