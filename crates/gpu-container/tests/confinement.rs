@@ -138,7 +138,11 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
         assert_eq!(signals("SigBlk"), 0, "{name}");
         let ignored = signals("SigIgn");
         let ends = bit(Signal::SIGALRM) | bit(Signal::SIGXCPU);
-        assert_eq!((ignored | signals("SigCgt")) & ends, 0, "{name}: {ignored:x}");
+        assert_eq!(
+            (ignored | signals("SigCgt")) & ends,
+            0,
+            "{name}: {ignored:x}"
+        );
         let fails = bit(Signal::SIGXFSZ) | bit(Signal::SIGPIPE);
         assert_eq!(ignored & fails, fails, "{name}: {ignored:x}");
         let proc = format!("/proc/{}", child.id());

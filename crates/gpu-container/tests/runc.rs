@@ -232,8 +232,7 @@ fn the_name_of_a_mount_need_not_be_utf8() {
 /// What is there for a hook since Linux 5.2 and 5.12: mounts by descriptor, and their flags.
 const MOUNT_API: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr";
 /// All that hooks use and Linux 4.15 lacks, or a sandbox may refuse.
-const SINCE_LINUX_5: &str =
-    "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr,openat2,statx,pidfd_open,close_range";
+const SINCE_LINUX_5: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr,openat2,statx,pidfd_open,close_range";
 
 /// Before Linux 5.12 mount flags are set in another way, before 5.8 mount IDs are read from procfs,
 /// before 5.6 we resolve the container's paths component by component, and before 5.2 we mount by mount(2). A

@@ -17,9 +17,7 @@ use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
 use crate::linux::{is_missing, mount_api};
-use crate::rootfs::{
-    Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, remount_flags,
-};
+use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, remount_flags};
 
 /// Room for two mount points.
 const STAGE_SIZE: u64 = 64 << 10;

@@ -28,8 +28,8 @@ pub(crate) use handle::resolve_both;
 pub use handle::{Rootfs, own_descriptors};
 pub use place::{Kind, MountPlace};
 pub(crate) use stage::{Stage, remount_flags};
-pub(crate) use write::{Bounded, Content};
 pub use write::Linked;
+pub(crate) use write::{Bounded, Content};
 
 #[cfg(test)]
 mod bound_tests;

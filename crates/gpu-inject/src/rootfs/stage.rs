@@ -100,13 +100,7 @@ impl<'r> Stage<'r> {
         let made_name = name(&made);
         let flags = remount_flags(flags, fstatvfs(&made)?.flags());
         mount(NONE, made_name.as_str(), NONE, flags, NONE)?;
-        mount(
-            NONE,
-            made_name.as_str(),
-            NONE,
-            MsFlags::MS_PRIVATE,
-            NONE,
-        )?;
+        mount(NONE, made_name.as_str(), NONE, MsFlags::MS_PRIVATE, NONE)?;
         mount(
             Some(made_name.as_str()),
             name(&target).as_str(),

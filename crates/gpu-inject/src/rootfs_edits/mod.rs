@@ -181,9 +181,13 @@ fn write_cache(
 
 /// The image's loader cache; empty if it has none that its loader could open.
 fn image_cache(rootfs: &Rootfs) -> Result<Vec<u8>, Error> {
-    match rootfs.read(Path::new(CACHE), CACHE_LIMIT) {
+    let path = Path::new(CACHE);
+    let is_empty = || rootfs.metadata(path).is_some_and(|file| file.len() == 0);
+    match rootfs.read(path, CACHE_LIMIT) {
         Ok(bytes) => Ok(bytes.unwrap_or_default()),
         Err(e) if e.is_loop_of_links() => Ok(Vec::new()),
+        // A link leads to a volume's file, which is not ours to read. Its length tells enough.
+        Err(e) if e.elsewhere().is_some() && is_empty() => Ok(Vec::new()),
         Err(Error::Rootfs { source, .. }) if source.raw_os_error() == Some(libc::EFBIG) => {
             let limit = CACHE_LIMIT >> 20;
             Err(not_replaced(format_args!("longer than {limit} MiB")))

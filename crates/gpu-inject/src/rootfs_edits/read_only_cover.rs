@@ -14,8 +14,8 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
 use crate::error::Error;
-use crate::linux::{is_missing, mount_api};
 use crate::linux::namespace::Apart;
+use crate::linux::{is_missing, mount_api};
 use crate::rootfs::{Bounded, Content, Elsewhere, Rootfs, Stage, is_unwritable, of_io};
 
 const NAME: &CStr = c"cover";
