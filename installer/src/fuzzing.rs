@@ -5,8 +5,8 @@ use std::path::Path;
 
 use gpu_host::Root;
 
-use crate::edit::error::EditError;
 use crate::edit::{self, revert};
+use crate::error::edit_error::EditError;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::FileKind;

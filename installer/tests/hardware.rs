@@ -126,6 +126,43 @@ fn csv_files_can_be_named() {
     );
 }
 
+/// The library that fails states facts only; the program knows which of its flags helps.
+#[test]
+fn an_error_of_the_library_names_the_flag_that_helps() {
+    let said = |tree: &Tree, args: &[&str]| generated(tree, args).unwrap_err();
+    let mut tegra = Description::of("540.4.0", 0, 0);
+    tegra.platform = Platform::Tegra;
+    let Some(tegra) = tree(&tegra, "/") else {
+        return;
+    };
+    let no_csv = said(&tegra, &["--csv-file", "/none.csv"]);
+    assert!(no_csv.contains("/none.csv"), "{no_csv}");
+    assert!(
+        no_csv.contains("fix: give an existing file to --csv-file"),
+        "{no_csv}"
+    );
+    let Some(tree) = tree(&Description::of("580.65.06", 1, 1), "/") else {
+        return;
+    };
+    for (args, fix) in [
+        (
+            &["--driver-root", "/nowhere"][..],
+            "usr/lib with --driver-root",
+        ),
+        (
+            &["--device-name-strategy", "uuid"],
+            "fix: add --device-name-strategy index",
+        ),
+        (
+            &["--mode", "gds"],
+            "fix: `gpusetup cdi generate --help` tells which nodes each mode needs",
+        ),
+    ] {
+        let said = said(&tree, args);
+        assert!(said.contains(fix), "{said}");
+    }
+}
+
 #[test]
 fn names_devices_vendor_and_class_as_flags() {
     let Some(tree) = tree(&Description::of("580.65.06", 2, 0), "/") else {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fake::{VERSION, file, found, host, options};
 use fake_driver::describe::Description;
-use gpu_host::{Capabilities, Capability, FileKind, Need, Options, discover, mismatch};
+use gpu_host::{Capabilities, Capability, FileKind, Mismatch, Need, Options, discover, mismatch};
 
 #[test]
 fn the_whole_driver_is_found_below_any_driver_root_with_the_same_container_paths() {
@@ -88,10 +88,16 @@ fn a_mismatch_names_the_driver_root_that_has_the_libraries() {
         return;
     };
     let options = options(&dir);
-    let said = mismatch(&options, &discover(&options).unwrap())
-        .unwrap()
-        .to_string();
-    assert!(said.contains("--driver-root /run/nvidia/driver"), "{said}");
+    let mismatch_here = mismatch(&options, &discover(&options).unwrap()).unwrap();
+    let said = mismatch_here.to_string();
+    assert!(
+        said.contains("there are below /run/nvidia/driver"),
+        "{said}"
+    );
+    let Mismatch::NoLibraries { elsewhere, .. } = mismatch_here else {
+        panic!("{said}")
+    };
+    assert_eq!(elsewhere.unwrap(), Path::new("/run/nvidia/driver"));
     let right = Options {
         driver_root: "/run/nvidia/driver".into(),
         ..options

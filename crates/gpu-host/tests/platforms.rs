@@ -9,7 +9,7 @@ use std::path::Path;
 use fake::{VERSION, file, found, host, options, paths};
 use fake_driver::describe::{Description, Other, Platform};
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Capabilities, FileKind, Options, Source, discover};
+use gpu_host::{Capabilities, Error, FileKind, Options, Source, discover};
 
 #[test]
 fn wsl_has_one_device_and_the_files_of_the_newest_driver_store() {
@@ -149,12 +149,9 @@ fn an_error_in_a_tegra_list_names_the_file_and_line() {
     }
     assert!(discover(&Options::new(options.root.clone())).is_ok());
     options.csv_files = vec!["/none.csv".into()];
-    assert!(
-        discover(&options)
-            .unwrap_err()
-            .to_string()
-            .contains("--csv-file")
-    );
+    let error = discover(&options).unwrap_err();
+    assert!(error.to_string().contains("/none.csv"), "{error}");
+    assert!(matches!(error, Error::NoCsv(_)));
 }
 
 fn others() -> Option<tempfile::TempDir> {

@@ -25,4 +25,4 @@ pub mod rootfs;
 pub mod rootfs_edits;
 
 pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind, Mounted};
-pub use error::{Error, Excerpt, Message};
+pub use error::{Error, Excerpt, KindRule, Message, MigControlFault};

@@ -10,18 +10,19 @@ use super::{cdi_generate, cdi_transform};
 use crate::cli::args::{Cdi, Common};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<Exit, Error> {
     match command {
         Cdi::Generate(args) => cdi_generate::run(host, common, args),
         Cdi::Transform(command) => cdi_transform::run(common, command),
         Cdi::List => {
             list(host, common);
-            Ok(0)
+            Ok(Exit::Done)
         }
         Cdi::Check => check(host, common),
         Cdi::Refresh => refresh(host, common),
@@ -57,7 +58,7 @@ fn list(host: &Host, common: &Common) {
     }
 }
 
-fn check(host: &Host, common: &Common) -> Result<u8, Error> {
+fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
     let registry = registry(host);
     let mut problems: Vec<String> = registry
         .errors()
@@ -71,11 +72,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
     let inventory = gpu_files::inventory(host)?;
-    let options = gpu_host::Options {
-        driver_root: host.driver_root.clone(),
-        ..gpu_host::Options::new(host.root().clone())
-    };
-    problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
+    problems.extend(gpu_files::mismatch(host, &inventory));
     let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,
@@ -110,10 +107,10 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
                 .collect::<String>(),
         );
     }
-    Ok(if problems.is_empty() { 0 } else { 2 })
+    Ok(Exit::if_found(!problems.is_empty()))
 }
 
-fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
+fn refresh(host: &Host, common: &Common) -> Result<Exit, Error> {
     let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
     let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
     if other_toolkits::spec_is_left(host)? {
@@ -126,5 +123,5 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
             json!({"schema": 1, "changed": !changes.is_empty()})
         ));
     }
-    Ok(0)
+    Ok(Exit::Done)
 }

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use cdi::Spec;
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Feature, Options, Source, discover, mismatch};
+use gpu_host::{Feature, Options, Source, discover};
 use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
+use crate::setup::gpu_files;
 use crate::terminal::stdio::{self, say};
 
-pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Exit, Error> {
     let spec = spec(host, common, args)?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let text = match format {
@@ -22,7 +24,7 @@ pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Erro
     };
     let text = text.map_err(gpu_inject::Error::from)?;
     print_or_write(&named(&args.output, format), &text)?;
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error> {
@@ -34,7 +36,7 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
         _ => {
             let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
             if matches!(wanted.mode, Mode::Gpu | Mode::Management)
-                && let Some(mismatch) = mismatch(&options, &inventory)
+                && let Some(mismatch) = gpu_files::mismatch_with(&options, &inventory)
             {
                 say!("gpusetup: warning: {mismatch}");
             }

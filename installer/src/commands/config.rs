@@ -11,6 +11,10 @@ use crate::cli::args::{Common, Config};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::edit_error::EditError;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::terminal::stdio;
@@ -19,7 +23,7 @@ use crate::transaction::run;
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
 
-pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, command: &Config) -> Result<Exit, Error> {
     let path = Path::new(policy::PATH);
     match command {
         Config::Default => stdio::result(DEFAULT),
@@ -27,13 +31,13 @@ pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> 
         Config::Get { key } => get(host, path, common, key)?,
         Config::Set { settings, dry_run } => return set(host, path, common, settings, *dry_run),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error> {
     let keys: Vec<&str> = key.split('.').collect();
     let of = |text: &str| -> Result<Option<Value>, Error> {
-        let document = edit::parse(text).map_err(|e| bad(path, &e))?;
+        let document = edit::parse(text).map_err(|e| bad(path, e))?;
         Ok(edit::get(&document, &keys)
             .and_then(|i| i.as_value())
             .cloned())
@@ -70,7 +74,7 @@ fn set(
     common: &Common,
     settings: &[String],
     dry_run: bool,
-) -> Result<u8, Error> {
+) -> Result<Exit, Error> {
     let mut values = Vec::new();
     for setting in settings {
         let (key, text) = setting.split_once('=').unwrap_or((setting, "true"));
@@ -81,7 +85,7 @@ fn set(
     let changed = || -> Result<Change, Error> {
         let before = host.text(path)?;
         let from = before.clone().unwrap_or_else(|| DEFAULT.into());
-        let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
+        let after = edit::set(&from, &values).map_err(|e| bad(path, e))?;
         // The start path parses the file the same way; what it would refuse is not written.
         Policy::from_toml(&after, path)?;
         Ok(Change {
@@ -96,7 +100,7 @@ fn set(
     if dry_run {
         let change = changed()?;
         stdio::result(change.after.as_deref().unwrap_or_default());
-        return Ok(if change.is_needed() { 2 } else { 0 });
+        return Ok(Exit::if_found(change.is_needed()));
     }
     for setting in settings {
         let key = setting.split('=').next().unwrap_or_default();
@@ -114,7 +118,7 @@ fn set(
     if common.json {
         stdio::result(&format!("{}\n", json!({"schema": 1, "changed": is_needed})));
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// A value with the key's type: its default, or an example if it has none.
@@ -149,7 +153,8 @@ fn like(kind: &Value, text: &str) -> Result<Value, &'static str> {
 
 fn unknown(key: &str) -> Error {
     Error::Usage(format!(
-        "{key}: no such key; gpusetup config default lists all"
+        "{key}: no such key; {} lists all",
+        Invocation::ConfigDefault
     ))
 }
 
@@ -157,12 +162,8 @@ fn wrong(key: &str, wanted: &str) -> Error {
     Error::Usage(format!("{key} takes {wanted}"))
 }
 
-fn bad(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::Config {
-        path: path.into(),
-        why: why.to_string(),
-        fix: format!("mend {}, or move it away", path.display()),
-    }
+fn bad(path: &Path, why: EditError) -> Error {
+    Error::config(path, ConfigFault::text(Reader::Shim)(why))
 }
 
 #[cfg(test)]

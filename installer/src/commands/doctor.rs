@@ -1,6 +1,7 @@
 //! `gpusetup doctor`: finds problems, explains messages, and repairs what is safe with `--fix`.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
 use crate::cli::args::{Common, DoctorArgs};
 use crate::commands::session::{self, EarlierRun, Rights, Session};
@@ -9,6 +10,7 @@ use crate::doctor::fix::{self, Mending};
 use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::render::plan;
 use crate::terminal::screen::Screen;
@@ -17,7 +19,7 @@ use crate::transaction::run::{self, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;
-pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<Exit, Error> {
     if args.explain {
         return explained(host, common);
     }
@@ -29,9 +31,9 @@ pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error>
     Ok(code(&examined))
 }
 
-/// The exit code: 2 if there is a problem.
-fn code(examined: &Examined) -> u8 {
-    if examined.findings.is_empty() { 0 } else { 2 }
+/// The exit code tells whether there is a problem.
+fn code(examined: &Examined) -> Exit {
+    Exit::if_found(!examined.findings.is_empty())
 }
 
 fn tell(examined: &Examined, common: &Common) {
@@ -60,7 +62,7 @@ fn anew(common: &Common) -> Result<Host, Error> {
     session::open_host(common)
 }
 
-fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
+fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<Exit, Error> {
     fix::are_safe(ids)?;
     // Every safe repair changes the system, not a user's own files.
     let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?;
@@ -136,13 +138,13 @@ fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
     text + &plan::text(&mending.plan, "create", restart, screen)
 }
 
-fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
+fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
     let mut input = std::io::stdin().lock();
     if std::io::stdin().is_terminal() && !common.quiet {
         stdio::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
     }
     let text = end_of(&mut input, explain::LIMIT);
-    let text = text.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
+    let text = text.map_err(Error::file(Path::new("standard input"), "read"))?;
     let mut found: Vec<(Candidate, Here)> = explain::explain(&text)
         .into_iter()
         .take(CANDIDATES)
@@ -177,7 +179,7 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
             Screen::output(common.plain),
         ));
     }
-    Ok(u8::from(found.is_empty()))
+    Ok(Exit::if_failed(found.is_empty()))
 }
 
 /// The last `limit` bytes of the input, however long it is: the end of a log matters most.

@@ -8,6 +8,8 @@ use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
@@ -56,7 +58,7 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
 }
 
 /// Shows the plan and changes nothing. Returns 2 if there is something to do.
-pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
     let progress = Progress::new(common);
     let asked = asked(host, args);
     let plan = install_planner::plan(host, &asked)?;
@@ -67,10 +69,10 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Erro
             json::document(Some(&plan), !plan.is_empty(), &[], false)
         ));
     }
-    Ok(if plan.is_empty() { 0 } else { 2 })
+    Ok(Exit::if_found(!plan.is_empty()))
 }
 
-pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
     if args.dry_run {
         return self::plan(host, common, args);
     }
@@ -86,7 +88,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         {
             if only.is_empty() {
                 stdio::result("Nothing was changed.\n");
-                return Ok(0);
+                return Ok(Exit::Done);
             }
             asked.only = only;
             plan = install_planner::plan(host, &asked)?;
@@ -100,14 +102,14 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
             let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
             stdio::result(&format!("{document}\n"));
         }
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     if args.keep_containers {
-        plan.ensure_no_container_stops("install")?;
+        plan.ensure_no_container_stops(Invocation::Install)?;
     }
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let how = RunOptions {
         restart: asked.restart,
@@ -127,7 +129,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, E
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// Asks which engines to set up if there are several. `None` means those of the plan.

@@ -123,7 +123,5 @@ fn ensure_rights(host: &Host, rights: Rights) -> Result<(), Error> {
     if has_own_docker || !host.is_live() || nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::Usage(
-        "this changes the host: run it as root, with sudo".into(),
-    ))
+    Err(Error::NotRoot)
 }

@@ -2,12 +2,13 @@
 
 use crate::cli::args::Common;
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
-pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     if common.json {
         return super::detect::run(host, common);
     }
@@ -15,5 +16,5 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     let screen = Screen::output(common.plain);
     stdio::result(&seen.text(host, screen));
     stdio::result(&seen.next(screen));
-    Ok(seen.code())
+    Ok(seen.exit())
 }

@@ -3,6 +3,8 @@
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::render::{json, plan};
 use crate::setup::undo_planner;
@@ -15,7 +17,7 @@ use crate::transaction::run::{self, RunOptions};
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
-pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
@@ -26,7 +28,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         } else {
             stdio::result(NOTHING);
         }
-        return Ok(0);
+        return Ok(Exit::Done);
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
@@ -41,7 +43,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let how = RunOptions {
         restart,
@@ -56,12 +58,12 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     } else {
         stdio::result("Done: this host is as it was before gpusetup.\n");
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// `--dry-run`: shows what undo would do or why it would refuse. Returns 2 if there is something
 /// to do.
-fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     let restart = !args.no_restart && host.is_live();
     let interrupted = Journal::load(host)?.is_some();
     let progress = Progress::new(common);
@@ -85,7 +87,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     } else if !interrupted {
         stdio::result(NOTHING);
     }
-    Ok(if changes { 2 } else { 0 })
+    Ok(Exit::if_found(changes))
 }
 
 fn warn(plan: &Plan, common: &Common, progress: &Progress) {
@@ -105,7 +107,7 @@ fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
         ensure_no_dependents(host, plan)?;
     }
     if args.keep_containers {
-        plan.ensure_no_container_stops("undo")?;
+        plan.ensure_no_container_stops(Invocation::Undo)?;
     }
     Ok(())
 }
@@ -124,11 +126,5 @@ fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
     if users.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(
-        format!(
-            "containers use what would go, and would not start again: {}",
-            users.join(", ")
-        ),
-        "remove them first, or run `gpusetup undo --force`; nothing was changed",
-    ))
+    Err(Error::InUse(users))
 }

@@ -5,12 +5,13 @@ use serde_json::json;
 use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::stdio;
 use crate::verify::{self, Reload, Verified};
 
-pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
     let gpus = gpu_files::inventory(host)?.gpus.len();
@@ -41,7 +42,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error>
             ));
         }
     }
-    Ok(u8::from(verified.iter().any(is_bad)))
+    Ok(Exit::if_failed(verified.iter().any(is_bad)))
 }
 
 fn text(verified: &[Verified]) -> String {

@@ -59,15 +59,17 @@ pub fn are_safe(ids: &[String]) -> Result<(), Error> {
         match catalog::problem(id) {
             Some(p) if p.safe => {}
             Some(p) => {
-                return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
+                return Err(Error::ProblemNotSafe {
+                    id: id.clone(),
+                    by_hand: p.fix.clone(),
+                });
             }
             None => {
                 let safe = catalog::problems().iter().filter(|p| p.safe);
-                let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
-                return Err(Error::Usage(format!(
-                    "no problem is called {id:?}; --fix mends {}",
-                    safe.join(", ")
-                )));
+                return Err(Error::NoSuchProblem {
+                    id: id.clone(),
+                    safe: safe.map(|p| p.id.clone()).collect(),
+                });
             }
         }
     }

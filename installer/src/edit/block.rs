@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::edit::error::EditError;
+use crate::error::edit_error::EditError;
 
 /// Replaces the lines between the markers, or adds them at the end.
 pub fn set(text: &str, begin: &str, end: &str, lines: &str) -> Result<String, EditError> {
@@ -42,7 +42,7 @@ pub fn find(text: &str, begin: &str, end: &str) -> Result<Option<Range<usize>>, 
 }
 
 fn unpaired(begin: &str, end: &str) -> EditError {
-    EditError::Syntax(format!("the lines {begin:?} and {end:?} are not in pairs"))
+    EditError::syntax(format!("the lines {begin:?} and {end:?} are not in pairs"))
 }
 
 pub(super) fn remove(

@@ -8,27 +8,25 @@ use std::collections::HashSet;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
-use crate::edit::error::{EditError, dotted};
 use crate::edit::json_insert::STRICT;
 use crate::edit::{json_insert, three_way};
+use crate::error::edit_error::{EditError, dotted};
 
 /// Parses strict JSON with an object at the top level and no duplicate keys.
 pub fn parse(text: &str) -> Result<Value, EditError> {
     if text.starts_with('\u{feff}') {
-        return Err(EditError::Syntax(
-            "starts with a byte order mark (U+FEFF)".into(),
-        ));
+        return Err(EditError::syntax("starts with a byte order mark (U+FEFF)"));
     }
-    let value: Value = serde_json::from_str(text).map_err(|e| EditError::Syntax(e.to_string()))?;
+    let value: Value = serde_json::from_str(text).map_err(EditError::syntax)?;
     if !value.is_object() {
-        return Err(EditError::Syntax("not an object at the top".into()));
+        return Err(EditError::syntax("not an object at the top"));
     }
     ensure_no_duplicates(&tree(text)?)?;
     Ok(value)
 }
 
 fn tree(text: &str) -> Result<CstRootNode, EditError> {
-    CstRootNode::parse(text, &STRICT).map_err(|e| EditError::Syntax(e.to_string()))
+    CstRootNode::parse(text, &STRICT).map_err(EditError::syntax)
 }
 
 fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
@@ -68,9 +66,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
         Ok(found) if found == *wanted => Ok(made),
-        _ => Err(EditError::Syntax(
-            "cannot be edited without changing other keys".into(),
-        )),
+        _ => Err(EditError::Inexact),
     }
 }
 

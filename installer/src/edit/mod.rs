@@ -1,7 +1,6 @@
 //! Editors that change only the keys asked for and leave every other byte as it is.
 
 pub mod block;
-pub mod error;
 pub mod json;
 mod json_insert;
 pub mod revert;

@@ -1,7 +1,7 @@
 //! Reverts our changes to a file: what we added is removed, what the user changed since stays.
 
 use super::{block, json, toml};
-use crate::edit::error::EditError;
+use crate::error::edit_error::EditError;
 use crate::model::change::{Change, FileKind};
 
 /// Removes our part from a file that the user has changed since: what we set gets its old value,

@@ -2,13 +2,13 @@
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::edit::error::{EditError, dotted};
 use crate::edit::three_way;
+use crate::error::edit_error::{EditError, dotted};
 
 /// Parses a document.
 pub fn parse(text: &str) -> Result<DocumentMut, EditError> {
     text.parse()
-        .map_err(|e: toml_edit::TomlError| EditError::Syntax(e.to_string().trim().to_owned()))
+        .map_err(|e: toml_edit::TomlError| EditError::syntax(e))
 }
 
 /// The item at a key path.
@@ -62,7 +62,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
 /// Parses a text with a parser other than the editor's.
 fn table(text: &str) -> Result<toml::Table, EditError> {
     text.parse()
-        .map_err(|e: toml::de::Error| EditError::Syntax(e.to_string().trim().to_owned()))
+        .map_err(|e: toml::de::Error| EditError::syntax(e))
 }
 
 fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), EditError> {
@@ -87,9 +87,7 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
         Ok(found) if found == *wanted => Ok(made),
-        _ => Err(EditError::Syntax(
-            "cannot be edited without changing other keys".into(),
-        )),
+        _ => Err(EditError::Inexact),
     }
 }
 

@@ -33,7 +33,7 @@ pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 /// What was found out about an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// Its name for `--engine`: `docker`, `containerd`, `podman`.
+    /// Its name: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
     #[serde(rename = "standing")]

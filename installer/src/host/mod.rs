@@ -22,6 +22,7 @@ use gpu_host::{Root, packages, programs};
 use nix::sys::signal::Signal;
 
 use crate::error::Error;
+use crate::error::program_fault::ProgramFault;
 use crate::host::process::{Output, Reader, kill, reader};
 use crate::host::user::User;
 
@@ -119,14 +120,7 @@ impl Host {
     pub fn ensure_fully_readable(&self) -> Result<(), Error> {
         match self.root.trouble() {
             None => Ok(()),
-            Some(trouble) => Err(Error::failed(
-                format!("this host cannot be looked at whole: {trouble}"),
-                if limits::is_of_open_files(&trouble) {
-                    format!("nothing was changed; {}", limits::open_files_fix())
-                } else {
-                    "nothing was changed; mend that first".into()
-                },
-            )),
+            Some(trouble) => Err(Error::Unread(trouble)),
         }
     }
 
@@ -168,8 +162,7 @@ impl Host {
         let mut words = argv.iter().map(AsRef::as_ref);
         let Some(program) = words.next().filter(|_| self.is_live()) else {
             let line: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-            let why = format!("{}: nothing is run in a directory tree", line.join(" "));
-            return Err(Error::failed(why, "leave --root out"));
+            return Err(Error::program(&line.join(" "), ProgramFault::InTree));
         };
         let mut command = Command::new(program);
         for name in CALLERS {
@@ -217,10 +210,13 @@ impl Host {
         input: Option<&Path>,
     ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");
-        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let broken = Error::not_run(&line);
         let mut command = self.command(argv)?;
         command.stdin(match input {
-            Some(path) => Stdio::from(std::fs::File::open(path).map_err(broken)?),
+            Some(path) => {
+                let file = std::fs::File::open(path).map_err(Error::file(path, "read"))?;
+                Stdio::from(file)
+            }
             None => Stdio::null(),
         });
         let mut child = command.spawn().map_err(broken)?;
@@ -246,8 +242,8 @@ impl Host {
                 None if Instant::now() >= end => {
                     kill(&child);
                     let _ = child.wait();
-                    let why = format!("{line}: not done after {} s", limit.as_secs());
-                    return Err(Error::failed(why, ""));
+                    let fault = ProgramFault::TooSlow(limit.as_secs());
+                    return Err(Error::program(&line, fault));
                 }
                 None => child_wait::wait(&child, end.saturating_duration_since(Instant::now())),
             }

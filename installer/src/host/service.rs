@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
+use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 use crate::host::last_words::LastWords;
 use crate::host::process::Output;
@@ -194,10 +196,8 @@ impl Service {
             // The last line only tells where to look.
             LastWords::None => format!("{unsaid}: {}", out.first_line()),
         };
-        Error::failed(
-            format!("{engine} did not come back: {what}"),
-            self.fix_for(&what),
-        )
+        let fix = Some(self.fix_for(&what));
+        Error::engine(engine, EngineFault::NotBack { said: what, fix })
     }
 
     /// What to do about an error line of an engine's log.
@@ -212,7 +212,18 @@ impl Service {
                 self.name
             );
         }
-        format!("`journalctl{user} -u {}` has the rest", self.name)
+        self.log_hint()
+    }
+
+    /// Where its log is to be read.
+    pub fn log_hint(&self) -> String {
+        let name = &self.name;
+        match self.manager {
+            Manager::Systemd => format!("`journalctl -u {name}` has the rest"),
+            Manager::SystemdUser => format!("`journalctl --user -u {name}` has the rest"),
+            Manager::Snap => format!("`snap logs {name}` has the rest"),
+            Manager::OpenRc => format!("the log of {name} below /var/log has the rest"),
+        }
     }
 }
 
@@ -243,10 +254,8 @@ fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
     if out.ok() {
         return Ok(());
     }
-    Err(Error::failed(
-        format!("{}: {}", argv.join(" "), out.last_line()),
-        "",
-    ))
+    let said = out.last_line().to_owned();
+    Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
 }
 
 #[cfg(test)]

@@ -25,8 +25,10 @@ pub fn hold() -> Result<Interrupt, Error> {
         if is_ignored(&status, number) {
             continue;
         }
-        signal_hook::flag::register(number, Arc::clone(&came))
-            .map_err(|e| Error::failed(format!("hold {signal} back: {e}"), ""))?;
+        signal_hook::flag::register(number, Arc::clone(&came)).map_err(|source| Error::Signal {
+            signal,
+            source: Arc::new(source),
+        })?;
     }
     Ok(Interrupt(came))
 }

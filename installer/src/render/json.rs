@@ -55,6 +55,6 @@ pub fn failure(error: &Error) -> Value {
         "msg": error.to_string(),
         "fix": error.fix(),
         "left": left,
-        "exit_code": error.exit_code(),
+        "exit_code": error.exit().number(),
     })
 }

@@ -6,6 +6,7 @@ use gpu_inject::generate::{self, inventory_store};
 use crate::engines;
 use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
+use crate::error::unsupported::Unsupported;
 use crate::host::Host;
 
 /// The engines to set up, and a remark for each unmanaged one.
@@ -19,32 +20,25 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
                 .any(|e| e.facts().name == **o && !e.is_of_user())
         };
         if let Some(other) = only.iter().find(is_root_s) {
-            return Err(Error::Unsupported {
-                why: format!("{other} is the system's, not this user's"),
-                fix: format!("run `sudo gpusetup install --engine {other}`"),
-            });
+            let engine = other.clone();
+            return Err(Unsupported::EngineOfSystem { engine }.into());
         }
         detected.retain(|e| e.is_of_user());
     }
     let names: Vec<String> = detected.iter().map(|e| e.facts().name.clone()).collect();
     if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
-        return Err(Error::Unsupported {
-            why: format!("{missing} is not installed here; found: {}", listed(&names)),
-            fix: "leave it out of --engine, or install it first".into(),
-        });
+        return Err(Unsupported::EngineMissing {
+            name: missing.clone(),
+            found: names,
+        }
+        .into());
     }
     if !only.is_empty() {
         detected.retain(|e| only.contains(&e.facts().name));
     }
     if detected.is_empty() {
-        let hint = distro::detect(host.root()).engine;
-        return Err(Error::Unsupported {
-            why: "no container engine is installed: neither docker nor containerd nor podman"
-                .into(),
-            fix: hint.map_or("install one".into(), |command| {
-                format!("install one, for instance `{command}`")
-            }),
-        });
+        let install = distro::detect(host.root()).engine;
+        return Err(Unsupported::NoEngine { install }.into());
     }
     let mut remarks = Vec::new();
     for engine in &detected {
@@ -53,10 +47,12 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
             continue;
         };
         if only.contains(&facts.name) || detected.iter().all(|e| !e.is_ours()) {
-            return Err(Error::Unsupported {
-                why: format!("{}: {why}", facts.name),
-                fix: instead.clone(),
-            });
+            return Err(Unsupported::Unmanaged {
+                engine: facts.name.clone(),
+                why: why.clone(),
+                instead: instead.clone(),
+            }
+            .into());
         }
         remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
     }
@@ -69,17 +65,6 @@ pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
     let files = [generate::SPEC_PATH, inventory_store::PATH];
     match files.into_iter().find(|f| !host.root().exists(f)) {
         None => Ok(()),
-        Some(missing) => Err(Error::Unsupported {
-            why: format!("{missing} is not there yet, which only root can make"),
-            fix: "run `sudo gpusetup install` first, then this again".into(),
-        }),
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
+        Some(missing) => Err(Unsupported::NotSetUpByRoot { missing }.into()),
     }
 }

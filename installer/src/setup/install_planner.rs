@@ -8,6 +8,7 @@ use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
 use crate::error::Error;
+use crate::error::unsupported::Unsupported;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -91,13 +92,6 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-fn unsupported(why: String, fix: &str) -> Error {
-    Error::Unsupported {
-        why,
-        fix: fix.to_owned(),
-    }
-}
-
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.
 fn instead_of_install(distro: &Distro) -> String {
     distro.instead.as_ref().map_or_else(
@@ -108,13 +102,11 @@ fn instead_of_install(distro: &Distro) -> String {
 
 fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
     if let Some(why) = &distro.unsupported {
-        return Err(unsupported(why.clone(), &instead_of_install(distro)));
+        let (why, instead) = (why.clone(), instead_of_install(distro));
+        return Err(Unsupported::Distribution { why, instead }.into());
     }
     if host.is_live() && !kernel::resolves_in_root() {
-        return Err(unsupported(
-            "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
-            "run Linux 5.6 or later, or your distribution's kernel that has it",
-        ));
+        return Err(Unsupported::NoOpenat2.into());
     }
     Ok(())
 }
@@ -145,16 +137,8 @@ fn describe_gpus(
 fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
     let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(is_sealed) {
-        return Err(unsupported(
-            format!(
-                "{} would have to change, and /usr is read-only here",
-                change.path.display()
-            ),
-            &format!(
-                "tell the engine to read a file in /etc, or name others with --engine; or {}",
-                instead_of_install(distro)
-            ),
-        ));
+        let (path, instead) = (change.path.clone(), instead_of_install(distro));
+        return Err(Unsupported::ReadOnlyUsr { path, instead }.into());
     }
     for change in &plan.changes {
         // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
@@ -186,15 +170,9 @@ fn ensure_restarts_are_possible(plan: &Plan, host: &Host) -> Result<(), Error> {
     if plan.services().is_empty() || init::detect(host.root()) == init::Init::Systemd {
         return Ok(());
     }
-    Err(unsupported(
-        format!(
-            "systemd does not run here, so {} cannot be restarted",
-            plan.service_names().join(" and ")
-        ),
-        if platform::detect(host.root()).wsl {
-            "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
-        } else {
-            "run it with --no-restart, then restart the engines yourself"
-        },
-    ))
+    Err(Unsupported::NoSystemd {
+        services: plan.service_names(),
+        is_wsl: platform::detect(host.root()).wsl,
+    }
+    .into())
 }

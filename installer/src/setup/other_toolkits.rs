@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::Existing;
@@ -132,15 +133,8 @@ pub fn resolve(
     match existing {
         Existing::Refuse if in_the_way.is_empty() => {}
         Existing::Refuse => {
-            let lines: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
-            return Err(Error::failed(
-                format!(
-                    "another tool gives containers GPUs here: {}",
-                    lines.join("; ")
-                ),
-                "`--existing adopt` puts ours in its place, and undo returns to it; \
-                 `--existing leave` leaves it and sets up the rest. Nothing was changed.",
-            ));
+            let lines = in_the_way.into_iter().map(ToolkitTrace::line);
+            return Err(Error::OtherTools(lines.collect()));
         }
         Existing::Adopt => {
             for found in in_the_way {
@@ -222,11 +216,11 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     Ok(Change {
         before: host.text(&path)?,
         path,
-        after: Some(
-            "# Written by gpusetup, which writes the CDI spec now; `gpusetup undo` gives that back.\n\
-             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n"
-                .into(),
-        ),
+        after: Some(format!(
+            "# Written by gpusetup, which writes the CDI spec now; `{}` gives that back.\n\
+             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n",
+            Invocation::Undo
+        )),
         mode: 0o644,
         why: format!("hold it back: it {}", found.does),
         kind: FileKind::Own,

@@ -9,6 +9,7 @@ use gpu_inject::generate::SPEC_PATH;
 use crate::engines;
 use crate::engines::engine::{Engine, Engines, NEEDS_SPEC};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::model::change::Change;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -69,10 +70,10 @@ impl HostStatus {
         })
     }
 
-    /// The exit code: 1 if it is not known what earlier runs did, so that everything shown may be
+    /// How a command ends that shows this: [`Exit::Failed`] if it is not known what earlier runs did, so that everything shown may be
     /// wrong.
-    pub fn code(&self) -> u8 {
-        u8::from(self.unknown.is_some())
+    pub fn exit(&self) -> Exit {
+        Exit::if_failed(self.unknown.is_some())
     }
 }
 

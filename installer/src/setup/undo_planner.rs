@@ -37,13 +37,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         }
     }
     if !conflicts.is_empty() {
-        return Err(Error::failed(
-            format!(
-                "changed by somebody else since, so nothing was undone: {}",
-                conflicts.join("; ")
-            ),
-            "put those keys back to what gpusetup wrote, or take them out by hand, then run this again",
-        ));
+        return Err(Error::ChangedSince(conflicts));
     }
     changes.retain(Change::is_needed);
     let engines = detected

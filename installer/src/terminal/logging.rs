@@ -136,7 +136,7 @@ pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Err
         stderr: wanted.stderr,
         verbose,
     }))
-    .map_err(|e| Error::failed(e.to_string(), ""))?;
+    .map_err(|e| Error::Mistake(e.to_string()))?;
     log::set_max_level(LevelFilter::Debug);
     let words: Vec<String> = std::env::args().skip(1).collect();
     log::info!("gpusetup {} {}", env!("CARGO_PKG_VERSION"), words.join(" "));
@@ -164,7 +164,7 @@ mod tests {
         assert!(!read("file=/x").journal && read("stderr").stderr);
         for wrong in ["loud", "file=relative", "file="] {
             let said = Wanted::read(wrong).unwrap_err();
-            assert_eq!(said.exit_code(), 4, "{wrong}");
+            assert_eq!(said.exit().number(), 4, "{wrong}");
             assert!(said.to_string().contains("journal"), "{said}");
         }
     }

@@ -4,6 +4,8 @@
 use std::panic::{self, Location, PanicHookInfo};
 use std::path::{Component, Path};
 
+use crate::error::invocation::Invocation;
+
 /// Installs the hook that reports panics this way. The exit code remains Rust's 101.
 pub fn tell_in_a_line() {
     panic::set_hook(Box::new(|info| {
@@ -26,9 +28,10 @@ fn line(said: &str, at: Option<&Location<'_>>) -> String {
     });
     let said: Vec<&str> = said.split_whitespace().collect();
     format!(
-        "an error in gpusetup {} itself: {}{at}; please report this line. `gpusetup recover` puts back what this run had begun",
+        "an error in gpusetup {} itself: {}{at}; please report this line. `{}` puts back what this run had begun",
         env!("CARGO_PKG_VERSION"),
-        said.join(" ")
+        said.join(" "),
+        Invocation::Recover
     )
 }
 

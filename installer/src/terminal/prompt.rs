@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{BufRead, IsTerminal, Read};
+use std::sync::Arc;
 
 use dialoguer::theme::Theme;
 use dialoguer::{Confirm, MultiSelect};
@@ -10,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::signals::Interrupt;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio::say;
@@ -37,13 +39,11 @@ pub fn confirmed(
     signals: &Interrupt,
 ) -> Result<bool, Error> {
     if yes {
-        log::info!("{question} yes, by --yes");
+        log::info!("{question} yes, by {}", Invocation::Yes);
         return Ok(true);
     }
     if !is_possible() {
-        return Err(Error::Usage(
-            "there is no terminal to ask on: give --yes".into(),
-        ));
+        return Err(Error::NoTerminal);
     }
     let answer = if screen.redraws {
         let theme = Marked(screen);
@@ -114,7 +114,7 @@ fn keys<T>(
     signals.check()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
-        _ => Error::failed(e.to_string(), "give --yes"),
+        _ => Error::NoAnswer(Arc::new(e)),
     });
     if answer.is_err() {
         say!("{SHOW_CURSOR}");
@@ -169,7 +169,7 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
         // The terminal was closed, or the user pressed Ctrl-D.
         Ok(0) => Err(Error::Interrupted),
         Ok(_) => Ok(said.trim().to_owned()),
-        Err(e) => Err(Error::failed(format!("standard input: {e}"), "give --yes")),
+        Err(e) => Err(Error::NoAnswer(Arc::new(e))),
     }
 }
 

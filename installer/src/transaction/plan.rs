@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
@@ -55,8 +57,8 @@ impl Plan {
         }
     }
 
-    /// Refuses a plan if a restart would stop containers.
-    pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
+    /// Refuses a plan if a restart would stop containers. `command` is the one that stops them.
+    pub fn ensure_no_container_stops(&self, command: Invocation<'static>) -> Result<(), Error> {
         self.ensure_containers_are_known()?;
         let stops = self.engines.iter().filter(|(_, a)| !a.stopped().is_empty());
         let stops: Vec<String> = stops
@@ -65,30 +67,19 @@ impl Plan {
         if stops.is_empty() {
             return Ok(());
         }
-        Err(Error::failed(
-            format!("containers would stop: {}", stops.join("; ")),
-            format!(
-                "run `gpusetup {command}` when they may, or turn on live-restore; nothing was changed"
-            ),
-        ))
+        Err(Error::WouldStop { stops, command })
     }
 
     /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let Some((engine, _)) = self
-            .engines
-            .iter()
-            .find(|(_, a)| a.stops_unknown_containers())
-        else {
-            return Ok(());
-        };
-        let name = &engine.facts().name;
-        Err(Error::failed(
-            format!(
-                "{name} restarts, and which of its containers run is not known: `docker ps` failed"
-            ),
-            "see what `docker ps` says, then run this again; or run it with --no-restart; nothing was changed",
-        ))
+        let mut engines = self.engines.iter();
+        match engines.find(|(_, a)| a.stops_unknown_containers()) {
+            None => Ok(()),
+            Some((engine, _)) => Err(Error::engine(
+                &engine.facts().name,
+                EngineFault::ContainersUnknown,
+            )),
+        }
     }
 
     /// Adds warnings, each only once even if several engines give it.

@@ -22,7 +22,7 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     if let Some(other) = changes.iter().find(|c| !is_regenerated(c)) {
         let path = other.path.display();
         let why = format!("{path} is not made anew at boot, so only a run may write it");
-        return Err(Error::failed(why, "this is a mistake in gpusetup"));
+        return Err(Error::Mistake(why));
     }
     // A run may have died after its commit and before it stored its receipt. Finish it first, or
     // its receipt would later replace the one that is written here.

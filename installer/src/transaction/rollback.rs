@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::engines;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{FileKind, Side};
 use crate::terminal::progress::Progress;
@@ -75,7 +76,7 @@ pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Er
             let first = cause.fix().unwrap_or_else(|| "mend that".into());
             Error::RollbackIncomplete {
                 cause: Box::new(cause),
-                left: vec![first, "then run `gpusetup recover`".into()],
+                left: vec![first, format!("then run `{}`", Invocation::Recover)],
             }
         }
     })
@@ -120,10 +121,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         return Ok(Some(recovered));
     }
     Err(Error::RollbackIncomplete {
-        cause: Box::new(Error::failed(
-            "an earlier run could not be put back whole",
-            "",
-        )),
+        cause: Box::new(Error::EarlierRun),
         left,
     })
 }

@@ -1,6 +1,9 @@
 //! Carries out a plan as a transaction: makes all of its changes, or none.
 
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
+use crate::error::engine_fault::EngineFault;
+use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
 use crate::transaction::activate::{activate, check_all};
@@ -223,9 +226,10 @@ impl Run<'_> {
             State::Committed => {
                 return Error::RollbackIncomplete {
                     cause: Box::new(cause),
-                    left: vec![
-                        "everything was done, but not noted down: run `gpusetup recover`".into(),
-                    ],
+                    left: vec![format!(
+                        "everything was done, but not noted down: run `{}`",
+                        Invocation::Recover
+                    )],
                 };
             }
             State::Written | State::Activated | State::Verified => {}
@@ -251,11 +255,7 @@ fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
     if change_io::current(host, change)? == change.before {
         return Ok(());
     }
-    Err(Error::Config {
-        path: change.path.clone(),
-        why: "was changed by somebody else meanwhile".into(),
-        fix: "run this again".into(),
-    })
+    Err(Error::config(&change.path, ConfigFault::Meanwhile))
 }
 
 fn verify_all(
@@ -279,22 +279,17 @@ fn verify_all(
         }
     }
     if let Some(bad) = verify::dead(&verified) {
-        return Err(Error::failed(
-            format!(
-                "{} runs no container here, with a GPU or without: {}",
-                bad.engine, bad.detail
-            ),
-            format!(
-                "mend {0} first, or leave the check out: gpusetup install --no-verify",
-                bad.engine
-            ),
+        let detail = bad.detail.clone();
+        return Err(Error::engine(
+            &bad.engine,
+            EngineFault::NoContainer { detail },
         ));
     }
     if let Some(bad) = verified.iter().find(|v| !v.ok) {
-        let what = format!("{} ({}): {}", bad.engine, bad.how, bad.detail);
-        return Err(Error::failed(
-            what,
-            "`gpusetup install --no-verify` leaves this check out",
+        let (how, detail) = (bad.how.clone(), bad.detail.clone());
+        return Err(Error::engine(
+            &bad.engine,
+            EngineFault::NoGpu { how, detail },
         ));
     }
     // No reason to roll back: containers would lose their GPUs with the old configuration too.

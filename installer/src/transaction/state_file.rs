@@ -217,13 +217,10 @@ fn where_it_is<T: Checked>(content: &str) -> String {
 /// Writes a state file and syncs it to disk.
 pub fn store<T: Checked>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
     let path = host.state(name);
-    let text =
-        text(name, value).map_err(|e| Error::failed(format!("{}: {e}", path.display()), ""))?;
+    let text = text(name, value).map_err(|e| Error::file(&path, "make")(e.into()))?;
     if text.len() > LIMIT {
-        return Err(Error::failed(
-            format!("{}: would be longer than {LIMIT} bytes", path.display()),
-            "the files to change are too large to be undone safely; make them smaller",
-        ));
+        let fault = Fault::TooLong(LIMIT);
+        return Err(Error::StateFile { path, fault });
     }
     atomic_write::write(host, &path, &text, 0o600)
 }

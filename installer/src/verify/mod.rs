@@ -17,6 +17,7 @@ use session::Session;
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::signals::Interrupt;
 use crate::host::{Host, systemd_scopes};
 use crate::terminal::progress::Progress;
@@ -36,8 +37,7 @@ pub fn run<'a>(
     progress: &Progress,
 ) -> Result<Vec<Verified>, Error> {
     if !host.is_live() {
-        let why = "no container is run in a directory tree";
-        return Err(Error::failed(why, "leave --root out"));
+        return Err(Error::NoContainersInTree);
     }
     let archive = archive(host)?;
     let obstacle = obstacle(host, reload);
@@ -88,7 +88,7 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
 /// The reason for not doing a daemon-reload, if there is one.
 fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if !reload {
-        return Some("--no-daemon-reload".into());
+        return Some(Invocation::NoDaemonReload.to_string());
     }
     if init::detect(host.root()) != init::Init::Systemd {
         return Some("systemd does not run here".into());

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::error::program_fault::ProgramFault;
 use crate::host::process::Output;
 use crate::host::signals::Interrupt;
 use crate::host::{Host, child_wait};
@@ -50,8 +51,10 @@ impl<'a> Patience<'a> {
             return Ok(());
         }
         let seconds = program.started.elapsed().as_secs();
-        let why = format!("{}: not done after {seconds} s", program.line);
-        Err(Error::failed(why, ""))
+        Err(Error::program(
+            &program.line,
+            ProgramFault::TooSlow(seconds),
+        ))
     }
 }
 
@@ -69,7 +72,7 @@ impl Program {
     /// Starts a program.
     pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
         let line = argv.join(" ");
-        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let broken = Error::not_run(&line);
         let mut command = host.command(argv)?;
         let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
         let (to, said) = channel();
@@ -116,7 +119,8 @@ impl Program {
     /// Closes the program's input and waits for its end. Lines read before are not in the output.
     pub fn end(mut self, patience: Patience<'_>) -> Result<Output, Error> {
         drop(self.input.take());
-        let broken = |e: std::io::Error| Error::failed(e.to_string(), "");
+        let line = self.line.clone();
+        let broken = Error::not_run(&line);
         let status = loop {
             match self.child.try_wait().map_err(broken)? {
                 Some(status) => break status,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 use crate::host::process::Output;
 use crate::host::signals::Interrupt;
@@ -57,7 +58,7 @@ impl<'a> Session<'a> {
         };
         // Containers that a killed run left behind would conflict with ours.
         session.remove_leftovers();
-        let loaded = session.load(engine, patience);
+        let loaded = session.load(patience);
         if let Err(Error::Interrupted) = loaded {
             return Err(Error::Interrupted);
         }
@@ -69,7 +70,7 @@ impl<'a> Session<'a> {
             };
             let seen = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
-                Err(e) => Err(Error::failed(e.to_string(), "")),
+                Err(e) => Err(e.clone()),
             };
             session.is_dirty |= seen.is_err();
             match seen {
@@ -82,14 +83,14 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    fn load(&mut self, engine: &str, patience: Patience<'_>) -> Result<(), Error> {
+    fn load(&mut self, patience: Patience<'_>) -> Result<(), Error> {
         let argv = &self.probe.load;
         let out = Program::run(self.host, argv, patience)?;
         if out.ok() {
             return Ok(());
         }
-        let why = format!("{}: {}", argv.join(" "), out.last_line());
-        Err(Error::failed(why, format!("does {engine} run?")))
+        let said = out.last_line().to_owned();
+        Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
     }
 
     /// Whether a container waits to look again.
@@ -193,7 +194,7 @@ impl Look {
         let out = end(program, patience)?;
         match seen {
             Some(seen) if out.ok() => Ok(seen),
-            _ => Err(Error::failed(complaint(&out), "")),
+            _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
 
-use crate::paths;
+use crate::{paths, types};
 
 /// Modules by their paths within the crate; the path of the crate's first file is empty.
 pub(crate) type Modules = BTreeMap<String, Module>;
@@ -19,6 +19,8 @@ pub(crate) struct Module {
     pub(crate) children: BTreeSet<String>,
     /// Names of the items that it defines itself.
     pub(crate) items: BTreeSet<String>,
+    /// Names of the types that it declares, those within functions included.
+    pub(crate) types: BTreeSet<String>,
     /// Names that it takes from elsewhere, with their paths.
     pub(crate) names: BTreeMap<String, Vec<String>>,
     /// Modules from which it takes all names (`use module::*`).
@@ -90,6 +92,7 @@ impl Module {
             Item::Use(found) => self.take_use(found),
             _ => {
                 self.items.extend(name_of(item));
+                self.types.extend(types::declared_in(item));
                 let written = paths::written_in(item);
                 self.paths.extend(written.paths);
                 self.methods.extend(written.methods);

@@ -81,7 +81,7 @@ const CALLERS: [(&str, &[&str]); 12] = [
     ),
     (
         "nix::unistd::geteuid",
-        &["commands::session", "error", "host::user"],
+        &["commands::session", "error::system_fix", "host::user"],
     ),
 ];
 

@@ -10,6 +10,7 @@ use gpu_inject::live::{Pidfd, Target};
 
 use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
+use crate::log::Advised;
 use crate::oci_bundle::State;
 
 /// The container given by `--pid`, `--pidfd` or `--oci-state`, else the one in whose namespaces we
@@ -56,7 +57,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: Error) -> Failure {
-    Phase::Container.failure(error.to_string())
+    Phase::Container.failure(Advised(&error))
 }
 
 /// Whether this is our own root by another name, such as a link. False if it does not exist in our namespace.

@@ -231,14 +231,7 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
                     edits.egl_devices = Some(mask.ok_or_else(|| bad("0xMASK or nodes"))?);
                 }
             },
-            _ => {
-                let why = format!(
-                    "gpu-container-hook: unknown flag {:?}; was the CDI spec made by another version? \
-                     `gpusetup cdi refresh` makes it anew",
-                    Excerpt::of(flag)
-                );
-                return Err(Error::State(why.into()));
-            }
+            _ => return Err(Error::HookFlag(Excerpt::of(flag))),
         }
     }
     Ok(edits)

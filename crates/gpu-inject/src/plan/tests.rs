@@ -1,3 +1,5 @@
+//! Tests what a container gets of an inventory for each kind of request.
+
 use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl, MigDevice};
 use proptest::prelude::*;
 

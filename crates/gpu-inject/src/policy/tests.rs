@@ -1,3 +1,5 @@
+//! Tests how config.toml becomes a policy: its defaults, each key, and what is reported of invalid ones.
+
 use super::*;
 use toml::Value;
 

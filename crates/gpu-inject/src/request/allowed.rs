@@ -3,7 +3,7 @@
 
 use cdi::QualifiedName;
 
-use crate::error::{Error, Excerpt};
+use crate::error::{Error, Excerpt, KindRule};
 use crate::policy::{Mode, Policy, is_of_kind};
 
 /// Kinds that every container may request: GPUs and related devices in the specs of NVIDIA's
@@ -126,7 +126,7 @@ impl Gate<'_> {
             by: self.source.description(),
             who: self.source.who(),
             allowed: KINDS.join(", "),
-            way_out: self.way_out(name),
+            rule: self.rule(name),
         })
     }
 
@@ -145,20 +145,18 @@ impl Gate<'_> {
         }
     }
 
-    fn way_out(&self, name: &QualifiedName) -> String {
+    fn rule(&self, name: &QualifiedName) -> KindRule {
         let key = self.source.key();
         if is_of_kind(&name.kind, MANAGEMENT) && !self.is_privileged {
-            return format!(
-                "It has every node of the driver, and is for privileged containers (CAP_SYS_ADMIN) where {key} lists it"
-            );
+            return KindRule::Privileged { key };
         }
         let kind = Excerpt::of(&name.kind).to_string();
         let listed = self.listed_for_source().iter().map(String::as_str);
         let kinds: Vec<&str> = listed.chain([&*kind]).collect();
-        format!(
-            "Ask the engine itself for it (docker or podman run --device), or let containers ask: gpusetup config set {key}={}",
-            kinds.join(",")
-        )
+        KindRule::Listed {
+            key,
+            kinds: kinds.join(","),
+        }
     }
 }
 

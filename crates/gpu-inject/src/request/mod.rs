@@ -18,7 +18,7 @@ pub use imex::Imex;
 use legacy_image::is_legacy_cuda_image;
 pub use visible::Visible;
 
-use crate::error::{Error, Excerpt, Message};
+use crate::error::{Error, Excerpt, Message, MigControlFault};
 use crate::oci::{ContainerView, Scan};
 use crate::policy::{Mode, Policy, is_of_kind};
 
@@ -221,10 +221,7 @@ fn mig(
         "none" | "void" => Ok(false),
         _ => Err(Error::MigControl {
             name,
-            why: Message::of(format_args!(
-                "{:?} cannot be asked for, only all",
-                Excerpt::of(value)
-            )),
+            fault: MigControlFault::NotAll(Excerpt::of(value)),
         }),
     }
 }

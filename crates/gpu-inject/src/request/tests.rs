@@ -1,3 +1,5 @@
+//! Tests which devices and capabilities a container's variables, mounts and annotations request.
+
 use gpu_host::Capability;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Tests how paths of an image are resolved, made and removed within its root, on hostile trees too.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

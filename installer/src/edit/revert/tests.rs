@@ -1,7 +1,7 @@
 //! Tests of reverting changes of every kind.
 
 use super::*;
-use crate::edit::error::EditError;
+use crate::error::edit_error::EditError;
 use crate::model::change::FileKind;
 
 fn change(before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {

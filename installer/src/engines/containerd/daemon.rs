@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::engines::engine::{Case, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::setup_options::SetupOptions;
@@ -100,8 +101,11 @@ impl Daemon {
             match self.answers(host).and_then(|()| self.cri_loads(host)) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    let why = format!("{} did not come back: {said}", self.name);
-                    return Err(Error::failed(why, ""));
+                    let fix = self.service.as_ref().map(Service::log_hint);
+                    return Err(Error::engine(
+                        &self.name,
+                        EngineFault::NotBack { said, fix },
+                    ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }
@@ -123,14 +127,8 @@ impl Daemon {
         if out.ok() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!(
-                "{} refuses its configuration: {}",
-                self.name,
-                out.last_line()
-            ),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine(&self.name, EngineFault::Refuses { said }))
     }
 
     /// Running containers whose shim was told to start our runtime. Stopped CRI containers do not

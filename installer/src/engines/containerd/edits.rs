@@ -11,6 +11,7 @@ use super::settings::{self, Setting};
 use super::view::View;
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::SetupOptions;
@@ -114,11 +115,9 @@ impl Place {
         }
         values.extend(settings.iter().map(|s| (s.keys.clone(), s.value.clone())));
         let text = before.as_deref().filter(|_| !is_own).unwrap_or_default();
-        let set = toml::set(text, &values).map_err(|e| Error::Config {
-            path: path.clone(),
-            why: e.to_string(),
-            fix: "mend the file, then run this again. Nothing was changed.".into(),
-        })?;
+        let set = toml::set(text, &values)
+            .map_err(ConfigFault::text(Reader::Plain))
+            .map_err(|fault| Error::config(&path, fault))?;
         let after = if is_own {
             format!("{HEADER}{set}")
         } else {
@@ -159,11 +158,8 @@ impl Place {
             return Ok(());
         };
         let key = setting.keys.join(".");
-        Err(Error::Config {
-            path,
-            why: format!("says otherwise of {key}, and what it says counts"),
-            fix: "take that out of it, then run this again. Nothing was changed.".into(),
-        })
+        let fault = ConfigFault::Overrides { key };
+        Err(Error::Config { path, fault })
     }
 }
 

@@ -268,7 +268,7 @@ impl Engine for Containerd {
         if !self.is_ours() {
             return Ok(Vec::new());
         }
-        let files = self.files.as_ref().map_err(Error::again)?;
+        let files = self.files.as_ref().map_err(Clone::clone)?;
         self.layout.changes(host, files, wanted)
     }
 

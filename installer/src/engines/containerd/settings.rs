@@ -9,6 +9,7 @@ use super::files::Files;
 use super::schema::Cri;
 use super::view::View;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
@@ -130,9 +131,10 @@ pub fn dangling(host: &Host, view: &View) -> Vec<String> {
 
 /// The error about a conflicting runtime: whose it is, and what the user can do.
 pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
+    let is_operators = binary.is_some_and(|b| b.starts_with("/usr/local/nvidia/toolkit"));
     let whose = match binary {
         None => "that is not ours (it names no program of its own)".to_owned(),
-        Some(binary) if binary.starts_with("/usr/local/nvidia/toolkit") => format!(
+        Some(binary) if is_operators => format!(
             "that is the GPU operator's ({binary}), which writes it anew at each start of its pod"
         ),
         Some(binary) if binary.contains("nvidia-container-runtime") => {
@@ -140,13 +142,13 @@ pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
         }
         Some(binary) => format!("that is not ours ({binary})"),
     };
-    Error::Config {
-        path: file.to_owned(),
-        why: format!("has a runtime {name:?} {whose}"),
-        fix: "`--existing adopt` puts our program in its place, which undo takes back; \
-              `--existing leave` keeps it and sets up the rest; `--mode cdi` needs no runtime"
-            .into(),
-    }
+    let fault = ConfigFault::OtherRuntime {
+        name: name.to_owned(),
+        whose,
+        is_operators,
+        cdi_suffices: true,
+    };
+    Error::config(file, fault)
 }
 
 fn find<'a>(host: &Host, view: &View<'a>, wanted: &SetupOptions) -> Runtime<'a> {

@@ -11,6 +11,7 @@ use toml_edit::{DocumentMut, Item, TableLike};
 
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
 
 /// The files; the last one wins.
@@ -37,11 +38,9 @@ impl Merged {
             let Some(text) = host.text(&path)? else {
                 continue;
             };
-            let document = toml::parse(&text).map_err(|e| Error::Config {
-                path: path.clone(),
-                why: e.to_string(),
-                fix: "CRI-O reads every file here and starts with none that is broken; mend it, then run this again. Nothing was changed.".into(),
-            })?;
+            let document = toml::parse(&text)
+                .map_err(ConfigFault::text(Reader::Crio))
+                .map_err(|fault| Error::config(&path, fault))?;
             files.push(ConfigFile {
                 path,
                 text,

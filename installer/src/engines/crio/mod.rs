@@ -24,6 +24,7 @@ use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{Engine, Facts, Management, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
@@ -173,6 +174,16 @@ fn service_name(host: &Host) -> String {
     if old { "cri-o.service" } else { "crio.service" }.into()
 }
 
+fn service(host: &Host) -> Service {
+    match init::detect(host.root()) {
+        init::Init::OpenRc => Service {
+            name: "crio".into(),
+            manager: Manager::OpenRc,
+        },
+        _ => Service::systemd(service_name(host)),
+    }
+}
+
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
@@ -186,12 +197,12 @@ impl Engine for Crio {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
-        let merged = self.merged.as_ref().map_err(Error::again)?;
+        let merged = self.merged.as_ref().map_err(Clone::clone)?;
         let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
             return Ok(Vec::new());
         };
         let base = self.at.base(host, merged, wanted);
-        let policy = self.policy.as_ref().map_err(Error::again)?;
+        let policy = self.policy.as_ref().map_err(Clone::clone)?;
         let both = runtime::low_level(host, &base, policy)?
             .into_iter()
             .chain([runtime]);
@@ -251,18 +262,11 @@ impl Engine for Crio {
         if !changes.iter().any(|c| self.owns(&c.path)) {
             return Activation::default();
         }
-        let service = match init::detect(host.root()) {
-            init::Init::OpenRc => Service {
-                name: "crio".into(),
-                manager: Manager::OpenRc,
-            },
-            _ => Service::systemd(service_name(host)),
-        };
         // A reload only changes what `crio status config` prints: the part that starts containers
         // keeps the runtimes that it started with (CRI-O #10202; server.go copies the
         // configuration, 1.26 to 1.36).
         Activation::restart(Activated {
-            service,
+            service: service(host),
             unit_changes: false,
             effect: "running containers keep running".into(),
         })
@@ -301,10 +305,8 @@ impl Engine for Crio {
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
         if !out.ok() {
-            return Err(Error::failed(
-                format!("crio refuses its configuration: {}", out.last_line()),
-                "",
-            ));
+            let said = out.last_line().to_owned();
+            return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }
         let written = host.root().exists(self.at.drop_in());
         if written
@@ -312,10 +314,11 @@ impl Engine for Crio {
                 .stdout
                 .contains(&table(&SetupOptions::default().runtime_name))
         {
-            return Err(Error::failed(
-                format!("crio does not take {} in", self.at.drop_in().display()),
-                format!("`{}` shows what it reads", argv.join(" ")),
-            ));
+            let fault = EngineFault::NotTakenIn {
+                file: self.at.drop_in().display().to_string(),
+                shown_by: argv.join(" "),
+            };
+            return Err(Error::engine("crio", fault));
         }
         Ok(true)
     }
@@ -326,10 +329,8 @@ impl Engine for Crio {
             match self.took_it_in(host) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    return Err(Error::failed(
-                        format!("crio did not come back: {said}"),
-                        "`journalctl -u crio` has the rest",
-                    ));
+                    let fix = Some(service(host).log_hint());
+                    return Err(Error::engine("crio", EngineFault::NotBack { said, fix }));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }

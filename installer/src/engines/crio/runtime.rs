@@ -11,6 +11,7 @@ use super::config::Merged;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
 use crate::model::change::{Change, FileKind};
 use crate::model::setup_options::{Existing, SetupOptions};
@@ -98,14 +99,16 @@ impl Installation {
         match wanted.existing {
             Existing::Leave => Ok(false),
             Existing::Adopt => Ok(true),
-            Existing::Refuse => Err(Error::Config {
-                path: path.to_owned(),
-                why: format!(
-                    "has a runtime {name:?} that is not ours ({})",
-                    theirs.unwrap_or("no runtime_path")
-                ),
-                fix: "`--existing adopt` puts ours in its place until undo, `--existing leave` leaves it".into(),
-            }),
+            Existing::Refuse => {
+                let program = theirs.unwrap_or("no runtime_path");
+                let fault = ConfigFault::OtherRuntime {
+                    name: name.clone(),
+                    whose: format!("that is not ours ({program})"),
+                    is_operators: false,
+                    cdi_suffices: false,
+                };
+                Err(Error::config(path, fault))
+            }
         }
     }
 
@@ -140,11 +143,7 @@ impl Installation {
             vec![table]
         };
         if let Some(later) = merged.hides(&path, &keys).filter(|_| !in_place) {
-            return Err(Error::Config {
-                path: later.to_owned(),
-                why: format!("is read after {} and says the same keys", path.display()),
-                fix: "give it a name that comes earlier, then run this again".into(),
-            });
+            return Err(Error::config(later, ConfigFault::ReadLater { ours: path }));
         }
         let text = before.as_deref().filter(|_| in_place);
         let after = edited(&path, text, &values)?;
@@ -248,10 +247,8 @@ fn edited(
     } else {
         ""
     };
-    let made = toml::set(text.unwrap_or_default(), values).map_err(|e| Error::Config {
-        path: path.to_owned(),
-        why: e.to_string(),
-        fix: "mend the file, then run this again. Nothing was changed.".into(),
-    })?;
+    let made = toml::set(text.unwrap_or_default(), values)
+        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }

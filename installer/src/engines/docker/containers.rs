@@ -75,7 +75,7 @@ pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(failed.join("; "), ""))
+    Err(Error::NotStarted(failed))
 }
 
 /// What a restart stops if the daemon does not tell which containers run, as a message.

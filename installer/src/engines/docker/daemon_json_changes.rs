@@ -6,6 +6,7 @@ use super::daemon_json::{DaemonJson, strict};
 use super::runtime_entry::{self, Verdict};
 use crate::edit::json;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::{Change, FileKind};
@@ -39,7 +40,7 @@ impl DaemonJson {
         }
         self.ensure_no_flag_clash(unit, &settings)?;
         let text = self.text.as_deref().unwrap_or_default();
-        let after = json::set(text, &settings).map_err(|e| strict(&self.path, &e.to_string()))?;
+        let after = json::set(text, &settings).map_err(|e| strict(&self.path, e))?;
         Ok(Some(Change {
             path: self.path.clone(),
             before: self.text.clone(),
@@ -105,14 +106,11 @@ impl DaemonJson {
             let Some(place) = unit.where_is(flag).filter(|_| is_set) else {
                 continue;
             };
-            let file = self.path.display();
-            return Err(Error::Config {
-                path: place.to_owned(),
-                why: format!(
-                    "starts dockerd with {flag}, and dockerd refuses {key:?} in {file} beside it"
-                ),
-                fix: format!("move {flag} into {file}, then run this again"),
-            });
+            let file = self.path.clone();
+            return Err(Error::config(
+                place,
+                ConfigFault::FlagClash { flag, key, file },
+            ));
         }
         Ok(())
     }

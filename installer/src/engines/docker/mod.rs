@@ -25,6 +25,7 @@ use daemon_json::DaemonJson;
 use crate::engines::activation::{Activated, Activation, StoppedContainers};
 use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
@@ -212,7 +213,7 @@ impl Engine for Docker {
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let file = self.file.as_ref().map_err(Error::again)?;
+        let file = self.file.as_ref().map_err(Clone::clone)?;
         let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
@@ -381,10 +382,8 @@ impl Engine for Docker {
         if out.ok() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!("dockerd refuses its configuration: {}", out.last_line()),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {

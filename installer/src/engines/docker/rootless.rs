@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use gpu_host::Root;
 
 use crate::engines::docker::unmanaged::Unmanaged;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
 
-/// Its name for `--engine`.
+/// Its name.
 pub const NAME: &str = "docker-rootless";
 /// The user unit that dockerd-rootless-setuptool.sh writes (docs.docker.com, "Rootless mode").
 pub const UNIT: &str = "docker.service";
@@ -94,12 +95,12 @@ pub fn of_others(host: &Host) -> Option<Unmanaged> {
     let (whose, instead) = if rest.is_empty() {
         (
             format!("docker of user {first} is rootless"),
-            format!("run `gpusetup install` as {first}"),
+            format!("run `{}` as {first}", Invocation::Install),
         )
     } else {
         (
             format!("docker of users {} is rootless", names.join(", ")),
-            "run `gpusetup install` as each of them".to_owned(),
+            format!("run `{}` as each of them", Invocation::Install),
         )
     };
     Some(Unmanaged::new(
@@ -166,7 +167,7 @@ mod tests {
             missing.fix().unwrap(),
             "run `sudo gpusetup install` first, then this again"
         );
-        assert_eq!(missing.exit_code(), 6);
+        assert_eq!(missing.exit().number(), 6);
 
         write("var/run/cdi/nvidia.yaml", "");
         write("run/gpusetup/inventory.json", "");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, SetupOptions};
 
@@ -124,37 +125,26 @@ fn refused(
     } else {
         ""
     };
-    let again = match owner {
-        Owner::Operator => {
-            "; the operator will write it again, so take this node out of its hands first"
-        }
-        _ => "",
+    let fault = ConfigFault::OtherRuntime {
+        name: wanted.runtime_name.clone(),
+        whose: format!("that is not ours: {entry} ({}{gone})", owner.whose()),
+        is_operators: owner == Owner::Operator,
+        cdi_suffices: false,
     };
-    Error::Config {
-        path: config.path.clone(),
-        why: format!(
-            "has a runtime {:?} that is not ours: {entry} ({}{gone})",
-            wanted.runtime_name,
-            owner.whose()
-        ),
-        fix: format!(
-            "`gpusetup install --existing adopt` puts ours in its place, and undo gives it back{again}; \
-             `--existing leave` keeps it and sets up the rest"
-        ),
-    }
+    Error::config(&config.path, fault)
 }
 
 /// Only the path of an entry is changed, so its other keys must fit our program too.
 fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
-    let no = |why: String| {
-        Err(Error::Config {
-            path: config.path.clone(),
-            why,
-            fix: "take that out by hand, or keep the entry with `--existing leave`".into(),
-        })
+    let no = |what: String| {
+        let name = name.to_owned();
+        Err(Error::config(
+            &config.path,
+            ConfigFault::UnfitRuntime { name, what },
+        ))
     };
     let Some(fields) = entry.as_object() else {
-        return no(format!("has a runtime {name:?} that is no object: {entry}"));
+        return no(format!("that is no object: {entry}"));
     };
     let is_empty = |value: &Value| match value {
         Value::Null => true,
@@ -168,9 +158,7 @@ fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<
         .iter()
         .find(|(key, value)| *key != "path" && !is_empty(value));
     match other {
-        Some((key, value)) => no(format!(
-            "has a runtime {name:?} with {key} {value}, which is not for our program"
-        )),
+        Some((key, value)) => no(format!("with {key} {value}, which is not for our program")),
         None => Ok(()),
     }
 }

@@ -33,7 +33,7 @@ fn what_was_read_is_kept_until_it_is_read_again() {
     let wanted = SetupOptions::default();
     let refused = || docker.changes(&host, &wanted).unwrap_err();
     assert_eq!(refused().to_string(), refused().to_string());
-    assert_eq!(refused().exit_code(), 1);
+    assert_eq!(refused().exit().number(), 1);
     assert!(refused().fix().unwrap().contains("strict JSON"));
     assert_eq!(docker.text_of(config), None);
 }

@@ -1,3 +1,5 @@
+//! Tests that no container gets a device which the policy does not allow it to request, in whichever way it asks.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
