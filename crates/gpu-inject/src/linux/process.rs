@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use gpu_host::kernel;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd;
@@ -50,8 +51,9 @@ impl Process {
         if own.as_os_str() != unistd::getpid().to_string().as_str() {
             return Err(Error::State(
                 format!(
-                    "process {pid}: /proc is of another pid namespace than ours, and without pidfd_open (Linux 5.3) \
-                     the process cannot be found there"
+                    "process {pid}: /proc is of another pid namespace than ours, and without {} the process cannot \
+                     be found there",
+                    kernel::with_version("pidfd_open")
                 )
                 .into(),
             ));

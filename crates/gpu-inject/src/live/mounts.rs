@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use gpu_host::Need;
+use gpu_host::{Need, kernel};
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::mount::{MsFlags, mount};
@@ -21,7 +21,6 @@ use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, r
 
 /// Room for two mount points.
 const STAGE_SIZE: u64 = 64 << 10;
-const OPEN_TREE: &str = "open_tree (Linux 5.2)";
 
 /// A mount of a host file, to be attached in a container.
 pub(super) struct DetachedMount {
@@ -208,9 +207,10 @@ pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
         }
         return Err(Error::State(
             format!(
-                "{} is not the host's file in the container's mount namespace, and without {OPEN_TREE} it cannot be \
+                "{} is not the host's file in the container's mount namespace, and without {} it cannot be \
                  brought there",
-                host.display()
+                host.display(),
+                kernel::with_version("open_tree")
             )
             .into(),
         ));
