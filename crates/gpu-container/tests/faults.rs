@@ -1,0 +1,254 @@
+//! Every system call of a container's start fails once, in every way in: the container then has its GPU or is refused with
+//! a reason. Needs root, runc, strace and a static busybox.
+//!
+//! By default each call fails with one of the errors, in turn; with `GPU_CONTAINER_FAULTS=all` with each of them.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::process::Output;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
+use skips::Need;
+
+const ERRORS: [&str; 4] = ["ENOSYS", "EPERM", "EINTR", "ENOMEM"];
+
+/// Who is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The shim, until it becomes runc.
+    Shim,
+    /// The hook that the shim adds.
+    ShimsHook,
+    /// The hook of our CDI spec.
+    Cdi,
+    /// The hook of `docker run --gpus`.
+    Prestart,
+}
+
+const WHO: [Who; 4] = [Who::Shim, Who::ShimsHook, Who::Cdi, Who::Prestart];
+
+/// One call that fails.
+struct Case {
+    who: Who,
+    call: String,
+    /// Which of its calls, from 1.
+    nth: usize,
+    error: &'static str,
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            who,
+            call,
+            nth,
+            error,
+        } = self;
+        write!(f, "{who:?}: {call} number {nth}: {error}")
+    }
+}
+
+/// What cannot fail, or ends the process; and what the C library cannot do without (as a kernel cannot).
+const NEVER_FAIL: [&str; 12] = [
+    "exit_group",
+    "exit",
+    "getpid",
+    "gettid",
+    "getppid",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "rt_sigreturn",
+    "restart_syscall",
+    "execve",
+];
+
+/// What a container with the GPU shows. The first two are never left out; the others are where a warning says so.
+const SHOWN: [&str; 5] = [
+    "/dev/nvidia1': No such device or address",
+    "LIBRARY a library",
+    "LINK libcuda.so.1.2.3",
+    "DEVELOPMENT a library",
+    "CACHED",
+];
+const NEVER_LEFT_OUT: usize = 2;
+
+const SCRIPT: &str = "echo STARTED; busybox cat /dev/nvidia1; \
+    echo LIBRARY $(busybox cat /usr/lib/libcuda.so.1.2.3); \
+    echo LINK $(busybox readlink /usr/lib/libcuda.so.1); \
+    echo DEVELOPMENT $(busybox cat /usr/lib/libcuda.so); \
+    busybox grep -q libcuda.so.1 /etc/ld.so.cache && \
+    busybox grep -q libown.so.1 /etc/ld.so.cache && echo CACHED; echo ENDED";
+
+fn place(who: Who) -> RuncBundle {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let place = RuncBundle::new(&format!("fault-{who:?}-{number}").to_lowercase());
+    make_nodes(&place);
+    let own = gpu_inject::Library {
+        path: "/own/libown.so.1".into(),
+        soname: "libown.so.1".into(),
+        compat32: false,
+    };
+    let cache = gpu_inject::rootfs_edits::ld_cache::with_libraries(b"", &[own]).unwrap();
+    fs::write(place.image("etc/ld.so.cache"), cache).unwrap();
+    place.make_config("1", SCRIPT, |_| {});
+    place
+}
+
+/// Starts a container; the program is traced with these options. Returns what was traced as well.
+fn start(who: Who, options: &str) -> (Output, String) {
+    let place = place(who);
+    let log = place.path("strace.log");
+    // -D: the program's parent is the same as without strace.
+    let out = match who {
+        Who::Shim => {
+            let log = log.display().to_string();
+            // Until it becomes the low-level runtime.
+            let mut words = vec!["strace", "-D", "-b", "execve", "-s", "300", "-o", &log];
+            words.extend(options.split(' '));
+            place.start_on(&words, Way::Shim, Below::Runc)
+        }
+        _ => {
+            place.inject(&format!("-D -s 300 {options}"));
+            let way = match who {
+                Who::ShimsHook => Way::Shim,
+                Who::Cdi => Way::Cdi,
+                _ => Way::Prestart,
+            };
+            place.start_by(way, Below::Runc)
+        }
+    };
+    (out, fs::read_to_string(log).unwrap_or_default())
+}
+
+/// The names of the calls, in order.
+fn calls(trace: &str) -> impl Iterator<Item = &str> {
+    trace.lines().filter_map(|line| {
+        let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let (name, _) = line.split_once('(')?;
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        name.chars().all(is_name).then_some(name)
+    })
+}
+
+/// Every call after those of the C library's start, each with its number among those of its name.
+fn recorded(who: Who) -> Vec<(String, usize)> {
+    let (out, trace) = start(who, "-e trace=all");
+    assert_eq!(wrong(&out, &trace), None, "{who:?} without a fault");
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut is_ours = false;
+    let mut all = Vec::new();
+    for name in calls(&trace) {
+        let count = counts.entry(name).or_default();
+        *count += 1;
+        // The first call of our own `main` (`gpu_inject::live::start`).
+        is_ours |= name == "poll";
+        if is_ours && !NEVER_FAIL.contains(&name) {
+            all.push((name.to_owned(), *count));
+        }
+    }
+    assert!(all.len() > 30, "{who:?}: {trace}");
+    all
+}
+
+/// What is wrong with a start.
+fn wrong(out: &Output, trace: &str) -> Option<String> {
+    let output = text(out);
+    let fault = ["panicked", "a fault of this program", "signal: "];
+    if let Some(fault) = fault.iter().find(|word| output.contains(**word)) {
+        return Some(format!("{fault:?}"));
+    }
+    if !output.contains("STARTED\n") {
+        // A reason that could not be written is counted, and that is written where it can be.
+        let has_reason =
+            output.contains("gpu-container: ") || trace.contains("write(2, \"gpu-container: ");
+        if out.status.success() || !has_reason {
+            return Some("neither started nor refused with a reason".into());
+        }
+        return None;
+    }
+    let missing = SHOWN.iter().position(|shown| !output.contains(shown))?;
+    let is_warned = trace.contains("gpu-container: in the container: ");
+    if missing >= NEVER_LEFT_OUT && is_warned {
+        return None;
+    }
+    Some(format!("started without {:?}", SHOWN[missing]))
+}
+
+fn try_one(case: &Case) -> Option<String> {
+    let Case {
+        call, nth, error, ..
+    } = case;
+    let traced = if call == "write" {
+        "write".to_owned()
+    } else {
+        format!("{call},write")
+    };
+    let options = format!("-e trace={traced} -e inject={call}:error={error}:when={nth}");
+    let (out, trace) = start(case.who, &options);
+    if !trace.contains("(INJECTED)") {
+        return Some(format!("{case}: not reached\n{trace}"));
+    }
+    let wrong = wrong(&out, &trace)?;
+    Some(format!("{case}: {wrong}\n{}\n{trace}", text(&out)))
+}
+
+#[test]
+fn a_container_has_its_gpu_or_is_refused_whichever_call_fails() {
+    if !can_run() || !skips::has(&[Need::Strace]) {
+        return;
+    }
+    let wanted = std::env::var("GPU_CONTAINER_FAULTS").unwrap_or_default();
+    let mut todo = Vec::new();
+    for who in WHO {
+        let calls = recorded(who);
+        let names: BTreeSet<&String> = calls.iter().map(|(name, _)| name).collect();
+        println!("{who:?}: {} calls of {} names", calls.len(), names.len());
+        for (at, (call, nth)) in calls.into_iter().enumerate() {
+            for (turn, error) in ERRORS.into_iter().enumerate() {
+                let is_wanted = match wanted.as_str() {
+                    "" => at % ERRORS.len() == turn,
+                    "all" => true,
+                    name => call == name,
+                };
+                if is_wanted {
+                    todo.push(Case {
+                        who,
+                        call: call.clone(),
+                        nth,
+                        error,
+                    });
+                }
+            }
+        }
+    }
+    let begin = Instant::now();
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(case) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    failures.lock().unwrap().extend(try_one(case));
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let seconds = begin.elapsed().as_secs();
+    println!("{} starts with a fault in {seconds} s", todo.len());
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
