@@ -56,7 +56,7 @@ impl Display for Case {
 }
 
 /// What cannot fail, or ends the process; and what the C library cannot do without (as a kernel cannot).
-const NEVER_FAIL: [&str; 12] = [
+const NEVER_FAIL: [&str; 13] = [
     "exit_group",
     "exit",
     "getpid",
@@ -66,6 +66,7 @@ const NEVER_FAIL: [&str; 12] = [
     "geteuid",
     "getgid",
     "getegid",
+    "umask",
     "rt_sigreturn",
     "restart_syscall",
     "execve",
@@ -169,8 +170,10 @@ fn wrong(out: &Output, trace: &str) -> Option<String> {
     }
     if !output.contains("STARTED\n") {
         // A reason that could not be written is counted, and that is written where it can be.
-        let has_reason =
-            output.contains("gpu-container: ") || trace.contains("write(2, \"gpu-container: ");
+        let was_tried = trace
+            .lines()
+            .any(|line| line.contains("write") && line.contains("gpu-container: "));
+        let has_reason = output.contains("gpu-container: ") || was_tried;
         if out.status.success() || !has_reason {
             return Some("neither started nor refused with a reason".into());
         }
@@ -188,12 +191,9 @@ fn try_one(case: &Case) -> Option<String> {
     let Case {
         call, nth, error, ..
     } = case;
-    let traced = if call == "write" {
-        "write".to_owned()
-    } else {
-        format!("{call},write")
-    };
-    let options = format!("-e trace={traced} -e inject={call}:error={error}:when={nth}");
+    // What is said on standard error, where that is a pipe or a file.
+    let options =
+        format!("-e trace={call},write,pwritev2 -e inject={call}:error={error}:when={nth}");
     let (out, trace) = start(case.who, &options);
     if !trace.contains("(INJECTED)") {
         return Some(format!("{case}: not reached\n{trace}"));
@@ -215,6 +215,10 @@ fn a_container_has_its_gpu_or_is_refused_whichever_call_fails() {
         println!("{who:?}: {} calls of {} names", calls.len(), names.len());
         for (at, (call, nth)) in calls.into_iter().enumerate() {
             for (turn, error) in ERRORS.into_iter().enumerate() {
+                // The kernel has memory for that before any process is there; std takes it for granted.
+                if (call.as_str(), error) == ("getrandom", "ENOMEM") {
+                    continue;
+                }
                 let is_wanted = match wanted.as_str() {
                     "" => at % ERRORS.len() == turn,
                     "all" => true,
