@@ -116,6 +116,33 @@ fn bind(place: &RuncBundle, config: &mut Value, at: &str, option: &str) {
     }));
 }
 
+/// crun that an engine starts as `runc`, by a link or a script, makes a read-only root read-only before its hooks, too.
+#[test]
+fn crun_by_the_name_of_runc_is_recognised() {
+    if !can_run() || !Below::here().contains(&Below::Crun) {
+        return;
+    }
+    for is_script in [false, true] {
+        let place = place(&format!("named-runc-{is_script}"), Below::Crun);
+        let runc = place.path("runc");
+        if is_script {
+            bundle::parts::program(&runc, "#!/bin/sh\nexec /usr/bin/crun \"$@\"\n");
+        } else {
+            symlink("/usr/bin/crun", &runc).unwrap();
+        }
+        let policy = place.path("config-crun.toml");
+        let text_before = fs::read_to_string(&policy).unwrap();
+        let runtimes = format!("[{:?}]", runc.to_str().unwrap());
+        fs::write(&policy, text_before.replace("[\"crun\"]", &runtimes)).unwrap();
+        place.make_config("1", LOOK, |config| config["root"]["readonly"] = json!(true));
+        let out = text(&place.start_by(Way::Shim, Below::Crun));
+        assert!(out.contains("DONE"), "{out}");
+        let mount = "/usr/lib/libcuda.so.1.2.3 ro,nosuid,nodev";
+        assert!(out.contains(mount), "{out}");
+        assert!(!hook_has_mounts(&place.config()));
+    }
+}
+
 #[test]
 fn the_container_is_the_same_whoever_mounts() {
     if !can_run() {

@@ -200,11 +200,7 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
             flags: number(cache, at)?,
             soname,
             path,
-            hwcap: if cfg!(target_endian = "little") {
-                high << 32 | low
-            } else {
-                low << 32 | high
-            },
+            hwcap: high << 32 | low,
         });
     }
     // After a part in the older format the extension's offset would have another base. No ldconfig

@@ -57,19 +57,13 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets what a hook needs of signals, whatever the engine, runtime or shell before it has left ignored or blocked. No
-/// signal is blocked; the ends of time and processor time end the process; beyond a limit on the size of files, or with
-/// nobody reading, a write fails. Nothing is executed afterwards that would inherit this.
+/// Sets what a hook needs of signals, besides what [`survive_signal`] has set at its start, whatever the engine, runtime
+/// or shell before it has left ignored or blocked: no signal is blocked, and the end of its time or processor time ends
+/// the process.
 pub(crate) fn set_own_signals() -> io::Result<()> {
-    for (signal, disposition) in [
-        (libc::SIGALRM, libc::SIG_DFL),
-        (libc::SIGXCPU, libc::SIG_DFL),
-        (libc::SIGXFSZ, libc::SIG_IGN),
-        (libc::SIGPIPE, libc::SIG_IGN),
-    ] {
-        // SAFETY: all zeros are a `sigaction` without flags, mask and restorer.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = disposition;
+    for signal in [libc::SIGALRM, libc::SIGXCPU] {
+        // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer.
+        let action: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: sigaction(2) reads one structure, which lives.
         done(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into())?;
     }

@@ -66,8 +66,11 @@ const SECONDS: u32 = 120;
 /// The C library that most of our programs are built with has no name for it on every machine.
 #[cfg(target_arch = "x86_64")]
 const KEXEC_FILE_LOAD: libc::c_long = 320;
+/// That of arch/powerpc/kernel/syscalls/syscall.tbl.
+#[cfg(target_arch = "powerpc64")]
+const KEXEC_FILE_LOAD: libc::c_long = 382;
 /// That of asm-generic/unistd.h.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
 const KEXEC_FILE_LOAD: libc::c_long = 294;
 
 /// System calls that no hook of ours makes, and that somebody who took it over would: other

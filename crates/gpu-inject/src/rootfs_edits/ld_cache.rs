@@ -30,6 +30,7 @@ fn flags(compat32: bool) -> u32 {
     match std::env::consts::ARCH {
         "x86_64" => 0x0300 | LIBC6,
         "aarch64" => 0x0a00 | LIBC6,
+        "powerpc64" => 0x0500 | LIBC6,
         _ => LIBC6,
     }
 }
@@ -126,9 +127,8 @@ impl<'a> Merged<'a> {
         to.write_all(MAGIC)?;
         to.write_all(&word(self.len()))?;
         to.write_all(&word(end - start))?;
-        // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
-        let endian = if cfg!(target_endian = "little") { 2 } else { 3 };
-        to.write_all(&[endian, 0, 0, 0])?;
+        // `cache_file_new_flags_endian_little`: the loader refuses the wrong one.
+        to.write_all(&[2, 0, 0, 0])?;
         to.write_all(&word(if hwcaps.is_empty() { 0 } else { extension }))?;
         to.write_all(&[0; 12])?;
         let mut value = start;
