@@ -165,7 +165,15 @@ fn every_imex_channel_of_a_host_is_given() {
     if !can_run() {
         return;
     }
-    for way in [Way::Shim, Way::Prestart] {
+    // Descriptors before and at most, and whether root may raise the latter, which it may not in a user namespace.
+    for (way, limits) in [
+        (Way::Shim, "ulimit -Sn 256"),
+        (Way::Prestart, "ulimit -Sn 256"),
+        (
+            Way::Prestart,
+            "ulimit -n 4096; set -- setpriv --bounding-set=-sys_resource \"$@\"",
+        ),
+    ] {
         let place = RuncBundle::new(&format!("imex-{way:?}"));
         make_nodes(&place);
         let mut inventory = place.inventory();
@@ -185,9 +193,10 @@ fn every_imex_channel_of_a_host_is_given() {
             let env = config["process"]["env"].as_array_mut().unwrap();
             env.push("NVIDIA_IMEX_CHANNELS=all".into());
         });
-        let host = ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"];
+        let limited = format!("{limits}; exec \"$@\"");
+        let host = ["sh", "-c", &limited, "sh"];
         let out = text(&place.start_on(&host, way, Below::Runc));
-        assert!(out.contains("CHANNELS 2048\n"), "{way:?}: {out}");
+        assert!(out.contains("CHANNELS 2048\n"), "{way:?}, {limits}: {out}");
     }
 }
 

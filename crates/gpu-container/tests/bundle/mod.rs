@@ -206,7 +206,8 @@ impl RuncBundle {
     pub(crate) fn start_by(&self, way: Way, below: Below) -> Output {
         match way {
             Way::Shim => {
-                if self.path("injection").exists() {
+                let is_foreign = std::env::var_os("GPU_CONTAINER_FOREIGN_HOOK").is_some();
+                if is_foreign || self.path("injection").exists() {
                     self.trace_hook_of_shim();
                 }
                 return self.start(below, &[PROGRAM, "runtime"]);
@@ -279,13 +280,22 @@ impl RuncBundle {
         self.put_config(&config);
     }
 
-    /// Path of our program under the name `name`; run under strace if [`RuncBundle::lacks`] or
+    /// Path of our program under the name `name`; that of another machine and its emulator if `GPU_CONTAINER_FOREIGN_HOOK`
+    /// names both (`/path/qemu-aarch64-static /path/gpu-container`); run under strace if [`RuncBundle::lacks`] or
     /// [`RuncBundle::slow_down`] was called.
     pub(crate) fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
         let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
         let _ = fs::remove_file(&hook);
-        if injection.is_empty() {
+        if let Ok(foreign) = std::env::var("GPU_CONTAINER_FOREIGN_HOOK") {
+            // `-0` is the name that the program is started by.
+            let (emulator, program) = foreign.split_once(' ').unwrap();
+            let script = format!(
+                "#!/bin/sh\nexec {emulator} -0 {} {program} \"$@\"\n",
+                hook.display()
+            );
+            parts::program(&hook, &script);
+        } else if injection.is_empty() {
             symlink(PROGRAM, &hook).unwrap();
         } else {
             let inner = self.path(&format!("inner/{name}"));

@@ -54,7 +54,7 @@ const LIMITS: [(Resource, u64); 4] = [
     // A core of ours would hold what we know of the host. 0 keeps it out of files alone: a program that
     // core_pattern names is started all the same, and may hand it on to the container. 1 keeps it from both (core(5)).
     (libc::RLIMIT_CORE, 1),
-    // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
+    // One for each mount, and for some that of its place: a host can have 2,048 IMEX channels.
     (libc::RLIMIT_NOFILE, 8192),
     (libc::RLIMIT_AS, 512 << 20),
     (libc::RLIMIT_CPU, 60),

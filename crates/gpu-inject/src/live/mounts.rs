@@ -19,6 +19,8 @@ use crate::error::Error;
 use crate::linux::{is_missing, mount_api};
 use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, remount_flags};
 
+/// A host can have 2,048 IMEX channels, and a hook no right to raise its limit of descriptors.
+const PLACES_KEPT: usize = 512;
 /// Room for two mount points.
 const STAGE_SIZE: u64 = 64 << 10;
 
@@ -230,7 +232,8 @@ impl AsFd for Source {
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
-    _at: MountPlace,
+    /// Kept open, since closing takes time and the process ends soon, unless there are many.
+    _at: Option<MountPlace>,
 }
 
 /// Attaches the mounts in the given order, parents first. Attached ones are added to `placed`, so
@@ -289,7 +292,8 @@ pub(super) fn place(
         if one.is_dir {
             rootfs.clear_caches();
         }
-        placed.push(Placed { mount, _at: place });
+        let _at = (placed.len() < PLACES_KEPT).then_some(place);
+        placed.push(Placed { mount, _at });
     }
     Ok(())
 }
