@@ -107,14 +107,17 @@ def call(name, *args):
         sys.exit(f"no idmapped mount: {name} {args[0]}: {os.strerror(ctypes.get_errno())}")
     return done
 root, first, rest = sys.argv[1].encode(), sys.argv[2], sys.argv[3:]
-made, told = os.pipe()
+is_made, made = os.pipe()
+is_done, done = os.pipe()
 child = os.fork()
 if child == 0:
+    os.close(done)
     call("unshare", 0x10000000)  # CLONE_NEWUSER
-    os.write(told, b"1")
-    os.read(made, 1)
+    os.write(made, b"1")
+    os.read(is_done, 1)
     os._exit(0)
-os.read(made, 1)
+os.close(made)
+os.read(is_made, 1)
 for kind in ("uid", "gid"):
     open(f"/proc/{child}/{kind}_map", "w").write(f"0 {first} 65536")
 users = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
@@ -122,7 +125,7 @@ tree = call("syscall", 428, -100, root, 0o2000001)  # open_tree: OPEN_TREE_CLONE
 attributes = struct.pack("QQQQ", 0x100000, 0, 0, users)  # MOUNT_ATTR_IDMAP
 call("syscall", 442, tree, b"", 0x1000, attributes, 32)  # mount_setattr
 call("syscall", 429, tree, b"", -100, root, 4)  # move_mount
-os.write(told, b"1")
+os.close(done)
 os.execvp(rest[0], rest)
 "#;
 
