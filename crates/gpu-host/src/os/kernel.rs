@@ -33,7 +33,7 @@ pub const WAYS: [Way; 2] = [
     Way {
         name: "the runtime, CDI and `--gpus`",
         since: Version(3, 10),
-        needs: "no_new_privs and the status of descriptors, and the driver itself asks for it",
+        needs: "descriptors that name a file without opening it (O_PATH); NVIDIA's driver asks for it, too",
         is_of_v2: false,
     },
     Way {
