@@ -341,6 +341,37 @@ fn every_hook_works_without_what_linux_has_since_5_2() {
     }
 }
 
+/// `GPU_CONTAINER_FOREIGN_HOOK="/path/qemu-aarch64-static /path/gpu-container" cargo test -p gpu-container --test runc -- --ignored`:
+/// the hook of our CDI spec and of the shim, as another machine's program. Not the prestart hook: an emulator has threads,
+/// and a process with threads enters no mount namespace.
+#[test]
+#[ignore = "needs the program built for another machine, and an emulator"]
+fn the_hook_works_on_another_machine() {
+    assert!(std::env::var_os("GPU_CONTAINER_FOREIGN_HOOK").is_some());
+    assert!(can_run());
+    for way in [Way::Shim, Way::Cdi] {
+        for below in Below::here() {
+            if (way, *below) == (Way::Shim, Below::Crun) {
+                continue;
+            }
+            let place = RuncBundle::new("foreign");
+            make_nodes(&place);
+            place.make_config("1", LOOK, |_| {});
+            let out = text(&place.start_by(way, *below));
+            for wanted in SEEN_BY_HOOK {
+                assert!(
+                    out.contains(wanted),
+                    "{way:?} {below:?}: {wanted:?} in\n{out}"
+                );
+            }
+            let cache = fs::read(place.image("etc/ld.so.cache")).unwrap();
+            let entries = gpu_host::ldcache::parse(&cache).unwrap();
+            // FLAG_AARCH64_LIB64: the hook, not this test, knows the machine.
+            assert_eq!(entries[0].flags & 0xff00, 0x0a00, "{way:?} {below:?}");
+        }
+    }
+}
+
 /// The image has a directory where a library has to be mounted: everything done before is rolled
 /// back.
 #[test]

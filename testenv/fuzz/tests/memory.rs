@@ -50,7 +50,7 @@ fn cache(size: usize, text: usize) -> Vec<u8> {
 #[test]
 fn no_cache_of_an_image_takes_more_than_64_mib() {
     let size = usize::try_from(CACHE_LIMIT).unwrap();
-    for text in [1, 8, 16, 24, 40, 100, 1000, 4000] {
+    for text in [1, 16, 40, 1000] {
         let cache = cache(size, text);
         // As a hook does it: what is written goes to a file in pieces.
         let merge = || {

@@ -320,6 +320,7 @@ impl RuncBundle {
             hook.display(),
             self.path("bundle/config.json").display()
         );
+        fs::create_dir_all(self.path("inner")).unwrap();
         parts::program(&self.path("inner/runc"), &script);
     }
 
