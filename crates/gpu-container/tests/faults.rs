@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -17,6 +18,8 @@ use std::time::Instant;
 use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
 use skips::Need;
 
+/// How a reason begins.
+const SPEAKERS: [&str; 2] = ["gpu-container: ", "nvidia-container-cli: "];
 const ERRORS: [&str; 4] = ["ENOSYS", "EPERM", "EINTR", "ENOMEM"];
 
 /// Who is traced.
@@ -30,9 +33,31 @@ enum Who {
     Cdi,
     /// The hook of `docker run --gpus`.
     Prestart,
+    /// `nvidia-container-cli`.
+    Cli,
+    /// A hook of a CDI spec that nvidia-ctk made, on libraries that the runtime has mounted.
+    UpdateLdcache,
 }
 
-const WHO: [Who; 4] = [Who::Shim, Who::ShimsHook, Who::Cdi, Who::Prestart];
+const WHO: [Who; 6] = [
+    Who::Shim,
+    Who::ShimsHook,
+    Who::Cdi,
+    Who::Prestart,
+    Who::Cli,
+    Who::UpdateLdcache,
+];
+
+impl Who {
+    /// What such a container shows once it is started. The first two are never left out.
+    fn shows(self) -> &'static [&'static str] {
+        match self {
+            // There the GPU and the library are the runtime's.
+            Self::UpdateLdcache => &["LINK libcuda.so.1.2.3", "CACHED"],
+            _ => &SHOWN,
+        }
+    }
+}
 
 /// One call that fails.
 struct Case {
@@ -103,6 +128,11 @@ fn place(who: Who) -> RuncBundle {
     let cache = gpu_inject::rootfs_edits::ld_cache::with_libraries(b"", &[own]).unwrap();
     fs::write(place.image("etc/ld.so.cache"), cache).unwrap();
     place.make_config("1", SCRIPT, |_| {});
+    if who == Who::UpdateLdcache {
+        let library = place::shared_object("libcuda.so.1", None);
+        fs::create_dir_all(place.image("usr/lib")).unwrap();
+        fs::write(place.image("usr/lib/libcuda.so.1.2.3"), library).unwrap();
+    }
     place
 }
 
@@ -121,12 +151,19 @@ fn start(who: Who, options: &str) -> (Output, String) {
         }
         _ => {
             place.inject(&format!("-D -s 300 {options}"));
-            let way = match who {
-                Who::ShimsHook => Way::Shim,
-                Who::Cdi => Way::Cdi,
-                _ => Way::Prestart,
-            };
-            place.start_by(way, Below::Runc)
+            match who {
+                Who::Shim | Who::ShimsHook => place.start_by(Way::Shim, Below::Runc),
+                Who::Cdi => place.start_by(Way::Cdi, Below::Runc),
+                Who::Prestart => place.start_by(Way::Prestart, Below::Runc),
+                Who::Cli => {
+                    place.add_cli_hook();
+                    place.start_plain(Below::Runc)
+                }
+                Who::UpdateLdcache => {
+                    place.add_vendor_hook(&["update-ldcache", "--folder", "/usr/lib"]);
+                    place.start_plain(Below::Runc)
+                }
+            }
         }
     };
     (out, fs::read_to_string(log).unwrap_or_default())
@@ -145,7 +182,9 @@ fn calls(trace: &str) -> impl Iterator<Item = &str> {
 /// Every call after those of the C library's start, each with its number among those of its name.
 fn recorded(who: Who) -> Vec<(String, usize)> {
     let (out, trace) = start(who, "-e trace=all");
-    assert_eq!(wrong(&out, &trace), None, "{who:?} without a fault");
+    let wrong = wrong(who, &out, &trace);
+    assert_eq!(wrong, None, "{who:?} without a fault: {}", text(&out));
+    assert!(out.status.success(), "{who:?}: {}", text(&out));
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut is_ours = false;
     let mut all = Vec::new();
@@ -163,7 +202,7 @@ fn recorded(who: Who) -> Vec<(String, usize)> {
 }
 
 /// What is wrong with a start.
-fn wrong(out: &Output, trace: &str) -> Option<String> {
+fn wrong(who: Who, out: &Output, trace: &str) -> Option<String> {
     let output = text(out);
     let fault = ["panicked", "a fault of this program", "signal: "];
     if let Some(fault) = fault.iter().find(|word| output.contains(**word)) {
@@ -173,19 +212,20 @@ fn wrong(out: &Output, trace: &str) -> Option<String> {
         // A reason that could not be written is counted, and that is written where it can be.
         let was_tried = trace
             .lines()
-            .any(|line| line.contains("write") && line.contains("gpu-container: "));
-        let has_reason = output.contains("gpu-container: ") || was_tried;
+            .any(|line| line.contains("write") && SPEAKERS.iter().any(|name| line.contains(name)));
+        let has_reason = SPEAKERS.iter().any(|name| output.contains(name)) || was_tried;
         if out.status.success() || !has_reason {
             return Some("neither started nor refused with a reason".into());
         }
         return None;
     }
-    let missing = SHOWN.iter().position(|shown| !output.contains(shown))?;
-    let is_warned = trace.contains("gpu-container: in the container: ");
+    let shows = who.shows();
+    let missing = shows.iter().position(|shown| !output.contains(shown))?;
+    let is_warned = trace.contains(": in the container: ");
     if missing >= NEVER_LEFT_OUT && is_warned {
         return None;
     }
-    Some(format!("started without {:?}", SHOWN[missing]))
+    Some(format!("started without {:?}", shows[missing]))
 }
 
 fn try_one(case: &Case) -> Option<String> {
@@ -199,7 +239,7 @@ fn try_one(case: &Case) -> Option<String> {
     if !trace.contains("(INJECTED)") {
         return Some(format!("{case}: not reached\n{trace}"));
     }
-    let wrong = wrong(&out, &trace)?;
+    let wrong = wrong(case.who, &out, &trace)?;
     Some(format!("{case}: {wrong}\n{}\n{trace}", text(&out)))
 }
 

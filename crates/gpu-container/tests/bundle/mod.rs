@@ -249,6 +249,30 @@ impl RuncBundle {
         self.put_config(&config);
     }
 
+    /// `nvidia-container-cli` as NVIDIA's own hook runs it, told of the container by its state.
+    pub(crate) fn add_cli_hook(&self) {
+        let mut config = self.config();
+        let cli = self.hook("nvidia-container-cli");
+        let policy = self.policy(Below::Runc);
+        config["hooks"] = json!({"prestart": [{
+            "path": cli,
+            "args": [
+                "nvidia-container-cli", format!("--config={}", policy.display()),
+                "configure", "--oci-state", "--device=1", "--compute", "--utility",
+            ],
+        }]});
+        self.put_config(&config);
+    }
+
+    /// A hook of the vendor's name, for libraries that are in the image, besides that of our CDI spec.
+    pub(crate) fn add_vendor_hook(&self, args: &[&str]) {
+        let mut config = self.config();
+        let hook = self.hook("nvidia-cdi-hook");
+        let all: Vec<&str> = ["nvidia-cdi-hook"].iter().chain(args).copied().collect();
+        config["hooks"] = json!({"createContainer": [{"path": hook, "args": all}]});
+        self.put_config(&config);
+    }
+
     fn apply_cdi(&self) {
         let options = GenerateOptions {
             hook_path: self.hook("gpu-container-hook"),
