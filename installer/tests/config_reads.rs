@@ -145,7 +145,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
+fn a_plan_reads_each_file_once_and_a_run_once_per_step() {
     let mut wrong = Vec::new();
     for case in cases() {
         let tree = &case.tree;
@@ -163,9 +163,9 @@ fn a_plan_reads_each_file_once_and_a_run_once_a_step() {
             let out = tree.run(args);
             let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
             assert_eq!(out.status.code(), Some(code), "{}: {stderr}", case.name);
-            let seen = reads.count();
+            let count = reads.count();
             for (n, file) in case.files.iter().enumerate() {
-                let times = seen.get(&tree.path(file)).copied().unwrap_or_default();
+                let times = count.get(&tree.path(file)).copied().unwrap_or_default();
                 // An undo does not need the client's own file.
                 let least = usize::from(args[0] != "undo");
                 if !(least..=most(n)).contains(&times) {

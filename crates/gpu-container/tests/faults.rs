@@ -15,7 +15,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes};
+use place::{shared_object, text};
 use skips::Need;
 
 /// How a reason begins.
@@ -129,7 +130,7 @@ fn place(who: Who) -> RuncBundle {
     fs::write(place.image("etc/ld.so.cache"), cache).unwrap();
     place.make_config("1", SCRIPT, |_| {});
     if who == Who::UpdateLdcache {
-        let library = place::shared_object("libcuda.so.1", None);
+        let library = shared_object("libcuda.so.1", None);
         fs::create_dir_all(place.image("usr/lib")).unwrap();
         fs::write(place.image("usr/lib/libcuda.so.1.2.3"), library).unwrap();
     }

@@ -85,7 +85,7 @@ pub enum Error {
     )]
     BadRequirement(Excerpt),
     /// A container requests a CDI device of a kind that the policy does not let it name.
-    #[error("{by} asks for {asked}. {who}, so it may name {allowed} alone{rule}")]
+    #[error("{by} asks for {asked}. {who}, so it may name only {}{rule}", allowed.join(", "))]
     KindNotAllowed {
         /// The device.
         asked: Excerpt,
@@ -94,9 +94,17 @@ pub enum Error {
         /// Who other than the engine's user may have made the request.
         who: &'static str,
         /// The kinds that may be named.
-        allowed: String,
+        allowed: &'static [&'static str],
         /// What the policy would have to say.
         rule: KindRule,
+    },
+    /// config.toml is not TOML.
+    #[error("{path}: {source}")]
+    PolicySyntax {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error.
+        source: Box<toml::de::Error>,
     },
     /// config.toml cannot be used.
     #[error("{path}: {why}")]
@@ -118,6 +126,14 @@ pub enum Error {
     /// A CDI spec or an OCI config cannot be used.
     #[error(transparent)]
     Cdi(#[from] cdi::Error),
+    /// An inventory cannot be read or written as JSON.
+    #[error("{path}: {source}")]
+    Inventory {
+        /// The file.
+        path: PathBuf,
+        /// The error of the parser or the writer.
+        source: serde_json::Error,
+    },
     /// An operation on a file of the host failed.
     #[error("{}: {source}", Excerpt::of(path))]
     Host {
@@ -179,7 +195,7 @@ pub enum KindRule {
         /// The key.
         key: &'static str,
         /// The kinds that it lists now, and this one, with commas.
-        kinds: String,
+        kinds: Box<str>,
     },
 }
 
@@ -190,7 +206,7 @@ impl fmt::Display for KindRule {
                 f,
                 ". It has every node of the driver, and is for privileged containers (CAP_SYS_ADMIN) where {key} lists it"
             ),
-            Self::Listed { key, .. } => write!(f, ", or what {key} lists"),
+            Self::Listed { key, .. } => write!(f, ", and what {key} lists"),
         }
     }
 }

@@ -124,13 +124,13 @@ pub enum Command {
     Bundle(BundleArgs),
     /// Make, list and check CDI specs, which tell engines of the GPUs
     #[command(subcommand)]
-    Cdi(Cdi),
+    Cdi(CdiCommand),
     /// Read and edit the runtime's /etc/nvidia-container-runtime/config.toml, comments kept
     #[command(subcommand)]
-    Config(Config),
+    Config(ConfigCommand),
     /// Make the driver's device nodes, and the links by which systemd knows them
     #[command(subcommand)]
-    System(System),
+    System(SystemCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -151,8 +151,8 @@ impl Command {
             Self::Install(args) => !args.dry_run,
             Self::Undo(args) => !args.dry_run,
             Self::Doctor(args) => args.fix.is_some(),
-            Self::Cdi(command) => matches!(command, Cdi::Refresh),
-            Self::Config(command) => matches!(command, Config::Set { dry_run: false, .. }),
+            Self::Cdi(command) => matches!(command, CdiCommand::Refresh),
+            Self::Config(command) => matches!(command, ConfigCommand::Set { dry_run: false, .. }),
             Self::Verify(_) | Self::Recover | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
@@ -259,12 +259,12 @@ pub struct UndoArgs {
 
 /// Commands on the CDI spec.
 #[derive(Subcommand, Debug)]
-pub enum Cdi {
+pub enum CdiCommand {
     /// Print a spec of this host, or write it to a file
     Generate(Box<GenerateArgs>),
     /// Change the paths in a spec
     #[command(subcommand)]
-    Transform(Transform),
+    Transform(TransformCommand),
     /// List the names that --device takes
     List,
     /// Check whether the specs of this host are sound and fresh; exits 2 if not
@@ -275,7 +275,7 @@ pub enum Cdi {
 
 /// Commands on /etc/nvidia-container-runtime/config.toml.
 #[derive(Subcommand, Debug)]
-pub enum Config {
+pub enum ConfigCommand {
     /// Print the file, or the defaults where there is none
     Show,
     /// Print every key with its default
@@ -405,7 +405,7 @@ pub enum SpecFormat {
 
 /// What to change.
 #[derive(Subcommand, Debug)]
-pub enum Transform {
+pub enum TransformCommand {
     /// Move paths from one root to another
     Root {
         /// What the paths begin with
@@ -437,7 +437,7 @@ pub enum PathsOf {
 
 /// Commands on device nodes.
 #[derive(Subcommand, Debug)]
-pub enum System {
+pub enum SystemCommand {
     /// Make the driver's nodes that are not there yet, as nvidia-modprobe would
     CreateDeviceNodes {
         /// Only the nodes that are not one GPU's: nvidiactl, modeset, uvm, uvm-tools
@@ -456,4 +456,30 @@ pub enum System {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EXIT_CODES;
+    use crate::error::exit::Exit;
+
+    #[test]
+    fn each_exit_code_is_explained() {
+        let explained: Vec<&str> = EXIT_CODES.iter().map(|(code, _)| *code).collect();
+        let mut codes: Vec<String> = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Found,
+            Exit::RollbackIncomplete,
+            Exit::Usage,
+            Exit::Locked,
+            Exit::Unsupported,
+            Exit::Interrupted,
+        ]
+        .map(|exit| exit.number().to_string())
+        .into();
+        // A panic's code is Rust's own.
+        codes.insert(7, "101".into());
+        assert_eq!(explained, codes);
+    }
 }

@@ -7,7 +7,7 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::cli::args::{Cdi, Common};
+use crate::cli::args::{CdiCommand, Common};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::error::exit::Exit;
@@ -16,16 +16,16 @@ use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, Error> {
     match command {
-        Cdi::Generate(args) => cdi_generate::run(host, common, args),
-        Cdi::Transform(command) => cdi_transform::run(common, command),
-        Cdi::List => {
+        CdiCommand::Generate(args) => cdi_generate::run(host, common, args),
+        CdiCommand::Transform(command) => cdi_transform::run(common, command),
+        CdiCommand::List => {
             list(host, common);
             Ok(Exit::Done)
         }
-        Cdi::Check => check(host, common),
-        Cdi::Refresh => refresh(host, common),
+        CdiCommand::Check => check(host, common),
+        CdiCommand::Refresh => refresh(host, common),
     }
 }
 

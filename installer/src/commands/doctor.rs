@@ -81,7 +81,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     if !common.json {
         stdio::result(&format!(
             "\n{}\n",
-            shown(&mending, restart, Screen::output(common.plain))
+            fixes_as_text(&mending, restart, Screen::output(common.plain))
         ));
     }
     plan::to_log(&mending.plan, restart);
@@ -96,8 +96,8 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         session.progress.done(&made);
         let after = doctor::examine(&anew(common)?);
         let is_meant = |f: &Finding| before.findings.iter().any(|b| b.problem.id == f.problem.id);
-        let meant: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
-        mending = fix::plan(host, &meant, ids)?;
+        let findings: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
+        mending = fix::plan(host, &findings, ids)?;
     }
     if !mending.plan.is_empty() {
         let how = RunOptions {
@@ -119,13 +119,13 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         for id in &fixed {
             session.progress.done(&format!("mended: {id}"));
         }
-        stdio::result(&render::left(&after, Screen::output(common.plain)));
+        stdio::result(&render::remaining(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
 
 /// The device nodes to make, then the plan as install shows it.
-fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
+fn fixes_as_text(mending: &Mending, restart: bool, screen: Screen) -> String {
     let mut text = String::new();
     for node in &mending.nodes {
         text.push_str(&format!(
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_text_the_end_is_read() {
+    fn only_the_end_of_a_long_text_is_read() {
         let text: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         for limit in [1, 7, 4096, 9_999, 10_000, 20_000] {
             let read = end_of(&mut text.as_slice(), limit).unwrap();

@@ -24,7 +24,7 @@ use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
 
-fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
+fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
         wanted: SetupOptions {
             mode: args.mode,
@@ -60,9 +60,9 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
 /// Shows the plan and changes nothing. Returns 2 if there is something to do.
 pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
     let progress = Progress::new(common);
-    let asked = asked(host, args);
-    let plan = install_planner::plan(host, &asked)?;
-    show(&plan, common, &progress, asked.restart);
+    let request = request(host, args);
+    let plan = install_planner::plan(host, &request)?;
+    show(&plan, common, &progress, request.restart);
     if common.json {
         stdio::result(&format!(
             "{}\n",
@@ -77,25 +77,25 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         return self::plan(host, common, args);
     }
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
-    let mut asked = asked(host, args);
+    let mut request = request(host, args);
     let asks = Screen::error(common.plain);
-    let mut plan = install_planner::plan(host, &asked)?;
+    let mut plan = install_planner::plan(host, &request)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let seen = status::HostStatus::of(host)?;
-        stdio::say!("{}", seen.text(host, asks).trim_end());
-        if asked.only.is_empty()
-            && let Some(only) = picked(&plan, asked.restart, asks, &session.signals)?
+        let status = status::HostStatus::of(host)?;
+        stdio::say!("{}", status.text(host, asks).trim_end());
+        if request.only.is_empty()
+            && let Some(only) = picked(&plan, request.restart, asks, &session.signals)?
         {
             if only.is_empty() {
                 stdio::result("Nothing was changed.\n");
                 return Ok(Exit::Done);
             }
-            asked.only = only;
-            plan = install_planner::plan(host, &asked)?;
+            request.only = only;
+            plan = install_planner::plan(host, &request)?;
         }
     }
-    show(&plan, common, &session.progress, asked.restart);
-    plan::to_log(&plan, asked.restart);
+    show(&plan, common, &session.progress, request.restart);
+    plan::to_log(&plan, request.restart);
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
@@ -112,20 +112,20 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         return Ok(Exit::Done);
     }
     let how = RunOptions {
-        restart: asked.restart,
-        verify: !args.no_verify && asked.restart,
+        restart: request.restart,
+        verify: !args.no_verify && request.restart,
     };
     let started = Instant::now();
     let verified = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &verified, asked.restart)
+            json::document(Some(&plan), true, &verified, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
-        let words = last_words(&plan, asked.restart, host.is_live());
-        let done = format!("Done{}.", progress::taken(started));
+        let words = last_words(&plan, request.restart, host.is_live());
+        let done = format!("Done{}.", progress::elapsed(started));
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
 use crate::terminal::progress::Progress;
-use crate::transaction::context::Context;
+use crate::transaction::context::RunContext;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 
@@ -21,7 +21,7 @@ use crate::transaction::rollback::{self, Recovered};
 pub fn open_host(common: &Common) -> Result<Host, Error> {
     let mut host = Host::open(&common.root, Path::new("/"))?;
     host.driver_root = match &common.driver_root {
-        Some(given) => given.clone(),
+        Some(root) => root.clone(),
         None => Policy::load(host.root()).unwrap_or_default().driver_root,
     };
     Ok(host)
@@ -101,13 +101,13 @@ impl<'a> Session<'a> {
     }
 
     /// The context for the steps of a run.
-    pub fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> RunContext<'_> {
         self.context_of(self.host)
     }
 
     /// The context for a run on a host that was opened again after the session began.
-    pub fn context_of<'b>(&'b self, host: &'b Host) -> Context<'b> {
-        Context {
+    pub fn context_of<'b>(&'b self, host: &'b Host) -> RunContext<'b> {
+        RunContext {
             host,
             signals: &self.signals,
             progress: &self.progress,

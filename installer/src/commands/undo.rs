@@ -39,7 +39,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         ));
     }
     plan::to_log(&plan, restart);
-    refuse(host, &plan, args)?;
+    ensure_harmless(host, &plan, args)?;
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
@@ -74,7 +74,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
         warn(plan, common, &progress);
-        refuse(host, plan, args)?;
+        ensure_harmless(host, plan, args)?;
     }
     if common.json {
         let document = json::document(plan.as_ref(), changes, &[], restart);
@@ -102,7 +102,7 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 }
 
 /// Refuses an undo that would harm containers, unless the flags allow it.
-fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
+fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
         ensure_no_dependents(host, plan)?;
     }

@@ -23,7 +23,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Erro
     let reload = !args.no_daemon_reload;
     let (signals, progress) = (&session.signals, &session.progress);
     let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
-    let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
+    let is_bad = |v: &Verified| !v.ok || v.loss().is_some();
     // An engine without a result is not reported as working: no container was run in these engines.
     let names = chosen.iter().map(|e| e.facts().name.as_str());
     let unseen: Vec<&str> = names
@@ -49,7 +49,7 @@ fn text(verified: &[Verified]) -> String {
     let mut text = String::new();
     let mut not_tried = Vec::new();
     for v in verified {
-        let mark = if v.ok && v.lost().is_none() {
+        let mark = if v.ok && v.loss().is_none() {
             "ok"
         } else {
             "FAILED"

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_that_could_not_be_read_counts_for_every_check_that_asks_for_it() {
+    fn an_unreadable_fact_fails_every_check_that_needs_it() {
         // The first page of a process is never mapped, so reading its memory from 0 fails.
         let root = Root::open(Path::new("/proc/self")).unwrap();
         let failed = FailedReads::of(&root);

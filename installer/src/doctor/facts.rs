@@ -11,7 +11,7 @@ use crate::doctor::fact::{Fact, FailedReads};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::crio;
-use crate::engines::crio::config::Merged;
+use crate::engines::crio::config::MergedConfig;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
@@ -62,7 +62,7 @@ pub struct HostFacts<'a> {
     described: Fact<Vec<Change>>,
     daemon_json: Fact<Option<Result<DaemonJson, Error>>>,
     containerd: Fact<Option<(Place, Result<Files, Error>)>>,
-    crio: Fact<Option<Result<Merged, Error>>>,
+    crio: Fact<Option<Result<MergedConfig, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -331,7 +331,7 @@ impl<'a> HostFacts<'a> {
     }
 
     /// CRI-O's merged files, if it is here.
-    pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
+    pub fn crio(&self) -> Option<Result<&MergedConfig, &Error>> {
         let read = || {
             self.engine("crio")?;
             crio::merged(self.host)

@@ -15,7 +15,7 @@ use crate::engines::engine::{self, Engines};
 use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
@@ -98,7 +98,7 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
     }
     if has(&DESCRIBED) {
         let mut described = gpu_files::described(host, &inventory)?;
-        described.retain(|c| c.kind != FileKind::Link);
+        described.retain(|c| c.kind != MergeKind::Link);
         if other_toolkits::spec_is_left(host)? {
             described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
         }
@@ -179,6 +179,6 @@ fn without_drop_in(host: &Host) -> Result<Option<Change>, Error> {
         after: None,
         mode: 0o644,
         why: "it puts a directory that is not there on dockerd's PATH".into(),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }

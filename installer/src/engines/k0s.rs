@@ -10,12 +10,10 @@ use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
 use crate::engines::engine::{Engine, Facts, Management, major_minor};
-use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
@@ -125,21 +123,12 @@ struct EtcK0s {
 }
 
 impl Layout for EtcK0s {
-    fn changes(
-        &self,
-        host: &Host,
-        files: &Files,
-        wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, files, wanted)
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
         path.starts_with(DROP_INS) || self.owned.iter().any(|o| o == path)
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn reads_by_itself(&self, changes: &[Change]) -> bool {

@@ -5,14 +5,10 @@ use std::path::Path;
 
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
-use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
 use crate::engines::engine::{Engine, Facts, Management, major_minor};
-use crate::error::Error;
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
-use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
 const SNAP: &str = "/snap/microk8s/current";
@@ -89,21 +85,12 @@ struct TemplateLayout {
 }
 
 impl Layout for TemplateLayout {
-    fn changes(
-        &self,
-        host: &Host,
-        files: &Files,
-        wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, files, wanted)
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
         path == self.place.root
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn effect(&self) -> String {

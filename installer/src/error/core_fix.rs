@@ -11,7 +11,11 @@ pub fn of(error: &Error) -> Option<String> {
     use Invocation as I;
     Some(match error {
         Error::NoDriver => format!("`{}` tells what is missing", I::Detect),
-        Error::Policy { path, .. } => format!("mend {}, or move it away", path.display()),
+        Error::Policy { path, .. }
+        | Error::PolicySyntax { path, .. }
+        | Error::Inventory { path, .. } => {
+            format!("mend {}, or move it away", path.display())
+        }
         Error::MigControl {
             fault: MigControlFault::NoNode,
             ..

@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
-use crate::host::process::{Output, Reader, kill, reader};
+use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
 
 /// A running host, or a directory tree.
@@ -256,8 +256,8 @@ impl Host {
         );
         let output = Output {
             code,
-            stdout: stdout.map(Reader::text).unwrap_or_default(),
-            stderr: stderr.map(Reader::text).unwrap_or_default(),
+            stdout: stdout.map(PipeReader::text).unwrap_or_default(),
+            stderr: stderr.map(PipeReader::text).unwrap_or_default(),
         };
         Ok((output, status.signal() == Some(Signal::SIGINT as i32)))
     }
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn past_its_limit_a_program_goes_with_all_it_started() {
+    fn a_program_over_its_time_limit_is_killed_with_its_children() {
         let marker = format!("3{}", std::process::id());
         let script = format!("sleep {marker} & sleep {marker}");
         let out = live().run(&["sh", "-c", &script], Duration::from_millis(300));
@@ -297,7 +297,7 @@ mod tests {
 
     /// Ctrl-C goes to the terminal's foreground group, and child processes inherit blocked signals.
     #[test]
-    fn a_program_has_its_own_group_and_no_signal_blocked() {
+    fn a_program_has_its_own_group_and_no_blocked_signals() {
         crate::host::limits::take();
         let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
         let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
@@ -315,7 +315,7 @@ mod tests {
     /// Our containers must run in the engine that was set up, whatever `docker` and `podman` mean
     /// in the user's shell.
     #[test]
-    fn what_a_shell_says_of_engines_is_not_handed_on() {
+    fn variables_of_the_shell_for_engines_are_not_passed_on() {
         let command = live().command(&["docker", "ps"]).unwrap();
         let removed: Vec<&str> = command
             .get_envs()
@@ -334,8 +334,8 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
     #[test]
-    fn what_a_program_says_last() {
-        let said = |stdout: &str, stderr: &str| {
+    fn the_last_line_of_a_program_is_reported() {
+        let output = |stdout: &str, stderr: &str| {
             let out = Output {
                 code: Some(125),
                 stdout: stdout.into(),
@@ -343,18 +343,21 @@ mod tests {
             };
             out.last_line().to_owned()
         };
-        assert_eq!(said("", ""), "it said nothing");
-        assert_eq!(said("a\nb\n\n", "\n"), "b");
+        assert_eq!(output("", ""), "it said nothing");
+        assert_eq!(output("a\nb\n\n", "\n"), "b");
         let docker = "docker: Error response from daemon: no\n\nRun 'docker run --help' for more information\n";
-        assert_eq!(said("x", docker), "docker: Error response from daemon: no");
         assert_eq!(
-            said("", "docker: no.\nSee 'docker run --help'.\n"),
+            output("x", docker),
+            "docker: Error response from daemon: no"
+        );
+        assert_eq!(
+            output("", "docker: no.\nSee 'docker run --help'.\n"),
             "docker: no."
         );
     }
 
     #[test]
-    fn a_user_has_directories_of_their_own() {
+    fn each_user_has_separate_directories() {
         let plain = User::new(1000, PASSWD, |_| None);
         assert_eq!(plain.name, "alice");
         assert_eq!(plain.config, Path::new("/home/alice/.config"));
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_s_state_and_lock_are_theirs() {
+    fn each_user_has_a_separate_state_and_lock() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         assert_eq!(host.lock_file(), Path::new("/run/gpusetup.lock"));

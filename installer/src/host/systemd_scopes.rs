@@ -183,7 +183,7 @@ fn container_of(host: &Host, scope: &str) -> String {
         };
         let argv = [program, "inspect", "--format", "{{.Name}}", id];
         if let Ok(out) = host.run(&argv, Duration::from_secs(10))
-            && out.ok()
+            && out.has_succeeded()
         {
             return out.stdout.trim().trim_start_matches('/').to_owned();
         }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_the_unit_does_not_name_is_lost() {
+    fn a_node_that_the_unit_does_not_allow_is_lost() {
         let gpu = node("nvidia1", 1);
         assert!(is_lost(STRICT, &gpu));
         for allowed in [
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_nest_by_their_names() {
+    fn slices_are_nested_by_name() {
         let unit = "[Scope]\nSlice=kubepods-besteffort-pod1.slice\n";
         assert_eq!(
             cgroup_of("cri-containerd-1.scope", unit),

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::engines::engine::{Engine, Facts};
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
 use crate::setup::status::HostStatus;
@@ -99,7 +99,7 @@ impl HostStatus {
 
 /// The files of the GPUs' description that are missing or outdated, one on each line.
 fn outdated(lacks: &[Change]) -> Vec<String> {
-    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == FileKind::Link);
+    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == MergeKind::Link);
     let mut lines: Vec<String> = files
         .iter()
         .map(|c| match c.before {

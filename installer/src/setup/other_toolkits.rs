@@ -17,7 +17,7 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::Existing;
 use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
 use crate::transaction::receipt::Receipt;
@@ -223,7 +223,7 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
         )),
         mode: 0o644,
         why: format!("hold it back: it {}", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     })
 }
 
@@ -244,7 +244,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         after: None,
         mode: mode & 0o7777,
         why: format!("another tool's: {}; undo gives it back", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }
 
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_its_kinds_need() {
+    fn each_kind_in_the_table_has_what_it_needs() {
         for trace in table() {
             assert!(!trace.source.is_empty(), "{trace:?}");
             assert_eq!(

@@ -85,9 +85,9 @@ fn stand(
     inventory: &Inventory,
     lacks: &[Change],
 ) {
-    let asked = receipt.and_then(|r| history::wanted(r, engine));
-    let was_edited = asked.is_some();
-    let own = engine.changes(host, &asked.unwrap_or_default());
+    let options = receipt.and_then(|r| history::wanted(r, engine));
+    let was_edited = options.is_some();
+    let own = engine.changes(host, &options.unwrap_or_default());
     let is_usable = engine.is_ours() && engine.is_reached();
     let facts = engine.facts_mut();
     let own = match own {

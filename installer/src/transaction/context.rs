@@ -6,7 +6,7 @@ use crate::terminal::progress::Progress;
 
 /// The host, the signals that may end the run, and where progress is reported.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct RunContext<'a> {
     /// The host that is changed.
     pub host: &'a Host,
     /// Whether the user wants the run to end.

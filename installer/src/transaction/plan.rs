@@ -92,14 +92,14 @@ impl Plan {
     }
 
     /// The options for its engines, for the receipt.
-    pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
+    pub fn recorded_options(&self) -> BTreeMap<String, receipt::RecordedOptions> {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
-        let asked = self.wanted.iter().flat_map(|wanted| {
-            let asked = receipt::Asked::from(wanted);
+        let options_by_engine = self.wanted.iter().flat_map(|wanted| {
+            let options = receipt::RecordedOptions::from(wanted);
             ours.clone()
-                .map(move |(e, _)| (e.facts().name.clone(), asked))
+                .map(move |(e, _)| (e.facts().name.clone(), options))
         });
-        asked.collect()
+        options_by_engine.collect()
     }
 
     /// Whether there is nothing to do.

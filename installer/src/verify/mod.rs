@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gpu_host::init;
 use probe_program::{Patience, Program};
-use session::Session;
+use session::ProbeSession;
 
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
@@ -51,7 +51,7 @@ pub fn run<'a>(
         engine.wait_ready(host);
         let hold = obstacle.is_none();
         let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-        let session = Session::start(host, &name, probe, gpus, hold, patience)?;
+        let session = ProbeSession::start(host, &name, probe, gpus, hold, patience)?;
         sessions.push((name, session));
     }
     over_reload(host, &mut sessions, obstacle, signals, progress)?;
@@ -105,7 +105,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
 /// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
     host: &Host,
-    sessions: &mut [(String, Session<'_>)],
+    sessions: &mut [(String, ProbeSession<'_>)],
     obstacle: Option<String>,
     signals: &Interrupt,
     progress: &Progress,
@@ -116,7 +116,7 @@ fn over_reload(
         let argv = ["systemctl", "daemon-reload"].map(str::to_owned);
         let end = Instant::now() + Duration::from_secs(120);
         match Program::run(host, &argv, Patience::new(end, signals)) {
-            Ok(out) if out.ok() => {}
+            Ok(out) if out.has_succeeded() => {}
             Ok(out) => why_not = Some(out.last_line().to_owned()),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e) => why_not = Some(e.to_string()),
@@ -136,7 +136,7 @@ fn over_reload(
 fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
     let mut good = true;
     for v in found {
-        let bad = if v.ok { v.lost() } else { Some(&*v.detail) };
+        let bad = if v.ok { v.loss() } else { Some(&*v.detail) };
         if let Some(bad) = bad {
             good = false;
             progress.failed(&format!("{name} ({}): {bad}", v.how));

@@ -22,7 +22,7 @@ const SECOND_LIMIT: Duration = Duration::from_secs(60);
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
 /// An engine with our containers in it.
-pub struct Session<'a> {
+pub struct ProbeSession<'a> {
     host: &'a Host,
     probe: Probe,
     looks: Vec<Look>,
@@ -38,7 +38,7 @@ struct Look {
     program: Option<Program>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> ProbeSession<'a> {
     /// Loads the image and has each container look once. `hold`: containers that get GPUs keep
     /// running. Fails only if the user interrupts; any other failure is part of the result.
     pub fn start(
@@ -68,12 +68,12 @@ impl<'a> Session<'a> {
                 verified: Verified::nothing(engine, &case, expected),
                 program: None,
             };
-            let seen = match &loaded {
+            let report = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
                 Err(e) => Err(e.clone()),
             };
-            session.is_dirty |= seen.is_err();
-            match seen {
+            session.is_dirty |= report.is_err();
+            match report {
                 Ok(seen) => look.verified.judge(&seen, case.gets),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
     fn load(&mut self, patience: Patience<'_>) -> Result<(), Error> {
         let argv = &self.probe.load;
         let out = Program::run(self.host, argv, patience)?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(());
         }
         let said = out.last_line().to_owned();
@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(seen)) => look.verified.kept(&seen),
+                Ok(Some(seen)) => look.verified.compare_after_reload(&seen),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => Reload::Failed(e.to_string()),
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
         self.is_closed = true;
         for program in self.looks.iter_mut().filter_map(|l| l.program.take()) {
             let ended = end(program, Patience::whatever_comes(TIDY_LIMIT));
-            self.is_dirty |= !ended.is_ok_and(|out| out.ok());
+            self.is_dirty |= !ended.is_ok_and(|out| out.has_succeeded());
         }
         if self.is_dirty {
             self.remove_leftovers();
@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
         for (n, argv) in self.probe.unload.iter().enumerate() {
             let patience = Patience::whatever_comes(TIDY_LIMIT);
             let why = match Program::run(self.host, argv, patience) {
-                Ok(out) if out.ok() => continue,
+                Ok(out) if out.has_succeeded() => continue,
                 Ok(out) => out.last_line().to_owned(),
                 Err(e) => e.to_string(),
             };
@@ -168,7 +168,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for ProbeSession<'_> {
     fn drop(&mut self) {
         if !self.is_closed {
             self.tidy();
@@ -186,14 +186,14 @@ impl Look {
         patience: Patience<'_>,
     ) -> Result<ProbeReport, Error> {
         let program = Program::start(host, &case.argv)?;
-        let seen = hear(&program, patience)?;
-        if hold && let Some(seen) = seen {
+        let report = hear(&program, patience)?;
+        if hold && let Some(report) = report {
             self.program = Some(program);
-            return Ok(seen);
+            return Ok(report);
         }
         let out = end(program, patience)?;
-        match seen {
-            Some(seen) if out.ok() => Ok(seen),
+        match report {
+            Some(report) if out.has_succeeded() => Ok(report),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }
@@ -209,8 +209,8 @@ fn complaint(out: &Output) -> &str {
 /// The probe's next report; `None` if it has ended.
 fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = ProbeReport::parse(&line) {
-            return Ok(Some(seen));
+        if let Some(report) = ProbeReport::parse(&line) {
+            return Ok(Some(report));
         }
     }
     Ok(None)
@@ -277,15 +277,15 @@ mod tests {
             container: &str,
             limit: u64,
             signals: &Interrupt,
-        ) -> Result<Session<'_>, Error> {
+        ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            Session::start(&self.host, "files", probe, 1, true, patience)
+            ProbeSession::start(&self.host, "files", probe, 1, true, patience)
         }
     }
 
     #[test]
-    fn a_container_looks_twice_and_is_gone() {
+    fn a_container_reports_twice_and_is_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_that_are_lost_in_between_are_told() {
+    fn gpus_lost_between_the_two_reports_are_reported() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!(
             "echo '{SEES}'; read x; echo '{}'",
@@ -310,11 +310,11 @@ mod tests {
         session.again(&signals).unwrap();
         let (found, _) = session.close();
         assert!(found[0].ok);
-        assert!(found[0].lost().unwrap().contains("0 of 1 GPUs are left"));
+        assert!(found[0].loss().unwrap().contains("0 of 1 GPUs are left"));
     }
 
     #[test]
-    fn one_that_hangs_is_told_and_removed() {
+    fn a_container_that_hangs_is_reported_and_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let started = Instant::now();
         let session = engine.start("sleep 1000", 1500, &signals).unwrap();
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_by_one_that_stops_in_between() {
+    fn a_container_that_stops_early_leaves_nothing() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
@@ -341,11 +341,11 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
+    fn an_engine_that_cannot_load_the_image_is_reported_for_each_container() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = Session::start(&engine.host, "files", probe, 1, true, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, "files", probe, 1, true, patience).unwrap();
         let (found, left) = session.close();
         assert!(
             found[0].detail.ends_with("no daemon"),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_adds_about_its_help_is_not_the_complaint() {
+    fn dockers_hint_at_its_help_is_not_reported_as_the_error() {
         let out = |stderr: &str| Output {
             code: Some(125),
             stdout: String::new(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::probe_report::{Denied, Library, ProbeReport};
+use super::probe_report::{DenialCounts, ImageLibrary, ProbeReport};
 use crate::engines::engine::Case;
 
 /// The result of one container.
@@ -24,9 +24,9 @@ pub struct Verified {
     /// What it saw, in words.
     pub detail: String,
     /// The libraries that the image's loader finds.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<ImageLibrary>,
     /// The attempts to open GPUs that it was not given.
-    pub denied: Denied,
+    pub denied: DenialCounts,
     /// Whether it kept its GPUs; `None` if it had none.
     pub reload: Option<Reload>,
 }
@@ -54,20 +54,20 @@ impl Verified {
             ok: false,
             detail: String::new(),
             libraries: Vec::new(),
-            denied: Denied {
+            denied: DenialCounts {
                 not_tried: Some("no container ran".into()),
-                ..Denied::default()
+                ..DenialCounts::default()
             },
             reload: None,
         }
     }
 
-    pub(super) fn judge(&mut self, seen: &ProbeReport, gets: bool) {
-        let wrong = seen.wrong(gets);
+    pub(super) fn judge(&mut self, report: &ProbeReport, gets: bool) {
+        let wrong = report.fault(gets);
         self.ran = true;
-        self.gpus = seen.open_gpus();
-        self.libraries = seen.libraries();
-        self.denied = seen.denied();
+        self.gpus = report.open_gpus();
+        self.libraries = report.libraries();
+        self.denied = report.denied();
         self.ok = wrong.is_none() && self.gpus == self.expected;
         self.detail = wrong.unwrap_or_else(|| {
             let denied = match &self.denied.not_tried {
@@ -85,9 +85,9 @@ impl Verified {
         });
     }
 
-    pub(super) fn kept(&self, again: &ProbeReport) -> Reload {
+    pub(super) fn compare_after_reload(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
-        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
+        if gpus == self.gpus && again.fault(self.expected > 0).is_none() {
             return Reload::Ok;
         }
         Reload::Failed(format!(
@@ -97,7 +97,7 @@ impl Verified {
     }
 
     /// The failure, if it lost GPUs that it had.
-    pub fn lost(&self) -> Option<&str> {
+    pub fn loss(&self) -> Option<&str> {
         match &self.reload {
             Some(Reload::Failed(why)) => Some(why),
             _ => None,

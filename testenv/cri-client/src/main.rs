@@ -217,15 +217,15 @@ async fn container(
         })
         .await?;
     for _ in 0..cli.timeout * 10 {
-        let asked = client
+        let response = client
             .container_status(ContainerStatusRequest {
                 container_id: container_id.clone(),
                 verbose: false,
             })
             .await;
         // An engine that restarts is asked again, as a kubelet does.
-        if let Ok(answer) = asked {
-            let status = answer.into_inner().status;
+        if let Ok(response) = response {
+            let status = response.into_inner().status;
             let status = status.ok_or("the engine tells no status")?;
             if status.state() == ContainerState::ContainerExited {
                 return Ok(status.exit_code);

@@ -6,7 +6,7 @@ use std::alloc::System;
 
 use cap::Cap;
 use gpu_inject::fuzzing::CACHE_LIMIT;
-use gpu_inject::rootfs_edits::ld_cache::Merged;
+use gpu_inject::rootfs_edits::ld_cache::MergedCache;
 use gpusetup_fuzz::find;
 
 #[global_allocator]
@@ -55,7 +55,7 @@ fn no_cache_of_an_image_takes_more_than_64_mib() {
         // As a hook does it: what is written goes to a file in pieces.
         let merge = || {
             let ours: [gpu_inject::Library; 0] = [];
-            let merged = Merged::new(&cache, &ours).unwrap();
+            let merged = MergedCache::new(&cache, &ours).unwrap();
             merged.write(&mut std::io::sink()).unwrap();
         };
         let taken = taken(merge) + cache.len();

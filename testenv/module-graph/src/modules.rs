@@ -29,6 +29,8 @@ pub(crate) struct Module {
     pub(crate) paths: BTreeSet<Vec<String>>,
     /// Every method that is called in it.
     pub(crate) methods: BTreeSet<String>,
+    /// Every text in it.
+    pub(crate) texts: BTreeSet<String>,
     /// Paths that are written as another crate's, `::name`, and names that are imported by one.
     pub(crate) outside: BTreeSet<Vec<String>>,
     pub(crate) outside_names: BTreeMap<String, Vec<String>>,
@@ -89,13 +91,14 @@ impl Module {
             }) => {
                 self.children.insert(ident.to_string());
             }
-            Item::Use(found) => self.take_use(found),
+            Item::Use(item) => self.take_use(item),
             _ => {
                 self.items.extend(name_of(item));
                 self.types.extend(types::declared_in(item));
                 let written = paths::written_in(item);
                 self.paths.extend(written.paths);
                 self.methods.extend(written.methods);
+                self.texts.extend(written.texts);
                 self.outside.extend(written.outside);
                 self.inner_globs.extend(written.globs);
             }

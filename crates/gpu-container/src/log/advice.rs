@@ -58,7 +58,7 @@ mod tests {
             asked: "a/b=c".into(),
             by: "X".into(),
             who: "An image can set it",
-            allowed: "nvidia.com/gpu".into(),
+            allowed: &["nvidia.com/gpu"],
             rule,
         };
         let listed = kind(KindRule::Listed {

@@ -29,7 +29,7 @@ const MOST_HWCAPS: usize = 64;
 
 /// One library, with owned strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CachedLibrary {
     /// Name the loader looks up. What is not UTF-8 in it is replaced: no library of a driver has such a name.
     pub soname: String,
     /// Where it is.
@@ -66,9 +66,9 @@ pub struct Raw<'a> {
     pub soname: &'a [u8],
     /// Where it is.
     pub path: &'a [u8],
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub flags: u32,
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub hwcap: u64,
 }
 
@@ -157,12 +157,12 @@ impl StringSpan {
 pub const HWCAP_EXTENSION: u64 = 1 << 62;
 
 /// Every entry, in the file's order. Never panics.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
-    let entries = read(bytes)?.entries().map(Entry::from).collect();
+pub fn parse(bytes: &[u8]) -> Result<Vec<CachedLibrary>, BadCache> {
+    let entries = read(bytes)?.entries().map(CachedLibrary::from).collect();
     Ok(entries)
 }
 
-impl From<Raw<'_>> for Entry {
+impl From<Raw<'_>> for CachedLibrary {
     fn from(raw: Raw<'_>) -> Self {
         Self {
             soname: String::from_utf8_lossy(raw.soname).into_owned(),

@@ -7,9 +7,9 @@ use crate::root::Root;
 
 /// A version of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
+pub struct KernelVersion(pub u32, pub u32);
 
-impl Display for Version {
+impl Display for KernelVersion {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "Linux {}.{}", self.0, self.1)
     }
@@ -21,7 +21,7 @@ pub struct Way {
     /// What a user calls it.
     pub name: &'static str,
     /// The oldest kernel.
-    pub since: Version,
+    pub since: KernelVersion,
     /// What that kernel has and older ones lack.
     pub needs: &'static str,
     /// Whether it is needed where cgroup v2 alone is mounted, or everywhere.
@@ -32,13 +32,13 @@ pub struct Way {
 pub const WAYS: [Way; 2] = [
     Way {
         name: "the runtime, CDI and `--gpus`",
-        since: Version(3, 10),
+        since: KernelVersion(3, 10),
         needs: "descriptors that name a file without opening it (O_PATH); NVIDIA's driver asks for it, too",
         is_of_v2: false,
     },
     Way {
         name: "`--gpus` and nvidia-container-cli with cgroup v2",
-        since: Version(4, 15),
+        since: KernelVersion(4, 15),
         needs: "programs that grant devices (BPF_PROG_TYPE_CGROUP_DEVICE)",
         is_of_v2: true,
     },
@@ -46,45 +46,45 @@ pub const WAYS: [Way; 2] = [
 
 /// A system call that is used where it is to be had.
 #[derive(Clone, Copy, Debug)]
-pub struct Call {
+pub struct SystemCall {
     /// Its name.
     pub name: &'static str,
     /// The kernel that has it first.
-    pub since: Version,
+    pub since: KernelVersion,
     /// What is done without it, on older kernels or where a sandbox refuses it with ENOSYS or EPERM.
     pub instead: &'static str,
 }
 
 /// All of them, newest first.
-pub const CALLS: [Call; 6] = [
-    Call {
+pub const CALLS: [SystemCall; 6] = [
+    SystemCall {
         name: "mount_setattr",
-        since: Version(5, 12),
+        since: KernelVersion(5, 12),
         instead: "flags by a remount, in a mount namespace of its own",
     },
-    Call {
+    SystemCall {
         name: "close_range",
-        since: Version(5, 9),
+        since: KernelVersion(5, 9),
         instead: "close(2), 1,021 times",
     },
-    Call {
+    SystemCall {
         name: "statx with STATX_MNT_ID",
-        since: Version(5, 8),
+        since: KernelVersion(5, 8),
         instead: "the number of a mount by /proc/self/fdinfo",
     },
-    Call {
+    SystemCall {
         name: "openat2",
-        since: Version(5, 6),
+        since: KernelVersion(5, 6),
         instead: "a walk that opens one directory at a time, each from the one before",
     },
-    Call {
+    SystemCall {
         name: "pidfd_open",
-        since: Version(5, 3),
+        since: KernelVersion(5, 3),
         instead: "/proc/PID, if /proc is of our own pid namespace",
     },
-    Call {
+    SystemCall {
         name: "open_tree",
-        since: Version(5, 2),
+        since: KernelVersion(5, 2),
         instead: "mount(2) by /proc/self/fd, in a tmpfs of its own",
     },
 ];
@@ -106,13 +106,13 @@ pub fn release(root: &Root) -> Option<String> {
 
 /// The version of a kernel release.
 #[must_use]
-pub fn version(release: &str) -> Option<Version> {
+pub fn version(release: &str) -> Option<KernelVersion> {
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit());
         text[..end.unwrap_or(text.len())].parse().ok()
     };
     let (major, rest) = release.split_once('.')?;
-    Some(Version(number(major)?, number(rest)?))
+    Some(KernelVersion(number(major)?, number(rest)?))
 }
 
 /// The ways that the running kernel is too old for. None in a tree that is not a running system.
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn a_release_has_a_version() {
         for (release, wanted) in [
-            ("6.12.9-amd64", Some(Version(6, 12))),
-            ("3.10.0-1160.el7.x86_64", Some(Version(3, 10))),
-            ("5.15", Some(Version(5, 15))),
-            ("6.6-rc1", Some(Version(6, 6))),
+            ("6.12.9-amd64", Some(KernelVersion(6, 12))),
+            ("3.10.0-1160.el7.x86_64", Some(KernelVersion(3, 10))),
+            ("5.15", Some(KernelVersion(5, 15))),
+            ("6.6-rc1", Some(KernelVersion(6, 6))),
             ("odd", None),
             ("", None),
         ] {

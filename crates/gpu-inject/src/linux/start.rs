@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::result::done;
+use super::result::io_result;
 
 /// Opens /dev/null in place of each closed descriptor among standard input, output and error.
 /// Otherwise the next file we open would be mistaken for it. exec(3) closes them again.
@@ -15,7 +15,7 @@ pub(crate) fn fill_closed_descriptors() -> io::Result<()> {
         revents: 0,
     });
     // SAFETY: poll(2) reads and writes three structures, which live.
-    done(unsafe { libc::poll(polled.as_mut_ptr(), 3, 0) }.into())?;
+    io_result(unsafe { libc::poll(polled.as_mut_ptr(), 3, 0) }.into())?;
     for one in polled
         .iter()
         .filter(|one| one.revents & libc::POLLNVAL != 0)
@@ -48,11 +48,11 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     action.sa_flags = libc::SA_RESTART;
     // SAFETY: sigaction(2) reads one structure and writes the other; both live. The handler does
     // nothing, so it may interrupt any code.
-    done(unsafe { libc::sigaction(signal, &raw const action, &raw mut previous) }.into())?;
+    io_result(unsafe { libc::sigaction(signal, &raw const action, &raw mut previous) }.into())?;
     if previous.sa_sigaction == libc::SIG_IGN {
         let none = std::ptr::null_mut();
         // SAFETY: sigaction(2) reads a structure that it has returned before.
-        done(unsafe { libc::sigaction(signal, &raw const previous, none) }.into())?;
+        io_result(unsafe { libc::sigaction(signal, &raw const previous, none) }.into())?;
     }
     Ok(())
 }
@@ -65,12 +65,14 @@ pub(crate) fn set_own_signals() -> io::Result<()> {
         // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer.
         let action: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: sigaction(2) reads one structure, which lives.
-        done(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into())?;
+        io_result(
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into(),
+        )?;
     }
     // SAFETY: all zeros are an empty signal set.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: sigprocmask(2) reads a set that lives. The process has one thread.
-    done(
+    io_result(
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) }
             .into(),
     )

@@ -17,7 +17,9 @@ use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
 use crate::linux::{is_missing, mount_api};
-use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, Stage, is_unwritable, remount_flags};
+use crate::rootfs::{
+    Elsewhere, MountPlace, MountPointKind, Rootfs, Stage, is_unwritable, remount_flags,
+};
 
 /// A host can have 2,048 IMEX channels, and a hook no right to raise its limit of descriptors.
 const PLACES_KEPT: usize = 512;
@@ -26,7 +28,7 @@ const STAGE_SIZE: u64 = 64 << 10;
 
 /// A mount of a host file, to be attached in a container.
 pub(super) struct DetachedMount {
-    source: Source,
+    source: MountSource,
     path: PathBuf,
     is_dir: bool,
     is_optional: bool,
@@ -34,7 +36,7 @@ pub(super) struct DetachedMount {
 }
 
 /// What is attached.
-enum Source {
+enum MountSource {
     /// A detached mount, with its flags.
     Mount(OwnedFd),
     /// Without the mount API of Linux 5.2: the file itself, of which a mount is made in the container's mount namespace.
@@ -111,8 +113,8 @@ impl Detacher {
     fn detach(&mut self, host: &Path, path: &Path, flags: u64) -> Result<DetachedMount, Error> {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
         let source = match mount_api::open_tree(host) {
-            Ok(mount) => Source::Mount(self.with_flags(mount, host, flags)?),
-            Err(e) if is_missing(&e) => Source::File {
+            Ok(mount) => MountSource::Mount(self.with_flags(mount, host, flags)?),
+            Err(e) if is_missing(&e) => MountSource::File {
                 file: open_path(host).map_err(Error::host(host))?,
                 host: host.to_owned(),
                 flags,
@@ -198,7 +200,7 @@ fn open_path(path: &Path) -> io::Result<OwnedFd> {
 /// started yet still has the host's files at the same paths, and which file it is decides.
 pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
     for one in detached {
-        let Source::File { file, host, .. } = &mut one.source else {
+        let MountSource::File { file, host, .. } = &mut one.source else {
             continue;
         };
         let found = open_path(host).map_err(Error::host(host))?;
@@ -220,7 +222,7 @@ pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
     Ok(())
 }
 
-impl AsFd for Source {
+impl AsFd for MountSource {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Mount(fd) | Self::File { file: fd, .. } => fd.as_fd(),
@@ -273,11 +275,11 @@ pub(super) fn place(
         };
         let apart = rootfs.ensure_apart()?;
         let mount = match one.source {
-            Source::Mount(mount) => {
+            MountSource::Mount(mount) => {
                 mount_api::attach(apart, mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
                 mount
             }
-            Source::File { file, flags, .. } => {
+            MountSource::File { file, flags, .. } => {
                 let stage = match &stage {
                     Some(stage) => stage,
                     None => {
@@ -319,9 +321,9 @@ fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
 fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Error> {
     if !one.path.starts_with("/proc") {
         let kind = if one.is_dir {
-            Kind::Directory
+            MountPointKind::Directory
         } else {
-            Kind::File
+            MountPointKind::File
         };
         return rootfs.mount_point(&one.path, kind).map(Some);
     }

@@ -37,7 +37,7 @@ fn flags(compat32: bool) -> u32 {
 
 /// Merges our libraries into the image's cache. Returns the bytes.
 pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Result<Vec<u8>, BadCache> {
-    let merged = Merged::new(image, libraries)?;
+    let merged = MergedCache::new(image, libraries)?;
     let mut bytes = Vec::new();
     // Writing to a `Vec` cannot fail.
     let _ = merged.write(&mut bytes);
@@ -49,14 +49,14 @@ pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Result<Vec<u8>, Ba
 ///
 /// Strings are borrowed, because an image can have tens of thousands of libraries.
 #[derive(Debug)]
-pub struct Merged<'a> {
+pub struct MergedCache<'a> {
     /// Our libraries, sorted and without duplicate names.
     ours: Vec<Raw<'a>>,
     /// The image's entries, sorted and without names of ours.
     image_entries: Cache<'a>,
 }
 
-impl<'a> Merged<'a> {
+impl<'a> MergedCache<'a> {
     /// Merges libraries into the cache with these bytes. A cache that the loader does not use counts as empty. One of
     /// which it would use a part, and we cannot read all, is an error: without the image's libraries in it, programs of
     /// the image would no longer start.

@@ -6,7 +6,7 @@ use std::path::Path;
 use cdi::{SPEC_DIRS, Spec};
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
@@ -40,8 +40,8 @@ fn stale(look: &HostFacts) -> Option<String> {
     let before = change.before.as_deref()?;
     let loaded = look.loaded()?.driver.as_ref()?.version.clone();
     let of = |text: &str| version_in(text).unwrap_or_default();
-    let said = of(before);
-    Some(if said.is_empty() || said == loaded {
+    let version = of(before);
+    Some(if version.is_empty() || version == loaded {
         let count = |text: &str| {
             text.matches("\n- name:")
                 .count()
@@ -55,7 +55,7 @@ fn stale(look: &HostFacts) -> Option<String> {
             _ => "it is not what this host would get now".into(),
         }
     } else {
-        format!("spec is for driver {said}, the loaded driver is {loaded}")
+        format!("spec is for driver {version}, the loaded driver is {loaded}")
     })
 }
 
@@ -86,7 +86,7 @@ fn is_read(path: &Path) -> bool {
 
 fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in specs(look) {
         // Our own spec is the matter of `cdi-stale`.
         if text.contains(hook) || !is_read(&path) {
@@ -100,13 +100,13 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
         let gone = mounts
             .map(|m| &m.host_path)
             .find(|p| !look.exists(p.as_path()));
-        seen.extend(gone.map(|gone| format!("{}: {} is gone", path.display(), gone.display())));
+        findings.extend(gone.map(|gone| format!("{}: {} is gone", path.display(), gone.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in specs(look) {
         // Whether our own hook is there is the matter of `programs-gone`.
         let Ok(spec) = Spec::parse(text.as_bytes()) else {
@@ -116,20 +116,21 @@ fn hook_gone(look: &HostFacts) -> Option<String> {
         let mut hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
         let gone = hooks.find(|h| h.path != Path::new(HOOK_PATH) && !look.exists(&h.path));
         let gone = gone.filter(|_| is_read(&path));
-        seen.extend(gone.map(|hook| format!("{} names {}", path.display(), hook.path.display())));
+        findings
+            .extend(gone.map(|hook| format!("{} names {}", path.display(), hook.path.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn conflict(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let devices = registry.devices().into_iter();
     let ours = devices.filter(|(name, _)| name.kind.starts_with("nvidia.com/"));
-    let seen: Vec<String> = ours
+    let findings: Vec<String> = ours
         .filter_map(|(_, file)| Some(file.err()?.to_string()))
         .collect();
-    let first = seen.first()?;
-    Some(match seen.len() {
+    let first = findings.first()?;
+    Some(match findings.len() {
         1 => first.clone(),
         n => format!("{first}; and {} more", n - 1),
     })
@@ -137,7 +138,7 @@ fn conflict(look: &HostFacts) -> Option<String> {
 
 fn shadowed(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in specs(look) {
         let Ok(spec) = Spec::parse(text.as_bytes()) else {
             continue;
@@ -148,23 +149,23 @@ fn shadowed(look: &HostFacts) -> Option<String> {
         let used = registry.devices();
         let is_hidden = spec.devices.iter().all(|d| {
             let mut all = used.iter();
-            let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
-            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != path.as_path()))
+            let user = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
+            user.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != path.as_path()))
         });
         if is_hidden {
-            seen.push(format!(
+            findings.push(format!(
                 "{} is hidden by a later directory's",
                 path.display()
             ));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn broken(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let errors = registry.errors().iter();
-    told(
+    evidence(
         errors
             .map(|(path, e)| format!("{}: {e}", path.display()))
             .collect(),
@@ -172,49 +173,53 @@ fn broken(look: &HostFacts) -> Option<String> {
 }
 
 fn closed(look: &HostFacts) -> Option<String> {
-    let seen = specs(look).into_iter().filter_map(|(path, _)| {
+    let findings = specs(look).into_iter().filter_map(|(path, _)| {
         let mode = look.host.root().metadata(&path).ok()?.mode();
         (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn name(look: &HostFacts) -> Option<String> {
     let is_spec = |text: &str| text.contains("cdiVersion");
-    let seen = specs(look).into_iter();
-    let seen = seen.filter(|(path, text)| is_spec(text) && !is_read(path));
+    let findings = specs(look).into_iter();
+    let findings = findings.filter(|(path, text)| is_spec(text) && !is_read(path));
     // An editor's backup beside a spec is not a misnamed spec.
-    let seen = seen.filter(|(path, _)| {
+    let findings = findings.filter(|(path, _)| {
         !is_read(&path.with_extension("")) && !path.to_string_lossy().ends_with('~')
     });
-    told(seen.map(|(path, _)| path.display().to_string()).collect())
+    evidence(
+        findings
+            .map(|(path, _)| path.display().to_string())
+            .collect(),
+    )
 }
 
 fn too_new(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let engines = ["podman", "crio"].into_iter();
-    let seen = engines.filter_map(|name| {
+    let findings = engines.filter_map(|name| {
         look.engine(name)?;
         cdi_versions::too_new(look.host, name, look.engine_version(name))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 /// Each engine warns about its own configuration file; here those warnings are collected.
 fn dirs(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for engine in look.engines() {
-        let said = engine.warnings(look.host).into_iter();
-        seen.extend(said.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
+        let warnings = engine.warnings(look.host).into_iter();
+        findings.extend(warnings.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn two_writers(look: &HostFacts) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) {
         return None;
     }
-    told(look.foreign().names(TraceKind::Unit))
+    evidence(look.foreign().names(TraceKind::Unit))
         .map(|units| format!("{units} is started at boot too"))
 }
 

@@ -1,6 +1,6 @@
 //! Checks of containerd as an engine of its own: its files, their schema and its runtimes.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
@@ -91,11 +91,16 @@ fn hidden(look: &HostFacts) -> Option<String> {
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let ours = SetupOptions::default().runtime_path.display().to_string();
-    let seen = viewed(look, |_, _, _, view| {
+    let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
     // That our own program is missing is the matter of `programs-gone`.
-    told(seen.into_iter().filter(|s| !s.contains(&ours)).collect())
+    evidence(
+        findings
+            .into_iter()
+            .filter(|s| !s.contains(&ours))
+            .collect(),
+    )
 }
 
 fn runtime_type(look: &HostFacts) -> Option<String> {
@@ -107,7 +112,7 @@ fn runtime_type(look: &HostFacts) -> Option<String> {
                     .get(&["containerd", "runtimes", name, "runtime_type"])
                     .is_none()
         });
-        told(
+        evidence(
             lacks
                 .map(|name| format!("runtime {name:?} has no runtime_type"))
                 .collect(),
@@ -127,13 +132,14 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
         let runc = systemd_cgroup(view, "runc")?;
         let is_for_gpus = |name: &&str| name.starts_with("nvidia");
         let differs = |name: &&str| systemd_cgroup(view, name).is_some_and(|v| v != runc);
-        let seen = view
+        let findings = view
             .runtimes()
             .into_iter()
             .filter(is_for_gpus)
             .filter(differs);
-        told(
-            seen.map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
+        evidence(
+            findings
+                .map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
                 .collect(),
         )
     })
@@ -143,16 +149,16 @@ fn not_imported(look: &HostFacts) -> Option<String> {
     let (_, files) = look.containerd()?;
     // The files as the daemon reads them, including our drop-in.
     let read = files.ok()?.after(look.host, None, &[]).ok()?;
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for path in DROP_INS.iter().flat_map(|d| look.entries(d)) {
         let is_toml = path.extension().is_some_and(|e| e == "toml");
         let text = look.text(&path).unwrap_or_default();
         let defines = text.contains("runtimes.nvidia") || text.contains("nvidia-container-runtime");
         if is_toml && defines && !read.read.iter().any(|f| f.path == path) {
-            seen.push(format!("{} is imported by nothing", path.display()));
+            findings.push(format!("{} is imported by nothing", path.display()));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Checks of CRI-O: its files and its runtimes.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::crio;
 
@@ -35,25 +35,26 @@ fn stray(look: &HostFacts) -> Option<String> {
     look.engine("crio")?;
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
     let files = look.entries(crio::DROP_IN_DIR).into_iter();
-    let seen = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
-    told(
-        seen.map(|p| format!("{} is read as a drop-in", p.display()))
+    let findings = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
+    evidence(
+        findings
+            .map(|p| format!("{} is read as a drop-in", p.display()))
             .collect(),
     )
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let merged = look.crio()?.ok()?;
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (name, path, program) in merged.programs() {
         if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
-            seen.push(format!(
+            findings.push(format!(
                 "runtime {name:?} in {} starts {program}, which is not there",
                 path.display()
             ));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 /// Whether it is our own program: that it is missing is the matter of `programs-gone`.

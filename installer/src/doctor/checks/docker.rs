@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::docker::{self, drop_in, runtime_entry};
 use crate::model::setup_options::{Mode, SetupOptions};
@@ -56,22 +56,22 @@ fn json(look: &HostFacts) -> Option<String> {
 fn flag_and_file(look: &HostFacts) -> Option<String> {
     let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
     let clashing = CLASHES.iter().filter(|(_, key)| file.get(&[key]).is_some());
-    let seen = clashing.filter_map(|(flag, key)| {
+    let findings = clashing.filter_map(|(flag, key)| {
         let place = unit.where_is(flag)?.display();
         Some(format!(
             "{flag} in {place}, and {key:?} in {}",
             file.path.display()
         ))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let file = look.daemon_json()?.ok()?;
     // That our own program is missing is the matter of `programs-gone`.
     let ours = SetupOptions::default().runtime_path.display().to_string();
-    let seen = runtime_entry::dangling(look.host, file).into_iter();
-    told(seen.filter(|s| !s.contains(&ours)).collect())
+    let findings = runtime_entry::dangling(look.host, file).into_iter();
+    evidence(findings.filter(|s| !s.contains(&ours)).collect())
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
@@ -166,8 +166,8 @@ fn hook_direct(look: &HostFacts) -> Option<String> {
     let hook = is_hook(first)?;
     let mode = look.policy().ok()?.mode;
     let why = match mode {
-        gpu_inject::policy::Mode::Cdi => "mode is \"cdi\"",
-        gpu_inject::policy::Mode::Csv => "mode is \"csv\"",
+        gpu_inject::policy::RuntimeMode::Cdi => "mode is \"cdi\"",
+        gpu_inject::policy::RuntimeMode::Csv => "mode is \"csv\"",
         _ if look.platform().jetson.is_some() => "this is a Jetson",
         _ => return None,
     };

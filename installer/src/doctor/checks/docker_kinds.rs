@@ -47,7 +47,7 @@ mod tests {
     use crate::host::user::User;
 
     #[test]
-    fn a_user_s_own_docker_is_where_their_client_should_lead() {
+    fn the_client_of_a_rootless_docker_should_use_its_socket() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);

@@ -1,6 +1,6 @@
 //! Checks of the policy, /etc/nvidia-container-runtime/config.toml.
 
-use gpu_inject::policy::Mode;
+use gpu_inject::policy::RuntimeMode;
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -40,7 +40,7 @@ fn root(look: &HostFacts) -> Option<String> {
 
 fn csv(look: &HostFacts) -> Option<String> {
     let policy = look.policy().ok()?;
-    (policy.mode == Mode::Csv && look.platform().jetson.is_none())
+    (policy.mode == RuntimeMode::Csv && look.platform().jetson.is_none())
         .then(|| format!("mode is \"csv\" in {}", policy.path.display()))
 }
 

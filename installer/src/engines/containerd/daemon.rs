@@ -65,7 +65,7 @@ impl Daemon {
         UnixStream::connect(&self.socket).map_err(|e| format!("{}: {e}", self.socket.display()))?;
         let argv = [self.ctr(), vec!["--timeout", "5s", "version"]].concat();
         match host.run(&argv, Duration::from_secs(10)) {
-            Ok(out) if out.ok() => Ok(()),
+            Ok(out) if out.has_succeeded() => Ok(()),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
@@ -124,7 +124,7 @@ impl Daemon {
             &[&self.program, "--config", &file, "config", "dump"],
             Duration::from_secs(30),
         )?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
         let said = out.last_line().to_owned();
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_named_as_people_know_them() {
+    fn clients_are_named_by_their_common_names() {
         let dir = tempfile::tempdir().unwrap();
         let task = |path: &str, binary: &str, annotations: Value| {
             let path = dir

@@ -46,19 +46,26 @@ pub struct Containerd {
 
 /// Where a containerd has its configuration, and what makes it read that.
 pub trait Layout: Send + Sync {
+    /// The files that it edits.
+    fn place(&self) -> &Place;
+
     /// See [`Engine::changes`]; uses the files as they were read when the engine was detected.
     fn changes(
         &self,
         host: &Host,
         files: &Files,
         wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error>;
+    ) -> Result<Vec<Change>, Error> {
+        self.place().changes(host, files, wanted)
+    }
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
 
     /// The root file that the daemon's own checker can read once the changes are written.
-    fn checked(&self) -> Option<&Path>;
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place().root)
+    }
 
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
@@ -221,6 +228,10 @@ struct EtcContainerd {
 }
 
 impl Layout for EtcContainerd {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn changes(
         &self,
         host: &Host,
@@ -239,10 +250,6 @@ impl Layout for EtcContainerd {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_drop_in = name.ends_with(DROP_IN) && path.starts_with("/etc/containerd");
         is_drop_in || self.owned.iter().any(|o| o == path)
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn effect(&self) -> String {

@@ -14,10 +14,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use config::Merged;
+use config::MergedConfig;
 use gpu_host::init;
 use installation::{DROP_INS, Installation};
-use runtime::{POLICY, PolicyFile};
+use runtime::{POLICY, ShimConfig};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
@@ -45,9 +45,9 @@ pub struct Crio {
     facts: Facts,
     at: Installation,
     /// What it reads apart from our drop-in, as last read, or why that is not known.
-    merged: Result<Merged, Error>,
+    merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<ShimConfig, Error>,
 }
 
 /// Looks for crio.
@@ -59,7 +59,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
 }
 
 /// What the CRI-O of this host reads apart from our drop-in; `None` if there is no CRI-O.
-pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
+pub fn merged(host: &Host) -> Option<Result<MergedConfig, Error>> {
     Crio::find(host).map(|crio| crio.merged)
 }
 
@@ -104,7 +104,7 @@ impl Crio {
                 notes,
             },
             merged: at.merged(host),
-            policy: PolicyFile::read(host),
+            policy: ShimConfig::read(host),
             at,
         };
         crio.facts.config = Some(crio.at.file());
@@ -129,21 +129,21 @@ impl Crio {
     /// only logs it.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         self.answers()?;
-        let mut asked = match self.at.version {
+        let mut command = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // There is no status command, and `crio` with an unknown word would start a second
             // CRI-O.
             _ => return Ok(()),
         };
-        asked.extend(["--socket", self.socket(), "config"]);
-        let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
+        command.extend(["--socket", self.socket(), "config"]);
+        let Ok(out) = host.run(&command, Duration::from_secs(10)) else {
             return Ok(());
         };
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
-        if out.ok() && host.root().exists(self.at.drop_in()) && !knows {
+        if out.has_succeeded() && host.root().exists(self.at.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
         Ok(())
@@ -251,7 +251,7 @@ impl Engine for Crio {
 
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
-        self.policy = PolicyFile::read(host);
+        self.policy = ShimConfig::read(host);
     }
 
     fn text_of(&self, path: &Path) -> Option<&str> {
@@ -304,7 +304,7 @@ impl Engine for Crio {
         }
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
-        if !out.ok() {
+        if !out.has_succeeded() {
             let said = out.last_line().to_owned();
             return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }

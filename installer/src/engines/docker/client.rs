@@ -27,7 +27,7 @@ pub struct Client {
 
 /// What a daemon reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info {
+pub struct DaemonInfo {
     /// Its runtimes by name, with their programs.
     pub runtimes: BTreeMap<String, String>,
     /// The runtime for containers that name none.
@@ -103,7 +103,7 @@ impl Client {
     /// Runs a command; the error is the last line of its output.
     pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
         match self.output(host, args, limit) {
-            Ok(out) if out.ok() => Ok(out.stdout),
+            Ok(out) if out.has_succeeded() => Ok(out.stdout),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
@@ -134,14 +134,14 @@ impl Client {
 
     /// Asks the daemon about itself. Without a daemon, `docker info` still succeeds and reports the
     /// error in its output.
-    pub fn info(&self, host: &Host) -> Result<Info, String> {
+    pub fn info(&self, host: &Host) -> Result<DaemonInfo, String> {
         let document = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
         info(&document)
     }
 }
 
-fn info(said: &str) -> Result<Info, String> {
-    let all: Value = serde_json::from_str(said).map_err(|e| format!("docker info: {e}"))?;
+fn info(text: &str) -> Result<DaemonInfo, String> {
+    let all: Value = serde_json::from_str(text).map_err(|e| format!("docker info: {e}"))?;
     let errors = all["ServerErrors"].as_array().map(Vec::as_slice);
     if let Some(first) = errors.unwrap_or_default().first() {
         return Err(first.as_str().unwrap_or("docker info fails").to_owned());
@@ -151,7 +151,7 @@ fn info(said: &str) -> Result<Info, String> {
         let path = runtime["path"].as_str().unwrap_or_default();
         (name.clone(), path.to_owned())
     });
-    Ok(Info {
+    Ok(DaemonInfo {
         runtimes: runtimes.collect(),
         default_runtime: all["DefaultRuntime"].as_str().unwrap_or_default().into(),
         live_restore: all["LiveRestoreEnabled"] == true,
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_socket_is_the_daemon_s_own() {
+    fn the_daemons_own_socket_is_used() {
         let listens = |flags: &str, json: &str| {
             let dir = tempfile::tempdir().unwrap();
             let units = dir.path().join("etc/systemd/system");
@@ -227,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_info_says() {
-        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
-        let found = info(said).unwrap();
-        assert_eq!(found.runtimes["nvidia"], "/x");
-        assert!(found.live_restore && found.has_cdi && found.default_runtime == "runc");
-        assert_eq!((found.containers, found.running), (Some(3), Some(0)));
+    fn docker_info_is_parsed() {
+        let text = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
+        let daemon = info(text).unwrap();
+        assert_eq!(daemon.runtimes["nvidia"], "/x");
+        assert!(daemon.live_restore && daemon.has_cdi && daemon.default_runtime == "runc");
+        assert_eq!((daemon.containers, daemon.running), (Some(3), Some(0)));
         let none =
             r#"{"ID":"","Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]}"#;
         assert_eq!(

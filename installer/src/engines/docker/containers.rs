@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_that_need_us_are_told_from_others() {
+    fn containers_that_need_our_runtime_are_distinguished_from_others() {
         let user = |rest: &str| user(&format!("/web\t{rest}"));
         assert_eq!(user("runc\tnull"), None);
         assert_eq!(
@@ -140,7 +140,7 @@ mod tests {
 
     /// A container may disappear between the two commands; the others are still found.
     #[test]
-    fn one_that_has_gone_meanwhile_hides_no_other() {
+    fn a_container_that_disappeared_does_not_hide_others() {
         let dir = tempfile::tempdir().unwrap();
         let script = "case $3 in\n\
              ps) echo gone; echo here ;;\n\
@@ -154,7 +154,7 @@ mod tests {
     /// A container that was removed when it ended (`--rm`) does not prevent the others from being
     /// started.
     #[test]
-    fn one_that_cannot_start_again_keeps_no_other() {
+    fn a_container_that_cannot_restart_does_not_stop_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let started = dir.path().join("started");
         let script = format!(
@@ -167,17 +167,17 @@ mod tests {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let client = Client::by(&docker(dir.path(), &script));
         let names = ["up", "gone", "web"].map(str::to_owned);
-        let said = start_again(&host, &client, &names).unwrap_err().to_string();
+        let message = start_again(&host, &client, &names).unwrap_err().to_string();
         assert!(
-            said.contains("docker start gone: No such container"),
-            "{said}"
+            message.contains("docker start gone: No such container"),
+            "{message}"
         );
         assert_eq!(std::fs::read_to_string(started).unwrap(), "web\n");
     }
 
     /// A daemon that answers `info` but not `ps` may have any number of containers.
     #[test]
-    fn no_answer_is_not_no_containers() {
+    fn a_missing_answer_does_not_mean_no_containers() {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let silent = Client::by(Path::new("/bin/false"));
         assert_eq!(running(&host, &silent), None);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_restart_stops() {
+    fn containers_that_a_restart_stops_are_counted() {
         let names = |all: &[&str]| all.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         assert_eq!(effect(&[], false), "no containers run");
         assert_eq!(

@@ -19,7 +19,7 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::{Client, Info};
+use client::{Client, DaemonInfo};
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation, StoppedContainers};
@@ -48,7 +48,7 @@ pub struct Docker {
     client: Client,
     /// What the daemon reported when it was detected; `None` if none runs. It is used for plans
     /// only: after a change, the daemon is asked again.
-    info: Option<Info>,
+    info: Option<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
@@ -379,7 +379,7 @@ impl Engine for Docker {
         }
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let out = host.run(&words, Duration::from_secs(30))?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
         let said = out.last_line().to_owned();

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kind::Kind;
+use super::kind::KubernetesDistribution;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 
 /// The data directory: set by a flag, by a variable, by its configuration file, or the default.
-pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
+pub fn data_dir(host: &Host, kind: &KubernetesDistribution) -> PathBuf {
     let root = host.root();
     let absolute = |v: String| Some(v).filter(|v| v.starts_with('/'));
     let by_unit = |name: &&str| {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::data_dir::data_dir;
-use self::kind::{KINDS, Kind};
+use self::kind::{KINDS, KubernetesDistribution};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
@@ -40,7 +40,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .collect()
 }
 
-fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
+fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
     let service = service(host, kind);
     let program = ["/usr/local/bin", "/usr/bin", "/opt/rke2/bin", "/opt/bin"]
         .map(|dir| Path::new(dir).join(kind.name))
@@ -111,7 +111,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     })
 }
 
-fn management(kind: &Kind, rendered: bool) -> Management {
+fn management(kind: &KubernetesDistribution, rendered: bool) -> Management {
     if rendered {
         return Management::Managed;
     }
@@ -125,7 +125,7 @@ fn management(kind: &Kind, rendered: bool) -> Management {
 }
 
 /// The unit that exists, or the `OpenRC` service that the install script creates.
-fn service(host: &Host, kind: &Kind) -> Option<Service> {
+fn service(host: &Host, kind: &KubernetesDistribution) -> Option<Service> {
     let has_unit = |name: &&&str| systemd_unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
         return Some(Service::systemd(format!("{unit}.service")));
@@ -186,6 +186,10 @@ impl Rendered {
 }
 
 impl Layout for Rendered {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn changes(
         &self,
         host: &Host,
