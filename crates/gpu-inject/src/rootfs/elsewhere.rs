@@ -3,7 +3,6 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
-use super::walk::Bound;
 use crate::error::Error;
 
 /// Why a path that leads out of the container's own file systems cannot be used.
@@ -46,17 +45,6 @@ impl Error {
             return None;
         };
         of_io(source)
-    }
-}
-
-impl Error {
-    /// Whether a path of the image has more links than anybody follows, as a link to itself has.
-    pub(crate) fn is_loop_of_links(&self) -> bool {
-        let Self::Rootfs { source, .. } = self else {
-            return false;
-        };
-        let bound = source.get_ref().and_then(|e| e.downcast_ref::<Bound>());
-        source.raw_os_error() == Some(libc::ELOOP) || bound == Some(&Bound::Links)
     }
 }
 

@@ -49,15 +49,12 @@ impl<'r> Stage<'r> {
             flags,
             Some(options.as_str()),
         )?;
-        let tmpfs = match attached(root.as_fd(), rootfs) {
-            Ok(tmpfs) => tmpfs,
-            Err(e) => {
-                // It cannot be named, but its file system can: nothing else of that kind is at this place.
-                return Err(io::Error::other(format!(
-                    "the tmpfs attached to the container's root is not found: {e}"
-                )));
-            }
-        };
+        let tmpfs = attached(root.as_fd(), rootfs).map_err(|e| {
+            let e = io::Error::from(e);
+            io::Error::other(format!(
+                "the tmpfs that was attached to the container's root is not found again: {e}"
+            ))
+        })?;
         let stage = Self { rootfs, tmpfs };
         mount(
             NONE,
