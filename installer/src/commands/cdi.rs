@@ -1,5 +1,6 @@
 //! `gpusetup cdi`: lists, checks and refreshes CDI specs.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
@@ -12,6 +13,7 @@ use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
@@ -32,7 +34,15 @@ pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, E
 fn registry(host: &Host) -> Registry {
     let mut files = Vec::new();
     for (priority, dir) in SPEC_DIRS.iter().enumerate() {
-        for name in host.root().read_dir(dir).unwrap_or_default() {
+        let names = match Answer::from(host.root().read_dir(dir)) {
+            Answer::Known(names) => names,
+            Answer::None => continue,
+            Answer::Unknown(why) => {
+                files.push((PathBuf::from(dir), priority, Err(io::Error::other(why))));
+                continue;
+            }
+        };
+        for name in names {
             let path: PathBuf = Path::new(dir).join(name);
             if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 let bytes = host.root().read(&path);

@@ -81,17 +81,20 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     let asks = Screen::error(common.plain);
     let mut plan = install_planner::plan(host, &request)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
-        let status = status::HostStatus::of(host)?;
-        stdio::say!("{}", status.text(host, asks).trim_end());
-        if request.only.is_empty()
-            && let Some(only) = picked(&plan, request.restart, asks, &session.signals)?
-        {
-            if only.is_empty() {
-                stdio::result("Nothing was changed.\n");
-                return Ok(Exit::Done);
+        let seen = status::HostStatus::of(host)?;
+        stdio::say!("{}", seen.text(host, asks).trim_end());
+        if request.only.is_empty() {
+            match picked(&plan, request.restart, asks, &session.signals)? {
+                Picked::AsPlanned => {}
+                Picked::Nothing => {
+                    stdio::result("Nothing was changed.\n");
+                    return Ok(Exit::Done);
+                }
+                Picked::Only(engines) => {
+                    request.only = engines;
+                    plan = install_planner::plan(host, &request)?;
+                }
             }
-            request.only = only;
-            plan = install_planner::plan(host, &request)?;
         }
     }
     show(&plan, common, &session.progress, request.restart);
@@ -132,19 +135,29 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// Asks which engines to set up if there are several. `None` means those of the plan.
+/// Which engines the user wants to set up.
+enum Picked {
+    /// Those of the plan: there was nothing to choose.
+    AsPlanned,
+    /// None of them.
+    Nothing,
+    /// These.
+    Only(Vec<String>),
+}
+
+/// Asks which engines to set up if there are several.
 fn picked(
     plan: &Plan,
     restart: bool,
     screen: Screen,
     signals: &Interrupt,
-) -> Result<Option<Vec<String>>, Error> {
+) -> Result<Picked, Error> {
     // An engine that only reads the CDI spec has no file of its own, so it is not a choice.
     let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));
     let (edited, others): (Vec<_>, Vec<_>) =
         plan.engines.iter().partition(|(e, _)| is_edited(&**e));
     if edited.len() < 2 {
-        return Ok(None);
+        return Ok(Picked::AsPlanned);
     }
     let choices: Vec<Choice> = edited
         .iter()
@@ -156,11 +169,11 @@ fn picked(
     stdio::say!();
     let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
     if chosen.is_empty() {
-        return Ok(Some(Vec::new()));
+        return Ok(Picked::Nothing);
     }
     let names = chosen.into_iter().map(|n| choices[n].name.clone());
     let others = others.iter().map(|(e, _)| e.facts().name.clone());
-    Ok(Some(names.chain(others).collect()))
+    Ok(Picked::Only(names.chain(others).collect()))
 }
 
 /// Describes an engine in one line: its version and the effect of setting it up.

@@ -1,30 +1,19 @@
 //! Starts a command: opens its host and, if it changes the host, checks the rights, holds signals,
 //! takes the lock and recovers an interrupted run. No command does any of this by itself.
 
-use std::path::Path;
-
-use gpu_inject::policy::Policy;
-
 use crate::cli::args::Common;
 use crate::engines::docker;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
-use crate::transaction::context::RunContext;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 
-/// Opens the host that the command line names. Without `--driver-root` the policy's driver root is
-/// used, as it is when a container starts and when the spec is written at boot. An invalid policy
-/// is ignored here; the commands that depend on it report it.
+/// Opens the host that the command line names.
 pub fn open_host(common: &Common) -> Result<Host, Error> {
-    let mut host = Host::open(&common.root, Path::new("/"))?;
-    host.driver_root = match &common.driver_root {
-        Some(root) => root.clone(),
-        None => Policy::load(host.root()).unwrap_or_default().driver_root,
-    };
-    Ok(host)
+    Host::open_with_policy(&common.root, common.driver_root.as_deref())
 }
 
 /// Who may run a command on the live host. Anyone may change a directory tree that they can write.
@@ -83,6 +72,10 @@ impl<'a> Session<'a> {
             EarlierRun::EndOnly => rollback::recover(host, &progress)?,
             EarlierRun::Leave => None,
         };
+        if recovered.is_some() {
+            // Whoever depends on it gets its error.
+            let _ = host.read_policy_again();
+        }
         Ok(Self {
             host,
             signals,

@@ -14,15 +14,16 @@ use crate::verify::{self, Reload, Verified};
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
-    let gpus = gpu_files::inventory(host)?.gpus.len();
+    let wanted = verify::Wanted {
+        gpus: gpu_files::inventory(host)?.gpus.len(),
+        reload: !args.no_daemon_reload,
+    };
     let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
     for remark in &remarks {
         session.progress.warn(remark);
     }
     let engines = chosen.iter().map(|e| &**e);
-    let reload = !args.no_daemon_reload;
-    let (signals, progress) = (&session.signals, &session.progress);
-    let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
+    let verified = verify::run(&session.context(), engines, wanted)?;
     let is_bad = |v: &Verified| !v.ok || v.loss().is_some();
     // An engine without a result is not reported as working: no container was run in these engines.
     let names = chosen.iter().map(|e| e.facts().name.as_str());

@@ -57,7 +57,7 @@ pub fn too_new(host: &Host, engine: &str, version: Option<(u32, u32)>) -> Option
 
 /// The version of the spec that exists, or else of the one that will be written.
 fn spec_version(host: &Host) -> String {
-    let text = host.root().read_to_string(SPEC_PATH).unwrap_or_default();
+    let text = host.lossy_text(Path::new(SPEC_PATH)).unwrap_or_default();
     let version = text.lines().find_map(|l| l.strip_prefix("cdiVersion:"));
     version
         .map_or(OURS, |v| v.trim().trim_matches(['"', '\'']))

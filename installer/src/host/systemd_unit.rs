@@ -88,7 +88,7 @@ impl Unit {
         let mut read = Settings::default();
         let is_there = file.is_some();
         for path in file.into_iter().chain(drop_ins) {
-            if let Ok(text) = root.read_to_string(&path) {
+            if let Some(text) = host.lossy_text(&path) {
                 read.take(&path, &text);
             }
         }
@@ -302,7 +302,7 @@ fn expanded(path: &Path, line: &str, variables: &[Variable]) -> Vec<Word> {
 
 /// The variables that a file of `NAME=value` lines sets; a missing file sets none.
 fn environment_file(host: &Host, path: &Path) -> Vec<Variable> {
-    let text = host.root().read_to_string(path).unwrap_or_default();
+    let text = host.lossy_text(path).unwrap_or_default();
     lines(&text)
         .iter()
         .filter_map(|line| {

@@ -99,7 +99,7 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
         };
-        let hurts = activation.stops_unknown_containers() || !activation.stopped().is_empty();
+        let hurts = activation.stops_unknown().is_some() || !activation.stopped().is_empty();
         items.push(Item {
             verb: verb.word(),
             colour: if hurts { YELLOW } else { BOLD },

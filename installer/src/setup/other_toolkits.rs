@@ -69,7 +69,7 @@ pub struct ConflictResolution {
 pub fn find(host: &Host, engines: &[Box<dyn Engine>]) -> OtherToolkits {
     let text = |path: &Path| {
         let known = engines.iter().find_map(|engine| engine.text_of(path));
-        let read = || host.root().read_to_string(path).ok();
+        let read = || host.lossy_text(path);
         known.map(str::to_owned).or_else(read)
     };
     traces(host, table(), text)
@@ -196,7 +196,7 @@ fn is_started(host: &Host, trace: &TraceRow) -> bool {
     let is_masked = |unit: &PathBuf| {
         root.read_link(unit)
             .is_ok_and(|to| to == Path::new("/dev/null"))
-            || root.read(unit).map_or(true, |text| text.is_empty())
+            || root.read(unit).is_ok_and(|text| text.is_empty())
     };
     unit.is_some_and(|unit| !is_masked(unit))
         && trace.starts.iter().any(|s| root.exists(s))
@@ -281,7 +281,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
             if !path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 continue;
             }
-            let Ok(text) = host.root().read_to_string(&path) else {
+            let Some(text) = host.lossy_text(&path) else {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {

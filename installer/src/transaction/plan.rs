@@ -72,12 +72,14 @@ impl Plan {
 
     /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let mut engines = self.engines.iter();
-        match engines.find(|(_, a)| a.stops_unknown_containers()) {
+        let mut unknown = self.engines.iter();
+        match unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?))) {
             None => Ok(()),
-            Some((engine, _)) => Err(Error::engine(
+            Some((engine, why)) => Err(Error::engine(
                 &engine.facts().name,
-                EngineFault::ContainersUnknown,
+                EngineFault::ContainersUnknown {
+                    why: why.to_owned(),
+                },
             )),
         }
     }

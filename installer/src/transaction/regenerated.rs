@@ -26,9 +26,14 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     }
     // A run may have died after its commit and before it stored its receipt. Finish it first, or
     // its receipt would later replace the one that is written here.
-    let journal = Journal::load(host).ok().flatten();
-    if let Some(commit) = journal.and_then(|j| j.commit) {
-        commit.finish(host)?;
+    match Journal::load(host) {
+        Ok(journal) => {
+            if let Some(commit) = journal.and_then(|j| j.commit) {
+                commit.finish(host)?;
+            }
+        }
+        // These files are made at every boot, whatever became of a run; doctor reports its journal.
+        Err(e) => log::warn!("{e}"),
     }
     let put = |c: &Change| change_io::write_side(host, c, Side::After, None);
     let failed = changes

@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{MergeKind, Side};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::activate_again;
-use crate::transaction::context::RunContext;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
@@ -59,9 +59,10 @@ pub struct Recovered {
 /// Recovers from a run that died, before a run that needs the receipt. If the receipt cannot be
 /// used, nothing is rolled back.
 pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
-    let journal = Journal::load(host).ok().flatten();
-    // The journal of a committed run contains its receipt.
-    if journal.is_none_or(|j| j.commit.is_none()) {
+    // The journal of a committed run contains its receipt. One that cannot be read is reported by
+    // `recover`, unless the receipt cannot be read either.
+    let has_receipt = Journal::load(host).is_ok_and(|j| j.is_some_and(|j| j.commit.is_some()));
+    if !has_receipt {
         Receipt::load(host)?;
     }
     recover(host, progress)

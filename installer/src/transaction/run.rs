@@ -6,8 +6,8 @@ use crate::error::engine_fault::EngineFault;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
+use crate::terminal::context::RunContext;
 use crate::transaction::activate::{activate, check_all};
-use crate::transaction::context::RunContext;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -207,9 +207,16 @@ impl Run<'_> {
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` goes by
             // what is on disk, so that decides here too.
-            let stands = Journal::load(self.context.host).ok().flatten();
-            if stands.is_none_or(|j| j.commit.is_none()) {
-                return Err(e);
+            match Journal::load(self.context.host) {
+                Ok(Some(Journal {
+                    commit: Some(_), ..
+                })) => {}
+                Ok(_) => return Err(e),
+                // Nobody can tell: rolling back could undo what a recovery then takes for done.
+                Err(unknown) => {
+                    self.states.reach_all(RunState::Committed);
+                    return Err(unknown);
+                }
             }
         }
         self.states.reach_all(RunState::Committed);
@@ -264,13 +271,15 @@ fn verify_all(
     states: &mut States,
 ) -> Result<Vec<verify::Verified>, Error> {
     let &RunContext {
-        host,
-        signals,
-        progress,
+        signals, progress, ..
     } = context;
     signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let wanted = verify::Wanted {
+        gpus: plan.gpus,
+        reload: true,
+    };
+    let verified = verify::run(context, engines, wanted)?;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);

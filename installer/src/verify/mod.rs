@@ -18,29 +18,40 @@ use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::error::invocation::Invocation;
-use crate::host::signals::Interrupt;
+use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 pub use verified::{Reload, Verified, dead};
 
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// Runs containers in each of these engines. `reload`: also do a daemon-reload while they run,
-/// unless that would harm other containers.
+/// What a verification is to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The number of GPUs that a container gets that asks for all.
+    pub gpus: usize,
+    /// Also do a daemon-reload while the containers run, unless that would harm other containers.
+    pub reload: bool,
+}
+
+/// Runs containers in each of these engines.
 pub fn run<'a>(
-    host: &Host,
+    context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    gpus: usize,
-    reload: bool,
-    signals: &Interrupt,
-    progress: &Progress,
+    wanted: Wanted,
 ) -> Result<Vec<Verified>, Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     if !host.is_live() {
         return Err(Error::NoContainersInTree);
     }
     let archive = archive(host)?;
-    let obstacle = obstacle(host, reload);
+    let obstacle = obstacle(host, wanted.reload);
     let mut sessions = Vec::new();
     for engine in engines {
         let Some(probe) = engine.probe(host, archive.path()) else {
@@ -49,17 +60,21 @@ pub fn run<'a>(
         let name = engine.facts().name.clone();
         progress.doing(&format!("running containers in {name}"));
         engine.wait_ready(host);
-        let hold = obstacle.is_none();
+        let asked = session::Asked {
+            engine: &name,
+            gpus: wanted.gpus,
+            hold: obstacle.is_none(),
+        };
         let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-        let session = ProbeSession::start(host, &name, probe, gpus, hold, patience)?;
+        let session = ProbeSession::start(host, probe, asked, patience)?;
         sessions.push((name, session));
     }
-    over_reload(host, &mut sessions, obstacle, signals, progress)?;
+    over_reload(context, &mut sessions, obstacle)?;
     let mut all = Vec::new();
     for (name, session) in sessions {
         progress.doing(&format!("tidying up in {name}"));
         let (found, left) = session.close();
-        tell(&name, &found, gpus, progress);
+        tell(&name, &found, wanted.gpus, progress);
         if let Some(left) = left {
             progress.warn(&format!(
                 "{name}: the image {} is left: {left}",
@@ -98,18 +113,26 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => Some(format!("would take GPUs from: {}", names.join(", "))),
+        Answer::None => None,
+        Answer::Unknown(why) => Some(format!(
+            "which containers would lose their GPUs is not known: {why}"
+        )),
+    }
 }
 
 /// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
-    host: &Host,
+    context: &RunContext,
     sessions: &mut [(String, ProbeSession<'_>)],
     obstacle: Option<String>,
-    signals: &Interrupt,
-    progress: &Progress,
 ) -> Result<(), Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     let mut why_not = obstacle;
     if why_not.is_none() && sessions.iter().any(|(_, s)| s.is_held()) {
         progress.doing("systemctl daemon-reload");

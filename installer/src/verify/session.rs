@@ -21,6 +21,17 @@ const SECOND_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit for each command that tidies up.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
+/// What an engine's containers are to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The engine.
+    pub engine: &'a str,
+    /// The number of GPUs that a container gets that asks for all.
+    pub gpus: usize,
+    /// Containers that get GPUs keep running, to look again.
+    pub hold: bool,
+}
+
 /// An engine with our containers in it.
 pub struct ProbeSession<'a> {
     host: &'a Host,
@@ -39,16 +50,15 @@ struct Look {
 }
 
 impl<'a> ProbeSession<'a> {
-    /// Loads the image and has each container look once. `hold`: containers that get GPUs keep
-    /// running. Fails only if the user interrupts; any other failure is part of the result.
+    /// Loads the image and has each container look once. Fails only if the user interrupts; any
+    /// other failure is part of the result.
     pub fn start(
         host: &'a Host,
-        engine: &str,
         probe: Probe,
-        gpus: usize,
-        hold: bool,
+        asked: Asked<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
+        let Asked { engine, gpus, hold } = asked;
         let mut session = Self {
             host,
             looks: Vec::new(),
@@ -232,6 +242,12 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
+    const ASKED: Asked<'_> = Asked {
+        engine: "files",
+        gpus: 1,
+        hold: true,
+    };
+
     /// An engine simulated with files: `image` exists while our image is loaded, `container` while
     /// a container exists.
     struct Engine {
@@ -280,7 +296,7 @@ mod tests {
         ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            ProbeSession::start(&self.host, "files", probe, 1, true, patience)
+            ProbeSession::start(&self.host, probe, ASKED, patience)
         }
     }
 
@@ -345,7 +361,7 @@ mod tests {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = ProbeSession::start(&engine.host, "files", probe, 1, true, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
         let (found, left) = session.close();
         assert!(
             found[0].detail.ends_with("no daemon"),

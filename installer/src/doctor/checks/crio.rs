@@ -44,7 +44,7 @@ fn stray(look: &HostFacts) -> Option<String> {
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
+    let merged = look.ok(look.crio()?)?;
     let mut findings = Vec::new();
     for (name, path, program) in merged.programs() {
         if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
@@ -64,12 +64,12 @@ fn is_ours(program: &str) -> bool {
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
+    let merged = look.ok(look.crio()?)?;
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()
         || (name == crate::model::setup_options::SetupOptions::default().runtime_name
-            && crio::has_drop_in(look.host));
+            && look.has_crio_drop_in());
     (!is_known)
         .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
 }

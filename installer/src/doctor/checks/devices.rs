@@ -9,6 +9,7 @@ use nix::sys::stat::major;
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::engine;
+use crate::host::answer::Answer;
 use crate::host::systemd_scopes;
 use crate::setup::dev_char;
 
@@ -113,7 +114,7 @@ fn links(look: &HostFacts) -> Option<String> {
     if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
         return None;
     }
-    let links = dev_char::links(look.host, inventory).ok()?;
+    let links = look.ok(dev_char::links(look.host, inventory))?;
     let first = links.first()?;
     let mut text = match links.len() {
         1 => format!("no link {}", first.path.display()),
@@ -121,12 +122,17 @@ fn links(look: &HostFacts) -> Option<String> {
     };
     // Only a live host has running containers; a directory tree has none.
     if look.host.is_live() {
-        let containers = systemd_scopes::containers_losing_gpus(look.host);
-        if !containers.is_empty() {
-            text.push_str(&format!(
-                "; it would take them from {}",
-                containers.join(", ")
-            ));
+        match systemd_scopes::containers_losing_gpus(look.host) {
+            Answer::Known(names) => {
+                let names = names.join(", ");
+                text.push_str(&format!("; it would take them from {names}"));
+            }
+            Answer::None => {}
+            Answer::Unknown(why) => {
+                text.push_str(&format!(
+                    "; from which containers it would is not known: {why}"
+                ));
+            }
         }
     }
     Some(text)

@@ -81,7 +81,7 @@ fn not_built(look: &HostFacts) -> Option<String> {
 fn secure_boot(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
     // The variable has four bytes of attributes, then its value.
-    let variable = look.host.root().read(SECURE_BOOT).ok()?;
+    let variable = look.known(look.host.root().read(SECURE_BOOT).into())?;
     if variable.get(4) != Some(&1) || look.has_module() != Some(true) {
         return None;
     }

@@ -18,9 +18,11 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, Probe, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
@@ -46,9 +48,6 @@ pub struct Containerd {
 
 /// Where a containerd has its configuration, and what makes it read that.
 pub trait Layout: Send + Sync {
-    /// The files that it edits.
-    fn place(&self) -> &Place;
-
     /// See [`Engine::changes`]; uses the files as they were read when the engine was detected.
     fn changes(
         &self,
@@ -58,6 +57,9 @@ pub trait Layout: Send + Sync {
     ) -> Result<Vec<Change>, Error> {
         self.place().changes(host, files, wanted)
     }
+
+    /// The root file, and how the daemon reads it.
+    fn place(&self) -> &Place;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
@@ -109,11 +111,11 @@ fn find(host: &Host) -> Option<Containerd> {
     };
     let version = daemon
         .version(host)
-        .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = major_minor(version.as_deref().unwrap_or_default());
+        .or_package(host, &["containerd.io", "containerd"]);
+    let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
-    // `changes` reports files that cannot be read.
-    let files = place.files(host);
+    // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.
+    let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
@@ -131,12 +133,10 @@ fn find(host: &Host) -> Option<Containerd> {
         facts: Facts {
             name: "containerd".into(),
             management: Management::Managed,
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(root),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
-            version,
+            version: version.known().cloned(),
         },
         daemon,
         layout: Box::new(EtcContainerd {
@@ -145,6 +145,19 @@ fn find(host: &Host) -> Option<Containerd> {
         }),
         files,
     })
+}
+
+/// Fails if an engine's version is asked for and not known: what it reads depends on it.
+pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
+    match version.unknown() {
+        None => Ok(()),
+        Some(why) => Err(Error::engine(
+            engine,
+            EngineFault::VersionUnknown {
+                why: why.to_owned(),
+            },
+        )),
+    }
 }
 
 fn is_toml(path: &Path) -> bool {
@@ -228,10 +241,6 @@ struct EtcContainerd {
 }
 
 impl Layout for EtcContainerd {
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
     fn changes(
         &self,
         host: &Host,
@@ -243,6 +252,10 @@ impl Layout for EtcContainerd {
             return Ok(Vec::new());
         }
         self.place.changes(host, files, wanted)
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
@@ -265,10 +278,6 @@ pub fn has_kubelet(host: &Host) -> bool {
 impl Engine for Containerd {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
@@ -307,7 +316,7 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         self.daemon.dependent_containers(host)
     }
 

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::programs;
-use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
 use super::config::MergedConfig;
@@ -13,31 +12,12 @@ use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
+use crate::host::policy_file::PolicyFile;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
-/// The shim's configuration file.
-pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 /// The first version whose default runtime is crun (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
-
-/// The shim's configuration, as it was read.
-pub(super) struct ShimConfig {
-    text: Option<String>,
-    /// The parsed content.
-    pub(super) policy: Policy,
-}
-
-impl ShimConfig {
-    pub(super) fn read(host: &Host) -> Result<Self, Error> {
-        let text = host.text(Path::new(POLICY))?;
-        let policy = match &text {
-            Some(text) => Policy::from_toml(text, Path::new(POLICY))?,
-            None => Policy::default(),
-        };
-        Ok(Self { text, policy })
-    }
-}
 
 /// The runtime whose settings ours copies.
 pub(super) struct Base {
@@ -211,19 +191,19 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    policy: &ShimConfig,
+    file: &PolicyFile,
 ) -> Result<Option<Change>, Error> {
-    let ShimConfig {
+    let PolicyFile {
         text: before,
         policy,
-    } = policy;
+    } = file;
     let Some(program) = &base.program else {
         return Ok(None);
     };
     if policy.runtimes.iter().any(|r| host.has_program(r)) {
         return Ok(None);
     }
-    let path = PathBuf::from(POLICY);
+    let path = PathBuf::from(gpu_inject::policy::PATH);
     let own = program.display().to_string();
     let list: Value = policy.runtimes.iter().chain([&own]).collect();
     let keys = ["nvidia-container-runtime", "runtimes"].map(str::to_owned);

@@ -25,7 +25,7 @@ pub fn wait(
         let fix = format!(
             "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
         );
-        let (fault, limit) = match client.info(host) {
+        let (fault, limit) = match client.try_info(host) {
             Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
                 None => return Ok(()),
                 Some(how) => (

@@ -49,7 +49,7 @@ pub fn socket(user: &User) -> PathBuf {
 pub fn hides_specs(host: &Host, unit: &Unit) -> bool {
     let script = unit.program().map(PathBuf::from);
     let script = script.or_else(|| host.program("dockerd-rootless.sh"));
-    let text = script.and_then(|s| host.root().read_to_string(s).ok());
+    let text = script.and_then(|s| host.lossy_text(&s));
     text.is_some_and(|t| t.contains("--copy-up=/run") && !t.contains("/cdi"))
 }
 
