@@ -61,30 +61,40 @@ impl Rootfs {
 
     /// The directory that contains the path's last name. The last one is cached, so that its path,
     /// which an image can make long, is resolved only once for many names.
-    fn looked_in(&self, path: &Path) -> Option<Rc<OwnedFd>> {
-        let parent = path.parent()?;
+    fn looked_in(&self, path: &Path) -> nix::Result<Rc<OwnedFd>> {
+        let parent = path.parent().ok_or(Errno::ENOENT)?;
         let mut known = self.looked_in.borrow_mut();
         match &*known {
-            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Some(Rc::clone(dir)),
+            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Ok(Rc::clone(dir)),
             _ => {
-                let dir = Rc::new(self.resolve_dir(parent).ok()?);
+                let dir = Rc::new(self.resolve_dir(parent)?);
                 *known = Some((parent.to_owned(), Rc::clone(&dir)));
-                Some(dir)
+                Ok(dir)
             }
         }
     }
 
-    /// Opens the regular file at `path`; `None` if it is a link to one.
-    pub(crate) fn open_plain_file(&self, path: &Path) -> Option<File> {
-        let dir = self.looked_in(path)?;
-        let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
-        let is_file = kind(&file).ok()? == SFlag::S_IFREG;
-        is_file.then(|| self.reopen(&file, OFlag::O_RDONLY).ok())?
+    /// Opens the regular file at `path`; `None` if there is none, or a link to one.
+    pub(crate) fn open_plain_file(&self, path: &Path) -> Result<Option<File>, Error> {
+        let look = || {
+            let dir = self.looked_in(path)?;
+            let name = path.file_name().ok_or(Errno::ENOENT)?;
+            let file = open_no_follow(dir.as_fd(), name)?;
+            if kind(&file)? == SFlag::S_IFREG {
+                self.reopen(&file, OFlag::O_RDONLY).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        match look() {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            found => found.map_err(failed(path, "open")),
+        }
     }
 
     /// Metadata of `path` itself; a link at its end is not followed.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
-        let dir = self.looked_in(path)?;
+        let dir = self.looked_in(path).ok()?;
         let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
         File::from(file).metadata().ok()
     }

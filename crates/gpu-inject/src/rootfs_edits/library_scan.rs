@@ -23,11 +23,10 @@ pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<Vec<
         names.sort();
         names.sort_by_key(|name| Reverse(numbers(name)));
         let mut seen = HashSet::new();
-        for one in names
-            .iter()
-            .filter_map(|name| library(rootfs, dir, name.to_str()?))
-        {
-            if seen.insert((one.soname.clone(), one.compat32)) {
+        for name in names.iter().filter_map(|name| name.to_str()) {
+            if let Some(one) = library(rootfs, dir, name)?
+                && seen.insert((one.soname.clone(), one.compat32))
+            {
                 libraries.push(one);
             }
         }
@@ -40,15 +39,29 @@ fn is_library(name: &OsStr) -> bool {
     name.starts_with(b"lib") && name.windows(3).any(|part| part == b".so")
 }
 
-fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Option<Library> {
+/// `None` if it is no library. One that cannot be read is an error, since it could be the driver's.
+fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Result<Option<Library>, Error> {
     let path = dir.join(name);
-    let file = rootfs.open_plain_file(&path)?;
-    let object = Object::open(&file)?;
-    Some(Library {
-        soname: object.soname().unwrap_or_else(|| name.to_owned()),
-        compat32: object.is_32(),
+    let Some(file) = rootfs.open_plain_file(&path)? else {
+        return Ok(None);
+    };
+    let failed = |source| Error::Rootfs {
+        path: path.clone(),
+        what: "read",
+        source,
+    };
+    let Some(object) = Object::open(&file).map_err(failed)? else {
+        return Ok(None);
+    };
+    let (soname, compat32) = (object.soname(), object.is_32());
+    if let Some(failure) = object.into_failure() {
+        return Err(failed(failure));
+    }
+    Ok(Some(Library {
+        soname: soname.unwrap_or_else(|| name.to_owned()),
+        compat32,
         path,
-    })
+    }))
 }
 
 /// The numbers in a file name after `.so.`.
