@@ -50,11 +50,12 @@ const WHO: [Who; 6] = [
 ];
 
 impl Who {
-    /// What such a container shows once it is started. The first two are never left out.
+    /// What such a container shows once it is started. The first two are never left out; the others are where a warning
+    /// says so.
     fn shows(self) -> &'static [&'static str] {
         match self {
-            // There the GPU and the library are the runtime's.
-            Self::UpdateLdcache => &["LINK libcuda.so.1.2.3", "CACHED"],
+            // There the GPU is the runtime's.
+            Self::UpdateLdcache => &["LIBRARY \x7fELF", "CACHED", "LINK libcuda.so.1.2.3"],
             _ => &SHOWN,
         }
     }
@@ -99,7 +100,6 @@ const NEVER_FAIL: [&str; 14] = [
     "execve",
 ];
 
-/// What a container with the GPU shows. The first two are never left out; the others are where a warning says so.
 const SHOWN: [&str; 5] = [
     "/dev/nvidia1': No such device or address",
     "LIBRARY a library",

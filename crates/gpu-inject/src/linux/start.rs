@@ -61,20 +61,18 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
 /// or shell before it has left ignored or blocked: no signal is blocked, and the end of its time or processor time ends
 /// the process.
 pub(crate) fn set_own_signals() -> io::Result<()> {
+    let previous = std::ptr::null_mut();
     for signal in [libc::SIGALRM, libc::SIGXCPU] {
         // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer.
         let action: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: sigaction(2) reads one structure, which lives.
-        io_result(
-            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into(),
-        )?;
+        let done = unsafe { libc::sigaction(signal, &raw const action, previous) };
+        io_result(done.into())?;
     }
     // SAFETY: all zeros are an empty signal set.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: sigprocmask(2) reads a set that lives. The process has one thread.
-    io_result(
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) }
-            .into(),
-    )
-    .map(drop)
+    let done =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    io_result(done.into()).map(drop)
 }

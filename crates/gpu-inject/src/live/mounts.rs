@@ -280,12 +280,11 @@ pub(super) fn place(
                 mount
             }
             MountSource::File { file, flags, .. } => {
-                let stage = match &stage {
-                    Some(stage) => stage,
-                    None => {
-                        let made = Stage::new(apart, rootfs, STAGE_SIZE);
-                        stage.insert(made.map_err(at("mount a tmpfs"))?)
-                    }
+                let stage = if let Some(stage) = &stage {
+                    stage
+                } else {
+                    let made = Stage::new(apart, rootfs, STAGE_SIZE);
+                    stage.insert(made.map_err(at("mount a tmpfs"))?)
                 };
                 let mounted = stage.mount(file.as_fd(), flags, place.as_fd());
                 mounted.map_err(at("mount"))?
@@ -294,8 +293,11 @@ pub(super) fn place(
         if one.is_dir {
             rootfs.clear_caches();
         }
-        let _at = (placed.len() < PLACES_KEPT).then_some(place);
-        placed.push(Placed { mount, _at });
+        let is_kept = placed.len() < PLACES_KEPT;
+        placed.push(Placed {
+            mount,
+            _at: is_kept.then_some(place),
+        });
     }
     Ok(())
 }

@@ -74,21 +74,22 @@ impl Rootfs {
         }
     }
 
-    /// Opens the regular file at `path`; `None` if there is none, or a link to one.
+    /// Opens the regular file at `path`; `None` if there is none, or a link to one, or one that the container's root may
+    /// not open.
     pub(crate) fn open_plain_file(&self, path: &Path) -> Result<Option<File>, Error> {
         let look = || {
             let dir = self.looked_in(path)?;
             let name = path.file_name().ok_or(Errno::ENOENT)?;
             let file = open_no_follow(dir.as_fd(), name)?;
-            if kind(&file)? == SFlag::S_IFREG {
-                self.reopen(&file, OFlag::O_RDONLY).map(Some)
-            } else {
-                Ok(None)
-            }
+            Ok((kind(&file)? == SFlag::S_IFREG).then_some(file))
         };
-        match look() {
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            found => found.map_err(failed(path, "open")),
+        let found = match look() {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => None,
+            found => found.map_err(failed(path, "open"))?,
+        };
+        match found.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
+            None | Some(Err(Errno::EACCES)) => Ok(None),
+            Some(opened) => opened.map(Some).map_err(failed(path, "open")),
         }
     }
 
