@@ -317,6 +317,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("no-cgroups", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli]\nno-cgroups = true\n");
     }),
+    ("kernel-too-old", Base::Debian, |h| {
+        h.write("proc/sys/kernel/osrelease", "4.14.336\n");
+    }),
     ("cgroups-missing", Base::Debian, |h| {
         h.remove("sys/fs/cgroup");
     }),
