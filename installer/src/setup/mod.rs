@@ -7,5 +7,6 @@ pub mod gpu_files;
 pub mod history;
 pub mod install_planner;
 pub mod other_toolkits;
+pub mod references;
 pub mod status;
 pub mod undo_planner;

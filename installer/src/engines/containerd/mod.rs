@@ -29,6 +29,8 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/containerd/conf.d/*.toml"];
 /// Where containerd listens by default.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";

@@ -35,6 +35,8 @@ use crate::model::setup_options::{Mode, SetupOptions};
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
