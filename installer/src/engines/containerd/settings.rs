@@ -8,6 +8,7 @@ use toml_edit::Value;
 use super::files::Files;
 use super::schema::Cri;
 use super::view::View;
+use crate::edit::meaning::same_value;
 use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
@@ -92,7 +93,7 @@ pub fn missing(
     settings.retain(|s| {
         let within: Vec<&str> = s.keys[cri.len()..].iter().map(String::as_str).collect();
         let value = view.get(&within).and_then(|f| f.item.as_value());
-        value.is_none_or(|v| bare(v) != bare(&s.value))
+        value.is_none_or(|v| !same_value(v, &s.value))
     });
     Ok(settings)
 }
@@ -110,7 +111,7 @@ pub fn shadowed<'a>(
         let counts = effective
             .as_ref()
             .and_then(|f| f.item.as_value())
-            .is_some_and(|v| bare(v) == bare(&setting.value));
+            .is_some_and(|v| same_value(v, &setting.value));
         if counts {
             return None;
         }
@@ -251,8 +252,4 @@ fn at(cri: Cri, keys: &[&str], value: impl Into<Value>) -> Setting {
 /// A value without the comments and spaces around it.
 fn plain(value: &Value) -> Value {
     value.clone().decorated(" ", "")
-}
-
-fn bare(value: &Value) -> String {
-    value.clone().decorated("", "").to_string()
 }
