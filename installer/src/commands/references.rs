@@ -3,16 +3,17 @@
 
 use crate::cli::args::{Common, ReferencesArgs};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::render::references;
 use crate::setup::references::find;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
-pub fn run(host: &Host, common: &Common, args: &ReferencesArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &ReferencesArgs) -> Result<Exit, Error> {
     if args.places {
         stdio::result(&references::shell_variables());
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let found = find(host, &args.packages, args.after_undo)?;
     if common.json {
@@ -20,5 +21,5 @@ pub fn run(host: &Host, common: &Common, args: &ReferencesArgs) -> Result<u8, Er
     } else {
         stdio::result(&references::text(&found, Screen::output(common.plain)));
     }
-    Ok(found.code())
+    Ok(found.exit())
 }

@@ -195,7 +195,7 @@ fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
     };
     let ask = |argv: &[&str]| {
         let out = host.run(argv, LIMIT).map_err(|e| unseen(e.to_string()))?;
-        if out.ok() {
+        if out.has_succeeded() {
             Ok(out.stdout)
         } else {
             Err(unseen(out.last_line().to_owned()))
@@ -207,7 +207,7 @@ fn created_in_podman(host: &Host) -> Result<Vec<String>, NotSeen> {
     // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
         // A container that is gone by now fails the command; the others are in its output.
-        let argv = [&["podman", "container", "inspect"], some].concat();
+        let argv = [&["podman", "container", "inspect"][..], some].concat();
         let out = host.run(&argv, LIMIT).map_err(|e| unseen(e.to_string()))?;
         let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();
         let list = list.as_array().map(Vec::as_slice).unwrap_or_default();

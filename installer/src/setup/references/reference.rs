@@ -6,6 +6,7 @@ use super::containers::Container;
 use super::local_files::NotSeen;
 use super::search::Place;
 use super::words;
+use crate::error::exit::Exit;
 use crate::model::package::Package;
 
 /// What needs a package.
@@ -46,11 +47,11 @@ pub struct References {
 
 impl References {
     /// The exit code: 2 if something needs the packages, else 1 if something was not looked at.
-    pub fn code(&self) -> u8 {
+    pub fn exit(&self) -> Exit {
         if self.needed.is_empty() {
-            u8::from(!self.not_seen.is_empty())
+            Exit::if_failed(!self.not_seen.is_empty())
         } else {
-            2
+            Exit::Found
         }
     }
 
