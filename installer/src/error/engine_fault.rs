@@ -79,7 +79,9 @@ impl EngineFault {
             // The checker's message is all there is: after the rollback it finds nothing wrong.
             Self::Refuses { .. } => return None,
             Self::RefusedBefore { .. } => {
-                format!("mend that configuration until {engine} starts with it, then run this again")
+                format!(
+                    "mend that configuration until {engine} starts with it, then run this again"
+                )
             }
             Self::NotTakenIn { shown_by, .. } => format!("`{shown_by}` shows what it reads"),
             Self::VersionUnknown { .. } => {

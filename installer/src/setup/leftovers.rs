@@ -12,6 +12,7 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
+use crate::transaction::receipt::Receipt;
 
 /// A place that still names one of our programs, or that could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,26 @@ pub fn after(
     Ok(left)
 }
 
+/// Files that gpusetup wrote and that still name our programs, though no engine on this host reads
+/// them: its package was removed.
+pub fn without_engine(host: &Host, receipt: &Receipt, engines: &[Box<dyn Engine>]) -> Vec<String> {
+    let is_engines = |c: &&Change| match &c.kind {
+        MergeKind::Generated | MergeKind::Link => false,
+        _ => c.after.is_some() && c.path != Path::new(gpu_inject::policy::PATH),
+    };
+    let changes = receipt.changes.iter().filter(is_engines);
+    let orphans = changes.filter(|c| !engines.iter().any(|e| e.owns(&c.path)));
+    orphans
+        .filter_map(|c| {
+            let (line, name) = first(&host.text(&c.path).ok().flatten()?)?;
+            let path = c.path.display();
+            Some(format!(
+                "{path}, line {line}, names {name}, and the engine that reads it is not installed"
+            ))
+        })
+        .collect()
+}
+
 /// Our own CDI spec, which the package's service makes whether or not engines are set up.
 fn is_generated(changes: &[Change], path: &Path) -> bool {
     let mut of_file = changes.iter().filter(|c| c.path == path);
@@ -102,6 +123,7 @@ fn is_generated(changes: &[Change], path: &Path) -> bool {
 
 fn first(text: &str) -> Option<(usize, &'static str)> {
     let lines = text.lines().enumerate();
-    let mut named = lines.filter_map(|(n, line)| Some((n + 1, words::first(line, words::PROGRAMS)?)));
+    let mut named =
+        lines.filter_map(|(n, line)| Some((n + 1, words::first(line, words::PROGRAMS)?)));
     named.next()
 }

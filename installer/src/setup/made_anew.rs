@@ -60,7 +60,10 @@ pub fn changes(host: &Host, receipt: &Receipt) -> Result<(Vec<Change>, Vec<Strin
             None if is_made => continue,
             None => {
                 let kept = before.as_deref().filter(|now| is_replaced(done, now));
-                (kept.map(str::to_owned), "nothing makes it anew once this is undone")
+                (
+                    kept.map(str::to_owned),
+                    "nothing makes it anew once this is undone",
+                )
             }
         };
         changes.push(Change {
@@ -91,7 +94,9 @@ fn theirs<'a>(done: &'a Change, now: Option<&'a str>) -> Option<&'a str> {
         return None;
     }
     let is_theirs = |text: &&str| !host_files::is_ours(text);
-    let now = now.filter(is_theirs).filter(|now| Some(*now) != done.after.as_deref());
+    let now = now
+        .filter(is_theirs)
+        .filter(|now| Some(*now) != done.after.as_deref());
     now.or(done.before.as_deref().filter(is_theirs))
 }
 

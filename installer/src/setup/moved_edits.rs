@@ -96,8 +96,10 @@ impl Edits {
         for language in &LANGUAGES {
             for table in language.tables {
                 let within: Vec<&[String]> = keys.iter().filter_map(|k| below(k, table)).collect();
-                let value = |rest: &[String]| item(after.as_item(), &[*table, &strs(rest)].concat());
-                let old = |rest: &[&str]| item(before.as_ref()?.as_item(), &[*table, rest].concat());
+                let value =
+                    |rest: &[String]| item(after.as_item(), &[*table, &strs(rest)].concat());
+                let old =
+                    |rest: &[&str]| item(before.as_ref()?.as_item(), &[*table, rest].concat());
                 let mut names: Vec<&String> = Vec::new();
                 for name in within
                     .iter()
@@ -107,7 +109,9 @@ impl Edits {
                         names.push(name);
                     }
                 }
-                let beside = within.iter().filter(|k| below(k, language.runtimes).is_none());
+                let beside = within
+                    .iter()
+                    .filter(|k| below(k, language.runtimes).is_none());
                 let beside: Vec<_> = beside
                     .filter_map(|k| {
                         Some((k.to_vec(), Meaning::of(value(k)?), old(&strs(k)).cloned()))
@@ -293,9 +297,8 @@ impl Runtime {
             }
             let default = [table, self.language.default].concat();
             let is_default = item(document, &default).and_then(Item::as_str) == Some(name);
-            let ours = |k: &&(Vec<String>, Meaning, Option<Item>)| {
-                strs(&k.0) == self.language.default
-            };
+            let ours =
+                |k: &&(Vec<String>, Meaning, Option<Item>)| strs(&k.0) == self.language.default;
             if let Some((_, _, old)) = self.beside.iter().find(ours).filter(|_| is_default) {
                 put_back(document, &default, old.as_ref());
             }

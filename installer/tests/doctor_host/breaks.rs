@@ -422,6 +422,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
         h.remove("var/lib/gpusetup");
         h.remove("usr/lib/gpu-container");
     }),
+    ("engine-gone", Base::Debian, |h| {
+        h.remove("usr/bin/dockerd");
+    }),
     ("inventory-stale", Base::Debian, |h| {
         h.remove("run/gpusetup/inventory.json");
     }),

@@ -91,7 +91,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut findings = Vec::new();
-    for (file, _) in specs(look) {
+    for file in look.spec_files() {
         // Whether our own hook is there is the matter of `programs-gone`.
         let Some(spec) = file.spec().filter(|_| file.is_read()) else {
             continue;

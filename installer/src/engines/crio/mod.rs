@@ -248,7 +248,9 @@ impl Engine for Crio {
 
     fn reads(&self) -> Vec<PathBuf> {
         let merged = self.merged.iter().flat_map(MergedConfig::paths).cloned();
-        merged.chain([self.at.drop_in(), self.at.config.clone()]).collect()
+        merged
+            .chain([self.at.drop_in(), self.at.config.clone()])
+            .collect()
     }
 
     fn read_again(&mut self, host: &Host) {
