@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use toml_edit::{Item, TableLike};
 
-use crate::edit::meaning::{Meaning, same};
+use crate::edit::meaning::Meaning;
 use crate::edit::{json, toml};
 use crate::engines::containerd::schema;
 use crate::model::change::{Change, MergeKind};
@@ -52,6 +52,8 @@ struct Runtime {
     set: Vec<(Vec<String>, Meaning)>,
     /// Its table before the change.
     before: Option<Item>,
+    /// All runtimes before the change, which are the user's even if they start our program.
+    stood: Option<Meaning>,
     /// Other values that we set beside the table of runtimes: the key path, ours, and the one
     /// before.
     beside: Vec<(Vec<String>, Meaning, Option<Item>)>,
@@ -69,6 +71,8 @@ struct DockerRuntime {
 pub struct Edits {
     runtimes: Vec<Runtime>,
     docker: Vec<DockerRuntime>,
+    /// Runtimes of daemon.json before, which are the user's even if they start our program.
+    docker_before: Vec<(String, Json)>,
 }
 
 impl Edits {
@@ -128,6 +132,7 @@ impl Edits {
                         name: name.clone(),
                         set: set.collect(),
                         before: old(&at).cloned(),
+                        stood: old(language.runtimes).map(Meaning::of),
                         beside: beside.clone(),
                     });
                 }
@@ -144,6 +149,10 @@ impl Edits {
             return;
         };
         let before = parsed(change.before.as_deref()).unwrap_or_default();
+        let runtimes = before.get("runtimes").and_then(Json::as_object);
+        let runtimes = runtimes.into_iter().flatten();
+        self.docker_before
+            .extend(runtimes.map(|(name, entry)| (name.clone(), entry.clone())));
         for path in keys {
             // A runtime of another tool that we adopted has its place in `before`.
             let [first, name] = path.as_slice() else {
@@ -230,6 +239,10 @@ impl Edits {
         let runtimes = now.get("runtimes")?.as_object()?;
         let (mut keys, mut defaults) = (Vec::new(), Vec::new());
         for (name, entry) in runtimes {
+            let mut stood = self.docker_before.iter();
+            if stood.any(|(n, before)| n == name && before == entry) {
+                continue;
+            }
             let Some(ours) = self.docker.iter().find(|r| r.entry == *entry) else {
                 continue;
             };
@@ -288,7 +301,7 @@ impl Runtime {
             return false;
         };
         let found = present.iter().filter(|(name, item)| {
-            self.is(item) && !self.stood_before(item) || written && self.is_rest(name, item)
+            self.is(item) && !self.stood_before(name, item) || written && self.is_rest(name, item)
         });
         let found: Vec<String> = found.map(|(name, _)| name.to_owned()).collect();
         for name in &found {
@@ -317,8 +330,9 @@ impl Runtime {
     }
 
     /// Whether the table is as it was before our change: another's, which starts our program.
-    fn stood_before(&self, table: &Item) -> bool {
-        self.before.as_ref().is_some_and(|b| same(b, table))
+    fn stood_before(&self, name: &str, table: &Item) -> bool {
+        let stood = self.stood.as_ref().and_then(|s| s.get(&[name]));
+        stood.is_some_and(|stood| *stood == Meaning::of(table))
     }
 
     fn restore(&self, runtimes: &mut Item, name: &str) {
