@@ -273,6 +273,27 @@ fn a_broken_daemon_json_is_named_with_our_keys_and_an_empty_one_has_none() {
     assert_eq!(tree.read(DAEMON_JSON), "");
 }
 
+/// awslabs/amazon-eks-ami#1329.
+#[test]
+fn a_table_default_runtime_is_refused_by_name_and_its_cgroup_driver_taken_over() {
+    let text = "[plugins.cri.containerd.default_runtime]\nruntime_type = \"io.containerd.runtime.v1.linux\"\n[plugins.cri.containerd.default_runtime.options]\nRuntime = \"/etc/docker-runtimes.d/nvidia\"\nSystemdCgroup = true\n";
+    let tree = containerd("1.6.20", text);
+    let out = tree.run(&["plan", "--default-runtime"]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(
+        said(&out).contains("table default_runtime"),
+        "{}",
+        said(&out)
+    );
+    installed(&tree, &[]);
+    let set: toml::Table = tree.read(ROOT).parse().unwrap();
+    let ours = &set["plugins"]["cri"]["containerd"]["runtimes"]["nvidia"]["options"];
+    assert_eq!(ours["SystemdCgroup"].as_bool(), Some(true));
+    assert_eq!(ours.get("Runtime"), None);
+    assert_eq!(is_true(&tree), Ok(0));
+    assert_eq!(tree.read(ROOT), text);
+}
+
 /// What happens to files between install and undo.
 #[derive(Clone, Copy, Debug)]
 enum Meanwhile {

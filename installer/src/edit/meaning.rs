@@ -77,14 +77,6 @@ impl Meaning {
             _ => None,
         }
     }
-
-    /// The text, if it is one.
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
 }
 
 /// Whether two items mean the same.
