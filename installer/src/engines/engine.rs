@@ -180,6 +180,12 @@ pub trait Engine: Any + Send + Sync {
         self.facts().config.iter().cloned().collect()
     }
 
+    /// The file that each of its starts makes anew from others: what that has is gone with its
+    /// next start.
+    fn rendered(&self) -> Option<&Path> {
+        None
+    }
+
     /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()

@@ -62,7 +62,8 @@ fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Look, Error> {
     }
     let of_host = |e: &&Box<dyn Engine>| e.is_of_user() == host.user().is_some();
     files.extend(engines.iter().filter(of_host).flat_map(|e| e.reads()));
-    files.retain(|path| !search::is_ours(path));
+    let rendered: Vec<&Path> = engines.iter().filter_map(|e| e.rendered()).collect();
+    files.retain(|path| !search::is_ours(path) && !rendered.contains(&path.as_path()));
     Ok((local, files, unseen))
 }
 
