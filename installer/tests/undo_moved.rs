@@ -35,7 +35,13 @@ fn installed(tree: &Tree, args: &[&str]) {
 fn containerd(version: &str, text: &str) -> Tree {
     let tree = Tree::new("26.1.5", version);
     tree.write(ROOT, text);
+    driver(&tree, "580.65.06");
     tree
+}
+
+fn driver(tree: &Tree, version: &str) {
+    let line = format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  x\n");
+    tree.write("proc/driver/nvidia/version", &line);
 }
 
 fn upgraded(tree: &Tree, version: &str) {
@@ -294,6 +300,139 @@ fn a_table_default_runtime_is_refused_by_name_and_its_cgroup_driver_taken_over()
     assert_eq!(tree.read(ROOT), text);
 }
 
+const SPEC: &str = "var/run/cdi/nvidia.yaml";
+const INVENTORY: &str = "run/gpusetup/inventory.json";
+const UNIT: &str = "usr/lib/systemd/system/gpusetup-cdi.service";
+
+/// What the package's service makes is no user's: it stays up to date with the service, whatever it
+/// said at install.
+#[test]
+fn generated_files_are_made_anew_where_their_maker_stays() {
+    let tree = containerd("1.7.24", REPORTED);
+    tree.write(UNIT, "");
+    // The package has described the GPUs before anybody set up an engine.
+    assert_eq!(tree.code(&["cdi", "refresh"]), 0);
+    let old = tree.read(INVENTORY);
+    driver(&tree, "581.1");
+    installed(&tree, &[]);
+    driver(&tree, "582.2");
+    assert_eq!(is_true(&tree), Ok(0));
+    assert!(
+        tree.read(INVENTORY).contains("582.2"),
+        "{}",
+        tree.read(INVENTORY)
+    );
+    assert_ne!(tree.read(INVENTORY), old);
+    assert!(tree.path(SPEC).exists());
+    // After a reboot they are the boot's, which undo does not remove either.
+    installed(&tree, &[]);
+    happens(&tree, Meanwhile::Rebooted);
+    assert_eq!(is_true(&tree), Ok(0));
+    assert!(tree.path(SPEC).exists() && tree.path(INVENTORY).exists());
+}
+
+#[test]
+fn generated_files_go_where_nothing_makes_them() {
+    for masked in [false, true] {
+        let tree = containerd("1.7.24", REPORTED);
+        assert_eq!(tree.code(&["cdi", "refresh"]), 0);
+        driver(&tree, "581.1");
+        installed(&tree, &[]);
+        if masked {
+            tree.write(UNIT, "");
+            fs::create_dir_all(tree.path("etc/systemd/system")).unwrap();
+            let mask = tree.path("etc/systemd/system/gpusetup-cdi.service");
+            std::os::unix::fs::symlink("/dev/null", mask).unwrap();
+        }
+        assert_eq!(is_true(&tree), Ok(0));
+        assert!(!tree.path(SPEC).exists() && !tree.path(INVENTORY).exists());
+    }
+}
+
+#[test]
+fn another_tool_s_spec_is_put_back_only_for_its_driver() {
+    let spec = |version: &str| {
+        format!(
+            "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    mounts:\n    - {{hostPath: /usr/lib/libcuda.so.{version}, containerPath: /usr/lib/libcuda.so.{version}}}\n"
+        )
+    };
+    for (theirs, there) in [("580.65.06", true), ("550.1.2", false)] {
+        let tree = containerd("1.7.24", REPORTED);
+        tree.write(SPEC, &spec(theirs));
+        installed(&tree, &["--existing", "adopt"]);
+        assert!(tree.read(SPEC).contains(OURS));
+        let out = tree.run(&["undo", "--yes"]);
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        assert_eq!(tree.read_if_there(SPEC), there.then(|| spec(theirs)));
+        assert_eq!(
+            said(&out).contains("make it anew"),
+            !there,
+            "{}",
+            said(&out)
+        );
+    }
+    // One that took our place since stays.
+    let tree = containerd("1.7.24", REPORTED);
+    installed(&tree, &[]);
+    tree.write(SPEC, &spec("580.65.06"));
+    assert_eq!(is_true(&tree), Ok(0));
+    assert_eq!(tree.read(SPEC), spec("580.65.06"));
+}
+
+/// moby#47633: the library that engines read specs with refuses the whole spec.
+#[test]
+fn cdi_check_and_list_judge_specs_as_engines_do() {
+    let tree = containerd("1.7.24", REPORTED);
+    let spec = "cdiVersion: 0.6.0\nkind: spidernet.io/test\ncontainerEdits:\n  env:\n  - LD=\"test\"\ndevices:\n  - name: demo1\n";
+    tree.write("var/run/cdi/test.yaml", spec);
+    let check = tree.run(&["cdi", "check"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(
+        said(&check).contains("test.yaml") && said(&check).contains("demo1"),
+        "{}",
+        said(&check)
+    );
+    let list = tree.run(&["cdi", "list"]);
+    let listed = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(!listed.contains("spidernet"), "{listed}");
+    assert!(said(&tree.run(&["doctor"])).contains("demo1"));
+    let hook = "cdiVersion: 0.6.0\nkind: amd.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    hooks:\n    - {hookName: createContainer, path: /opt/amd/hook}\n";
+    tree.write("var/run/cdi/test.yaml", hook);
+    let check = said(&tree.run(&["cdi", "check"]));
+    assert!(check.contains("/opt/amd/hook is not there"), "{check}");
+    assert!(said(&tree.run(&["doctor"])).contains("/opt/amd/hook"));
+}
+
+#[test]
+fn what_was_set_up_in_a_removed_engine_is_named() {
+    let tree = containerd("1.7.24", REPORTED);
+    installed(&tree, &[]);
+    fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
+    for command in ["plan", "doctor"] {
+        let text = said(&tree.run(&[command]));
+        assert!(
+            text.contains("/etc/docker/daemon.json"),
+            "{command}: {text}"
+        );
+        assert!(text.contains("gpusetup undo"), "{command}: {text}");
+    }
+    assert_eq!(is_true(&tree), Ok(0));
+}
+
+/// zzzhouuu/truenas-nvidia-drivers#11: its os-release is Debian's.
+#[test]
+fn an_appliance_is_refused_with_what_to_do() {
+    let tree = containerd("1.7.24", REPORTED);
+    tree.write("usr/bin/midclt", "");
+    tree.write("etc/version", "TrueNAS-25.10.4");
+    let out = tree.run(&["plan"]);
+    assert_eq!(out.status.code(), Some(6), "{}", said(&out));
+    for word in ["TrueNAS-25.10.4", "Install NVIDIA Drivers"] {
+        assert!(said(&out).contains(word), "{word} in {}", said(&out));
+    }
+    assert!(said(&tree.run(&["detect"])).contains("TrueNAS-25.10.4"));
+}
+
 /// What happens to files between install and undo.
 #[derive(Clone, Copy, Debug)]
 enum Meanwhile {
@@ -489,10 +628,6 @@ fn whatever_happened_meanwhile_undo_says_what_is_true() {
         |(n, default, events)| {
             let (version, text) = BEFORE[n];
             let tree = containerd(version, text);
-            tree.write(
-                "proc/driver/nvidia/version",
-                "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  x\n",
-            );
             installed(&tree, if default { &["--default-runtime"] } else { &[] });
             for event in &events {
                 happens(&tree, *event);

@@ -134,9 +134,10 @@ mod tests {
             let inline = |text: &str| format!("t = {text}");
             let braces: Vec<String> = other.lines().map(str::to_owned).collect();
             let nested: String = format!("[t]\n{one}");
-            prop_assert!(same_text(&nested, &inline(&format!("{{ {} }}", braces.join(", ")))));
+            let braces = inline(&format!("{{ {} }}", braces.join(", ")));
+            prop_assert!(same_text(&nested, &braces), "{nested} {braces}");
             let changed = format!("{one}added = 1\n");
-            prop_assert!(members.contains_key("added") || !same_text(&one, &changed));
+            prop_assert!(members.contains_key("added") || !same_text(&one, &changed), "{changed}");
         }
     }
 }
