@@ -98,6 +98,9 @@ undo() { # undo: takes back what gpusetup has set up for root, or looks whether 
         gpusetup-nvidia-compat*) return 0 ;;
     esac
     if "$gpusetup" --root "$root/" undo --yes $restart >&2; then return 0; fi
+    # Undone, and somebody else's configuration still names our programs: `references` has said whether it needs what
+    # goes now.
+    [ -e "$root/var/lib/gpusetup/receipt.json" ] || [ -e "$root/var/lib/gpusetup/journal.json" ] || return 0
     echo "$package: the engines' configuration still needs it. Run \`gpusetup undo\`, then remove it." >&2
     refuse
     "$gpusetup" --root "$root/" undo --yes --force $restart >&2 ||

@@ -9,6 +9,7 @@ use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::stdio;
+use crate::transaction::receipt::Receipt;
 use crate::verify::{self, Reload, Verified};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
@@ -18,7 +19,7 @@ pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Erro
         gpus: gpu_files::inventory(host)?.gpus.len(),
         reload: !args.no_daemon_reload,
     };
-    let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
+    let (chosen, remarks) = engine_selection::chosen(host, &args.engines, &Receipt::default())?;
     for remark in &remarks {
         session.progress.warn(remark);
     }

@@ -443,7 +443,7 @@ impl<'a> HostFacts<'a> {
                 };
                 (file.path.clone(), file.priority, content)
             });
-            Registry::from_files(files)
+            Registry::as_engines(files)
         })
     }
 

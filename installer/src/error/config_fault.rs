@@ -53,6 +53,9 @@ pub enum ConfigFault {
         /// The engine.
         engine: String,
     },
+    /// A table of it names the default runtime, and counts before the key that we set.
+    #[error("has a table default_runtime, and default_runtime_name has no effect beside it")]
+    DefaultRuntimeTable,
     /// The engine's built-in template has the table, so nothing can be added to it.
     #[error("cannot set {key}: the built-in template has that table")]
     InTemplate {
@@ -198,6 +201,11 @@ impl ConfigFault {
             Self::DefinedByEngine { .. } => format!("take that program away, or use `{Leave}`"),
             Self::DefaultOfEngine { .. } => format!(
                 "leave {} out, and put `default-runtime: nvidia` into its config.yaml",
+                Invocation::DefaultRuntime
+            ),
+            Self::DefaultRuntimeTable => format!(
+                "make that table [….containerd.runtimes.NAME] with default_runtime_name = \"NAME\", \
+                 or leave {} out. Nothing was changed.",
                 Invocation::DefaultRuntime
             ),
             Self::InTemplate { .. } => {

@@ -37,7 +37,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
-    let (engines, remarks) = chosen(host, &asked.only)?;
+    let (engines, remarks) = chosen(host, &asked.only, &receipt)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));

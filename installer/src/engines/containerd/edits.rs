@@ -9,7 +9,7 @@ use super::files::{Files, HEADER};
 use super::schema::Schema;
 use super::settings::{self, Setting};
 use super::view::View;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
@@ -118,10 +118,11 @@ impl Place {
         let set = toml::set(text, &values)
             .map_err(ConfigFault::text(ConfigReader::Plain))
             .map_err(|fault| Error::config(&path, fault))?;
-        let after = if is_own {
-            format!("{HEADER}{set}")
-        } else {
-            set
+        let after = match &before {
+            _ if !is_own => set,
+            // Another writer has put it into its own style.
+            Some(before) if meaning::same_text(before, &set) => before.clone(),
+            _ => format!("{HEADER}{set}"),
         };
         let mut why = summary(settings, wanted);
         let kind = if is_own {

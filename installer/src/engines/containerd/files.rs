@@ -84,6 +84,11 @@ impl Files {
         self.texts.get(path)?.as_deref()
     }
 
+    /// The paths of all files that were looked for.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.texts.keys()
+    }
+
     /// The text of any file; one that is not among these is read now.
     pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
         match self.texts.get(path) {

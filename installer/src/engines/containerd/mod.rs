@@ -298,6 +298,16 @@ impl Engine for Containerd {
         self.layout.owns(path)
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let read = self.files.iter().flat_map(Files::paths).cloned();
+        read.chain(self.facts.config.clone()).collect()
+    }
+
+    fn rendered(&self) -> Option<&Path> {
+        let place = self.layout.place();
+        place.is_generated.then_some(place.root.as_path())
+    }
+
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
         if changes.is_empty() || self.layout.reads_by_itself(changes) {
             return Activation::default();

@@ -50,6 +50,11 @@ impl MergedConfig {
         Ok(Self { files })
     }
 
+    /// The paths of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().map(|file| &file.path)
+    }
+
     /// The text of one of the files.
     pub fn text_of(&self, path: &Path) -> Option<&str> {
         let file = self.files.iter().find(|file| file.path == path)?;

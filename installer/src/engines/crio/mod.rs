@@ -246,6 +246,13 @@ impl Engine for Crio {
         path == self.at.drop_in() || path == self.at.config
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let merged = self.merged.iter().flat_map(MergedConfig::paths).cloned();
+        merged
+            .chain([self.at.drop_in(), self.at.config.clone()])
+            .collect()
+    }
+
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
         self.policy = host.read_policy_again();

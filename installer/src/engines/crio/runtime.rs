@@ -8,7 +8,7 @@ use toml_edit::Value;
 
 use super::config::MergedConfig;
 use super::installation::Installation;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
@@ -131,7 +131,11 @@ impl Installation {
             return Err(Error::config(later, ConfigFault::ReadLater { ours: path }));
         }
         let text = before.as_deref().filter(|_| in_place);
-        let after = edited(&path, text, &values)?;
+        let mut after = edited(&path, text, &values)?;
+        // Another writer has put it into its own style.
+        if let Some(before) = before.as_ref().filter(|b| meaning::same_text(b, &after)) {
+            after.clone_from(before);
+        }
         Ok(Some(Change {
             path,
             before,

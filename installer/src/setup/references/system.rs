@@ -82,7 +82,7 @@ pub fn add(
     let mut places = search::of_system();
     let engines = engines::detect(host);
     // Where a flag has moved an engine's file.
-    let moved = engines.iter().filter_map(|e| e.facts().config.clone());
+    let moved = engines.iter().flat_map(|e| e.reads());
     places.extend(moved.map(|path| (SearchKind::Configuration, path)));
     let receipt = Receipt::load(host).ok().flatten();
     let written = receipt
