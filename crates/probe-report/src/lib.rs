@@ -68,6 +68,13 @@ pub struct Library {
     pub exists: bool,
 }
 
+/// The line that is written in place of a report where nothing can be said about an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotVerified {
+    /// Why not.
+    pub not_verified: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
