@@ -24,6 +24,10 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ("5", "another run holds the lock"),
     ("6", "host not supported, or no driver is loaded"),
     (
+        "7",
+        "partly done, or not verified; the last line says what is not",
+    ),
+    (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back
 what it had begun",

@@ -23,6 +23,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
+use crate::verify::Outcome;
 
 fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -66,7 +67,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
         ));
     }
     Ok(Exit::if_found(!plan.is_empty()))
@@ -99,7 +100,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
-            let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
+            let document = json::document(
+                Some(&plan),
+                session.recovered.is_some(),
+                &Outcome::default(),
+                true,
+            );
             stdio::result(&format!("{document}\n"));
         }
         return Ok(Exit::Done);
@@ -116,20 +122,24 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         verify: !args.no_verify && asked.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(&session.context(), &mut plan, how)?;
+    let outcome = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &verified, asked.restart)
+            json::document(Some(&plan), true, &outcome, asked.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, asked.restart, host.is_live());
-        let done = format!("Done{}.", progress::taken(started));
+        let taken = progress::taken(started);
+        let done = match &*outcome.reasons().join("; ") {
+            "" => format!("Done{taken}."),
+            reasons => format!("Set up{taken}, but not verified: {reasons}."),
+        };
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::Done)
+    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
 }
 
 /// Asks which engines to set up if there are several. `None` means those of the plan.

@@ -146,6 +146,10 @@ impl Layout for EtcK0s {
         changes.iter().all(|c| c.path.starts_with(DROP_INS))
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn effect(&self) -> String {
         "pods keep running; a controller's Kubernetes API is away for a moment".into()
     }

@@ -106,6 +106,10 @@ impl Layout for TemplateLayout {
         Some(&self.place.root)
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn effect(&self) -> String {
         "pods keep running".into()
     }

@@ -31,7 +31,7 @@ pub fn apply(
     context: &Context,
     plan: &mut Plan,
     how: RunOptions,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let (services, asked) = (plan.services(), plan.asked());
     carry_out(context, plan, &earlier, how, |journal| {
@@ -117,7 +117,7 @@ fn carry_out(
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -146,7 +146,7 @@ impl Run<'_> {
     fn carry_out(
         &mut self,
         commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<Vec<verify::Verified>, Error> {
+    ) -> Result<verify::Outcome, Error> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
@@ -191,11 +191,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
+    fn verify(&mut self) -> Result<verify::Outcome, Error> {
         let verified = if self.how.verify {
             verify_all(&self.context, self.plan, &mut self.states)?
         } else {
-            Vec::new()
+            verify::Outcome::default()
         };
         self.states.reach_all(State::Verified);
         Ok(verified)
@@ -262,7 +262,7 @@ fn verify_all(
     context: &Context,
     plan: &Plan,
     states: &mut States,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let &Context {
         host,
         signals,
@@ -270,7 +270,8 @@ fn verify_all(
     } = context;
     signals.check()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let outcome = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);
@@ -278,7 +279,7 @@ fn verify_all(
             states.reach(name, State::Verified);
         }
     }
-    if let Some(bad) = verify::dead(&verified) {
+    if let Some(bad) = verify::dead(verified) {
         let detail = bad.detail.clone();
         return Err(Error::engine(
             &bad.engine,
@@ -293,11 +294,16 @@ fn verify_all(
         ));
     }
     // No reason to roll back: containers would lose their GPUs with the old configuration too.
+    for v in verified {
+        if let Some(trouble) = &v.driver_trouble {
+            progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));
+        }
+    }
     for lost in verified.iter().filter(|v| v.lost().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",
             lost.engine, lost.how
         ));
     }
-    Ok(verified)
+    Ok(outcome)
 }

@@ -1,6 +1,7 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
 
+pub(crate) mod cdi_restart;
 pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
@@ -234,7 +235,9 @@ impl Engine for Docker {
             let verdict = runtime_entry::judge(host, file, wanted).ok()?;
             runtime_entry::warning(file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
-        existing.into_iter().collect()
+        let cdi = self.mode(wanted) != Mode::Runtime;
+        let restarts = cdi_restart::warning(self.version).filter(|_| cdi);
+        existing.into_iter().chain(restarts).collect()
     }
 
     fn warnings(&self, host: &Host) -> Vec<String> {
@@ -340,6 +343,12 @@ impl Engine for Docker {
                 "docker knows runtime {name:?} until its next restart, for a reload takes none back; no container uses it"
             )
         })
+    }
+
+    fn caveats(&self, host: &Host) -> Vec<String> {
+        let has_cdi = !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi);
+        let warning = cdi_restart::warning(self.version).filter(|_| has_cdi);
+        warning.into_iter().collect()
     }
 
     fn wait_ready(&self, host: &Host) {

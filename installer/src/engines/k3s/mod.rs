@@ -207,6 +207,10 @@ impl Layout for Rendered {
         Some(self.place.root.as_path()).filter(|_| self.has_drop_in)
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn effect(&self) -> String {
         if self.is_server {
             "pods keep running; the Kubernetes API is away for a moment".into()
