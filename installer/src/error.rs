@@ -141,6 +141,9 @@ pub enum Error {
     /// Containers need what would be undone.
     #[error("containers use what would go, and would not start again: {}", .0.join(", "))]
     InUse(Vec<String>),
+    /// Nobody can tell whether containers need what would be undone: an engine and the reason each.
+    #[error("which containers use what would go is not known: {}", .0.join(", "))]
+    InUseUnknown(Vec<String>),
     /// Other tools give containers GPUs here: a line for each of their traces.
     #[error("another tool gives containers GPUs here: {}", .0.join("; "))]
     OtherTools(Vec<String>),
@@ -259,6 +262,9 @@ impl Error {
             Self::InUse(_) => {
                 format!("remove them first, or run `{UndoByForce}`; nothing was changed")
             }
+            Self::InUseUnknown(_) => format!(
+                "see that the engine answers, then run this again, or run `{UndoByForce}`; nothing was changed"
+            ),
             Self::OtherTools(_) => format!(
                 "`{Adopt}` puts ours in its place, and undo returns to it; `{Leave}` leaves it and \
                  sets up the rest. Nothing was changed."
@@ -309,6 +315,7 @@ impl Error {
             | Self::NotStarted(_)
             | Self::WouldStop { .. }
             | Self::InUse(_)
+            | Self::InUseUnknown(_)
             | Self::OtherTools(_)
             | Self::ChangedSince(_)
             | Self::Signal { .. }

@@ -61,8 +61,8 @@ fn goes(tree: &Tree, package: &str, name: &str, words: &[&str]) {
 fn stays_and_says(tree: &Tree, package: &str, words: &[&str], word: &str) {
     let done = script(tree, package, "prerm", words);
     assert!(!done.status.success(), "{package} {words:?}: {done:?}");
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(said.contains(word), "{said}");
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(stderr.contains(word), "{stderr}");
 }
 
 fn set_up(tree: &Tree, more: &[&str]) {
@@ -85,7 +85,7 @@ const UPGRADES: [&[&str]; 8] = [
 ];
 
 #[test]
-fn upgrades_and_what_dpkg_does_besides_touch_nothing() {
+fn package_upgrades_change_no_setup() {
     let tree = host();
     set_up(&tree, &[]);
     tree.write("run/cdi/nvidia.yaml", "path: /usr/bin/gpu-container-hook");
@@ -150,7 +150,7 @@ fn an_engine_set_up_by_hand_keeps_the_toolkit_until_it_is_not() {
 }
 
 #[test]
-fn what_the_user_changed_keeps_gpusetup_and_says_what_to_do() {
+fn changes_by_the_user_keep_the_package_and_name_a_fix() {
     let tree = host();
     set_up(&tree, &["--default-runtime"]);
     let text = tree.read("etc/docker/daemon.json");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::ldcache;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
-use probe_report::{Denied, Library, Node, Report, SCHEMA};
+use probe_report::{Report, ReportedDenials, ReportedLibrary, ReportedNode, SCHEMA};
 
 use crate::exit::ExitCode;
 use crate::log;
@@ -77,7 +77,7 @@ fn report() -> io::Result<()> {
     log::output(&text)
 }
 
-fn add_nodes(dir: &Path, nodes: &mut Vec<Node>) {
+fn add_nodes(dir: &Path, nodes: &mut Vec<ReportedNode>) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };
@@ -92,7 +92,7 @@ fn add_nodes(dir: &Path, nodes: &mut Vec<Node>) {
                 .file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with("nvidia"));
         if is_gpu_node && metadata.file_type().is_char_device() {
-            nodes.push(Node {
+            nodes.push(ReportedNode {
                 major: major(metadata.rdev()),
                 minor: minor(metadata.rdev()),
                 open: answer(OpenOptions::new().read(true).write(true).open(&path)),
@@ -112,8 +112,8 @@ fn answer(opened: std::io::Result<File>) -> String {
 }
 
 /// Tries to open every GPU that the container has no node for, with a node made for the test.
-fn try_other_gpus(nodes: &[Node]) -> Denied {
-    let mut denied = Denied::default();
+fn try_other_gpus(nodes: &[ReportedNode]) -> ReportedDenials {
+    let mut denied = ReportedDenials::default();
     let has = |number| {
         nodes
             .iter()
@@ -129,7 +129,7 @@ fn try_other_gpus(nodes: &[Node]) -> Denied {
 }
 
 /// Records what the result of opening the GPU with this minor shows about the device rules.
-fn note(denied: &mut Denied, number: u64, answer: &str) {
+fn note(denied: &mut ReportedDenials, number: u64, answer: &str) {
     match answer {
         // Caused by a nodev mount or a security module, so it shows nothing about the device rules.
         "EACCES" => {}
@@ -162,11 +162,11 @@ fn open_own(number: u64) -> Result<String, Errno> {
 }
 
 /// The libraries in a loader cache, without duplicate paths.
-fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<Library> {
-    let mut libraries: Vec<Library> = Vec::new();
+fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<ReportedLibrary> {
+    let mut libraries: Vec<ReportedLibrary> = Vec::new();
     for entry in ldcache::parse(cache).unwrap_or_default() {
         if libraries.iter().all(|l| l.path != entry.path) {
-            libraries.push(Library {
+            libraries.push(ReportedLibrary {
                 exists: exists(&entry.path),
                 name: entry.soname,
                 path: entry.path,
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_result_that_shows_nothing_is_not_counted() {
-        let mut denied = Denied::default();
+        let mut denied = ReportedDenials::default();
         for (number, answer) in [(0, "EPERM"), (1, "EACCES"), (2, "ENXIO"), (3, "ok")] {
             note(&mut denied, number, answer);
         }

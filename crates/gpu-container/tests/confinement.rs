@@ -36,12 +36,12 @@ fn start_waiting_hook(
         .spawn()
         .unwrap();
     let path = format!("/proc/{}/status", child.id());
-    let had = fs::read_to_string("/proc/self/status").unwrap();
-    let had = had.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own_line = status.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
     // The hook installs the filter, then drops capabilities, then waits for its input.
     for _ in 0..3000 {
         let text = fs::read_to_string(&path).unwrap_or_default();
-        if text.contains("\nSeccomp:\t2\n") && !text.contains(had) {
+        if text.contains("\nSeccomp:\t2\n") && !text.contains(own_line) {
             let pairs = text.lines().filter_map(|l| l.split_once(":\t"));
             let status = pairs.map(|(k, v)| (k.to_owned(), v.trim().to_owned()));
             return (child, status.collect());
@@ -83,13 +83,13 @@ fn a_failing_hook_is_logged_to_the_journal() {
         let out = unshared.unwrap();
         assert!(!out.status.success(), "{name}");
         let stderr = String::from_utf8(out.stderr).unwrap();
-        let mut heard = [0; 4096];
-        let length = journal.recv(&mut heard).unwrap();
-        let heard = String::from_utf8_lossy(&heard[..length]);
+        let mut buffer = [0; 4096];
+        let length = journal.recv(&mut buffer).unwrap();
+        let message = String::from_utf8_lossy(&buffer[..length]);
         let logged = stderr.trim().trim_start_matches("gpu-container: ");
         assert!(
-            !logged.is_empty() && heard.contains(&logged.replace('\n', " ")),
-            "{name}: {stderr}, the journal: {heard}"
+            !logged.is_empty() && message.contains(&logged.replace('\n', " ")),
+            "{name}: {stderr}, the journal: {message}"
         );
     }
 }
@@ -99,13 +99,13 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
     if !is_root() {
         return;
     }
-    let had = fs::read_to_string("/proc/self/status").unwrap();
-    let had = had
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let hex = status
         .lines()
         .find_map(|l| l.strip_prefix("CapPrm:\t"))
         .unwrap();
-    let had = u64::from_str_radix(had, 16).unwrap();
-    let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & had;
+    let permitted = u64::from_str_radix(hex, 16).unwrap();
+    let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & permitted;
     // DAC_OVERRIDE, FOWNER, SYS_CHROOT and SYS_ADMIN; and those needed to enter a container.
     let cdi = [1, 3, 18, 21];
     let prestart = [1, 3, 6, 7, 12, 18, 19, 21, 34, 39];

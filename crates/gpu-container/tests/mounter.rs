@@ -58,7 +58,7 @@ fn hook_has_mounts(config: &Value) -> bool {
 }
 
 /// The output of [`LOOK`] in a container with that configuration, and whether the hook got mounts as arguments.
-fn seen(
+fn view_in_container(
     below: Below,
     name: &str,
     more: &str,
@@ -88,9 +88,9 @@ fn compare(
     edit: impl Fn(&RuncBundle, &mut Value),
 ) {
     for below in below.iter().copied() {
-        let (by_runtime, is_told) = seen(below, name, "mounts = \"runtime\"\n", &edit);
+        let (by_runtime, is_told) = view_in_container(below, name, "mounts = \"runtime\"\n", &edit);
         assert!(!is_told, "{name} {below:?}");
-        let (usual, is_told) = seen(below, name, "", &edit);
+        let (usual, is_told) = view_in_container(below, name, "", &edit);
         assert_eq!(is_told, is_hooks(below), "{name} {below:?}");
         assert_eq!(usual, by_runtime, "{name} {below:?}");
         for path in [
@@ -121,7 +121,7 @@ fn the_container_is_the_same_whoever_mounts() {
     if !can_run() {
         return;
     }
-    let all = Below::here();
+    let all = Below::available();
     compare("plain", all, |_| true, |_, _| {});
     compare(
         "volume",

@@ -85,7 +85,7 @@ pub enum Error {
     )]
     BadRequirement(Excerpt),
     /// A container requests a CDI device of a kind that the policy does not let it name.
-    #[error("{by} asks for {asked}. {who}, so it may name {} alone{rule}", allowed.join(", "))]
+    #[error("{by} asks for {asked}. {who}, so it may name only {}{rule}", allowed.join(", "))]
     KindNotAllowed {
         /// The device.
         asked: Excerpt,
@@ -206,7 +206,7 @@ impl fmt::Display for KindRule {
                 f,
                 ". It has every node of the driver, and is for privileged containers (CAP_SYS_ADMIN) where {key} lists it"
             ),
-            Self::Listed { key, .. } => write!(f, ", or what {key} lists"),
+            Self::Listed { key, .. } => write!(f, ", and what {key} lists"),
         }
     }
 }

@@ -19,11 +19,11 @@ pub struct Report {
     #[serde(default)]
     pub schema: u32,
     /// The nodes below /dev, and whether they can be opened.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ReportedNode>,
     /// The result of trying GPUs that the container was not given.
-    pub denied: Denied,
+    pub denied: ReportedDenials,
     /// The libraries in the loader's cache.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<ReportedLibrary>,
     /// Whether `/usr/bin/nvidia-smi` exists.
     #[serde(default)]
     pub nvidia_smi: bool,
@@ -61,7 +61,7 @@ pub enum Answer {
 
 /// A device node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
+pub struct ReportedNode {
     /// Path in the container.
     pub path: PathBuf,
     /// Major device number.
@@ -76,7 +76,7 @@ pub struct Node {
 
 /// The result of opening GPUs for which the container has no node, with nodes made for the test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denied {
+pub struct ReportedDenials {
     /// The minors for which a node could be made and the result of opening it was conclusive.
     pub tried: Vec<u64>,
     /// The minors that could be opened. Must be empty.
@@ -87,7 +87,7 @@ pub struct Denied {
 
 /// A library in the loader's cache. (The libraries to mount are gpu-inject's `Library`.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Library {
+pub struct ReportedLibrary {
     /// The SONAME.
     pub name: String,
     /// Path in the container.
@@ -111,18 +111,18 @@ mod tests {
     fn a_report_is_read_as_it_was_written() {
         let report = Report {
             schema: SCHEMA,
-            nodes: vec![Node {
+            nodes: vec![ReportedNode {
                 path: "/dev/nvidia0".into(),
                 major: 195,
                 minor: 0,
                 open: "ok".into(),
             }],
-            denied: Denied {
+            denied: ReportedDenials {
                 tried: vec![1],
                 leaked: Vec::new(),
                 mknod: Some("EPERM".into()),
             },
-            libraries: vec![Library {
+            libraries: vec![ReportedLibrary {
                 name: "libcuda.so.1".into(),
                 path: "/lib/libcuda.so.1".into(),
                 exists: true,

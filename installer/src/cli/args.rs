@@ -128,13 +128,13 @@ pub enum Command {
     Bundle(BundleArgs),
     /// Make, list and check CDI specs, which tell engines of the GPUs
     #[command(subcommand)]
-    Cdi(Cdi),
+    Cdi(CdiCommand),
     /// Read and edit the runtime's /etc/nvidia-container-runtime/config.toml, comments kept
     #[command(subcommand)]
-    Config(Config),
+    Config(ConfigCommand),
     /// Make the driver's device nodes, and the links by which systemd knows them
     #[command(subcommand)]
-    System(System),
+    System(SystemCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -155,8 +155,8 @@ impl Command {
             Self::Install(args) => !args.dry_run,
             Self::Undo(args) => !args.dry_run,
             Self::Doctor(args) => args.fix.is_some(),
-            Self::Cdi(command) => matches!(command, Cdi::Refresh),
-            Self::Config(command) => matches!(command, Config::Set { dry_run: false, .. }),
+            Self::Cdi(command) => matches!(command, CdiCommand::Refresh),
+            Self::Config(command) => matches!(command, ConfigCommand::Set { dry_run: false, .. }),
             Self::Verify(_) | Self::Recover | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
@@ -263,12 +263,12 @@ pub struct UndoArgs {
 
 /// Commands on the CDI spec.
 #[derive(Subcommand, Debug)]
-pub enum Cdi {
+pub enum CdiCommand {
     /// Print a spec of this host, or write it to a file
     Generate(Box<GenerateArgs>),
     /// Change the paths in a spec
     #[command(subcommand)]
-    Transform(Transform),
+    Transform(TransformCommand),
     /// List the names that --device takes
     List,
     /// Check whether the specs of this host are sound and fresh; exits 2 if not
@@ -279,7 +279,7 @@ pub enum Cdi {
 
 /// Commands on /etc/nvidia-container-runtime/config.toml.
 #[derive(Subcommand, Debug)]
-pub enum Config {
+pub enum ConfigCommand {
     /// Print the file, or the defaults where there is none
     Show,
     /// Print every key with its default
@@ -409,7 +409,7 @@ pub enum SpecFormat {
 
 /// What to change.
 #[derive(Subcommand, Debug)]
-pub enum Transform {
+pub enum TransformCommand {
     /// Move paths from one root to another
     Root {
         /// What the paths begin with
@@ -441,7 +441,7 @@ pub enum PathsOf {
 
 /// Commands on device nodes.
 #[derive(Subcommand, Debug)]
-pub enum System {
+pub enum SystemCommand {
     /// Make the driver's nodes that are not there yet, as nvidia-modprobe would
     CreateDeviceNodes {
         /// Only the nodes that are not one GPU's: nvidiactl, modeset, uvm, uvm-tools

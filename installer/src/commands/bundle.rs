@@ -46,11 +46,11 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<Exit, Erro
         // Secrets are masked, but the bundle still shows how the host is built, so it is private.
         user_output::write_private(&output, &bytes)?;
     }
-    told(&bundle, &output, &bytes, common, &progress, to_stdout);
+    describe_archive(&bundle, &output, &bytes, common, &progress, to_stdout);
     Ok(Exit::Done)
 }
 
-fn told(
+fn describe_archive(
     bundle: &Bundle,
     output: &Path,
     bytes: &[u8],

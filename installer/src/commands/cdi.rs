@@ -1,5 +1,6 @@
 //! `gpusetup cdi`: lists, checks and refreshes CDI specs.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
@@ -7,32 +8,41 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::cli::args::{Cdi, Common};
+use crate::cli::args::{CdiCommand, Common};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, Error> {
     match command {
-        Cdi::Generate(args) => cdi_generate::run(host, common, args),
-        Cdi::Transform(command) => cdi_transform::run(common, command),
-        Cdi::List => {
+        CdiCommand::Generate(args) => cdi_generate::run(host, common, args),
+        CdiCommand::Transform(command) => cdi_transform::run(common, command),
+        CdiCommand::List => {
             list(host, common);
             Ok(Exit::Done)
         }
-        Cdi::Check => check(host, common),
-        Cdi::Refresh => refresh(host, common),
+        CdiCommand::Check => check(host, common),
+        CdiCommand::Refresh => refresh(host, common),
     }
 }
 
 fn registry(host: &Host) -> Registry {
     let mut files = Vec::new();
     for (priority, dir) in SPEC_DIRS.iter().enumerate() {
-        for name in host.root().read_dir(dir).unwrap_or_default() {
+        let names = match Answer::from(host.root().read_dir(dir)) {
+            Answer::Known(names) => names,
+            Answer::None => continue,
+            Answer::Unknown(why) => {
+                files.push((PathBuf::from(dir), priority, Err(io::Error::other(why))));
+                continue;
+            }
+        };
+        for name in names {
             let path: PathBuf = Path::new(dir).join(name);
             if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 let bytes = host.root().read(&path);

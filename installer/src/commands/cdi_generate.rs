@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use cdi::Spec;
 use gpu_host::other_vendors::{self, Vendor};
 use gpu_host::{Feature, Options, Source, discover};
-use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
+use gpu_inject::generate::{
+    GenerateOptions, NameStrategy, SpecContent, cdi_spec, other_vendor_spec,
+};
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
@@ -35,7 +37,7 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
         DescribeMode::Intel => Vendor::Intel,
         _ => {
             let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
-            if matches!(wanted.mode, Mode::Gpu | Mode::Management)
+            if matches!(wanted.mode, SpecContent::Gpu | SpecContent::Management)
                 && let Some(mismatch) = gpu_files::mismatch_with(&options, &inventory)
             {
                 say!("gpusetup: warning: {mismatch}");
@@ -72,13 +74,13 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
 /// What the spec should describe.
 fn described(common: &Common, args: &GenerateArgs) -> GenerateOptions {
     let mode = match args.mode {
-        DescribeMode::Management => Mode::Management,
-        DescribeMode::Gds => Mode::Feature(Feature::Gds),
-        DescribeMode::Mofed => Mode::Feature(Feature::Mofed),
-        DescribeMode::Nvswitch => Mode::Feature(Feature::Nvswitch),
-        DescribeMode::Gdrcopy => Mode::Feature(Feature::Gdrcopy),
-        DescribeMode::Imex => Mode::Imex,
-        _ => Mode::Gpu,
+        DescribeMode::Management => SpecContent::Management,
+        DescribeMode::Gds => SpecContent::Feature(Feature::Gds),
+        DescribeMode::Mofed => SpecContent::Feature(Feature::Mofed),
+        DescribeMode::Nvswitch => SpecContent::Feature(Feature::Nvswitch),
+        DescribeMode::Gdrcopy => SpecContent::Feature(Feature::Gdrcopy),
+        DescribeMode::Imex => SpecContent::Imex,
+        _ => SpecContent::Gpu,
     };
     let is_none = |id: &&String| *id == "none";
     let devices: Vec<String> = args

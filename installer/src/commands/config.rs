@@ -7,7 +7,7 @@ use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
-use crate::cli::args::{Common, Config};
+use crate::cli::args::{Common, ConfigCommand};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
@@ -16,20 +16,22 @@ use crate::error::edit_error::EditError;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::terminal::stdio;
 use crate::transaction::run;
 
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
 
-pub fn run(host: &Host, common: &Common, command: &Config) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &ConfigCommand) -> Result<Exit, Error> {
     let path = Path::new(policy::PATH);
     match command {
-        Config::Default => stdio::result(DEFAULT),
-        Config::Show => stdio::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
-        Config::Get { key } => get(host, path, common, key)?,
-        Config::Set { settings, dry_run } => return set(host, path, common, settings, *dry_run),
+        ConfigCommand::Default => stdio::result(DEFAULT),
+        ConfigCommand::Show => stdio::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
+        ConfigCommand::Get { key } => get(host, path, common, key)?,
+        ConfigCommand::Set { settings, dry_run } => {
+            return set(host, path, common, settings, *dry_run);
+        }
     }
     Ok(Exit::Done)
 }
@@ -80,7 +82,10 @@ fn set(
         let (key, text) = setting.split_once('=').unwrap_or((setting, "true"));
         let kind = known(key).ok_or_else(|| unknown(key))?;
         let keys = key.split('.').map(str::to_owned).collect();
-        values.push((keys, like(&kind, text).map_err(|why| wrong(key, why))?));
+        values.push((
+            keys,
+            like(&kind, text).map_err(|why| invalid_value(key, why))?,
+        ));
     }
     let changed = || -> Result<Change, Error> {
         let before = host.text(path)?;
@@ -94,7 +99,7 @@ fn set(
             after: Some(after),
             mode: 0o644,
             why: format!("set {}", settings.join(", ")),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         })
     };
     if dry_run {
@@ -158,7 +163,7 @@ fn unknown(key: &str) -> Error {
     ))
 }
 
-fn wrong(key: &str, wanted: &str) -> Error {
+fn invalid_value(key: &str, wanted: &str) -> Error {
     Error::Usage(format!("{key} takes {wanted}"))
 }
 
@@ -171,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_file_says_the_defaults() {
+    fn the_default_file_contains_the_defaults() {
         let read = Policy::from_toml(DEFAULT, Path::new(policy::PATH)).unwrap();
         assert_eq!(read, Policy::default());
     }

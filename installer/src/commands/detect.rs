@@ -9,11 +9,11 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
 pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
-    let seen = HostStatus::of(host)?;
+    let status = HostStatus::of(host)?;
     if common.json {
-        stdio::result(&format!("{}\n", seen.document(host)));
+        stdio::result(&format!("{}\n", status.document(host)));
     } else {
-        stdio::result(&seen.text(host, Screen::output(common.plain)));
+        stdio::result(&status.text(host, Screen::output(common.plain)));
     }
-    Ok(seen.exit())
+    Ok(status.exit())
 }

@@ -12,9 +12,9 @@ pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     if common.json {
         return super::detect::run(host, common);
     }
-    let seen = HostStatus::of(host)?;
+    let status = HostStatus::of(host)?;
     let screen = Screen::output(common.plain);
-    stdio::result(&seen.text(host, screen));
-    stdio::result(&seen.next(screen));
-    Ok(seen.exit())
+    stdio::result(&status.text(host, screen));
+    stdio::result(&status.next(screen));
+    Ok(status.exit())
 }

@@ -6,7 +6,7 @@ use gpu_host::{DeviceNode, Options, discover};
 use gpu_inject::generate::host_files;
 use serde_json::json;
 
-use crate::cli::args::{Common, System};
+use crate::cli::args::{Common, SystemCommand};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
 use crate::error::exit::Exit;
@@ -16,14 +16,14 @@ use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &System) -> Result<Exit, Error> {
+pub fn run(host: &Host, common: &Common, command: &SystemCommand) -> Result<Exit, Error> {
     match command {
-        System::CreateDeviceNodes {
+        SystemCommand::CreateDeviceNodes {
             control_devices,
             dev_root,
             dry_run,
         } => nodes(host, common, *control_devices, dev_root.clone(), *dry_run),
-        System::CreateDevCharSymlinks { dry_run } => links(host, common, *dry_run),
+        SystemCommand::CreateDevCharSymlinks { dry_run } => links(host, common, *dry_run),
     }
 }
 

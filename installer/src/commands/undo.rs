@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::render::{json, plan};
 use crate::setup::undo_planner;
 use crate::terminal::progress::Progress;
@@ -43,7 +44,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         ));
     }
     plan::to_log(&plan, restart);
-    refuse(host, &plan, args)?;
+    ensure_harmless(host, &plan, args)?;
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
@@ -78,7 +79,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
         warn(plan, common, &progress);
-        refuse(host, plan, args)?;
+        ensure_harmless(host, plan, args)?;
     }
     if common.json {
         let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
@@ -106,7 +107,7 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 }
 
 /// Refuses an undo that would harm containers, unless the flags allow it.
-fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
+fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
         ensure_no_dependents(host, plan)?;
     }
@@ -116,19 +117,25 @@ fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses an undo after which existing containers could not start again.
+/// Refuses an undo after which existing containers could not start again, or if nobody can tell
+/// whether there are such containers.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let users: Vec<String> = plan
-        .engines
-        .iter()
-        .flat_map(|(engine, _)| {
-            let name = engine.facts().name.clone();
-            let users = engine.dependent_containers(host).into_iter();
-            users.map(move |user| format!("{name}: {user}"))
-        })
-        .collect();
-    if users.is_empty() {
-        return Ok(());
+    let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
+    for (engine, _) in &plan.engines {
+        let name = &engine.facts().name;
+        match engine.dependent_containers(host) {
+            Answer::Known(names) => {
+                dependents.extend(names.iter().map(|n| format!("{name}: {n}")));
+            }
+            Answer::None => {}
+            Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
+        }
     }
-    Err(Error::InUse(users))
+    if !dependents.is_empty() {
+        return Err(Error::InUse(dependents));
+    }
+    if !unknown.is_empty() {
+        return Err(Error::InUseUnknown(unknown));
+    }
+    Ok(())
 }

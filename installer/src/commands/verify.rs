@@ -14,15 +14,16 @@ use crate::verify::{self, Outcome, Reload};
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
-    let gpus = gpu_files::inventory(host)?.gpus.len();
+    let wanted = verify::Wanted {
+        gpus: gpu_files::inventory(host)?.gpus.len(),
+        reload: !args.no_daemon_reload,
+    };
     let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
     for remark in &remarks {
         session.progress.warn(remark);
     }
     let engines = chosen.iter().map(|e| &**e);
-    let reload = !args.no_daemon_reload;
-    let (signals, progress) = (&session.signals, &session.progress);
-    let outcome = verify::run(host, engines, gpus, reload, signals, progress)?;
+    let outcome = verify::run(&session.context(), engines, wanted)?;
     if common.json {
         let mut unseen = outcome.engines_not_verified();
         unseen.extend(outcome.no_container.iter().map(String::as_str));
@@ -49,7 +50,7 @@ fn text(outcome: &Outcome) -> String {
     let mut not_tried = Vec::new();
     for v in &outcome.verified {
         let trouble = v.driver_trouble.as_deref();
-        let mark = if v.ok && v.lost().is_none() && trouble.is_none() {
+        let mark = if v.ok && v.loss().is_none() && trouble.is_none() {
             "ok"
         } else {
             "FAILED"

@@ -115,10 +115,10 @@ pub(super) fn remove(
     let root = tree(current)?;
     let top = root.object_value_or_set();
     for path in keys {
-        let Some(found) = get(&wanted, path) else {
+        let Some(value) = get(&wanted, path) else {
             continue;
         };
-        if get(&after, path) != Some(found) {
+        if get(&after, path) != Some(value) {
             return Err(EditError::Conflict(dotted(path)));
         }
         if let Some(old) = get(&before, path) {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_changes() {
+    fn only_the_given_keys_change() {
         let text = "{\n\t\"big\": 12345678901234567890,\n\t\"log-opts\": {\"a\":   \"b\"},\n\t\"f\": 1.50\n}\n";
         let made = set(text, &ours()).unwrap();
         for kept in [
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dockerd_refuses_is_refused() {
+    fn json_that_dockerd_refuses_is_refused() {
         for bad in [
             "{",
             "[]",
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn five_megabytes_are_no_trouble() {
+    fn a_file_of_five_megabytes_is_edited_quickly() {
         let filler: String = (0..65_000)
             .map(|n| format!("  \"key-{n}\": \"{}\",\n", "x".repeat(64)))
             .collect();

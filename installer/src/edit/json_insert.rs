@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_the_files_own() {
+    fn inserted_keys_follow_the_layout_of_the_file() {
         for (text, wanted) in [
             (
                 "{}\n",

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_user_did_stays_to_the_byte() {
+    fn the_users_edits_are_kept_byte_for_byte() {
         let (before, after) = ("{\"a\":  1}", "{\"a\":  1, \"ours\": {\"b\": 2}}");
         let merged = |current: &str| reverse(before, after, current);
         assert_eq!(merged(after).as_deref(), Some(before));
@@ -181,14 +181,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_three_texts_are_an_answer(a in "[ab\\n]{0,12}", b in "[ab\\n]{0,12}", c in "[ab\\n]{0,12}") {
+        fn any_three_texts_can_be_merged(a in "[ab\\n]{0,12}", b in "[ab\\n]{0,12}", c in "[ab\\n]{0,12}") {
             let _ = reverse(&a, &b, &c);
             prop_assert_eq!(reverse(&a, &b, &b), Some(a.clone()));
             prop_assert_eq!(reverse(&b, &b, &c), Some(c.clone()));
         }
 
         #[test]
-        fn words_are_the_text(text: String) {
+        fn the_words_of_a_text_make_up_the_text(text: String) {
             prop_assert_eq!(words(&text).concat(), text);
         }
     }

@@ -115,10 +115,10 @@ pub(super) fn remove(
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         let item_text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(found) = item_text(&document) else {
+        let Some(item) = item_text(&document) else {
             continue;
         };
-        if item_text(&after).as_ref() != Some(&found) {
+        if item_text(&after).as_ref() != Some(&item) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();
@@ -191,7 +191,7 @@ mod tests {
     const TEXT: &str = "# mine\nversion = 2 # two\n\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    [plugins.\"io.containerd.grpc.v1.cri\".cni]\n      bin_dir = \"/usr/lib/cni\"   # here\n\n[other]\nx = 12345678901234567\n";
 
     #[test]
-    fn every_line_of_the_user_stays() {
+    fn every_line_of_the_user_is_kept() {
         let made = set(TEXT, &ours()).unwrap();
         for line in TEXT.lines() {
             assert!(made.lines().any(|l| l == line), "{line:?} in\n{made}");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_is_named() {
+    fn a_value_in_the_way_is_named() {
         assert!(
             matches!(set("plugins = 3", &ours()), Err(EditError::NotATable(k)) if k == "plugins")
         );

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::edit::toml::{get, parse};
 use crate::engines::cdi_versions;
-use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
 /// The program that some of them run.
@@ -94,10 +94,8 @@ impl OtherClient {
                 name: row.name.clone(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
+                daemon: DaemonState::Unasked,
                 config: None,
-                configured: false,
-                outdated: Vec::new(),
                 notes: needs(host, &row, version),
             },
             row,
@@ -170,10 +168,6 @@ fn needs(host: &Host, row: &ClientRow, version: Option<(u32, u32)>) -> Vec<Strin
 impl Engine for OtherClient {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn is_to_be_verified(&self) -> bool {

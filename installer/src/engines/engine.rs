@@ -1,5 +1,6 @@
 //! The interface to a container engine: the trait [`Engine`], and the types that it uses.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use crate::engines::activation::Activation;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -31,33 +33,55 @@ pub enum Management {
 pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 
 /// What was found out about an engine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
-    #[serde(rename = "standing")]
     pub management: Management,
     /// The version, if it can be found out without starting anything.
     pub version: Option<String>,
-    /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
-    pub running: Option<bool>,
+    /// Whether its service runs.
+    pub daemon: DaemonState,
     /// The configuration file that the engine reads.
     pub config: Option<PathBuf>,
-    /// Whether GPUs are fully set up: as an earlier run was asked to or, if there was none, as the
-    /// default `SetupOptions` say.
-    pub configured: bool,
-    /// Files of an earlier run that are missing, or that would be written differently now. An
-    /// engine that was set up is either outdated or configured.
-    pub outdated: Vec<PathBuf>,
     /// One-line notes for the user: `uses CDI, needs a spec`.
     pub notes: Vec<String>,
 }
 
-impl Facts {
-    /// Whether nothing has been set up in it yet.
-    pub fn is_new(&self) -> bool {
-        !self.configured && self.outdated.is_empty()
+/// Whether the service of an engine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DaemonState {
+    /// Nobody was asked: an engine without a daemon, or in a directory tree.
+    Unasked,
+    /// It runs.
+    Runs,
+    /// It does not run.
+    Stopped,
+    /// Nobody can tell, for this reason.
+    Unknown(String),
+}
+
+impl DaemonState {
+    /// What the daemon of a running host answers.
+    pub fn of(host: &Host, ask: impl FnOnce() -> Answer<()>) -> Self {
+        if !host.is_live() {
+            return Self::Unasked;
+        }
+        match ask() {
+            Answer::Known(()) => Self::Runs,
+            Answer::None => Self::Stopped,
+            Answer::Unknown(why) => Self::Unknown(why),
+        }
+    }
+
+    /// Whether it runs, if that is known.
+    pub fn runs(&self) -> Option<bool> {
+        match self {
+            Self::Runs => Some(true),
+            Self::Stopped => Some(false),
+            Self::Unasked | Self::Unknown(_) => None,
+        }
     }
 }
 
@@ -103,12 +127,9 @@ pub fn argv(parts: &[&[&str]]) -> Vec<String> {
 
 /// One container engine of this host. Methods with a default are for engines with a configuration
 /// and a daemon; an engine that only reads the CDI spec needs none of them.
-pub trait Engine: Send + Sync {
+pub trait Engine: Any + Send + Sync {
     /// What was found out about it.
     fn facts(&self) -> &Facts;
-
-    /// The same, to add what is found out later.
-    fn facts_mut(&mut self) -> &mut Facts;
 
     /// Whether it is ours to set up.
     fn is_ours(&self) -> bool {
@@ -164,9 +185,9 @@ pub trait Engine: Send + Sync {
     }
 
     /// Containers, running or stopped, that could not start again without what we set up:
-    /// `web (--runtime nvidia)`. Empty in a directory tree.
-    fn dependent_containers(&self, _host: &Host) -> Vec<String> {
-        Vec::new()
+    /// `web (--runtime nvidia)`. `None` in a directory tree, and if the engine does not run.
+    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
+        Answer::None
     }
 
     /// The containers that a restart would stop now, given those in the plan.

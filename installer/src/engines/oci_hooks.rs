@@ -32,7 +32,7 @@ pub fn files(host: &Host) -> Vec<PathBuf> {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            let text = host.root().read_to_string(&path).unwrap_or_default();
+            let text = host.lossy_text(&path).unwrap_or_default();
             if ["nvidia-container-runtime-hook", "nvidia-container-toolkit"]
                 .iter()
                 .any(|program| text.contains(program))

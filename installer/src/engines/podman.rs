@@ -11,7 +11,7 @@ use gpu_inject::generate::SPEC_PATH;
 use super::selinux;
 use crate::edit::toml::{get, parse};
 use crate::engines::engine::{
-    Case, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
+    Case, DaemonState, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
 };
 use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
@@ -62,10 +62,8 @@ impl Podman {
                 name: "podman".into(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
+                daemon: DaemonState::Unasked,
                 config: None,
-                configured: false,
-                outdated: Vec::new(),
                 notes,
             },
             version,
@@ -164,10 +162,6 @@ fn is_closed(host: &Host) -> Option<String> {
 impl Engine for Podman {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn is_to_be_verified(&self) -> bool {

@@ -36,8 +36,17 @@ pub enum EngineFault {
         shown_by: String,
     },
     /// It restarts, and nobody knows which containers that stops.
-    #[error("restarts, and which of its containers run is not known: `docker ps` failed")]
-    ContainersUnknown,
+    #[error("restarts, and which of its containers run is not known: {why}")]
+    ContainersUnknown {
+        /// Why not.
+        why: String,
+    },
+    /// Its version is not known, on which depends what it reads.
+    #[error("does not tell its version: {why}")]
+    VersionUnknown {
+        /// Why not.
+        why: String,
+    },
     /// It runs no container at all.
     #[error("runs no container here, with a GPU or without: {detail}")]
     NoContainer {
@@ -64,7 +73,11 @@ impl EngineFault {
             // The checker's message is all there is: after the rollback it finds nothing wrong.
             Self::Refuses { .. } => return None,
             Self::NotTakenIn { shown_by, .. } => format!("`{shown_by}` shows what it reads"),
-            Self::ContainersUnknown => format!(
+            Self::VersionUnknown { .. } => {
+                "see why that program does not tell it, then run this again; nothing was changed"
+                    .into()
+            }
+            Self::ContainersUnknown { .. } => format!(
                 "see what `docker ps` says, then run this again; or run it with {NoRestart}; nothing was changed"
             ),
             Self::NoContainer { .. } => {

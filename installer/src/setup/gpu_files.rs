@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::error::unsupported::Unsupported;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::setup::dev_char;
 
 /// The key of the policy that tells where the driver's files are.
@@ -90,7 +90,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
             after: Some(after),
             mode: 0o644,
             why,
-            kind: FileKind::Generated,
+            kind: MergeKind::Generated,
         });
     }
     changes.extend(dev_char::links(host, inventory)?);

@@ -9,6 +9,7 @@ use gpu_inject::generate;
 
 use crate::error::Error;
 use crate::error::unsupported::Unsupported;
+use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -157,12 +158,15 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
     if plan.reloads().is_empty() {
         return;
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    if !containers.is_empty() {
-        plan.warnings.push(format!(
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => plan.warnings.push(format!(
             "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
-            containers.join(", ")
-        ));
+            names.join(", ")
+        )),
+        Answer::None => {}
+        Answer::Unknown(why) => plan.warnings.push(format!(
+            "systemctl daemon-reload may take the GPUs from running containers; from which is not known: {why}"
+        )),
     }
 }
 

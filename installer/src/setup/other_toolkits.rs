@@ -17,7 +17,7 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::Existing;
 use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
 use crate::transaction::receipt::Receipt;
@@ -69,7 +69,7 @@ pub struct ConflictResolution {
 pub fn find(host: &Host, engines: &[Box<dyn Engine>]) -> OtherToolkits {
     let text = |path: &Path| {
         let known = engines.iter().find_map(|engine| engine.text_of(path));
-        let read = || host.root().read_to_string(path).ok();
+        let read = || host.lossy_text(path);
         known.map(str::to_owned).or_else(read)
     };
     traces(host, table(), text)
@@ -196,7 +196,7 @@ fn is_started(host: &Host, trace: &TraceRow) -> bool {
     let is_masked = |unit: &PathBuf| {
         root.read_link(unit)
             .is_ok_and(|to| to == Path::new("/dev/null"))
-            || root.read(unit).map_or(true, |text| text.is_empty())
+            || root.read(unit).is_ok_and(|text| text.is_empty())
     };
     unit.is_some_and(|unit| !is_masked(unit))
         && trace.starts.iter().any(|s| root.exists(s))
@@ -223,7 +223,7 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
         )),
         mode: 0o644,
         why: format!("hold it back: it {}", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     })
 }
 
@@ -244,7 +244,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         after: None,
         mode: mode & 0o7777,
         why: format!("another tool's: {}; undo gives it back", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }
 
@@ -281,7 +281,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
             if !path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 continue;
             }
-            let Ok(text) = host.root().read_to_string(&path) else {
+            let Some(text) = host.lossy_text(&path) else {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_its_kinds_need() {
+    fn each_kind_in_the_table_has_what_it_needs() {
         for trace in table() {
             assert!(!trace.source.is_empty(), "{trace:?}");
             assert_eq!(

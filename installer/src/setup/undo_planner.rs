@@ -5,7 +5,7 @@ use crate::engines;
 use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, ChangeVerb, FileKind};
+use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
@@ -73,7 +73,7 @@ fn current(
     change: &Change,
 ) -> Result<Option<String>, Error> {
     let known = engines.iter().find_map(|e| e.text_of(&change.path));
-    match known.filter(|_| change.kind != FileKind::Link) {
+    match known.filter(|_| change.kind != MergeKind::Link) {
         Some(text) => Ok(Some(text.to_owned())),
         None => change_io::current(host, change),
     }

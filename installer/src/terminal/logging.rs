@@ -95,7 +95,7 @@ impl Log for Sink {
             if record.level() <= *level
                 && let Ok(mut file) = file.lock()
             {
-                let now = timestamp::said(SystemTime::now(), humantime::format_rfc3339_millis);
+                let now = timestamp::formatted(SystemTime::now(), humantime::format_rfc3339_millis);
                 let now = now.map(|now| now.to_string()).unwrap_or_default();
                 let _ = writeln!(file, "{now} {:<5} {}", record.level(), record.args());
             }
@@ -108,14 +108,14 @@ impl Log for Sink {
 /// Starts logging. `is_run`: whether the command changes this host. `file`: the file of
 /// `--log-file`, which gets every level.
 pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Error> {
-    let said = std::env::var(VARIABLE).unwrap_or_default();
-    let wanted = if said.is_empty() {
+    let setting = std::env::var(VARIABLE).unwrap_or_default();
+    let wanted = if setting.is_empty() {
         Wanted {
             journal: is_run,
             ..Wanted::read("info")?
         }
     } else {
-        Wanted::read(&said)?
+        Wanted::read(&setting)?
     };
     let mut files = Vec::new();
     let flag = file.map(|path| (LevelFilter::Debug, path));
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_says_how_much_and_where() {
+    fn the_variable_sets_level_and_destinations() {
         let read = |text: &str| Wanted::read(text).unwrap();
         assert!(read("debug").journal && read("debug").level == LevelFilter::Debug);
         assert!(!read("off").journal);

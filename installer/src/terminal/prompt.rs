@@ -50,8 +50,8 @@ pub fn confirmed(
         let confirm = Confirm::with_theme(&theme).with_prompt(question);
         keys(signals, || confirm.default(false).interact())?
     } else {
-        let said = line(&format!("{question} [y/N] "), signals)?;
-        matches!(said.to_lowercase().as_str(), "y" | "yes")
+        let reply = line(&format!("{question} [y/N] "), signals)?;
+        matches!(reply.to_lowercase().as_str(), "y" | "yes")
     };
     log::info!("{question} {}", if answer { "yes" } else { "no" });
     Ok(answer)
@@ -91,8 +91,8 @@ pub fn chosen(
         say!(@ "{}", screen.paragraph("  ", widest + 4, &row));
     }
     loop {
-        let said = line("Leave out (names, or Enter for none): ", signals)?;
-        let words: Vec<&str> = said
+        let reply = line("Leave out (names, or Enter for none): ", signals)?;
+        let words: Vec<&str> = reply
             .split([' ', ','])
             .filter(|word| !word.is_empty())
             .collect();
@@ -111,7 +111,7 @@ fn keys<T>(
 ) -> Result<T, Error> {
     let _quiet = Quiet::new();
     // A Ctrl-C from before is a signal that was noted; from here on it is a key.
-    signals.check()?;
+    signals.ensure_none()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
         _ => Error::NoAnswer(Arc::new(e)),
@@ -119,7 +119,7 @@ fn keys<T>(
     if answer.is_err() {
         say!("{SHOW_CURSOR}");
     }
-    signals.check()?;
+    signals.ensure_none()?;
     answer
 }
 
@@ -154,7 +154,7 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     say!(@ "{question}");
     let stdin = std::io::stdin();
     loop {
-        if let Err(interrupted) = signals.check() {
+        if let Err(interrupted) = signals.ensure_none() {
             say!();
             return Err(interrupted);
         }
@@ -163,12 +163,12 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
             break;
         }
     }
-    let mut said = String::new();
+    let mut typed = String::new();
     let mut limited = stdin.lock().take(LONGEST as u64);
-    match limited.read_line(&mut said) {
+    match limited.read_line(&mut typed) {
         // The terminal was closed, or the user pressed Ctrl-D.
         Ok(0) => Err(Error::Interrupted),
-        Ok(_) => Ok(said.trim().to_owned()),
+        Ok(_) => Ok(typed.trim().to_owned()),
         Err(e) => Err(Error::NoAnswer(Arc::new(e))),
     }
 }
@@ -229,11 +229,11 @@ impl Theme for Marked {
         let names = chosen.iter().filter_map(|c| c.split(' ').next());
         let names: Vec<&str> = names.collect();
         self.ask(f, question)?;
-        let said = if names.is_empty() {
+        let list = if names.is_empty() {
             "none".to_owned()
         } else {
             names.join(", ")
         };
-        write!(f, "  {said}")
+        write!(f, "  {list}")
     }
 }

@@ -2,7 +2,6 @@
 
 pub mod activate;
 pub mod change_io;
-pub mod context;
 pub mod journal;
 pub mod lock;
 pub mod plan;

@@ -72,12 +72,14 @@ impl Plan {
 
     /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let mut engines = self.engines.iter();
-        match engines.find(|(_, a)| a.stops_unknown_containers()) {
+        let mut unknown = self.engines.iter();
+        match unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?))) {
             None => Ok(()),
-            Some((engine, _)) => Err(Error::engine(
+            Some((engine, why)) => Err(Error::engine(
                 &engine.facts().name,
-                EngineFault::ContainersUnknown,
+                EngineFault::ContainersUnknown {
+                    why: why.to_owned(),
+                },
             )),
         }
     }
@@ -92,14 +94,14 @@ impl Plan {
     }
 
     /// The options for its engines, for the receipt.
-    pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
+    pub fn recorded_options(&self) -> BTreeMap<String, receipt::RecordedOptions> {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
-        let asked = self.wanted.iter().flat_map(|wanted| {
-            let asked = receipt::Asked::from(wanted);
+        let options_by_engine = self.wanted.iter().flat_map(|wanted| {
+            let options = receipt::RecordedOptions::from(wanted);
             ours.clone()
-                .map(move |(e, _)| (e.facts().name.clone(), asked))
+                .map(move |(e, _)| (e.facts().name.clone(), options))
         });
-        asked.collect()
+        options_by_engine.collect()
     }
 
     /// Whether there is nothing to do.

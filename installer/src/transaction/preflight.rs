@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::error::config_fault::ConfigFault;
 use crate::files::resolved_path::ResolvedPath;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 
 /// Refuses a change that could not be made, before anything is touched. `is_back`: we removed the
 /// file, and this change restores it.
@@ -22,7 +22,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     let refused = |fault| Error::config(path, fault);
     let failed = |e| Error::file(path, "find")(e);
     let place = match change.kind {
-        FileKind::Link => ResolvedPath::of_link(host, path),
+        MergeKind::Link => ResolvedPath::of_link(host, path),
         _ => ResolvedPath::of(host, path),
     }
     .map_err(failed)?;
@@ -31,7 +31,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     // The target of a dangling link may be on a file system that is not mounted yet.
     let nothing = path.ancestors().take_while(|p| !root.exists(p));
     let link = nothing.filter(|p| root.read_link(p).is_ok()).last();
-    if let Some(link) = link.filter(|_| change.kind != FileKind::Link && !is_back) {
+    if let Some(link) = link.filter(|_| change.kind != MergeKind::Link && !is_back) {
         let link = link.to_owned();
         return Err(refused(ConfigFault::DanglingLink { link }));
     }
@@ -58,7 +58,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     if let Err(Some(e)) = may(OsStr::new("."), AccessFlags::W_OK | AccessFlags::X_OK) {
         return Err(e);
     }
-    if !missing.is_empty() || change.kind == FileKind::Link {
+    if !missing.is_empty() || change.kind == MergeKind::Link {
         return Ok(());
     }
     // A file without write permission can still be replaced: the directory's permissions decide
@@ -76,7 +76,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
 
 /// A warning for the user about a file that will be replaced.
 pub fn remark(host: &Host, change: &Change) -> Option<String> {
-    if change.before.is_none() || change.kind == FileKind::Link {
+    if change.before.is_none() || change.kind == MergeKind::Link {
         return None;
     }
     let names = host.root().metadata(&change.path).ok()?.nlink();

@@ -6,13 +6,13 @@ use crate::error::engine_fault::EngineFault;
 use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
+use crate::terminal::context::RunContext;
 use crate::transaction::activate::{activate, check_all};
-use crate::transaction::context::Context;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::roll_back;
-use crate::transaction::states::{State, States};
+use crate::transaction::states::{RunState, States};
 use crate::transaction::{change_io, preflight};
 use crate::verify;
 
@@ -28,12 +28,12 @@ pub struct RunOptions {
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the
 /// error tells why.
 pub fn apply(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     how: RunOptions,
 ) -> Result<verify::Outcome, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
-    let (services, asked) = (plan.services(), plan.asked());
+    let (services, options) = (plan.services(), plan.recorded_options());
     carry_out(context, plan, &earlier, how, |journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
@@ -42,7 +42,7 @@ pub fn apply(
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
             services,
-            asked,
+            asked: options,
             ..Receipt::default()
         });
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
@@ -60,7 +60,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
         return Ok(());
     };
     let was = receipt.asked.clone();
-    receipt.asked.extend(plan.asked());
+    receipt.asked.extend(plan.recorded_options());
     if receipt.asked == was {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
 
 /// Carries out a plan that undoes a receipt's changes. No receipt is left afterwards.
 pub fn undo(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
@@ -83,7 +83,7 @@ pub fn undo(
 
 /// Writes one file as the user asks. It is journaled like any other change, but undo does not
 /// revert it.
-pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
+pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
     let earlier = Receipt::load(context.host)?;
     let receipt = earlier.clone().unwrap_or_default();
     let how = RunOptions {
@@ -112,7 +112,7 @@ fn counted(changes: &[Change]) -> String {
 }
 
 fn carry_out(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
@@ -135,7 +135,7 @@ fn carry_out(
 }
 
 struct Run<'a> {
-    context: Context<'a>,
+    context: RunContext<'a>,
     plan: &'a mut Plan,
     how: RunOptions,
     journal: Journal,
@@ -169,10 +169,10 @@ impl Run<'_> {
 
     fn write(&mut self) -> Result<(), Error> {
         limits::begin();
-        self.states.reach_all(State::Written);
+        self.states.reach_all(RunState::Written);
         self.journal.store(self.context.host)?;
         for change in &self.plan.changes {
-            self.context.signals.check()?;
+            self.context.signals.ensure_none()?;
             // Check again, since time has passed since the preflight checks.
             ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
@@ -187,7 +187,7 @@ impl Run<'_> {
             let (journal, states) = (&mut self.journal, &mut self.states);
             activate(&self.context, self.plan, journal, states)?;
         }
-        self.states.reach_all(State::Activated);
+        self.states.reach_all(RunState::Activated);
         Ok(())
     }
 
@@ -197,7 +197,7 @@ impl Run<'_> {
         } else {
             verify::Outcome::default()
         };
-        self.states.reach_all(State::Verified);
+        self.states.reach_all(RunState::Verified);
         Ok(verified)
     }
 
@@ -207,12 +207,19 @@ impl Run<'_> {
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` goes by
             // what is on disk, so that decides here too.
-            let stands = Journal::load(self.context.host).ok().flatten();
-            if stands.is_none_or(|j| j.commit.is_none()) {
-                return Err(e);
+            match Journal::load(self.context.host) {
+                Ok(Some(Journal {
+                    commit: Some(_), ..
+                })) => {}
+                Ok(_) => return Err(e),
+                // Nobody can tell: rolling back could undo what a recovery then takes for done.
+                Err(unknown) => {
+                    self.states.reach_all(RunState::Committed);
+                    return Err(unknown);
+                }
             }
         }
-        self.states.reach_all(State::Committed);
+        self.states.reach_all(RunState::Committed);
         commit.finish(self.context.host)?;
         limits::end();
         Ok(())
@@ -222,8 +229,8 @@ impl Run<'_> {
     fn failed(&mut self, cause: Error) -> Error {
         log::debug!("failed with {}", self.states);
         match self.states.of_run() {
-            State::Planned => return cause,
-            State::Committed => {
+            RunState::Planned => return cause,
+            RunState::Committed => {
                 return Error::RollbackIncomplete {
                     cause: Box::new(cause),
                     left: vec![format!(
@@ -232,7 +239,7 @@ impl Run<'_> {
                     )],
                 };
             }
-            State::Written | State::Activated | State::Verified => {}
+            RunState::Written | RunState::Activated | RunState::Verified => {}
         }
         match cause {
             Error::Interrupted => self
@@ -259,24 +266,26 @@ fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
 }
 
 fn verify_all(
-    context: &Context,
+    context: &RunContext,
     plan: &Plan,
     states: &mut States,
 ) -> Result<verify::Outcome, Error> {
-    let &Context {
-        host,
-        signals,
-        progress,
+    let &RunContext {
+        signals, progress, ..
     } = context;
-    signals.check()?;
+    signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let outcome = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let wanted = verify::Wanted {
+        gpus: plan.gpus,
+        reload: true,
+    };
+    let outcome = verify::run(context, engines, wanted)?;
     let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);
         if of_engine.all(|v| v.ok) {
-            states.reach(name, State::Verified);
+            states.reach(name, RunState::Verified);
         }
     }
     if let Some(bad) = verify::dead(verified) {
@@ -299,7 +308,7 @@ fn verify_all(
             progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));
         }
     }
-    for lost in verified.iter().filter(|v| v.lost().is_some()) {
+    for lost in verified.iter().filter(|v| v.loss().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",
             lost.engine, lost.how

@@ -23,7 +23,7 @@ pub struct OnHost {
 impl OnHost {
     /// Runs them.
     pub fn ask(host: &Host) -> Self {
-        let works = |argv: &[&str]| host.run(argv, LIMIT).is_ok_and(|out| out.ok());
+        let works = |argv: &[&str]| host.run(argv, LIMIT).is_ok_and(|out| out.has_succeeded());
         Self {
             nvidia_smi: host.has_program("nvidia-smi") && works(&["nvidia-smi", "-L"]),
             cuda: host.root().exists(CUDA_INIT) && works(&[CUDA_INIT]),

@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 use driver::OnHost;
 use gpu_host::init;
 use probe_program::{Patience, Program};
-use session::Session;
+use session::ProbeSession;
 
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
 use crate::error::invocation::Invocation;
-use crate::host::signals::Interrupt;
+use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 pub use verified::{NotVerified, Outcome, Reload, Verified, dead};
 
@@ -32,26 +33,32 @@ const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 /// Why an engine is not verified that runs no container of ours.
 pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
 
-/// Runs containers in each of these engines. `reload`: also do a daemon-reload while they run,
-/// unless that would harm other containers.
+/// What a verification is to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The number of GPUs that a container gets that asks for all.
+    pub gpus: usize,
+    /// Also do a daemon-reload while the containers run, unless that would harm other containers.
+    pub reload: bool,
+}
+
+/// Runs containers in each of these engines.
 pub fn run<'a>(
-    host: &Host,
+    context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    gpus: usize,
-    reload: bool,
-    signals: &Interrupt,
-    progress: &Progress,
+    wanted: Wanted,
 ) -> Result<Outcome, Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     if !host.is_live() {
         return Err(Error::NoContainersInTree);
     }
     let archive = archive(host)?;
-    let obstacle = obstacle(host, reload);
-    let asked = session::Asked {
-        gpus,
-        hold: obstacle.is_none(),
-        on_host: OnHost::ask(host),
-    };
+    let obstacle = obstacle(host, wanted.reload);
+    let on_host = OnHost::ask(host);
     let mut sessions = Vec::new();
     let mut all = Outcome::default();
     for engine in engines {
@@ -76,16 +83,22 @@ pub fn run<'a>(
             let Some(probe) = probe else { continue };
             progress.doing(&format!("running {kind} in {name}"));
             engine.wait_ready(host);
+            let asked = session::Asked {
+                engine: &name,
+                gpus: wanted.gpus,
+                hold: obstacle.is_none(),
+                on_host,
+            };
             let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-            let session = Session::start(host, &name, probe, asked, patience)?;
+            let session = ProbeSession::start(host, probe, asked, patience)?;
             sessions.push((name.clone(), session));
         }
     }
-    over_reload(host, &mut sessions, obstacle, signals, progress)?;
+    over_reload(context, &mut sessions, obstacle)?;
     for (name, session) in sessions {
         progress.doing(&format!("tidying up in {name}"));
         let closed = session.close();
-        tell(&name, &closed.verified, gpus, progress);
+        tell(&name, &closed.verified, wanted.gpus, progress);
         if let Some(left) = closed.left {
             progress.warn(&format!(
                 "{name}: the image {} is left: {left}",
@@ -131,25 +144,33 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => Some(format!("would take GPUs from: {}", names.join(", "))),
+        Answer::None => None,
+        Answer::Unknown(why) => Some(format!(
+            "which containers would lose their GPUs is not known: {why}"
+        )),
+    }
 }
 
 /// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
-    host: &Host,
-    sessions: &mut [(String, Session<'_>)],
+    context: &RunContext,
+    sessions: &mut [(String, ProbeSession<'_>)],
     obstacle: Option<String>,
-    signals: &Interrupt,
-    progress: &Progress,
 ) -> Result<(), Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     let mut why_not = obstacle;
     if why_not.is_none() && sessions.iter().any(|(_, s)| s.is_held()) {
         progress.doing("systemctl daemon-reload");
         let argv = ["systemctl", "daemon-reload"].map(str::to_owned);
         let end = Instant::now() + Duration::from_secs(120);
         match Program::run(host, &argv, Patience::new(end, signals)) {
-            Ok(out) if out.ok() => {}
+            Ok(out) if out.has_succeeded() => {}
             Ok(out) => why_not = Some(out.last_line().to_owned()),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e) => why_not = Some(e.to_string()),
@@ -172,7 +193,7 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
     }
     let mut good = true;
     for v in found {
-        let trouble = v.lost().or(v.driver_trouble.as_deref());
+        let trouble = v.loss().or(v.driver_trouble.as_deref());
         let bad = if v.ok { trouble } else { Some(&*v.detail) };
         if let Some(bad) = bad {
             good = false;

@@ -24,7 +24,9 @@ const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
 /// What an engine's containers are to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct Asked<'a> {
+    /// The engine.
+    pub engine: &'a str,
     /// The number of GPUs that a container gets that asks for all.
     pub gpus: usize,
     /// Containers that get GPUs keep running, to look again.
@@ -34,7 +36,7 @@ pub struct Asked {
 }
 
 /// An engine with our containers in it.
-pub struct Session<'a> {
+pub struct ProbeSession<'a> {
     host: &'a Host,
     probe: Probe,
     looks: Vec<Look>,
@@ -63,17 +65,17 @@ struct Look {
     program: Option<Program>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> ProbeSession<'a> {
     /// Loads the image and has each container look once. Fails only if the user interrupts; any
     /// other failure is part of the result.
     pub fn start(
         host: &'a Host,
-        engine: &str,
         probe: Probe,
-        asked: Asked,
+        asked: Asked<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
         let Asked {
+            engine,
             gpus,
             hold,
             on_host,
@@ -122,7 +124,7 @@ impl<'a> Session<'a> {
     fn load(&mut self, patience: Patience<'_>) -> Result<(), Error> {
         for argv in &self.probe.load {
             let out = Program::run(self.host, argv, patience)?;
-            if !out.ok() {
+            if !out.has_succeeded() {
                 let said = out.last_line().to_owned();
                 return Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)));
             }
@@ -168,7 +170,7 @@ impl<'a> Session<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(Line::Report(seen))) => look.verified.kept(&seen),
+                Ok(Some(Line::Report(seen))) => look.verified.compare_after_reload(&seen),
                 Ok(Some(Line::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -203,7 +205,7 @@ impl<'a> Session<'a> {
         self.is_closed = true;
         for program in self.looks.iter_mut().filter_map(|l| l.program.take()) {
             let ended = end(program, Patience::whatever_comes(TIDY_LIMIT));
-            self.is_dirty |= !ended.is_ok_and(|out| out.ok());
+            self.is_dirty |= !ended.is_ok_and(|out| out.has_succeeded());
         }
         if self.is_dirty {
             self.remove_leftovers();
@@ -212,7 +214,7 @@ impl<'a> Session<'a> {
         for (n, argv) in self.probe.unload.iter().enumerate() {
             let patience = Patience::whatever_comes(TIDY_LIMIT);
             let why = match Program::run(self.host, argv, patience) {
-                Ok(out) if out.ok() => continue,
+                Ok(out) if out.has_succeeded() => continue,
                 Ok(out) => out.last_line().to_owned(),
                 Err(e) => e.to_string(),
             };
@@ -231,7 +233,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for ProbeSession<'_> {
     fn drop(&mut self) {
         if !self.is_closed {
             self.tidy();
@@ -265,7 +267,7 @@ impl Look {
         }
         let out = end(program, patience)?;
         match seen {
-            Some(Line::Report(seen)) if out.ok() => Ok(Line::Report(seen)),
+            Some(Line::Report(seen)) if out.has_succeeded() => Ok(Line::Report(seen)),
             Some(Line::NotVerified(why)) => Ok(Line::NotVerified(why)),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
@@ -305,7 +307,8 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
-    const ASKED: Asked = Asked {
+    const ASKED: Asked<'_> = Asked {
+        engine: "files",
         gpus: 1,
         hold: true,
         on_host: OnHost {
@@ -360,21 +363,21 @@ mod tests {
             container: &str,
             limit: u64,
             signals: &Interrupt,
-        ) -> Result<Session<'_>, Error> {
+        ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            Session::start(&self.host, "files", probe, ASKED, patience)
+            ProbeSession::start(&self.host, probe, ASKED, patience)
         }
     }
 
-    fn closed(session: Session<'_>) -> (Vec<Verified>, Option<String>) {
+    fn closed(session: ProbeSession<'_>) -> (Vec<Verified>, Option<String>) {
         let closed = session.close();
         assert!(closed.not_verified.is_empty());
         (closed.verified, closed.left)
     }
 
     #[test]
-    fn a_container_looks_twice_and_is_gone() {
+    fn a_container_reports_twice_and_is_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
@@ -389,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_that_are_lost_in_between_are_told() {
+    fn gpus_lost_between_the_two_reports_are_reported() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!(
             "echo '{SEES}'; read x; echo '{}'",
@@ -399,7 +402,7 @@ mod tests {
         session.again(&signals).unwrap();
         let (found, _) = closed(session);
         assert!(found[0].ok);
-        assert!(found[0].lost().unwrap().contains("0 of 1 GPUs are left"));
+        assert!(found[0].loss().unwrap().contains("0 of 1 GPUs are left"));
     }
 
     /// The driver's own programs are run as well: that they are there shows nothing.
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_hangs_is_told_and_removed() {
+    fn a_container_that_hangs_is_reported_and_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let started = Instant::now();
         let session = engine.start("sleep 1000", 1500, &signals).unwrap();
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_by_one_that_stops_in_between() {
+    fn a_container_that_stops_early_leaves_nothing() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
@@ -445,11 +448,11 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
+    fn an_engine_that_cannot_load_the_image_is_reported_for_each_container() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = Session::start(&engine.host, "files", probe, ASKED, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
         let (found, left) = closed(session);
         assert!(
             found[0].detail.ends_with("no daemon"),
@@ -460,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_adds_about_its_help_is_not_the_complaint() {
+    fn dockers_hint_at_its_help_is_not_reported_as_the_error() {
         let out = |stderr: &str| Output {
             code: Some(125),
             stdout: String::new(),
@@ -475,7 +478,7 @@ mod tests {
     fn not_verified(engine: &Engine, probe: Probe) -> String {
         let signals = Interrupt::noted(false);
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = Session::start(&engine.host, "files", probe, ASKED, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
         assert!(!session.is_held());
         let closed = session.close();
         assert_eq!((closed.verified.len(), closed.left), (0, None));

@@ -4,7 +4,7 @@ use probe_report::Driver;
 use serde::Serialize;
 
 use super::driver::{self, OnHost};
-use super::probe_report::{Denied, Library, ProbeReport};
+use super::probe_report::{DenialCounts, ImageLibrary, ProbeReport};
 use crate::engines::engine::Case;
 
 /// The result of one container.
@@ -26,9 +26,9 @@ pub struct Verified {
     /// What it saw, in words.
     pub detail: String,
     /// The libraries that the image's loader finds.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<ImageLibrary>,
     /// The attempts to open GPUs that it was not given.
-    pub denied: Denied,
+    pub denied: DenialCounts,
     /// What the driver's own programs answered in it.
     pub driver: Option<Driver>,
     /// What is wrong with them.
@@ -64,7 +64,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether a container failed.
     pub fn is_bad(&self) -> bool {
-        let is_bad = |v: &Verified| !v.ok || v.lost().is_some() || v.driver_trouble.is_some();
+        let is_bad = |v: &Verified| !v.ok || v.loss().is_some() || v.driver_trouble.is_some();
         self.verified.iter().any(is_bad)
     }
 
@@ -116,9 +116,9 @@ impl Verified {
             ok: false,
             detail: String::new(),
             libraries: Vec::new(),
-            denied: Denied {
+            denied: DenialCounts {
                 not_tried: Some("no container ran".into()),
-                ..Denied::default()
+                ..DenialCounts::default()
             },
             driver: None,
             driver_trouble: None,
@@ -126,13 +126,13 @@ impl Verified {
         }
     }
 
-    pub(super) fn judge(&mut self, seen: &ProbeReport, gets: bool, on_host: OnHost) {
-        let wrong = seen.wrong(gets);
+    pub(super) fn judge(&mut self, report: &ProbeReport, gets: bool, on_host: OnHost) {
+        let wrong = report.fault(gets);
         self.ran = true;
-        self.gpus = seen.open_gpus();
-        self.libraries = seen.libraries();
-        self.denied = seen.denied();
-        self.driver = seen.driver().cloned().filter(|_| gets);
+        self.gpus = report.open_gpus();
+        self.libraries = report.libraries();
+        self.denied = report.denied();
+        self.driver = report.driver().cloned().filter(|_| gets);
         let trouble = |d| driver::trouble(d, on_host);
         self.driver_trouble = self.driver.as_ref().and_then(trouble);
         self.ok = wrong.is_none() && self.gpus == self.expected;
@@ -154,9 +154,9 @@ impl Verified {
         });
     }
 
-    pub(super) fn kept(&self, again: &ProbeReport) -> Reload {
+    pub(super) fn compare_after_reload(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
-        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
+        if gpus == self.gpus && again.fault(self.expected > 0).is_none() {
             return Reload::Ok;
         }
         Reload::Failed(format!(
@@ -171,7 +171,7 @@ impl Verified {
     }
 
     /// The failure, if it lost GPUs that it had.
-    pub fn lost(&self) -> Option<&str> {
+    pub fn loss(&self) -> Option<&str> {
         match &self.reload {
             Some(Reload::Failed(why)) => Some(why),
             _ => None,

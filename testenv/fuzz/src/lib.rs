@@ -35,7 +35,9 @@ pub const TARGETS: &[Target] = &[
     target("cuda-compat", cuda_compat),
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
-    target("oci-state", |b| drop(gpu_inject::oci::State::parse(b))),
+    target("oci-state", |b| {
+        drop(gpu_inject::oci::ContainerState::parse(b))
+    }),
     target("container-path", container_path),
     target("request", request),
     target("requirements", requirement),

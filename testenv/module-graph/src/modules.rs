@@ -91,7 +91,7 @@ impl Module {
             }) => {
                 self.children.insert(ident.to_string());
             }
-            Item::Use(found) => self.take_use(found),
+            Item::Use(item) => self.take_use(item),
             _ => {
                 self.items.extend(name_of(item));
                 self.types.extend(types::declared_in(item));

@@ -49,7 +49,7 @@ const CALLERS: [(&str, &[&str]); 12] = [
         ],
     ),
     (
-        "crate::transaction::change_io::put",
+        "crate::transaction::change_io::write_side",
         &["transaction::journal", "transaction::regenerated"],
     ),
     (
@@ -208,7 +208,7 @@ fn only_the_doors_write() {
 }
 
 #[test]
-fn the_doors_are_used_by_those_who_may() {
+fn only_listed_modules_use_the_doors() {
     let modules = installer();
     let mut wrong = Vec::new();
     for (door, callers) in CALLERS {
@@ -234,7 +234,7 @@ fn the_doors_are_used_by_those_who_may() {
 
 /// Each way to write one would use without thinking, in each way to say it.
 #[test]
-fn a_write_is_seen_however_it_is_said() {
+fn a_write_is_found_in_every_notation() {
     for (text, wanted) in [
         ("fn f() { std::fs::write(\"x\", \"\"); }", "std::fs::write"),
         (

@@ -65,13 +65,13 @@ fn is_above(destination: &str, edits: &Edits) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use gpu_inject::{Mount, MountKind};
+    use gpu_inject::{BindMount, MountKind};
     use serde_json::{Value, json};
 
     use super::*;
 
     fn chosen(config: &Value, low_level: &str, policy: &Policy) -> Mounter {
-        let mount = |path: &str| Mount {
+        let mount = |path: &str| BindMount {
             kind: MountKind::File,
             host_path: path.into(),
             path: path.into(),

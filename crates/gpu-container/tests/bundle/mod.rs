@@ -61,7 +61,7 @@ impl Below {
 
     /// Those that can run on this machine. crun needs cgroup v1 or v2 alone, and gets a mount namespace
     /// with v2 alone where the machine has both.
-    pub(crate) fn here() -> &'static [Self] {
+    pub(crate) fn available() -> &'static [Self] {
         /// crun's error message, if it cannot start a container here.
         static FAILURE: OnceLock<Option<String>> = OnceLock::new();
         if !skips::has(&[Need::Crun]) {
@@ -70,8 +70,8 @@ impl Below {
         let failure = FAILURE.get_or_init(|| {
             let place = RuncBundle::new("crun-here");
             place.make_config("void", "echo started", |_| {});
-            let said = text(&place.start(Self::Crun, &[]));
-            (!said.contains("started")).then_some(said)
+            let output = text(&place.start(Self::Crun, &[]));
+            (!output.contains("started")).then_some(output)
         });
         match failure {
             None => &[Self::Runc, Self::Crun],

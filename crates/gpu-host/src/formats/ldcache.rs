@@ -28,7 +28,7 @@ const MOST_HWCAPS: usize = 64;
 
 /// One library, with owned strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CachedLibrary {
     /// Name the loader looks up.
     pub soname: String,
     /// Where it is.
@@ -61,9 +61,9 @@ pub struct Raw<'a> {
     pub soname: &'a [u8],
     /// Where it is.
     pub path: &'a [u8],
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub flags: u32,
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub hwcap: u64,
 }
 
@@ -152,11 +152,11 @@ impl StringSpan {
 pub const HWCAP_EXTENSION: u64 = 1 << 62;
 
 /// Every entry, in the file's order. Never panics; a string that is not UTF-8 is an error.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
+pub fn parse(bytes: &[u8]) -> Result<Vec<CachedLibrary>, BadCache> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| BadCache::Damaged);
     let cache = read(bytes)?;
     let entries = cache.entries().map(|raw| {
-        Ok(Entry {
+        Ok(CachedLibrary {
             soname: text(raw.soname)?,
             path: text(raw.path)?.into(),
             flags: raw.flags,

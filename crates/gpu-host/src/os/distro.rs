@@ -17,13 +17,13 @@ static TABLE: LazyLock<DistroTable> = LazyLock::new(|| {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DistroTable {
-    distro: Vec<Row>,
+    distro: Vec<DistroRow>,
 }
 
 /// A row of `distros.toml`; the head of that file explains each column.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct DistroRow {
     /// The common name; unique in the table.
     pub name: String,
     /// The values of `ID` in os-release that this row matches.
@@ -134,7 +134,7 @@ pub struct Distro {
 }
 
 /// The rows of `distros.toml`, in the file's order.
-pub fn table() -> &'static [Row] {
+pub fn table() -> &'static [DistroRow] {
     &TABLE.distro
 }
 
@@ -173,7 +173,7 @@ fn os_release(text: &str) -> Distro {
 }
 
 impl Distro {
-    fn row(&self, root: &Root) -> Option<&'static Row> {
+    fn row(&self, root: &Root) -> Option<&'static DistroRow> {
         std::iter::once(&self.id)
             .chain(&self.id_like)
             .find_map(|id| {
@@ -183,7 +183,7 @@ impl Distro {
             })
     }
 
-    fn fits(&self, row: &Row, root: &Root) -> bool {
+    fn fits(&self, row: &DistroRow, root: &Root) -> bool {
         let version = row.version.as_ref().is_none_or(|expected| {
             let rest = self
                 .version_id
@@ -199,7 +199,7 @@ impl Distro {
         version && variant && row.marker.as_ref().is_none_or(|m| root.exists(m))
     }
 
-    fn apply_row(&mut self, row: &Row) {
+    fn apply_row(&mut self, row: &DistroRow) {
         self.known_as = Some(row.name.clone());
         self.package_manager = Some(row.package_manager.clone());
         self.service_manager = Some(row.service_manager);

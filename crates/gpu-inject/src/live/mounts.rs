@@ -15,7 +15,7 @@ use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
 use crate::linux::mount_api;
-use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, is_unwritable};
+use crate::rootfs::{Elsewhere, MountPlace, MountPointKind, Rootfs, is_unwritable};
 
 /// A detached mount of a host file, to be attached in a container.
 pub(super) struct DetachedMount {
@@ -244,9 +244,9 @@ fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
 fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Error> {
     if !one.path.starts_with("/proc") {
         let kind = if one.is_dir {
-            Kind::Directory
+            MountPointKind::Directory
         } else {
-            Kind::File
+            MountPointKind::File
         };
         return rootfs.mount_point(&one.path, kind).map(Some);
     }

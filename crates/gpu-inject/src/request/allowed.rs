@@ -4,7 +4,7 @@
 use cdi::QualifiedName;
 
 use crate::error::{Error, Excerpt, KindRule};
-use crate::policy::{Mode, Policy, is_of_kind};
+use crate::policy::{Policy, RuntimeMode, is_of_kind};
 
 /// Kinds that every container may request: GPUs and related devices in the specs of NVIDIA's
 /// tools and ours. A runtime that reads another vendor's variable would need a list of its own.
@@ -90,7 +90,7 @@ impl RequestSource {
 /// Checks the names that a container requests.
 pub(super) struct Gate<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) mode: Mode,
+    pub(super) mode: RuntimeMode,
     pub(super) is_privileged: bool,
     pub(super) source: RequestSource,
 }
@@ -100,7 +100,7 @@ impl Gate<'_> {
     pub(super) fn admit(&self, text: String) -> Result<AllowedName, Error> {
         let cdi = match text.parse::<QualifiedName>() {
             Ok(name) => Some(name),
-            Err(_) if self.mode == Mode::Cdi => {
+            Err(_) if self.mode == RuntimeMode::Cdi => {
                 Some(format!("{}={text}", self.policy.default_kind).parse()?)
             }
             Err(_) => None,

@@ -53,9 +53,9 @@ mod tests {
             fs::write(made.path().join(name), "").unwrap();
         }
         let dir = OwnedFd::from(File::open(made.path()).unwrap());
-        let found = names(&dir, usize::MAX);
-        assert_eq!(found.len(), wanted.len());
-        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
+        let entries = names(&dir, usize::MAX);
+        assert_eq!(entries.len(), wanted.len());
+        assert_eq!(entries.into_iter().collect::<BTreeSet<_>>(), wanted);
         for most in [0, 1, 7] {
             assert_eq!(names(&dir, most).len(), most);
         }

@@ -25,7 +25,7 @@ pub(crate) use calls::is_unwritable;
 pub(crate) use elsewhere::{Elsewhere, of_io};
 pub(crate) use handle::resolve_both;
 pub use handle::{Rootfs, own_descriptors};
-pub use place::{Kind, MountPlace};
+pub use place::{MountPlace, MountPointKind};
 pub(crate) use write::Content;
 pub use write::Linked;
 

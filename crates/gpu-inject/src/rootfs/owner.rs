@@ -24,7 +24,7 @@ use super::calls::open_no_follow;
 use super::elsewhere::Elsewhere;
 use super::handle::Rootfs;
 use super::place::{MountPlace, On};
-use super::table::{self, Table};
+use super::table::{self, MountTable};
 use super::walk::{Step, Trouble};
 use crate::linux::mount_api;
 
@@ -111,12 +111,12 @@ impl Rootfs {
     }
 
     /// The container's mounts. Read once, and only if a path of ours leads to another mount.
-    fn table(&self) -> nix::Result<&Table> {
+    fn table(&self) -> nix::Result<&MountTable> {
         if let Some(known) = self.table.get() {
             return Ok(known);
         }
         let text = self.read_own_proc("mountinfo")?;
-        let table = Table::of(&String::from_utf8_lossy(&text), self.root_mount()?);
+        let table = MountTable::of(&String::from_utf8_lossy(&text), self.root_mount()?);
         Ok(self.table.get_or_init(|| table))
     }
 

@@ -36,7 +36,7 @@ fn flags(compat32: bool) -> u32 {
 pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing to a `Vec` cannot fail.
-    let _ = Merged::new(image, libraries).write(&mut bytes);
+    let _ = MergedCache::new(image, libraries).write(&mut bytes);
     bytes
 }
 
@@ -46,14 +46,14 @@ pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
 ///
 /// Strings are borrowed, because an image can have tens of thousands of libraries.
 #[derive(Debug)]
-pub struct Merged<'a> {
+pub struct MergedCache<'a> {
     /// Our libraries, sorted and without duplicate names.
     ours: Vec<Raw<'a>>,
     /// The image's entries, sorted and without names of ours.
     image_entries: Cache<'a>,
 }
 
-impl<'a> Merged<'a> {
+impl<'a> MergedCache<'a> {
     /// Merges libraries into the cache with these bytes.
     #[must_use]
     pub fn new(image: &'a [u8], libraries: impl IntoIterator<Item = &'a Library>) -> Self {

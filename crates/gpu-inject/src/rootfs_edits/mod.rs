@@ -162,7 +162,7 @@ fn write_cache(
         .flatten()
         .unwrap_or_default();
     let all = compat.iter().chain(libraries).chain(by_links);
-    let cache = ld_cache::Merged::new(&image, all);
+    let cache = ld_cache::MergedCache::new(&image, all);
     read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // Lists our directories for a later ldconfig in the container. If two directories have a library

@@ -16,7 +16,7 @@ pub const CHECKS: Checks = &[
 const CGROUP2: (u32, u32) = (1, 8);
 
 fn no_cgroups(look: &HostFacts) -> Option<String> {
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
         .iter()
         .find(|e| look.engine(e).is_some())?;
@@ -47,7 +47,7 @@ fn toolkit(look: &HostFacts) -> Option<String> {
 
 fn nested(look: &HostFacts) -> Option<String> {
     let kind = look.platform().container.as_deref()?;
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     look.engine("docker")?;
     (kind.starts_with("lxc") && !policy.no_cgroups)
         .then(|| format!("systemd says that this is a container of {kind}"))

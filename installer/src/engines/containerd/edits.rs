@@ -13,7 +13,7 @@ use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::SetupOptions;
 
 /// The name of our drop-in.
@@ -123,7 +123,7 @@ impl Place {
         } else {
             set
         };
-        let mut why = said(settings, wanted);
+        let mut why = summary(settings, wanted);
         let kind = if is_own {
             if let Some(version) = schema.version {
                 why.push_str(&format!(
@@ -131,12 +131,12 @@ impl Place {
                     self.root.display()
                 ));
             }
-            FileKind::Own
+            MergeKind::Own
         } else {
             if !is_root && !self.merges {
                 why.push_str("; before 2.0 the last file with settings of CRI is all that counts");
             }
-            FileKind::Toml {
+            MergeKind::Toml {
                 keys: values.into_iter().map(|(k, _)| k).collect(),
             }
         };
@@ -174,7 +174,7 @@ fn paths(settings: &[Setting]) -> Vec<PathBuf> {
 }
 
 /// What the settings do, for the plan.
-pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
+pub fn summary(settings: &[&Setting], wanted: &SetupOptions) -> String {
     let has = |key: &str| {
         settings
             .iter()

@@ -19,9 +19,11 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, Probe, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
@@ -53,21 +55,25 @@ pub trait Layout: Send + Sync {
         host: &Host,
         files: &Files,
         wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error>;
+    ) -> Result<Vec<Change>, Error> {
+        self.place().changes(host, files, wanted)
+    }
+
+    /// The root file, and how the daemon reads it.
+    fn place(&self) -> &Place;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
 
     /// The root file that the daemon's own checker can read once the changes are written.
-    fn checked(&self) -> Option<&Path>;
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place().root)
+    }
 
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
         false
     }
-
-    /// Its configuration files, and the rules by which it reads them.
-    fn place(&self) -> &Place;
 
     /// Whether a kubelet uses it.
     fn is_node(&self, _host: &Host) -> bool {
@@ -111,11 +117,11 @@ fn find(host: &Host) -> Option<Containerd> {
     };
     let version = daemon
         .version(host)
-        .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = major_minor(version.as_deref().unwrap_or_default());
+        .or_package(host, &["containerd.io", "containerd"]);
+    let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
-    // `changes` reports files that cannot be read.
-    let files = place.files(host);
+    // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.
+    let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
@@ -133,12 +139,10 @@ fn find(host: &Host) -> Option<Containerd> {
         facts: Facts {
             name: "containerd".into(),
             management: Management::Managed,
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(root),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
-            version,
+            version: version.known().cloned(),
         },
         daemon,
         layout: Box::new(EtcContainerd {
@@ -147,6 +151,19 @@ fn find(host: &Host) -> Option<Containerd> {
         }),
         files,
     })
+}
+
+/// Fails if an engine's version is asked for and not known: what it reads depends on it.
+pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
+    match version.unknown() {
+        None => Ok(()),
+        Some(why) => Err(Error::engine(
+            engine,
+            EngineFault::VersionUnknown {
+                why: why.to_owned(),
+            },
+        )),
+    }
 }
 
 fn is_toml(path: &Path) -> bool {
@@ -243,19 +260,15 @@ impl Layout for EtcContainerd {
         self.place.changes(host, files, wanted)
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn owns(&self, path: &Path) -> bool {
         // The root file may no longer import our drop-in.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_drop_in = name.ends_with(DROP_IN) && path.starts_with("/etc/containerd");
         is_drop_in || self.owned.iter().any(|o| o == path)
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
-    }
-
-    fn place(&self) -> &Place {
-        &self.place
     }
 
     fn is_node(&self, host: &Host) -> bool {
@@ -275,10 +288,6 @@ pub fn has_kubelet(host: &Host) -> bool {
 impl Engine for Containerd {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
@@ -317,7 +326,7 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         self.daemon.dependent_containers(host)
     }
 

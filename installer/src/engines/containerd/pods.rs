@@ -130,7 +130,7 @@ fn is_anothers(host: &Host, ctr: &[&str], name: &str) -> bool {
     let has = |filter: &str| {
         let command = [ctr, &["images", "ls", "-q", filter]].concat();
         match host.run(&command, Duration::from_secs(10)) {
-            Ok(out) if out.ok() => !out.stdout.trim().is_empty(),
+            Ok(out) if out.has_succeeded() => !out.stdout.trim().is_empty(),
             _ => true,
         }
     };

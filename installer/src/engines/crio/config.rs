@@ -16,7 +16,7 @@ use crate::host::Host;
 
 /// The files; the last one wins.
 #[derive(Clone, Debug, Default)]
-pub struct Merged {
+pub struct MergedConfig {
     files: Vec<ConfigFile>,
 }
 
@@ -27,7 +27,7 @@ struct ConfigFile {
     document: DocumentMut,
 }
 
-impl Merged {
+impl MergedConfig {
     /// Reads all files except `ours`.
     pub fn read(host: &Host, main: &Path, dir: &Path, ours: &Path) -> Result<Self, Error> {
         let mut paths = vec![main.to_owned()];

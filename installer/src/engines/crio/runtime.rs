@@ -4,40 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::programs;
-use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::toml;
 use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, Reader};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::host::policy_file::PolicyFile;
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
-/// The shim's configuration file.
-pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 /// The first version whose default runtime is crun (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
-
-/// The shim's configuration, as it was read.
-pub(super) struct PolicyFile {
-    text: Option<String>,
-    /// The parsed content.
-    pub(super) policy: Policy,
-}
-
-impl PolicyFile {
-    pub(super) fn read(host: &Host) -> Result<Self, Error> {
-        let text = host.text(Path::new(POLICY))?;
-        let policy = match &text {
-            Some(text) => Policy::from_toml(text, Path::new(POLICY))?,
-            None => Policy::default(),
-        };
-        Ok(Self { text, policy })
-    }
-}
 
 /// The runtime whose settings ours copies.
 pub(super) struct Base {
@@ -56,7 +36,7 @@ impl Installation {
 
     /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
     /// the built-in runtime is used.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -82,7 +62,12 @@ impl Installation {
     }
 
     /// Whether we may write the runtime; an error if the user has to decide.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
+    fn is_free(
+        &self,
+        host: &Host,
+        merged: &MergedConfig,
+        wanted: &SetupOptions,
+    ) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -116,7 +101,7 @@ impl Installation {
     pub(super) fn runtime(
         &self,
         host: &Host,
-        merged: &Merged,
+        merged: &MergedConfig,
         wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
@@ -154,11 +139,11 @@ impl Installation {
             mode: 0o644,
             why,
             kind: if in_place {
-                FileKind::Toml {
+                MergeKind::Toml {
                     keys: values.into_iter().map(|(k, _)| k).collect(),
                 }
             } else {
-                FileKind::Own
+                MergeKind::Own
             },
         }))
     }
@@ -206,19 +191,19 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    policy: &PolicyFile,
+    file: &PolicyFile,
 ) -> Result<Option<Change>, Error> {
     let PolicyFile {
         text: before,
         policy,
-    } = policy;
+    } = file;
     let Some(program) = &base.program else {
         return Ok(None);
     };
     if policy.runtimes.iter().any(|r| host.has_program(r)) {
         return Ok(None);
     }
-    let path = PathBuf::from(POLICY);
+    let path = PathBuf::from(gpu_inject::policy::PATH);
     let own = program.display().to_string();
     let list: Value = policy.runtimes.iter().chain([&own]).collect();
     let keys = ["nvidia-container-runtime", "runtimes"].map(str::to_owned);
@@ -230,7 +215,7 @@ pub(super) fn low_level(
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),
-        kind: FileKind::Toml {
+        kind: MergeKind::Toml {
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))

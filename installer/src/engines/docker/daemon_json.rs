@@ -39,7 +39,7 @@ impl DaemonJson {
     }
 
     /// Whether this is its whole content.
-    pub fn is(&self, whole: &Value) -> bool {
+    pub fn equals(&self, whole: &Value) -> bool {
         self.value == *whole
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Info};
+use super::client::{Client, DaemonInfo};
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
@@ -25,7 +25,7 @@ pub fn wait(
         let fix = format!(
             "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
         );
-        let (fault, limit) = match client.info(host) {
+        let (fault, limit) = match client.try_info(host) {
             Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
                 None => return Ok(()),
                 Some(how) => (
@@ -46,7 +46,7 @@ pub fn wait(
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.
-fn disagrees(file: &DaemonJson, info: &Info) -> Option<String> {
+fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
     let place = file.path.display();
     let ours = SetupOptions::default().runtime_name;
     let path = file.runtimes().find(|(name, _)| *name == ours);

@@ -8,7 +8,7 @@ use super::*;
 /// Between two reads, every caller gets the same answer, even if somebody writes the file
 /// meanwhile.
 #[test]
-fn what_was_read_is_kept_until_it_is_read_again() {
+fn a_read_file_is_cached_until_the_next_read() {
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = dir.path().join(path);

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, Reader};
 use crate::error::edit_error::EditError;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 const BEGIN: &str = "# gpusetup: begin";
@@ -93,7 +93,7 @@ impl Template<'_> {
             // The same mode as that of the file that k3s generates.
             mode: 0o600,
             why,
-            kind: FileKind::Block {
+            kind: MergeKind::Block {
                 begin: BEGIN.into(),
                 end: END.into(),
             },
