@@ -18,8 +18,9 @@ use crate::messages::{
     Id, ImageRequest, ImageSpec, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse,
     Nothing, RunSandboxRequest, SandboxFilter, StatusRequest, StatusResponse,
 };
-use crate::pod::LABEL;
 
+/// The label by which our sandboxes are found again.
+pub(crate) const LABEL: (&str, &str) = ("gpusetup.cri-client", "leftover");
 /// The most time that an engine gets for one answer: an engine that hangs must not hang us.
 const ANSWER: Duration = Duration::from_secs(60);
 /// The most time for the connection.

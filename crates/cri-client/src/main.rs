@@ -2,6 +2,7 @@
 //! output and exits with its code. `gpusetup verify` starts it for Kubernetes' engines.
 #![forbid(unsafe_code)]
 
+mod cli;
 mod engine;
 mod failure;
 mod log;
@@ -10,13 +11,14 @@ mod pod;
 mod registry;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use probe_report::NotVerified;
 
+use crate::cli::Cli;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::messages::{
@@ -34,64 +36,6 @@ const ATTEMPTS: u32 = 4;
 const TICK: Duration = Duration::from_millis(100);
 /// The exit code of a container that was killed.
 const KILLED: i32 = 137;
-
-/// Runs one container through a CRI socket
-#[derive(Parser)]
-#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
-struct Cli {
-    /// The engine's CRI socket
-    #[arg(long, default_value = "/run/containerd/containerd.sock")]
-    socket: PathBuf,
-    /// The image, which the engine already has
-    #[arg(long, required_unless_present_any = ["archive", "remove_leftovers"])]
-    image: Option<String>,
-    /// The image, as an OCI image archive; the engine has it for as long as the container runs
-    #[arg(long, conflicts_with = "image")]
-    archive: Option<PathBuf>,
-    /// Start nothing where the engine would have to pull the image of its sandboxes
-    #[arg(long)]
-    no_pull: bool,
-    /// The image of the engine's sandboxes, for an engine that does not tell its name
-    #[arg(long)]
-    sandbox_image: Option<String>,
-    /// Runtime handler; empty for the engine's default
-    #[arg(long, default_value = "")]
-    runtime_handler: String,
-    /// An environment variable, NAME=value
-    #[arg(long = "env")]
-    envs: Vec<String>,
-    /// An annotation of the container, NAME=value
-    #[arg(long = "annotation")]
-    annotations: Vec<String>,
-    /// CDI device
-    #[arg(long = "cdi-device")]
-    cdi_devices: Vec<String>,
-    /// The pod's cgroup; a slice such as `pods.slice` where the runtime uses systemd
-    #[arg(long, default_value = "")]
-    cgroup_parent: String,
-    /// Run as a pod that manages its node: with all rights and the node's processes
-    #[arg(long)]
-    privileged: bool,
-    /// Mount a directory of the node, NODE:CONTAINER
-    #[arg(long = "mount")]
-    mounts: Vec<String>,
-    /// Seconds until the container is given up
-    #[arg(long, default_value_t = 60)]
-    timeout: u64,
-    /// The command prints a line and stays: print that line; at a line on standard input, run the
-    /// command's first word in the container and print its output; then end the pod
-    #[arg(long)]
-    stay: bool,
-    /// Mark the pod as one that --remove-leftovers removes
-    #[arg(long)]
-    remove_on_next: bool,
-    /// Remove the pods that killed runs with --remove-on-next have left, and do nothing else
-    #[arg(long, conflicts_with_all = ["image", "archive"])]
-    remove_leftovers: bool,
-    /// The container's command
-    #[arg(last = true, required_unless_present = "remove_leftovers")]
-    command: Vec<String>,
-}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -3,15 +3,13 @@
 
 use std::path::Path;
 
-use crate::Cli;
-use crate::engine::spec;
+use crate::cli::Cli;
+use crate::engine::{LABEL, spec};
 use crate::messages::{
     CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, KeyValue,
     Metadata, Mount, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
 };
 
-/// The label by which our sandboxes are found again.
-pub(crate) const LABEL: (&str, &str) = ("gpusetup.cri-client", "leftover");
 /// The container's log, in the sandbox's log directory.
 pub(crate) const LOG: &str = "container.log";
 
