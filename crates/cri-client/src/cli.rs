@@ -7,7 +7,7 @@ use clap::Parser;
 /// Runs one container through a CRI socket
 #[derive(Parser)]
 #[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
-pub(crate) struct Cli {
+pub(crate) struct Arguments {
     /// The engine's CRI socket
     #[arg(long, default_value = "/run/containerd/containerd.sock")]
     pub(crate) socket: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     /// Run as a pod that manages its node: with all rights and the node's processes
     #[arg(long)]
     pub(crate) privileged: bool,
-    /// Mount a directory of the node, NODE:CONTAINER
+    /// CriMount a directory of the node, NODE:CONTAINER
     #[arg(long = "mount")]
     pub(crate) mounts: Vec<String>,
     /// Seconds until the container is given up

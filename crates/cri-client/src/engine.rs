@@ -12,11 +12,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use crate::failure::Failure;
+use crate::failure::CriFailure;
 use crate::messages::{
     ContainerStatus, ContainerStatusResponse, CreateContainerRequest, ExecRequest, ExecResponse,
-    Id, ImageRequest, ImageSpec, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse,
-    Nothing, RunSandboxRequest, SandboxFilter, StatusRequest, StatusResponse,
+    ImageRequest, ImageSpec, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse, Nothing,
+    ObjectId, RunSandboxRequest, SandboxFilter, StatusRequest, StatusResponse,
 };
 
 /// The label by which our sandboxes are found again.
@@ -28,14 +28,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// An engine.
 #[derive(Clone)]
-pub(crate) struct Engine {
+pub(crate) struct CriEngine {
     channel: Channel,
     version: &'static str,
 }
 
-impl Engine {
+impl CriEngine {
     /// Connects to the engine at that socket and asks for its status.
-    pub(crate) async fn connect(socket: &Path) -> Result<(Self, StatusResponse), Failure> {
+    pub(crate) async fn connect(socket: &Path) -> Result<(Self, StatusResponse), CriFailure> {
         let path = socket.to_owned();
         // The address is not used; the connector uses the socket.
         let channel = Endpoint::from_static("http://localhost")
@@ -49,7 +49,7 @@ impl Engine {
                 }
             }))
             .await
-            .map_err(|e| Failure::no_answer(socket, &e))?;
+            .map_err(|e| CriFailure::no_answer(socket, &e))?;
         let mut last = None;
         for version in ["v1", "v1alpha2"] {
             let engine = Self {
@@ -59,23 +59,26 @@ impl Engine {
             let asked = StatusRequest { verbose: true };
             match engine.call("RuntimeService/Status", asked).await {
                 Ok(status) => return Ok((engine, status)),
-                Err(Failure::Refused {
+                Err(CriFailure::Refused {
                     code: Code::Unimplemented,
                     ..
                 }) => last = Some("it has no CRI, or it is switched off".to_owned()),
-                Err(e) => return Err(Failure::NotVerified(e.to_string())),
+                Err(e) => return Err(CriFailure::NotVerified(e.to_string())),
             }
         }
         let why = last.unwrap_or_default();
-        Err(Failure::NotVerified(format!("{}: {why}", socket.display())))
+        Err(CriFailure::NotVerified(format!(
+            "{}: {why}",
+            socket.display()
+        )))
     }
 
-    async fn call<A, B>(&self, method: &str, request: A) -> Result<B, Failure>
+    async fn call<A, B>(&self, method: &str, request: A) -> Result<B, CriFailure>
     where
         A: Message + Send + Sync + 'static,
         B: Message + Default + Send + Sync + 'static,
     {
-        let refused = |code, message: String| Failure::Refused {
+        let refused = |code, message: String| CriFailure::Refused {
             call: method.rsplit('/').next().unwrap_or(method).to_owned(),
             code,
             message,
@@ -103,14 +106,17 @@ impl Engine {
     }
 
     /// Starts a sandbox.
-    pub(crate) async fn run_sandbox(&self, request: RunSandboxRequest) -> Result<String, Failure> {
-        let id: Id = self.call("RuntimeService/RunPodSandbox", request).await?;
+    pub(crate) async fn run_sandbox(
+        &self,
+        request: RunSandboxRequest,
+    ) -> Result<String, CriFailure> {
+        let id: ObjectId = self.call("RuntimeService/RunPodSandbox", request).await?;
         Ok(id.id)
     }
 
     /// Stops a sandbox with its containers and removes it.
-    pub(crate) async fn remove_sandbox(&self, sandbox: &str) -> Result<(), Failure> {
-        let id = || Id {
+    pub(crate) async fn remove_sandbox(&self, sandbox: &str) -> Result<(), CriFailure> {
+        let id = || ObjectId {
             id: sandbox.to_owned(),
         };
         let _: Nothing = self.call("RuntimeService/StopPodSandbox", id()).await?;
@@ -119,7 +125,7 @@ impl Engine {
     }
 
     /// The sandboxes that an earlier run of ours has left.
-    pub(crate) async fn leftovers(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn leftovers(&self) -> Result<Vec<String>, CriFailure> {
         let (key, value) = LABEL;
         let filter = SandboxFilter {
             labels: [(key.to_owned(), value.to_owned())].into(),
@@ -132,8 +138,11 @@ impl Engine {
     }
 
     /// Creates a container and starts it.
-    pub(crate) async fn start(&self, request: CreateContainerRequest) -> Result<String, Failure> {
-        let id: Id = self.call("RuntimeService/CreateContainer", request).await?;
+    pub(crate) async fn start(
+        &self,
+        request: CreateContainerRequest,
+    ) -> Result<String, CriFailure> {
+        let id: ObjectId = self.call("RuntimeService/CreateContainer", request).await?;
         let _: Nothing = self
             .call("RuntimeService/StartContainer", id.clone())
             .await?;
@@ -141,8 +150,8 @@ impl Engine {
     }
 
     /// The state of a container.
-    pub(crate) async fn container(&self, id: &str) -> Result<ContainerStatus, Failure> {
-        let request = Id { id: id.to_owned() };
+    pub(crate) async fn container(&self, id: &str) -> Result<ContainerStatus, CriFailure> {
+        let request = ObjectId { id: id.to_owned() };
         let answer: ContainerStatusResponse =
             self.call("RuntimeService/ContainerStatus", request).await?;
         Ok(answer.status.unwrap_or_default())
@@ -153,7 +162,7 @@ impl Engine {
         &self,
         container: &str,
         command: Vec<String>,
-    ) -> Result<ExecResponse, Failure> {
+    ) -> Result<ExecResponse, CriFailure> {
         let request = ExecRequest {
             container: container.to_owned(),
             command,
@@ -163,20 +172,20 @@ impl Engine {
     }
 
     /// Whether it has an image.
-    pub(crate) async fn has_image(&self, name: &str) -> Result<bool, Failure> {
+    pub(crate) async fn has_image(&self, name: &str) -> Result<bool, CriFailure> {
         let answer: ImageStatusResponse =
             self.call("ImageService/ImageStatus", image(name)).await?;
         Ok(answer.image.is_some())
     }
 
     /// Has it pull an image.
-    pub(crate) async fn pull(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn pull(&self, name: &str) -> Result<(), CriFailure> {
         let _: Nothing = self.call("ImageService/PullImage", image(name)).await?;
         Ok(())
     }
 
     /// Has it remove an image.
-    pub(crate) async fn remove_image(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn remove_image(&self, name: &str) -> Result<(), CriFailure> {
         let _: Nothing = self.call("ImageService/RemoveImage", image(name)).await?;
         Ok(())
     }

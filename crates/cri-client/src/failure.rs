@@ -7,7 +7,7 @@ use tonic::Code;
 
 /// Why a container did not run to its end.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CriFailure {
     /// Nothing is known about the engine's containers: it does not answer, or it would have to pull
     /// an image.
     NotVerified(String),
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     File(String),
 }
 
-impl Failure {
+impl CriFailure {
     /// The failure of an engine to answer at its socket.
     pub(crate) fn no_answer(socket: &Path, error: &dyn std::error::Error) -> Self {
         let mut text = error.to_string();
@@ -53,7 +53,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CriFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotVerified(why) | Self::Container(why) | Self::File(why) => f.write_str(why),
@@ -63,4 +63,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for CriFailure {}

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use probe_report::NotVerified;
 
-use crate::cli::Cli;
-use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::cli::Arguments;
+use crate::engine::CriEngine;
+use crate::failure::CriFailure;
 use crate::messages::{
     ContainerStatus, CreateContainerRequest, EXITED, RunSandboxRequest, StatusResponse,
 };
@@ -38,16 +38,16 @@ const TICK: Duration = Duration::from_millis(100);
 const KILLED: i32 = 137;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let done = runtime
-        .map_err(|e| Failure::File(e.to_string()))
+        .map_err(|e| CriFailure::File(e.to_string()))
         .and_then(|r| r.block_on(run(&cli)));
     match done {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(Failure::NotVerified(not_verified)) => {
+        Err(CriFailure::NotVerified(not_verified)) => {
             eprintln!("cri-client: {not_verified}");
             let line = serde_json::to_string(&NotVerified { not_verified });
             say(&format!("{}\n", line.unwrap_or_default()));
@@ -66,8 +66,8 @@ fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-async fn run(cli: &Cli) -> Result<i32, Failure> {
-    let (engine, status) = Engine::connect(&cli.socket).await?;
+async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
+    let (engine, status) = CriEngine::connect(&cli.socket).await?;
     if cli.remove_leftovers {
         for sandbox in engine.leftovers().await? {
             engine.remove_sandbox(&sandbox).await?;
@@ -95,10 +95,10 @@ async fn run(cli: &Cli) -> Result<i32, Failure> {
 
 /// Fails if the engine would have to pull the image that each sandbox needs.
 async fn ensure_sandbox_image(
-    cli: &Cli,
-    engine: &Engine,
+    cli: &Arguments,
+    engine: &CriEngine,
     status: &StatusResponse,
-) -> Result<(), Failure> {
+) -> Result<(), CriFailure> {
     // Both engines tell it in this place (CRI-O server/runtime_status.go; containerd
     // pkg/cri/server/status.go, until 2.0).
     let told = || {
@@ -107,24 +107,25 @@ async fn ensure_sandbox_image(
         Some(config["sandboxImage"].as_str()?.to_owned())
     };
     let Some(name) = cli.sandbox_image.clone().or_else(told) else {
-        return Err(Failure::NotVerified(
+        return Err(CriFailure::NotVerified(
             "the engine does not tell which image its pods need".into(),
         ));
     };
     if engine.has_image(&name).await? {
         return Ok(());
     }
-    Err(Failure::NotVerified(format!(
+    Err(CriFailure::NotVerified(format!(
         "the engine has not yet pulled {name}, which every pod needs"
     )))
 }
 
 /// The name of the image, once the engine has it.
-async fn image(cli: &Cli, engine: &Engine) -> Result<String, Failure> {
+async fn image(cli: &Arguments, engine: &CriEngine) -> Result<String, CriFailure> {
     if let Some(archive) = &cli.archive {
-        let cannot = |e| Failure::File(format!("{}: {e}", archive.display()));
+        let cannot = |e| CriFailure::File(format!("{}: {e}", archive.display()));
         let name = registry::serve(archive).map_err(cannot)?;
-        let refused = |e| Failure::NotVerified(format!("the engine does not take the image: {e}"));
+        let refused =
+            |e| CriFailure::NotVerified(format!("the engine does not take the image: {e}"));
         engine.pull(&name).await.map_err(refused)?;
         return Ok(name);
     }
@@ -138,9 +139,9 @@ async fn image(cli: &Cli, engine: &Engine) -> Result<String, Failure> {
 }
 
 /// Runs the pod once and removes it.
-async fn pod(cli: &Cli, engine: &Engine, image: &str) -> Result<i32, Failure> {
+async fn pod(cli: &Arguments, engine: &CriEngine, image: &str) -> Result<i32, CriFailure> {
     let logs = tempfile::Builder::new().prefix("cri-client-").tempdir();
-    let logs = logs.map_err(|e| Failure::File(e.to_string()))?;
+    let logs = logs.map_err(|e| CriFailure::File(e.to_string()))?;
     let sandbox_config = pod::sandbox(cli, logs.path());
     let request = RunSandboxRequest {
         config: Some(sandbox_config.clone()),
@@ -169,7 +170,7 @@ async fn pod(cli: &Cli, engine: &Engine, image: &str) -> Result<i32, Failure> {
 }
 
 /// Waits for the container's end.
-async fn ended(cli: &Cli, engine: &Engine, container: &str) -> Result<i32, Failure> {
+async fn ended(cli: &Arguments, engine: &CriEngine, container: &str) -> Result<i32, CriFailure> {
     let end = Instant::now() + Duration::from_secs(cli.timeout);
     while Instant::now() < end {
         // An engine that restarts is asked again, as a kubelet does.
@@ -183,12 +184,17 @@ async fn ended(cli: &Cli, engine: &Engine, container: &str) -> Result<i32, Failu
     Err(still_running(cli))
 }
 
-fn still_running(cli: &Cli) -> Failure {
-    Failure::Container(format!("still running after {} s", cli.timeout))
+fn still_running(cli: &Arguments) -> CriFailure {
+    CriFailure::Container(format!("still running after {} s", cli.timeout))
 }
 
 /// Prints the container's first line; at a line on standard input has it look again.
-async fn stay(cli: &Cli, engine: &Engine, container: &str, log: &Path) -> Result<i32, Failure> {
+async fn stay(
+    cli: &Arguments,
+    engine: &CriEngine,
+    container: &str,
+    log: &Path,
+) -> Result<i32, CriFailure> {
     let end = Instant::now() + Duration::from_secs(cli.timeout);
     loop {
         if let Some((_, line)) = log::lines(log).iter().find(|(is_error, _)| !is_error) {
@@ -213,7 +219,7 @@ async fn stay(cli: &Cli, engine: &Engine, container: &str, log: &Path) -> Result
             say(&String::from_utf8_lossy(&out.stdout));
             Ok(0)
         }
-        Ok(out) => Err(Failure::Container(format!(
+        Ok(out) => Err(CriFailure::Container(format!(
             "exit code {} in the container: {}",
             out.exit_code,
             String::from_utf8_lossy(&out.stderr).trim()
@@ -229,13 +235,13 @@ async fn stay(cli: &Cli, engine: &Engine, container: &str, log: &Path) -> Result
 }
 
 /// Why a container ended before it had printed anything.
-fn early_end(status: &ContainerStatus, log: &Path) -> Failure {
+fn early_end(status: &ContainerStatus, log: &Path) -> CriFailure {
     if status.exit_code == KILLED {
-        return Failure::Removed;
+        return CriFailure::Removed;
     }
     let lines = log::lines(log);
     let said = lines.last().map_or(status.message.trim(), |(_, line)| line);
-    Failure::Container(format!("exit code {}: {said}", status.exit_code))
+    CriFailure::Container(format!("exit code {}: {said}", status.exit_code))
 }
 
 /// Waits for a line on standard input; `false` at its end.

@@ -84,7 +84,7 @@ pub(crate) struct RunSandboxRequest {
 
 /// The request or answer that consists of the ID of a sandbox or a container.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Id {
+pub(crate) struct ObjectId {
     #[prost(string, tag = "1")]
     pub id: String,
 }
@@ -104,7 +104,7 @@ pub(crate) struct ListSandboxRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ListSandboxResponse {
     #[prost(message, repeated, tag = "1")]
-    pub items: Vec<Id>,
+    pub items: Vec<ObjectId>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,7 +131,7 @@ pub(crate) struct CdiDevice {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Mount {
+pub(crate) struct CriMount {
     #[prost(string, tag = "1")]
     pub container_path: String,
     #[prost(string, tag = "2")]
@@ -169,7 +169,7 @@ pub(crate) struct ContainerConfig {
     #[prost(message, repeated, tag = "6")]
     pub envs: Vec<KeyValue>,
     #[prost(message, repeated, tag = "7")]
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<CriMount>,
     #[prost(map = "string, string", tag = "10")]
     pub annotations: HashMap<String, String>,
     #[prost(string, tag = "11")]
@@ -236,5 +236,5 @@ pub(crate) struct ImageRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ImageStatusResponse {
     #[prost(message, optional, tag = "1")]
-    pub image: Option<Id>,
+    pub image: Option<ObjectId>,
 }

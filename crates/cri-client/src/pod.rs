@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::cli::Cli;
+use crate::cli::Arguments;
 use crate::engine::{LABEL, spec};
 use crate::messages::{
-    CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, KeyValue,
-    Metadata, Mount, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
+    CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, CriMount,
+    KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
 };
 
 /// The container's log, in the sandbox's log directory.
@@ -21,7 +21,7 @@ fn namespaces(privileged: bool) -> Namespaces {
 }
 
 /// The sandbox of a command line.
-pub(crate) fn sandbox(cli: &Cli, logs: &Path) -> SandboxConfig {
+pub(crate) fn sandbox(cli: &Arguments, logs: &Path) -> SandboxConfig {
     let name = format!("cri-client-{}", std::process::id());
     let label = cli
         .remove_on_next
@@ -46,7 +46,7 @@ pub(crate) fn sandbox(cli: &Cli, logs: &Path) -> SandboxConfig {
 }
 
 /// The container of a command line.
-pub(crate) fn container(cli: &Cli, image: &str) -> ContainerConfig {
+pub(crate) fn container(cli: &Arguments, image: &str) -> ContainerConfig {
     let pair = |text: &String| {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         (key.to_owned(), value.to_owned())
@@ -67,7 +67,7 @@ pub(crate) fn container(cli: &Cli, image: &str) -> ContainerConfig {
             .mounts
             .iter()
             .filter_map(|m| m.split_once(':'))
-            .map(|(node, container)| Mount {
+            .map(|(node, container)| CriMount {
                 host_path: node.into(),
                 container_path: container.into(),
             })

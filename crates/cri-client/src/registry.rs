@@ -20,7 +20,7 @@ const REQUEST: u64 = 64 << 10;
 
 /// Serves until the process ends. Returns the name under which the engine pulls the image.
 pub(crate) fn serve(archive: &Path) -> io::Result<String> {
-    let image = Arc::new(Image::read(archive)?);
+    let image = Arc::new(ServedImage::read(archive)?);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let name = format!(
         "127.0.0.1:{}/gpusetup/probe:1",
@@ -36,13 +36,13 @@ pub(crate) fn serve(archive: &Path) -> io::Result<String> {
     Ok(name)
 }
 
-struct Image {
+struct ServedImage {
     /// By digest.
     blobs: HashMap<String, Vec<u8>>,
     manifest: String,
 }
 
-impl Image {
+impl ServedImage {
     fn read(archive: &Path) -> io::Result<Self> {
         let mut blobs = HashMap::new();
         let mut manifest = None;

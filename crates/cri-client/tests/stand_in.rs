@@ -19,8 +19,8 @@ use std::task::{Context, Poll};
 
 use messages::{
     ContainerStatus, ContainerStatusResponse, CreateContainerRequest, EXITED, ExecRequest,
-    ExecResponse, Id, ImageRequest, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse,
-    Nothing, RunSandboxRequest, StatusRequest, StatusResponse,
+    ExecResponse, ImageRequest, ImageStatusResponse, ListSandboxRequest, ListSandboxResponse,
+    Nothing, ObjectId, RunSandboxRequest, StatusRequest, StatusResponse,
 };
 use prost::Message;
 use tonic::body::Body;
@@ -90,7 +90,7 @@ impl Engine {
                 unary(request, move |r: ListSandboxRequest| {
                     assert_eq!(r.filter.unwrap().labels.len(), 1);
                     let items = state.lock().unwrap().leftovers.clone().into_iter();
-                    let items = items.map(|id| Id { id }).collect();
+                    let items = items.map(|id| ObjectId { id }).collect();
                     Ok(ListSandboxResponse { items })
                 })
                 .await
@@ -102,14 +102,16 @@ impl Engine {
                         .unwrap()
                         .images
                         .contains(&r.image.unwrap().image);
-                    let image = has.then(|| Id {
+                    let image = has.then(|| ObjectId {
                         id: "sha256:1".into(),
                     });
                     Ok(ImageStatusResponse { image })
                 })
                 .await
             }
-            "ContainerStatus" => unary(request, move |_: Id| state.lock().unwrap().status()).await,
+            "ContainerStatus" => {
+                unary(request, move |_: ObjectId| state.lock().unwrap().status()).await
+            }
             "ExecSync" => unary(request, |r: ExecRequest| Ok(exec(&r))).await,
             "RunPodSandbox" => {
                 unary(request, move |r: RunSandboxRequest| {
@@ -123,7 +125,9 @@ impl Engine {
                 })
                 .await
             }
-            "StartContainer" => unary(request, move |_: Id| state.lock().unwrap().start()).await,
+            "StartContainer" => {
+                unary(request, move |_: ObjectId| state.lock().unwrap().start()).await
+            }
             "PullImage" => {
                 unary(request, move |r: ImageRequest| {
                     state.lock().unwrap().pull(&r.image.unwrap().image)
@@ -157,19 +161,19 @@ fn exec(request: &ExecRequest) -> ExecResponse {
 }
 
 impl State {
-    fn run(&mut self, request: RunSandboxRequest) -> Result<Id, Status> {
+    fn run(&mut self, request: RunSandboxRequest) -> Result<ObjectId, Status> {
         if !["", "nvidia"].contains(&request.runtime_handler.as_str()) {
             return Err(Status::unknown("failed to find runtime handler"));
         }
         self.calls
             .push(format!("RunPodSandbox {}", request.runtime_handler));
         self.sandbox = Some(request);
-        Ok(Id {
+        Ok(ObjectId {
             id: "sandbox".into(),
         })
     }
 
-    fn create(&mut self, request: CreateContainerRequest) -> Result<Id, Status> {
+    fn create(&mut self, request: CreateContainerRequest) -> Result<ObjectId, Status> {
         let image = request.config.clone().unwrap().image.unwrap();
         // CRI-O server/container_create.go, from 1.28 on.
         if image.user_specified_image.is_empty() {
@@ -182,7 +186,7 @@ impl State {
         }
         self.calls.push("CreateContainer".into());
         self.container = Some(request);
-        Ok(Id {
+        Ok(ObjectId {
             id: "container".into(),
         })
     }

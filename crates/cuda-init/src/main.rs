@@ -8,8 +8,8 @@ use libloading::{Library, Symbol};
 
 const LIBRARY: &str = "libcuda.so.1";
 
-type Init = unsafe extern "C" fn(c_uint) -> c_int;
-type Count = unsafe extern "C" fn(*mut c_int) -> c_int;
+type CuInit = unsafe extern "C" fn(c_uint) -> c_int;
+type CuDeviceGetCount = unsafe extern "C" fn(*mut c_int) -> c_int;
 
 fn main() -> ExitCode {
     match devices() {
@@ -29,7 +29,7 @@ fn devices() -> Result<c_int, String> {
     let library = unsafe { Library::new(LIBRARY) }.map_err(|e| e.to_string())?;
     let missing = |e: libloading::Error| e.to_string();
     // SAFETY: the types are those of cuda.h, which are stable.
-    let (init, count): (Symbol<'_, Init>, Symbol<'_, Count>) = unsafe {
+    let (init, count): (Symbol<'_, CuInit>, Symbol<'_, CuDeviceGetCount>) = unsafe {
         (
             library.get(b"cuInit\0").map_err(missing)?,
             library.get(b"cuDeviceGetCount\0").map_err(missing)?,

@@ -31,22 +31,22 @@ pub struct Report {
     pub visible_devices: Option<String>,
     /// What the driver's own programs answer; `None` in a container without GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver: Option<Driver>,
+    pub driver: Option<DriverAnswers>,
 }
 
 /// What the driver's own programs answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Driver {
+pub struct DriverAnswers {
     /// `nvidia-smi -L`.
-    pub nvidia_smi: Answer,
+    pub nvidia_smi: ProgramAnswer,
     /// A program that initializes CUDA.
-    pub cuda: Answer,
+    pub cuda: ProgramAnswer,
 }
 
 /// What a program answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "says")]
-pub enum Answer {
+pub enum ProgramAnswer {
     /// It is not there.
     Missing,
     /// The file is no program but a script or something else.

@@ -14,7 +14,7 @@ const ANNOTATION: &str = "cdi.k8s.io/gpusetup=nvidia.com/gpu=all";
 
 /// The ways to ask for GPUs that are tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ways {
+pub struct PodWays {
     /// The runtime handler `nvidia`.
     pub handler: bool,
     /// The CRI field for CDI devices.
@@ -25,7 +25,7 @@ pub struct Ways {
 
 /// Where an engine's pods get the image from.
 #[derive(Clone, Copy, Debug)]
-pub enum Image<'a> {
+pub enum ImageSource<'a> {
     /// It was loaded.
     Loaded,
     /// The client gives the engine this archive.
@@ -38,13 +38,13 @@ pub struct Pods<'a> {
     /// The engine's CRI socket.
     pub socket: &'a str,
     /// Where the image comes from.
-    pub image: Image<'a>,
+    pub image: ImageSource<'a>,
     /// The image of its sandboxes, if the engine does not tell the client which it is.
     pub sandbox_image: Option<&'a str>,
     /// The pod's cgroup; empty for the engine's own choice.
     pub cgroup_parent: &'a str,
     /// The ways to try.
-    pub ways: Ways,
+    pub ways: PodWays,
 }
 
 impl Pods<'_> {
@@ -54,8 +54,8 @@ impl Pods<'_> {
         let archive;
         let mut common: Vec<&str> = vec!["--no-pull", "--stay", "--remove-on-next"];
         match self.image {
-            Image::Loaded => common.extend(["--image", probe_image::NAME]),
-            Image::Archive(path) => {
+            ImageSource::Loaded => common.extend(["--image", probe_image::NAME]),
+            ImageSource::Archive(path) => {
                 archive = path.display().to_string();
                 common.extend(["--archive", &archive]);
             }
@@ -107,12 +107,12 @@ impl Pods<'_> {
 mod tests {
     use super::*;
 
-    fn pods(ways: Ways) -> Probe {
+    fn pods(ways: PodWays) -> Probe {
         let tree = tempfile::tempdir().unwrap();
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
         let pods = Pods {
             socket: "/s",
-            image: Image::Archive(Path::new("/a.tar")),
+            image: ImageSource::Archive(Path::new("/a.tar")),
             sandbox_image: None,
             cgroup_parent: "",
             ways,
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn each_way_is_a_pod_and_one_asks_for_nothing() {
-        let all = Ways {
+        let all = PodWays {
             handler: true,
             field: true,
             annotation: true,
@@ -131,7 +131,7 @@ mod tests {
         let gets: Vec<bool> = probe.cases.iter().map(|c| c.gets).collect();
         assert_eq!(gets, [false, true, true, true]);
         assert!(probe.cases[0].how.ends_with(Case::PLAIN));
-        assert_eq!(pods(Ways::default()).cases.len(), 1);
+        assert_eq!(pods(PodWays::default()).cases.len(), 1);
         for case in &probe.cases {
             let line = case.argv.join(" ");
             assert!(
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn without_the_client_nothing_is_verified() {
-        let why = pods(Ways::default()).obstacle.unwrap();
+        let why = pods(PodWays::default()).obstacle.unwrap();
         assert!(why.contains("cri-client is not there"), "{why}");
     }
 }

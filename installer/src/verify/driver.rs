@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use probe_report::{Answer, Driver};
+use probe_report::{DriverAnswers, ProgramAnswer};
 
 use super::host_files::CUDA_INIT;
 use crate::host::Host;
@@ -33,22 +33,22 @@ impl OnHost {
 
 /// What is wrong with the driver's programs in a container; `None` if nothing is, or if they do not
 /// work on the host.
-pub fn trouble(driver: &Driver, on_host: OnHost) -> Option<String> {
+pub fn trouble(driver: &DriverAnswers, on_host: OnHost) -> Option<String> {
     let smi = match &driver.nvidia_smi {
-        Answer::NoProgram => {
+        ProgramAnswer::NoProgram => {
             return Some(
                 "the nvidia-smi in the container is no program but a wrapper around one".into(),
             );
         }
-        Answer::Missing => Some("is not there".to_owned()),
-        Answer::Failed(why) => Some(format!("fails: {why}")),
-        Answer::NotRun(_) | Answer::Ok(..) => None,
+        ProgramAnswer::Missing => Some("is not there".to_owned()),
+        ProgramAnswer::Failed(why) => Some(format!("fails: {why}")),
+        ProgramAnswer::NotRun(_) | ProgramAnswer::Ok(..) => None,
     };
     if let Some(smi) = smi.filter(|_| on_host.nvidia_smi) {
         return Some(format!("nvidia-smi in the container {smi}"));
     }
     match &driver.cuda {
-        Answer::Failed(why) if on_host.cuda => {
+        ProgramAnswer::Failed(why) if on_host.cuda => {
             Some(format!("CUDA does not start in the container: {why}"))
         }
         _ => None,
@@ -56,8 +56,8 @@ pub fn trouble(driver: &Driver, on_host: OnHost) -> Option<String> {
 }
 
 /// What works, in a few words: `nvidia-smi and CUDA answer`.
-pub fn works(driver: &Driver) -> Option<&'static str> {
-    let ok = |answer: &Answer| matches!(answer, Answer::Ok(..));
+pub fn works(driver: &DriverAnswers) -> Option<&'static str> {
+    let ok = |answer: &ProgramAnswer| matches!(answer, ProgramAnswer::Ok(..));
     match (ok(&driver.nvidia_smi), ok(&driver.cuda)) {
         (true, true) => Some("nvidia-smi and CUDA answer"),
         (true, false) => Some("nvidia-smi answers"),
@@ -75,16 +75,16 @@ mod tests {
         cuda: true,
     };
 
-    fn driver(nvidia_smi: Answer, cuda: Answer) -> Driver {
-        Driver { nvidia_smi, cuda }
+    fn driver(nvidia_smi: ProgramAnswer, cuda: ProgramAnswer) -> DriverAnswers {
+        DriverAnswers { nvidia_smi, cuda }
     }
 
-    fn ok() -> Answer {
-        Answer::Ok(1, "GPU 0".into())
+    fn ok() -> ProgramAnswer {
+        ProgramAnswer::Ok(1, "GPU 0".into())
     }
 
-    fn failed() -> Answer {
-        Answer::Failed("CUDA error 999".into())
+    fn failed() -> ProgramAnswer {
+        ProgramAnswer::Failed("CUDA error 999".into())
     }
 
     #[test]
@@ -93,23 +93,23 @@ mod tests {
         assert_eq!(said(ok(), ok()), "");
         assert!(said(ok(), failed()).contains("CUDA error 999"));
         assert!(said(failed(), ok()).contains("nvidia-smi in the container fails"));
-        assert!(said(Answer::Missing, ok()).contains("is not there"));
+        assert!(said(ProgramAnswer::Missing, ok()).contains("is not there"));
         // An image without a C library says nothing about the host's set-up.
-        let not_run = || Answer::NotRun("no C library".into());
+        let not_run = || ProgramAnswer::NotRun("no C library".into());
         assert_eq!(said(not_run(), not_run()), "");
-        assert_eq!(said(ok(), Answer::Missing), "");
+        assert_eq!(said(ok(), ProgramAnswer::Missing), "");
     }
 
     #[test]
     fn what_fails_on_the_host_too_is_not_the_container_s_fault() {
         let none = OnHost::default();
         assert_eq!(trouble(&driver(failed(), failed()), none), None);
-        assert_eq!(trouble(&driver(Answer::Missing, ok()), none), None);
+        assert_eq!(trouble(&driver(ProgramAnswer::Missing, ok()), none), None);
     }
 
     #[test]
     fn a_wrapper_is_noticed_on_any_host() {
-        let wrapped = driver(Answer::NoProgram, ok());
+        let wrapped = driver(ProgramAnswer::NoProgram, ok());
         let said = trouble(&wrapped, OnHost::default()).unwrap();
         assert!(said.contains("wrapper"), "{said}");
         assert_eq!(works(&wrapped), Some("CUDA answers"));

@@ -25,7 +25,7 @@ use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
 use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
-pub use verified::{NotVerified, Outcome, Reload, Verified, dead};
+pub use verified::{Outcome, Reload, Unverified, Verified, dead};
 
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
@@ -69,7 +69,7 @@ pub fn run<'a>(
         let kinds = [("containers", containers), ("pods", pods)];
         if kinds.iter().all(|(_, probe)| probe.is_none()) {
             if engine.is_to_be_verified() {
-                all.not_verified.push(NotVerified {
+                all.not_verified.push(Unverified {
                     engine: name,
                     how: String::new(),
                     why: NO_CONTAINER.into(),

@@ -1,6 +1,6 @@
 //! Judges the report of the probe in a container.
 
-use ::probe_report::{Driver, NotVerified, Report, ReportedNode};
+use ::probe_report::{DriverAnswers, NotVerified, Report, ReportedNode};
 use serde::Serialize;
 
 /// A report of the probe: one line of its output.
@@ -29,14 +29,14 @@ pub struct DenialCounts {
 
 /// A line of the probe, or of the program that runs it.
 #[derive(Clone, Debug)]
-pub enum Line {
+pub enum ProbeLine {
     /// A report.
     Report(ProbeReport),
     /// Why nothing can be reported.
     NotVerified(String),
 }
 
-impl Line {
+impl ProbeLine {
     /// Parses a line of output; `None` for a line that the engine printed.
     pub fn parse(line: &str) -> Option<Self> {
         if let Some(report) = ProbeReport::parse(line) {
@@ -65,7 +65,7 @@ impl ProbeReport {
     }
 
     /// What the driver's own programs answer in it.
-    pub fn driver(&self) -> Option<&Driver> {
+    pub fn driver(&self) -> Option<&DriverAnswers> {
         self.0.driver.as_ref()
     }
 

@@ -12,8 +12,8 @@ use crate::host::process::Output;
 use crate::host::signals::Interrupt;
 use crate::verify::driver::OnHost;
 use crate::verify::probe_program::{Patience, Program};
-use crate::verify::probe_report::Line;
-use crate::verify::verified::{NotVerified, Reload, Verified};
+use crate::verify::probe_report::ProbeLine;
+use crate::verify::verified::{Reload, Unverified, Verified};
 
 /// Time limit for all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -51,7 +51,7 @@ pub struct Closed {
     /// Of its containers.
     pub verified: Vec<Verified>,
     /// What could not be verified.
-    pub not_verified: Vec<NotVerified>,
+    pub not_verified: Vec<Unverified>,
     /// What is left behind in it.
     pub left: Option<String>,
 }
@@ -110,8 +110,8 @@ impl<'a> ProbeSession<'a> {
             };
             session.is_dirty |= seen.is_err();
             match seen {
-                Ok(Line::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
-                Ok(Line::NotVerified(why)) => look.not_verified = Some(why),
+                Ok(ProbeLine::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
+                Ok(ProbeLine::NotVerified(why)) => look.not_verified = Some(why),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
             }
@@ -170,8 +170,8 @@ impl<'a> ProbeSession<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(Line::Report(seen))) => look.verified.compare_after_reload(&seen),
-                Ok(Some(Line::NotVerified(why))) => Reload::NotTried(why),
+                Ok(Some(ProbeLine::Report(seen))) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => Reload::Failed(e.to_string()),
@@ -191,7 +191,7 @@ impl<'a> ProbeSession<'a> {
         for look in std::mem::take(&mut self.looks) {
             match look.not_verified {
                 None => closed.verified.push(look.verified),
-                Some(why) => closed.not_verified.push(NotVerified {
+                Some(why) => closed.not_verified.push(Unverified {
                     engine: look.verified.engine,
                     how: look.verified.how,
                     why,
@@ -258,17 +258,17 @@ impl Look {
         case: &Case,
         hold: bool,
         patience: Patience<'_>,
-    ) -> Result<Line, Error> {
+    ) -> Result<ProbeLine, Error> {
         let program = Program::start(host, &case.argv)?;
         let seen = hear(&program, patience)?;
-        if hold && let Some(Line::Report(seen)) = seen {
+        if hold && let Some(ProbeLine::Report(seen)) = seen {
             self.program = Some(program);
-            return Ok(Line::Report(seen));
+            return Ok(ProbeLine::Report(seen));
         }
         let out = end(program, patience)?;
         match seen {
-            Some(Line::Report(seen)) if out.has_succeeded() => Ok(Line::Report(seen)),
-            Some(Line::NotVerified(why)) => Ok(Line::NotVerified(why)),
+            Some(ProbeLine::Report(seen)) if out.has_succeeded() => Ok(ProbeLine::Report(seen)),
+            Some(ProbeLine::NotVerified(why)) => Ok(ProbeLine::NotVerified(why)),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }
@@ -282,9 +282,9 @@ fn complaint(out: &Output) -> &str {
 }
 
 /// The probe's next report; `None` if it has ended.
-fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<Line>, Error> {
+fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeLine>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = Line::parse(&line) {
+        if let Some(seen) = ProbeLine::parse(&line) {
             return Ok(Some(seen));
         }
     }

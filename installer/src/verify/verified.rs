@@ -1,6 +1,6 @@
 //! The result of one container, and whether it is as expected.
 
-use probe_report::Driver;
+use probe_report::DriverAnswers;
 use serde::Serialize;
 
 use super::driver::{self, OnHost};
@@ -30,7 +30,7 @@ pub struct Verified {
     /// The attempts to open GPUs that it was not given.
     pub denied: DenialCounts,
     /// What the driver's own programs answered in it.
-    pub driver: Option<Driver>,
+    pub driver: Option<DriverAnswers>,
     /// What is wrong with them.
     pub driver_trouble: Option<String>,
     /// Whether it kept its GPUs; `None` if it had none.
@@ -39,7 +39,7 @@ pub struct Verified {
 
 /// A container that could not be verified.
 #[derive(Clone, Debug, Serialize)]
-pub struct NotVerified {
+pub struct Unverified {
     /// The engine.
     pub engine: String,
     /// How the container would have asked for GPUs; empty if no container runs in this engine.
@@ -54,7 +54,7 @@ pub struct Outcome {
     /// Of each container.
     pub verified: Vec<Verified>,
     /// What was set up and could not be verified.
-    pub not_verified: Vec<NotVerified>,
+    pub not_verified: Vec<Unverified>,
     /// What works now and does not later.
     pub caveats: Vec<String>,
     /// Engines in which nothing is set up that a container could show.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use probe_report::{Answer, Driver};
+use probe_report::{DriverAnswers, ProgramAnswer};
 
 const NVIDIA_SMI: &str = "/usr/bin/nvidia-smi";
 /// Our program that initializes CUDA; `gpusetup verify` puts it into its image.
@@ -21,33 +21,35 @@ const TICK: Duration = Duration::from_millis(20);
 const OUTPUT: u64 = 64 << 10;
 
 /// What they answer; `None` in a container without GPUs.
-pub(crate) fn answers() -> Option<Driver> {
+pub(crate) fn answers() -> Option<DriverAnswers> {
     if !Path::new(CONTROL).exists() {
         return None;
     }
-    Some(Driver {
+    Some(DriverAnswers {
         nvidia_smi: answer(Path::new(NVIDIA_SMI), &["-L"]),
         cuda: answer(Path::new(CUDA_INIT), &[]),
     })
 }
 
-fn answer(program: &Path, arguments: &[&str]) -> Answer {
+fn answer(program: &Path, arguments: &[&str]) -> ProgramAnswer {
     let mut magic = [0; 4];
     match File::open(program).and_then(|mut f| f.read_exact(&mut magic)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Answer::Missing,
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Answer::NoProgram,
-        Err(e) => return Answer::NotRun(e.to_string()),
-        Ok(()) if magic != *b"\x7fELF" => return Answer::NoProgram,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return ProgramAnswer::Missing,
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return ProgramAnswer::NoProgram,
+        Err(e) => return ProgramAnswer::NotRun(e.to_string()),
+        Ok(()) if magic != *b"\x7fELF" => return ProgramAnswer::NoProgram,
         Ok(()) => {}
     }
     run(program, arguments).unwrap_or_else(|e| match e.kind() {
         // The program is there, so what is missing is its loader.
-        io::ErrorKind::NotFound => Answer::NotRun("the image has no C library for it".into()),
-        _ => Answer::NotRun(e.to_string()),
+        io::ErrorKind::NotFound => {
+            ProgramAnswer::NotRun("the image has no C library for it".into())
+        }
+        _ => ProgramAnswer::NotRun(e.to_string()),
     })
 }
 
-fn run(program: &Path, arguments: &[&str]) -> io::Result<Answer> {
+fn run(program: &Path, arguments: &[&str]) -> io::Result<ProgramAnswer> {
     // One pipe for both outputs: a program that has filled one while the other is read would wait
     // for ever.
     let (mut reader, writer) = io::pipe()?;
@@ -71,7 +73,7 @@ fn run(program: &Path, arguments: &[&str]) -> io::Result<Answer> {
             child.kill()?;
             child.wait()?;
             let seconds = LIMIT.as_secs();
-            return Ok(Answer::NotRun(format!(
+            return Ok(ProgramAnswer::NotRun(format!(
                 "it had not ended after {seconds} s"
             )));
         }
@@ -82,9 +84,9 @@ fn run(program: &Path, arguments: &[&str]) -> io::Result<Answer> {
     let mut lines = output.lines().map(str::trim).filter(|l| !l.is_empty());
     Ok(if status.success() {
         let first = lines.next().unwrap_or_default().to_owned();
-        Answer::Ok(lines.count() + usize::from(!first.is_empty()), first)
+        ProgramAnswer::Ok(lines.count() + usize::from(!first.is_empty()), first)
     } else {
-        Answer::Failed(
+        ProgramAnswer::Failed(
             lines
                 .last()
                 .map_or_else(|| status.to_string(), str::to_owned),
@@ -104,22 +106,28 @@ mod tests {
         let script = dir.path().join("nvidia-smi");
         std::fs::write(&script, "#!/bin/sh\nexec /opt/real \"$@\"\n").unwrap();
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(answer(&script, &["-L"]), Answer::NoProgram);
+        assert_eq!(answer(&script, &["-L"]), ProgramAnswer::NoProgram);
         std::fs::write(&script, "").unwrap();
-        assert_eq!(answer(&script, &[]), Answer::NoProgram);
-        assert_eq!(answer(&dir.path().join("none"), &[]), Answer::Missing);
+        assert_eq!(answer(&script, &[]), ProgramAnswer::NoProgram);
+        assert_eq!(
+            answer(&dir.path().join("none"), &[]),
+            ProgramAnswer::Missing
+        );
     }
 
     #[test]
     fn what_a_program_says_is_told() {
         let sh = |script: &str| answer(Path::new("/bin/sh"), &["-c", script]);
-        assert_eq!(sh("echo GPU 0; echo GPU 1"), Answer::Ok(2, "GPU 0".into()));
-        assert_eq!(sh("true"), Answer::Ok(0, String::new()));
+        assert_eq!(
+            sh("echo GPU 0; echo GPU 1"),
+            ProgramAnswer::Ok(2, "GPU 0".into())
+        );
+        assert_eq!(sh("true"), ProgramAnswer::Ok(0, String::new()));
         assert_eq!(
             sh("echo a; echo no driver >&2; exit 9"),
-            Answer::Failed("no driver".into())
+            ProgramAnswer::Failed("no driver".into())
         );
-        let Answer::Failed(why) = sh("kill -9 $$") else {
+        let ProgramAnswer::Failed(why) = sh("kill -9 $$") else {
             panic!()
         };
         assert!(why.contains('9'), "{why}");

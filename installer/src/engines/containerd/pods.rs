@@ -12,7 +12,7 @@ use super::edits::Place;
 use super::files::Files;
 use super::schema::{self, Schema};
 use super::view::View;
-use crate::engines::cri::{Image, Pods, Ways};
+use crate::engines::cri::{ImageSource, PodWays, Pods};
 use crate::engines::engine::{Probe, argv};
 use crate::engines::probe_image;
 use crate::host::Host;
@@ -39,7 +39,7 @@ pub fn probe(
         return None;
     }
     let ways = ways(place, files);
-    if ways == Ways::default() {
+    if ways == PodWays::default() {
         return None;
     }
     let socket = daemon.socket.display().to_string();
@@ -48,7 +48,7 @@ pub fn probe(
     let is_systemd = init::detect(host.root()) == init::Init::Systemd;
     let pods = Pods {
         socket: &socket,
-        image: Image::Loaded,
+        image: ImageSource::Loaded,
         sandbox_image: sandbox_image.as_deref(),
         cgroup_parent: if is_systemd { "system.slice" } else { "" },
         ways,
@@ -77,9 +77,9 @@ pub fn probe(
     Some(probe)
 }
 
-fn ways(place: &Place, files: &Files) -> Ways {
+fn ways(place: &Place, files: &Files) -> PodWays {
     let Ok(schema) = Schema::of(files, place.version) else {
-        return Ways::default();
+        return PodWays::default();
     };
     let view = View::new(files, &schema, place.merges);
     let wanted = SetupOptions::default();
@@ -94,7 +94,7 @@ fn ways(place: &Place, files: &Files) -> Ways {
         .get(&["enable_cdi"])
         .map_or(place.version >= (2, 0), |f| f.item.as_bool() == Some(true));
     let cdi = place.version >= CDI && is_on;
-    Ways {
+    PodWays {
         // A runtime of another tool that was left in place is not ours to test.
         handler: view.text(&keys).map(Path::new) == Some(&wanted.runtime_path),
         field: cdi,
@@ -169,15 +169,15 @@ mod tests {
         };
         let path = SetupOptions::default().runtime_path;
         let ours = entry(path.to_str().unwrap());
-        let handler = Ways {
+        let handler = PodWays {
             handler: true,
-            ..Ways::default()
+            ..PodWays::default()
         };
         assert_eq!(ways((1, 6), &ours), handler);
         assert_eq!(ways((1, 7), &ours), handler);
         assert_eq!(
             ways((1, 7), &entry("/usr/bin/nvidia-container-runtime")),
-            Ways::default()
+            PodWays::default()
         );
         let on = "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nenable_cdi = true\n";
         assert!(ways((1, 7), on).field && !ways((1, 7), on).handler);

@@ -20,7 +20,7 @@ use installation::{DROP_INS, Installation};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::cri::{Image, Pods, Ways};
+use crate::engines::cri::{ImageSource, PodWays, Pods};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
@@ -294,11 +294,11 @@ impl Engine for Crio {
     fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
         let pods = Pods {
             socket: self.socket(),
-            image: Image::Archive(archive),
+            image: ImageSource::Archive(archive),
             sandbox_image: None,
             // Which kind of cgroup its parent has to be depends on `cgroup_manager`.
             cgroup_parent: "",
-            ways: Ways {
+            ways: PodWays {
                 handler: host.root().exists(self.at.drop_in()),
                 field: !self.at.is_before(CDI_FIELD),
                 annotation: !self.at.is_before(CDI),
