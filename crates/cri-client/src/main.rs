@@ -34,6 +34,8 @@ const FAILED: u8 = 125;
 const ATTEMPTS: u32 = 4;
 /// How often a file or a state is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// The most time until containerd's CRI knows of an import, of which it hears by an event.
+const EVENT: Duration = Duration::from_secs(2);
 /// The exit code of a container that was killed.
 const KILLED: i32 = 137;
 
@@ -74,10 +76,17 @@ async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
         }
         return Ok(0);
     }
-    if cli.no_pull {
+    let image = if cli.no_pull && cli.archive.is_none() {
+        // The sandbox image may have been imported together with this one.
+        let image = image(cli, &engine).await?;
         ensure_sandbox_image(cli, &engine, &status).await?;
-    }
-    let image = image(cli, &engine).await?;
+        image
+    } else {
+        if cli.no_pull {
+            ensure_sandbox_image(cli, &engine, &status).await?;
+        }
+        image(cli, &engine).await?
+    };
     let mut attempt = 1;
     let done = loop {
         let done = pod(cli, &engine, &image).await;
@@ -111,8 +120,15 @@ async fn ensure_sandbox_image(
             "the engine does not tell which image its pods need".into(),
         ));
     };
-    if engine.has_image(&name).await? {
-        return Ok(());
+    let end = Instant::now() + EVENT;
+    loop {
+        if engine.has_image(&name).await? {
+            return Ok(());
+        }
+        if cli.archive.is_some() || Instant::now() >= end {
+            break;
+        }
+        tokio::time::sleep(TICK).await;
     }
     Err(CriFailure::NotVerified(format!(
         "the engine has not yet pulled {name}, which every pod needs"
@@ -130,8 +146,7 @@ async fn image(cli: &Arguments, engine: &CriEngine) -> Result<String, CriFailure
         return Ok(name);
     }
     let name = cli.image.clone().unwrap_or_default();
-    // containerd's CRI hears of an import by an event.
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + EVENT;
     while cli.stay && Instant::now() < end && !engine.has_image(&name).await? {
         tokio::time::sleep(TICK).await;
     }
