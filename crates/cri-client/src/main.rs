@@ -76,17 +76,14 @@ async fn run(cli: &Arguments) -> Result<i32, CriFailure> {
         }
         return Ok(0);
     }
-    let image = if cli.no_pull && cli.archive.is_none() {
-        // The sandbox image may have been imported together with this one.
-        let image = image(cli, &engine).await?;
+    if cli.no_pull && cli.archive.is_some() {
         ensure_sandbox_image(cli, &engine, &status).await?;
-        image
-    } else {
-        if cli.no_pull {
-            ensure_sandbox_image(cli, &engine, &status).await?;
-        }
-        image(cli, &engine).await?
-    };
+    }
+    let image = image(cli, &engine).await?;
+    // After the image: that of sandboxes may have been imported together with it.
+    if cli.no_pull && cli.archive.is_none() {
+        ensure_sandbox_image(cli, &engine, &status).await?;
+    }
     let mut attempt = 1;
     let done = loop {
         let done = pod(cli, &engine, &image).await;
