@@ -201,6 +201,8 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
         }
     }
     if good {
+        let is_pods = found.iter().any(|v| v.how.starts_with("pod "));
+        let what = if is_pods { "pod" } else { "container" };
         let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
         let kept = if kept {
             ", also after a daemon-reload"
@@ -208,7 +210,7 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
             ""
         };
         progress.done(&format!(
-            "{name}: a container sees {gpus} of {gpus} GPUs{kept}"
+            "{name}: a {what} sees {gpus} of {gpus} GPUs{kept}"
         ));
     }
 }

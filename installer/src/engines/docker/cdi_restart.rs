@@ -20,7 +20,7 @@ const DATA_ROOT: &str = "/var/lib/docker";
 pub fn warning(version: (u32, u32)) -> Option<String> {
     AFFECTED.contains(&version).then(|| {
         format!(
-            "docker {}.{}: a container with `--restart` and `--device nvidia.com/gpu=…` does not come back \
+            "docker {}.{}: a container with `--restart` and `--device nvidia.com/gpu=0` does not come back \
              when Docker or the host starts again (moby #49989): use `--gpus` or `--runtime nvidia` for it, or Docker 28.2",
             version.0, version.1
         )
