@@ -478,12 +478,13 @@ mod tests {
             Exit::Usage,
             Exit::Locked,
             Exit::Unsupported,
+            Exit::Partly,
             Exit::Interrupted,
         ]
         .map(|exit| exit.number().to_string())
         .into();
         // A panic's code is Rust's own.
-        codes.insert(7, "101".into());
+        codes.insert(8, "101".into());
         assert_eq!(explained, codes);
     }
 }
