@@ -230,7 +230,7 @@ mod tests {
     fn undo_knows_our_values_however_they_are_written() {
         let after = set(TEXT, &ours()).unwrap();
         for quote in ['"', '\''] {
-            let ours = format!("BinaryName = {quote}/usr/bin/gpu-container-runtime{quote} # sic");
+            let ours = format!("BinaryName =  {quote}/usr/bin/gpu-container-runtime{quote}");
             let lines = after.lines().map(|line| match line.split_once(" = ") {
                 Some(("BinaryName", _)) => ours.clone(),
                 _ => line.to_owned(),
