@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
-mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -15,8 +14,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bundle::{Below, RuncBundle, Way, can_run, make_nodes};
-use place::{shared_object, text};
+use bundle::parts::shared_object;
+use bundle::{Below, RuncBundle, Way, can_run, make_nodes, text};
 use skips::Need;
 
 /// How a reason begins.
@@ -142,29 +141,26 @@ fn start(who: Who, options: &str) -> (Output, String) {
     let place = place(who);
     let log = place.path("strace.log");
     // -D: the program's parent is the same as without strace.
+    if who == Who::Shim {
+        let at = log.display().to_string();
+        // Until it becomes the low-level runtime.
+        let mut words = vec!["strace", "-D", "-b", "execve", "-s", "300", "-o", &at];
+        words.extend(options.split(' '));
+        let out = place.start_on(&words, Way::Shim, Below::Runc);
+        return (out, fs::read_to_string(log).unwrap_or_default());
+    }
+    place.inject(&format!("-D -s 300 {options}"));
     let out = match who {
-        Who::Shim => {
-            let log = log.display().to_string();
-            // Until it becomes the low-level runtime.
-            let mut words = vec!["strace", "-D", "-b", "execve", "-s", "300", "-o", &log];
-            words.extend(options.split(' '));
-            place.start_on(&words, Way::Shim, Below::Runc)
+        Who::Shim | Who::ShimsHook => place.start_by(Way::Shim, Below::Runc),
+        Who::Cdi => place.start_by(Way::Cdi, Below::Runc),
+        Who::Prestart => place.start_by(Way::Prestart, Below::Runc),
+        Who::Cli => {
+            place.add_cli_hook();
+            place.start_plain(Below::Runc)
         }
-        _ => {
-            place.inject(&format!("-D -s 300 {options}"));
-            match who {
-                Who::Shim | Who::ShimsHook => place.start_by(Way::Shim, Below::Runc),
-                Who::Cdi => place.start_by(Way::Cdi, Below::Runc),
-                Who::Prestart => place.start_by(Way::Prestart, Below::Runc),
-                Who::Cli => {
-                    place.add_cli_hook();
-                    place.start_plain(Below::Runc)
-                }
-                Who::UpdateLdcache => {
-                    place.add_vendor_hook(&["update-ldcache", "--folder", "/usr/lib"]);
-                    place.start_plain(Below::Runc)
-                }
-            }
+        Who::UpdateLdcache => {
+            place.add_vendor_hook(&["update-ldcache", "--folder", "/usr/lib"]);
+            place.start_plain(Below::Runc)
         }
     };
     (out, fs::read_to_string(log).unwrap_or_default())
