@@ -232,6 +232,14 @@ impl Host {
         }
     }
 
+    /// The same or, if the program does not tell, the version of its package.
+    pub fn version_or_package(&self, program: &str, packages: &[&str]) -> Answer<String> {
+        match self.version(program) {
+            Answer::Known(version) => Answer::Known(version),
+            not => self.package_version(packages).map_or(not, Answer::Known),
+        }
+    }
+
     /// A command to run here whose output is read. It runs in its own process group: Ctrl-C on our
     /// terminal is meant for us, and must not interrupt a `systemctl restart`.
     pub fn command(&self, argv: &[impl AsRef<str>]) -> Result<Command, Error> {

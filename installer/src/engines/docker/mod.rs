@@ -13,6 +13,7 @@ mod health;
 mod places;
 mod probe;
 mod reload;
+mod restart;
 mod rootless;
 pub(crate) mod runtime_entry;
 mod snap;
@@ -308,47 +309,17 @@ impl Engine for Docker {
         if !host.is_live() {
             return Activation::restart(with(""));
         }
-        let not_known = |why: &str| Activation::Restart {
-            of: with(&format!("which of its containers stop is not known: {why}")),
-            containers: Answer::Unknown(why.to_owned()),
-        };
-        let info = match &self.info {
-            Answer::Known(info) => info,
-            Answer::None => {
-                return Activation::restart(with("it does not run now; this starts it"));
-            }
-            Answer::Unknown(why) => return not_known(why),
-        };
         // A rootless dockerd runs under rootlesskit, which may not forward the signal.
-        if self.user.is_none()
-            && reload::is_enough(changes, &self.unit, info)
-            && drop_in::is_started_with(host, &self.unit, &self.pidfile())
-        {
-            return Activation::Reload(with("running containers keep running (reload)"));
-        }
-        // If none runs, there are no names to ask for.
-        let running = match info.running {
-            Some(0) => Answer::Known(Vec::new()),
-            _ => containers::running(host, &self.client),
+        let can_reload = |info: &DaemonInfo| {
+            self.user.is_none()
+                && reload::is_enough(changes, &self.unit, info)
+                && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         };
-        match running {
-            Answer::Unknown(_) if info.live_restore => {
-                Activation::restart(with(containers::KEEP_RUNNING))
+        match &self.info {
+            Answer::Known(info) if can_reload(info) => {
+                Activation::Reload(with("running containers keep running (reload)"))
             }
-            Answer::Unknown(why) => not_known(&why),
-            running => {
-                let names = running.known().map_or(&[][..], Vec::as_slice);
-                let of = with(&containers::effect(names, info.live_restore));
-                let stops = if info.live_restore {
-                    Answer::None
-                } else {
-                    running
-                };
-                Activation::Restart {
-                    of,
-                    containers: stops,
-                }
-            }
+            info => restart::planned(host, &self.client, info, with),
         }
     }
 
