@@ -4,17 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use toml_edit::{Item, Value};
-
-use super::toml::parse;
+use toml_edit::{DocumentMut, Item, Value};
 
 /// What an item means. JSON has `serde_json::Value` for this.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum TomlMeaning {
     /// A table, of whatever form.
-    Table(BTreeMap<String, Meaning>),
+    Table(BTreeMap<String, TomlMeaning>),
     /// An array, of whatever form.
-    List(Vec<Meaning>),
+    List(Vec<TomlMeaning>),
     /// Text.
     Text(String),
     /// A truth value.
@@ -29,7 +27,7 @@ pub enum Meaning {
     Nothing,
 }
 
-impl Meaning {
+impl TomlMeaning {
     /// What an item means.
     pub fn of(item: &Item) -> Self {
         if let Some(table) = item.as_table_like() {
@@ -61,7 +59,7 @@ impl Meaning {
 
     /// What a whole text means; `None` if it is not TOML.
     pub fn of_text(text: &str) -> Option<Self> {
-        Some(Self::of(parse(text).ok()?.as_item()))
+        Some(Self::of(text.parse::<DocumentMut>().ok()?.as_item()))
     }
 
     /// What is at a key path.
@@ -81,17 +79,18 @@ impl Meaning {
 
 /// Whether two items mean the same.
 pub fn same(one: &Item, other: &Item) -> bool {
-    Meaning::of(one) == Meaning::of(other)
+    TomlMeaning::of(one) == TomlMeaning::of(other)
 }
 
 /// Whether two values mean the same.
 pub fn same_value(one: &Value, other: &Value) -> bool {
-    Meaning::of_value(one) == Meaning::of_value(other)
+    TomlMeaning::of_value(one) == TomlMeaning::of_value(other)
 }
 
 /// Whether two texts are TOML and mean the same. Comments do not count.
 pub fn same_text(one: &str, other: &str) -> bool {
-    one == other || Meaning::of_text(one).is_some_and(|one| Some(one) == Meaning::of_text(other))
+    one == other
+        || TomlMeaning::of_text(one).is_some_and(|one| Some(one) == TomlMeaning::of_text(other))
 }
 
 #[cfg(test)]

@@ -39,9 +39,9 @@ pub fn files(host: &Host, engines: &[Box<dyn Engine>]) -> BTreeSet<PathBuf> {
     look(host, engines).map_or_else(|_| BTreeSet::new(), |(_, files, _)| files)
 }
 
-type Look = (LocalFiles, BTreeSet<PathBuf>, Vec<Leftover>);
+type Searched = (LocalFiles, BTreeSet<PathBuf>, Vec<Leftover>);
 
-fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Look, Error> {
+fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Searched, Error> {
     let root = host.root();
     let local = LocalFiles::open(root)
         .map_err(Error::file(root.path(), "look at"))?

@@ -1,13 +1,15 @@
 //! Finds what we wrote by what it means, wherever it stands now: `containerd config migrate` gives
 //! our settings other key paths, people copy them from a drop-in to the root file or rename our
 //! runtime, and tools write files anew in their own style.
+//!
+//! Longer than 400 lines: the languages of containerd, CRI-O and Docker are searched by the same steps, side by side.
 
 use std::path::Path;
 
 use serde_json::Value as Json;
 use toml_edit::{Item, TableLike};
 
-use crate::edit::meaning::Meaning;
+use crate::edit::meaning::TomlMeaning;
 use crate::edit::{json, toml};
 use crate::engines::containerd::schema;
 use crate::model::change::{Change, MergeKind};
@@ -44,19 +46,19 @@ const LANGUAGES: [Language; 2] = [
 ];
 
 /// A runtime of ours, as a change wrote it.
-struct Runtime {
+struct WrittenRuntime {
     language: &'static Language,
     /// Its name.
     name: String,
     /// What we set in its table.
-    set: Vec<(Vec<String>, Meaning)>,
+    set: Vec<(Vec<String>, TomlMeaning)>,
     /// Its table before the change.
     before: Option<Item>,
     /// All runtimes before the change, which are the user's even if they start our program.
-    stood: Option<Meaning>,
+    stood: Option<TomlMeaning>,
     /// Other values that we set beside the table of runtimes: the key path, ours, and the one
     /// before.
-    beside: Vec<(Vec<String>, Meaning, Option<Item>)>,
+    beside: Vec<(Vec<String>, TomlMeaning, Option<Item>)>,
 }
 
 /// A runtime of ours in daemon.json.
@@ -68,14 +70,14 @@ struct DockerRuntime {
 
 /// What the changes of a receipt mean.
 #[derive(Default)]
-pub struct Edits {
-    runtimes: Vec<Runtime>,
+pub struct MovedEdits {
+    runtimes: Vec<WrittenRuntime>,
     docker: Vec<DockerRuntime>,
     /// Runtimes of daemon.json before, which are the user's even if they start our program.
     docker_before: Vec<(String, Json)>,
 }
 
-impl Edits {
+impl MovedEdits {
     /// What these changes mean.
     pub fn of(changes: &[Change]) -> Self {
         let mut edits = Self::default();
@@ -118,21 +120,25 @@ impl Edits {
                     .filter(|k| below(k, language.runtimes).is_none());
                 let beside: Vec<_> = beside
                     .filter_map(|k| {
-                        Some((k.to_vec(), Meaning::of(value(k)?), old(&strs(k)).cloned()))
+                        Some((
+                            k.to_vec(),
+                            TomlMeaning::of(value(k)?),
+                            old(&strs(k)).cloned(),
+                        ))
                     })
                     .collect();
                 for name in names {
                     let at = [language.runtimes, &[name.as_str()]].concat();
                     let set = within.iter().filter_map(|k| {
                         let rest = below(k, &at)?;
-                        Some((rest.to_vec(), Meaning::of(value(k)?)))
+                        Some((rest.to_vec(), TomlMeaning::of(value(k)?)))
                     });
-                    self.runtimes.push(Runtime {
+                    self.runtimes.push(WrittenRuntime {
                         language,
                         name: name.clone(),
                         set: set.collect(),
                         before: old(&at).cloned(),
-                        stood: old(language.runtimes).map(Meaning::of),
+                        stood: old(language.runtimes).map(TomlMeaning::of),
                         beside: beside.clone(),
                     });
                 }
@@ -177,8 +183,8 @@ impl Edits {
     pub fn to_take_out(&self, change: &Change, current: Option<&str>) -> Change {
         let mut change = change.clone();
         let (Some(now), Some(after)) = (
-            current.and_then(Meaning::of_text),
-            change.after.as_deref().and_then(Meaning::of_text),
+            current.and_then(TomlMeaning::of_text),
+            change.after.as_deref().and_then(TomlMeaning::of_text),
         ) else {
             return change;
         };
@@ -195,8 +201,8 @@ impl Edits {
                     if self.is_ours(name) {
                         return true;
                     }
-                    let names = |m: &Meaning| {
-                        let members = m.get(&runtimes).and_then(Meaning::members);
+                    let names = |m: &TomlMeaning| {
+                        let members = m.get(&runtimes).and_then(TomlMeaning::members);
                         members.map(|m| m.keys().cloned().collect::<Vec<_>>())
                     };
                     let known = names(&after).unwrap_or_default();
@@ -263,9 +269,9 @@ impl Edits {
     }
 }
 
-impl Runtime {
+impl WrittenRuntime {
     /// What it starts, if that is what we set.
-    fn program(&self) -> Option<&Meaning> {
+    fn program(&self) -> Option<&TomlMeaning> {
         let set = self.set.iter();
         set.clone()
             .find(|(keys, _)| strs(keys) == self.language.program)
@@ -275,7 +281,7 @@ impl Runtime {
     /// Whether a table is what we wrote: it starts our program, and nothing that we set has another
     /// value.
     fn is(&self, table: &Item) -> bool {
-        let now = Meaning::of(table);
+        let now = TomlMeaning::of(table);
         let program = self.program();
         program.is_some()
             && now.get(self.language.program) == program
@@ -287,7 +293,7 @@ impl Runtime {
 
     /// What is left of our table once its own keys have been taken out: no engine starts with it.
     fn is_rest(&self, name: &str, table: &Item) -> bool {
-        let now = Meaning::of(table);
+        let now = TomlMeaning::of(table);
         self.program().is_some()
             && self.before.is_none()
             && name == self.name
@@ -311,7 +317,7 @@ impl Runtime {
             let default = [table, self.language.default].concat();
             let is_default = item(document, &default).and_then(Item::as_str) == Some(name);
             let ours =
-                |k: &&(Vec<String>, Meaning, Option<Item>)| strs(&k.0) == self.language.default;
+                |k: &&(Vec<String>, TomlMeaning, Option<Item>)| strs(&k.0) == self.language.default;
             if let Some((_, _, old)) = self.beside.iter().find(ours).filter(|_| is_default) {
                 put_back(document, &default, old.as_ref());
             }
@@ -321,7 +327,7 @@ impl Runtime {
         }
         for (keys, ours, old) in &self.beside {
             let at = [table, &strs(keys)].concat();
-            if item(document, &at).is_some_and(|now| Meaning::of(now) == *ours) {
+            if item(document, &at).is_some_and(|now| TomlMeaning::of(now) == *ours) {
                 put_back(document, &at, old.as_ref());
             }
         }
@@ -332,7 +338,7 @@ impl Runtime {
     /// Whether the table is as it was before our change: another's, which starts our program.
     fn stood_before(&self, name: &str, table: &Item) -> bool {
         let stood = self.stood.as_ref().and_then(|s| s.get(&[name]));
-        stood.is_some_and(|stood| *stood == Meaning::of(table))
+        stood.is_some_and(|stood| *stood == TomlMeaning::of(table))
     }
 
     fn restore(&self, runtimes: &mut Item, name: &str) {
@@ -417,10 +423,10 @@ fn leaves(item: &Item) -> Vec<Vec<String>> {
 /// Whether a text that was wholly ours has nothing left that means something by itself.
 pub fn is_empty(text: &str) -> bool {
     let head = ["version", "imports"];
-    Meaning::of_text(text).is_some_and(|rest| is_bare(&rest, &head))
+    TomlMeaning::of_text(text).is_some_and(|rest| is_bare(&rest, &head))
 }
 
-fn is_bare(rest: &Meaning, head: &[&str]) -> bool {
+fn is_bare(rest: &TomlMeaning, head: &[&str]) -> bool {
     let mut members = rest.members().into_iter().flatten();
     members.all(|(key, value)| {
         head.contains(&key.as_str()) || value.members().is_some() && is_bare(value, &[])

@@ -14,7 +14,7 @@ use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::leftovers;
 use crate::setup::made_anew;
-use crate::setup::moved_edits::{self, Edits};
+use crate::setup::moved_edits::{self, MovedEdits};
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -25,7 +25,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         return Ok(None);
     };
     let detected = engines::detect(host);
-    let edits = Edits::of(&receipt.changes);
+    let edits = MovedEdits::of(&receipt.changes);
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
     let users = |c: &&Change| !made_anew::is(c);
@@ -110,7 +110,7 @@ impl Conflict {
 
 /// The text that a file should have after the undo; `None` if it should not exist.
 fn reverted(
-    edits: &Edits,
+    edits: &MovedEdits,
     done: &Change,
     current: Option<&str>,
 ) -> Result<Option<String>, Conflict> {
@@ -137,7 +137,7 @@ fn reverted(
 fn moved(
     host: &Host,
     engines: &[Box<dyn Engine>],
-    edits: &Edits,
+    edits: &MovedEdits,
     known: &[Change],
 ) -> Result<Vec<Change>, Error> {
     let mut changes = BTreeMap::<PathBuf, Change>::new();

@@ -31,7 +31,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// Texts that are meant to be there: module of gpusetup, the text or a part of it, and why.
-const EXCEPTIONS: [(&str, &str, &str); 7] = [
+const EXCEPTIONS: [(&str, &str, &str); 9] = [
     ("doctor::checks::docker", "--default-runtime", DOCKERD),
     (
         "engines::docker::daemon_json_changes",
@@ -42,6 +42,8 @@ const EXCEPTIONS: [(&str, &str, &str); 7] = [
     ("engines::docker::client", "--format", DOCKER),
     ("engines::docker::containers", "--format", DOCKER),
     ("host::systemd_scopes", "--format", DOCKER),
+    ("engines::containerd::pods", "--force", CTR),
+    ("engines::cri", "--image", CRI),
     (
         "transaction::state_file",
         "run `gpusetup undo` there",
@@ -50,6 +52,8 @@ const EXCEPTIONS: [(&str, &str, &str); 7] = [
 ];
 const DOCKERD: &str = "a flag of dockerd, which we look for on its command line";
 const DOCKER: &str = "a flag of docker's and podman's clients, which we run";
+const CTR: &str = "a flag of containerd\'s client, which we run";
+const CRI: &str = "a flag of verify\'s program for pods, which we run";
 
 /// What must not be named.
 struct CommandLine {

@@ -2,6 +2,9 @@
 //! only the needed parts are read, each with an upper bound.
 //!
 //! Format: System V ABI, "Object Files" and "Dynamic Linking"; gABI 4.1, "Note Section".
+//!
+//! Longer than 400 lines: every read of a hostile file is bounded by what the header before it says, so all of it is in one
+//! place to be reviewed.
 
 use std::cell::OnceCell;
 use std::fs::File;

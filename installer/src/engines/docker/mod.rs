@@ -1,5 +1,8 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
+//!
+//! Longer than 400 lines: Rust wants a trait's implementation in one place, and Docker has an answer of its own to nearly
+//! every question of `Engine`.
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
