@@ -16,6 +16,7 @@ use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
+use crate::verify::Outcome;
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
@@ -27,7 +28,10 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
         ensure_nothing_left(host, false)?;
         if common.json {
-            stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
+            stdio::result(&format!(
+                "{}\n",
+                json::document(None, false, &Outcome::default(), true)
+            ));
         } else {
             stdio::result(NOTHING);
         }
@@ -58,7 +62,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &[], restart)
+            json::document(Some(&plan), true, &Outcome::default(), restart)
         ));
     } else {
         stdio::result("Done: this host is as it was before gpusetup.\n");
@@ -92,7 +96,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
         ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &[], restart);
+        let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(

@@ -177,6 +177,10 @@ impl Engine for OtherClient {
         &self.facts
     }
 
+    fn is_to_be_verified(&self) -> bool {
+        false
+    }
+
     fn is_reached(&self) -> bool {
         let reads = |cdi: &CdiSupport| self.version.is_none_or(|v| v >= major_minor(&cdi.from));
         self.row.cdi.as_ref().is_some_and(reads)

@@ -7,6 +7,7 @@ pub mod activation;
 pub(crate) mod cdi_versions;
 mod clients;
 pub(crate) mod containerd;
+pub(crate) mod cri;
 pub(crate) mod crio;
 pub mod docker;
 pub mod engine;

@@ -183,6 +183,10 @@ impl Engine for Podman {
         &self.facts
     }
 
+    fn is_to_be_verified(&self) -> bool {
+        self.is_reached()
+    }
+
     fn is_reached(&self) -> bool {
         self.version.is_none_or(|v| v >= CDI)
     }
@@ -216,7 +220,7 @@ impl Engine for Podman {
         let probe: &[&str] = &[probe_image::NAME, probe_image::AGAIN];
         let device: &[&str] = &["--device", "nvidia.com/gpu=all"];
         Some(Probe {
-            load: argv(&[&["podman", "load", "-q", "-i", &archive]]),
+            load: vec![argv(&[&["podman", "load", "-q", "-i", &archive]])],
             cases: vec![
                 Case {
                     how: device.join(" "),
@@ -235,6 +239,7 @@ impl Engine for Podman {
                 argv(&[&["podman", "rm", "-f", "--ignore"], names]),
             ],
             unload: vec![argv(&[&["podman", "rmi", "-f", probe_image::NAME]])],
+            ..Probe::default()
         })
     }
 }

@@ -14,7 +14,7 @@ pub enum ConfigFault {
         /// The editor's error.
         source: EditError,
         /// Who reads the file.
-        reader: Reader,
+        reader: ConfigReader,
     },
     /// It has a runtime of our name that is not ours.
     #[error("has a runtime {name:?} {whose}")]
@@ -153,7 +153,7 @@ pub enum ConfigFault {
 
 /// Who reads a file, as far as that makes a difference to who mends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub enum ConfigReader {
     /// A program that reads it as its language says.
     Plain,
     /// dockerd, which is stricter than many editors.
@@ -166,7 +166,7 @@ pub enum Reader {
 
 impl ConfigFault {
     /// A text that cannot be edited, as an error of the file that has it.
-    pub fn text(reader: Reader) -> impl FnOnce(EditError) -> Self {
+    pub fn text(reader: ConfigReader) -> impl FnOnce(EditError) -> Self {
         move |source| Self::Text { source, reader }
     }
 
@@ -253,7 +253,7 @@ fn first(what: &str) -> String {
     format!("{what}, then run this again; nothing was changed")
 }
 
-impl Reader {
+impl ConfigReader {
     fn fix(self) -> &'static str {
         match self {
             Self::Plain => "mend the file, then run this again. Nothing was changed.",

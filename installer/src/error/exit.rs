@@ -19,6 +19,8 @@ pub enum Exit {
     Locked = 5,
     /// This host cannot be set up.
     Unsupported = 6,
+    /// Partly done, or done and not verified.
+    Partly = 7,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }
@@ -32,6 +34,15 @@ impl Exit {
     /// [`Self::Failed`] if something is wrong.
     pub fn if_failed(is_failed: bool) -> Self {
         if is_failed { Self::Failed } else { Self::Done }
+    }
+
+    /// [`Self::Partly`] if something is not proven.
+    pub fn if_unproven(is_unproven: bool) -> Self {
+        if is_unproven {
+            Self::Partly
+        } else {
+            Self::Done
+        }
     }
 
     /// Its number.

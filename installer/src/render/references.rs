@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::setup::references::local_files::LOCAL;
 use crate::setup::references::reference::References;
-use crate::setup::references::search::{self, Place};
+use crate::setup::references::search::{self, SearchKind};
 use crate::setup::references::{containers, words};
 use crate::terminal::screen::Screen;
 
@@ -72,13 +72,13 @@ pub fn shell_variables() -> String {
         out.push_str(&format!("{name}='{}'\n", lines.join("\n")));
     };
     let places = search::of_system();
-    let of = |wanted: Place| -> Vec<String> {
+    let of = |wanted: SearchKind| -> Vec<String> {
         let places = places.iter().filter(|(place, _)| *place == wanted);
         places.map(|(_, path)| path.display().to_string()).collect()
     };
     let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    variable("configuration_files", &of(Place::Configuration));
-    variable("request_files", &of(Place::Requests));
+    variable("configuration_files", &of(SearchKind::Configuration));
+    variable("request_files", &of(SearchKind::Requests));
     let of_users = search::user_patterns();
     let of_users = of_users.iter().map(|p| format!(".config/{p}"));
     let their_containers = containers::USER_PATTERNS.iter();

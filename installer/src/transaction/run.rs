@@ -34,7 +34,7 @@ pub fn apply(
     context: &RunContext,
     plan: &mut Plan,
     how: RunOptions,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let (services, options) = (plan.services(), plan.recorded_options());
     carry_out(context, plan, &earlier, how, |journal| {
@@ -121,7 +121,7 @@ fn carry_out(
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -150,7 +150,7 @@ impl Run<'_> {
     fn carry_out(
         &mut self,
         commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<Vec<verify::Verified>, Error> {
+    ) -> Result<verify::Outcome, Error> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
@@ -198,11 +198,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
+    fn verify(&mut self) -> Result<verify::Outcome, Error> {
         let verified = if self.how.verify {
             verify_all(&self.context, self.plan, &mut self.states)?
         } else {
-            Vec::new()
+            verify::Outcome::default()
         };
         self.states.reach_all(RunState::Verified);
         Ok(verified)
@@ -298,17 +298,18 @@ fn verify_all(
     context: &RunContext,
     plan: &Plan,
     states: &mut States,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let &RunContext {
         signals, progress, ..
     } = context;
     signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: plan.gpus,
         reload: true,
     };
-    let verified = verify::run(context, engines, wanted)?;
+    let outcome = verify::run(context, engines, wanted)?;
+    let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);
@@ -316,7 +317,7 @@ fn verify_all(
             states.reach(name, RunState::Verified);
         }
     }
-    if let Some(bad) = verify::dead(&verified) {
+    if let Some(bad) = verify::dead(verified) {
         let detail = bad.detail.clone();
         return Err(Error::engine(
             &bad.engine,
@@ -331,11 +332,16 @@ fn verify_all(
         ));
     }
     // No reason to roll back: containers would lose their GPUs with the old configuration too.
+    for v in verified {
+        if let Some(trouble) = &v.driver_trouble {
+            progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));
+        }
+    }
     for lost in verified.iter().filter(|v| v.loss().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",
             lost.engine, lost.how
         ));
     }
-    Ok(verified)
+    Ok(outcome)
 }

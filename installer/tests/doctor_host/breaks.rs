@@ -187,6 +187,18 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             "\"features\": {\"cdi\": false},\n  \"log-driver\"",
         );
     }),
+    ("docker-cdi-restart", Base::Debian, |h| {
+        h.package("docker.io", "26.1.5+dfsg1-9");
+        h.edit(
+            DAEMON_JSON,
+            "\"log-driver\"",
+            "\"features\": {\"cdi\": true},\n  \"log-driver\"",
+        );
+        let dir = "var/lib/docker/containers/1f";
+        let config = r#"{"RestartPolicy": {"Name": "always"}, "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]}"#;
+        h.write(&format!("{dir}/hostconfig.json"), config);
+        h.write(&format!("{dir}/config.v2.json"), r#"{"Name": "/web"}"#);
+    }),
     ("docker-too-old", Base::Debian, |h| {
         h.package("docker.io", "18.09.1+dfsg1-7");
     }),
@@ -325,6 +337,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     }),
     ("no-cgroups", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli]\nno-cgroups = true\n");
+    }),
+    ("kernel-too-old", Base::Debian, |h| {
+        h.write("proc/sys/kernel/osrelease", "4.14.336\n");
     }),
     ("cgroups-missing", Base::Debian, |h| {
         h.remove("sys/fs/cgroup");

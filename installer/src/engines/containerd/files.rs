@@ -8,7 +8,7 @@ use toml_edit::{DocumentMut, Item, Value};
 
 use crate::edit::toml;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 use crate::model::change::Change;
 
@@ -137,7 +137,7 @@ impl Files {
             let document = match known {
                 Some(file) => file.document.clone(),
                 None => toml::parse(&text)
-                    .map_err(ConfigFault::text(Reader::Plain))
+                    .map_err(ConfigFault::text(ConfigReader::Plain))
                     .map_err(|fault| Error::config(&path, fault))?,
             };
             let file = File { path, document };

@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod edits;
 pub mod files;
+mod pods;
 pub mod schema;
 pub mod settings;
 pub mod view;
@@ -74,6 +75,11 @@ pub trait Layout: Send + Sync {
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
         false
+    }
+
+    /// Whether a kubelet uses it.
+    fn is_node(&self, _host: &Host) -> bool {
+        true
     }
 
     /// What a restart stops, as a message.
@@ -267,6 +273,10 @@ impl Layout for EtcContainerd {
         is_drop_in || self.owned.iter().any(|o| o == path)
     }
 
+    fn is_node(&self, host: &Host) -> bool {
+        has_kubelet(host)
+    }
+
     fn effect(&self) -> String {
         "running containers keep running".into()
     }
@@ -335,6 +345,14 @@ impl Engine for Containerd {
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         self.layout.settle(host);
         Some(self.daemon.probe(archive))
+    }
+
+    fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        // Its files were written since, and some that are generated change at a restart alone.
+        let place = self.layout.place();
+        let files = place.files(host).ok()?;
+        let is_node = self.layout.is_node(host);
+        pods::probe(host, &self.daemon, place, &files, is_node, archive)
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {

@@ -10,9 +10,9 @@ use super::config::MergedConfig;
 use super::installation::Installation;
 use crate::edit::{meaning, toml};
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
@@ -195,9 +195,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    file: &PolicyFile,
+    file: &HostPolicy,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let HostPolicy {
         text: before,
         policy,
     } = file;
@@ -237,7 +237,7 @@ fn edited(
         ""
     };
     let made = toml::set(text.unwrap_or_default(), values)
-        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(ConfigFault::text(ConfigReader::Plain))
         .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }

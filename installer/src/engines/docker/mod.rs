@@ -1,6 +1,7 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
 
+pub(crate) mod cdi_restart;
 pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
@@ -226,6 +227,10 @@ impl Docker {
         }
     }
 
+    fn cdi_restart_warning(&self) -> Option<String> {
+        cdi_restart::warning(*self.version.known()?)
+    }
+
     /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
     /// alone.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
@@ -263,7 +268,9 @@ impl Engine for Docker {
             let verdict = runtime_entry::judge(host, file, wanted).ok()?;
             runtime_entry::warning(file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
-        existing.into_iter().collect()
+        let cdi = self.mode(wanted) != Mode::Runtime;
+        let restarts = self.cdi_restart_warning().filter(|_| cdi);
+        existing.into_iter().chain(restarts).collect()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {
@@ -387,6 +394,19 @@ impl Engine for Docker {
                 "docker knows runtime {name:?} until its next restart, for a reload takes none back; no container uses it"
             )
         })
+    }
+
+    fn caveats(&self, host: &Host) -> Vec<String> {
+        // Where nobody can tell whether CDI is on, a warning too many is the smaller harm.
+        let has_cdi = match self.client.info(host) {
+            Answer::Known(info) => info.has_cdi,
+            Answer::None => false,
+            Answer::Unknown(_) => true,
+        };
+        let warning = self
+            .cdi_restart_warning()
+            .filter(|_| has_cdi && !self.is_blind);
+        warning.into_iter().collect()
     }
 
     fn wait_ready(&self, host: &Host) {

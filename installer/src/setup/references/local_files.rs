@@ -40,7 +40,7 @@ impl NotSeen {
 }
 
 #[derive(Clone, Debug)]
-struct Mount {
+struct MountPoint {
     point: PathBuf,
     file_system: String,
 }
@@ -49,7 +49,7 @@ struct Mount {
 #[derive(Clone, Debug)]
 pub struct LocalFiles {
     root: Root,
-    mounts: Vec<Mount>,
+    mounts: Vec<MountPoint>,
 }
 
 impl LocalFiles {
@@ -176,7 +176,7 @@ impl LocalFiles {
     }
 
     /// The mount that a path without links lies on, if it may not answer.
-    fn remote(&self, path: &Path) -> Option<&Mount> {
+    fn remote(&self, path: &Path) -> Option<&MountPoint> {
         let over = self.mounts.iter().filter(|m| path.starts_with(&m.point));
         // Of several mounts on one directory the last one is seen.
         let mount = over.max_by_key(|m| m.point.components().count())?;
@@ -208,9 +208,9 @@ fn absent<T>(path: &Path, error: &io::Error) -> Result<Option<T>, NotSeen> {
 }
 
 /// A line of mountinfo (proc(5)).
-fn mount(line: &str) -> Option<Mount> {
+fn mount(line: &str) -> Option<MountPoint> {
     let (mount, source) = line.split_once(" - ")?;
-    Some(Mount {
+    Some(MountPoint {
         point: unescaped(mount.split(' ').nth(4)?).into(),
         file_system: source.split(' ').next()?.to_owned(),
     })

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::containers::Container;
 use super::local_files::NotSeen;
-use super::search::Place;
+use super::search::SearchKind;
 use super::words;
 use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::model::package::Package;
 
 /// What needs a package.
@@ -100,10 +101,10 @@ impl Removal {
     }
 
     /// What in a text of that place would be missing: the word by which it is known.
-    pub fn missing_for(&self, place: Place, text: &str) -> Option<&'static str> {
+    pub fn missing_for(&self, place: SearchKind, text: &str) -> Option<&'static str> {
         let programs = || words::first(text, words::PROGRAMS);
         let devices = || {
-            (place == Place::Requests && self.is_our_spec)
+            (place == SearchKind::Requests && self.is_our_spec)
                 .then(|| words::first(text, words::DEVICES))
                 .flatten()
         };
@@ -120,14 +121,14 @@ impl Removal {
 pub fn fix(word: &str, is_set_up: bool, user: Option<&str>) -> String {
     let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
     if is_set_up {
-        format!("run `gpusetup undo`{who}")
+        format!("run `{}`{who}", Invocation::Undo)
     } else if words::DEVICES.contains(&word) {
         format!("take the device out of it{who}, or remove it")
     } else if words::VENDOR_NAMES.contains(&word) {
         format!(
-            "install nvidia-container-toolkit, which then has that name; or run `gpusetup install \
-             --existing adopt`{who}, which puts gpusetup's own names there; or take it out of the \
-             file{who} and restart what reads the file"
+            "install nvidia-container-toolkit, which then has that name; or run `{}`{who}, which puts \
+             gpusetup's own names there; or take it out of the file{who} and restart what reads the file",
+            Invocation::InstallAdopting
         )
     } else {
         format!("take it out of that file{who}, and restart what reads the file")

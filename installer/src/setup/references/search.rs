@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::local_files::{LocalFiles, NotSeen};
 use crate::engines;
 
-/// What a text in a place can need.
+/// What a text can need where it is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SearchKind {
     /// Our programs.
     Configuration,
     /// Our programs, or devices by their CDI names.
@@ -32,26 +32,26 @@ const USER_UNITS: &[&str] = &["systemd/user/*.service", "systemd/user/*.service.
 const OWN_UNITS: &str = "gpusetup-";
 
 /// A place and the pattern of its files.
-pub type Pattern = (Place, PathBuf);
+pub type SearchPattern = (SearchKind, PathBuf);
 
 /// The system's files.
-pub fn of_system() -> Vec<Pattern> {
+pub fn of_system() -> Vec<SearchPattern> {
     let requests = engines::config_patterns();
     let requests = requests
         .into_iter()
         .chain(UNITS.iter().map(|u| (*u).to_owned()));
-    let specs = SPECS.iter().map(|s| (Place::Configuration, s.into()));
-    let requests = requests.map(|path| (Place::Requests, path.into()));
+    let specs = SPECS.iter().map(|s| (SearchKind::Configuration, s.into()));
+    let requests = requests.map(|path| (SearchKind::Requests, path.into()));
     requests.chain(specs).collect()
 }
 
 /// A user's files, below these directories.
-pub fn of_user(config: &[PathBuf]) -> Vec<Pattern> {
+pub fn of_user(config: &[PathBuf]) -> Vec<SearchPattern> {
     let below = user_patterns();
     let of_dir = |dir: &PathBuf| {
         let paths = below
             .iter()
-            .map(|pattern| (Place::Requests, dir.join(pattern)));
+            .map(|pattern| (SearchKind::Requests, dir.join(pattern)));
         paths.collect::<Vec<_>>()
     };
     config.iter().flat_map(of_dir).collect()
@@ -71,9 +71,9 @@ pub fn is_ours(path: &Path) -> bool {
 /// Each file that needs us, once, with the word by which it is known; and what was not seen.
 pub fn matches(
     files: &LocalFiles,
-    patterns: &[Pattern],
+    patterns: &[SearchPattern],
     text: impl Fn(&Path) -> Result<Option<String>, NotSeen>,
-    missing: impl Fn(&Path, Place, &str) -> Option<&'static str>,
+    missing: impl Fn(&Path, SearchKind, &str) -> Option<&'static str>,
 ) -> (Vec<(PathBuf, &'static str)>, Vec<NotSeen>) {
     let mut found = BTreeMap::new();
     let mut not_seen = Vec::new();

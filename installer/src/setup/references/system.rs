@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::local_files::LocalFiles;
 use super::reference::{Reference, ReferenceKind, References, Removal, add_containers, fix};
-use super::search::{self, Place};
+use super::search::{self, SearchKind};
 use super::{containers, words};
 use crate::engines;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::model::package::Package;
 use crate::setup::undo_planner;
@@ -30,10 +31,10 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
                 kind: ReferenceKind::Undo,
                 at: host.state(RECEIPT).display().to_string(),
                 user: None,
-                why: format!("`gpusetup undo` cannot be run: {e}"),
+                why: format!("`{}` cannot be run: {e}", Invocation::Undo),
                 fix: e
                     .fix()
-                    .unwrap_or_else(|| "mend that, then run `gpusetup undo`".into()),
+                    .unwrap_or_else(|| format!("mend that, then run `{}`", Invocation::Undo)),
             });
             return Undone::new();
         }
@@ -51,7 +52,11 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
                 at: path.display().to_string(),
                 user: None,
                 why: format!("an undo would give it back to {name}, which is not installed"),
-                fix: "install nvidia-container-toolkit, then remove this package; or run `gpusetup undo` and take that runtime out of the file".into(),
+                fix: format!(
+                    "install nvidia-container-toolkit, then remove this package; or run `{}` and \
+                     take that runtime out of the file",
+                    Invocation::Undo
+                ),
             });
         }
     }
@@ -78,7 +83,7 @@ pub fn add(
     let engines = engines::detect(host);
     // Where a flag has moved an engine's file.
     let moved = engines.iter().flat_map(|e| e.reads());
-    places.extend(moved.map(|path| (Place::Configuration, path)));
+    places.extend(moved.map(|path| (SearchKind::Configuration, path)));
     let receipt = Receipt::load(host).ok().flatten();
     let written = receipt
         .iter()
@@ -88,7 +93,7 @@ pub fn add(
     places.extend(
         written
             .iter()
-            .map(|path| (Place::Configuration, path.clone())),
+            .map(|path| (SearchKind::Configuration, path.clone())),
     );
     let text = |path: &Path| match undone.get(path) {
         Some(after) => Ok(after.clone()),

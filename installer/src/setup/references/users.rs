@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::accounts::{self, Account};
 use super::local_files::{LocalFiles, NotSeen};
 use super::reference::{Reference, ReferenceKind, References, Removal, add_containers, fix};
-use super::search::{self, Place};
+use super::search::{self, SearchKind};
 use super::{containers, time_limit, words};
 use crate::host::Host;
 use crate::model::package::Package;
@@ -54,7 +54,7 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
     }
     let mut places = search::of_user(&account.config);
     let named = account.daemon_json.iter().chain(&written);
-    places.extend(named.map(|path| (Place::Configuration, path.clone())));
+    places.extend(named.map(|path| (SearchKind::Configuration, path.clone())));
     // What gpusetup has set up needs gpusetup itself as well, to be undone.
     let to_undo = |path: &Path, text: &str| {
         let is_set_up = removal.has(Package::Gpusetup) && written.iter().any(|w| w == path);
