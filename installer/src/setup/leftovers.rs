@@ -60,8 +60,10 @@ fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Searched, Error> {
             }),
         }
     }
-    let of_host = |e: &&Box<dyn Engine>| e.is_of_user() == host.user().is_some();
-    files.extend(engines.iter().filter(of_host).flat_map(|e| e.reads()));
+    let of_host = engines
+        .iter()
+        .filter(|e| e.is_of_user() == host.user().is_some());
+    files.extend(of_host.flat_map(|e| e.reads()));
     let rendered: Vec<&Path> = engines.iter().filter_map(|e| e.rendered()).collect();
     files.retain(|path| !search::is_ours(path) && !rendered.contains(&path.as_path()));
     Ok((local, files, unseen))

@@ -49,7 +49,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
     if !conflicts.is_empty() {
         return Err(Error::ChangedSince(conflicts));
     }
-    changes.extend(moved(host, &detected, &edits, &changes)?);
+    changes.extend(moved(host, &detected, &edits, &changes));
     let (anew, warnings) = made_anew::changes(host, &receipt)?;
     changes.extend(anew);
     let left = leftovers::after(host, &detected, &changes)?;
@@ -92,9 +92,8 @@ impl Conflict {
     /// As a line of the message: the file, what is wrong with it, and what of it is ours.
     fn of_file(&self, done: &Change) -> String {
         let path = done.path.display();
-        let keys = match &done.kind {
-            MergeKind::Json { keys } | MergeKind::Toml { keys } => keys,
-            _ => return format!("{path}: {}", self.0),
+        let (MergeKind::Json { keys } | MergeKind::Toml { keys }) = &done.kind else {
+            return format!("{path}: {}", self.0);
         };
         if matches!(self.0, EditError::Conflict(_)) {
             return format!("{path}: {}", self.0);
@@ -134,12 +133,16 @@ fn reverted(
 
 /// Changes of files that an engine reads and that gpusetup did not write: somebody has copied our
 /// settings there.
+<<<<<<< HEAD
 fn moved(
     host: &Host,
     engines: &[Box<dyn Engine>],
     edits: &MovedEdits,
     known: &[Change],
 ) -> Result<Vec<Change>, Error> {
+=======
+fn moved(host: &Host, engines: &[Box<dyn Engine>], edits: &Edits, known: &[Change]) -> Vec<Change> {
+>>>>>>> undo19
     let mut changes = BTreeMap::<PathBuf, Change>::new();
     for path in leftovers::files(host, engines) {
         if known.iter().any(|c| is_same(host, &c.path, &path)) {
@@ -166,7 +169,7 @@ fn moved(
             );
         }
     }
-    Ok(changes.into_values().collect())
+    changes.into_values().collect()
 }
 
 fn is_same(host: &Host, one: &Path, other: &Path) -> bool {

@@ -247,7 +247,10 @@ impl Run<'_> {
         }
         match checked_before::ensure_accepted(self.context.host, self.plan) {
             Ok(()) => cause,
-            Err(before) => before,
+            Err(before) => {
+                self.context.progress.failed(&before.to_string());
+                before
+            }
         }
     }
 
