@@ -11,6 +11,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::confinement::Capability;
+use super::systemd_manager::SystemdManager;
 use crate::error::Error;
 use crate::linux::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
 use crate::linux::process::Process;
@@ -52,6 +53,10 @@ impl Pidfd {
             descriptors::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
         Ok(Self(descriptor))
     }
+
+    pub(super) fn process(&self) -> Result<Process, Error> {
+        Process::of_pidfd(self.0.as_fd())
+    }
 }
 
 /// The container to inject into. It can be made only if its mount namespace is not the host's.
@@ -69,6 +74,10 @@ pub struct Target {
     pub no_devbind: bool,
     /// Facts about its mounts from config.json.
     pub arrangement: Arrangement,
+    /// Its config.json, which says what its device rules are where the kernel does not.
+    pub config: Option<PathBuf>,
+    /// The service manager, which is told of the devices. Without it they are lost at events such as `docker update`.
+    pub systemd: Option<SystemdManager>,
 }
 
 /// What files are placed with, whoever owns them in the container.
@@ -98,7 +107,7 @@ impl Display for Target {
 impl Target {
     /// The container that another process is in.
     pub fn of_process(pidfd: &Pidfd, rootfs: PathBuf) -> Result<Self, Error> {
-        let process = Process::of_pidfd(pidfd.0.as_fd())?;
+        let process = pidfd.process()?;
         let namespace = process.namespace("mnt")?;
         let apart = namespace.ensure_apart(&process.to_string())?;
         let user = match process.user_namespace()? {
@@ -129,6 +138,8 @@ impl Target {
             no_cgroups: false,
             no_devbind: false,
             arrangement: Arrangement::default(),
+            config: None,
+            systemd: None,
         }
     }
 
