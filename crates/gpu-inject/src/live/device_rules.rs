@@ -2,10 +2,10 @@
 //! low-level runtime adds.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Excerpt};
 
@@ -32,85 +32,58 @@ const LIMIT: u64 = 16 << 20;
 /// Maximum number of rules. Each has at most ten instructions, and a jump is never longer than one rule.
 const MAX_RULES: usize = 4096;
 
-#[derive(Deserialize)]
-struct Config {
-    #[serde(default)]
-    linux: Linux,
-}
-
-#[derive(Default, Deserialize)]
-struct Linux {
-    #[serde(default)]
-    resources: Resources,
-}
-
-#[derive(Default, Deserialize)]
-struct Resources {
-    #[serde(default)]
-    devices: Vec<Written>,
-}
-
-/// A rule as it is written (OCI runtime specification, "Allowed Device list").
-#[derive(Deserialize)]
-struct Written {
-    allow: bool,
-    #[serde(default, rename = "type")]
-    kind: String,
-    major: Option<i64>,
-    minor: Option<i64>,
-    access: Option<String>,
-}
-
 /// The rules in this config.json, in order.
 pub(super) fn of_config(path: &Path) -> Result<Vec<DeviceRule>, Error> {
-    let file = File::open(path).map_err(Error::host(path))?;
-    let config: Config = serde_json::from_reader(BufReader::new(file.take(LIMIT)))
-        .map_err(|e| Error::host(path)(e.into()))?;
-    let written = config.linux.resources.devices;
-    if written.len() > MAX_RULES {
-        let why = format!(
-            "{} device rules; at most {MAX_RULES} are read",
-            written.len()
-        );
-        return Err(Error::host(path)(io::Error::other(why)));
-    }
-    let mut rules = Vec::with_capacity(written.len() + 16);
-    for one in &written {
-        let why = || {
-            io::Error::other(format!(
-                "a device rule of type {:?}",
-                Excerpt::of(&one.kind)
-            ))
-        };
-        rules.push(one.rule().ok_or_else(why).map_err(Error::host(path))?);
-    }
+    let read = || -> io::Result<Vec<DeviceRule>> {
+        let mut text = Vec::new();
+        File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
+        // As the rest of this program reads JSON: another way would make it larger.
+        let config: Value = serde_json::from_slice(&text)?;
+        let written = config.pointer("/linux/resources/devices");
+        let written = written
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        if written.len() > MAX_RULES {
+            let why = format!(
+                "{} device rules; at most {MAX_RULES} are read",
+                written.len()
+            );
+            return Err(io::Error::other(why));
+        }
+        let rules = written.iter().map(|one| {
+            let why = || format!("no device rule: {}", Excerpt::of(one.to_string()));
+            rule(one).ok_or_else(|| io::Error::other(why()))
+        });
+        rules.collect()
+    };
+    let mut rules = read().map_err(Error::host(path))?;
     rules.extend(of_every_container());
     Ok(rules)
 }
 
-impl Written {
-    fn rule(&self) -> Option<DeviceRule> {
-        let kind = match self.kind.as_str() {
-            "" | "a" => None,
-            "b" => Some(DeviceKind::Block),
-            "c" | "u" => Some(DeviceKind::Char),
-            _ => return None,
-        };
-        // -1 is every number. One that no device can have fits none.
-        let number = |n: Option<i64>| match n {
-            None | Some(-1) => None,
-            Some(n) => Some(i32::try_from(n).unwrap_or(i32::MAX)),
-        };
-        let access = self.access.as_deref().unwrap_or("rwm");
-        let bit = |letter, bit| if access.contains(letter) { bit } else { 0 };
-        Some(DeviceRule {
-            allows: self.allow,
-            kind,
-            major: number(self.major),
-            minor: number(self.minor),
-            access: bit('m', 1) | bit('r', 2) | bit('w', 4),
-        })
-    }
+/// A rule as it is written (OCI runtime specification, "Allowed Device list").
+fn rule(written: &Value) -> Option<DeviceRule> {
+    let text = |key| written.get(key).map(|value| value.as_str().unwrap_or("?"));
+    let kind = match text("type") {
+        None | Some("" | "a") => None,
+        Some("b") => Some(DeviceKind::Block),
+        Some("c" | "u") => Some(DeviceKind::Char),
+        Some(_) => return None,
+    };
+    // -1 is every number. One that no device can have fits none.
+    let number = |key| match written.get(key).map(Value::as_i64) {
+        None | Some(Some(-1)) => Some(None),
+        Some(n) => Some(Some(i32::try_from(n?).unwrap_or(i32::MAX))),
+    };
+    let access = text("access").unwrap_or("rwm");
+    let bit = |letter, bit| if access.contains(letter) { bit } else { 0 };
+    Some(DeviceRule {
+        allows: written.get("allow")?.as_bool()?,
+        kind,
+        major: number("major")?,
+        minor: number("minor")?,
+        access: bit('m', 1) | bit('r', 2) | bit('w', 4),
+    })
 }
 
 /// What runc and crun allow every container, whatever its config.json says (runc `libcontainer/specconv`,
@@ -167,11 +140,14 @@ mod tests {
             of_config(&path).unwrap().len(),
             of_every_container().count()
         );
-        std::fs::write(
-            &path,
-            r#"{"linux": {"resources": {"devices": [{"allow": true, "type": "p"}]}}}"#,
-        )
-        .unwrap();
-        assert!(of_config(&path).is_err());
+        for wrong in [
+            r#"{"allow": true, "type": "p"}"#,
+            r#"{"allow": true, "major": "x"}"#,
+            r#"{"type": "c"}"#,
+        ] {
+            let text = format!(r#"{{"linux": {{"resources": {{"devices": [{wrong}]}}}}}}"#);
+            std::fs::write(&path, text).unwrap();
+            assert!(of_config(&path).is_err(), "{wrong}");
+        }
     }
 }

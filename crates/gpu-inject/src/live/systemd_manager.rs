@@ -409,3 +409,151 @@ fn escaped(unit: &str) -> String {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+
+    /// A stand-in for systemd that lets us in and then sends these answers, one for each call, after a signal. Returns what
+    /// it was sent in all.
+    fn systemd(
+        answers: Vec<Vec<u8>>,
+    ) -> (tempfile::TempDir, SystemdManager, JoinHandle<Vec<Vec<u8>>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("private");
+        let listener = UnixListener::bind(&path).unwrap();
+        let heard = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut start = [0; 64];
+            let length = peer.read(&mut start).unwrap();
+            let mut heard = vec![start[..length].to_vec()];
+            peer.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n")
+                .unwrap();
+            for answer in answers {
+                let mut message = [0; 4096];
+                let length = peer.read(&mut message).unwrap();
+                heard.push(message[..length].to_vec());
+                peer.write_all(&signal()).unwrap();
+                peer.write_all(&answer).unwrap();
+            }
+            heard
+        });
+        let manager = SystemdManager::connect_to(path.to_str().unwrap(), false).unwrap();
+        (dir, manager, heard)
+    }
+
+    /// A message with these fields (code, signature, value) and body.
+    fn message(kind: u8, fields: &[(u8, &str, &[u8])], body: &[u8]) -> Vec<u8> {
+        let mut message = Writer(vec![b'l', kind, 0, 1]);
+        message.word(u32::try_from(body.len()).unwrap());
+        message.word(77);
+        let length = message.begin_array();
+        let first = message.0.len();
+        for (code, signature, value) in fields {
+            message.align(8);
+            message.0.push(*code);
+            message.signature(signature);
+            if *signature != "g" {
+                message.align(4);
+            }
+            message.0.extend_from_slice(value);
+        }
+        message.end_array(length, first);
+        message.align(8);
+        message.0.extend_from_slice(body);
+        message.0
+    }
+
+    fn signal() -> Vec<u8> {
+        message(
+            4,
+            &[(PATH, "o", b"\x02\0\0\0/o\0"), (SIGNATURE, "g", b"\x01s\0")],
+            b"\x01\0\0\0x\0",
+        )
+    }
+
+    fn answer(to: u32, kind: u8, body: &[u8]) -> Vec<u8> {
+        message(
+            kind,
+            &[
+                (SIGNATURE, "g", b"\x01v\0"),
+                (REPLY_SERIAL, "u", &to.to_le_bytes()),
+            ],
+            body,
+        )
+    }
+
+    fn policy(text: &str) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.signature("s");
+        body.text(text);
+        body.0
+    }
+
+    fn list(is_empty: bool) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.signature("a(ss)");
+        body.word(if is_empty { 0 } else { 16 });
+        body.0
+    }
+
+    #[test]
+    fn what_a_scope_says_about_devices_is_asked() {
+        for (answers, expected) in [
+            (vec![policy("strict")], DevicePolicy::Named),
+            (vec![policy("auto"), list(false)], DevicePolicy::Named),
+            (
+                vec![policy("auto"), list(true), list(false)],
+                DevicePolicy::Program,
+            ),
+            (
+                vec![policy("auto"), list(true), list(true)],
+                DevicePolicy::Everything,
+            ),
+        ] {
+            let answers = (1..)
+                .zip(&answers)
+                .map(|(to, body)| answer(to, ANSWER, body));
+            let (_dir, manager, heard) = systemd(answers.collect());
+            assert_eq!(manager.device_policy("docker-1.scope").unwrap(), expected);
+            let heard = heard.join().unwrap();
+            assert!(heard[0].starts_with(b"\0AUTH EXTERNAL "), "{:?}", heard[0]);
+            let path = b"/org/freedesktop/systemd1/unit/docker_2d1_2escope\0";
+            assert!(heard[1].windows(path.len()).any(|part| part == path));
+        }
+    }
+
+    #[test]
+    fn devices_are_added_to_the_unit() {
+        let (_dir, manager, heard) = systemd(vec![answer(1, ANSWER, &[])]);
+        let devices = ["/dev/char/195:0".to_owned(), "/dev/char/195:255".to_owned()];
+        manager.allow_devices("docker-1.scope", &devices).unwrap();
+        let heard = heard.join().unwrap();
+        // From the unit's name on: each value at a multiple of its size, each array with its bytes.
+        let mut body = b"\x0e\0\0\0docker-1.scope\0\0\x01\0\0\0".to_vec();
+        body.extend_from_slice(b"\x5f\0\0\0\0\0\0\0\x0b\0\0\0DeviceAllow\0\x05a(ss)\0\0");
+        body.extend_from_slice(b"\x3f\0\0\0\0\0\0\0\x0f\0\0\0/dev/char/195:0\0\x02\0\0\0rw\0\0");
+        assert!(
+            heard[1].windows(body.len()).any(|part| part == body),
+            "{}",
+            heard[1].escape_ascii()
+        );
+    }
+
+    #[test]
+    fn what_systemd_says_against_it_is_reported() {
+        let mut why = Writer::default();
+        why.text("Unit docker-1.scope not found.");
+        let (_dir, manager, heard) = systemd(vec![answer(1, ERROR, &why.0)]);
+        let error = manager.allow_devices("docker-1.scope", &[]).unwrap_err();
+        assert_eq!(error.to_string(), "Unit docker-1.scope not found.");
+        heard.join().unwrap();
+        // It ends in the middle of a message.
+        let (_dir, manager, heard) = systemd(vec![answer(1, ANSWER, &[])[..20].to_vec()]);
+        assert!(manager.allow_devices("docker-1.scope", &[]).is_err());
+        heard.join().unwrap();
+    }
+}

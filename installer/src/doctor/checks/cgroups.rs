@@ -72,7 +72,6 @@ fn hidden_programs(look: &HostFacts) -> Option<String> {
             "net.core.bpf_jit_harden is 2, and libnvidia-container1 {version} is here"
         ));
     }
-    (setting("/proc/sys/kernel/kptr_restrict") == Some(2)).then(|| {
-        "net.core.bpf_jit_harden and kernel.kptr_restrict are both 2".to_owned()
-    })
+    (setting("/proc/sys/kernel/kptr_restrict") == Some(2))
+        .then(|| "net.core.bpf_jit_harden and kernel.kptr_restrict are both 2".to_owned())
 }
