@@ -5,10 +5,13 @@
 mod bundle;
 
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use bundle::{Below, RuncBundle, can_run, make_nodes, text};
-use serde_json::json;
+use gpu_host::DeviceNode;
+use gpu_inject::live::{Pidfd, RunningContainer, lost_devices, restore_devices};
+use serde_json::{Value, json};
 use skips::Need;
 
 /// Opens a GPU by a node that the container makes itself, to see what the device rules allow.
@@ -116,4 +119,88 @@ fn a_container_is_refused_where_a_cgroup_above_forbids_its_gpu() {
         "{out}"
     );
     assert!(out.contains(&outer) && !out.contains(ALLOWED), "{out}");
+}
+
+/// In a process of its own, since it goes to the container's cgroup and back.
+#[test]
+#[ignore = "started by the test below, with a container's process in its environment"]
+fn restoring() {
+    let pid = std::env::var("LOST_BY").unwrap().parse().unwrap();
+    let path = PathBuf::from(std::env::var("LOST_NODE").unwrap());
+    let node = DeviceNode {
+        path: "/dev/nvidia1".into(),
+        host_path: path,
+        major: 195,
+        minor: 1,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    };
+    let nodes = [node];
+    let process = Pidfd::open(pid).unwrap();
+    let container = RunningContainer {
+        process: &process,
+        unit: None,
+        config: None,
+    };
+    let home = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(lost_devices(container, &nodes).unwrap().len(), 1);
+    assert_eq!(restore_devices(container, &nodes).unwrap().len(), 1);
+    assert_eq!(lost_devices(container, &nodes).unwrap().len(), 0);
+    assert_eq!(restore_devices(container, &nodes).unwrap().len(), 0);
+    assert_eq!(fs::read_to_string("/proc/self/cgroup").unwrap(), home);
+}
+
+#[test]
+fn a_running_container_is_given_a_device_again() {
+    if !can_run() {
+        return;
+    }
+    for below in [Below::Runc, Below::RuncUnified] {
+        let place = RuncBundle::new("restore");
+        let script = format!("busybox mkfifo /tmp/go; busybox cat /tmp/go; {OPEN}");
+        place.make_config("void", &script, |_| {});
+        let mut command = place.command(&[], below, &[]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = command.spawn().unwrap();
+        let fifo = place.image("tmp/go");
+        let is_there = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            fifo.exists()
+        });
+        if !is_there && below == Below::RuncUnified {
+            let out = running.wait_with_output().unwrap();
+            skips::skip(Need::UnifiedRunc, &text(&out));
+            return;
+        }
+        let state = fs::read(place.path("state").join(place.id()).join("state.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        let node = place.path("nvidia1");
+        let made = Command::new("mknod")
+            .arg(&node)
+            .args(["c", "195", "1"])
+            .status();
+        assert!(made.unwrap().success());
+        let host = match below {
+            Below::RuncUnified => {
+                "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; "
+            }
+            _ => "",
+        };
+        let script = format!("{host}exec \"$0\" --ignored --exact restoring");
+        let out = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env("LOST_BY", state["init_process_pid"].to_string())
+            .env("LOST_NODE", &node)
+            .output()
+            .unwrap();
+        fs::write(&fifo, "").unwrap();
+        let opened = text(&running.wait_with_output().unwrap());
+        assert!(out.status.success(), "{below:?}: {}", text(&out));
+        assert!(
+            opened.contains(REFUSED) && opened.contains(ALLOWED),
+            "{below:?}: {opened}"
+        );
+    }
 }
