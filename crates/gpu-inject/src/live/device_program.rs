@@ -10,6 +10,9 @@ use crate::linux::bpf::Insn;
 const LOAD_WORD: u8 = 0x61; // BPF_LDX | BPF_MEM | BPF_W
 const MOVE: u8 = 0xbf; // BPF_ALU64 | BPF_MOV | BPF_X
 const MOVE_CONST: u8 = 0xb7; // BPF_ALU64 | BPF_MOV | BPF_K
+const MOVE_CONST_32: u8 = 0xb4; // BPF_ALU | BPF_MOV | BPF_K
+const XOR_WITH: u8 = 0xaf; // BPF_ALU64 | BPF_XOR | BPF_X
+const XOR_WITH_32: u8 = 0xac; // BPF_ALU | BPF_XOR | BPF_X
 const AND: u8 = 0x57; // BPF_ALU64 | BPF_AND | BPF_K
 const SHIFT_RIGHT: u8 = 0x77; // BPF_ALU64 | BPF_RSH | BPF_K
 const JUMP_NE: u8 = 0x55; // BPF_JMP | BPF_JNE | BPF_K
@@ -74,29 +77,48 @@ pub(super) fn with_devices(nodes: &[DeviceNode], rest: &[Insn]) -> Vec<Insn> {
 /// A program as the kernel returns it, made fit for loading again.
 ///
 /// With `net.core.bpf_jit_harden` = 2 the kernel has put each constant into a register of its own, by a
-/// move and an exclusive or (`bpf_jit_blind_constants` in kernel/bpf/core.c). No program may name that
-/// register, but any that the program leaves alone will do. `None` if it uses them all.
+/// move and an exclusive or, and made a zero by an exclusive or of a register with itself
+/// (`bpf_jit_blind_insn` in kernel/bpf/core.c). No program may name that register, but any that the program leaves
+/// alone will do; and none may read a register that it has not set. `None` if the program uses all registers.
 pub(super) fn loadable(mut code: Vec<Insn>) -> Option<Vec<Insn>> {
     let uses = |register: u8| {
-        let is_used = |i: &Insn| i.registers & 15 == register || i.registers >> 4 == register;
+        let is_used = |i: &Insn| to(*i) == register || from(*i) == register;
         code.iter().any(is_used)
     };
-    if !uses(HIDDEN_REGISTER) {
-        return Some(code);
-    }
+    let has_hidden = uses(HIDDEN_REGISTER);
     // Registers 6 to 9 keep their value across calls as the hidden one does; 10 is the stack's.
-    let free = (6..10).find(|r| !uses(*r))?;
-    let renamed = |register: u8| {
-        if register == HIDDEN_REGISTER {
-            free
-        } else {
-            register
-        }
-    };
+    let free = (6..10).find(|r| !uses(*r));
     for insn in &mut code {
-        insn.registers = renamed(insn.registers >> 4) << 4 | renamed(insn.registers & 15);
+        if has_hidden {
+            let free = free?;
+            let renamed = |register| {
+                if register == HIDDEN_REGISTER {
+                    free
+                } else {
+                    register
+                }
+            };
+            insn.registers = renamed(from(*insn)) << 4 | renamed(to(*insn));
+        }
+        let clears = match insn.code {
+            XOR_WITH => MOVE_CONST,
+            XOR_WITH_32 => MOVE_CONST_32,
+            _ => continue,
+        };
+        if to(*insn) == from(*insn) {
+            insn.code = clears;
+            insn.registers = to(*insn);
+        }
     }
     Some(code)
+}
+
+fn to(insn: Insn) -> u8 {
+    insn.registers & 15
+}
+
+fn from(insn: Insn) -> u8 {
+    insn.registers >> 4
 }
 
 /// The program for these rules of config.json: of the rules that a device fits, the last one that speaks of an access
@@ -168,6 +190,8 @@ mod tests {
     use super::*;
 
     const XOR: u8 = 0xa7; // BPF_ALU64 | BPF_XOR | BPF_K
+    const LOAD_HALF: u8 = 0x69; // BPF_LDX | BPF_MEM | BPF_H
+    const JUMP_NE_WITH: u8 = 0x5d; // BPF_JMP | BPF_JNE | BPF_X
 
     fn node(minor: u32) -> DeviceNode {
         DeviceNode {
@@ -197,6 +221,11 @@ mod tests {
                 LOAD_WORD => {
                     registers[to] = i64::from(words[usize::try_from(insn.offset).unwrap() / 4]);
                 }
+                LOAD_HALF => registers[to] = i64::from(words[0] & 0xffff),
+                JUMP_NE_WITH if registers[to] != registers[from] => {
+                    at += usize::try_from(insn.offset).unwrap();
+                }
+                JUMP_NE_WITH => {}
                 MOVE => registers[to] = registers[from],
                 XOR => registers[to] ^= i64::from(insn.immediate),
                 MOVE_CONST => registers[to] = i64::from(insn.immediate),
@@ -296,24 +325,40 @@ mod tests {
         assert_eq!(run(&both, (write, CHAR, 1, 5)), 0);
     }
 
-    /// As Linux 6.18 returns `r0 = 1; exit` that was loaded with net.core.bpf_jit_harden = 2.
+    /// Linux 6.18 returned this for a program that was loaded with net.core.bpf_jit_harden = 2: it answers 1 for character
+    /// device 195:1 and 0 for all others.
     #[test]
     fn a_blinded_program_becomes_loadable() {
         let hidden = HIDDEN_REGISTER;
         let blinded = vec![
-            insn(MOVE_CONST, hidden, 0, 0, 0x1234_5679),
-            insn(XOR, hidden, 0, 0, 0x1234_5678),
+            insn(LOAD_HALF, 2, 1, 0, 0),
+            insn(LOAD_WORD, 4, 1, 4, 0),
+            insn(LOAD_WORD, 5, 1, 8, 0),
+            insn(MOVE_CONST, hidden, 0, 0, -0x504f_4572),
+            insn(XOR, hidden, 0, 0, -0x504f_4574),
+            insn(JUMP_NE_WITH, 2, hidden, 10, 0),
+            insn(MOVE_CONST, hidden, 0, 0, -0x25d0_c1c5),
+            insn(XOR, hidden, 0, 0, -0x25d0_c108),
+            insn(JUMP_NE_WITH, 4, hidden, 7, 0),
+            insn(MOVE_CONST, hidden, 0, 0, 0x6a48_f4a9),
+            insn(XOR, hidden, 0, 0, 0x6a48_f4a8),
+            insn(JUMP_NE_WITH, 5, hidden, 4, 0),
+            insn(MOVE_CONST, hidden, 0, 0, 0x0aba_709b),
+            insn(XOR, hidden, 0, 0, 0x0aba_709a),
             insn(MOVE, 0, hidden, 0, 0),
+            insn(EXIT, 0, 0, 0, 0),
+            insn(XOR_WITH, 0, 0, 0, 0),
             insn(EXIT, 0, 0, 0, 0),
         ];
         let code = loadable(blinded).unwrap();
-        assert!(
-            code.iter()
-                .all(|i| i.registers >> 4 < 10 && i.registers & 15 < 10)
-        );
-        assert_eq!(run(&code, (2, CHAR, 1, 3)), 1);
+        assert!(code.iter().all(|i| to(*i) < 10 && from(*i) < 10));
+        assert!(code.iter().all(|i| i.code != XOR_WITH));
+        assert_eq!(run(&code, (2, CHAR, 195, 1)), 1);
+        for other in [(2, CHAR, 195, 2), (2, CHAR, 1, 1), (2, BLOCK, 195, 1)] {
+            assert_eq!(run(&code, other), 0, "{other:?}");
+        }
         let plain = vec![insn(MOVE_CONST, 0, 0, 0, 1), insn(EXIT, 0, 0, 0, 0)];
-        assert_eq!(loadable(plain.clone()), Some(plain.clone()));
+        assert_eq!(loadable(plain.clone()), Some(plain));
         // Every register is in use.
         let mut full: Vec<Insn> = (6..10).map(|r| insn(MOVE_CONST, r, 0, 0, 0)).collect();
         full.push(insn(XOR, hidden, 0, 0, 1));
