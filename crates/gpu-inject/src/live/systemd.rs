@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use gpu_host::DeviceNode;
 
-use super::systemd_manager::{DevicePolicy, SystemdManager};
+use super::systemd_manager::{DevicePolicy, SystemdManager, is_systemd_here};
 use crate::error::{Error, Message};
 
 /// The directory of transient units and their drop-ins, cleared by a reboot (systemd.unit(5)).
@@ -26,34 +26,45 @@ pub(super) fn keep_devices(
     devices: &[DeviceNode],
     manager: Option<&SystemdManager>,
 ) -> Result<Option<Message>, Error> {
-    // sd_booted(3).
-    if !Path::new("/run/systemd/system").is_dir() || is_of_a_user(cgroup) {
+    if is_of_a_user(cgroup) {
         return Ok(None);
     }
     let Some(manager) = manager else {
-        return write_drop_in(cgroup, scope, devices).map(|()| None);
+        return if is_systemd_here() {
+            leave_word(cgroup, scope, devices, "it cannot be reached")
+        } else {
+            Ok(None)
+        };
     };
     match tell(manager, scope, devices) {
         Ok(DevicePolicy::Named | DevicePolicy::Everything) => Ok(None),
         Ok(DevicePolicy::Program) => Ok(Some(
             format!(
-                "the device rules of {scope} are a program of the low-level runtime that systemd attaches again at a \
-                 daemon-reload, after which this container cannot open its GPUs; with --device nvidia.com/gpu=… or \
-                 --runtime nvidia it can"
+                "the device rules of {scope} are a program of the low-level runtime's that systemd knows: where it attaches \
+                 that one again, this container cannot open its GPUs; with --device nvidia.com/gpu=… or --runtime nvidia it can"
             )
             .into(),
         )),
-        Err(why) => {
-            write_drop_in(cgroup, scope, devices)?;
-            Ok(Some(
-                format!(
-                    "systemd was not told of the devices of {scope} ({why}); until its next daemon-reload, an update of \
-                     the container's limits takes its GPUs away"
-                )
-                .into(),
-            ))
-        }
+        Err(why) => leave_word(cgroup, scope, devices, &why.to_string()),
     }
+}
+
+/// For systemd's next daemon-reload, where it does not answer now. Returns a warning, unless systemd makes no rules
+/// for the scope.
+fn leave_word(
+    cgroup: &Path,
+    scope: &str,
+    devices: &[DeviceNode],
+    why: &str,
+) -> Result<Option<Message>, Error> {
+    if !write_drop_in(cgroup, scope, devices)? {
+        return Ok(None);
+    }
+    let text = format!(
+        "systemd was not told of the devices of {scope} ({why}); until its next daemon-reload, an update of the container's \
+         limits takes its GPUs away"
+    );
+    Ok(Some(text.into()))
 }
 
 /// Tells systemd of the devices if it makes rules for the scope. A scope that systemd lets open everything would be
@@ -76,14 +87,14 @@ fn is_of_a_user(cgroup: &Path) -> bool {
     cgroup.iter().any(is_manager)
 }
 
-/// Writes the drop-in for the scope, which systemd reads at its next daemon-reload, unless the scope's file says that it
-/// may open everything.
-fn write_drop_in(cgroup: &Path, scope: &str, devices: &[DeviceNode]) -> Result<(), Error> {
+/// Writes the drop-in for the scope, which systemd reads at its next daemon-reload. False if the scope's file says that it
+/// may open everything, so that none is needed.
+fn write_drop_in(cgroup: &Path, scope: &str, devices: &[DeviceNode]) -> Result<bool, Error> {
     let transient = Path::new(TRANSIENT);
     remove_stale(transient, cgroup);
     let dir = transient.join(format!("{scope}.d"));
     if !names_devices(&transient.join(scope), &dir) {
-        return Ok(());
+        return Ok(false);
     }
     let file = dir.join(NAME);
     // systemd may read the directory at any time; it ignores a file with this name.
@@ -91,7 +102,8 @@ fn write_drop_in(cgroup: &Path, scope: &str, devices: &[DeviceNode]) -> Result<(
     fs::create_dir_all(&dir)
         .and_then(|()| fs::write(&new, text(devices)))
         .and_then(|()| fs::rename(&new, &file))
-        .map_err(Error::host(&file))
+        .map_err(Error::host(&file))?;
+    Ok(true)
 }
 
 /// Whether the unit names the devices that may be opened: in its own file or, where the runtime has set that
@@ -160,6 +172,36 @@ fn remove_stale(transient: &Path, cgroup: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_that_names_no_device_gets_no_drop_in() {
+        let root = tempfile::tempdir().unwrap();
+        let (unit, dir) = (root.path().join("x.scope"), root.path().join("x.scope.d"));
+        fs::create_dir(&dir).unwrap();
+        assert!(!names_devices(&unit, &dir));
+        // As runc has it for a privileged container.
+        fs::write(&unit, "[Scope]\nDevicePolicy=auto\nDeviceAllow=\n").unwrap();
+        assert!(!names_devices(&unit, &dir));
+        fs::write(
+            dir.join("50-DevicePolicy.conf"),
+            "[Scope]\nDevicePolicy=strict\n",
+        )
+        .unwrap();
+        assert!(names_devices(&unit, &dir));
+        fs::remove_dir_all(&dir).unwrap();
+        fs::write(&unit, "[Scope]\nDeviceAllow=/dev/char/1:3 rwm\n").unwrap();
+        assert!(names_devices(&unit, &dir));
+    }
+
+    #[test]
+    fn a_users_own_manager_is_not_told() {
+        let of_a_user =
+            "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/user.slice/docker-1.scope";
+        assert!(is_of_a_user(Path::new(of_a_user)));
+        assert!(!is_of_a_user(Path::new(
+            "/sys/fs/cgroup/system.slice/docker-1.scope"
+        )));
+    }
 
     #[test]
     fn only_drop_ins_of_ended_containers_are_removed() {

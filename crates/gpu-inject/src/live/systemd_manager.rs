@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -20,6 +21,11 @@ pub struct SystemdManager {
     /// The system bus has to be greeted.
     is_bus: bool,
     is_open: Cell<bool>,
+}
+
+/// Whether systemd is the service manager of this host, as sd_booted(3) finds it.
+pub(super) fn is_systemd_here() -> bool {
+    Path::new("/run/systemd/system").is_dir()
 }
 
 const PRIVATE: &str = "/run/systemd/private";
@@ -65,6 +71,9 @@ impl SystemdManager {
     /// Connects, if systemd runs here. Nothing is sent before the first call.
     #[must_use]
     pub fn connect() -> Option<Self> {
+        if !is_systemd_here() {
+            return None;
+        }
         Self::connect_to(PRIVATE, false).or_else(|| Self::connect_to(BUS, true))
     }
 
