@@ -47,7 +47,7 @@ impl OciBundle {
         }
     }
 
-    fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.dir.join("config.json")
     }
 

@@ -133,16 +133,12 @@ fn reverted(
 
 /// Changes of files that an engine reads and that gpusetup did not write: somebody has copied our
 /// settings there.
-<<<<<<< HEAD
 fn moved(
     host: &Host,
     engines: &[Box<dyn Engine>],
     edits: &MovedEdits,
     known: &[Change],
-) -> Result<Vec<Change>, Error> {
-=======
-fn moved(host: &Host, engines: &[Box<dyn Engine>], edits: &Edits, known: &[Change]) -> Vec<Change> {
->>>>>>> undo19
+) -> Vec<Change> {
     let mut changes = BTreeMap::<PathBuf, Change>::new();
     for path in leftovers::files(host, engines) {
         if known.iter().any(|c| is_same(host, &c.path, &path)) {

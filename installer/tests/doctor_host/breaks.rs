@@ -347,6 +347,10 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("toolkit-cgroup2", Base::Debian, |h| {
         h.package("libnvidia-container1", "1.7.0-1");
     }),
+    ("bpf-hidden", Base::Debian, |h| {
+        h.write("proc/sys/net/core/bpf_jit_harden", "2\n");
+        h.write("proc/sys/kernel/kptr_restrict", "2\n");
+    }),
     ("apparmor-parser", Base::Debian, |h| {
         h.write("sys/module/apparmor/parameters/enabled", "Y\n");
         fs::create_dir_all(h.path("sys/kernel/security/apparmor")).unwrap();

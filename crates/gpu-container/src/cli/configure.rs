@@ -24,6 +24,9 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut target = target::find(options, rootfs)?;
     target.no_cgroups |= no_cgroups(global)?;
+    if !target.no_cgroups {
+        target.systemd = live::SystemdManager::connect();
+    }
     let rootfs = target.rootfs.display();
     log.info(format!("{target} with root file system {rootfs}"));
     let mut inventory = inventory(global, log)?;

@@ -26,6 +26,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
         let why = "--pid, --pidfd and --oci-state exclude each other";
         return Err(Phase::Input.failure(why));
     }
+    let mut config = None;
     let mut process = match (options.pid, options.pidfd) {
         (Some(pid), _) => Some(Pidfd::open(pid).map_err(failed)?),
         (_, Some(fd)) => Some(Pidfd::inherited(fd).map_err(failed)?),
@@ -35,6 +36,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
     let rootfs = if options.oci_state {
         let state = HookState::from_stdin().map_err(failed)?;
         process = Some(state.process().map_err(failed)?);
+        config = Some(state.bundle.config_path());
         match rootfs {
             Some(rootfs) => rootfs,
             None => state.bundle.rootfs().map_err(failed)?,
@@ -52,6 +54,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
     let mut target = target.map_err(failed)?;
     target.no_cgroups = options.no_cgroups;
     target.no_devbind = options.no_devbind;
+    target.config = config;
     Ok(target)
 }
 

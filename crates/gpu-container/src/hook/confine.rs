@@ -2,7 +2,7 @@
 //! where one listens. The shim gives up nothing: it becomes the low-level runtime, which needs all it was
 //! started with.
 
-use gpu_inject::live::{Capability, OwnMounts, confine};
+use gpu_inject::live::{Capability, OwnMounts, SystemdManager, confine};
 
 use crate::log;
 
@@ -24,8 +24,9 @@ pub(crate) fn cdi_hook() -> OwnMounts {
     )
 }
 
-/// For the prestart hook, which comes from the host's namespaces into the container's.
-pub(crate) fn prestart_hook() {
+/// For the prestart hook, which comes from the host's namespaces into the container's. Returns a connection to systemd,
+/// which is made before the right to make sockets goes.
+pub(crate) fn prestart_hook() -> Option<SystemdManager> {
     confine(
         &[
             Capability::DacOverride,
@@ -39,6 +40,9 @@ pub(crate) fn prestart_hook() {
             Capability::Syslog,
             Capability::Bpf,
         ],
-        log::open,
-    );
+        || {
+            log::open();
+            SystemdManager::connect()
+        },
+    )
 }

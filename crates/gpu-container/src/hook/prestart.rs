@@ -59,7 +59,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 }
 
 fn prestart(policy: Option<&Path>) -> Result<(), Error> {
-    confine::prestart_hook();
+    let systemd = confine::prestart_hook();
     let state = HookState::from_stdin()?;
     let config = state.bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
@@ -85,6 +85,8 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let mut target = live::Target::of_process(&process, state.rootfs()?)?;
     target.no_cgroups = policy.no_cgroups;
     target.arrangement = arrangement;
+    target.config = Some(state.bundle.config_path());
+    target.systemd = systemd;
     let done = live::inject(&target, &edits);
     match &done {
         Ok(notes) => {

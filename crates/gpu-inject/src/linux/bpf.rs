@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use super::privileges;
 use super::result::owned;
 
 /// One instruction, `struct bpf_insn`.
@@ -26,8 +27,10 @@ const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
 /// Upper bound for instructions. The kernel's is 4096 without CAP_BPF and a million with it; device programs have tens.
 const MAX_INSNS: usize = 65_536;
-/// The kernel's own limit on programs of one cgroup (`BPF_CGROUP_MAX_PROGS`).
-const MAX_PROGRAMS: usize = 64;
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+/// Twice the kernel's own limit on programs of one cgroup (`BPF_CGROUP_MAX_PROGS`), because those of
+/// the ancestors can be added. With more than these the kernel returns `ENOSPC`.
+const MAX_PROGRAMS: usize = 128;
 
 /// Calls bpf(2). Every command reads the attribute structure up to its size and the buffers that
 /// pointers in it lead to; some commands write to them.
@@ -63,19 +66,29 @@ struct Query {
 /// Ids of the device programs attached to the cgroup itself (not to its ancestors), and the flags
 /// they were attached with.
 pub(crate) fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<(Vec<u32>, u32)> {
-    let mut ids = vec![0u32; MAX_PROGRAMS];
+    query(cgroup, 0)
+}
+
+/// Ids of all device programs that a process in the cgroup is subject to: those of the cgroup
+/// itself and of its ancestors, also of those outside of our cgroup namespace.
+pub(crate) fn effective_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    query(cgroup, BPF_F_QUERY_EFFECTIVE).map(|(ids, _)| ids)
+}
+
+fn query(cgroup: BorrowedFd<'_>, query_flags: u32) -> io::Result<(Vec<u32>, u32)> {
+    let mut ids = [0u32; MAX_PROGRAMS];
     let mut query = Query {
         target_fd: cgroup.as_raw_fd().unsigned_abs(),
         attach_type: BPF_CGROUP_DEVICE,
-        query_flags: 0,
+        query_flags,
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
-        prog_cnt: 64,
+        prog_cnt: u32::try_from(MAX_PROGRAMS).unwrap_or(0),
         padding: 0,
     };
     bpf(BPF_PROG_QUERY, &mut query)?;
-    ids.truncate(query.prog_cnt as usize);
-    Ok((ids, query.attach_flags))
+    let count = (query.prog_cnt as usize).min(MAX_PROGRAMS);
+    Ok((ids[..count].to_vec(), query.attach_flags))
 }
 
 #[repr(C)]
@@ -118,7 +131,11 @@ struct InfoByFd {
 /// Reads the program's instructions. Those of a device program can be loaded again as the kernel
 /// returns them, because it does not rewrite their context accesses (kernel/bpf/cgroup.c,
 /// `cg_dev_verifier_ops` has no `convert_ctx_access`).
-pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
+///
+/// `None` if the kernel hides them, which it does where it has blinded their constants
+/// (`net.core.bpf_jit_harden` is 2) and kernel addresses are hidden from us (`kernel.kptr_restrict`
+/// is 2, or 1 without CAP_SYSLOG).
+pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Option<Vec<Insn>>> {
     let mut info = ProgramInfo::default();
     let query = |info: &mut ProgramInfo| {
         let mut attr = InfoByFd {
@@ -150,13 +167,8 @@ pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<Insn>> {
     query(&mut info)?;
     code.truncate(info.xlated_len as usize / size_of::<Insn>());
     // Without bpf_dump_raw_ok() the kernel returns no instructions (kernel/bpf/syscall.c).
-    if code.iter().all(|i| *i == empty) {
-        return Err(io::Error::other(
-            "the kernel hides the program's instructions; sysctl kernel.kptr_restrict must not be 2 \
-             while net.core.bpf_jit_harden is on",
-        ));
-    }
-    Ok(code)
+    let is_hidden = info.xlated == 0 || code.iter().all(|i| *i == empty);
+    Ok((!is_hidden).then_some(code))
 }
 
 #[repr(C)]
@@ -173,7 +185,20 @@ struct Load {
 }
 
 /// Loads a device program.
+///
+/// Before Linux 5.11 the kernel counts all programs and maps of a user, also those of an eBPF agent, against
+/// `RLIMIT_MEMLOCK`, and returns `EPERM` beyond it.
 pub(crate) fn load(code: &[Insn]) -> io::Result<OwnedFd> {
+    match load_once(code) {
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+            privileges::lift_memory_lock_limit();
+            load_once(code)
+        }
+        loaded => loaded,
+    }
+}
+
+fn load_once(code: &[Insn]) -> io::Result<OwnedFd> {
     let mut attr = Load {
         kind: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?,

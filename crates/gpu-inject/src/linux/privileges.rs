@@ -41,6 +41,11 @@ pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
     })
 }
 
+/// Removes the limit on locked memory; without the right to do so, raises it as far as is allowed.
+pub(crate) fn lift_memory_lock_limit() {
+    let _ = limit(libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY);
+}
+
 /// `struct __user_cap_header_struct` and `__user_cap_data_struct`, of linux/capability.h.
 #[repr(C)]
 struct CapHeader {

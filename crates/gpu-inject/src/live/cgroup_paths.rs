@@ -27,6 +27,15 @@ pub(super) fn below(root: &str, point: &str, cgroup: &str) -> Option<PathBuf> {
     (is_plain && inner != Path::new("")).then(|| Path::new(point).join(inner))
 }
 
+/// The file with the processes of a cgroup.
+pub(super) const PROCESSES: &str = "cgroup.procs";
+
+/// This cgroup's directory and those above it, up to where the hierarchy is mounted.
+pub(super) fn cgroups_upward(dir: &Path) -> impl Iterator<Item = &Path> {
+    dir.ancestors()
+        .take_while(|dir| dir.join(PROCESSES).exists())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,12 @@ pub(super) fn directory(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         .find_map(|(root, point, ..)| below(root, point, path))
 }
 
-pub(super) fn allow(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
+/// Allows the nodes in these cgroups. One may allow no more than that above it, so the last one comes first.
+pub(super) fn allow(own: &[PathBuf], nodes: &[DeviceNode]) -> Result<(), Error> {
+    own.iter().rev().try_for_each(|dir| allow_in(dir, nodes))
+}
+
+fn allow_in(dir: &Path, nodes: &[DeviceNode]) -> Result<(), Error> {
     let path = dir.join("devices.allow");
     for node in nodes {
         let rule = format!("c {}:{} rw", node.major, node.minor);

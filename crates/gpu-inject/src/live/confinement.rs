@@ -187,8 +187,11 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
     for (resource, value) in LIMITS {
         let _ = privileges::limit(resource, value);
     }
-    // Before Linux 5.11 device programs count against this limit, which is usually 64 KiB.
-    let _ = privileges::limit(libc::RLIMIT_MEMLOCK, 8 << 20);
+    if keep.contains(&Capability::Bpf) {
+        // Before Linux 5.11 a device program counts against this limit, together with all that an eBPF
+        // agent has loaded as the same user. Raising it takes a right that is given up below.
+        privileges::lift_memory_lock_limit();
+    }
     let _ = start::set_own_signals();
     alarm::set(SECONDS);
     let _ = set_no_new_privs();

@@ -6,9 +6,15 @@ mod cgroup_paths;
 mod cgroup_v1;
 mod cgroup_v2;
 mod confinement;
+mod device_program;
+mod device_rules;
+mod devices;
 mod mounts;
+mod open_check;
+mod own_cgroups;
 mod start;
 mod systemd;
+mod systemd_manager;
 mod target;
 
 use std::fs;
@@ -20,15 +26,17 @@ use crate::edits::Edits;
 use crate::error::{Error, Message};
 use crate::linux::kernel_text::kernel_text;
 use crate::linux::mount_api;
-use crate::linux::process::Process;
 use crate::rootfs::{Rootfs, own_descriptors};
 use crate::rootfs_edits::prepare_rootfs;
 
 pub use crate::linux::namespace::OwnMounts;
 pub use confinement::{Capability, confine};
+use devices::Rules;
+pub use devices::{RunningContainer, lost_devices, restore_devices};
 use mounts::DetachedMount;
 pub use mounts::Placed;
 pub use start::start;
+pub use systemd_manager::SystemdManager;
 pub use target::{Pidfd, Target};
 
 /// Gives the container its devices and files.
@@ -41,8 +49,16 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let path = Path::new("/proc/self/mountinfo");
     // A user who may mount FUSE file systems can choose a mount point whose name is not UTF-8.
     let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
+    let mut warnings = Vec::new();
     if !target.no_cgroups {
-        allow_devices(target.process(), &mounts, edits)?;
+        let rules = Rules {
+            process: target.process(),
+            mounts: &mounts,
+            config: target.config.as_deref(),
+            manager: target.systemd.as_ref(),
+            unit: None,
+        };
+        warnings = rules.allow(&edits.devices)?;
     }
     // The host's files are opened before we enter the container's mount namespace, where the same
     // paths could lead to other files.
@@ -64,10 +80,8 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     // rights than it has. Its file systems may not be able to store the host's root as an owner.
     target.enter_user_namespace()?;
     place_all(&rootfs, detached, edits)?;
-    Ok(Notes {
-        warnings: rootfs.notes(),
-        left_out,
-    })
+    warnings.extend(rootfs.notes());
+    Ok(Notes { warnings, left_out })
 }
 
 /// What was left out without refusing the container, one line for each item.
@@ -136,28 +150,6 @@ pub fn forbid_device_nodes(rootfs: &Rootfs) -> Result<(), Error> {
         return Ok(());
     };
     mounts::place(rootfs, vec![mask], &mut Vec::new())
-}
-
-fn allow_devices(process: &Process, mounts: &str, edits: &Edits) -> Result<(), Error> {
-    let text = process.read("cgroup")?;
-    // The devices controller is in one hierarchy only: in v1's if that one is mounted.
-    if let Some(dir) = cgroup_v1::directory(&text, mounts) {
-        cgroup_v1::allow(&dir, &edits.devices)?;
-        return systemd::keep_devices(&dir, &edits.devices);
-    }
-    match cgroup_v2::directory(&text, mounts) {
-        Some(dir) => {
-            cgroup_v2::allow(&dir, &edits.devices)?;
-            systemd::keep_devices(&dir, &edits.devices)
-        }
-        None => Err(Error::State(
-            format!(
-                "{process} has no cgroup of its own that could grant it devices; is /sys/fs/cgroup mounted? \
-                 Where something else grants devices, set no-cgroups = true in config.toml"
-            )
-            .into(),
-        )),
-    }
 }
 
 /// For testenv/fuzz: the directories of the container's cgroup in v1 and in v2.

@@ -11,6 +11,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::confinement::Capability;
+use super::systemd_manager::SystemdManager;
 use crate::error::Error;
 use crate::linux::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
 use crate::linux::process::Process;
@@ -82,6 +83,10 @@ pub struct Target {
     pub no_devbind: bool,
     /// Facts about its mounts from config.json.
     pub arrangement: Arrangement,
+    /// Its config.json, which says what its device rules are where the kernel does not.
+    pub config: Option<PathBuf>,
+    /// The service manager, which is told of the devices. Without it they are lost at events such as `docker update`.
+    pub systemd: Option<SystemdManager>,
 }
 
 /// What files are placed with, whoever owns them in the container.
@@ -142,6 +147,8 @@ impl Target {
             no_cgroups: false,
             no_devbind: false,
             arrangement: Arrangement::default(),
+            config: None,
+            systemd: None,
         }
     }
 

@@ -164,6 +164,9 @@ unsafe fn inject(
         let mut target = live::Target::of_process(process, rootfs).map_err(why)?;
         target.no_cgroups = flags & InjectFlag::NoCgroups as u32 != 0;
         target.no_devbind = flags & InjectFlag::NoDevbind as u32 != 0;
+        if !target.no_cgroups {
+            target.systemd = live::SystemdManager::connect();
+        }
         live::inject(&target, &edits.edits).map(drop).map_err(why)
     })?;
     Ok(0)

@@ -11,6 +11,7 @@ pub const CHECKS: Checks = &[
     ("cgroups-missing", missing),
     ("toolkit-cgroup2", toolkit),
     ("nested", nested),
+    ("bpf-hidden", hidden_programs),
 ];
 
 /// libnvidia-container supports cgroup v2 since 1.8.0 (its CHANGELOG).
@@ -62,4 +63,26 @@ fn nested(look: &HostFacts) -> Option<String> {
     look.engine("docker")?;
     (kind.starts_with("lxc") && !policy.no_cgroups)
         .then(|| format!("systemd says that this is a container of {kind}"))
+}
+
+/// With `bpf_jit_harden` = 2 the kernel changes the constants of every device program, and with `kptr_restrict` = 2 it
+/// shows no such program at all. Our hooks do with both; libnvidia-container does with neither.
+fn hidden_programs(look: &HostFacts) -> Option<String> {
+    let root = look.host.root();
+    let setting = |path: &str| {
+        let text = root.read_to_string(path).ok()?;
+        text.trim().parse::<u32>().ok()
+    };
+    if cgroup::version(root) != cgroup::Version::V2
+        || setting("/proc/sys/net/core/bpf_jit_harden") != Some(2)
+    {
+        return None;
+    }
+    if let Some(version) = look.package("libnvidia-container1") {
+        return Some(format!(
+            "net.core.bpf_jit_harden is 2, and libnvidia-container1 {version} is here"
+        ));
+    }
+    (setting("/proc/sys/kernel/kptr_restrict") == Some(2))
+        .then(|| "net.core.bpf_jit_harden and kernel.kptr_restrict are both 2".to_owned())
 }

@@ -45,8 +45,17 @@ pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
     path == Some(search_path(unit).as_bytes())
 }
 
+/// Versions from which on dockerd could do `--gpus` by CDI. A CDI spec knows neither the image's requirements
+/// (`NVIDIA_REQUIRE_*`) nor its capabilities (`NVIDIA_DRIVER_CAPABILITIES`), so our hook does it there too.
+const GPUS_BY_CDI: (u32, u32) = (28, 2);
+
 /// The change that adds the drop-in; `None` if dockerd finds our hook, or none is wanted.
-pub fn change(host: &Host, unit: &Unit, wanted: &SetupOptions) -> Result<Option<Change>, Error> {
+pub fn change(
+    host: &Host,
+    unit: &Unit,
+    wanted: &SetupOptions,
+    version: Option<(u32, u32)>,
+) -> Result<Option<Change>, Error> {
     if wanted.mode == Mode::Cdi || finds_ours(host, unit, wanted) {
         return Ok(None);
     }
@@ -67,7 +76,11 @@ pub fn change(host: &Host, unit: &Unit, wanted: &SetupOptions) -> Result<Option<
         path,
         after: Some(after),
         mode: 0o644,
-        why: "let `docker run --gpus` find its hook".into(),
+        why: if version.is_some_and(|version| version >= GPUS_BY_CDI) {
+            "let `docker run --gpus` find its hook, since by CDI an image's requirements and capabilities would not count".into()
+        } else {
+            "let `docker run --gpus` find its hook".into()
+        },
         kind: MergeKind::Own,
     }))
 }

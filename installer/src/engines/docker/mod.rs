@@ -227,7 +227,7 @@ impl Docker {
         // The hook would have to change device cgroups, which a user has no permission for.
         match self.user {
             Some(_) => Ok(None),
-            None => drop_in::change(host, &self.unit, wanted),
+            None => drop_in::change(host, &self.unit, wanted, self.version.known().copied()),
         }
     }
 
