@@ -134,7 +134,7 @@ struct InfoByFd {
 ///
 /// `None` if the kernel hides them, which it does where it has blinded their constants
 /// (`net.core.bpf_jit_harden` is 2) and kernel addresses are hidden from us (`kernel.kptr_restrict`
-/// is 2, or 1 without CAP_SYSLOG).
+/// is 2, or 1 without `CAP_SYSLOG`).
 pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Option<Vec<Insn>>> {
     let mut info = ProgramInfo::default();
     let query = |info: &mut ProgramInfo| {

@@ -225,7 +225,6 @@ mod tests {
                 JUMP_NE_WITH if registers[to] != registers[from] => {
                     at += usize::try_from(insn.offset).unwrap();
                 }
-                JUMP_NE_WITH => {}
                 MOVE => registers[to] = registers[from],
                 XOR => registers[to] ^= i64::from(insn.immediate),
                 MOVE_CONST => registers[to] = i64::from(insn.immediate),
@@ -234,11 +233,10 @@ mod tests {
                 JUMP_NE if registers[to] != i64::from(insn.immediate) => {
                     at += usize::try_from(insn.offset).unwrap();
                 }
-                JUMP_NE => {}
                 JUMP_EQ if registers[to] == i64::from(insn.immediate) => {
                     at += usize::try_from(insn.offset).unwrap();
                 }
-                JUMP_EQ => {}
+                JUMP_NE_WITH | JUMP_NE | JUMP_EQ => {}
                 EXIT => return registers[0],
                 other => panic!("{other:#x}"),
             }
@@ -325,7 +323,7 @@ mod tests {
         assert_eq!(run(&both, (write, CHAR, 1, 5)), 0);
     }
 
-    /// Linux 6.18 returned this for a program that was loaded with net.core.bpf_jit_harden = 2: it answers 1 for character
+    /// Linux 6.18 returned this for a program that was loaded with `net.core.bpf_jit_harden` = 2: it answers 1 for character
     /// device 195:1 and 0 for all others.
     #[test]
     fn a_blinded_program_becomes_loadable() {

@@ -6,6 +6,7 @@ mod cgroup_paths;
 mod cgroup_v1;
 mod cgroup_v2;
 mod confinement;
+mod dbus;
 mod device_program;
 mod device_rules;
 mod devices;

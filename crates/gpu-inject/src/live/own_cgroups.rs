@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(OwnCgroups::of(&leaf).dirs.len(), 2);
         cgroup(&beside, "8\n");
         let own = OwnCgroups::of(&leaf);
-        assert_eq!(own.dirs, [leaf.clone()]);
+        assert_eq!(own.dirs, [&*leaf]);
         assert_eq!(own.scope, None);
         cgroup(&beside, "");
         cgroup(&scope, "9\n");

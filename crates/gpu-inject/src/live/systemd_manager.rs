@@ -1,8 +1,7 @@
 //! Calls to systemd by D-Bus: reads and sets properties of a unit.
 //!
 //! As `systemctl` does as root, systemd is called by its own socket, and by the system bus where that one is not
-//! there. Only what these calls need of the D-Bus protocol is here
-//! (<https://dbus.freedesktop.org/doc/dbus-specification.html>).
+//! there.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,6 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+
+use super::dbus::{ANSWER, Call, ERROR, Message, Reader, Writer};
 
 /// A connection to the service manager of this host.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct SystemdManager {
     is_open: Cell<bool>,
 }
 
-/// Whether systemd is the service manager of this host, as sd_booted(3) finds it.
+/// Whether systemd is the service manager of this host, as `sd_booted(3)` finds it.
 pub(super) fn is_systemd_here() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
@@ -32,8 +33,6 @@ const PRIVATE: &str = "/run/systemd/private";
 const BUS: &str = "/run/dbus/system_bus_socket";
 /// How long a call may take. systemd answers nobody while it reloads, which can take seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Maximum bytes of a message.
-const MAX_MESSAGE: usize = 1 << 20;
 /// Maximum bytes of a line before the first message.
 const MAX_LINE: u64 = 256;
 /// Maximum number of messages that are passed over on the way to an answer: systemd tells everybody on its
@@ -42,19 +41,6 @@ const MAX_PASSED: usize = 10_000;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
-
-/// Types of messages.
-const CALL: u8 = 1;
-const ANSWER: u8 = 2;
-const ERROR: u8 = 3;
-
-/// Header fields.
-const PATH: u8 = 1;
-const INTERFACE: u8 = 2;
-const MEMBER: u8 = 3;
-const REPLY_SERIAL: u8 = 5;
-const TO: u8 = 6;
-const SIGNATURE: u8 = 8;
 
 /// What a unit says about devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,179 +216,7 @@ impl SystemdManager {
     }
 
     fn receive(&self) -> io::Result<Message> {
-        let mut stream = self.stream.borrow_mut();
-        let mut start = [0; 16];
-        stream.read_exact(&mut start)?;
-        let is_little = start[0] == b'l';
-        let word = |at: usize| {
-            let bytes = [start[at], start[at + 1], start[at + 2], start[at + 3]];
-            usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
-        };
-        let (body, fields) = (word(4), word(12));
-        if !is_little || body > MAX_MESSAGE || fields > MAX_MESSAGE {
-            return Err(io::Error::other("systemd's answer cannot be read"));
-        }
-        let mut rest = vec![0; fields.next_multiple_of(8) + body];
-        stream.read_exact(&mut rest)?;
-        let body = rest.split_off(fields.next_multiple_of(8));
-        rest.truncate(fields);
-        Ok(Message {
-            kind: start[1],
-            reply_to: reply_serial(&rest),
-            body,
-        })
-    }
-}
-
-struct Message {
-    kind: u8,
-    reply_to: Option<u32>,
-    body: Vec<u8>,
-}
-
-struct Call<'a> {
-    path: &'a str,
-    interface: &'a str,
-    member: &'a str,
-    signature: &'a str,
-}
-
-impl Call<'_> {
-    fn message(&self, to: &str, serial: u32, body: &[u8]) -> io::Result<Vec<u8>> {
-        let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut message = Writer(vec![b'l', CALL, 0, 1]);
-        message.word(length);
-        message.word(serial);
-        let fields = message.begin_array();
-        let first = message.0.len();
-        for (code, kind, value) in [
-            (PATH, "o", self.path),
-            (INTERFACE, "s", self.interface),
-            (MEMBER, "s", self.member),
-            (TO, "s", to),
-        ] {
-            message.align(8);
-            message.0.push(code);
-            message.signature(kind);
-            message.text(value);
-        }
-        if !self.signature.is_empty() {
-            message.align(8);
-            message.0.push(SIGNATURE);
-            message.signature("g");
-            message.signature(self.signature);
-        }
-        message.end_array(fields, first);
-        message.align(8);
-        message.0.extend_from_slice(body);
-        Ok(message.0)
-    }
-}
-
-/// Writes values as D-Bus has them, each at a multiple of its size.
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn align(&mut self, to: usize) {
-        self.0.resize(self.0.len().next_multiple_of(to), 0);
-    }
-
-    fn word(&mut self, value: u32) {
-        self.align(4);
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.word(u32::try_from(text.len()).unwrap_or(u32::MAX));
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(0);
-    }
-
-    fn signature(&mut self, text: &str) {
-        self.0.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(0);
-    }
-
-    /// The place of an array's length, which [`Self::end_array`] fills in.
-    fn begin_array(&mut self) -> usize {
-        self.word(0);
-        self.0.len() - 4
-    }
-
-    /// `first` is where the first element begins.
-    fn end_array(&mut self, length: usize, first: usize) {
-        let bytes = u32::try_from(self.0.len() - first).unwrap_or(u32::MAX);
-        self.0[length..length + 4].copy_from_slice(&bytes.to_le_bytes());
-    }
-}
-
-/// Reads values as D-Bus has them. What is not as expected is `None`.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let taken = self.bytes.get(self.at..self.at.checked_add(count)?)?;
-        self.at += count;
-        Some(taken)
-    }
-
-    fn next_word(&mut self) -> Option<u32> {
-        self.at = self.at.next_multiple_of(4);
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn word(mut self) -> Option<u32> {
-        self.next_word()
-    }
-
-    fn text(mut self) -> Option<String> {
-        let length = usize::try_from(self.next_word()?).ok()?;
-        String::from_utf8(self.take(length)?.to_vec()).ok()
-    }
-
-    fn next_signature(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(*self.take(1)?.first()?);
-        let signature = self.take(length)?;
-        self.take(1)?;
-        Some(signature)
-    }
-
-    /// Behind this signature, which begins a variant.
-    fn after_signature(mut self, expected: &str) -> Option<Self> {
-        (self.next_signature()? == expected.as_bytes()).then_some(self)
-    }
-}
-
-/// The field of an answer that says which call it is for. Fields before it are passed over.
-fn reply_serial(fields: &[u8]) -> Option<u32> {
-    let mut reader = Reader::new(fields);
-    loop {
-        reader.at = reader.at.next_multiple_of(8);
-        let code = *reader.take(1)?.first()?;
-        match reader.next_signature()? {
-            b"u" => {
-                let value = reader.next_word()?;
-                if code == REPLY_SERIAL {
-                    return Some(value);
-                }
-            }
-            b"g" => drop(reader.next_signature()?),
-            b"s" | b"o" => {
-                let length = usize::try_from(reader.next_word()?).ok()?;
-                reader.take(length.checked_add(1)?)?;
-            }
-            _ => return None,
-        }
+        Message::read(&mut *self.stream.borrow_mut())
     }
 }
 
@@ -424,6 +238,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread::{self, JoinHandle};
 
+    use super::super::dbus::{PATH, REPLY_SERIAL, SIGNATURE};
     use super::*;
 
     /// A stand-in for systemd that lets us in and then sends these answers, one for each call, after a signal. Returns what
