@@ -1,6 +1,8 @@
 //! Reports what a container has of GPUs, as seen from inside it. It loads no library and needs
 //! nothing from the image, so an image with only this file suffices to test an engine.
 
+mod driver;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -25,10 +27,20 @@ const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-p
 
 /// Prints the report as one JSON document and exits with 0, whatever it finds. With the argument
 /// `again` it then waits for a line on standard input and reports once more, which shows changes in
-/// between.
+/// between. With `stay` it stays until it is killed: CRI has no simple way to standard input, but can
+/// run it once more in the same container.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
-    let again = args.iter().any(|a| a == "again");
-    match report().and_then(|()| if again { wait_and_report() } else { Ok(()) }) {
+    let has = |name| args.iter().any(|a| a == name);
+    let then = || {
+        if has("again") {
+            return wait_and_report();
+        }
+        while has("stay") {
+            nix::unistd::pause();
+        }
+        Ok(())
+    };
+    match report().and_then(|()| then()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             log::say(&log::bounded(format_args!("gpu-container-probe: {e}")));
@@ -58,6 +70,7 @@ fn report() -> io::Result<()> {
         libraries: libraries(&cache, Path::exists),
         nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
         visible_devices: std::env::var("NVIDIA_VISIBLE_DEVICES").ok(),
+        driver: driver::answers(),
     };
     let mut text = serde_json::to_vec(&report)?;
     text.push(b'\n');
@@ -191,7 +204,8 @@ mod tests {
                 library("libcuda.so.2", "/lib/libcuda.so.1"),
                 library("libgone.so.1", "/lib/libgone.so.1"),
             ],
-        );
+        )
+        .unwrap();
         let listed = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
         assert_eq!(listed.len(), 2);
         assert_eq!(listed.iter().filter(|l| l.exists).count(), 1);

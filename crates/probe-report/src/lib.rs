@@ -29,6 +29,34 @@ pub struct Report {
     pub nvidia_smi: bool,
     /// `NVIDIA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
+    /// What the driver's own programs answer; `None` in a container without GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverAnswers>,
+}
+
+/// What the driver's own programs answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverAnswers {
+    /// `nvidia-smi -L`.
+    pub nvidia_smi: ProgramAnswer,
+    /// A program that initializes CUDA.
+    pub cuda: ProgramAnswer,
+}
+
+/// What a program answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "says")]
+pub enum ProgramAnswer {
+    /// It is not there.
+    Missing,
+    /// The file is no program but a script or something else.
+    NoProgram,
+    /// It could not be started, or it did not end in time.
+    NotRun(String),
+    /// It failed; the last line that it printed.
+    Failed(String),
+    /// It succeeded; the number of lines that it printed, and the first of them.
+    Ok(usize, String),
 }
 
 /// A device node.
@@ -68,6 +96,13 @@ pub struct ReportedLibrary {
     pub exists: bool,
 }
 
+/// The line that is written in place of a report where nothing can be said about an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotVerified {
+    /// Why not.
+    pub not_verified: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +129,7 @@ mod tests {
             }],
             nvidia_smi: true,
             visible_devices: None,
+            driver: None,
         };
         let line = concat!(
             r#"{"schema":1,"nodes":[{"path":"/dev/nvidia0","major":195,"minor":0,"open":"ok"}],"#,

@@ -23,6 +23,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
+use crate::verify::Outcome;
 
 fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
@@ -66,7 +67,7 @@ pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Er
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
         ));
     }
     Ok(Exit::if_found(!plan.is_empty()))
@@ -102,7 +103,12 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
-            let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
+            let document = json::document(
+                Some(&plan),
+                session.recovered.is_some(),
+                &Outcome::default(),
+                true,
+            );
             stdio::result(&format!("{document}\n"));
         }
         return Ok(Exit::Done);
@@ -115,24 +121,29 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         return Ok(Exit::Done);
     }
     let how = RunOptions {
+        checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(&session.context(), &mut plan, how)?;
+    let outcome = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &verified, request.restart)
+            json::document(Some(&plan), true, &outcome, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
         let words = last_words(&plan, request.restart, host.is_live());
-        let done = format!("Done{}.", progress::elapsed(started));
+        let taken = progress::elapsed(started);
+        let done = match &*outcome.reasons().join("; ") {
+            "" => format!("Done{taken}."),
+            reasons => format!("Set up{taken}, but not verified: {reasons}."),
+        };
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(Exit::Done)
+    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
 }
 
 /// Which engines the user wants to set up.

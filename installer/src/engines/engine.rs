@@ -90,12 +90,17 @@ impl DaemonState {
 pub struct Probe {
     /// Commands that stop and remove containers that an earlier run may have left; they may fail.
     pub leftovers: Vec<Vec<String>>,
-    /// The command that loads the image from its archive.
-    pub load: Vec<String>,
+    /// The commands that load the image from its archive.
+    pub load: Vec<Vec<String>>,
     /// Containers to run.
     pub cases: Vec<Case>,
     /// Commands that remove the image again; the last ones may fail.
     pub unload: Vec<Vec<String>>,
+    /// Why nothing can be run here. The cases are then not verified.
+    pub obstacle: Option<String>,
+    /// Whether containers may never have run here, because nothing uses this way to run them. If
+    /// then not even the one runs that asks for nothing, they are not verified, which is no failure.
+    pub is_unused: bool,
 }
 
 /// One container to run.
@@ -174,6 +179,18 @@ pub trait Engine: Any + Send + Sync {
         None
     }
 
+    /// The files that it was found to read: where flags have moved its configuration, and what that
+    /// imports.
+    fn reads(&self) -> Vec<PathBuf> {
+        self.facts().config.iter().cloned().collect()
+    }
+
+    /// The file that each of its starts makes anew from others: what that has is gone with its
+    /// next start.
+    fn rendered(&self) -> Option<&Path> {
+        None
+    }
+
     /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()
@@ -208,6 +225,23 @@ pub trait Engine: Any + Send + Sync {
     /// How the built-in image in that archive runs here; `None` if nothing can be run.
     fn probe(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
         None
+    }
+
+    /// How the built-in image in that archive runs as a pod, through CRI; `None` if this engine runs
+    /// no pods.
+    fn pods(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
+        None
+    }
+
+    /// What works in a container now and does not later, which no container can show.
+    fn caveats(&self, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether containers of it are to be verified; not those of an engine in which nothing is set
+    /// up.
+    fn is_to_be_verified(&self) -> bool {
+        true
     }
 
     /// Runs the engine's own checker on its configuration as it is on disk. Returns false if

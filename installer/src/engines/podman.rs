@@ -28,6 +28,25 @@ const CONFIGS: [&str; 2] = [
     "/etc/containers/containers.conf",
 ];
 
+/// Where its configuration can name our programs or ask for our devices.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    "/etc/containers/containers.conf",
+    "/etc/containers/containers.conf.d/*.conf",
+    // Quadlets (podman-systemd.unit(5)).
+    "/etc/containers/systemd/*",
+    "/etc/containers/systemd/*/*",
+    "/etc/containers/systemd/users/*/*",
+    "/usr/share/containers/systemd/*",
+    "/usr/share/containers/systemd/*/*",
+];
+/// The same for a user's, below `XDG_CONFIG_HOME`.
+pub const USER_CONFIG_PATTERNS: &[&str] = &[
+    "containers/containers.conf",
+    "containers/containers.conf.d/*.conf",
+    "containers/systemd/*",
+    "containers/systemd/*/*",
+];
+
 /// Podman on this host.
 pub struct Podman {
     facts: Facts,
@@ -164,6 +183,10 @@ impl Engine for Podman {
         &self.facts
     }
 
+    fn is_to_be_verified(&self) -> bool {
+        self.is_reached()
+    }
+
     fn is_reached(&self) -> bool {
         self.version.is_none_or(|v| v >= CDI)
     }
@@ -197,7 +220,7 @@ impl Engine for Podman {
         let probe: &[&str] = &[probe_image::NAME, probe_image::AGAIN];
         let device: &[&str] = &["--device", "nvidia.com/gpu=all"];
         Some(Probe {
-            load: argv(&[&["podman", "load", "-q", "-i", &archive]]),
+            load: vec![argv(&[&["podman", "load", "-q", "-i", &archive]])],
             cases: vec![
                 Case {
                     how: device.join(" "),
@@ -216,6 +239,7 @@ impl Engine for Podman {
                 argv(&[&["podman", "rm", "-f", "--ignore"], names]),
             ],
             unload: vec![argv(&[&["podman", "rmi", "-f", probe_image::NAME]])],
+            ..Probe::default()
         })
     }
 }

@@ -10,7 +10,8 @@ pub enum Exit {
     Failed = 1,
     /// There are changes to make, or problems.
     Found = 2,
-    /// Failed, and not everything could be rolled back.
+    /// Failed, and not everything could be rolled back; or undone, and something still names our
+    /// programs.
     RollbackIncomplete = 3,
     /// The command line is invalid.
     Usage = 4,
@@ -18,6 +19,8 @@ pub enum Exit {
     Locked = 5,
     /// This host cannot be set up.
     Unsupported = 6,
+    /// Partly done, or done and not verified.
+    Partly = 7,
     /// Interrupted; everything is as it was before.
     Interrupted = 130,
 }
@@ -31,6 +34,15 @@ impl Exit {
     /// [`Self::Failed`] if something is wrong.
     pub fn if_failed(is_failed: bool) -> Self {
         if is_failed { Self::Failed } else { Self::Done }
+    }
+
+    /// [`Self::Partly`] if something is not proven.
+    pub fn if_unproven(is_unproven: bool) -> Self {
+        if is_unproven {
+            Self::Partly
+        } else {
+            Self::Done
+        }
     }
 
     /// Its number.

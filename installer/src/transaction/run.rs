@@ -13,12 +13,15 @@ use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::roll_back;
 use crate::transaction::states::{RunState, States};
-use crate::transaction::{change_io, preflight};
+use crate::transaction::{change_io, checked_before, preflight};
 use crate::verify;
 
 /// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
+    /// Fail before anything is written if an engine refuses its configuration as it is. Not for an
+    /// undo, which may be what mends it.
+    pub checks_before: bool,
     /// Restart the engines that need it.
     pub restart: bool,
     /// Run a container in each engine.
@@ -31,7 +34,7 @@ pub fn apply(
     context: &RunContext,
     plan: &mut Plan,
     how: RunOptions,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
     let (services, options) = (plan.services(), plan.recorded_options());
     carry_out(context, plan, &earlier, how, |journal| {
@@ -87,6 +90,7 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
     let earlier = Receipt::load(context.host)?;
     let receipt = earlier.clone().unwrap_or_default();
     let how = RunOptions {
+        checks_before: false,
         restart: false,
         verify: false,
     };
@@ -117,7 +121,7 @@ fn carry_out(
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -146,7 +150,7 @@ impl Run<'_> {
     fn carry_out(
         &mut self,
         commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<Vec<verify::Verified>, Error> {
+    ) -> Result<verify::Outcome, Error> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
@@ -161,6 +165,9 @@ impl Run<'_> {
             ensure_as_planned(self.context.host, change)?;
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
+        }
+        if self.how.checks_before {
+            checked_before::ensure_accepted(self.context.host, self.plan)?;
         }
         // The preflight checks read files as well: fail if any of those reads failed.
         self.context.host.ensure_fully_readable()?;
@@ -191,11 +198,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
+    fn verify(&mut self) -> Result<verify::Outcome, Error> {
         let verified = if self.how.verify {
             verify_all(&self.context, self.plan, &mut self.states)?
         } else {
-            Vec::new()
+            verify::Outcome::default()
         };
         self.states.reach_all(RunState::Verified);
         Ok(verified)
@@ -225,6 +232,25 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// An engine may refuse what it refused before this run too, which shows once the files are
+    /// back.
+    fn as_found(&self, cause: Error) -> Error {
+        let refuses = matches!(
+            cause,
+            Error::Engine {
+                fault: EngineFault::Refuses { .. },
+                ..
+            }
+        );
+        if !refuses || self.how.checks_before {
+            return cause;
+        }
+        match checked_before::ensure_accepted(self.context.host, self.plan) {
+            Ok(()) => cause,
+            Err(before) => before,
+        }
+    }
+
     /// Rolls the run back as far as it had come, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
         log::debug!("failed with {}", self.states);
@@ -249,7 +275,7 @@ impl Run<'_> {
             _ => self.context.progress.failed(&cause.to_string()),
         }
         let left = roll_back(&self.context, self.plan, &self.journal);
-        let cause = Box::new(cause);
+        let cause = Box::new(self.as_found(cause));
         if left.is_empty() {
             limits::end();
             return Error::RolledBack(cause);
@@ -269,17 +295,18 @@ fn verify_all(
     context: &RunContext,
     plan: &Plan,
     states: &mut States,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let &RunContext {
         signals, progress, ..
     } = context;
     signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: plan.gpus,
         reload: true,
     };
-    let verified = verify::run(context, engines, wanted)?;
+    let outcome = verify::run(context, engines, wanted)?;
+    let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);
@@ -287,7 +314,7 @@ fn verify_all(
             states.reach(name, RunState::Verified);
         }
     }
-    if let Some(bad) = verify::dead(&verified) {
+    if let Some(bad) = verify::dead(verified) {
         let detail = bad.detail.clone();
         return Err(Error::engine(
             &bad.engine,
@@ -302,11 +329,16 @@ fn verify_all(
         ));
     }
     // No reason to roll back: containers would lose their GPUs with the old configuration too.
+    for v in verified {
+        if let Some(trouble) = &v.driver_trouble {
+            progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));
+        }
+    }
     for lost in verified.iter().filter(|v| v.loss().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",
             lost.engine, lost.how
         ));
     }
-    Ok(verified)
+    Ok(outcome)
 }

@@ -1,6 +1,6 @@
 //! Judges the report of the probe in a container.
 
-use ::probe_report::{Report, ReportedNode};
+use ::probe_report::{DriverAnswers, NotVerified, Report, ReportedNode};
 use serde::Serialize;
 
 /// A report of the probe: one line of its output.
@@ -27,9 +27,28 @@ pub struct DenialCounts {
     pub not_tried: Option<String>,
 }
 
-impl ProbeReport {
-    /// Parses a line of a container's output; `None` for a line that the engine printed.
+/// A line of the probe, or of the program that runs it.
+#[derive(Clone, Debug)]
+pub enum ProbeLine {
+    /// A report.
+    Report(ProbeReport),
+    /// Why nothing can be reported.
+    NotVerified(String),
+}
+
+impl ProbeLine {
+    /// Parses a line of output; `None` for a line that the engine printed.
     pub fn parse(line: &str) -> Option<Self> {
+        if let Some(report) = ProbeReport::parse(line) {
+            return Some(Self::Report(report));
+        }
+        let told: NotVerified = serde_json::from_str(line).ok()?;
+        Some(Self::NotVerified(told.not_verified))
+    }
+}
+
+impl ProbeReport {
+    fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok().map(Self)
     }
 
@@ -43,6 +62,11 @@ impl ProbeReport {
         };
         let opens = |node: &&ReportedNode| matches!(node.open.as_str(), "ok" | "ENXIO");
         self.0.nodes.iter().filter(is_gpu).filter(opens).count()
+    }
+
+    /// What the driver's own programs answer in it.
+    pub fn driver(&self) -> Option<&DriverAnswers> {
+        self.0.driver.as_ref()
     }
 
     /// The libraries that the loader finds.

@@ -10,9 +10,10 @@ use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 use crate::host::process::Output;
 use crate::host::signals::Interrupt;
+use crate::verify::driver::OnHost;
 use crate::verify::probe_program::{Patience, Program};
-use crate::verify::probe_report::ProbeReport;
-use crate::verify::verified::{Reload, Verified};
+use crate::verify::probe_report::ProbeLine;
+use crate::verify::verified::{Reload, Unverified, Verified};
 
 /// Time limit for all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -23,13 +24,15 @@ const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
 /// What an engine's containers are to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct FirstLook<'a> {
     /// The engine.
     pub engine: &'a str,
     /// The number of GPUs that a container gets that asks for all.
     pub gpus: usize,
     /// Containers that get GPUs keep running, to look again.
     pub hold: bool,
+    /// What works on the host.
+    pub on_host: OnHost,
 }
 
 /// An engine with our containers in it.
@@ -42,9 +45,22 @@ pub struct ProbeSession<'a> {
     is_closed: bool,
 }
 
+/// The results of an engine.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Of its containers.
+    pub verified: Vec<Verified>,
+    /// What could not be verified.
+    pub not_verified: Vec<Unverified>,
+    /// What is left behind in it.
+    pub left: Option<String>,
+}
+
 /// One container and its result.
 struct Look {
     verified: Verified,
+    /// Why nothing is known of it, if that is so.
+    not_verified: Option<String>,
     /// The container's command, if it is still running and waits to look again.
     program: Option<Program>,
 }
@@ -55,10 +71,15 @@ impl<'a> ProbeSession<'a> {
     pub fn start(
         host: &'a Host,
         probe: Probe,
-        asked: Asked<'_>,
+        asked: FirstLook<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
-        let Asked { engine, gpus, hold } = asked;
+        let FirstLook {
+            engine,
+            gpus,
+            hold,
+            on_host,
+        } = asked;
         let mut session = Self {
             host,
             looks: Vec::new(),
@@ -66,6 +87,15 @@ impl<'a> ProbeSession<'a> {
             is_closed: false,
             probe,
         };
+        if let Some(why) = session.probe.obstacle.clone() {
+            for case in session.probe.cases.clone() {
+                let mut look = Look::new(engine, &case, gpus);
+                look.not_verified = Some(why.clone());
+                session.looks.push(look);
+            }
+            session.is_closed = true;
+            return Ok(session);
+        }
         // Containers that a killed run left behind would conflict with ours.
         session.remove_leftovers();
         let loaded = session.load(patience);
@@ -73,34 +103,45 @@ impl<'a> ProbeSession<'a> {
             return Err(Error::Interrupted);
         }
         for case in session.probe.cases.clone() {
-            let expected = if case.gets { gpus } else { 0 };
-            let mut look = Look {
-                verified: Verified::nothing(engine, &case, expected),
-                program: None,
-            };
-            let report = match &loaded {
+            let mut look = Look::new(engine, &case, gpus);
+            let seen = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
                 Err(e) => Err(e.clone()),
             };
-            session.is_dirty |= report.is_err();
-            match report {
-                Ok(seen) => look.verified.judge(&seen, case.gets),
+            session.is_dirty |= seen.is_err();
+            match seen {
+                Ok(ProbeLine::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
+                Ok(ProbeLine::NotVerified(why)) => look.not_verified = Some(why),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
             }
             session.looks.push(look);
         }
+        session.excuse_unused();
         Ok(session)
     }
 
     fn load(&mut self, patience: Patience<'_>) -> Result<(), Error> {
-        let argv = &self.probe.load;
-        let out = Program::run(self.host, argv, patience)?;
-        if out.has_succeeded() {
-            return Ok(());
+        for argv in &self.probe.load {
+            let out = Program::run(self.host, argv, patience)?;
+            if !out.has_succeeded() {
+                let said = out.last_line().to_owned();
+                return Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)));
+            }
         }
-        let said = out.last_line().to_owned();
-        Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
+        Ok(())
+    }
+
+    /// Where containers may never have run, one that asks for nothing and does not run either says
+    /// that this is so still, and nothing about GPUs.
+    fn excuse_unused(&mut self) {
+        let runs = |l: &Look| l.verified.ran() || l.not_verified.is_some();
+        if !self.probe.is_unused || self.looks.iter().any(runs) {
+            return;
+        }
+        for look in &mut self.looks {
+            look.not_verified = Some(format!("no pod runs here: {}", look.verified.detail));
+        }
     }
 
     /// Whether a container waits to look again.
@@ -129,7 +170,8 @@ impl<'a> ProbeSession<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(seen)) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::Report(seen))) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => Reload::Failed(e.to_string()),
@@ -140,10 +182,23 @@ impl<'a> ProbeSession<'a> {
     }
 
     /// Ends the containers and removes the image. Returns the results and what is left behind.
-    pub fn close(mut self) -> (Vec<Verified>, Option<String>) {
-        let left = self.tidy();
-        let looks = std::mem::take(&mut self.looks);
-        (looks.into_iter().map(|l| l.verified).collect(), left)
+    pub fn close(mut self) -> Closed {
+        let left = if self.is_closed { None } else { self.tidy() };
+        let mut closed = Closed {
+            left,
+            ..Closed::default()
+        };
+        for look in std::mem::take(&mut self.looks) {
+            match look.not_verified {
+                None => closed.verified.push(look.verified),
+                Some(why) => closed.not_verified.push(Unverified {
+                    engine: look.verified.engine,
+                    how: look.verified.how,
+                    why,
+                }),
+            }
+        }
+        closed
     }
 
     fn tidy(&mut self) -> Option<String> {
@@ -187,6 +242,15 @@ impl Drop for ProbeSession<'_> {
 }
 
 impl Look {
+    fn new(engine: &str, case: &Case, gpus: usize) -> Self {
+        let expected = if case.gets { gpus } else { 0 };
+        Self {
+            verified: Verified::nothing(engine, case, expected),
+            not_verified: None,
+            program: None,
+        }
+    }
+
     /// What a new container sees. `hold`: it keeps running and waits.
     fn first(
         &mut self,
@@ -194,16 +258,17 @@ impl Look {
         case: &Case,
         hold: bool,
         patience: Patience<'_>,
-    ) -> Result<ProbeReport, Error> {
+    ) -> Result<ProbeLine, Error> {
         let program = Program::start(host, &case.argv)?;
-        let report = hear(&program, patience)?;
-        if hold && let Some(report) = report {
+        let seen = hear(&program, patience)?;
+        if hold && let Some(ProbeLine::Report(seen)) = seen {
             self.program = Some(program);
-            return Ok(report);
+            return Ok(ProbeLine::Report(seen));
         }
         let out = end(program, patience)?;
-        match report {
-            Some(report) if out.has_succeeded() => Ok(report),
+        match seen {
+            Some(ProbeLine::Report(seen)) if out.has_succeeded() => Ok(ProbeLine::Report(seen)),
+            Some(ProbeLine::NotVerified(why)) => Ok(ProbeLine::NotVerified(why)),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }
@@ -217,10 +282,10 @@ fn complaint(out: &Output) -> &str {
 }
 
 /// The probe's next report; `None` if it has ended.
-fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>, Error> {
+fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeLine>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(report) = ProbeReport::parse(&line) {
-            return Ok(Some(report));
+        if let Some(seen) = ProbeLine::parse(&line) {
+            return Ok(Some(seen));
         }
     }
     Ok(None)
@@ -242,10 +307,14 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
-    const ASKED: Asked<'_> = Asked {
+    const FIRST_LOOK: FirstLook<'_> = FirstLook {
         engine: "files",
         gpus: 1,
         hold: true,
+        on_host: OnHost {
+            nvidia_smi: true,
+            cuda: true,
+        },
     };
 
     /// An engine simulated with files: `image` exists while our image is loaded, `container` while
@@ -269,7 +338,7 @@ mod tests {
                 argv(&[&["sh", "-c", &script]])
             };
             Probe {
-                load: sh(load),
+                load: vec![sh(load)],
                 cases: vec![Case {
                     how: "--gpus all".into(),
                     argv: sh(&format!("touch container; {container}; rm container")),
@@ -277,6 +346,7 @@ mod tests {
                 }],
                 leftovers: vec![sh("rm container")],
                 unload: vec![sh("rm image")],
+                ..Probe::default()
             }
         }
 
@@ -296,8 +366,14 @@ mod tests {
         ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            ProbeSession::start(&self.host, probe, ASKED, patience)
+            ProbeSession::start(&self.host, probe, FIRST_LOOK, patience)
         }
+    }
+
+    fn closed(session: ProbeSession<'_>) -> (Vec<Verified>, Option<String>) {
+        let closed = session.close();
+        assert!(closed.not_verified.is_empty());
+        (closed.verified, closed.left)
     }
 
     #[test]
@@ -308,7 +384,7 @@ mod tests {
         assert!(session.is_held());
         assert_eq!(engine.left().len(), 2);
         session.again(&signals).unwrap();
-        let (found, left) = session.close();
+        let (found, left) = closed(session);
         assert_eq!((left, engine.left()), (None, Vec::new()));
         assert!(found[0].ok, "{}", found[0].detail);
         assert_eq!(found[0].reload, Some(Reload::Ok));
@@ -324,9 +400,24 @@ mod tests {
         );
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
         session.again(&signals).unwrap();
-        let (found, _) = session.close();
+        let (found, _) = closed(session);
         assert!(found[0].ok);
         assert!(found[0].loss().unwrap().contains("0 of 1 GPUs are left"));
+    }
+
+    /// The driver's own programs are run as well: that they are there shows nothing.
+    #[test]
+    fn a_driver_whose_programs_do_not_work_is_told() {
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
+        let driver =
+            r#""driver":{"nvidia_smi":{"is":"no-program"},"cuda":{"is":"ok","says":[1,""]}}"#;
+        let sees = SEES.replacen('{', &format!("{{{driver},"), 1);
+        let session = engine
+            .start(&format!("echo '{sees}'; read x"), 60_000, &signals)
+            .unwrap();
+        let (found, _) = closed(session);
+        let told = found[0].driver_trouble.as_deref().unwrap();
+        assert!(found[0].ok && told.contains("wrapper"), "{told}");
     }
 
     #[test]
@@ -334,7 +425,7 @@ mod tests {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let started = Instant::now();
         let session = engine.start("sleep 1000", 1500, &signals).unwrap();
-        let (found, left) = session.close();
+        let (found, left) = closed(session);
         assert!(started.elapsed() < Duration::from_secs(100));
         assert!(
             found[0].detail.contains("not done after"),
@@ -361,8 +452,8 @@ mod tests {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
-        let (found, left) = session.close();
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
+        let (found, left) = closed(session);
         assert!(
             found[0].detail.ends_with("no daemon"),
             "{}",
@@ -381,5 +472,49 @@ mod tests {
         let help = "docker: unknown runtime\n\nRun 'docker run --help' for more information\n";
         assert_eq!(complaint(&out(help)), "docker: unknown runtime");
         assert_eq!(complaint(&out("")), "it said nothing");
+    }
+
+    /// Why the one container was not verified, with what is left behind.
+    fn not_verified(engine: &Engine, probe: Probe) -> String {
+        let signals = Interrupt::noted(false);
+        let patience = Patience::new(Instant::now() + LIMIT, &signals);
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
+        assert!(!session.is_held());
+        let closed = session.close();
+        assert_eq!((closed.verified.len(), closed.left), (0, None));
+        assert!(engine.left().is_empty());
+        let [one] = &closed.not_verified[..] else {
+            panic!("{:?}", closed.not_verified)
+        };
+        assert_eq!((&*one.engine, &*one.how), ("files", "--gpus all"));
+        one.why.clone()
+    }
+
+    #[test]
+    fn one_of_which_nothing_is_known_is_neither_good_nor_failed() {
+        let engine = Engine::new();
+        let told = "echo '{\"not_verified\": \"no engine answers\"}'; rm container; exit 7";
+        let why = not_verified(&engine, engine.probe("touch image", told));
+        assert_eq!(why, "no engine answers");
+        // Nothing is started, and nothing is there to be removed.
+        let mut probe = engine.probe("touch image", "true");
+        probe.obstacle = Some("no client".into());
+        assert_eq!(not_verified(&engine, probe), "no client");
+    }
+
+    #[test]
+    fn where_no_container_ever_ran_one_that_does_not_is_no_failure() {
+        let engine = Engine::new();
+        let dies = "rm container; echo no sandbox >&2; exit 1";
+        let mut probe = engine.probe("touch image", dies);
+        probe.is_unused = true;
+        let why = not_verified(&engine, probe);
+        assert!(
+            why.contains("no pod runs here") && why.contains("no sandbox"),
+            "{why}"
+        );
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
+        let (found, _) = closed(engine.start(dies, 60_000, &signals).unwrap());
+        assert!(!found[0].ok);
     }
 }

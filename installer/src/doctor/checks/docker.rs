@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
-use crate::engines::docker::{self, drop_in, runtime_entry};
+use crate::engines::docker::{self, cdi_restart, drop_in, runtime_entry};
 use crate::model::setup_options::{Mode, SetupOptions};
 use crate::model::toolkit_traces::TraceKind;
 
@@ -18,6 +18,7 @@ pub const CHECKS: Checks = &[
     ("docker-no-hook", no_hook),
     ("docker-not-restarted", not_restarted),
     ("docker-cdi-off", cdi_off),
+    ("docker-cdi-restart", not_back),
     ("docker-too-old", too_old),
     ("docker-runtime-unknown", runtime_unknown),
     ("hook-direct", hook_direct),
@@ -132,6 +133,16 @@ fn cdi_off(look: &HostFacts) -> Option<String> {
             file.path.display()
         )
     })
+}
+
+fn not_back(look: &HostFacts) -> Option<String> {
+    let version = look.engine_version("docker")?;
+    if !cdi_restart::AFFECTED.contains(&version) {
+        return None;
+    }
+    let file = look.daemon_json().and_then(Result::ok);
+    let data_root = cdi_restart::data_root(look.docker_unit()?, file);
+    evidence(cdi_restart::containers(look.host, &data_root))
 }
 
 fn too_old(look: &HostFacts) -> Option<String> {

@@ -41,7 +41,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn ctr(&self) -> Vec<&str> {
+    /// The beginning of a command of its client.
+    pub fn ctr(&self) -> Vec<&str> {
         let mut words: Vec<&str> = self.ctr.iter().map(String::as_str).collect();
         // If ctr belongs to another containerd, such as that of k3s, its default socket is that
         // one's.
@@ -215,7 +216,7 @@ impl Daemon {
             [task, argv(&[&ctr, &["containers", "rm", id]])]
         };
         Probe {
-            load: argv(&[&ctr, &["images", "import", &archive]]),
+            load: vec![argv(&[&ctr, &["images", "import", &archive]])],
             cases: vec![
                 Case {
                     how: "gpu-container-runtime".into(),
@@ -242,6 +243,7 @@ impl Daemon {
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),
             ],
+            ..Probe::default()
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod edits;
 pub mod files;
+mod pods;
 pub mod schema;
 pub mod settings;
 pub mod view;
@@ -29,6 +30,8 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/containerd/conf.d/*.toml"];
 /// Where containerd listens by default.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";
@@ -72,6 +75,11 @@ pub trait Layout: Send + Sync {
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
         false
+    }
+
+    /// Whether a kubelet uses it.
+    fn is_node(&self, _host: &Host) -> bool {
+        true
     }
 
     /// What a restart stops, as a message.
@@ -265,6 +273,10 @@ impl Layout for EtcContainerd {
         is_drop_in || self.owned.iter().any(|o| o == path)
     }
 
+    fn is_node(&self, host: &Host) -> bool {
+        has_kubelet(host)
+    }
+
     fn effect(&self) -> String {
         "running containers keep running".into()
     }
@@ -296,6 +308,16 @@ impl Engine for Containerd {
         self.layout.owns(path)
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let read = self.files.iter().flat_map(Files::paths).cloned();
+        read.chain(self.facts.config.clone()).collect()
+    }
+
+    fn rendered(&self) -> Option<&Path> {
+        let place = self.layout.place();
+        place.is_generated.then_some(place.root.as_path())
+    }
+
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
         if changes.is_empty() || self.layout.reads_by_itself(changes) {
             return Activation::default();
@@ -323,6 +345,14 @@ impl Engine for Containerd {
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         self.layout.settle(host);
         Some(self.daemon.probe(archive))
+    }
+
+    fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        // Its files were written since, and some that are generated change at a restart alone.
+        let place = self.layout.place();
+        let files = place.files(host).ok()?;
+        let is_node = self.layout.is_node(host);
+        pods::probe(host, &self.daemon, place, &files, is_node, archive)
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {

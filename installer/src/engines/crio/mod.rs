@@ -20,13 +20,14 @@ use installation::{DROP_INS, Installation};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
+use crate::engines::cri::{ImageSource, PodWays, Pods};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -35,9 +36,14 @@ use crate::model::setup_options::{Mode, SetupOptions};
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
+/// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
+/// server/container_create.go).
+const CDI_FIELD: (u32, u32) = (1, 28);
 /// The first version in which crio-status(8) is `crio status` (CRI-O 1.28,
 /// internal/criocli/status.go).
 const STATUS: (u32, u32) = (1, 28);
@@ -48,7 +54,7 @@ pub struct Crio {
     /// What it reads apart from our drop-in, as last read, or why that is not known.
     merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<HostPolicy, Error>,
 }
 
 /// Looks for crio.
@@ -244,6 +250,13 @@ impl Engine for Crio {
         path == self.at.drop_in() || path == self.at.config
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let merged = self.merged.iter().flat_map(MergedConfig::paths).cloned();
+        merged
+            .chain([self.at.drop_in(), self.at.config.clone()])
+            .collect()
+    }
+
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
         self.policy = host.read_policy_again();
@@ -287,8 +300,23 @@ impl Engine for Crio {
         }
     }
 
-    /// Runs `crio config`. There is no probe, since only a CRI client can start a pod, and CRI-O
-    /// comes with none.
+    fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        let pods = Pods {
+            socket: self.socket(),
+            image: ImageSource::Archive(archive),
+            sandbox_image: None,
+            // Which kind of cgroup its parent has to be depends on `cgroup_manager`.
+            cgroup_parent: "",
+            ways: PodWays {
+                handler: host.root().exists(self.at.drop_in()),
+                field: !self.at.is_before(CDI_FIELD),
+                annotation: !self.at.is_before(CDI),
+            },
+        };
+        Some(pods.probe(host))
+    }
+
+    /// Runs `crio config`.
     fn check(&self, host: &Host) -> Result<bool, Error> {
         if !host.is_live() {
             return Ok(false);

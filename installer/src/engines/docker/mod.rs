@@ -1,6 +1,7 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
 
+pub(crate) mod cdi_restart;
 pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
@@ -9,6 +10,7 @@ pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
 mod health;
+mod places;
 mod probe;
 mod reload;
 mod rootless;
@@ -22,6 +24,8 @@ use std::time::Duration;
 use client::{Client, DaemonInfo};
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
+use places::CONFIG;
+pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
@@ -35,7 +39,6 @@ use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
-const CONFIG: &str = "/etc/docker/daemon.json";
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
@@ -224,6 +227,10 @@ impl Docker {
         }
     }
 
+    fn cdi_restart_warning(&self) -> Option<String> {
+        cdi_restart::warning(*self.version.known()?)
+    }
+
     /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
     /// alone.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
@@ -261,7 +268,9 @@ impl Engine for Docker {
             let verdict = runtime_entry::judge(host, file, wanted).ok()?;
             runtime_entry::warning(file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
-        existing.into_iter().collect()
+        let cdi = self.mode(wanted) != Mode::Runtime;
+        let restarts = self.cdi_restart_warning().filter(|_| cdi);
+        existing.into_iter().chain(restarts).collect()
     }
 
     fn warnings(&self, _host: &Host) -> Vec<String> {
@@ -385,6 +394,19 @@ impl Engine for Docker {
                 "docker knows runtime {name:?} until its next restart, for a reload takes none back; no container uses it"
             )
         })
+    }
+
+    fn caveats(&self, host: &Host) -> Vec<String> {
+        // Where nobody can tell whether CDI is on, a warning too many is the smaller harm.
+        let has_cdi = match self.client.info(host) {
+            Answer::Known(info) => info.has_cdi,
+            Answer::None => false,
+            Answer::Unknown(_) => true,
+        };
+        let warning = self
+            .cdi_restart_warning()
+            .filter(|_| has_cdi && !self.is_blind);
+        warning.into_iter().collect()
     }
 
     fn wait_ready(&self, host: &Host) {
