@@ -88,7 +88,7 @@ fn run(program: &Path, arguments: &[&str]) -> io::Result<ProgramAnswer> {
     } else {
         ProgramAnswer::Failed(
             lines
-                .last()
+                .next_back()
                 .map_or_else(|| status.to_string(), str::to_owned),
         )
     })
