@@ -150,6 +150,19 @@ pub enum Error {
     /// Somebody changed what we had set, so it cannot be undone: a line for each file.
     #[error("changed by somebody else since, so nothing was undone: {}", .0.join("; "))]
     ChangedSince(Vec<String>),
+    /// Everything that gpusetup wrote is undone, and files of engines still name its programs: a
+    /// line for each.
+    #[error(
+        "{}, and these still name gpusetup's programs: {}",
+        if *.undone { "what gpusetup wrote is undone" } else { "gpusetup has nothing to undo here" },
+        places.join("; ")
+    )]
+    StillNamed {
+        /// Whether this run undid something.
+        undone: bool,
+        /// The places.
+        places: Vec<String>,
+    },
     /// A signal cannot be held back until a step is done.
     #[error("hold {signal} back: {source}")]
     Signal {
@@ -270,8 +283,13 @@ impl Error {
                  sets up the rest. Nothing was changed."
             ),
             Self::ChangedSince(_) => {
-                "put those keys back to what gpusetup wrote, or take them out \
-                 by hand, then run this again"
+                "mend the file, and put what gpusetup set back to what it wrote or take it out by \
+                 hand, then run this again"
+                    .into()
+            }
+            Self::StillNamed { .. } => {
+                "gpusetup did not write those lines: take them out, or let what wrote them do it, \
+                 before the programs go"
                     .into()
             }
             Self::NoContainersInTree => format!("leave {} out", Invocation::Root),
@@ -300,7 +318,7 @@ impl Error {
             | Self::ProblemNotSafe { .. } => Exit::Usage,
             Self::Locked { .. } => Exit::Locked,
             Self::Unsupported(_) => Exit::Unsupported,
-            Self::RollbackIncomplete { .. } => Exit::RollbackIncomplete,
+            Self::RollbackIncomplete { .. } | Self::StillNamed { .. } => Exit::RollbackIncomplete,
             Self::Interrupted => Exit::Interrupted,
             Self::RolledBack(cause) => cause.exit(),
             Self::Config { .. }

@@ -117,6 +117,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Plan(args) => commands::install::plan(&host, common, args),
         Command::Install(args) => commands::install::install(&host, common, args),
         Command::Verify(args) => commands::verify::run(&host, common, args),
+        Command::References(args) => commands::references::run(&host, common, args),
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Doctor(args) => commands::doctor::run(&host, common, args),

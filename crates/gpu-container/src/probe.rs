@@ -204,7 +204,8 @@ mod tests {
                 library("libcuda.so.2", "/lib/libcuda.so.1"),
                 library("libgone.so.1", "/lib/libgone.so.1"),
             ],
-        );
+        )
+        .unwrap();
         let listed = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
         assert_eq!(listed.len(), 2);
         assert_eq!(listed.iter().filter(|l| l.exists).count(), 1);

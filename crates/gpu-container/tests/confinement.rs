@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gpu_inject::live::{Capability, confine};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 fn is_root() -> bool {
     skips::has(&[skips::Need::Root])
@@ -25,16 +26,21 @@ fn start_waiting_hook(
     let hook = dir.join(name);
     symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
     let script = format!(
-        "exec 7</etc/passwd; umask 0; exec {} {word}",
+        "exec 7</etc/passwd; umask 0; trap '' ALRM XCPU XFSZ; exec {} {word}",
         hook.display()
     );
-    let mut child = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    let (mut all, mut before) = (SigSet::all(), SigSet::empty());
+    all.remove(Signal::SIGCHLD);
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut before)).unwrap();
+    let started = command.spawn();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
+    let mut child = started.unwrap();
     let path = format!("/proc/{}/status", child.id());
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let own_line = status.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
@@ -126,6 +132,16 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
         assert_eq!(status["NoNewPrivs"], "1");
         assert_eq!(status["Seccomp"], "2");
         assert_eq!(status["Umask"], "0022");
+        // The shell that started it had all of them blocked, and three ignored.
+        let signals = |set: &str| u64::from_str_radix(&status[set], 16).unwrap();
+        let bit = |signal: Signal| 1 << (signal as u64 - 1);
+        assert_eq!(signals("SigBlk"), 0, "{name}");
+        let survived = signals("SigIgn") | signals("SigCgt");
+        // By default these end the process.
+        let ends = bit(Signal::SIGALRM) | bit(Signal::SIGXCPU);
+        assert_eq!(survived & ends, 0, "{name}: {survived:x}");
+        let fails = bit(Signal::SIGXFSZ) | bit(Signal::SIGPIPE);
+        assert_eq!(survived & fails, fails, "{name}: {survived:x}");
         let proc = format!("/proc/{}", child.id());
         let mut open: Vec<String> = fs::read_dir(format!("{proc}/fd"))
             .unwrap()
@@ -141,7 +157,8 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
             // 0 would not keep it from a program that core_pattern names.
             ("Max core file size", "1"),
             ("Max cpu time", "60"),
-            ("Max file size", "50331648"),
+            // It would hold for a log of the host's, too.
+            ("Max file size", "unlimited"),
             ("Max address space", "536870912"),
         ] {
             let line = limits.lines().find(|l| l.starts_with(what)).unwrap();

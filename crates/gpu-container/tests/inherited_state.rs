@@ -227,6 +227,25 @@ fn a_file_size_limit_is_handled_like_a_full_disk() {
     }
 }
 
+/// A debug log of the host's may be as long as it likes: lines are added to it, and the container starts.
+#[test]
+fn a_long_debug_log_is_written_to() {
+    if !can_run() {
+        return;
+    }
+    let place = RuncBundle::new("long-log");
+    make_nodes(&place);
+    let debug = place.path("debug");
+    place.write_policy(&format!("debug = {:?}", debug.to_str().unwrap()));
+    let length = 60 << 20;
+    fs::File::create(&debug).unwrap().set_len(length).unwrap();
+    let out = text(&place.run_with_hook("echo STARTED; cat /usr/lib/libcuda.so", |_| {}));
+    assert!(out.contains("STARTED\na library"), "{out}");
+    let log = fs::read(&debug).unwrap();
+    let added = String::from_utf8_lossy(&log[usize::try_from(length).unwrap()..]);
+    assert!(added.contains("\"level\":\"info\""), "{added}");
+}
+
 /// A file size limit, which the kernel also reports by a signal, is handled like a full disk: the cache is covered by
 /// one in a tmpfs; if that cannot be written either, the container starts with the cache it has.
 #[test]

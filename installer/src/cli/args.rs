@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::model::package::Package;
 use crate::model::setup_options::{Existing, Mode};
 
 /// Exit codes, a line each.
@@ -122,6 +123,9 @@ pub enum Command {
     /// Go back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
+    /// Say what still needs the packages' programs; packages ask this before they are removed
+    #[command(hide = true)]
+    References(ReferencesArgs),
     /// End a run that died, and put back what it did; install and undo do this by themselves
     Recover,
     /// Write a support archive: facts, files and logs with secrets masked, and a page to read
@@ -160,6 +164,7 @@ impl Command {
             Self::Verify(_) | Self::Recover | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
+            | Self::References(_)
             | Self::Bundle(_)
             | Self::Completions { .. }
             | Self::Man { .. } => false,
@@ -259,6 +264,20 @@ pub struct UndoArgs {
     /// Change nothing; exits 2 if there is something to undo
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Flags of references.
+#[derive(Args, Clone, Debug)]
+pub struct ReferencesArgs {
+    /// Packages that are to go
+    #[arg(value_enum, value_name = "PACKAGE", default_values = ["gpusetup", "gpu-container-toolkit"])]
+    pub packages: Vec<Package>,
+    /// Leave out what `gpusetup undo` takes back
+    #[arg(long)]
+    pub after_undo: bool,
+    /// Print, as variables of a shell, where to look without gpusetup
+    #[arg(long, conflicts_with_all = ["packages", "after_undo"])]
+    pub places: bool,
 }
 
 /// Commands on the CDI spec.

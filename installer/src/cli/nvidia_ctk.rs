@@ -96,10 +96,7 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
             return Ok(Meaning::Ours(same_command(&args, &command, &ours)));
         }
         // The flags of these are the same in both.
-        ["cdi", "list"] | ["system", _] => {
-            return Ok(Meaning::Ours(same_command(args, &command, &ours)));
-        }
-        ["cdi", "transform", "root"] => {
+        ["cdi", "list"] | ["cdi", "transform", "root"] | ["system", _] => {
             return Ok(Meaning::Ours(same_command(args, &command, &ours)));
         }
         ["config", "default" | "create-default" | "generate-default"] => {

@@ -50,11 +50,41 @@ fn registry(host: &Host) -> Registry {
             }
         }
     }
-    Registry::from_files(files)
+    Registry::as_engines(files)
+}
+
+/// The specs that engines refuse, each with the reason.
+fn refused(registry: &Registry) -> Vec<String> {
+    let errors = registry.errors().iter();
+    errors
+        .map(|(path, e)| format!("{}: {e}", path.display()))
+        .collect()
+}
+
+/// Hooks whose program is missing: no container starts with a device of such a spec.
+fn hooks_gone(host: &Host, registry: &Registry) -> Vec<String> {
+    let mut gone = Vec::new();
+    for (path, spec) in registry.specs() {
+        let edits = spec.devices.iter().map(|d| &d.container_edits);
+        let hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
+        let missing = hooks.filter(|hook| !host.root().exists(&hook.path));
+        gone.extend(missing.map(|hook| {
+            format!(
+                "{}: the hook {} is not there, so that no container with a device of it starts",
+                path.display(),
+                hook.path.display()
+            )
+        }));
+    }
+    gone
 }
 
 fn list(host: &Host, common: &Common) {
     let registry = registry(host);
+    for problem in refused(&registry) {
+        log::warn!("{problem}");
+        stdio::say!("not listed: {problem}");
+    }
     let names: Vec<String> = registry
         .devices()
         .into_iter()
@@ -70,11 +100,8 @@ fn list(host: &Host, common: &Common) {
 
 fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
     let registry = registry(host);
-    let mut problems: Vec<String> = registry
-        .errors()
-        .iter()
-        .map(|(path, e)| format!("{}: {e}", path.display()))
-        .collect();
+    let mut problems = refused(&registry);
+    problems.extend(hooks_gone(host, &registry));
     problems.extend(
         registry
             .devices()

@@ -11,7 +11,7 @@ use crate::cli::args::{Common, ConfigCommand};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
@@ -168,7 +168,7 @@ fn invalid_value(key: &str, wanted: &str) -> Error {
 }
 
 fn bad(path: &Path, why: EditError) -> Error {
-    Error::config(path, ConfigFault::text(Reader::Shim)(why))
+    Error::config(path, ConfigFault::text(ConfigReader::Shim)(why))
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     }
     if !mending.plan.is_empty() {
         let how = RunOptions {
+            checks_before: false,
             restart,
             verify: false,
         };

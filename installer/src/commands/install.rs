@@ -121,6 +121,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
         return Ok(Exit::Done);
     }
     let how = RunOptions {
+        checks_before: true,
         restart: request.restart,
         verify: !args.no_verify && request.restart,
     };

@@ -2,13 +2,14 @@
 
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
+use crate::engines;
 use crate::error::Error;
 use crate::error::exit::Exit;
 use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::answer::Answer;
 use crate::render::{json, plan};
-use crate::setup::undo_planner;
+use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
@@ -25,6 +26,7 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
     }
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
+        ensure_nothing_left(host, false)?;
         if common.json {
             stdio::result(&format!(
                 "{}\n",
@@ -51,10 +53,12 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         return Ok(Exit::Done);
     }
     let how = RunOptions {
+        checks_before: false,
         restart,
         verify: false,
     };
     run::undo(&session.context(), &mut plan, &receipt, how)?;
+    ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
@@ -64,6 +68,16 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error>
         stdio::result("Done: this host is as it was before gpusetup.\n");
     }
     Ok(Exit::Done)
+}
+
+/// Searches the files that engines read, as they are now: fails if one still names our programs.
+fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
+    let left = leftovers::after(host, &engines::detect(host), &[])?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let places = left.iter().map(ToString::to_string).collect();
+    Err(Error::StillNamed { undone, places })
 }
 
 /// `--dry-run`: shows what undo would do or why it would refuse. Returns 2 if there is something

@@ -9,16 +9,17 @@ use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::stdio;
+use crate::transaction::receipt::Receipt;
 use crate::verify::{self, Outcome, Reload};
 
 pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: gpu_files::inventory(host)?.gpus.len(),
         reload: !args.no_daemon_reload,
     };
-    let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
+    let (chosen, remarks) = engine_selection::chosen(host, &args.engines, &Receipt::default())?;
     for remark in &remarks {
         session.progress.warn(remark);
     }

@@ -12,12 +12,12 @@ pub(super) struct FailedReads<'a> {
     root: &'a Root,
     /// What failed otherwise: a text that nobody can parse, a question without an answer.
     others: RefCell<Vec<String>>,
-    of_facts: RefCell<Vec<Span>>,
+    of_facts: RefCell<Vec<FailureSpan>>,
 }
 
 /// Which failures belong to a fact: a part of the root's list, and of the others.
 #[derive(Clone, Default)]
-struct Span {
+struct FailureSpan {
     reads: Range<usize>,
     others: Range<usize>,
 }
@@ -59,7 +59,7 @@ impl<'a> FailedReads<'a> {
 
     /// Runs `look` and returns which failures belong to it. They also count for the caller that is
     /// being watched around it.
-    fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<Span>) {
+    fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailureSpan>) {
         let before = self.of_facts.replace(Vec::new());
         let (start, start_others) = (self.root.failed_read_count(), self.others.borrow().len());
         let value = look();
@@ -69,7 +69,7 @@ impl<'a> FailedReads<'a> {
         let end = end.max(start + self.root.failed_reads_since(start).len());
         let end_others = self.others.borrow().len();
         if end > start || end_others > start_others {
-            spans.push(Span {
+            spans.push(FailureSpan {
                 reads: start..end,
                 others: start_others..end_others,
             });
@@ -80,7 +80,7 @@ impl<'a> FailedReads<'a> {
 }
 
 /// A fact, gathered when the first check asks for it.
-pub(super) struct Fact<T>(OnceCell<(T, Vec<Span>)>);
+pub(super) struct Fact<T>(OnceCell<(T, Vec<FailureSpan>)>);
 
 impl<T> Default for Fact<T> {
     fn default() -> Self {

@@ -25,7 +25,7 @@ use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::answer::Answer;
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -101,7 +101,7 @@ pub struct HostFacts<'a> {
     platform: Fact<platform::Platform>,
     receipt: Fact<Option<Receipt>>,
     installed: Fact<Option<String>>,
-    policy: Fact<Result<PolicyFile, Error>>,
+    policy: Fact<Result<HostPolicy, Error>>,
     registry: Fact<Registry>,
     specs: Fact<Vec<SpecFile>>,
     described: Fact<Vec<Change>>,
@@ -443,12 +443,12 @@ impl<'a> HostFacts<'a> {
                 };
                 (file.path.clone(), file.priority, content)
             });
-            Registry::from_files(files)
+            Registry::as_engines(files)
         })
     }
 
     /// The policy that applies when a container starts, or why it cannot be read.
-    pub fn policy_file(&self) -> Result<&PolicyFile, &Error> {
+    pub fn policy_file(&self) -> Result<&HostPolicy, &Error> {
         let read = || self.host.policy();
         self.policy.get(&self.failed, read).as_ref()
     }

@@ -101,6 +101,11 @@ pub fn get<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
     keys.iter().try_fold(value, |at, key| at.get(key))
 }
 
+/// The text without these keys, and without objects that have nothing else.
+pub fn without(text: &str, keys: &[Vec<String>]) -> Result<String, EditError> {
+    remove(text, None, text, keys)
+}
+
 pub(super) fn remove(
     current: &str,
     text: Option<&str>,
@@ -118,6 +123,10 @@ pub(super) fn remove(
         let Some(value) = get(&wanted, path) else {
             continue;
         };
+        if get(&before, path) == Some(value) {
+            // Somebody has put it back already.
+            continue;
+        }
         if get(&after, path) != Some(value) {
             return Err(EditError::Conflict(dotted(path)));
         }

@@ -4,6 +4,7 @@ pub mod block;
 pub mod diff;
 pub mod json;
 mod json_insert;
+pub mod meaning;
 pub mod revert;
 mod three_way;
 pub mod toml;

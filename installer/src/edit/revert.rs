@@ -1,6 +1,6 @@
 //! Reverts our changes to a file: what we added is removed, what the user changed since stays.
 
-use super::{block, json, toml};
+use super::{block, json, meaning, toml};
 use crate::error::edit_error::EditError;
 use crate::model::change::{Change, MergeKind};
 
@@ -16,12 +16,16 @@ pub fn remove_ours(
         return Ok(before.map(str::to_owned));
     }
     match kind {
+        // An emptied file has nothing of ours.
+        MergeKind::Json { .. } if current.trim().is_empty() => Ok(Some(current.to_owned())),
         MergeKind::Json { keys } => json::remove(current, before, after, keys).map(Some),
         MergeKind::Toml { keys } => toml::remove(current, before, after, keys).map(Some),
         MergeKind::Block { begin, end } => block::remove(current, after, begin, end).map(Some),
         MergeKind::Generated => Ok(before.map(str::to_owned)),
         // The link is somebody else's by now.
         MergeKind::Link => Ok(Some(current.to_owned())),
+        // Rewritten in another style, it is still what we wrote.
+        MergeKind::Own if meaning::same_text(current, after) => Ok(before.map(str::to_owned)),
         MergeKind::Own => Err(EditError::Conflict("the file".into())),
     }
 }

@@ -2,6 +2,7 @@
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
+use crate::edit::meaning::{same, same_value};
 use crate::edit::three_way;
 use crate::error::edit_error::{EditError, dotted};
 
@@ -39,6 +40,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
             .as_table_like_mut()
             .ok_or_else(|| EditError::NotATable(dotted(parents)))?;
         match table.get_mut(last).and_then(Item::as_value_mut) {
+            Some(old) if same_value(old, value) => {}
             // Keep the comment after the value.
             Some(old) => {
                 let decor = old.decor().clone();
@@ -114,11 +116,14 @@ pub(super) fn remove(
     let mut document = parse(current)?;
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let item_text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(item) = item_text(&document) else {
+        let Some(item) = get(&document, &names) else {
             continue;
         };
-        if item_text(&after).as_ref() != Some(&item) {
+        if get(&before, &names).is_some_and(|old| same(old, item)) {
+            // Somebody has put it back already.
+            continue;
+        }
+        if !get(&after, &names).is_some_and(|ours| same(ours, item)) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();
@@ -219,6 +224,23 @@ mod tests {
             remove(&conflict, Some(TEXT), &after, &keys()),
             Err(EditError::Conflict(_))
         ));
+    }
+
+    #[test]
+    fn undo_knows_our_values_however_they_are_written() {
+        let after = set(TEXT, &ours()).unwrap();
+        for quote in ['"', '\''] {
+            let ours = format!("BinaryName = {quote}/usr/bin/gpu-container-runtime{quote} # sic");
+            let lines = after.lines().map(|line| match line.split_once(" = ") {
+                Some(("BinaryName", _)) => ours.clone(),
+                _ => line.to_owned(),
+            });
+            let current: String = lines.map(|l| l + "\n").collect();
+            let undone = remove(&current, Some(TEXT), &after, &keys()).unwrap();
+            assert!(!undone.contains("nvidia"), "{undone}");
+            let line = |l: &&str| !undone.lines().any(|u| u == *l);
+            assert_eq!(TEXT.lines().find(line), None, "{undone}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ struct ClientRow {
     cdi: Option<CdiSupport>,
     cli: Option<CliSupport>,
     config: Option<ConfigSupport>,
+    #[serde(default)]
+    files: Vec<String>,
     #[allow(dead_code, reason = "for people, and checked by the test")]
     source: String,
 }
@@ -61,6 +63,11 @@ fn table() -> Vec<ClientRow> {
     let text = include_str!("../../clients.toml");
     let table: ClientTable = toml::from_str(text).expect("a test reads this very text");
     table.client
+}
+
+/// Where their configuration can name our programs.
+pub fn config_patterns() -> Vec<String> {
+    table().into_iter().flat_map(|row| row.files).collect()
 }
 
 /// One of these programs on this host.

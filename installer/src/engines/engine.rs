@@ -179,6 +179,18 @@ pub trait Engine: Any + Send + Sync {
         None
     }
 
+    /// The files that it was found to read: where flags have moved its configuration, and what that
+    /// imports.
+    fn reads(&self) -> Vec<PathBuf> {
+        self.facts().config.iter().cloned().collect()
+    }
+
+    /// The file that each of its starts makes anew from others: what that has is gone with its
+    /// next start.
+    fn rendered(&self) -> Option<&Path> {
+        None
+    }
+
     /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()

@@ -18,6 +18,8 @@ use crate::model::change::Change;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/k0s/containerd.d/*.toml"];
 /// k0s writes the file itself while this is its first line.
 const MANAGED: &str = "# k0s_managed=true";
 /// k0s reads changed drop-ins after three seconds without further changes.

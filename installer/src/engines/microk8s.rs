@@ -11,6 +11,8 @@ use crate::host::Host;
 use crate::host::service::{Manager, Service};
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[TEMPLATE];
 const SNAP: &str = "/snap/microk8s/current";
 
 /// Looks for `MicroK8s`.

@@ -12,6 +12,9 @@ const DIRS: [&str; 2] = [
     "/etc/containers/oci/hooks.d",
 ];
 
+/// Hooks of Podman and CRI-O that an administrator has put there.
+pub const CONFIG_PATTERNS: &[&str] = &["/etc/containers/oci/hooks.d/*.json"];
+
 /// A warning for each such file.
 pub fn leftovers(host: &Host) -> Vec<String> {
     let remark = |path: &PathBuf| {

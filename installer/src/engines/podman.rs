@@ -28,6 +28,25 @@ const CONFIGS: [&str; 2] = [
     "/etc/containers/containers.conf",
 ];
 
+/// Where its configuration can name our programs or ask for our devices.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    "/etc/containers/containers.conf",
+    "/etc/containers/containers.conf.d/*.conf",
+    // Quadlets (podman-systemd.unit(5)).
+    "/etc/containers/systemd/*",
+    "/etc/containers/systemd/*/*",
+    "/etc/containers/systemd/users/*/*",
+    "/usr/share/containers/systemd/*",
+    "/usr/share/containers/systemd/*/*",
+];
+/// The same for a user's, below `XDG_CONFIG_HOME`.
+pub const USER_CONFIG_PATTERNS: &[&str] = &[
+    "containers/containers.conf",
+    "containers/containers.conf.d/*.conf",
+    "containers/systemd/*",
+    "containers/systemd/*/*",
+];
+
 /// Podman on this host.
 pub struct Podman {
     facts: Facts,

@@ -14,7 +14,7 @@ pub enum ConfigFault {
         /// The editor's error.
         source: EditError,
         /// Who reads the file.
-        reader: Reader,
+        reader: ConfigReader,
     },
     /// It has a runtime of our name that is not ours.
     #[error("has a runtime {name:?} {whose}")]
@@ -53,6 +53,9 @@ pub enum ConfigFault {
         /// The engine.
         engine: String,
     },
+    /// A table of it names the default runtime, and counts before the key that we set.
+    #[error("has a table default_runtime, and default_runtime_name has no effect beside it")]
+    DefaultRuntimeTable,
     /// The engine's built-in template has the table, so nothing can be added to it.
     #[error("cannot set {key}: the built-in template has that table")]
     InTemplate {
@@ -150,7 +153,7 @@ pub enum ConfigFault {
 
 /// Who reads a file, as far as that makes a difference to who mends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub enum ConfigReader {
     /// A program that reads it as its language says.
     Plain,
     /// dockerd, which is stricter than many editors.
@@ -163,7 +166,7 @@ pub enum Reader {
 
 impl ConfigFault {
     /// A text that cannot be edited, as an error of the file that has it.
-    pub fn text(reader: Reader) -> impl FnOnce(EditError) -> Self {
+    pub fn text(reader: ConfigReader) -> impl FnOnce(EditError) -> Self {
         move |source| Self::Text { source, reader }
     }
 
@@ -198,6 +201,11 @@ impl ConfigFault {
             Self::DefinedByEngine { .. } => format!("take that program away, or use `{Leave}`"),
             Self::DefaultOfEngine { .. } => format!(
                 "leave {} out, and put `default-runtime: nvidia` into its config.yaml",
+                Invocation::DefaultRuntime
+            ),
+            Self::DefaultRuntimeTable => format!(
+                "make that table [….containerd.runtimes.NAME] with default_runtime_name = \"NAME\", \
+                 or leave {} out. Nothing was changed.",
                 Invocation::DefaultRuntime
             ),
             Self::InTemplate { .. } => {
@@ -245,7 +253,7 @@ fn first(what: &str) -> String {
     format!("{what}, then run this again; nothing was changed")
 }
 
-impl Reader {
+impl ConfigReader {
     fn fix(self) -> &'static str {
         match self {
             Self::Plain => "mend the file, then run this again. Nothing was changed.",

@@ -27,6 +27,12 @@ pub enum EngineFault {
         /// The checker's message.
         said: String,
     },
+    /// Its own checker refused the configuration as it was found.
+    #[error("refused its configuration before gpusetup touched it: {said}")]
+    RefusedBefore {
+        /// The checker's message.
+        said: String,
+    },
     /// Its own checker does not list what was written.
     #[error("does not take {file} in")]
     NotTakenIn {
@@ -72,6 +78,11 @@ impl EngineFault {
             Self::OtherConfig { fix, .. } => fix.clone(),
             // The checker's message is all there is: after the rollback it finds nothing wrong.
             Self::Refuses { .. } => return None,
+            Self::RefusedBefore { .. } => {
+                format!(
+                    "mend that configuration until {engine} starts with it, then run this again"
+                )
+            }
             Self::NotTakenIn { shown_by, .. } => format!("`{shown_by}` shows what it reads"),
             Self::VersionUnknown { .. } => {
                 "see why that program does not tell it, then run this again; nothing was changed"

@@ -10,7 +10,8 @@ pub enum Exit {
     Failed = 1,
     /// There are changes to make, or problems.
     Found = 2,
-    /// Failed, and not everything could be rolled back.
+    /// Failed, and not everything could be rolled back; or undone, and something still names our
+    /// programs.
     RollbackIncomplete = 3,
     /// The command line is invalid.
     Usage = 4,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use gpu_host::kernel::Way;
+
 use crate::error::invocation::Invocation;
 
 /// Why not.
@@ -23,11 +25,14 @@ pub enum Unsupported {
         /// What to write instead, or where to read more.
         instead: String,
     },
-    /// The kernel lacks openat2(2).
-    #[error(
-        "this kernel has no openat2(2), without which nothing can be written safely into a container"
-    )]
-    NoOpenat2,
+    /// The kernel is too old for every way into a container.
+    #[error("this is Linux {release}, and {} needs {}, with {}", way.name, way.since, way.needs)]
+    OldKernel {
+        /// The running kernel.
+        release: String,
+        /// The way.
+        way: &'static Way,
+    },
     /// Nothing can restart the engines.
     #[error("systemd does not run here, so {} cannot be restarted", services.join(" and "))]
     NoSystemd {
@@ -92,9 +97,7 @@ impl Unsupported {
             Self::ReadOnlyUsr { instead, .. } => format!(
                 "tell the engine to read a file in /etc, or name others with {Engines}; or {instead}"
             ),
-            Self::NoOpenat2 => {
-                "run Linux 5.6 or later, or your distribution's kernel that has it".into()
-            }
+            Self::OldKernel { way, .. } => format!("run {} or later", way.since),
             Self::NoSystemd { is_wsl: true, .. } => format!(
                 "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in \
                  Windows; or run it with {NoRestart}"

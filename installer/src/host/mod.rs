@@ -27,7 +27,7 @@ use nix::sys::signal::Signal;
 use crate::error::Error;
 use crate::error::program_fault::ProgramFault;
 use crate::host::answer::Answer;
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
 
@@ -40,7 +40,7 @@ pub struct Host {
     user: Option<User>,
     is_image: bool,
     /// The policy file, read when somebody asks for it; see [`Host::policy`].
-    policy: Arc<Mutex<Option<Result<PolicyFile, Error>>>>,
+    policy: Arc<Mutex<Option<Result<HostPolicy, Error>>>>,
 }
 
 /// Environment variables that change which engine and images a client uses. They are removed from
@@ -97,16 +97,16 @@ impl Host {
 
     /// The policy file, as it was when the first caller asked: all later ones get the same answer,
     /// until [`Host::read_policy_again`].
-    pub fn policy(&self) -> Result<PolicyFile, Error> {
+    pub fn policy(&self) -> Result<HostPolicy, Error> {
         let mut read = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        match read.get_or_insert_with(|| PolicyFile::read(&self.root)) {
+        match read.get_or_insert_with(|| HostPolicy::read(&self.root)) {
             Ok(file) => Ok(file.clone()),
             Err(e) => Err(e.clone()),
         }
     }
 
     /// The policy file as it is now, because it may have been written or rolled back.
-    pub fn read_policy_again(&self) -> Result<PolicyFile, Error> {
+    pub fn read_policy_again(&self) -> Result<HostPolicy, Error> {
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.policy()
     }
@@ -219,13 +219,15 @@ impl Host {
         }
         let asked = [program, "--version"];
         match self.run(&asked, Duration::from_secs(10)) {
-            Ok(out) => match out.stdout.split_whitespace().nth(2) {
-                Some(word) => {
-                    let word = word.trim_end_matches(',').trim_start_matches('v');
-                    Answer::Known(word.to_owned())
+            Ok(out) => {
+                let word = out.stdout.split_whitespace().nth(2).unwrap_or_default();
+                let version = word.trim_end_matches(',').trim_start_matches('v');
+                if out.has_succeeded() && version.starts_with(|c: char| c.is_ascii_digit()) {
+                    Answer::Known(version.to_owned())
+                } else {
+                    Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line()))
                 }
-                None => Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line())),
-            },
+            }
             Err(e) => Answer::Unknown(e.to_string()),
         }
     }
@@ -378,7 +380,7 @@ mod tests {
         let host = Host::open_with_policy(dir.path(), None).unwrap();
         assert_eq!(host.driver_root, Path::new("/one"));
         write("/two");
-        let root_of = |read: Result<PolicyFile, Error>| read.unwrap().policy.driver_root;
+        let root_of = |read: Result<HostPolicy, Error>| read.unwrap().policy.driver_root;
         assert_eq!(root_of(host.anew().unwrap().policy()), Path::new("/one"));
         assert_eq!(root_of(host.read_policy_again()), Path::new("/two"));
         std::fs::write(&file, "[").unwrap();

@@ -9,14 +9,14 @@ use crate::error::Error;
 
 /// The file as it was read.
 #[derive(Clone, Debug)]
-pub struct PolicyFile {
+pub struct HostPolicy {
     /// Its text; `None` if there is no such file.
     pub text: Option<String>,
     /// What applies when a container starts.
     pub policy: Policy,
 }
 
-impl PolicyFile {
+impl HostPolicy {
     /// Reads the file as it is now.
     pub fn read(root: &Root) -> Result<Self, Error> {
         let path = Path::new(PATH);

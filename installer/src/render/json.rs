@@ -46,13 +46,14 @@ pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: 
 
 /// The document of a run that failed.
 pub fn failure(error: &Error) -> Value {
-    let left = match error {
-        Error::RollbackIncomplete { left, .. } => left.clone(),
-        _ => Vec::new(),
+    let (left, changed) = match error {
+        Error::RollbackIncomplete { left, .. } => (left.clone(), !left.is_empty()),
+        Error::StillNamed { undone, places } => (places.clone(), *undone),
+        _ => (Vec::new(), false),
     };
     json!({
         "schema": 1,
-        "changed": !left.is_empty(),
+        "changed": changed,
         "failed": true,
         "msg": error.to_string(),
         "fix": error.fix(),

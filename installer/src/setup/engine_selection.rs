@@ -6,12 +6,24 @@ use gpu_inject::generate::{self, inventory_store};
 use crate::engines;
 use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::error::unsupported::Unsupported;
 use crate::host::Host;
+use crate::setup::leftovers;
+use crate::transaction::receipt::Receipt;
 
-/// The engines to set up, and a remark for each unmanaged one.
-pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
+/// The engines to set up, and remarks: on each unmanaged one, and on what earlier runs wrote for an
+/// engine that is not installed any more.
+pub fn chosen(
+    host: &Host,
+    only: &[String],
+    receipt: &Receipt,
+) -> Result<(Engines, Vec<String>), Error> {
     let mut detected = engines::detect(host);
+    let gone = leftovers::without_engine(host, receipt, &detected).into_iter();
+    let mut remarks: Vec<String> = gone
+        .map(|place| format!("{place}: `{}` takes it out", Invocation::Undo))
+        .collect();
     if detected.iter().any(|e| e.is_of_user()) {
         // A user sets up only their own engines; the system's are set up by root.
         let is_root_s = |o: &&String| {
@@ -40,7 +52,6 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
         let install = distro::detect(host.root()).engine;
         return Err(Unsupported::NoEngine { install }.into());
     }
-    let mut remarks = Vec::new();
     for engine in &detected {
         let facts = engine.facts();
         let Management::Unmanaged { why, instead } = &facts.management else {

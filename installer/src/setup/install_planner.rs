@@ -37,7 +37,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
-    let (engines, remarks) = chosen(host, &asked.only)?;
+    let (engines, remarks) = chosen(host, &asked.only, &receipt)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
@@ -77,6 +77,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
     }
+    warn_of_old_kernel(&mut plan, host);
     host.ensure_fully_readable()?;
     ensure_writable(&mut plan, host, &distro)?;
     if !plan.is_empty() {
@@ -106,10 +107,23 @@ fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
         let (why, instead) = (why.clone(), instead_of_install(distro));
         return Err(Unsupported::Distribution { why, instead }.into());
     }
-    if host.is_live() && !kernel::resolves_in_root() {
-        return Err(Unsupported::NoOpenat2.into());
+    let root = host.root();
+    let missing = kernel::missing_ways(root);
+    if let Some(way) = missing.into_iter().find(|way| !way.is_of_v2) {
+        let release = kernel::release(root).unwrap_or_default();
+        return Err(Unsupported::OldKernel { release, way }.into());
     }
     Ok(())
+}
+
+/// The ways into a container that this kernel is too old for, where others remain.
+fn warn_of_old_kernel(plan: &mut Plan, host: &Host) {
+    for way in kernel::missing_ways(host.root()) {
+        plan.warnings.push(format!(
+            "{} will not work on this kernel: it needs {}, with {}; use the runtime or CDI",
+            way.name, way.since, way.needs
+        ));
+    }
 }
 
 /// Plans the CDI spec, the stored inventory and the other files that describe the GPUs.

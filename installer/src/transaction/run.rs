@@ -13,12 +13,15 @@ use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::roll_back;
 use crate::transaction::states::{RunState, States};
-use crate::transaction::{change_io, preflight};
+use crate::transaction::{change_io, checked_before, preflight};
 use crate::verify;
 
 /// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
+    /// Fail before anything is written if an engine refuses its configuration as it is. Not for an
+    /// undo, which may be what mends it.
+    pub checks_before: bool,
     /// Restart the engines that need it.
     pub restart: bool,
     /// Run a container in each engine.
@@ -87,6 +90,7 @@ pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
     let earlier = Receipt::load(context.host)?;
     let receipt = earlier.clone().unwrap_or_default();
     let how = RunOptions {
+        checks_before: false,
         restart: false,
         verify: false,
     };
@@ -162,6 +166,9 @@ impl Run<'_> {
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
         }
+        if self.how.checks_before {
+            checked_before::ensure_accepted(self.context.host, self.plan)?;
+        }
         // The preflight checks read files as well: fail if any of those reads failed.
         self.context.host.ensure_fully_readable()?;
         headroom::ensure_memory_to_write(self.journal.text_length())
@@ -225,6 +232,25 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// An engine may refuse what it refused before this run too, which shows once the files are
+    /// back.
+    fn as_found(&self, cause: Error) -> Error {
+        let refuses = matches!(
+            cause,
+            Error::Engine {
+                fault: EngineFault::Refuses { .. },
+                ..
+            }
+        );
+        if !refuses || self.how.checks_before {
+            return cause;
+        }
+        match checked_before::ensure_accepted(self.context.host, self.plan) {
+            Ok(()) => cause,
+            Err(before) => before,
+        }
+    }
+
     /// Rolls the run back as far as it had come, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
         log::debug!("failed with {}", self.states);
@@ -249,7 +275,7 @@ impl Run<'_> {
             _ => self.context.progress.failed(&cause.to_string()),
         }
         let left = roll_back(&self.context, self.plan, &self.journal);
-        let cause = Box::new(cause);
+        let cause = Box::new(self.as_found(cause));
         if left.is_empty() {
             limits::end();
             return Error::RolledBack(cause);
@@ -275,7 +301,7 @@ fn verify_all(
     } = context;
     signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let wanted = verify::Wanted {
+    let wanted = verify::Expectation {
         gpus: plan.gpus,
         reload: true,
     };

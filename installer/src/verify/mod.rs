@@ -35,7 +35,7 @@ pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
 
 /// What a verification is to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Expectation {
     /// The number of GPUs that a container gets that asks for all.
     pub gpus: usize,
     /// Also do a daemon-reload while the containers run, unless that would harm other containers.
@@ -46,7 +46,7 @@ pub struct Wanted {
 pub fn run<'a>(
     context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    wanted: Wanted,
+    wanted: Expectation,
 ) -> Result<Outcome, Error> {
     let &RunContext {
         host,
@@ -83,7 +83,7 @@ pub fn run<'a>(
             let Some(probe) = probe else { continue };
             progress.doing(&format!("running {kind} in {name}"));
             engine.wait_ready(host);
-            let asked = session::Asked {
+            let asked = session::FirstLook {
                 engine: &name,
                 gpus: wanted.gpus,
                 hold: obstacle.is_none(),

@@ -24,7 +24,7 @@ const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
 /// What an engine's containers are to show.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct FirstLook<'a> {
     /// The engine.
     pub engine: &'a str,
     /// The number of GPUs that a container gets that asks for all.
@@ -71,10 +71,10 @@ impl<'a> ProbeSession<'a> {
     pub fn start(
         host: &'a Host,
         probe: Probe,
-        asked: Asked<'_>,
+        asked: FirstLook<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
-        let Asked {
+        let FirstLook {
             engine,
             gpus,
             hold,
@@ -307,7 +307,7 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
-    const ASKED: Asked<'_> = Asked {
+    const FIRST_LOOK: FirstLook<'_> = FirstLook {
         engine: "files",
         gpus: 1,
         hold: true,
@@ -366,7 +366,7 @@ mod tests {
         ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            ProbeSession::start(&self.host, probe, ASKED, patience)
+            ProbeSession::start(&self.host, probe, FIRST_LOOK, patience)
         }
     }
 
@@ -452,7 +452,7 @@ mod tests {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
         let (found, left) = closed(session);
         assert!(
             found[0].detail.ends_with("no daemon"),
@@ -478,7 +478,7 @@ mod tests {
     fn not_verified(engine: &Engine, probe: Probe) -> String {
         let signals = Interrupt::noted(false);
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = ProbeSession::start(&engine.host, probe, ASKED, patience).unwrap();
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
         assert!(!session.is_held());
         let closed = session.close();
         assert_eq!((closed.verified.len(), closed.left), (0, None));

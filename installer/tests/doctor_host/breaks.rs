@@ -281,6 +281,15 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             &format!("[{CRI3}]\ndefault_runtime_name = \"gone\"\n"),
         );
     }),
+    ("containerd-default-hidden", Base::Debian, |h| {
+        h.append(
+            CONFIG_TOML,
+            &format!(
+                "[{CRI2}]\ndefault_runtime_name = \"runc\"\n[{CRI2}.default_runtime]\n\
+                 runtime_type = \"io.containerd.runc.v2\"\n"
+            ),
+        );
+    }),
     ("cri-runtime-unknown", Base::Node, |h| {
         h.remove("etc/containerd/conf.d/50-gpusetup.toml");
     }),
@@ -328,6 +337,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     }),
     ("no-cgroups", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli]\nno-cgroups = true\n");
+    }),
+    ("kernel-too-old", Base::Debian, |h| {
+        h.write("proc/sys/kernel/osrelease", "4.14.336\n");
     }),
     ("cgroups-missing", Base::Debian, |h| {
         h.remove("sys/fs/cgroup");
@@ -433,6 +445,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("drop-in-leftover", Base::Debian, |h| {
         h.remove("var/lib/gpusetup");
         h.remove("usr/lib/gpu-container");
+    }),
+    ("engine-gone", Base::Debian, |h| {
+        h.remove("usr/sbin/dockerd");
     }),
     ("inventory-stale", Base::Debian, |h| {
         h.remove("run/gpusetup/inventory.json");

@@ -117,7 +117,10 @@ fn library() -> Library {
 }
 
 fn ld_cache_write(bytes: &[u8]) {
-    let made = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]);
+    // A cache of which the loader would use a part is refused.
+    let Ok(made) = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]) else {
+        return;
+    };
     // Names in an image need not be UTF-8, and are kept as they are.
     let read = ldcache::read(&made);
     let ours = library().path;

@@ -29,7 +29,7 @@ const DOORS: [(&str, &str); 8] = [
 ];
 
 /// Names of ours by which all else is written or begun, and who may use them.
-const CALLERS: [(&str, &[&str]); 12] = [
+const CALLERS: [(&str, &[&str]); 13] = [
     (
         "crate::files::atomic_write",
         &[
@@ -66,8 +66,12 @@ const CALLERS: [(&str, &[&str]); 12] = [
     ),
     // A command begins in one place.
     (
+        "crate::host::Host::open_with_policy",
+        &["commands::session"],
+    ),
+    (
         "crate::host::Host::open",
-        &["commands::session", "files::user_output", "fuzzing"],
+        &["files::user_output", "fuzzing"],
     ),
     ("crate::host::signals::hold", &["commands::session"]),
     ("crate::transaction::lock::take", &["commands::session"]),

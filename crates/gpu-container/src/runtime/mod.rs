@@ -148,7 +148,7 @@ fn edit(
                 no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
             },
         };
-        oci::apply(&mut config, &edits, &hook_path(), mounter, facts)?;
+        oci::apply(&mut config, &edits, &hook_path()?, mounter, facts)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
@@ -181,12 +181,15 @@ fn remove_hooks(config: &mut LazyJson<'_>) {
 }
 
 /// The path of our hook: the one in packages, else this program, which is also the hook.
-fn hook_path() -> PathBuf {
+fn hook_path() -> Result<PathBuf, Error> {
     let packaged = Path::new(generate::HOOK_PATH);
     if packaged.exists() {
-        return packaged.to_owned();
+        return Ok(packaged.to_owned());
     }
-    env::current_exe().unwrap_or_else(|_| packaged.to_owned())
+    env::current_exe().map_err(|source| Error::Host {
+        path: packaged.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor.
+//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor. Where a kernel or a
+//! sandbox has none, mount(2) does the same by the descriptors' names in procfs (`rootfs/stage.rs`).
 
 use std::ffi::{CStr, CString};
 use std::io;

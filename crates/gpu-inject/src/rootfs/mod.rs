@@ -17,6 +17,7 @@ mod make;
 mod owner;
 mod place;
 mod resolve;
+mod stage;
 mod table;
 mod walk;
 mod write;
@@ -26,8 +27,9 @@ pub(crate) use elsewhere::{Elsewhere, of_io};
 pub(crate) use handle::resolve_both;
 pub use handle::{Rootfs, own_descriptors};
 pub use place::{MountPlace, MountPointKind};
-pub(crate) use write::Content;
+pub(crate) use stage::{Stage, remount_flags};
 pub use write::Linked;
+pub(crate) use write::{Bounded, Content};
 
 #[cfg(test)]
 mod bound_tests;

@@ -10,6 +10,7 @@ use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::{self, HostFacts, SpecFile};
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
+use crate::setup::made_anew;
 
 pub const CHECKS: Checks = &[
     ("cdi-missing", missing),
@@ -39,7 +40,7 @@ fn stale(look: &HostFacts) -> Option<String> {
     let change = look.described().iter().find(|c| c.path == spec)?;
     let before = change.before.as_deref()?;
     let loaded = look.loaded()?.driver.as_ref()?.version.clone();
-    let of = |text: &str| version_in(text).unwrap_or_default();
+    let of = |text: &str| made_anew::driver_of(text).unwrap_or_default();
     let version = of(before);
     Some(if version.is_empty() || version == loaded {
         let count = |text: &str| {
@@ -57,19 +58,6 @@ fn stale(look: &HostFacts) -> Option<String> {
     } else {
         format!("spec is for driver {version}, the loaded driver is {loaded}")
     })
-}
-
-/// The driver's version according to the name of the CUDA library in a spec.
-fn version_in(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("libcuda.so.")?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
-    let version = rest[..end].trim_end_matches('.');
-    if version.contains('.') {
-        return Some(version.to_owned());
-    }
-    version_in(&rest[end..])
 }
 
 /// The files that describe `nvidia.com/*`, each with its text.
@@ -103,7 +91,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut findings = Vec::new();
-    for (file, _) in specs(look) {
+    for file in look.spec_files() {
         // Whether our own hook is there is the matter of `programs-gone`.
         let Some(spec) = file.spec().filter(|_| file.is_read()) else {
             continue;

@@ -7,6 +7,7 @@ use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
+    ("kernel-too-old", kernel_too_old),
     ("cgroups-missing", missing),
     ("toolkit-cgroup2", toolkit),
     ("nested", nested),
@@ -27,6 +28,16 @@ fn no_cgroups(look: &HostFacts) -> Option<String> {
             policy.path.display()
         )
     })
+}
+
+fn kernel_too_old(look: &HostFacts) -> Option<String> {
+    let root = look.host.root();
+    let way = kernel::missing_ways(root).into_iter().next_back()?;
+    let release = kernel::release(root)?;
+    Some(format!(
+        "{} needs {}, with {}; this is {release}",
+        way.name, way.since, way.needs
+    ))
 }
 
 fn missing(look: &HostFacts) -> Option<String> {

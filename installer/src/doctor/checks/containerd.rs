@@ -2,6 +2,7 @@
 
 use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::edit::meaning::Meaning;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
@@ -20,6 +21,7 @@ pub const CHECKS: Checks = &[
     ("containerd-cgroup-driver", cgroup_driver),
     ("containerd-not-imported", not_imported),
     ("containerd-default-unknown", default_unknown),
+    ("containerd-default-hidden", default_hidden),
 ];
 
 /// Directories where people and tools put drop-ins, whether or not they are imported
@@ -163,6 +165,17 @@ fn not_imported(look: &HostFacts) -> Option<String> {
     evidence(findings)
 }
 
+fn default_hidden(look: &HostFacts) -> Option<String> {
+    viewed(look, |place, _, _, view| {
+        let table = settings::default_table(view, place.version)?;
+        let path = table.file.path.display();
+        Some(format!(
+            "{path} has a table default_runtime, which containerd takes before default_runtime_name"
+        ))
+        .filter(|_| view.text(&["containerd", "default_runtime_name"]).is_some())
+    })
+}
+
 fn default_unknown(look: &HostFacts) -> Option<String> {
     viewed(look, |_, files, _, view| {
         let name = view.text(&["containerd", "default_runtime_name"])?;
@@ -171,9 +184,13 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
         let in_ours = files
             .drop_in(containerd::edits::DROP_IN)
             .is_some_and(|path| {
-                look.ok(files.text_or_read(look.host, &path))
-                    .flatten()
-                    .is_some_and(|t| t.contains(&format!("runtimes.{name}]")))
+                let text = look.ok(files.text_or_read(look.host, &path)).flatten();
+                let ours = text.as_deref().and_then(Meaning::of_text);
+                let has = |cri: &schema::Cri| {
+                    let at = [cri, &["containerd", "runtimes", name][..]].concat();
+                    ours.as_ref().is_some_and(|o| o.get(&at).is_some())
+                };
+                schema::TABLES.iter().any(has)
             });
         (!is_known && !in_ours).then(|| {
             format!("default_runtime_name is {name:?}, and no runtime of that name is there")

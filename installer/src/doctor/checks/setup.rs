@@ -11,6 +11,7 @@ use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::docker::drop_in;
 use crate::model::setup_options::SetupOptions;
+use crate::setup::leftovers;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::{JOURNAL, Receipt};
 
@@ -19,6 +20,7 @@ pub const CHECKS: Checks = &[
     ("interrupted", interrupted),
     ("programs-gone", programs_gone),
     ("drop-in-leftover", leftover),
+    ("engine-gone", engine_gone),
     ("inventory-stale", inventory),
     ("receipt-broken", receipt),
     ("distro-unsupported", unsupported),
@@ -87,6 +89,15 @@ fn leftover(look: &HostFacts) -> Option<String> {
     let is_set_up = !matches!(Receipt::load(look.host), Ok(None));
     let is_used = is_set_up || look.exists(SetupOptions::default().names_dir);
     (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))
+}
+
+fn engine_gone(look: &HostFacts) -> Option<String> {
+    let receipt = look.receipt()?;
+    evidence(leftovers::without_engine(
+        look.host,
+        receipt,
+        look.engines(),
+    ))
 }
 
 fn inventory(look: &HostFacts) -> Option<String> {

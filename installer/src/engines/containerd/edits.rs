@@ -9,9 +9,9 @@ use super::files::{Files, HEADER};
 use super::schema::Schema;
 use super::settings::{self, Setting};
 use super::view::View;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::SetupOptions;
@@ -116,12 +116,13 @@ impl Place {
         values.extend(settings.iter().map(|s| (s.keys.clone(), s.value.clone())));
         let text = before.as_deref().filter(|_| !is_own).unwrap_or_default();
         let set = toml::set(text, &values)
-            .map_err(ConfigFault::text(Reader::Plain))
+            .map_err(ConfigFault::text(ConfigReader::Plain))
             .map_err(|fault| Error::config(&path, fault))?;
-        let after = if is_own {
-            format!("{HEADER}{set}")
-        } else {
-            set
+        let after = match &before {
+            _ if !is_own => set,
+            // Another writer has put it into its own style.
+            Some(before) if meaning::same_text(before, &set) => before.clone(),
+            _ => format!("{HEADER}{set}"),
         };
         let mut why = summary(settings, wanted);
         let kind = if is_own {

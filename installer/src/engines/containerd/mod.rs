@@ -30,6 +30,8 @@ use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/containerd/conf.d/*.toml"];
 /// Where containerd listens by default.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";
@@ -304,6 +306,16 @@ impl Engine for Containerd {
 
     fn owns(&self, path: &Path) -> bool {
         self.layout.owns(path)
+    }
+
+    fn reads(&self) -> Vec<PathBuf> {
+        let read = self.files.iter().flat_map(Files::paths).cloned();
+        read.chain(self.facts.config.clone()).collect()
+    }
+
+    fn rendered(&self) -> Option<&Path> {
+        let place = self.layout.place();
+        place.is_generated.then_some(place.root.as_path())
     }
 
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {

@@ -19,6 +19,9 @@ const V1: Cri = &["plugins", "cri"];
 const V2: Cri = &["plugins", "io.containerd.grpc.v1.cri"];
 const V3: Cri = &["plugins", "io.containerd.cri.v1.runtime"];
 
+/// CRI's table in each schema.
+pub const TABLES: [Cri; 3] = [V1, V2, V3];
+
 /// The schema of one containerd's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schema {

@@ -11,7 +11,7 @@ use toml_edit::{DocumentMut, Item, TableLike};
 
 use crate::edit::toml;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 
 /// The files; the last one wins.
@@ -39,7 +39,7 @@ impl MergedConfig {
                 continue;
             };
             let document = toml::parse(&text)
-                .map_err(ConfigFault::text(Reader::Crio))
+                .map_err(ConfigFault::text(ConfigReader::Crio))
                 .map_err(|fault| Error::config(&path, fault))?;
             files.push(ConfigFile {
                 path,
@@ -48,6 +48,11 @@ impl MergedConfig {
             });
         }
         Ok(Self { files })
+    }
+
+    /// The paths of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().map(|file| &file.path)
     }
 
     /// The text of one of the files.

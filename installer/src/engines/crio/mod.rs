@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::host::answer::{self, Answer};
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -36,6 +36,8 @@ use crate::model::setup_options::{Mode, SetupOptions};
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
@@ -52,7 +54,7 @@ pub struct Crio {
     /// What it reads apart from our drop-in, as last read, or why that is not known.
     merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<HostPolicy, Error>,
 }
 
 /// Looks for crio.
@@ -246,6 +248,13 @@ impl Engine for Crio {
 
     fn owns(&self, path: &Path) -> bool {
         path == self.at.drop_in() || path == self.at.config
+    }
+
+    fn reads(&self) -> Vec<PathBuf> {
+        let merged = self.merged.iter().flat_map(MergedConfig::paths).cloned();
+        merged
+            .chain([self.at.drop_in(), self.at.config.clone()])
+            .collect()
     }
 
     fn read_again(&mut self, host: &Host) {

@@ -8,11 +8,11 @@ use toml_edit::Value;
 
 use super::config::MergedConfig;
 use super::installation::Installation;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-use crate::host::policy_file::PolicyFile;
+use crate::host::policy_file::HostPolicy;
 use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
@@ -131,7 +131,11 @@ impl Installation {
             return Err(Error::config(later, ConfigFault::ReadLater { ours: path }));
         }
         let text = before.as_deref().filter(|_| in_place);
-        let after = edited(&path, text, &values)?;
+        let mut after = edited(&path, text, &values)?;
+        // Another writer has put it into its own style.
+        if let Some(before) = before.as_ref().filter(|b| meaning::same_text(b, &after)) {
+            after.clone_from(before);
+        }
         Ok(Some(Change {
             path,
             before,
@@ -191,9 +195,9 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    file: &PolicyFile,
+    file: &HostPolicy,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let HostPolicy {
         text: before,
         policy,
     } = file;
@@ -233,7 +237,7 @@ fn edited(
         ""
     };
     let made = toml::set(text.unwrap_or_default(), values)
-        .map_err(ConfigFault::text(Reader::Plain))
+        .map_err(ConfigFault::text(ConfigReader::Plain))
         .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }

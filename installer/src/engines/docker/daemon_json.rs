@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::edit::json;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::host::Host;
 
@@ -60,5 +60,5 @@ impl DaemonJson {
 
 /// The error that tells why the file cannot be edited, and what to do.
 pub(super) fn strict(path: &Path, why: EditError) -> Error {
-    Error::config(path, ConfigFault::text(Reader::Dockerd)(why))
+    Error::config(path, ConfigFault::text(ConfigReader::Dockerd)(why))
 }

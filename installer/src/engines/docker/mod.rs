@@ -10,6 +10,7 @@ pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
 mod health;
+mod places;
 mod probe;
 mod reload;
 mod rootless;
@@ -23,6 +24,8 @@ use std::time::Duration;
 use client::{Client, DaemonInfo};
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
+use places::CONFIG;
+pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
 use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
@@ -36,7 +39,6 @@ use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
-const CONFIG: &str = "/etc/docker/daemon.json";
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 

@@ -27,6 +27,13 @@ use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
+/// Where their configuration can name our programs, if the data directory was not moved.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    "/var/lib/rancher/k3s/agent/etc/containerd/*",
+    "/var/lib/rancher/k3s/agent/etc/containerd/*.d/*.toml",
+    "/var/lib/rancher/rke2/agent/etc/containerd/*",
+    "/var/lib/rancher/rke2/agent/etc/containerd/*.d/*.toml",
+];
 /// The socket, which is the same in both distributions.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";

@@ -12,7 +12,7 @@ use crate::engines::containerd::schema::Schema;
 use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
 use crate::error::Error;
-use crate::error::config_fault::{ConfigFault, Reader};
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::error::edit_error::EditError;
 use crate::host::Host;
 use crate::model::change::{Change, MergeKind};
@@ -47,7 +47,7 @@ impl Template<'_> {
         let before = host.text(&path)?;
         let text = before.as_deref().unwrap_or(BASE);
         let refused = |fault| Err(Error::config(&path, fault));
-        let broken = |e: EditError| Error::config(&path, ConfigFault::text(Reader::Plain)(e));
+        let broken = |e: EditError| Error::config(&path, ConfigFault::text(ConfigReader::Plain)(e));
         if block::find(text, BEGIN, END).map_err(broken)?.is_some() {
             // Our settings in the generated file came from these lines.
             for file in &mut files.read {
