@@ -31,7 +31,12 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// Texts that are meant to be there: module of gpusetup, the text or a part of it, and why.
-const EXCEPTIONS: [(&str, &str, &str); 8] = [
+const EXCEPTIONS: [(&str, &str, &str); 9] = [
+    (
+        "engines::cri",
+        "--image",
+        "a flag of cri-client, which we run",
+    ),
     (
         "engines::containerd::pods",
         "--force",
