@@ -48,6 +48,7 @@ impl Running {
             "bin/containerd",
             "bin/ctr",
             "bin/podman",
+            "lib/gpu-container/cri-client",
         ] {
             install(&stand_in.join("engine"), &host.path(&format!("usr/{name}")));
         }

@@ -32,6 +32,16 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 
 /// Texts that are meant to be there: module of gpusetup, the text or a part of it, and why.
 const EXCEPTIONS: [(&str, &str, &str); 9] = [
+    (
+        "engines::cri",
+        "--image",
+        "a flag of cri-client, which we run",
+    ),
+    (
+        "engines::containerd::pods",
+        "--force",
+        "a flag of containerd's client, which we run",
+    ),
     ("doctor::checks::docker", "--default-runtime", DOCKERD),
     (
         "engines::docker::daemon_json_changes",
@@ -42,8 +52,6 @@ const EXCEPTIONS: [(&str, &str, &str); 9] = [
     ("engines::docker::client", "--format", DOCKER),
     ("engines::docker::containers", "--format", DOCKER),
     ("host::systemd_scopes", "--format", DOCKER),
-    ("engines::containerd::pods", "--force", CTR),
-    ("engines::cri", "--image", CRI),
     (
         "transaction::state_file",
         "run `gpusetup undo` there",
@@ -52,8 +60,6 @@ const EXCEPTIONS: [(&str, &str, &str); 9] = [
 ];
 const DOCKERD: &str = "a flag of dockerd, which we look for on its command line";
 const DOCKER: &str = "a flag of docker's and podman's clients, which we run";
-const CTR: &str = "a flag of containerd\'s client, which we run";
-const CRI: &str = "a flag of verify\'s program for pods, which we run";
 
 /// What must not be named.
 struct CommandLine {
