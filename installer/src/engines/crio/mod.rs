@@ -42,7 +42,7 @@ const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
 /// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
-/// server/container_create.go).
+/// `server/container_create.go`).
 const CDI_FIELD: (u32, u32) = (1, 28);
 /// The first version in which crio-status(8) is `crio status` (CRI-O 1.28,
 /// internal/criocli/status.go).
