@@ -8,6 +8,10 @@ lib=$dest/usr/lib/gpu-container
 
 install -D -m 755 "$bin/gpusetup" "$dest/usr/bin/gpusetup"
 install -D -m 755 "$bin/gpu-container" "$lib/gpu-container"
+# Optional: without them pods, and the driver's own programs in containers, are not verified.
+for program in cri-client cuda-init; do
+    [ ! -e "$bin/$program" ] || install -D -m 755 "$bin/$program" "$lib/$program"
+done
 for name in gpu-container-runtime gpu-container-hook gpu-container-cli; do
     ln -sfn ../lib/gpu-container/gpu-container "$dest/usr/bin/$name"
 done

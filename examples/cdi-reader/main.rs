@@ -74,8 +74,8 @@ fn apply(registry: &Registry, names: &[QualifiedName]) -> Result<(), Box<dyn Err
 
 /// What a device node that a spec only names is on this host.
 fn stat(path: &Path) -> io::Result<NodeStat> {
-    let found = std::fs::metadata(path)?;
-    let kind = match found.file_type() {
+    let metadata = std::fs::metadata(path)?;
+    let kind = match metadata.file_type() {
         kind if kind.is_char_device() => 'c',
         kind if kind.is_block_device() => 'b',
         kind if kind.is_fifo() => 'p',
@@ -83,10 +83,10 @@ fn stat(path: &Path) -> io::Result<NodeStat> {
     };
     Ok(NodeStat {
         kind,
-        major: i64::try_from(major(found.rdev())).map_err(io::Error::other)?,
-        minor: i64::try_from(minor(found.rdev())).map_err(io::Error::other)?,
-        mode: found.mode() & 0o7777,
-        uid: found.uid(),
-        gid: found.gid(),
+        major: i64::try_from(major(metadata.rdev())).map_err(io::Error::other)?,
+        minor: i64::try_from(minor(metadata.rdev())).map_err(io::Error::other)?,
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
     })
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
 use gpu_inject::edits::Edits;
-use gpu_inject::host::{Host, HostOptions};
+use gpu_inject::host::{GpuHost, HostOptions};
 use gpu_inject::live::{self, Pidfd, Target};
 use serde_json::json;
 
@@ -67,7 +67,7 @@ fn plan(options: &HostOptions, devices: &OsStr) -> Result<Edits, Box<dyn Error>>
         format!("NVIDIA_VISIBLE_DEVICES={devices}"),
         "NVIDIA_DRIVER_CAPABILITIES=compute,utility".to_owned(),
     ];
-    let host = Host::load(options)?;
+    let host = GpuHost::load(options)?;
     let request = host.request_of(&json!({"process": {"env": env}}))?;
     Ok(host.plan(&request)?)
 }
@@ -87,11 +87,11 @@ impl Container {
             .stdout(Stdio::piped())
             .spawn()?;
         let input = process.stdin.take();
-        let mut said = String::new();
+        let mut line = String::new();
         if let Some(output) = process.stdout.take() {
-            BufReader::new(output).read_line(&mut said)?;
+            BufReader::new(output).read_line(&mut line)?;
         }
-        if said != "ready\n" {
+        if line != "ready\n" {
             return Err(format!("no container: {}", process.wait()?).into());
         }
         Ok(Self { process, input })

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use fake_driver::describe::Description;
 use fake_driver::install::{self, Places};
-use gpu_inject::host::{Host, HostOptions};
+use gpu_inject::host::{GpuHost, HostOptions};
 use serde_json::{Value, json};
 use skips::Need;
 
@@ -33,12 +33,12 @@ fn host() -> Option<tempfile::TempDir> {
     Some(dir)
 }
 
-fn look(host: &tempfile::TempDir) -> Host {
+fn look(host: &tempfile::TempDir) -> GpuHost {
     let look = HostOptions {
         root: host.path().to_owned(),
         ..HostOptions::default()
     };
-    Host::load(&look).unwrap()
+    GpuHost::load(&look).unwrap()
 }
 
 /// Files of the tree by their paths on this machine, for what does more than name them.
@@ -73,18 +73,18 @@ fn run(command: &mut Command, input: &str) -> Output {
 
 fn succeed(command: &mut Command, input: &str) -> String {
     let out = run(command, input);
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{command:?}: {said}");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{command:?}: {stderr}");
     String::from_utf8(out.stdout).unwrap()
 }
 
 /// It is refused, with a reason and without output.
 fn refuse(command: &mut Command, input: &str, why: &str) {
     let out = run(command, input);
-    let said = String::from_utf8_lossy(&out.stderr);
+    let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(
-        !out.status.success() && said.contains(why),
-        "{command:?}: {said}"
+        !out.status.success() && stderr.contains(why),
+        "{command:?}: {stderr}"
     );
     assert!(out.stdout.is_empty(), "{command:?}");
 }

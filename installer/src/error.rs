@@ -1,18 +1,67 @@
-//! The errors of gpusetup: each has a message, what to do next, and an exit code.
+//! The errors of gpusetup: what went wrong, why, what to do next, and the exit code.
+//!
+//! Each kind of failure is a variant with its facts. The messages are made here, so that they read
+//! alike wherever they come from; a flag or a command in them is an
+//! [`Invocation`](invocation::Invocation), which only `cli` can write.
 
+pub mod config_fault;
+mod core_fix;
+pub mod edit_error;
+pub mod engine_fault;
+pub mod exit;
+pub mod invocation;
+pub mod program_fault;
 pub mod state_fault;
+mod system_fix;
+pub mod unsupported;
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use config_fault::ConfigFault;
+use engine_fault::EngineFault;
+use exit::Exit;
+use invocation::Invocation;
+use nix::sys::signal::Signal;
+use program_fault::ProgramFault;
+use state_fault::Fault;
+use unsupported::Unsupported;
 
 use crate::host::limits;
-use state_fault::Fault;
 
-/// An error of gpusetup, shown as its `cause` and, on a separate line, its `fix`.
-#[derive(Debug, thiserror::Error)]
+/// An error of gpusetup, shown as its message and, on a separate line, its `fix`. It can be cloned,
+/// since engines keep an error with the file that it is about until somebody asks for the file.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
+    /// The command changes the host, and the user is not root.
+    #[error("this changes the host: run it as root, with sudo")]
+    NotRoot,
+    /// The user must be asked, and there is no terminal.
+    #[error("there is no terminal to ask on: give {}", Invocation::Yes)]
+    NoTerminal,
+    /// No problem has this id.
+    #[error("no problem is called {id:?}; {} mends {}", Invocation::Fix, safe.join(", "))]
+    NoSuchProblem {
+        /// The id.
+        id: String,
+        /// The problems that can be repaired.
+        safe: Vec<String>,
+    },
+    /// The problem is not one that may be repaired for the user.
+    #[error("{id} is not for {}: {by_hand}", Invocation::Fix)]
+    ProblemNotSafe {
+        /// Its id.
+        id: String,
+        /// What the user can do.
+        by_hand: String,
+    },
+    /// The answer to a question could not be read.
+    #[error("standard input: {0}")]
+    NoAnswer(#[source] Arc<io::Error>),
     /// Another run is changing this host.
     #[error("another gpusetup holds {path}{}", holder.as_ref().map(|h| format!(": {h}")).unwrap_or_default())]
     Locked {
@@ -22,22 +71,16 @@ pub enum Error {
         holder: Option<String>,
     },
     /// This host cannot be set up.
-    #[error("{why}")]
-    Unsupported {
-        /// Why not.
-        why: String,
-        /// What to do.
-        fix: String,
-    },
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// A config file that cannot be edited safely.
-    #[error("{path}: {why}")]
+    #[error("{path}: {fault}")]
     Config {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
-        /// What to do.
-        fix: String,
+        #[source]
+        fault: ConfigFault,
     },
     /// A file that cannot be read or written.
     #[error("{path}: {what}: {source}")]
@@ -47,7 +90,7 @@ pub enum Error {
         /// What was attempted.
         what: &'static str,
         /// The system's error.
-        source: std::io::Error,
+        source: Arc<io::Error>,
     },
     /// A state file, which records what gpusetup did here, cannot be used.
     #[error("{path} {fault}")]
@@ -57,146 +100,248 @@ pub enum Error {
         /// Why not.
         fault: Fault,
     },
-    /// A step failed.
-    #[error("{what}")]
-    Failed {
-        /// What failed and why.
-        what: String,
-        /// What to do.
-        fix: String,
+    /// Something on this host exists and could not be read.
+    #[error("this host cannot be looked at whole: {0}")]
+    Unread(String),
+    /// A program did not do its work.
+    #[error("{line}: {fault}")]
+    Program {
+        /// Its command line.
+        line: String,
+        /// Why not.
+        #[source]
+        fault: ProgramFault,
     },
+    /// A container of ours did not run; this is what the engine's client said.
+    #[error("{0}")]
+    Container(String),
+    /// Containers cannot be run where only a directory tree is changed.
+    #[error("no container is run in a directory tree")]
+    NoContainersInTree,
+    /// Something is wrong with an engine.
+    #[error("{engine} {fault}")]
+    Engine {
+        /// Its name.
+        engine: String,
+        /// What is wrong.
+        #[source]
+        fault: EngineFault,
+    },
+    /// Containers that a restart had stopped could not be started again: a message for each.
+    #[error("{}", .0.join("; "))]
+    NotStarted(Vec<String>),
+    /// Containers would stop, and the user does not want that.
+    #[error("containers would stop: {}", stops.join("; "))]
+    WouldStop {
+        /// An engine and its containers each.
+        stops: Vec<String>,
+        /// The command that stops them.
+        command: Invocation<'static>,
+    },
+    /// Containers need what would be undone.
+    #[error("containers use what would go, and would not start again: {}", .0.join(", "))]
+    InUse(Vec<String>),
+    /// Nobody can tell whether containers need what would be undone: an engine and the reason each.
+    #[error("which containers use what would go is not known: {}", .0.join(", "))]
+    InUseUnknown(Vec<String>),
+    /// Other tools give containers GPUs here: a line for each of their traces.
+    #[error("another tool gives containers GPUs here: {}", .0.join("; "))]
+    OtherTools(Vec<String>),
+    /// Somebody changed what we had set, so it cannot be undone: a line for each file.
+    #[error("changed by somebody else since, so nothing was undone: {}", .0.join("; "))]
+    ChangedSince(Vec<String>),
+    /// Everything that gpusetup wrote is undone, and files of engines still name its programs: a
+    /// line for each.
+    #[error(
+        "{}, and these still name gpusetup's programs: {}",
+        if *.undone { "what gpusetup wrote is undone" } else { "gpusetup has nothing to undo here" },
+        places.join("; ")
+    )]
+    StillNamed {
+        /// Whether this run undid something.
+        undone: bool,
+        /// The places.
+        places: Vec<String>,
+    },
+    /// A signal cannot be held back until a step is done.
+    #[error("hold {signal} back: {source}")]
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// There is not enough memory to begin.
+    #[error("not enough memory: {mib} MiB more are needed")]
+    Memory {
+        /// How much is missing, in MiB.
+        mib: usize,
+    },
+    /// Files may not grow as large as one that is to be put back.
+    #[error("a file of {bytes} bytes is to be put back")]
+    FileSize {
+        /// Its size.
+        bytes: usize,
+    },
+    /// An earlier run could not be rolled back.
+    #[error("an earlier run could not be put back whole")]
+    EarlierRun,
     /// A step failed, and not everything could be rolled back.
     #[error("{cause}")]
     RollbackIncomplete {
         /// What failed first.
+        #[source]
         cause: Box<Error>,
         /// What is left to do by hand.
         left: Vec<String>,
     },
     /// A step failed, and everything was rolled back.
     #[error("{0}")]
-    RolledBack(Box<Error>),
+    RolledBack(#[source] Box<Error>),
     /// The user, or another process, asked this process to end.
     #[error("interrupted; nothing was changed")]
     Interrupted,
+    /// gpusetup did what it must not.
+    #[error("{0}")]
+    Mistake(String),
     /// An error of the core library.
-    #[error(transparent)]
-    Inject(#[from] gpu_inject::Error),
+    #[error("{0}")]
+    Inject(#[source] Arc<gpu_inject::Error>),
+}
+
+impl From<gpu_inject::Error> for Error {
+    fn from(error: gpu_inject::Error) -> Self {
+        Self::Inject(Arc::new(error))
+    }
 }
 
 impl Error {
     /// A file that cannot be read or written.
-    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::File { path, what, source }
-    }
-
-    /// A step that failed.
-    pub fn failed(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::Failed {
-            what: what.into(),
-            fix: fix.into(),
+        move |source| Self::File {
+            path,
+            what,
+            source: Arc::new(source),
         }
     }
 
-    /// A copy of the error, for callers that keep it with the file it is about. A system error is
-    /// copied by its number, or by its message if it has none.
-    pub fn again(&self) -> Self {
-        let same = |source: &std::io::Error| match source.raw_os_error() {
-            Some(number) => std::io::Error::from_raw_os_error(number),
-            None => std::io::Error::new(source.kind(), source.to_string()),
-        };
-        match self {
-            Self::Usage(what) => Self::Usage(what.clone()),
-            Self::Locked { path, holder } => Self::Locked {
-                path: path.clone(),
-                holder: holder.clone(),
-            },
-            Self::Unsupported { why, fix } => Self::Unsupported {
-                why: why.clone(),
-                fix: fix.clone(),
-            },
-            Self::Config { path, why, fix } => Self::Config {
-                path: path.clone(),
-                why: why.clone(),
-                fix: fix.clone(),
-            },
-            Self::File { path, what, source } => Self::File {
-                path: path.clone(),
-                what,
-                source: same(source),
-            },
-            Self::StateFile { path, fault } => Self::StateFile {
-                path: path.clone(),
-                fault: fault.clone(),
-            },
-            Self::Failed { what, fix } => Self::failed(what, fix),
-            Self::RollbackIncomplete { cause, left } => Self::RollbackIncomplete {
-                cause: Box::new(cause.again()),
-                left: left.clone(),
-            },
-            Self::RolledBack(cause) => Self::RolledBack(Box::new(cause.again())),
-            Self::Interrupted => Self::Interrupted,
-            // The message and exit code are the same; errors of the core have no fix.
-            Self::Inject(e) => Self::failed(e.to_string(), ""),
-        }
+    /// A config file that cannot be edited safely.
+    pub fn config(path: &Path, fault: ConfigFault) -> Self {
+        let path = path.to_owned();
+        Self::Config { path, fault }
+    }
+
+    /// A program that did not do its work.
+    pub fn program(line: &str, fault: ProgramFault) -> Self {
+        let line = line.to_owned();
+        Self::Program { line, fault }
+    }
+
+    /// A program that the system did not run.
+    pub fn not_run(line: &str) -> impl FnOnce(io::Error) -> Self + Copy + '_ {
+        move |source| Self::program(line, ProgramFault::System(Arc::new(source)))
+    }
+
+    /// An engine with which something is wrong.
+    pub fn engine(engine: &str, fault: EngineFault) -> Self {
+        let engine = engine.to_owned();
+        Self::Engine { engine, fault }
     }
 
     /// What to do next.
     pub fn fix(&self) -> Option<String> {
-        match self {
-            Self::Unsupported { fix, .. } | Self::Config { fix, .. } | Self::Failed { fix, .. } => {
-                Some(fix.clone())
+        use Invocation::{Adopt, Leave, UndoByForce, Yes};
+        Some(match self {
+            Self::Unsupported(unsupported) => unsupported.fix(),
+            Self::Signal { source, .. } => return system_fix::of(source),
+            Self::Config { fault, .. } => fault.fix(),
+            Self::StateFile { path, fault } => fault.fix(path),
+            Self::File { source, what, .. } => return system_fix::of_file(source, what),
+            Self::Program { line, fault } => return fault.fix(line),
+            Self::Engine { engine, fault } => return fault.fix(engine),
+            Self::Inject(error) => return core_fix::of(error),
+            Self::RolledBack(cause) => return cause.fix(),
+            Self::RollbackIncomplete { left, .. } => format!("by hand: {}", left.join("; ")),
+            Self::Locked { .. } => "wait until it is done, then run this again".into(),
+            Self::NoAnswer(_) => format!("give {Yes}"),
+            Self::Unread(trouble) if limits::is_of_open_files(trouble) => {
+                format!("nothing was changed; {}", limits::open_files_fix())
             }
-            Self::StateFile { path, fault } => Some(fault.fix(path)),
-            Self::Locked { .. } => Some("wait until it is done, then run this again".into()),
-            Self::File { source, what, .. } if limits::is_of_size(source, what) => {
-                Some(limits::size_fix())
+            Self::Unread(_) => "nothing was changed; mend that first".into(),
+            Self::WouldStop { command, .. } => format!(
+                "run `{command}` when they may, or turn on live-restore; nothing was changed"
+            ),
+            Self::InUse(_) => {
+                format!("remove them first, or run `{UndoByForce}`; nothing was changed")
             }
-            Self::File { source, .. } if limits::is_of_open_files(&source.to_string()) => {
-                Some(limits::open_files_fix().into())
+            Self::InUseUnknown(_) => format!(
+                "see that the engine answers, then run this again, or run `{UndoByForce}`; nothing was changed"
+            ),
+            Self::OtherTools(_) => format!(
+                "`{Adopt}` puts ours in its place, and undo returns to it; `{Leave}` leaves it and \
+                 sets up the rest. Nothing was changed."
+            ),
+            Self::ChangedSince(_) => {
+                "mend the file, and put what gpusetup set back to what it wrote or take it out by \
+                 hand, then run this again"
+                    .into()
             }
-            Self::File { source, .. } => match source.kind() {
-                std::io::ErrorKind::OutOfMemory => Some(limits::memory_fix().into()),
-                std::io::ErrorKind::StorageFull => Some("make room on that file system".into()),
-                std::io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("that file system is read-only: `mount -o remount,rw` it first".into())
-                }
-                std::io::ErrorKind::PermissionDenied if nix::unistd::geteuid().is_root() => Some(
-                    "even root may not: look at `lsattr`, and at what SELinux or AppArmor logs"
-                        .into(),
-                ),
-                std::io::ErrorKind::PermissionDenied => Some("run it with sudo".into()),
-                std::io::ErrorKind::InvalidData
-                | std::io::ErrorKind::InvalidInput
-                | std::io::ErrorKind::IsADirectory
-                | std::io::ErrorKind::NotADirectory
-                | std::io::ErrorKind::FileTooLarge => {
-                    Some("put a plain text file there, or remove what is there".into())
-                }
-                _ => None,
-            },
-            Self::RollbackIncomplete { left, .. } => Some(format!("by hand: {}", left.join("; "))),
-            Self::RolledBack(cause) => cause.fix(),
-            Self::Usage(_) | Self::Interrupted | Self::Inject(_) => None,
-        }
-        .filter(|f| !f.is_empty())
+            Self::StillNamed { .. } => {
+                "gpusetup did not write those lines: take them out, or let what wrote them do it, \
+                 before the programs go"
+                    .into()
+            }
+            Self::NoContainersInTree => format!("leave {} out", Invocation::Root),
+            Self::Memory { .. } => limits::memory_fix().into(),
+            Self::FileSize { .. } => limits::size_fix(),
+            Self::Mistake(_) => "this is a mistake in gpusetup; please report it".into(),
+            Self::Usage(_)
+            | Self::NotRoot
+            | Self::NoTerminal
+            | Self::NoSuchProblem { .. }
+            | Self::ProblemNotSafe { .. }
+            | Self::Container(_)
+            | Self::NotStarted(_)
+            | Self::EarlierRun
+            | Self::Interrupted => return None,
+        })
     }
 
     /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => 4,
-            Self::Locked { .. } => 5,
-            Self::Unsupported { .. } => 6,
-            Self::RollbackIncomplete { .. } => 3,
-            Self::Interrupted => 130,
-            Self::RolledBack(cause) => cause.exit_code(),
+            Self::Usage(_)
+            | Self::NotRoot
+            | Self::NoTerminal
+            | Self::NoSuchProblem { .. }
+            | Self::ProblemNotSafe { .. } => Exit::Usage,
+            Self::Locked { .. } => Exit::Locked,
+            Self::Unsupported(_) => Exit::Unsupported,
+            Self::RollbackIncomplete { .. } | Self::StillNamed { .. } => Exit::RollbackIncomplete,
+            Self::Interrupted => Exit::Interrupted,
+            Self::RolledBack(cause) => cause.exit(),
             Self::Config { .. }
             | Self::File { .. }
             | Self::StateFile { .. }
-            | Self::Failed { .. }
-            | Self::Inject(_) => 1,
+            | Self::Unread(_)
+            | Self::NoAnswer(_)
+            | Self::Program { .. }
+            | Self::Container(_)
+            | Self::NoContainersInTree
+            | Self::Engine { .. }
+            | Self::NotStarted(_)
+            | Self::WouldStop { .. }
+            | Self::InUse(_)
+            | Self::InUseUnknown(_)
+            | Self::OtherTools(_)
+            | Self::ChangedSince(_)
+            | Self::Signal { .. }
+            | Self::Memory { .. }
+            | Self::FileSize { .. }
+            | Self::EarlierRun
+            | Self::Mistake(_)
+            | Self::Inject(_) => Exit::Failed,
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use gpu_host::Root;
 
-use crate::edit::error::EditError;
 use crate::edit::{self, revert};
+use crate::error::edit_error::EditError;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
-use crate::model::change::FileKind;
+use crate::model::change::MergeKind;
 use crate::setup::install_planner::{self, InstallRequest};
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::{JOURNAL, RECEIPT, Receipt};
@@ -29,7 +29,7 @@ pub fn json(text: &str, later: &str) {
     ];
     let values: Vec<_> = keys.iter().cloned().zip(ours).collect();
     let set = |text: &str| edit::json::set(text, &values);
-    there_and_back(text, later, set, &FileKind::Json { keys: keys.clone() });
+    install_and_undo_restore_the_tree(text, later, set, &MergeKind::Json { keys: keys.clone() });
 }
 
 /// containerd's config.toml, the same.
@@ -48,14 +48,14 @@ pub fn toml(text: &str, later: &str) {
     ];
     let values: Vec<_> = keys.iter().cloned().zip(ours).collect();
     let set = |text: &str| edit::toml::set(text, &values);
-    there_and_back(text, later, set, &FileKind::Toml { keys: keys.clone() });
+    install_and_undo_restore_the_tree(text, later, set, &MergeKind::Toml { keys: keys.clone() });
 }
 
-fn there_and_back(
+fn install_and_undo_restore_the_tree(
     before: &str,
     later: &str,
     set: impl Fn(&str) -> Result<String, EditError>,
-    kind: &FileKind,
+    kind: &MergeKind,
 ) {
     let Ok(after) = set(before) else { return };
     assert_eq!(set(&after).as_ref(), Ok(&after), "a second edit changes it");
@@ -117,10 +117,10 @@ pub fn state(text: &[u8], current: &str) {
 
 /// What somebody pastes into `doctor --explain`.
 pub fn explain(text: &[u8]) {
-    let found = crate::doctor::explain::explain(text);
+    let causes = crate::doctor::explain::explain(text);
     let sure = |c: &crate::doctor::explain::Candidate| c.letters;
     assert!(
-        found.is_sorted_by(|a, b| sure(a) >= sure(b)),
+        causes.is_sorted_by(|a, b| sure(a) >= sure(b)),
         "not the surest first"
     );
 }

@@ -34,6 +34,7 @@ use crate::cli::args::{Cli, Command, Common};
 use crate::cli::{man_pages, nvidia_ctk};
 use crate::commands::session;
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::{headroom, limits};
 use crate::render::json;
 use crate::terminal::screen::Screen;
@@ -47,14 +48,15 @@ pub fn main() -> ExitCode {
         Ok(words) => words,
         Err(e) => {
             stdio::say!("{e}");
-            return ExitCode::from(1);
+            return Exit::Failed.into();
         }
     };
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { 4 } else { 0 });
+            let is_bad = e.use_stderr();
+            return if is_bad { Exit::Usage } else { Exit::Done }.into();
         }
     };
     match run(&cli) {
@@ -62,18 +64,18 @@ pub fn main() -> ExitCode {
             // A command that changes the host keeps its own exit code even if its output was
             // cut off. For the other commands the output is the result, so a cut is a failure.
             let is_lost = stdio::is_cut() && !cli.command.as_ref().is_some_and(Command::changes);
-            let code = if is_lost { 1 } else { code };
-            log::info!("exit {code}");
-            ExitCode::from(code)
+            let code = if is_lost { Exit::Failed } else { code };
+            log::info!("exit {}", code.number());
+            code.into()
         }
         Err(e) => {
             tell(&e, &cli.common);
-            ExitCode::from(e.exit_code())
+            e.exit().into()
         }
     }
 }
 
-fn run(cli: &Cli) -> Result<u8, Error> {
+fn run(cli: &Cli) -> Result<Exit, Error> {
     let common = &cli.common;
     headroom::ensure_memory_to_look()?;
     let is_run =
@@ -85,21 +87,17 @@ fn run(cli: &Cli) -> Result<u8, Error> {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "gpusetup", &mut script);
             stdio::result(&String::from_utf8_lossy(&script));
-            return Ok(0);
+            return Ok(Exit::Done);
         }
         Some(Command::Man { pages: Some(dir) }) => {
-            man_pages::pages(dir).map_err(|e| {
-                Error::failed(
-                    format!("{}: {e}", dir.display()),
-                    "give a directory that is there and can be written",
-                )
-            })?;
-            return Ok(0);
+            man_pages::pages(dir).map_err(Error::file(dir, "write pages to"))?;
+            return Ok(Exit::Done);
         }
         Some(Command::Man { pages: None }) => {
-            let page = man_pages::page().map_err(|e| Error::failed(e.to_string(), ""))?;
+            let page =
+                man_pages::page().map_err(Error::file(Path::new("the manual page"), "make"))?;
             stdio::result(&String::from_utf8_lossy(&page));
-            return Ok(0);
+            return Ok(Exit::Done);
         }
         _ => {}
     }
@@ -119,6 +117,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Plan(args) => commands::install::plan(&host, common, args),
         Command::Install(args) => commands::install::install(&host, common, args),
         Command::Verify(args) => commands::verify::run(&host, common, args),
+        Command::References(args) => commands::references::run(&host, common, args),
         Command::Recover => commands::recover::run(&host, common),
         Command::Undo(args) => commands::undo::run(&host, common, args),
         Command::Doctor(args) => commands::doctor::run(&host, common, args),
@@ -132,8 +131,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
 /// Logs and prints an error: cause and fix, no backtrace. With `--json` also as a document.
 fn tell(error: &Error, common: &Common) {
     match error.fix() {
-        Some(fix) => log::error!("exit {}: {error}; fix: {fix}", error.exit_code()),
-        None => log::error!("exit {}: {error}", error.exit_code()),
+        Some(fix) => log::error!("exit {}: {error}; fix: {fix}", error.exit().number()),
+        None => log::error!("exit {}: {error}", error.exit().number()),
     }
     let screen = Screen::error(common.plain);
     let paragraph = |first: &str, text: &str| {

@@ -26,15 +26,15 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_host_with_neither_gpu_nor_engine_has_a_bundle_too() {
+fn a_host_without_gpu_and_engine_gets_a_bundle() {
     let dir = tempfile::tempdir().unwrap();
     let out = bundle(dir.path(), &[]);
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    let said = String::from_utf8(out.stdout).unwrap();
-    let name = said.trim();
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    let name = stdout.trim();
     assert!(
         name.starts_with("gpusetup-bundle-") && name.ends_with("Z.tar.gz"),
-        "{said}"
+        "{stdout}"
     );
     let made = fs::metadata(dir.path().join(name)).unwrap();
     assert_eq!(made.permissions().mode() & 0o777, 0o600);
@@ -45,7 +45,7 @@ fn a_host_with_neither_gpu_nor_engine_has_a_bundle_too() {
 
 /// A clock without a battery, or the program that packed a file, can set any year.
 #[test]
-fn a_file_of_before_1970_is_no_reason_to_fail() {
+fn a_file_dated_before_1970_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let host = dir.path().join("host");
     fs::create_dir_all(host.join("var/lib/gpusetup")).unwrap();
@@ -69,20 +69,20 @@ fn a_file_of_before_1970_is_no_reason_to_fail() {
 }
 
 #[test]
-fn with_json_one_document() {
+fn json_output_is_one_document() {
     let dir = tempfile::tempdir().unwrap();
     let out = bundle(dir.path(), &["--json", "-o", "x.tar.gz"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(
-        (out.status.code(), &said["changed"]),
+        (out.status.code(), &document["changed"]),
         (Some(0), &false.into())
     );
     let length = fs::metadata(dir.path().join("x.tar.gz")).unwrap().len();
-    assert_eq!(said["bytes"], length);
+    assert_eq!(document["bytes"], length);
 }
 
 #[test]
-fn standard_output_has_the_archive_alone() {
+fn standard_output_contains_only_the_archive() {
     let dir = tempfile::tempdir().unwrap();
     let out = bundle(dir.path(), &["--output", "-"]);
     assert_eq!(
@@ -98,7 +98,7 @@ fn standard_output_has_the_archive_alone() {
 }
 
 #[test]
-fn where_it_cannot_be_written_it_says_so_and_leaves_what_was_there() {
+fn an_unwritable_output_is_reported_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let out = bundle(dir.path(), &["-o", "no/such/x.tar.gz"]);
     assert_eq!(out.status.code(), Some(1));
@@ -110,7 +110,7 @@ fn where_it_cannot_be_written_it_says_so_and_leaves_what_was_there() {
 
 /// Files that only root may read are named and do not make it fail.
 #[test]
-fn without_root_it_says_what_it_could_not_read() {
+fn without_root_unreadable_files_are_listed() {
     if !skips::has(&[skips::Need::Root]) {
         return;
     }
@@ -128,20 +128,26 @@ fn without_root_it_says_what_it_could_not_read() {
     let out = command.args(["--root", "host", "bundle", "--json", "-o", "x.tar.gz"]);
     let out = out.output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert!(said["unread"].to_string().contains("daemon.json"), "{said}");
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(
+        document["unread"].to_string().contains("daemon.json"),
+        "{document}"
+    );
 }
 
 /// JSON on one line that is too long: none of it can be shown, and that is reported.
 #[test]
-fn a_file_of_which_no_line_is_whole_is_told() {
+fn a_file_without_a_complete_line_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let cdi = dir.path().join("host/etc/cdi");
     fs::create_dir_all(&cdi).unwrap();
     let spec = format!("{{\"kind\": \"{}\"}}", "x".repeat(300 << 10));
     fs::write(cdi.join("nvidia.json"), spec).unwrap();
     let out = bundle(dir.path(), &["--json", "-o", "x.tar.gz"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let unread = said["unread"].to_string();
-    assert!(unread.contains("/etc/cdi/nvidia.json: left out"), "{said}");
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let unread = document["unread"].to_string();
+    assert!(
+        unread.contains("/etc/cdi/nvidia.json: left out"),
+        "{document}"
+    );
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aho_corasick::AhoCorasick;
 use flate2::read::GzDecoder;
-use planting::{MadeUp, Place, forms, parts, places, written};
+use planting::{MadeUp, Place, encoded, forms, parts, places};
 use serde_json::{Value, json};
 use tar::Archive;
 
@@ -47,7 +47,7 @@ fn plant(root: &Path, forms: &[String], places: &[Place], made_up: &mut MadeUp) 
             .flat_map(|w| forms.iter().map(move |f| (w, f)))
         {
             let (filled, secrets) = made_up.fill(form);
-            text.push_str(&format!("{}\n", written(way, &filled)));
+            text.push_str(&format!("{}\n", encoded(way, &filled)));
             planted.extend(secrets.into_iter().map(|secret| Planted {
                 secret,
                 form: form.clone(),
@@ -101,8 +101,8 @@ fn found_in<'a>(planted: &'a [Planted], text: &str) -> Vec<&'a Planted> {
     let (owners, needles): (Vec<_>, Vec<_>) = needles.unzip();
     let search = AhoCorasick::new(needles).unwrap();
     let hits = search.find_overlapping_iter(text);
-    let found: BTreeSet<usize> = hits.map(|hit| hit.pattern().as_usize()).collect();
-    found.into_iter().map(|n| owners[n]).collect()
+    let patterns: BTreeSet<usize> = hits.map(|hit| hit.pattern().as_usize()).collect();
+    patterns.into_iter().map(|n| owners[n]).collect()
 }
 
 /// The forms whose secret got into the archive, each with its places.
@@ -121,8 +121,8 @@ fn leaks(list: &str, seed: u64) -> Vec<String> {
             let (all, _) = archive(&root);
             let all: Vec<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
             for p in found_in(&planted, &all.join("\n")) {
-                let mut found = found.lock().unwrap();
-                found
+                let mut leaks = found.lock().unwrap();
+                leaks
                     .entry(p.form.clone())
                     .or_default()
                     .insert(p.place.clone());
@@ -143,7 +143,7 @@ fn leaks(list: &str, seed: u64) -> Vec<String> {
 
 /// Proves that the search finds a whole secret and either half of a long one.
 #[test]
-fn a_secret_is_found_where_it_is() {
+fn planted_secrets_are_found() {
     let planted = |secret: &str| Planted {
         secret: secret.into(),
         form: String::new(),
@@ -171,13 +171,13 @@ fn a_secret_is_found_where_it_is() {
 }
 
 #[test]
-fn no_form_of_a_secret_comes_through_in_any_kind_of_file() {
+fn every_form_of_a_secret_is_masked_in_every_kind_of_file() {
     let found = leaks(include_str!("secrets/forms.txt"), 1);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
-fn what_a_maintainer_needs_can_still_be_read() {
+fn facts_that_a_maintainer_needs_stay_readable() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("host");
     let places = places();

@@ -27,10 +27,10 @@ fn tree(program: &str, package: &str, version: &str) -> Tree {
 }
 
 /// Names and notes of the clients that were found.
-fn found(tree: &Tree) -> Vec<(String, String)> {
+fn clients(tree: &Tree) -> Vec<(String, String)> {
     let out = tree.run(&["detect", "--json"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let engines = said["engines"].as_array().unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let engines = document["engines"].as_array().unwrap();
     let one = |e: &Value| {
         (
             e["name"].as_str().unwrap().to_owned(),
@@ -41,15 +41,15 @@ fn found(tree: &Tree) -> Vec<(String, String)> {
 }
 
 fn notes(tree: &Tree, name: &str) -> String {
-    let found = found(tree);
-    let one = found.iter().find(|(n, _)| n == name);
-    one.unwrap_or_else(|| panic!("{name} in {found:?}"))
+    let clients = clients(tree);
+    let one = clients.iter().find(|(n, _)| n == name);
+    one.unwrap_or_else(|| panic!("{name} in {clients:?}"))
         .1
         .clone()
 }
 
 #[test]
-fn cdi_is_there_from_a_version_on() {
+fn cdi_is_supported_from_the_listed_version_on() {
     for (program, name, package, old, new) in [
         ("nerdctl", "nerdctl", "nerdctl", "2.0.5", "2.1.0"),
         ("buildkitd", "buildkit", "buildkit", "0.19.0", "0.20.0"),
@@ -71,7 +71,7 @@ fn cdi_is_there_from_a_version_on() {
 }
 
 #[test]
-fn nvidia_container_cli_is_said_to_be_missing_where_it_is() {
+fn a_missing_nvidia_container_cli_is_reported() {
     for (program, name) in [
         ("incusd", "incus"),
         ("lxd", "lxd"),
@@ -101,23 +101,23 @@ fn nvidia_container_cli_is_said_to_be_missing_where_it_is() {
 }
 
 #[test]
-fn nerdctl_needs_it_for_gpus_until_2_3() {
+fn nerdctl_needs_nvidia_container_cli_before_2_3() {
     let at = |version| notes(&tree("nerdctl", "nerdctl", version), "nerdctl");
     assert!(at("2.2.0").contains("nerdctl run --gpus needs nvidia-container-cli"));
     assert!(!at("2.3.0").contains("nvidia-container-cli"));
 }
 
 #[test]
-fn apptainers_link_is_no_singularity() {
+fn a_singularity_link_of_apptainer_is_not_counted() {
     let tree = tree("apptainer", "apptainer", "1.5.0");
     symlink("apptainer", tree.path("usr/bin/singularity")).unwrap();
-    let found = found(&tree);
-    let names: Vec<&str> = found.iter().map(|(n, _)| n.as_str()).collect();
+    let clients = clients(&tree);
+    let names: Vec<&str> = clients.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["apptainer"]);
 }
 
 #[test]
-fn one_client_is_reason_enough_and_none_is_not() {
+fn a_spec_is_written_if_there_is_at_least_one_client() {
     let tree = self::tree("apptainer", "apptainer", "1.5.0");
     tree.write(
         "proc/driver/nvidia/version",
@@ -142,11 +142,11 @@ fn one_client_is_reason_enough_and_none_is_not() {
     // A client that reads no spec does not count as set up because there is one.
     tree.write("usr/bin/enroot", "");
     let out = tree.run(&["detect", "--json"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     let state = |n: usize| {
         (
-            said["engines"][n]["name"].as_str(),
-            said["engines"][n]["configured"].as_bool(),
+            document["engines"][n]["name"].as_str(),
+            document["engines"][n]["configured"].as_bool(),
         )
     };
     assert_eq!(state(0), (Some("apptainer"), Some(true)));
@@ -160,23 +160,23 @@ fn one_client_is_reason_enough_and_none_is_not() {
 }
 
 #[test]
-fn a_file_that_takes_the_spec_away_is_named() {
+fn a_file_that_hides_the_spec_is_named() {
     let warnings = |tree: &Tree| {
         let out = tree.run(&["plan", "--json"]);
-        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-        said["warnings"].to_string()
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+        document["warnings"].to_string()
     };
     let tree = tree("buildkitd", "buildkit", "0.32.0");
     let file = "etc/buildkit/buildkitd.toml";
     tree.write(file, "[cdi]\ndisabled = true\n");
     assert!(warnings(&tree).contains("buildkitd.toml: cdi.disabled turns CDI off"));
     tree.write(file, "[cdi]\ndisabled = false\nspecDirs = [\"/etc/cdi\"]\n");
-    let said = warnings(&tree);
+    let text = warnings(&tree);
     assert!(
-        said.contains("cdi.specDirs leaves out /var/run/cdi"),
-        "{said}"
+        text.contains("cdi.specDirs leaves out /var/run/cdi"),
+        "{text}"
     );
-    assert!(!said.contains("turns CDI off"), "{said}");
+    assert!(!text.contains("turns CDI off"), "{text}");
 
     let tree = self::tree("nerdctl", "nerdctl", "2.1.2");
     tree.write(

@@ -39,8 +39,8 @@ fn config_set_keeps_comments_and_unknown_keys() {
         "{}",
         text(&again)
     );
-    let got = tree.run(&["config", "get", "nvidia-container-runtime.runtimes"]);
-    assert_eq!(text(&got).trim(), "[ \"runc\" ]");
+    let out = tree.run(&["config", "get", "nvidia-container-runtime.runtimes"]);
+    assert_eq!(text(&out).trim(), "[ \"runc\" ]");
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn config_of_a_host_without_the_file_is_the_default() {
     let tree = Tree::new("26.1.5", "1.7.24");
     let shown = text(&tree.run(&["config", "show"]));
     assert_eq!(shown, text(&tree.run(&["config", "default"])));
-    let got = tree.run(&["config", "get", "nvidia-container-runtime.mode"]);
-    assert_eq!(text(&got), "auto\n");
+    let out = tree.run(&["config", "get", "nvidia-container-runtime.mode"]);
+    assert_eq!(text(&out), "auto\n");
     let dry = tree.run(&[
         "config",
         "set",
@@ -92,7 +92,7 @@ fn config_refuses_what_the_start_path_would_refuse() {
 }
 
 #[test]
-fn nvidia_ctk_configures_by_our_rules() {
+fn nvidia_ctk_config_follows_our_rules() {
     let tree = Tree::new("26.1.5", "1.7.24");
     // The program acts as nvidia-ctk because of its name alone. The tree stands in for the host.
     let ctk = |args: &[&str]| {
@@ -113,7 +113,7 @@ fn nvidia_ctk_configures_by_our_rules() {
 
 /// With two playbooks at once, each setting that was reported as done is there.
 #[test]
-fn settings_of_two_runs_at_once_are_both_kept() {
+fn concurrent_settings_are_both_kept() {
     let tree = Tree::new("26.1.5", "1.7.24");
     let keys = ["disable-require", "nvidia-container-cli.no-cgroups"];
     for round in 0..20 {
@@ -128,9 +128,9 @@ fn settings_of_two_runs_at_once_are_both_kept() {
         for (key, code) in keys.iter().zip(done) {
             // Exit code 5: the other run had the lock.
             assert!(matches!(code, 0 | 5), "{key}: {code}");
-            let got = text(&tree.run(&["config", "get", key]));
+            let value = text(&tree.run(&["config", "get", key]));
             assert!(
-                code == 5 || got == "true\n",
+                code == 5 || value == "true\n",
                 "{key} is lost in round {round}"
             );
         }
@@ -139,7 +139,7 @@ fn settings_of_two_runs_at_once_are_both_kept() {
 
 /// A setting is the user's own, even if gpusetup made the file.
 #[test]
-fn a_setting_is_not_undos_to_take_back() {
+fn undo_does_not_revert_a_setting() {
     let tree = Tree::new("26.1.5", "1.7.24");
     assert_eq!(tree.code(&["config", "set", "disable-require"]), 0);
     assert!(!tree.path("var/lib/gpusetup").exists());
@@ -153,7 +153,7 @@ fn a_setting_is_not_undos_to_take_back() {
 
 /// Otherwise its journal would be overwritten, and with it what is needed to roll back that run.
 #[test]
-fn a_run_that_died_is_put_back_before_a_setting_is_written() {
+fn an_unfinished_run_is_rolled_back_before_a_setting_is_written() {
     let tree = Tree::new("26.1.5", "1.7.24");
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let journal = fixture::without_checksums(&tree.read(RECEIPT));

@@ -39,8 +39,8 @@ fn packaged() -> Tree {
 
 fn warnings(tree: &Tree, args: &[&str]) -> String {
     let out = tree.run(&[args, &["--json"]].concat());
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    said["warnings"].to_string()
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    document["warnings"].to_string()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_runtime_has_the_settings_of_the_packaged_default() {
 }
 
 #[test]
-fn the_policy_of_the_user_keeps_its_comments_and_comes_back() {
+fn the_users_policy_keeps_its_comments_and_is_restored() {
     let tree = packaged();
     let text = "# mine\ndisable-require = true # why\n\n[nvidia-container-runtime]\nlog-level = \"debug\"\n";
     tree.write(POLICY, text);
@@ -83,20 +83,20 @@ fn a_runtime_on_the_path_needs_no_policy() {
     for (name, differs) in [("crun", false), ("runc", true)] {
         let tree = packaged();
         tree.write(&format!("usr/bin/{name}"), "");
-        let said = warnings(&tree, &["plan"]);
+        let warnings = warnings(&tree, &["plan"]);
         assert_eq!(tree.code(&["install", "--yes"]), 0);
         assert!(!tree.path(POLICY).exists());
         // This is a warning because the policy that decides it applies to every engine.
         assert_eq!(
-            said.contains("CRI-O's own default is /usr/libexec/crio/crun"),
+            warnings.contains("CRI-O's own default is /usr/libexec/crio/crun"),
             differs,
-            "{said}"
+            "{warnings}"
         );
     }
 }
 
 #[test]
-fn the_last_table_of_the_default_runtime_counts_and_as_a_whole() {
+fn the_last_table_of_the_default_runtime_replaces_earlier_ones() {
     let tree = tree("1.34.1");
     tree.write("usr/bin/runc", "");
     tree.write(
@@ -126,7 +126,7 @@ fn the_last_table_of_the_default_runtime_counts_and_as_a_whole() {
 }
 
 #[test]
-fn a_default_of_virtual_machines_or_of_no_table_gives_the_built_in() {
+fn a_default_runtime_for_virtual_machines_or_without_a_table_is_replaced_by_the_built_in_one() {
     let vm = "[crio.runtime]\ndefault_runtime = \"kata\"\n[crio.runtime.runtimes.kata]\nruntime_type = \"vm\"\nruntime_path = \"/usr/bin/containerd-shim-kata-v2\"\nruntime_config_path = \"/etc/kata.toml\"\n";
     for text in [vm, ""] {
         let tree = tree("1.34.1");
@@ -140,7 +140,7 @@ fn a_default_of_virtual_machines_or_of_no_table_gives_the_built_in() {
 }
 
 #[test]
-fn the_default_runtime_is_only_set_when_asked() {
+fn the_default_runtime_is_set_only_on_request() {
     let tree = packaged();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     assert!(!tree.read(DROP_IN).contains("default_runtime"));
@@ -162,11 +162,11 @@ fn a_runtime_of_the_vendor_is_refused_adopted_or_left() {
     tree.write(theirs, text);
     let before = tree.state();
     let out = tree.run(&["install", "--yes"]);
-    let said = String::from_utf8_lossy(&out.stderr);
+    let stderr = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1));
     assert!(
-        said.contains(theirs) && said.contains("--existing adopt"),
-        "{said}"
+        stderr.contains(theirs) && stderr.contains("--existing adopt"),
+        "{stderr}"
     );
     assert_eq!(tree.state(), before);
 
@@ -183,7 +183,7 @@ fn a_runtime_of_the_vendor_is_refused_adopted_or_left() {
 }
 
 #[test]
-fn what_cannot_be_written_safely_is_refused() {
+fn unsafe_edits_are_refused() {
     let later =
         "[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/gpu-container-runtime\"\n";
     for (path, text) in [
@@ -195,15 +195,15 @@ fn what_cannot_be_written_safely_is_refused() {
         tree.write(path, text);
         let before = tree.state();
         let out = tree.run(&["install", "--yes", "--default-runtime"]);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(1), "{path}: {said}");
-        assert!(said.contains(path) && said.contains("fix:"), "{said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{path}: {stderr}");
+        assert!(stderr.contains(path) && stderr.contains("fix:"), "{stderr}");
         assert_eq!(tree.state(), before, "{path}");
     }
 }
 
 #[test]
-fn mode_cdi_changes_nothing_and_says_what_hides_the_spec() {
+fn mode_cdi_changes_nothing_and_reports_what_hides_the_spec() {
     let tree = packaged();
     let before = tree.state();
     assert_eq!(tree.code(&["plan", "--mode", "cdi"]), 0);
@@ -217,23 +217,23 @@ fn mode_cdi_changes_nothing_and_says_what_hides_the_spec() {
             "etc/crio/crio.conf.d/50-cdi.conf",
             &format!("[crio.runtime]\ncdi_spec_dirs = {dirs}\n"),
         );
-        let said = warnings(&tree, &["plan", "--mode", "cdi"]);
+        let warnings = warnings(&tree, &["plan", "--mode", "cdi"]);
         assert_eq!(
-            said.contains("50-cdi.conf: cdi_spec_dirs leaves out"),
+            warnings.contains("50-cdi.conf: cdi_spec_dirs leaves out"),
             hides,
-            "{dirs}: {said}"
+            "{dirs}: {warnings}"
         );
     }
 }
 
 #[test]
-fn old_versions_are_told_what_they_lack() {
+fn missing_features_of_old_versions_are_reported() {
     // A version without CDI gets a note. For a version without drop-ins the runtime goes into
     // crio.conf, with comments kept, and out of it again.
     let notes = |tree: &Tree| {
         let out = tree.run(&["detect", "--json"]);
-        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-        said["engines"][0]["notes"].to_string()
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+        document["engines"][0]["notes"].to_string()
     };
     assert!(notes(&tree("1.23.5")).contains("too old for CDI"));
     assert!(notes(&tree("1.24.6")).contains("crio 1.25 reads it"));
@@ -258,7 +258,7 @@ fn old_versions_are_told_what_they_lack() {
 }
 
 #[test]
-fn flags_of_the_unit_say_where_the_configuration_is() {
+fn flags_of_the_unit_locate_the_configuration() {
     let tree = packaged();
     tree.write(
         "usr/lib/systemd/system/crio.service",

@@ -59,9 +59,9 @@ type Files = BTreeMap<PathBuf, (u32, String, String)>;
 /// All files except the lock. Times and inodes are included if nothing may have been written at
 /// all.
 fn files(root: &Path, with_times: bool) -> Files {
-    let mut found = BTreeMap::new();
-    walk(root, &mut found);
-    found
+    let mut files = BTreeMap::new();
+    walk(root, &mut files);
+    files
         .into_iter()
         .map(|(path, (mode, content))| {
             let m = path.symlink_metadata().unwrap();
@@ -176,9 +176,9 @@ impl Case {
                 let out = gpusetup(tree.path(), command);
                 let is_untouched = files(tree.path(), true) == before;
                 if let Err(why) = self.judged(c, &out, is_untouched, tree.path()) {
-                    let said = String::from_utf8_lossy(&out.stderr);
+                    let stderr = String::from_utf8_lossy(&out.stderr);
                     losses.push(format!(
-                        "{}, {what}, {}: {why}: {said}",
+                        "{}, {what}, {}: {why}: {stderr}",
                         self.name,
                         command.join(" ")
                     ));
@@ -193,14 +193,14 @@ impl Case {
 
     fn judged(&self, c: usize, out: &Output, untouched: bool, root: &Path) -> Result<(), String> {
         let code = out.status.code();
-        let said = String::from_utf8_lossy(&out.stderr);
+        let stderr = String::from_utf8_lossy(&out.stderr);
         let (intact, shown, host) = &self.intact[c];
         let command = COMMANDS[c][0];
         if untouched && matches!(code, Some(1 | 3)) {
             let shown = String::from_utf8_lossy(&out.stdout);
-            let is_said = said.contains(self.file) || shown.contains(self.file);
-            let has_way_out = said.contains("backup") || shown.contains("backup");
-            let has_way_out = has_way_out || said.contains("that version again");
+            let is_said = stderr.contains(self.file) || shown.contains(self.file);
+            let has_way_out = stderr.contains("backup") || shown.contains("backup");
+            let has_way_out = has_way_out || stderr.contains("that version again");
             let has_way_out = has_way_out || shown.contains("that version again");
             return match (is_said, has_way_out) {
                 (true, true) => Ok(()),
@@ -209,8 +209,8 @@ impl Case {
             };
         }
         if command == "doctor" && code == Some(2) && untouched {
-            let found = String::from_utf8_lossy(&out.stdout);
-            if found.contains("receipt-broken") {
+            let stdout = String::from_utf8_lossy(&out.stdout);
+            if stdout.contains("receipt-broken") {
                 return Ok(());
             }
         }
@@ -315,7 +315,7 @@ fn shuffled(text: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_damaged_record_is_told_and_nothing_is_written() {
+fn a_damaged_receipt_or_journal_is_reported_and_nothing_is_written() {
     if !skips::has(&[Need::Root, Need::Strace]) {
         return;
     }
@@ -365,7 +365,7 @@ fn a_damaged_record_is_told_and_nothing_is_written() {
 
 /// A receipt must not be accepted as a journal, although it has all the fields of one.
 #[test]
-fn a_file_in_the_place_of_the_other_is_refused() {
+fn a_journal_in_place_of_the_receipt_is_refused() {
     let tree = fixture::Tree::new("20.10.24", "1.6.20");
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let state = tree.path(STATE);
@@ -378,16 +378,16 @@ fn a_file_in_the_place_of_the_other_is_refused() {
             &[command, "--yes"]
         };
         let out = tree.run(args);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(code), "{command}: {said}");
-        assert!(said.contains("journal.json is damaged"), "{said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{command}: {stderr}");
+        assert!(stderr.contains("journal.json is damaged"), "{stderr}");
         assert_eq!(tree.state(), before);
     }
 }
 
 /// The message names the entry by its number and its file, and the part that is damaged.
 #[test]
-fn the_damaged_entry_is_named() {
+fn a_damaged_entry_is_named() {
     let tree = fixture::Tree::new("20.10.24", "1.6.20");
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let receipt = format!("{STATE}/{RECEIPT}");
@@ -396,9 +396,9 @@ fn the_damaged_entry_is_named() {
     let damaged = format!("{}l{}", &text[..at], &text[at + 1..]);
     tree.write(&receipt, &damaged);
     let out = tree.run(&["undo", "--yes", "--json"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(out.status.code(), Some(1));
-    let msg = said["msg"].as_str().unwrap();
+    let msg = document["msg"].as_str().unwrap();
     assert!(
         msg.contains("/var/lib/gpusetup/receipt.json is damaged"),
         "{msg}"
@@ -407,12 +407,15 @@ fn the_damaged_entry_is_named() {
         msg.contains("/etc/docker/daemon.json: the text before it"),
         "{msg}"
     );
-    assert!(said["fix"].as_str().unwrap().contains("backup"), "{said}");
+    assert!(
+        document["fix"].as_str().unwrap().contains("backup"),
+        "{document}"
+    );
 }
 
 /// If something else is in the file's place, it must not be reported as missing.
 #[test]
-fn something_else_in_its_place_is_told() {
+fn another_kind_of_file_in_its_place_is_reported() {
     type Way = (&'static str, fn(&Path));
     let ways: [Way; 6] = [
         ("a link to nothing", |p| {
@@ -446,14 +449,17 @@ fn something_else_in_its_place_is_told() {
             let before = tree.state();
             for args in [&["undo", "--yes"][..], &["install", "--yes"]] {
                 let out = tree.run(args);
-                let said = String::from_utf8_lossy(&out.stderr);
+                let stderr = String::from_utf8_lossy(&out.stderr);
                 let code = out.status.code();
                 assert!(
                     matches!(code, Some(1 | 3)),
-                    "{name}, {what}: {code:?} {said}"
+                    "{name}, {what}: {code:?} {stderr}"
                 );
-                assert!(said.contains("cannot be read: "), "{name}, {what}: {said}");
-                assert!(said.contains("from a backup"), "{name}, {what}: {said}");
+                assert!(
+                    stderr.contains("cannot be read: "),
+                    "{name}, {what}: {stderr}"
+                );
+                assert!(stderr.contains("from a backup"), "{name}, {what}: {stderr}");
                 assert_eq!(tree.state(), before, "{name}, {what}");
             }
         }

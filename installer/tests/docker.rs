@@ -26,7 +26,7 @@ fn docker(json: &str) -> Tree {
     tree
 }
 
-fn said(out: &Output) -> String {
+fn message(out: &Output) -> String {
     String::from_utf8(out.stderr.clone()).unwrap()
 }
 
@@ -60,17 +60,17 @@ fn a_runtime_of_another_is_refused_and_both_ways_out_are_named() {
         tree.write("opt/x/runtime", "");
         let before = tree.state();
         let out = tree.run(&["install", "--yes"]);
-        let said = said(&out);
-        assert_eq!(out.status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("({whose})")), "{said}");
+        let message = message(&out);
+        assert_eq!(out.status.code(), Some(1), "{message}");
+        assert!(message.contains(&format!("({whose})")), "{message}");
         assert!(
-            said.contains("--existing adopt") && said.contains("--existing leave"),
-            "{said}"
+            message.contains("--existing adopt") && message.contains("--existing leave"),
+            "{message}"
         );
         assert_eq!(
-            said.contains("the operator will write it again"),
+            message.contains("the operator will write it again"),
             whose.contains("operator"),
-            "{said}"
+            "{message}"
         );
         assert_eq!(tree.state(), before);
     }
@@ -82,7 +82,7 @@ fn the_refusal_in_full() {
     tree.write("usr/bin/nvidia-container-runtime", "");
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(
-        said(&out),
+        message(&out),
         "gpusetup: /etc/docker/daemon.json: has a runtime \"nvidia\" that is not ours: \
          {\"path\":\"/usr/bin/nvidia-container-runtime\",\"runtimeArgs\":[]} (nvidia-container-toolkit's)\n  \
          fix: `gpusetup install --existing adopt` puts ours in its place, and undo gives it back; \
@@ -91,7 +91,7 @@ fn the_refusal_in_full() {
 }
 
 #[test]
-fn adopted_is_given_back_byte_for_byte() {
+fn an_adopted_runtime_is_restored_byte_for_byte() {
     for path in [
         "/usr/bin/nvidia-container-runtime",
         "/opt/by-hand",
@@ -101,12 +101,12 @@ fn adopted_is_given_back_byte_for_byte() {
         let tree = docker(&text);
         tree.write(&path[1..], "");
         let out = tree.run(&["install", "--yes", "--existing", "adopt"]);
-        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        assert_eq!(out.status.code(), Some(0), "{}", message(&out));
         assert_eq!(
-            said(&out).contains("the GPU operator's, which will write it again"),
+            message(&out).contains("the GPU operator's, which will write it again"),
             path.starts_with("/usr/local"),
             "{}",
-            said(&out)
+            message(&out)
         );
         // Only the path changes.
         let wanted = text.replace(path, "/usr/bin/gpu-container-runtime");
@@ -137,7 +137,7 @@ fn adopted_is_given_back_byte_for_byte() {
 }
 
 #[test]
-fn what_would_go_to_our_program_too_is_not_adopted() {
+fn a_runtime_whose_options_our_program_lacks_is_not_adopted() {
     for entry in [
         "{\"path\": \"/x\", \"runtimeArgs\": [\"--debug\"]}",
         "{\"runtimeType\": \"io.containerd.runsc.v1\"}",
@@ -150,9 +150,9 @@ fn what_would_go_to_our_program_too_is_not_adopted() {
         let out = tree.run(&["install", "--yes", "--existing", "adopt"]);
         assert_eq!(out.status.code(), Some(1), "{entry}");
         assert!(
-            said(&out).contains("take that out by hand"),
+            message(&out).contains("take that out by hand"),
             "{}",
-            said(&out)
+            message(&out)
         );
         assert_eq!(tree.state(), before);
         assert_eq!(tree.code(&["install", "--yes", "--existing", "leave"]), 0);
@@ -160,7 +160,7 @@ fn what_would_go_to_our_program_too_is_not_adopted() {
 }
 
 #[test]
-fn left_is_left_and_the_rest_set_up() {
+fn a_runtime_to_leave_is_kept_and_the_rest_is_set_up() {
     let text = runtime("/opt/by-hand");
     let tree = docker(&text);
     tree.write("opt/by-hand", "");
@@ -173,13 +173,13 @@ fn left_is_left_and_the_rest_set_up() {
         "--default-runtime",
     ]);
     assert_eq!(out.status.code(), Some(0));
-    let said = said(&out);
+    let message = message(&out);
     assert!(
-        said.contains(
+        message.contains(
             "runtime \"nvidia\" in /etc/docker/daemon.json stays as it is (written by hand): containers with \
              --runtime nvidia do not use gpusetup's; it is not made the default either"
         ),
-        "{said}"
+        "{message}"
     );
     let now = json(&tree);
     assert_eq!(now["runtimes"]["nvidia"]["path"], "/opt/by-hand");
@@ -195,7 +195,7 @@ fn left_is_left_and_the_rest_set_up() {
 
 /// A runtime left by a removed package belongs to nobody; the engine must not keep pointing to it.
 #[test]
-fn a_runtime_whose_package_is_gone_is_said_and_mended() {
+fn a_runtime_of_a_removed_package_is_reported_and_replaced() {
     for path in [
         "/usr/bin/nvidia-container-runtime",
         "nvidia-container-runtime",
@@ -203,9 +203,9 @@ fn a_runtime_whose_package_is_gone_is_said_and_mended() {
         let text = runtime(path);
         let tree = docker(&text);
         let out = tree.run(&["detect", "--json"]);
-        let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!(
-            found["engines"][0]["notes"][0],
+            document["engines"][0]["notes"][0],
             format!(
                 "runtime \"nvidia\" in /etc/docker/daemon.json leads to {path}, which is not there: \
                  containers with --runtime nvidia do not start"
@@ -226,20 +226,20 @@ fn a_runtime_whose_package_is_gone_is_said_and_mended() {
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(
-        said(&out).contains("(written by hand, and its program is not there)"),
+        message(&out).contains("(written by hand, and its program is not there)"),
         "{}",
-        said(&out)
+        message(&out)
     );
 }
 
 #[test]
-fn a_lost_default_runtime_is_worse() {
+fn a_missing_default_runtime_is_reported_as_worse() {
     let text = runtime("/usr/bin/gpu-container-runtime")
         .replace("\"debug\": true", "\"default-runtime\": \"nvidia\"");
     let tree = docker(&text);
     let out = tree.run(&["detect", "--json"]);
-    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let note = found["engines"][0]["notes"][0].as_str().unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let note = document["engines"][0]["notes"][0].as_str().unwrap();
     assert!(
         note.ends_with("is not there: no container starts without --runtime"),
         "{note}"
@@ -247,7 +247,7 @@ fn a_lost_default_runtime_is_worse() {
 }
 
 #[test]
-fn flags_that_dockerd_gets_stand_against_daemon_json() {
+fn flags_of_dockerd_conflict_with_daemon_json() {
     let hand = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd \\\n  -H fd:// \\\n  --default-runtime=runc\n";
     for (files, place) in [
         (
@@ -283,7 +283,7 @@ fn flags_that_dockerd_gets_stand_against_daemon_json() {
         let out = tree.run(&["install", "--yes", "--default-runtime"]);
         assert_eq!(out.status.code(), Some(1));
         assert_eq!(
-            said(&out),
+            message(&out),
             format!(
                 "gpusetup: {place}: starts dockerd with --default-runtime, and dockerd refuses \"default-runtime\" \
                  in /etc/docker/daemon.json beside it\n  fix: move --default-runtime into \
@@ -297,7 +297,7 @@ fn flags_that_dockerd_gets_stand_against_daemon_json() {
 }
 
 #[test]
-fn flags_that_dockerd_does_not_get_do_not() {
+fn flags_of_other_programs_do_not_conflict() {
     let flagged = CE.replace("-H fd://", "-H fd:// --default-runtime runc");
     let reset = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd://\n";
     for files in [
@@ -338,7 +338,7 @@ fn flags_that_dockerd_does_not_get_do_not() {
         }
         let before = tree.state();
         let out = tree.run(&["install", "--yes", "--default-runtime"]);
-        assert_eq!(out.status.code(), Some(0), "{files:?}: {}", said(&out));
+        assert_eq!(out.status.code(), Some(0), "{files:?}: {}", message(&out));
         assert_eq!(json(&tree)["default-runtime"], "nvidia");
         assert_eq!(tree.code(&["undo", "--yes"]), 0);
         assert_eq!(tree.state(), before);
@@ -346,7 +346,7 @@ fn flags_that_dockerd_does_not_get_do_not() {
 }
 
 #[test]
-fn the_file_that_the_unit_names_is_the_one() {
+fn the_config_file_named_by_the_unit_is_edited() {
     let tree = docker(DAEMON_JSON);
     tree.write(UNIT, CE);
     tree.write(SITE, "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// --config-file \"/srv/my docker/daemon.json\"\n");

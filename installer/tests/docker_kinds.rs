@@ -22,12 +22,12 @@ fn docker() -> Tree {
     tree
 }
 
-fn said(out: &Output) -> String {
+fn message(out: &Output) -> String {
     String::from_utf8(out.stderr.clone()).unwrap()
 }
 
 #[test]
-fn a_snap_is_explained_and_nothing_written_for_it() {
+fn docker_as_a_snap_is_explained_and_not_changed() {
     let tree = docker();
     tree.write("var/snap/docker/current/config/daemon.json", "{}\n");
     tree.write(
@@ -37,13 +37,13 @@ fn a_snap_is_explained_and_nothing_written_for_it() {
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(
-        said(&out).contains("docker-snap is left alone: a snap is confined"),
+        message(&out).contains("docker-snap is left alone: a snap is confined"),
         "{}",
-        said(&out)
+        message(&out)
     );
     let out = tree.run(&["detect", "--json"]);
-    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let snap = found["engines"]
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let snap = document["engines"]
         .as_array()
         .unwrap()
         .iter()
@@ -64,20 +64,20 @@ fn a_snap_is_explained_and_nothing_written_for_it() {
     let before = tree.state();
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(out.status.code(), Some(6));
-    let said = said(&out);
+    let message = message(&out);
     for word in [
         "docker run --runtime nvidia --gpus all",
         "snap connections docker",
         "nvidia-support",
         "snap restart docker",
     ] {
-        assert!(said.contains(word), "{word}: {said}");
+        assert!(message.contains(word), "{word}: {message}");
     }
     assert_eq!(tree.state(), before);
 }
 
 #[test]
-fn docker_desktop_is_told_from_an_engine() {
+fn docker_desktop_is_distinguished_from_docker_engine() {
     for sign in ["opt/docker-desktop/bin/x", "usr/bin/com.docker.cli"] {
         let tree = docker();
         fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
@@ -85,7 +85,7 @@ fn docker_desktop_is_told_from_an_engine() {
         let out = tree.run(&["install", "--yes"]);
         assert_eq!(out.status.code(), Some(6));
         assert_eq!(
-            said(&out),
+            message(&out),
             "gpusetup: docker-desktop: its daemon is in a virtual machine, which has no GPU of this host\n  \
              fix: install Docker Engine beside it, `docker context use default`, then run this again\n"
         );
@@ -94,24 +94,24 @@ fn docker_desktop_is_told_from_an_engine() {
         let out = tree.run(&["plan"]);
         assert_eq!(out.status.code(), Some(2));
         assert!(
-            said(&out).contains("docker-desktop is left alone"),
+            message(&out).contains("docker-desktop is left alone"),
             "{}",
-            said(&out)
+            message(&out)
         );
     }
 }
 
 #[test]
-fn under_wsl_the_link_decides() {
+fn on_wsl_the_link_of_the_client_decides() {
     let tree = docker();
     fs::remove_file(tree.path("usr/sbin/dockerd")).unwrap();
     tree.write("mnt/wsl/docker-desktop/cli-tools/usr/bin/docker", "");
     // Docker Desktop is not integrated with this distribution, so there is no Docker here.
     let out = tree.run(&["plan"]);
     assert!(
-        said(&out).contains("no container engine is installed"),
+        message(&out).contains("no container engine is installed"),
         "{}",
-        said(&out)
+        message(&out)
     );
     symlink(
         "/mnt/wsl/docker-desktop/cli-tools/usr/bin/docker",
@@ -121,9 +121,9 @@ fn under_wsl_the_link_decides() {
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(6));
     assert!(
-        said(&out).contains("Docker Desktop's on Windows"),
+        message(&out).contains("Docker Desktop's on Windows"),
         "{}",
-        said(&out)
+        message(&out)
     );
     // docker-ce in the distribution itself is an engine that we set up.
     fs::remove_file(tree.path("usr/bin/docker")).unwrap();
@@ -131,11 +131,15 @@ fn under_wsl_the_link_decides() {
     tree.write("usr/bin/dockerd", "");
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(2));
-    assert!(!said(&out).contains("docker-desktop"), "{}", said(&out));
+    assert!(
+        !message(&out).contains("docker-desktop"),
+        "{}",
+        message(&out)
+    );
 }
 
 #[test]
-fn plain_docker_that_talks_elsewhere_is_a_warning() {
+fn a_client_with_another_daemon_is_a_warning() {
     let tree = docker();
     tree.write(
         "root/.docker/config.json",
@@ -144,17 +148,17 @@ fn plain_docker_that_talks_elsewhere_is_a_warning() {
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(
-        said(&out).contains(
+        message(&out).contains(
             "plain `docker` talks to a daemon of its own here (context \"desktop-linux\"), not to the Docker that is \
              set up; for that one: `docker context use default`, or `docker -H unix:///var/run/docker.sock`"
         ),
         "{}",
-        said(&out)
+        message(&out)
     );
 }
 
 #[test]
-fn rootless_dockers_of_others_are_named_and_left() {
+fn rootless_dockers_of_other_users_are_named_and_left_alone() {
     let tree = docker();
     tree.write(
         "etc/passwd",
@@ -168,12 +172,12 @@ fn rootless_dockers_of_others_are_named_and_left() {
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(out.status.code(), Some(0));
     assert!(
-        said(&out).contains(
+        message(&out).contains(
             "docker-rootless is left alone: docker of user alice is rootless, and root writes into no home \
              directory; run `gpusetup install` as alice"
         ),
         "{}",
-        said(&out)
+        message(&out)
     );
     let home = |state: &BTreeMap<PathBuf, (u32, String)>| {
         let mut state = state.clone();
@@ -206,7 +210,7 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
             .gid(65534)
             .output()
             .unwrap();
-        (out.status.code().unwrap(), said(&out))
+        (out.status.code().unwrap(), message(&out))
     };
     for command in [
         &["install", "--yes"][..],
@@ -215,11 +219,11 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
         &["verify"],
         &["cdi", "refresh"],
     ] {
-        let (code, said) = as_nobody(command);
-        assert_eq!(code, 4, "{command:?}: {said}");
+        let (code, message) = as_nobody(command);
+        assert_eq!(code, 4, "{command:?}: {message}");
         assert!(
-            said.contains("run it as root, with sudo"),
-            "{command:?}: {said}"
+            message.contains("run it as root, with sudo"),
+            "{command:?}: {message}"
         );
     }
     let units = home.path().join(".config/systemd/user");
@@ -233,9 +237,9 @@ fn only_a_user_with_a_rootless_docker_needs_no_root() {
     let run = home.path().join("run");
     fs::create_dir_all(&run).unwrap();
     std::os::unix::fs::chown(&run, Some(65534), Some(65534)).unwrap();
-    let (code, said) = as_nobody(&["install", "--yes", "--no-restart"]);
+    let (code, message) = as_nobody(&["install", "--yes", "--no-restart"]);
     // How far it gets depends on this host: it may have no driver or no CDI spec.
-    assert!(matches!(code, 0 | 6), "{code}: {said}");
-    let (code, said) = as_nobody(&["cdi", "refresh"]);
-    assert_eq!(code, 4, "{said}");
+    assert!(matches!(code, 0 | 6), "{code}: {message}");
+    let (code, message) = as_nobody(&["cdi", "refresh"]);
+    assert_eq!(code, 4, "{message}");
 }

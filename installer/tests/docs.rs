@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpu_host::distro::{self, Row, Usr};
+use gpu_host::distro::{self, DistroRow, Usr};
 
 const BEGIN: &str = "<!-- begin: made from crates/gpu-host/distros.toml, UPDATE_DOCS=1 cargo test -p gpusetup --test docs -->\n";
 const END: &str = "<!-- end -->\n";
@@ -103,14 +103,14 @@ fn broken(page: &Path, text: &str) -> Vec<String> {
 #[test]
 fn every_link_leads_somewhere() {
     let mut wrong = Vec::new();
-    let mut seen = 0;
+    let mut count = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        seen += links(&text).len();
+        count += links(&text).len();
         wrong.extend(broken(&page, &text));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(seen > 50, "only {seen} links were seen");
+    assert!(count > 50, "only {count} links were seen");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_book_has_every_page() {
 }
 
 #[test]
-fn install_is_what_the_table_says() {
+fn install_md_matches_the_table_of_distributions() {
     let path = top().join("docs/install.md");
     let text = fs::read_to_string(&path).unwrap();
     let (head, rest) = text.split_once(BEGIN).unwrap();
@@ -190,9 +190,9 @@ fn install_is_what_the_table_says() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &wanted).unwrap();
     }
-    let said = fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
     assert!(
-        said == wanted,
+        text == wanted,
         "run: UPDATE_DOCS=1 cargo test -p gpusetup --test docs"
     );
 }
@@ -223,11 +223,11 @@ fn table() -> String {
     out
 }
 
-fn anchor(row: &Row) -> String {
+fn anchor(row: &DistroRow) -> String {
     anchors(&format!("# {}", row.name)).pop_first().unwrap()
 }
 
-fn by(row: &Row) -> &'static str {
+fn by(row: &DistroRow) -> &'static str {
     match (row.usr, row.package_manager.as_str()) {
         (Usr::Ostree, _) => "rpm-ostree, then a reboot",
         (Usr::Transactional, _) => "transactional-update, then a reboot",

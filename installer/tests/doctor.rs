@@ -26,20 +26,20 @@ fn table() -> Vec<Row> {
 
 /// Without a host that has the problem, nobody would have seen the check find anything.
 #[test]
-fn every_row_has_a_host_that_has_it() {
-    let mut said: Vec<String> = table()
+fn every_checked_problem_has_a_broken_host() {
+    let mut checked: Vec<String> = table()
         .into_iter()
         .filter(|r| r.checked)
         .map(|r| r.id)
         .collect();
     let mut there: Vec<&str> = BREAKS.iter().map(|(id, _, _)| *id).collect();
-    said.sort_unstable();
+    checked.sort_unstable();
     there.sort_unstable();
-    assert_eq!(said, there);
+    assert_eq!(checked, there);
 }
 
 #[test]
-fn every_problem_is_found_where_it_is_and_not_where_it_is_not() {
+fn every_problem_is_found_on_its_host_and_on_no_other() {
     // Several at once: each host is a tree of its own.
     let shares = BREAKS.chunks(BREAKS.len().div_ceil(4));
     let wrong: Vec<String> = std::thread::scope(|scope| {
@@ -58,12 +58,14 @@ fn wrong_in(share: &[(&str, Base, Break)]) -> Vec<String> {
             return wrong;
         };
         broken(&host);
-        let found = host.problems();
-        if !found.iter().any(|(found, _)| found == id) {
-            wrong.push(format!("{id} on {base:?} is not found; found: {found:?}"));
+        let problems = host.problems();
+        if !problems.iter().any(|(found, _)| found == id) {
+            wrong.push(format!(
+                "{id} on {base:?} is not found; found: {problems:?}"
+            ));
         }
-        if found.len() > 5 {
-            wrong.push(format!("{id} on {base:?} raises too much: {found:?}"));
+        if problems.len() > 5 {
+            wrong.push(format!("{id} on {base:?} raises too much: {problems:?}"));
         }
     }
     wrong
@@ -71,7 +73,7 @@ fn wrong_in(share: &[(&str, Base, Break)]) -> Vec<String> {
 
 /// Cases that look like a problem but are intended.
 #[test]
-fn what_is_meant_so_is_no_problem() {
+fn intended_settings_are_no_problem() {
     let ids = |host: &Host| -> Vec<String> { host.problems().into_iter().map(|p| p.0).collect() };
     // GPUs that are reserved for virtual machines need no driver here.
     let Some(host) = Host::new(Base::Bare) else {
@@ -101,9 +103,9 @@ fn what_is_meant_so_is_no_problem() {
 fn healthy_hosts_raise_no_alarm() {
     for base in Base::SET_UP.into_iter().chain(Base::OTHERS) {
         let Some(host) = Host::new(base) else { return };
-        let (said, code) = host.doctor(&[]);
-        let found = said["problems"].as_array().unwrap();
-        assert!(found.is_empty(), "{base:?}: {found:#?}");
+        let (document, code) = host.doctor(&[]);
+        let problems = document["problems"].as_array().unwrap();
+        assert!(problems.is_empty(), "{base:?}: {problems:#?}");
         assert_eq!(code, 0, "{base:?}");
         let out = host.run(&["doctor"]);
         let text = String::from_utf8(out.stdout).unwrap();

@@ -59,14 +59,14 @@ fn explained(text: &[u8], more: &[&str]) -> (String, i32) {
     )
 }
 
-fn ids(said: &str) -> Vec<String> {
-    let said: Value = serde_json::from_str(said).unwrap();
-    let all = said["candidates"].as_array().unwrap().iter();
+fn ids(json: &str) -> Vec<String> {
+    let document: Value = serde_json::from_str(json).unwrap();
+    let all = document["candidates"].as_array().unwrap().iter();
     all.map(|c| c["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn what_upstream_s_users_saw_is_explained() {
+fn messages_of_upstream_users_are_explained() {
     let messages = messages();
     assert!(messages.len() >= 30);
     let mut wrong = Vec::new();
@@ -76,8 +76,8 @@ fn what_upstream_s_users_saw_is_explained() {
             "{}",
             message.source
         );
-        let (said, code) = explained(message.text.as_bytes(), &["--json"]);
-        let ids = ids(&said);
+        let (json, code) = explained(message.text.as_bytes(), &["--json"]);
+        let ids = ids(&json);
         if ids.first() != Some(&message.is) || code != 0 {
             wrong.push(format!(
                 "{} ({}) is explained as {ids:?}",
@@ -89,7 +89,7 @@ fn what_upstream_s_users_saw_is_explained() {
 }
 
 #[test]
-fn in_the_middle_of_a_log_too() {
+fn messages_in_the_middle_of_a_log_are_explained() {
     for message in messages() {
         let noise = "Nov 25 19:12:46 node1 kubelet[123]: I1125 19:12:46.000000 123 kubelet.go:2000] \"SyncLoop (PLEG)\"\n";
         let text = format!(
@@ -98,13 +98,13 @@ fn in_the_middle_of_a_log_too() {
             message.text,
             noise.repeat(200)
         );
-        let (said, _) = explained(text.as_bytes(), &["--json"]);
-        assert_eq!(ids(&said).first(), Some(&message.is), "{}", message.source);
+        let (json, _) = explained(text.as_bytes(), &["--json"]);
+        assert_eq!(ids(&json).first(), Some(&message.is), "{}", message.source);
     }
 }
 
 #[test]
-fn secrets_are_not_said_again() {
+fn secrets_are_not_repeated() {
     let secret = SECRET;
     let text = format!(
         "http_proxy=http://user:{secret}@proxy:3128 docker login -p {secret}\n\
@@ -112,24 +112,24 @@ fn secrets_are_not_said_again() {
          docker: Error response from daemon: unknown or invalid runtime name: nvidia.\n{secret}\n"
     );
     for more in [&[][..], &["--json"], &["-v"]] {
-        let (said, code) = explained(text.as_bytes(), more);
-        assert!(said.contains("docker-runtime-unknown"), "{said}");
+        let (output, code) = explained(text.as_bytes(), more);
+        assert!(output.contains("docker-runtime-unknown"), "{output}");
         assert!(
-            !said.contains(secret) && !said.contains("proxy:3128"),
-            "{said}"
+            !output.contains(secret) && !output.contains("proxy:3128"),
+            "{output}"
         );
         assert_eq!(code, 0);
     }
-    let (said, code) = explained(secret.as_bytes(), &[]);
+    let (output, code) = explained(secret.as_bytes(), &[]);
     assert!(
-        !said.contains(secret) && said.contains("journalctl"),
-        "{said}"
+        !output.contains(secret) && output.contains("journalctl"),
+        "{output}"
     );
     assert_eq!(code, 1);
 }
 
 #[test]
-fn no_text_at_all_and_bytes_that_are_none() {
+fn empty_input_and_binary_input_are_handled() {
     for text in [&b""[..], b"\xff\xfe\x00\x1b[", &[0; 4096]] {
         assert_eq!(explained(text, &[]).1, 1);
     }
@@ -137,23 +137,23 @@ fn no_text_at_all_and_bytes_that_are_none() {
 
 /// On a host that has the problem, the check confirms it, and it comes first.
 #[test]
-fn the_host_itself_is_looked_at() {
+fn the_explanation_checks_this_host() {
     let Some(host) = Host::new(Base::Debian) else {
         return;
     };
     let text = b"docker: Error response from daemon: unknown or invalid runtime name: nvidia.";
     let out = pasted(host.command(&["doctor", "--explain"]), text);
-    let said = String::from_utf8(out.stdout).unwrap();
+    let stdout = String::from_utf8(out.stdout).unwrap();
     assert!(
-        said.contains("the check for it finds nothing on this host now"),
-        "{said}"
+        stdout.contains("the check for it finds nothing on this host now"),
+        "{stdout}"
     );
     host.write(DAEMON_JSON, "{}\n");
     let out = pasted(host.command(&["doctor", "--explain"]), text);
-    let said = String::from_utf8(out.stdout).unwrap();
+    let stdout = String::from_utf8(out.stdout).unwrap();
     assert!(
-        said.contains("yes: /etc/docker/daemon.json has no runtime"),
-        "{said}"
+        stdout.contains("yes: /etc/docker/daemon.json has no runtime"),
+        "{stdout}"
     );
     // Both problems match the message; the host runs in LXC.
     host.write("run/systemd/container", "lxc\n");
@@ -166,6 +166,6 @@ fn the_host_itself_is_looked_at() {
     // If nothing is confirmed, the problems that were found on this host are listed.
     let text = b"unresolvable CDI devices nvidia.com/gpu=all";
     let out = pasted(host.command(&["doctor", "--explain"]), text);
-    let said = String::from_utf8(out.stdout).unwrap();
-    assert!(said.contains("Found on this host:"), "{said}");
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    assert!(stdout.contains("Found on this host:"), "{stdout}");
 }

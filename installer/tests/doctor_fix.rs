@@ -31,18 +31,21 @@ fn broken(id: &str) -> Option<Host> {
 }
 
 #[test]
-fn every_safe_problem_is_mended_and_found_no_more() {
+fn every_safe_problem_is_fixed() {
     for id in safe() {
         let Some(host) = broken(&id) else { return };
         assert!(ids(&host).contains(&id), "{id}");
-        let (said, code) = host.doctor(&["--fix", "--yes"]);
+        let (document, code) = host.doctor(&["--fix", "--yes"]);
         assert_eq!(
-            (code, &said["problems"]),
+            (code, &document["problems"]),
             (0, &serde_json::json!([])),
             "{id}"
         );
-        assert_eq!(said["changed"], true, "{id}");
-        assert!(said["fixed"].to_string().contains(&id), "{id}: {said}");
+        assert_eq!(document["changed"], true, "{id}");
+        assert!(
+            document["fixed"].to_string().contains(&id),
+            "{id}: {document}"
+        );
         // Nothing is left to repair, and nothing is left for install to do.
         let (again, code) = host.doctor(&["--fix", "--yes"]);
         assert_eq!((code, &again["changed"]), (0, &false.into()), "{id}");
@@ -53,7 +56,7 @@ fn every_safe_problem_is_mended_and_found_no_more() {
 }
 
 #[test]
-fn undo_takes_a_mended_set_up_back() {
+fn undo_reverts_fixes() {
     for id in [
         "docker-runtime-unknown",
         "docker-no-hook",
@@ -84,7 +87,7 @@ fn undo_takes_a_mended_set_up_back() {
 }
 
 #[test]
-fn only_what_is_named_and_asked_for_is_mended() {
+fn only_named_problems_are_fixed() {
     let Some(host) = broken("dev-char") else {
         return;
     };
@@ -96,14 +99,17 @@ fn only_what_is_named_and_asked_for_is_mended() {
     assert_eq!(out.status.code(), Some(4));
     assert_eq!(host.state(), before);
     // The plan is shown before that, on standard output.
-    let said = String::from_utf8(out.stdout).unwrap();
+    let stdout = String::from_utf8(out.stdout).unwrap();
     assert!(
-        said.contains("/dev/char/") && said.contains("/var/run/cdi/nvidia.yaml"),
-        "{said}"
+        stdout.contains("/dev/char/") && stdout.contains("/var/run/cdi/nvidia.yaml"),
+        "{stdout}"
     );
-    let (said, code) = host.doctor(&["--fix", "cdi-missing", "--yes"]);
+    let (document, code) = host.doctor(&["--fix", "cdi-missing", "--yes"]);
     assert_eq!(code, 2);
-    assert!(said["fixed"].to_string().contains("cdi-missing"), "{said}");
+    assert!(
+        document["fixed"].to_string().contains("cdi-missing"),
+        "{document}"
+    );
     let mut left = ids(&host);
     left.sort_unstable();
     assert_eq!(left, ["dev-char", "toolkit-vulnerable"]);
@@ -136,17 +142,17 @@ fn a_runtime_of_another_tool_is_not_overwritten() {
     let before = host.state();
     let out = host.run(&["doctor", "--fix", "--yes"]);
     assert_eq!(out.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(
-        said.contains("has a runtime \"nvidia\" that is not ours"),
-        "{said}"
+        stderr.contains("has a runtime \"nvidia\" that is not ours"),
+        "{stderr}"
     );
     assert_eq!(host.state(), before);
 }
 
 /// A repair is not a setup: it adds nothing that the host must have from then on.
 #[test]
-fn a_mended_leftover_asks_for_nothing_more() {
+fn fixing_a_leftover_needs_no_further_step() {
     let Some(host) = Host::new(Base::Bare) else {
         return;
     };
@@ -161,7 +167,7 @@ fn a_mended_leftover_asks_for_nothing_more() {
 
 /// An interrupted run is recovered first, as in install.
 #[test]
-fn an_interrupted_run_is_ended_first() {
+fn an_interrupted_run_is_recovered_first() {
     let Some(host) = Host::new(Base::Debian) else {
         return;
     };
@@ -176,13 +182,16 @@ fn an_interrupted_run_is_ended_first() {
 
 /// A file that one check cannot read does not stop the other repairs.
 #[test]
-fn a_broken_policy_stops_nothing_else() {
+fn a_broken_policy_does_not_prevent_other_fixes() {
     let Some(host) = broken("dev-char") else {
         return;
     };
     host.write(POLICY, "[broken\n");
-    let (said, code) = host.doctor(&["--fix", "--yes"]);
+    let (document, code) = host.doctor(&["--fix", "--yes"]);
     assert_eq!(code, 2);
-    assert!(said["fixed"].to_string().contains("dev-char"), "{said}");
+    assert!(
+        document["fixed"].to_string().contains("dev-char"),
+        "{document}"
+    );
     assert_eq!(ids(&host), ["policy-invalid"]);
 }

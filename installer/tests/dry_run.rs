@@ -77,13 +77,16 @@ fn traced(tree: &Tree, calls: &str, args: &[&str]) -> Option<String> {
         .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(matches!(out.status.code(), Some(0 | 2)), "{args:?}: {said}");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        matches!(out.status.code(), Some(0 | 2)),
+        "{args:?}: {stderr}"
+    );
     Some(fs::read_to_string(log.path()).unwrap())
 }
 
 #[test]
-fn looking_writes_nothing() {
+fn read_only_commands_write_nothing() {
     for args in LOOKS {
         let tree = tree();
         let before = tree.state();
@@ -132,7 +135,7 @@ const PROGRAM: [&str; 11] = [
 ];
 
 #[test]
-fn looking_stays_in_the_tree() {
+fn read_only_commands_stay_below_the_root() {
     for args in LOOKS {
         let tree = tree();
         let Some(log) = traced(&tree, PATHS, args) else {
@@ -174,7 +177,7 @@ fn absolute(line: &str) -> Option<&str> {
 
 /// Files that the user may not read are reported, and the command still works.
 #[test]
-fn what_may_not_be_read_is_told() {
+fn unreadable_files_are_reported() {
     if !skips::has(&[Need::Root]) {
         return;
     }
@@ -207,19 +210,19 @@ fn what_may_not_be_read_is_told() {
             let mut command = Command::new(&program);
             command.arg("--root").arg(tree.path("")).args(*args);
             let out = command.uid(65534).gid(65534).output().unwrap();
-            let said = String::from_utf8_lossy(&out.stderr);
+            let stderr = String::from_utf8_lossy(&out.stderr);
             let known = matches!(out.status.code(), Some(0 | 1 | 2 | 6));
             assert!(
                 known,
-                "{} {args:?}: {:?} {said}",
+                "{} {args:?}: {:?} {stderr}",
                 path.display(),
                 out.status
             );
-            assert!(!said.contains("panicked"), "{said}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
             if out.status.code() == Some(1) {
                 assert!(
-                    said.contains("gpusetup: /") || said.contains("ermission"),
-                    "{said}"
+                    stderr.contains("gpusetup: /") || stderr.contains("ermission"),
+                    "{stderr}"
                 );
             }
         }

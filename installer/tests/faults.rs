@@ -150,13 +150,15 @@ impl Case {
         let (code, log) = traced(root.path(), call, Some(fault), &self.command);
         let at = state(root.path());
         match code {
-            Some(0) if at != self.new => return Err(wrong("exit 0, yet not done", &at, &self.new)),
+            Some(0) if at != self.new => {
+                return Err(difference("exit 0, yet not done", &at, &self.new));
+            }
             // 101: a panic in Rust.
             Some(101) => return Err("a panic".into()),
             Some(3) | None => {}
             Some(0) => return Ok(()),
             Some(code) if at != self.old => {
-                return Err(wrong(
+                return Err(difference(
                     &format!("exit {code}, yet not put back"),
                     &at,
                     &self.old,
@@ -170,13 +172,13 @@ impl Case {
         }
         let at = state(root.path());
         if at != self.old && at != self.new {
-            return Err(wrong("after recover", &at, &self.old));
+            return Err(difference("after recover", &at, &self.old));
         }
         Ok(())
     }
 }
 
-fn wrong(what: &str, at: &State, wanted: &State) -> String {
+fn difference(what: &str, at: &State, wanted: &State) -> String {
     let differs: Vec<_> = at
         .keys()
         .chain(wanted.keys())
@@ -210,7 +212,7 @@ fn cases(engine: &Engine) -> Vec<Case> {
 }
 
 #[test]
-fn nothing_is_lost_whatever_fails() {
+fn no_failing_system_call_loses_data() {
     if !skips::has(&[skips::Need::Root, skips::Need::Strace]) {
         return;
     }

@@ -87,7 +87,7 @@ fn each_mode_makes_a_spec_of_its_kind() {
 }
 
 #[test]
-fn wsl_and_tegra_are_found_without_being_asked_for() {
+fn wsl_and_tegra_are_detected_automatically() {
     for (platform, names_there) in [
         (Platform::Wsl, vec!["all"]),
         (Platform::Tegra, vec!["0", "all"]),
@@ -126,8 +126,45 @@ fn csv_files_can_be_named() {
     );
 }
 
+/// The library that fails states facts only; the program knows which of its flags helps.
 #[test]
-fn names_devices_vendor_and_class_as_flags() {
+fn an_error_of_the_library_names_the_flag_that_helps() {
+    let said = |tree: &Tree, args: &[&str]| generated(tree, args).unwrap_err();
+    let mut tegra = Description::of("540.4.0", 0, 0);
+    tegra.platform = Platform::Tegra;
+    let Some(tegra) = tree(&tegra, "/") else {
+        return;
+    };
+    let no_csv = said(&tegra, &["--csv-file", "/none.csv"]);
+    assert!(no_csv.contains("/none.csv"), "{no_csv}");
+    assert!(
+        no_csv.contains("fix: give an existing file to --csv-file"),
+        "{no_csv}"
+    );
+    let Some(tree) = tree(&Description::of("580.65.06", 1, 1), "/") else {
+        return;
+    };
+    for (args, fix) in [
+        (
+            &["--driver-root", "/nowhere"][..],
+            "usr/lib with --driver-root",
+        ),
+        (
+            &["--device-name-strategy", "uuid"],
+            "fix: add --device-name-strategy index",
+        ),
+        (
+            &["--mode", "gds"],
+            "fix: `gpusetup cdi generate --help` tells which nodes each mode needs",
+        ),
+    ] {
+        let said = said(&tree, args);
+        assert!(said.contains(fix), "{said}");
+    }
+}
+
+#[test]
+fn flags_set_names_devices_vendor_and_class() {
     let Some(tree) = tree(&Description::of("580.65.06", 2, 0), "/") else {
         return;
     };
@@ -159,7 +196,7 @@ fn names_devices_vendor_and_class_as_flags() {
 }
 
 #[test]
-fn the_output_is_named_as_engines_read_it() {
+fn the_output_file_has_a_name_that_engines_read() {
     let Some(tree) = tree(&Description::of("580.65.06", 1, 0), "/") else {
         return;
     };
@@ -182,7 +219,7 @@ fn the_output_is_named_as_engines_read_it() {
 }
 
 #[test]
-fn a_driver_root_is_found_with_its_nodes_and_taken_off() {
+fn a_driver_root_is_removed_from_container_paths() {
     let Some(tree) = tree(&Description::of("580.65.06", 1, 0), "/run/nvidia/driver") else {
         return;
     };
@@ -195,17 +232,20 @@ fn a_driver_root_is_found_with_its_nodes_and_taken_off() {
         Some("/run/nvidia/driver/dev/nvidia0")
     );
     let out = tree.run(&["cdi", "generate"]);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(said.contains("--driver-root /run/nvidia/driver"), "{said}");
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        stderr.contains("--driver-root /run/nvidia/driver"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn the_policys_driver_root_is_everybodys() {
+fn every_command_uses_the_policys_driver_root() {
     let Some(tree) = tree(&Description::of("580.65.06", 1, 0), "/run/nvidia/driver") else {
         return;
     };
-    let said = |args: &[&str]| String::from_utf8(tree.run(args).stderr).unwrap();
-    let without = said(&["plan"]);
+    let stderr = |args: &[&str]| String::from_utf8(tree.run(args).stderr).unwrap();
+    let without = stderr(&["plan"]);
     let set = "nvidia-container-cli.root=/run/nvidia/driver";
     assert!(without.contains(set), "{without}");
     assert!(tree.run(&["config", "set", set]).status.success());
@@ -213,19 +253,19 @@ fn the_policys_driver_root_is_everybodys() {
     let mounts = &spec.container_edits.mounts;
     let is_cuda = |m: &cdi::Mount| m.host_path.starts_with("/run/nvidia/driver/usr/lib");
     assert!(mounts.iter().any(is_cuda), "{mounts:?}");
-    assert!(!said(&["plan"]).contains("no libraries"));
+    assert!(!stderr(&["plan"]).contains("no libraries"));
     // A flag overrides the policy.
-    assert!(said(&["--driver-root", "/", "plan"]).contains(set));
+    assert!(stderr(&["--driver-root", "/", "plan"]).contains(set));
 }
 
 #[test]
-fn a_version_mismatch_is_warned_of_and_a_problem() {
+fn a_version_mismatch_is_a_warning_and_a_problem() {
     let mut description = Description::of("580.65.06", 1, 0);
     description.loaded_version = Some("570.10.01".into());
     let Some(tree) = tree(&description, "/") else {
         return;
     };
-    let said = |args: &[&str]| {
+    let output = |args: &[&str]| {
         let out = tree.run(args);
         format!(
             "{}{}",
@@ -234,10 +274,10 @@ fn a_version_mismatch_is_warned_of_and_a_problem() {
         )
     };
     for args in [["cdi", "generate"], ["cdi", "check"]] {
-        let said = said(&args);
+        let output = output(&args);
         assert!(
-            said.contains("570.10.01") && said.contains("580.65.06"),
-            "{said}"
+            output.contains("570.10.01") && output.contains("580.65.06"),
+            "{output}"
         );
     }
 }
@@ -279,7 +319,7 @@ fn transform_moves_the_driver_root_and_back() {
 }
 
 #[test]
-fn device_nodes_are_made_once_and_as_the_driver_makes_them() {
+fn device_nodes_are_created_once_and_as_the_driver_would() {
     let Some(tree) = tree(&bare(), "/") else {
         return;
     };
@@ -309,11 +349,11 @@ fn device_nodes_are_made_once_and_as_the_driver_makes_them() {
         ("nvidia-uvm-tools", 389, 1, 0o666),
         ("nvidia-caps/nvidia-cap1", 388, 1, 0o400),
     ] {
-        let found = tree.path(&format!("dev/{node}")).metadata().unwrap();
-        assert!(found.file_type().is_char_device());
+        let metadata = tree.path(&format!("dev/{node}")).metadata().unwrap();
+        assert!(metadata.file_type().is_char_device());
         let number = nix::sys::stat::makedev(major, minor);
         assert_eq!(
-            (found.rdev(), found.mode() & 0o777),
+            (metadata.rdev(), metadata.mode() & 0o777),
             (number, mode),
             "{node}"
         );
@@ -331,17 +371,17 @@ fn a_module_that_is_not_loaded_is_named() {
     fs::remove_file(tree.path("proc/devices")).unwrap();
     tree.write("proc/devices", "Character devices:\n195 nvidia\n");
     let out = tree.run(&["system", "create-device-nodes", "--control-devices"]);
-    let said = String::from_utf8(out.stdout).unwrap();
+    let stdout = String::from_utf8(out.stdout).unwrap();
     assert!(
-        said.contains("modprobe nvidia-uvm") && said.contains("/dev/nvidiactl c 195:255"),
-        "{said}"
+        stdout.contains("modprobe nvidia-uvm") && stdout.contains("/dev/nvidiactl c 195:255"),
+        "{stdout}"
     );
     let nothing = Tree::new("26.1.5", "1.7.24");
     assert_eq!(nothing.code(&["system", "create-device-nodes"]), 1);
 }
 
 #[test]
-fn dev_char_links_are_made_for_every_node_that_is_there() {
+fn dev_char_links_are_created_for_every_existing_node() {
     let mut description = Description::of("580.65.06", 1, 1);
     description.imex_channels = vec![5];
     let Some(tree) = tree(&description, "/") else {
@@ -361,14 +401,14 @@ fn dev_char_links_are_made_for_every_node_that_is_there() {
         ("388:1", "../nvidia-caps/nvidia-cap1"),
         ("391:5", "../nvidia-caps-imex-channels/channel5"),
     ] {
-        let found = fs::read_link(tree.path(&format!("dev/char/{link}"))).unwrap();
-        assert_eq!(found.to_str(), Some(target));
+        let linked_to = fs::read_link(tree.path(&format!("dev/char/{link}"))).unwrap();
+        assert_eq!(linked_to.to_str(), Some(target));
     }
     assert_eq!(run(&[])["changed"], Value::Bool(false));
 }
 
 #[test]
-fn a_spec_is_not_stale_because_nodes_came_since() {
+fn later_nodes_do_not_make_a_spec_stale() {
     let Some(tree) = tree(&bare(), "/") else {
         return;
     };
@@ -401,10 +441,10 @@ fn detect_names_libraries_that_are_not_of_the_loaded_module() {
         return;
     };
     let out = tree.run(&["detect"]);
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(
-        said.contains("570.10.01") && said.contains("580.65.06") && said.contains("reboot"),
-        "{said}"
+        stdout.contains("570.10.01") && stdout.contains("580.65.06") && stdout.contains("reboot"),
+        "{stdout}"
     );
     let out = tree.run(&["detect", "--json"]);
     let document: Value = serde_json::from_slice(&out.stdout).unwrap();

@@ -28,21 +28,21 @@ fn limited(root: &Path, flag: &str, limit: u64, args: &[&str]) -> Output {
 
 /// Whether the kernel or the loader failed, so that gpusetup did not even start.
 fn did_not_start(out: &Output) -> bool {
-    let said = String::from_utf8_lossy(&out.stderr);
+    let stderr = String::from_utf8_lossy(&out.stderr);
     let by_signal = [Signal::SIGSEGV, Signal::SIGKILL, Signal::SIGBUS].map(|s| s as i32);
-    let is_loaders = said.contains("error while loading shared libraries")
-        || said.contains("cannot allocate memory")
-        || said.contains("Cannot allocate memory");
+    let is_loaders = stderr.contains("error while loading shared libraries")
+        || stderr.contains("cannot allocate memory")
+        || stderr.contains("Cannot allocate memory");
     // The first lines of main install the handler that turns an abort into exit code 1. Only before
     // that does an abort end by a signal.
     let is_before_handler = out.status.signal() == Some(Signal::SIGABRT as i32)
-        && said.starts_with("memory allocation of ")
-        && !said.contains("gpusetup");
+        && stderr.starts_with("memory allocation of ")
+        && !stderr.contains("gpusetup");
     is_before_handler
-        || said.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
+        || stderr.is_empty() && out.status.signal().is_some_and(|s| by_signal.contains(&s))
         || out.status.code() == Some(127) && is_loaders
         // The shell could not start it.
-        || matches!(out.status.code(), Some(2 | 126)) && said.starts_with("sh:")
+        || matches!(out.status.code(), Some(2 | 126)) && stderr.starts_with("sh:")
 }
 
 /// A tree, the command to run in it, and the result without a limit.
@@ -75,13 +75,16 @@ impl Case {
         let tree = copy(self.tree.path());
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let out = limited(tree.path(), flag, limit, &args);
-        let said = String::from_utf8_lossy(&out.stderr);
-        let what = format!("{args:?}, ulimit {flag} {limit}: {:?}: {said}", out.status);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        let what = format!(
+            "{args:?}, ulimit {flag} {limit}: {:?}: {stderr}",
+            out.status
+        );
         if did_not_start(&out) {
             return false;
         }
         assert!(
-            !said.contains("backtrace") && !said.contains("panicked"),
+            !stderr.contains("backtrace") && !stderr.contains("panicked"),
             "{what}"
         );
         let at = state(tree.path());
@@ -93,7 +96,7 @@ impl Case {
         let is_recover = args == ["recover"] && code == Some(3);
         assert!(code == Some(1) || is_recover, "{what}");
         assert_eq!(at, self.old, "{what}");
-        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let says = match flag {
             "-f" => &["files may have at most", "ulimit -f"][..],
             _ => &["memory"],
@@ -140,7 +143,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn a_limit_is_told_and_all_is_as_before() {
+fn a_limit_is_reported_and_nothing_changes() {
     for case in cases() {
         for (flag, limits, factor) in [
             ("-f", FILES, 1),
@@ -158,19 +161,19 @@ fn a_limit_is_told_and_all_is_as_before() {
 
 /// A limit on the file to which gpusetup writes its own result.
 #[test]
-fn a_result_that_is_cut_is_told_with_the_limit() {
+fn truncated_output_is_reported_with_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let tree = docker("20.10.24", "1.6.20");
     let out = dir.path().join("out");
     let bundle = ["bundle", "--output", out.to_str().unwrap()];
     let cut = limited(tree.root(), "-f", 1, &bundle);
-    let said = String::from_utf8_lossy(&cut.stderr);
-    assert_eq!(cut.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains(&format!("{}: write", out.display())),
-        "{said}"
+        stderr.contains(&format!("{}: write", out.display())),
+        "{stderr}"
     );
-    assert!(said.contains("at most 512 bytes"), "{said}");
+    assert!(stderr.contains("at most 512 bytes"), "{stderr}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 
     let script = format!(
@@ -180,18 +183,18 @@ fn a_result_that_is_cut_is_told_with_the_limit() {
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_gpusetup")]);
     let cut = command.arg(tree.root()).output().unwrap();
-    let said = String::from_utf8_lossy(&cut.stderr);
-    assert_eq!(cut.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("standard output: File too large") && said.contains("512 bytes"),
-        "{said}"
+        stderr.contains("standard output: File too large") && stderr.contains("512 bytes"),
+        "{stderr}"
     );
 }
 
 /// A limit on open files: a run that could not be completed is not begun, and the message says
 /// which limit to raise.
 #[test]
-fn too_few_open_files_are_told_with_the_way_out() {
+fn too_few_open_files_are_reported_with_a_fix() {
     let tree = docker("20.10.24", "1.6.20");
     let old = state(tree.root());
     let mut refused = 0;
@@ -201,9 +204,9 @@ fn too_few_open_files_are_told_with_the_way_out() {
         if did_not_start(&out) || out.status.code() == Some(0) {
             continue;
         }
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(said.contains("ulimit -n"), "{limit}: {said}");
-        assert_eq!(out.status.code(), Some(1), "{limit}: {said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(stderr.contains("ulimit -n"), "{limit}: {stderr}");
+        assert_eq!(out.status.code(), Some(1), "{limit}: {stderr}");
         assert_eq!(state(tree.path()), old, "{limit}");
         refused += 1;
     }

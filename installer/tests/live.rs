@@ -8,7 +8,7 @@ use std::process::Command;
 use skips::Need;
 
 #[test]
-fn docker_is_reloaded_where_that_is_enough() {
+fn docker_is_reloaded_if_a_reload_suffices() {
     let bin = Path::new(env!("CARGO_BIN_EXE_gpusetup")).parent().unwrap();
     let needed = [
         bin.join("fake-driver"),
@@ -31,7 +31,7 @@ fn docker_is_reloaded_where_that_is_enough() {
         .args([bin, dir.path(), &live.join("docker")])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
+    let stdout = String::from_utf8_lossy(&out.stdout);
     if out.status.code() == Some(77) {
         let why = String::from_utf8_lossy(&out.stderr);
         skips::skip(Need::OverlayHost, &why);
@@ -39,8 +39,8 @@ fn docker_is_reloaded_where_that_is_enough() {
     }
     assert!(
         out.status.success(),
-        "{said}\n{}",
+        "{stdout}\n{}",
         String::from_utf8_lossy(&out.stderr)
     );
-    println!("{said}");
+    println!("{stdout}");
 }

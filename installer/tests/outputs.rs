@@ -32,7 +32,7 @@ fn dir() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_pipe_that_is_named_is_written_into_and_stays() {
+fn a_named_pipe_as_output_is_written_to_and_kept() {
     let bundle = vec!["--root", "host", "bundle", "--output", "pipe"];
     for (args, start) in [(transform("pipe"), b'-'), (bundle, 0x1f)] {
         // Each case has its own pipe: a child of another test may have inherited a descriptor, and
@@ -57,7 +57,7 @@ fn a_pipe_that_is_named_is_written_into_and_stays() {
 }
 
 #[test]
-fn standard_output_by_its_path_is_standard_output() {
+fn the_path_of_standard_output_is_standard_output() {
     let dir = dir();
     let out = gpusetup(dir.path(), &transform("/dev/stdout"))
         .output()
@@ -70,7 +70,7 @@ fn standard_output_by_its_path_is_standard_output() {
 
 /// `gpusetup completions bash | head` does not fail and prints no error.
 #[test]
-fn a_reader_that_has_had_enough_ends_nothing_badly() {
+fn a_reader_that_closes_early_causes_no_failure() {
     let dir = dir();
     for args in [
         &["completions", "bash"][..],
@@ -86,14 +86,14 @@ fn a_reader_that_has_had_enough_ends_nothing_badly() {
             .unwrap();
         drop(child.stdout.take());
         let out = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!((out.status.code(), &*said), (Some(0), ""), "{args:?}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), &*stderr), (Some(0), ""), "{args:?}");
     }
 }
 
 /// Half a CDI spec without an error would be worse than none.
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     let dir = dir();
     let bundle = vec!["--root", "host", "bundle", "--output", "-"];
     for args in [
@@ -105,8 +105,11 @@ fn a_full_disk_is_told() {
         let full = fs::OpenOptions::new().write(true).open("/dev/full");
         let out = gpusetup(dir.path(), &args).stdout(full.unwrap()).output();
         let out = out.unwrap();
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains("standard output: No space left"), "{said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("standard output: No space left"),
+            "{stderr}"
+        );
     }
 }

@@ -6,31 +6,14 @@ mod fixture;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use fixture::{DAEMON_JSON, Tree, copy_program};
+use fixture::packages::{goes, host, packaging, stays_and_says};
+use fixture::{DAEMON_JSON, Tree};
 use skips::Need;
 
 const THEIRS: &str =
     "{\n  \"runtimes\": {\"nvidia\": {\"path\": \"nvidia-container-runtime\", \"args\": []}}\n}\n";
-
-fn packaging(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../packaging")
-        .join(path)
-}
-
-/// A host with the programs of our packages.
-fn host() -> Tree {
-    let tree = Tree::new("26.1.5", "1.7.24");
-    copy_program(
-        env!("CARGO_BIN_EXE_gpusetup"),
-        &tree.path("usr/bin/gpusetup"),
-    );
-    tree.write("usr/lib/gpu-container/gpu-container", "");
-    tree
-}
 
 fn install_compat(tree: &Tree) {
     symlink(
@@ -38,31 +21,6 @@ fn install_compat(tree: &Tree) {
         tree.path("usr/bin/nvidia-container-runtime"),
     )
     .unwrap();
-}
-
-/// Runs a package's script with the arguments that dpkg or rpm gives it.
-fn script(tree: &Tree, package: &str, name: &str, words: &[&str]) -> Output {
-    Command::new("sh")
-        .arg(packaging(&format!("scripts/{package}/{name}")))
-        .args(words)
-        .env("DPKG_ROOT", tree.path(""))
-        .output()
-        .unwrap()
-}
-
-fn goes(tree: &Tree, package: &str, name: &str, words: &[&str]) {
-    let done = script(tree, package, name, words);
-    assert!(
-        done.status.success(),
-        "{package} {name} {words:?}: {done:?}"
-    );
-}
-
-fn stays_and_says(tree: &Tree, package: &str, words: &[&str], word: &str) {
-    let done = script(tree, package, "prerm", words);
-    assert!(!done.status.success(), "{package} {words:?}: {done:?}");
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(said.contains(word), "{said}");
 }
 
 fn set_up(tree: &Tree, more: &[&str]) {
@@ -85,7 +43,7 @@ const UPGRADES: [&[&str]; 8] = [
 ];
 
 #[test]
-fn upgrades_and_what_dpkg_does_besides_touch_nothing() {
+fn package_upgrades_change_no_setup() {
     let tree = host();
     set_up(&tree, &[]);
     tree.write("run/cdi/nvidia.yaml", "path: /usr/bin/gpu-container-hook");
@@ -150,7 +108,7 @@ fn an_engine_set_up_by_hand_keeps_the_toolkit_until_it_is_not() {
 }
 
 #[test]
-fn what_the_user_changed_keeps_gpusetup_and_says_what_to_do() {
+fn changes_by_the_user_keep_the_package_and_name_a_fix() {
     let tree = host();
     set_up(&tree, &["--default-runtime"]);
     let text = tree.read("etc/docker/daemon.json");

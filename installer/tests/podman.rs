@@ -32,8 +32,8 @@ fn warnings(tree: &Tree) -> Vec<String> {
     let out = tree.run(&["plan", "--json", "--existing", "leave"]);
     assert_eq!(out.status.code(), Some(0));
     assert_eq!(tree.state(), before);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let list = said["warnings"].as_array().unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let list = document["warnings"].as_array().unwrap();
     let texts = list.iter().map(|w| w.as_str().unwrap().to_owned());
     let podmans = |w: &String| !w.contains("no driver") && !w.starts_with("left: ");
     texts.filter(podmans).collect()
@@ -41,12 +41,12 @@ fn warnings(tree: &Tree) -> Vec<String> {
 
 fn notes(tree: &Tree) -> String {
     let out = tree.run(&["detect", "--json"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    said["engines"][0]["notes"].to_string()
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    document["engines"][0]["notes"].to_string()
 }
 
 #[test]
-fn a_podman_that_cannot_read_the_spec_is_told() {
+fn a_podman_that_cannot_read_the_spec_is_reported() {
     assert!(notes(&tree("3.4.4+ds1")).contains("too old for CDI"));
     assert_eq!(warnings(&tree("3.4.4+ds1")), Vec::<String>::new());
     // Device names begin with a digit, which the CDI library of this version refuses.
@@ -59,7 +59,7 @@ fn a_podman_that_cannot_read_the_spec_is_told() {
 }
 
 #[test]
-fn a_spec_for_root_alone_is_no_use_to_others() {
+fn a_spec_that_only_root_can_read_is_reported() {
     let tree = tree("5.4.2");
     tree.write(SPEC, "cdiVersion: 0.5.0\n");
     assert_eq!(warnings(&tree), Vec::<String>::new());
@@ -68,7 +68,7 @@ fn a_spec_for_root_alone_is_no_use_to_others() {
 }
 
 #[test]
-fn directories_that_leave_the_spec_out_are_named_with_their_file() {
+fn settings_that_hide_the_specs_directory_are_named_with_their_file() {
     let etc = "etc/containers/containers.conf";
     let drop_in = "etc/containers/containers.conf.d/50-x.conf";
     let user = "home/ada/.config/containers/containers.conf";
@@ -81,9 +81,9 @@ fn directories_that_leave_the_spec_out_are_named_with_their_file() {
     assert_eq!(warnings(&tree), Vec::<String>::new());
     tree.write(drop_in, &set("[\"/run/cdi\"]"));
     tree.write(user, &set("[\"/home/ada/cdi\"]"));
-    let said = warnings(&tree);
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains(user), "{said:?}");
+    let shown = warnings(&tree);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].contains(user), "{shown:?}");
     // Before 5.1 the key has no effect.
     let old = self::tree("5.0.3");
     old.write(etc, &set("[\"/etc/cdi\"]"));
@@ -91,7 +91,7 @@ fn directories_that_leave_the_spec_out_are_named_with_their_file() {
 }
 
 #[test]
-fn selinux_is_told_with_the_narrow_boolean_first() {
+fn selinux_is_reported_with_the_narrowest_boolean_first() {
     let tree = tree("5.4.2");
     let boolean = |name: &str, value: &str| {
         tree.write(&format!("sys/fs/selinux/booleans/{name}"), value);
@@ -125,7 +125,7 @@ fn a_hook_of_the_vendor_is_named() {
 }
 
 #[test]
-fn nodes_for_a_group_need_its_groups_kept() {
+fn nodes_of_a_group_need_keep_groups() {
     let tree = tree("5.4.2");
     tree.write("dev/nvidiactl", "");
     let mode = |mode| {

@@ -30,7 +30,7 @@ const TOML: &str = "etc/containerd/config.toml";
 /// How often each form occurred: a form that never occurs is not tested.
 static SEEN: Mutex<BTreeMap<&str, u32>> = Mutex::new(BTreeMap::new());
 
-fn seen(what: &'static str) {
+fn count(what: &'static str) {
     *SEEN.lock().unwrap().entry(what).or_default() += 1;
 }
 
@@ -86,7 +86,7 @@ fn is_ours(path: &str) -> bool {
     in_cri || in_docker.contains(&path)
 }
 
-fn there_and_back(
+fn install_and_undo_restore_the_tree(
     json: &str,
     toml: &str,
     edit: u32,
@@ -99,28 +99,28 @@ fn there_and_back(
     }
     let before = tree.state();
     let out = tree.run(&["install", "--yes"]);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
     if out.status.code() == Some(1) {
         // A file that cannot be edited safely is refused, and then nothing may have changed.
-        prop_assert!(said.contains("fix:"), "{said}");
+        prop_assert!(stderr.contains("fix:"), "{stderr}");
         // This refusal would be a shortcoming of the editor.
-        prop_assert!(!said.contains("without changing other keys"), "{said}");
+        prop_assert!(!stderr.contains("without changing other keys"), "{stderr}");
         prop_assert_eq!(tree.state(), before);
-        seen("refused");
+        count("refused");
         return Ok(());
     }
-    prop_assert_eq!(out.status.code(), Some(0), "{}", said);
+    prop_assert_eq!(out.status.code(), Some(0), "{}", stderr);
     for (form, is_in) in FORMS {
         if files.iter().any(|(path, text)| is_in(path, text)) {
-            seen(form);
+            count(form);
         }
     }
     for (path, text) in files {
-        let mut found = Vec::new();
+        let mut paths = Vec::new();
         let now = tree.read(path);
-        let is_added = added(&as_value(path, text), &as_value(path, &now), "", &mut found);
+        let is_added = added(&as_value(path, text), &as_value(path, &now), "", &mut paths);
         prop_assert_eq!(is_added, Ok(()), "{}", now);
-        prop_assert!(found.iter().all(|p| is_ours(p)), "{found:?}");
+        prop_assert!(paths.iter().all(|p| is_ours(p)), "{paths:?}");
         for line in text.lines() {
             // In an inline table, our part may be on the same line.
             let comment = line.find("# ").map_or("", |at| line[at..].trim_end());
@@ -143,7 +143,7 @@ fn there_and_back(
             wanted.push(text.to_owned());
             continue;
         };
-        seen(if path == JSON {
+        count(if path == JSON {
             "JSON edited since"
         } else {
             "TOML edited since"
@@ -152,8 +152,8 @@ fn there_and_back(
         wanted.push(edited.before);
     }
     let out = tree.run(&["undo", "--yes"]);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    prop_assert_eq!(out.status.code(), Some(0), "{}", said);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    prop_assert_eq!(out.status.code(), Some(0), "{}", stderr);
     for ((path, _), wanted) in files.into_iter().zip(wanted) {
         prop_assert_eq!(tree.read(path), wanted, "{}", path);
     }
@@ -161,7 +161,7 @@ fn there_and_back(
 }
 
 #[test]
-fn random_configs_come_back_byte_for_byte() {
+fn random_configs_are_restored_byte_for_byte() {
     let cases = std::env::var("GPUSETUP_RANDOM")
         .map_or(200, |v| v.parse().expect("GPUSETUP_RANDOM is a number"));
     std::thread::scope(|scope| {
@@ -176,20 +176,22 @@ fn random_configs_come_back_byte_for_byte() {
                 let mut seed = [u8::try_from(n).unwrap(); 32];
                 seed[..4].copy_from_slice(&cases.to_le_bytes());
                 let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-                let result = TestRunner::new_with_rng(config, rng)
-                    .run(&(json(), toml(), any::<u32>()), |(json, toml, edit)| {
-                        there_and_back(&json, &toml, edit, versions)
-                    });
+                let result = TestRunner::new_with_rng(config, rng).run(
+                    &(json(), toml(), any::<u32>()),
+                    |(json, toml, edit)| {
+                        install_and_undo_restore_the_tree(&json, &toml, edit, versions)
+                    },
+                );
                 assert!(result.is_ok(), "{versions:?}: {}", result.unwrap_err());
             });
         }
     });
-    let seen = SEEN.lock().unwrap();
-    println!("{cases} configs: {seen:?}");
-    let refused = seen.get("refused").copied().unwrap_or(0);
+    let counts = SEEN.lock().unwrap();
+    println!("{cases} configs: {counts:?}");
+    let refused = counts.get("refused").copied().unwrap_or(0);
     assert!(refused < cases / 3, "{refused} of {cases} were refused");
     for (form, _) in FORMS {
-        let times = seen.get(form).copied().unwrap_or(0);
+        let times = counts.get(form).copied().unwrap_or(0);
         assert!(
             times >= cases / 100,
             "{form}: in {times} of {cases} configs"

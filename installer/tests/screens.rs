@@ -130,8 +130,8 @@ fn install(from: &Path, to: &Path) {
 /// The libraries with which a program is linked.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let out = process::Command::new("ldd").arg(program).output().unwrap();
-    let said = String::from_utf8(out.stdout).unwrap();
-    let words = said.split_whitespace().filter(|w| w.starts_with('/'));
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    let words = stdout.split_whitespace().filter(|w| w.starts_with('/'));
     words.map(PathBuf::from).collect()
 }
 
@@ -212,7 +212,7 @@ fn masked(text: &str) -> String {
 }
 
 #[test]
-fn a_time_is_none_wherever_its_row_ends() {
+fn times_are_masked_wherever_a_row_ends() {
     for time in [
         "",
         " in 1.2 s",
@@ -368,7 +368,7 @@ fn doctor_and_status() {
 
 /// Gives an answer other than yes to each question of each command, and expects that nothing
 /// changes.
-fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
+fn at_each_question(answer: impl Fn(&Terminal, Kind), question: &str, wanted: i32) {
     for kind in [WIDE, DUMB] {
         let Some(running) = Running::new() else {
             return;
@@ -388,7 +388,7 @@ fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
             terminal.wait_for(questions[questions.len() - 1]);
             answer(&terminal, kind);
             assert_eq!(terminal.end(), Some(wanted), "{}", terminal.text());
-            terminal.must_say(said);
+            terminal.must_say(question);
             assert_eq!(running.host.read(DAEMON_JSON), before);
         }
         assert_eq!(running.on(WIDE, &["install", "--yes"]).end(), Some(0));
@@ -406,14 +406,14 @@ fn at_each_question(answer: impl Fn(&Terminal, Kind), said: &str, wanted: i32) {
                 wanted
             };
             assert_eq!(code, Some(expected), "{}", terminal.text());
-            terminal.must_say(said);
+            terminal.must_say(question);
             assert_eq!(running.host.read(DAEMON_JSON), installed);
         }
     }
 }
 
 #[test]
-fn no_changes_nothing() {
+fn answering_no_changes_nothing() {
     let no = |t: &Terminal, kind: Kind| {
         let is_last = t.text().contains("Go ahead?");
         t.send(match (is_last, kind.term) {
@@ -434,7 +434,7 @@ fn ctrl_c_at_a_question_changes_nothing() {
 }
 
 #[test]
-fn ctrl_c_while_it_works_puts_all_back() {
+fn ctrl_c_during_a_run_rolls_back() {
     for kind in [WIDE, DUMB] {
         let Some(running) = Running::new() else {
             return;
@@ -448,13 +448,13 @@ fn ctrl_c_while_it_works_puts_all_back() {
             terminal.wait_for_raw(step);
             terminal.send(CTRL_C);
             assert_eq!(terminal.end(), Some(130), "{}", terminal.text());
-            for said in [
+            for line in [
                 "interrupted: putting everything back",
                 "put back /etc/docker/daemon.json",
                 "restarted docker: running, 3 containers up",
                 "Nothing was changed.",
             ] {
-                terminal.must_say(said);
+                terminal.must_say(line);
             }
             assert_eq!(running.host.read(DAEMON_JSON), before);
             assert!(!running.host.path("var/lib/gpusetup/journal.json").exists());
@@ -486,7 +486,7 @@ fn an_engine_that_is_not_chosen_is_left_alone() {
 }
 
 #[test]
-fn nothing_is_drawn_over_for_a_screen_reader() {
+fn a_screen_reader_gets_no_redrawing() {
     let Some(running) = Running::new() else {
         return;
     };

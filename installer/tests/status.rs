@@ -9,21 +9,21 @@ use serde_json::Value;
 /// For each engine, whether it is configured and which of its files are out of date.
 fn engines(host: &Host) -> Vec<(String, bool, Vec<String>)> {
     let out = host.run(&["detect", "--json"]);
-    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let engine = |e: &Value| {
         let outdated = e["outdated"].as_array().unwrap().iter().map(text);
         let is_configured = e["configured"].as_bool().unwrap();
         (text(&e["name"]), is_configured, outdated.collect())
     };
-    let engines: Vec<_> = said["engines"]
+    let engines: Vec<_> = document["engines"]
         .as_array()
         .unwrap()
         .iter()
         .map(engine)
         .collect();
     // Checks of all engines would pass if there were none.
-    assert!(!engines.is_empty(), "{said}");
+    assert!(!engines.is_empty(), "{document}");
     engines
 }
 
@@ -34,34 +34,34 @@ fn status(host: &Host) -> String {
 }
 
 #[test]
-fn before_it_is_new_and_after_it_is_configured() {
+fn an_engine_is_unconfigured_before_install_and_configured_after() {
     let Some(host) = Host::untouched(Base::Debian) else {
         return;
     };
-    let found = engines(&host);
+    let states = engines(&host);
     assert!(
-        found.iter().all(|(_, is, old)| !is && old.is_empty()),
-        "{found:?}"
+        states.iter().all(|(_, is, old)| !is && old.is_empty()),
+        "{states:?}"
     );
     assert!(status(&host).contains("what would change"));
     for base in Base::SET_UP {
         let host = Host::new(base).unwrap();
-        let found = engines(&host);
+        let states = engines(&host);
         assert!(
-            found.iter().all(|(_, is, old)| *is && old.is_empty()),
-            "{base:?}: {found:?}"
+            states.iter().all(|(_, is, old)| *is && old.is_empty()),
+            "{base:?}: {states:?}"
         );
-        let said = status(&host);
+        let text = status(&host);
         assert!(
-            said.contains("configured") && !said.contains("not configured"),
-            "{said}"
+            text.contains("configured") && !text.contains("not configured"),
+            "{text}"
         );
-        assert!(said.contains("gpusetup undo"), "{said}");
+        assert!(text.contains("gpusetup undo"), "{text}");
     }
 }
 
 #[test]
-fn another_driver_makes_all_of_it_old() {
+fn another_driver_makes_the_setup_outdated() {
     let Some(host) = Host::new(Base::Debian) else {
         return;
     };
@@ -74,53 +74,53 @@ fn another_driver_makes_all_of_it_old() {
             "{name}"
         );
     }
-    let said = status(&host);
+    let text = status(&host);
     assert!(
-        said.contains("out of date") && !said.contains("not configured"),
-        "{said}"
+        text.contains("out of date") && !text.contains("not configured"),
+        "{text}"
     );
     assert!(
-        said.contains(&format!("{spec} is not of this driver")),
-        "{said}"
+        text.contains(&format!("{spec} is not of this driver")),
+        "{text}"
     );
-    assert!(said.contains("renew it"), "{said}");
+    assert!(text.contains("renew it"), "{text}");
     assert_eq!(host.run(&["install", "--yes"]).status.code(), Some(0));
     assert!(engines(&host).iter().all(|(_, is, _)| *is));
 }
 
 #[test]
-fn an_engine_that_lost_its_part_is_named_with_the_file() {
+fn an_engine_that_lost_its_configuration_is_named_with_the_file() {
     let Some(host) = Host::new(Base::Debian) else {
         return;
     };
     host.write(DAEMON_JSON, "{}\n");
-    let found = engines(&host);
-    let docker = found.iter().find(|(name, ..)| name == "docker").unwrap();
+    let states = engines(&host);
+    let docker = states.iter().find(|(name, ..)| name == "docker").unwrap();
     assert_eq!(docker.2, [format!("/{DAEMON_JSON}")]);
-    let others = found.iter().filter(|(name, ..)| name != "docker");
-    assert!(others.clone().next().is_some(), "{found:?}");
-    assert!(others.clone().all(|(_, is, _)| *is), "{found:?}");
+    let others = states.iter().filter(|(name, ..)| name != "docker");
+    assert!(others.clone().next().is_some(), "{states:?}");
+    assert!(others.clone().all(|(_, is, _)| *is), "{states:?}");
     assert!(status(&host).contains("out of date: /etc/docker/daemon.json"));
     // A file that cannot be read counts as having lost its part.
     host.write(DAEMON_JSON, "{,}\n");
-    let said = status(&host);
+    let text = status(&host);
     assert!(
-        said.contains("out of date: /etc/docker/daemon.json"),
-        "{said}"
+        text.contains("out of date: /etc/docker/daemon.json"),
+        "{text}"
     );
 }
 
 #[test]
-fn an_engine_that_came_later_is_new() {
+fn an_engine_installed_later_is_unconfigured() {
     let Some(host) = Host::new(Base::Wsl) else {
         return;
     };
     host.write("usr/bin/containerd", "");
     host.package("containerd", "1.7.24~ds1-6");
     host.write(CONFIG_TOML, "version = 2\n");
-    let found = engines(&host);
-    let state = |name: &str| found.iter().find(|(n, ..)| n == name).unwrap().clone();
-    assert!(state("docker").1, "{found:?}");
+    let states = engines(&host);
+    let state = |name: &str| states.iter().find(|(n, ..)| n == name).unwrap().clone();
+    assert!(state("docker").1, "{states:?}");
     assert_eq!(
         (state("containerd").1, state("containerd").2.len()),
         (false, 0)
@@ -147,27 +147,27 @@ fn a_receipt_without_times_is_read() {
 
 /// In a directory tree nothing runs, so no command to try is shown.
 #[test]
-fn in_a_tree_the_last_words_name_the_tree() {
+fn advice_for_a_tree_names_the_tree() {
     let Some(host) = Host::untouched(Base::Debian) else {
         return;
     };
     let out = host.run(&["install", "--yes"]);
-    let said = String::from_utf8(out.stdout).unwrap();
-    assert!(!said.contains("Try:"), "{said}");
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    assert!(!stdout.contains("Try:"), "{stdout}");
     let undo = format!("Undo: gpusetup undo --root {}", host.root().display());
-    assert!(said.contains(&undo), "{said}");
+    assert!(stdout.contains(&undo), "{stdout}");
 }
 
 /// Docker 28.2 and later read the CDI spec by default: none of their files is edited.
 #[test]
-fn an_engine_that_needed_no_edit_is_configured_as_it_was_asked_for() {
+fn an_engine_that_needed_no_edit_is_configured_as_requested() {
     let Some(host) = Host::untouched(Base::Debian) else {
         return;
     };
     host.package("docker.io", "28.5.1");
     let docker = || {
-        let found = engines(&host);
-        found.into_iter().find(|(n, ..)| n == "docker").unwrap()
+        let states = engines(&host);
+        states.into_iter().find(|(n, ..)| n == "docker").unwrap()
     };
     let install = |args: &[&str]| {
         let args = [&["install", "--yes", "--engine"], args].concat();

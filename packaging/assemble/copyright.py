@@ -66,7 +66,7 @@ def text_of(license, found):
 
 def main(target):
     found = {}
-    for program in ("gpusetup", "gpu-container", "libgpucontainer"):
+    for program in ("gpusetup", "cri-client", "cuda-init", "gpu-container", "libgpucontainer"):
         found |= crates.linked(program, target)
     theirs = [c for _, c in sorted(found.items()) if not c.ours]
     with open(os.path.join(os.path.dirname(__file__), "copyright.head"), encoding="utf-8") as file:

@@ -57,7 +57,7 @@ pub fn apply(
     for gid in edits.additional_gids.iter().filter(|g| **g != 0) {
         let gids = config.list(&["process", "user", "additionalGids"])?;
         if !gids.iter().any(|g| g.get(&[]) == Some(*gid)) {
-            gids.push(LazyJson::made(gid)?);
+            gids.push(LazyJson::serialized(gid)?);
         }
     }
     Ok(())
@@ -86,7 +86,7 @@ fn set_env(config: &mut LazyJson<'_>, variable: &str) -> Result<(), Error> {
         v.get::<String>(&[])
             .is_some_and(|v| v.strip_prefix(name).is_some_and(|r| r.starts_with('=')))
     };
-    let variable = LazyJson::made(&variable)?;
+    let variable = LazyJson::serialized(&variable)?;
     if let Some(old) = env.iter_mut().find(|v| same(v)) {
         *old = variable;
     } else {
@@ -157,7 +157,7 @@ pub fn add_known_nodes<'a>(
             uid: Some(node.uid.into()),
             gid: Some(node.gid.into()),
         };
-        let rule = Rule {
+        let rule = DeviceRule {
             allow: true,
             kind: kind.into(),
             major,
@@ -175,11 +175,11 @@ pub fn add_known_nodes<'a>(
 
 fn put_nodes(
     config: &mut LazyJson<'_>,
-    nodes: &[(DeviceEntry<'_>, Option<Rule<'_>>)],
+    nodes: &[(DeviceEntry<'_>, Option<DeviceRule<'_>>)],
 ) -> Result<(), Error> {
     let mut devices = Vec::with_capacity(nodes.len());
     for (device, _) in nodes {
-        devices.push((&*device.path, LazyJson::made(device)?));
+        devices.push((&*device.path, LazyJson::serialized(device)?));
     }
     let existing = config.list(&["linux", "devices"])?;
     replace_by(existing, devices, |device| {
@@ -190,13 +190,13 @@ fn put_nodes(
         return Ok(());
     }
     let existing = config.list(&["linux", "resources", "devices"])?;
-    let allowed = |rule: &LazyJson<'_>| rule.get::<Rule<'_>>(&[]).filter(|r| r.allow);
-    let before: Vec<Rule<'_>> = existing.iter().filter_map(allowed).collect();
+    let allowed = |rule: &LazyJson<'_>| rule.get::<DeviceRule<'_>>(&[]).filter(|r| r.allow);
+    let before: Vec<DeviceRule<'_>> = existing.iter().filter_map(allowed).collect();
     let mut seen = HashSet::with_capacity(before.len() + nodes.len());
     seen.extend(&before);
     for rule in rules() {
         if seen.insert(rule) {
-            existing.push(LazyJson::made(rule)?);
+            existing.push(LazyJson::serialized(rule)?);
         }
     }
     Ok(())
@@ -246,7 +246,7 @@ struct DeviceEntry<'a> {
 /// An entry of `linux.resources.devices` with the fields that make two entries equal.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule<'a> {
+struct DeviceRule<'a> {
     allow: bool,
     #[serde(rename = "type")]
     kind: Cow<'a, str>,
@@ -255,7 +255,7 @@ struct Rule<'a> {
     access: Cow<'a, str>,
 }
 
-impl Hash for Rule<'_> {
+impl Hash for DeviceRule<'_> {
     /// The device number is enough, because few rules share one.
     fn hash<H: Hasher>(&self, to: &mut H) {
         (self.major, self.minor).hash(to);
@@ -266,7 +266,7 @@ fn node_and_rule<'a>(
     node: &'a DeviceNode,
     process: &ProcessIds,
     stat: &dyn Fn(&Path) -> io::Result<NodeStat>,
-) -> Result<(DeviceEntry<'a>, Option<Rule<'a>>), Error> {
+) -> Result<(DeviceEntry<'a>, Option<DeviceRule<'a>>), Error> {
     let host = node.host_path.as_deref().unwrap_or(&node.path);
     let failed = |why: String| Error::Node {
         path: host.to_owned(),
@@ -293,7 +293,7 @@ fn node_and_rule<'a>(
             .or(process)
             .or(on_host.map(u64::from))
     };
-    let rule = (kind != "p").then(|| Rule {
+    let rule = (kind != "p").then(|| DeviceRule {
         allow: true,
         kind: if kind == "u" {
             "c".into()
@@ -346,7 +346,7 @@ fn add_mounts(config: &mut LazyJson<'_>, edits: &ContainerEdits) -> Result<(), E
     }
     let mut new = Vec::with_capacity(entries.len());
     for entry in &entries {
-        new.push((&*entry.destination, LazyJson::made(entry)?));
+        new.push((&*entry.destination, LazyJson::serialized(entry)?));
     }
     let destination = |mount: &LazyJson<'_>| mount.get::<Location>(&[])?.destination;
     replace_by(mounts, new, destination);
@@ -371,7 +371,7 @@ struct HookEntry<'a> {
 }
 
 fn add_hook(config: &mut LazyJson<'_>, hook: &Hook) -> Result<(), Error> {
-    let entry = LazyJson::made(&HookEntry {
+    let entry = LazyJson::serialized(&HookEntry {
         path: hook.path.to_string_lossy(),
         args: &hook.args,
         env: &hook.env,

@@ -30,7 +30,7 @@ pub enum Error {
     #[error("{0:?} is not a CDI device name such as nvidia.com/gpu=0")]
     Name(Excerpt),
     /// No spec has the device.
-    #[error("no CDI spec has the device {name}; `gpusetup cdi list` shows those there are")]
+    #[error("no CDI spec has the device {name}")]
     Unknown {
         /// The name as requested.
         name: Excerpt,

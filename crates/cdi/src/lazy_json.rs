@@ -29,7 +29,7 @@ impl<'a> LazyJson<'a> {
         Ok(Self::Text(whole.get().into()))
     }
 
-    pub(crate) fn made(value: &impl Serialize) -> Result<Self, Error> {
+    pub(crate) fn serialized(value: &impl Serialize) -> Result<Self, Error> {
         let text = serde_json::to_string(value).map_err(|_| Error::Config("what was made"))?;
         Ok(Self::Text(text.into()))
     }
@@ -77,7 +77,7 @@ impl<'a> LazyJson<'a> {
 
     /// Sets the value at these keys. Objects on the way are made if they do not exist.
     pub(crate) fn set(&mut self, keys: &[&str], value: &impl Serialize) -> Result<(), Error> {
-        *self.entry(keys)? = Self::made(value)?;
+        *self.entry(keys)? = Self::serialized(value)?;
         Ok(())
     }
 
@@ -255,7 +255,7 @@ mod tests {
         document
             .list(&["l"])
             .unwrap()
-            .push(LazyJson::made(&"é\n").unwrap());
+            .push(LazyJson::serialized(&"é\n").unwrap());
         document.set(&["key", "n"], &true).unwrap();
         document.list(&["o", "new"]).unwrap();
         assert_eq!(

@@ -53,6 +53,20 @@ impl Registry {
     pub fn from_files(
         files: impl IntoIterator<Item = (PathBuf, usize, io::Result<Vec<u8>>)>,
     ) -> Self {
+        Self::checked(files, |_| Ok(()))
+    }
+
+    /// The same without the specs that engines refuse; see [`Spec::validate_as_engines`].
+    pub fn as_engines(
+        files: impl IntoIterator<Item = (PathBuf, usize, io::Result<Vec<u8>>)>,
+    ) -> Self {
+        Self::checked(files, Spec::validate_as_engines)
+    }
+
+    fn checked(
+        files: impl IntoIterator<Item = (PathBuf, usize, io::Result<Vec<u8>>)>,
+        check: impl Fn(&Spec) -> Result<(), Error>,
+    ) -> Self {
         let mut registry = Self::default();
         for (path, priority, bytes) in files {
             let spec = bytes
@@ -60,7 +74,8 @@ impl Registry {
                     path: path.clone(),
                     source,
                 })
-                .and_then(|b| Spec::parse(&b));
+                .and_then(|b| Spec::parse(&b))
+                .and_then(|spec| check(&spec).map(|()| spec));
             match spec {
                 Ok(spec) => registry.specs.push(Loaded {
                     path,
@@ -76,6 +91,12 @@ impl Registry {
     /// The files that could not be used, each with the reason.
     pub fn errors(&self) -> &[(PathBuf, Error)] {
         &self.errors
+    }
+
+    /// The specs that can be used, each with its file.
+    pub fn specs(&self) -> impl Iterator<Item = (&Path, &Spec)> {
+        let specs = self.specs.iter();
+        specs.map(|loaded| (loaded.path.as_path(), &loaded.spec))
     }
 
     /// Every device with the file that defines it, or with the conflict.

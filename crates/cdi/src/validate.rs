@@ -26,6 +26,24 @@ fn invalid(key: impl Into<String>, why: impl Into<String>) -> Error {
 }
 
 impl Spec {
+    /// Checks the spec by the rules of the library that engines read specs with, which are stricter
+    /// than the specification: it refuses a whole spec for a device without edits
+    /// (tags.cncf.io/container-device-interface, `Device.validate`).
+    pub fn validate_as_engines(&self) -> Result<(), Error> {
+        self.validate()?;
+        let mut devices = self.devices.iter().enumerate();
+        match devices.find(|(_, device)| device.container_edits.is_empty()) {
+            Some((n, device)) => Err(invalid(
+                format!("devices[{n}].containerEdits"),
+                format!(
+                    "none for the device {:?}, so that no engine reads this spec",
+                    device.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the spec. The error describes the first violation.
     pub fn validate(&self) -> Result<(), Error> {
         let number = |v: &str| version::KNOWN.iter().position(|k| *k == v);

@@ -136,9 +136,9 @@ fn later_directories_win_and_equals_conflict() {
         ("/etc/cdi/n.yaml", 0, SPEC),
         ("/var/run/cdi/n.yaml", 1, SPEC),
     ]);
-    let found = two.devices();
+    let devices = two.devices();
     assert_eq!(
-        *found[&names(&["nvidia.com/gpu=0"])[0]].as_ref().unwrap(),
+        *devices[&names(&["nvidia.com/gpu=0"])[0]].as_ref().unwrap(),
         Path::new("/var/run/cdi/n.yaml")
     );
     let same = registry(&[("/etc/cdi/a.yaml", 0, SPEC), ("/etc/cdi/b.yaml", 0, SPEC)]);
@@ -161,16 +161,16 @@ fn a_fifo_and_an_endless_file_do_not_hide_other_specs() {
     let long = std::fs::File::create(dir.path().join("long.yaml")).unwrap();
     long.set_len(1 << 30).unwrap();
     std::fs::write(dir.path().join("nvidia.yaml"), SPEC).unwrap();
-    let found = Registry::load_dirs(&[dir.path()]);
-    assert_eq!(found.errors().len(), 2);
-    for (path, why) in found.errors() {
+    let registry = Registry::load_dirs(&[dir.path()]);
+    assert_eq!(registry.errors().len(), 2);
+    for (path, why) in registry.errors() {
         assert!(
             matches!(why, Error::Read { .. }),
             "{}: {why}",
             path.display()
         );
     }
-    assert_eq!(found.devices().len(), 2);
+    assert_eq!(registry.devices().len(), 2);
 }
 
 #[test]
@@ -215,13 +215,13 @@ fn yaml_and_json_are_equivalent() {
 
 #[test]
 fn annotations_are_read_in_order_and_once() {
-    let found = cdi::annotations::requested([
+    let requests = cdi::annotations::requested([
         ("cdi.k8s.io/b", "nvidia.com/gpu=1,nvidia.com/gpu=0"),
         ("cdi.k8s.io/a", "nvidia.com/gpu=0"),
         ("other", "x"),
     ]);
     assert_eq!(
-        found.unwrap(),
+        requests.unwrap(),
         names(&["nvidia.com/gpu=0", "nvidia.com/gpu=1"])
     );
     assert!(cdi::annotations::requested([("cdi.k8s.io/a", "gpu0")]).is_err());

@@ -65,20 +65,20 @@ fn one(
 
 #[test]
 fn a_nodes_fields_come_from_the_spec_or_else_from_the_host() {
-    let found = json!({"path": "/dev/x", "type": "b", "major": 8, "minor": 1, "fileMode": 0o640, "uid": 7, "gid": 8});
+    let from_host = json!({"path": "/dev/x", "type": "b", "major": 8, "minor": 1, "fileMode": 0o640, "uid": 7, "gid": 8});
     let rule = json!({"allow": true, "type": "b", "major": 8, "minor": 1, "access": "rwm"});
     assert_eq!(
         one(json!({}), &node(None, None, None), &disk).unwrap(),
-        (found.clone(), rule.clone())
+        (from_host.clone(), rule.clone())
     );
     // A major number without a minor number is ignored.
     let mut half = node(Some("b"), Some((9, 9)), Some(""));
     half.device_nodes[0].minor = None;
-    assert_eq!(one(json!({}), &half, &disk).unwrap(), (found, rule));
+    assert_eq!(one(json!({}), &half, &disk).unwrap(), (from_host, rule));
 
     // The spec gives every field, so the host, which may lack the device, is not consulted.
-    let said = node(Some("c"), Some((195, 0)), Some("r"));
-    let (device, rule) = one(json!({}), &said, &nothing).unwrap();
+    let whole_node = node(Some("c"), Some((195, 0)), Some("r"));
+    let (device, rule) = one(json!({}), &whole_node, &nothing).unwrap();
     assert_eq!(
         device,
         json!({"path": "/dev/x", "type": "c", "major": 195, "minor": 0})
@@ -124,9 +124,9 @@ fn a_node_belongs_to_the_process_user_unless_that_is_root() {
     assert_eq!(ids(user(0, 0), &plain), (json!(7), json!(8)));
     assert_eq!(ids(user(1, 1), &plain), (json!(1), json!(1)));
     assert_eq!(ids(user(1000, 0), &plain), (json!(1000), json!(8)));
-    let mut given = plain;
-    given.device_nodes[0].uid = Some(0);
-    assert_eq!(ids(user(1000, 1000), &given), (json!(0), json!(1000)));
+    let mut with_owner = plain;
+    with_owner.device_nodes[0].uid = Some(0);
+    assert_eq!(ids(user(1000, 1000), &with_owner), (json!(0), json!(1000)));
 }
 
 #[test]
@@ -282,13 +282,13 @@ fn groups_and_rdt_are_added_but_never_group_root() {
 
 #[test]
 fn empty_edits_change_nothing() {
-    let asked = Cell::new(false);
+    let is_host_read = Cell::new(false);
     let stat = |path: &Path| {
-        asked.set(true);
+        is_host_read.set(true);
         nothing(path)
     };
     let mut config = json!({"a": 1});
     apply_to_value(&mut config, &[&ContainerEdits::default()], &stat).unwrap();
-    assert_eq!((config, asked.get()), (json!({"a": 1}), false));
+    assert_eq!((config, is_host_read.get()), (json!({"a": 1}), false));
     assert!(ContainerEdits::default().is_empty() && !node(None, None, None).is_empty());
 }

@@ -25,7 +25,7 @@ const LIMIT: u64 = 16 << 20;
 const STATE_LIMIT: usize = 16 << 20;
 
 /// A bundle's config.json.
-pub(crate) enum Config {
+pub(crate) enum ConfigJson {
     /// Its text.
     Text(Vec<u8>),
     /// The open file, if it is too long to hold in memory.
@@ -33,13 +33,13 @@ pub(crate) enum Config {
 }
 
 /// A bundle directory.
-pub(crate) struct Bundle {
+pub(crate) struct OciBundle {
     dir: PathBuf,
     /// The text of config.json, cached because a hook may need it twice.
     text: OnceCell<Vec<u8>>,
 }
 
-impl Bundle {
+impl OciBundle {
     pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -52,7 +52,7 @@ impl Bundle {
     }
 
     /// Reads config.json.
-    pub(crate) fn config(&self) -> Result<Config, Error> {
+    pub(crate) fn config(&self) -> Result<ConfigJson, Error> {
         let path = self.config_path();
         let failed = |e| host(&path, e);
         // std's functions would make four more system calls with musl: they set O_CLOEXEC twice and read 8 KiB at a time.
@@ -62,16 +62,16 @@ impl Bundle {
         );
         let size = file.metadata().map_or(0, |m| m.len());
         if size > LIMIT {
-            return Ok(Config::Long(file));
+            return Ok(ConfigJson::Long(file));
         }
         let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         loop {
             match read(&file, spare_capacity(&mut text)) {
-                Ok(0) => return Ok(Config::Text(text)),
+                Ok(0) => return Ok(ConfigJson::Text(text)),
                 // The file has grown meanwhile.
                 Ok(_) if text.len() as u64 > LIMIT => {
                     (&file).rewind().map_err(failed)?;
-                    return Ok(Config::Long(file));
+                    return Ok(ConfigJson::Long(file));
                 }
                 Ok(_) => text.reserve(1),
                 Err(Errno::INTR) => {}
@@ -82,27 +82,27 @@ impl Bundle {
 
     /// Scans a config.json that is too long for what tells whether GPUs are requested.
     pub(crate) fn scan(&self, long: File, prefixes: &[String]) -> Result<Scan<'static>, Error> {
-        scan_long(long, prefixes).map_err(|why| self.wrong(&why))
+        scan_long(long, prefixes).map_err(|why| self.invalid_config(&why))
     }
 
     /// The error for a container that requests GPUs and has too long a config.json.
     pub(crate) fn too_long(&self) -> Error {
-        self.wrong(&format!(
+        self.invalid_config(&format!(
             "longer than {LIMIT} bytes, which a container that asks for GPUs may not have; are there annotations of that length?"
         ))
     }
 
     /// Parses the text of config.json.
     pub(crate) fn value(&self, text: &[u8]) -> Result<Value, Error> {
-        serde_json::from_slice(text).map_err(|e| self.wrong(&e.to_string()))
+        serde_json::from_slice(text).map_err(|e| self.invalid_config(&e.to_string()))
     }
 
     /// Parses the text of config.json for editing.
     pub(crate) fn document<'a>(&self, text: &'a [u8]) -> Result<LazyJson<'a>, Error> {
-        LazyJson::parse(text).map_err(|e| self.wrong(&e.to_string()))
+        LazyJson::parse(text).map_err(|e| self.invalid_config(&e.to_string()))
     }
 
-    fn wrong(&self, why: &str) -> Error {
+    fn invalid_config(&self, why: &str) -> Error {
         let path = self.config_path();
         Error::State(format!("{}: {why}", Excerpt::of(&path)).into())
     }
@@ -139,8 +139,8 @@ impl Bundle {
                 .ok_or_else(|| Error::State("config.json has no root.path".into()))
         };
         let text = match self.config()? {
-            Config::Text(text) => self.text.get_or_init(|| text),
-            Config::Long(file) => {
+            ConfigJson::Text(text) => self.text.get_or_init(|| text),
+            ConfigJson::Long(file) => {
                 return below(ContainerView::of(&self.scan(file, &[])?).root_path());
             }
         };
@@ -159,8 +159,8 @@ impl Bundle {
         let text = match self.text.get() {
             Some(text) => text,
             None => match self.config() {
-                Ok(Config::Text(text)) => self.text.get_or_init(|| text),
-                Ok(Config::Long(_)) | Err(_) => return Arrangement::default(),
+                Ok(ConfigJson::Text(text)) => self.text.get_or_init(|| text),
+                Ok(ConfigJson::Long(_)) | Err(_) => return Arrangement::default(),
             },
         };
         Arrangement {
@@ -171,16 +171,16 @@ impl Bundle {
 }
 
 /// The container state that a hook reads on standard input (OCI runtime specification, "State"),
-/// with its bundle. gpu-inject's `State` is only the parsed document.
-pub(crate) struct State {
+/// with its bundle. gpu-inject's `ContainerState` is only the parsed document.
+pub(crate) struct HookState {
     pid: i32,
-    pub(crate) bundle: Bundle,
+    pub(crate) bundle: OciBundle,
     /// The root file system, which crun adds to the state. Needed if config.json cannot be read from
     /// within a user namespace.
     pub(crate) root: Option<PathBuf>,
 }
 
-impl State {
+impl HookState {
     pub(crate) fn from_stdin() -> Result<Self, Error> {
         Self::read(std::io::stdin(), "standard input")
     }
@@ -211,13 +211,13 @@ impl State {
     fn read(from: impl Read + AsFd, name: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::State(format!("container state on {name}: {why}").into());
         let bytes = input::document(from, STATE_LIMIT).map_err(wrong)?;
-        let state = gpu_inject::oci::State::parse(&bytes)?;
+        let state = gpu_inject::oci::ContainerState::parse(&bytes)?;
         if let Some(id) = &state.id {
             log::about(id);
         }
         Ok(Self {
             pid: state.pid,
-            bundle: Bundle::at(&state.bundle),
+            bundle: OciBundle::at(&state.bundle),
             root: state.root,
         })
     }
@@ -256,10 +256,10 @@ mod tests {
     const DEV: &str =
         r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid"]}"#;
 
-    fn bundle_of(config: &[u8]) -> (tempfile::TempDir, Bundle) {
+    fn bundle_of(config: &[u8]) -> (tempfile::TempDir, OciBundle) {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("config.json"), config).unwrap();
-        let bundle = Bundle::at(dir.path());
+        let bundle = OciBundle::at(dir.path());
         (dir, bundle)
     }
 
@@ -287,7 +287,7 @@ mod tests {
             let (_dir, bundle) = bundle_of(config);
             assert!(bundle.rootfs().is_err());
         }
-        assert!(Bundle::at("/nonexistent").rootfs().is_err());
+        assert!(OciBundle::at("/nonexistent").rootfs().is_err());
     }
 
     #[test]
@@ -295,11 +295,11 @@ mod tests {
         for (size, is_held) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
             let (_dir, bundle) = bundle_of(&padded("{}", size));
             match bundle.config().unwrap() {
-                Config::Text(text) => {
+                ConfigJson::Text(text) => {
                     assert!(is_held, "{size}");
                     assert_eq!(text.len() as u64, size);
                 }
-                Config::Long(_) => assert!(!is_held, "{size}"),
+                ConfigJson::Long(_) => assert!(!is_held, "{size}"),
             }
         }
     }
@@ -309,7 +309,7 @@ mod tests {
     fn a_config_that_is_longer_than_it_says_is_read_whole() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/proc/self/maps", dir.path().join("config.json")).unwrap();
-        let Config::Text(text) = Bundle::at(dir.path()).config().unwrap() else {
+        let ConfigJson::Text(text) = OciBundle::at(dir.path()).config().unwrap() else {
             panic!("it is short");
         };
         assert!(text.ends_with(b"\n"), "{} bytes", text.len());
@@ -329,7 +329,7 @@ mod tests {
         let (_dir, bundle) = bundle_of(shared.as_bytes());
         assert!(!bundle.arrangement(true).no_shared_mounts);
         let (_dir, long) = bundle_of(&padded(&config, LIMIT + 1));
-        for bundle in [long, Bundle::at("/nonexistent")] {
+        for bundle in [long, OciBundle::at("/nonexistent")] {
             assert_eq!(bundle.arrangement(true), Arrangement::default());
         }
     }

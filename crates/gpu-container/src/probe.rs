@@ -1,6 +1,8 @@
 //! Reports what a container has of GPUs, as seen from inside it. It loads no library and needs
 //! nothing from the image, so an image with only this file suffices to test an engine.
 
+mod driver;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::ldcache;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
-use probe_report::{Denied, Library, Node, Report, SCHEMA};
+use probe_report::{Report, ReportedDenials, ReportedLibrary, ReportedNode, SCHEMA};
 
 use crate::exit::ExitCode;
 use crate::log;
@@ -25,10 +27,20 @@ const OWN_NODES: [&str; 2] = ["/dev/.gpu-container-probe", "/tmp/gpu-container-p
 
 /// Prints the report as one JSON document and exits with 0, whatever it finds. With the argument
 /// `again` it then waits for a line on standard input and reports once more, which shows changes in
-/// between.
+/// between. With `stay` it stays until it is killed: CRI has no simple way to standard input, but can
+/// run it once more in the same container.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
-    let again = args.iter().any(|a| a == "again");
-    match report().and_then(|()| if again { wait_and_report() } else { Ok(()) }) {
+    let has = |name| args.iter().any(|a| a == name);
+    let then = || {
+        if has("again") {
+            return wait_and_report();
+        }
+        while has("stay") {
+            nix::unistd::pause();
+        }
+        Ok(())
+    };
+    match report().and_then(|()| then()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             log::say(&log::bounded(format_args!("gpu-container-probe: {e}")));
@@ -58,13 +70,14 @@ fn report() -> io::Result<()> {
         libraries: libraries(&cache, Path::exists),
         nvidia_smi: Path::new("/usr/bin/nvidia-smi").exists(),
         visible_devices: std::env::var("NVIDIA_VISIBLE_DEVICES").ok(),
+        driver: driver::answers(),
     };
     let mut text = serde_json::to_vec(&report)?;
     text.push(b'\n');
     log::output(&text)
 }
 
-fn add_nodes(dir: &Path, nodes: &mut Vec<Node>) {
+fn add_nodes(dir: &Path, nodes: &mut Vec<ReportedNode>) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };
@@ -79,7 +92,7 @@ fn add_nodes(dir: &Path, nodes: &mut Vec<Node>) {
                 .file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with("nvidia"));
         if is_gpu_node && metadata.file_type().is_char_device() {
-            nodes.push(Node {
+            nodes.push(ReportedNode {
                 major: major(metadata.rdev()),
                 minor: minor(metadata.rdev()),
                 open: answer(OpenOptions::new().read(true).write(true).open(&path)),
@@ -99,8 +112,8 @@ fn answer(opened: std::io::Result<File>) -> String {
 }
 
 /// Tries to open every GPU that the container has no node for, with a node made for the test.
-fn try_other_gpus(nodes: &[Node]) -> Denied {
-    let mut denied = Denied::default();
+fn try_other_gpus(nodes: &[ReportedNode]) -> ReportedDenials {
+    let mut denied = ReportedDenials::default();
     let has = |number| {
         nodes
             .iter()
@@ -116,7 +129,7 @@ fn try_other_gpus(nodes: &[Node]) -> Denied {
 }
 
 /// Records what the result of opening the GPU with this minor shows about the device rules.
-fn note(denied: &mut Denied, number: u64, answer: &str) {
+fn note(denied: &mut ReportedDenials, number: u64, answer: &str) {
     match answer {
         // Caused by a nodev mount or a security module, so it shows nothing about the device rules.
         "EACCES" => {}
@@ -149,11 +162,11 @@ fn open_own(number: u64) -> Result<String, Errno> {
 }
 
 /// The libraries in a loader cache, without duplicate paths.
-fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<Library> {
-    let mut libraries: Vec<Library> = Vec::new();
+fn libraries(cache: &[u8], exists: impl Fn(&Path) -> bool) -> Vec<ReportedLibrary> {
+    let mut libraries: Vec<ReportedLibrary> = Vec::new();
     for entry in ldcache::parse(cache).unwrap_or_default() {
         if libraries.iter().all(|l| l.path != entry.path) {
-            libraries.push(Library {
+            libraries.push(ReportedLibrary {
                 exists: exists(&entry.path),
                 name: entry.soname,
                 path: entry.path,
@@ -169,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_result_that_shows_nothing_is_not_counted() {
-        let mut denied = Denied::default();
+        let mut denied = ReportedDenials::default();
         for (number, answer) in [(0, "EPERM"), (1, "EACCES"), (2, "ENXIO"), (3, "ok")] {
             note(&mut denied, number, answer);
         }
@@ -191,7 +204,8 @@ mod tests {
                 library("libcuda.so.2", "/lib/libcuda.so.1"),
                 library("libgone.so.1", "/lib/libgone.so.1"),
             ],
-        );
+        )
+        .unwrap();
         let listed = libraries(&cache, |p| p == Path::new("/lib/libcuda.so.1"));
         assert_eq!(listed.len(), 2);
         assert_eq!(listed.iter().filter(|l| l.exists).count(), 1);

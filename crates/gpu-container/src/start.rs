@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_said_without_memory() {
+    fn a_failure_is_reported_without_allocating() {
         let asked_by = |work: &dyn Fn()| {
             let before = ASKED.get();
             work();

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gpu_inject::live::{Capability, confine};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 fn is_root() -> bool {
     skips::has(&[skips::Need::Root])
@@ -25,23 +26,28 @@ fn start_waiting_hook(
     let hook = dir.join(name);
     symlink(env!("CARGO_BIN_EXE_gpu-container"), &hook).unwrap();
     let script = format!(
-        "exec 7</etc/passwd; umask 0; exec {} {word}",
+        "exec 7</etc/passwd; umask 0; trap '' ALRM XCPU XFSZ; exec {} {word}",
         hook.display()
     );
-    let mut child = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    let (mut all, mut before) = (SigSet::all(), SigSet::empty());
+    all.remove(Signal::SIGCHLD);
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut before)).unwrap();
+    let started = command.spawn();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
+    let mut child = started.unwrap();
     let path = format!("/proc/{}/status", child.id());
-    let had = fs::read_to_string("/proc/self/status").unwrap();
-    let had = had.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own_line = status.lines().find(|l| l.starts_with("CapPrm:")).unwrap();
     // The hook installs the filter, then drops capabilities, then waits for its input.
     for _ in 0..3000 {
         let text = fs::read_to_string(&path).unwrap_or_default();
-        if text.contains("\nSeccomp:\t2\n") && !text.contains(had) {
+        if text.contains("\nSeccomp:\t2\n") && !text.contains(own_line) {
             let pairs = text.lines().filter_map(|l| l.split_once(":\t"));
             let status = pairs.map(|(k, v)| (k.to_owned(), v.trim().to_owned()));
             return (child, status.collect());
@@ -98,13 +104,13 @@ fn a_failing_hook_is_logged_to_the_journal() {
         let out = unshared.unwrap();
         assert!(!out.status.success(), "{name}");
         let stderr = String::from_utf8(out.stderr).unwrap();
-        let mut heard = [0; 4096];
-        let length = journal.recv(&mut heard).unwrap();
-        let heard = String::from_utf8_lossy(&heard[..length]);
+        let mut buffer = [0; 4096];
+        let length = journal.recv(&mut buffer).unwrap();
+        let message = String::from_utf8_lossy(&buffer[..length]);
         let logged = stderr.trim().trim_start_matches("gpu-container: ");
         assert!(
-            !logged.is_empty() && heard.contains(&logged.replace('\n', " ")),
-            "{name}: {stderr}, the journal: {heard}"
+            !logged.is_empty() && message.contains(&logged.replace('\n', " ")),
+            "{name}: {stderr}, the journal: {message}"
         );
     }
 }
@@ -114,13 +120,13 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
     if !is_root() {
         return;
     }
-    let had = fs::read_to_string("/proc/self/status").unwrap();
-    let had = had
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let hex = status
         .lines()
         .find_map(|l| l.strip_prefix("CapPrm:\t"))
         .unwrap();
-    let had = u64::from_str_radix(had, 16).unwrap();
-    let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & had;
+    let permitted = u64::from_str_radix(hex, 16).unwrap();
+    let bits = |all: &[u32]| all.iter().fold(0u64, |mask, bit| mask | 1 << bit) & permitted;
     // DAC_OVERRIDE, FOWNER, SYS_CHROOT and SYS_ADMIN; and those needed to enter a container.
     let cdi = [1, 3, 18, 21];
     let prestart = [1, 3, 6, 7, 12, 18, 19, 21, 34, 39];
@@ -141,6 +147,16 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
         assert_eq!(status["NoNewPrivs"], "1");
         assert_eq!(status["Seccomp"], "2");
         assert_eq!(status["Umask"], "0022");
+        // The shell that started it had all of them blocked, and three ignored.
+        let signals = |set: &str| u64::from_str_radix(&status[set], 16).unwrap();
+        let bit = |signal: Signal| 1 << (signal as u64 - 1);
+        assert_eq!(signals("SigBlk"), 0, "{name}");
+        let survived = signals("SigIgn") | signals("SigCgt");
+        // By default these end the process.
+        let ends = bit(Signal::SIGALRM) | bit(Signal::SIGXCPU);
+        assert_eq!(survived & ends, 0, "{name}: {survived:x}");
+        let fails = bit(Signal::SIGXFSZ) | bit(Signal::SIGPIPE);
+        assert_eq!(survived & fails, fails, "{name}: {survived:x}");
         let proc = format!("/proc/{}", child.id());
         let mut open: Vec<String> = fs::read_dir(format!("{proc}/fd"))
             .unwrap()
@@ -156,7 +172,8 @@ fn hooks_drop_their_privileges_before_they_read_their_state() {
             // 0 would not keep it from a program that core_pattern names.
             ("Max core file size", "1"),
             ("Max cpu time", "60"),
-            ("Max file size", "50331648"),
+            // It would hold for a log of the host's, too.
+            ("Max file size", "unlimited"),
             ("Max address space", "536870912"),
             ("Max locked memory", locked_memory(word, had)),
         ] {

@@ -82,12 +82,12 @@ fn run(
 }
 
 /// The path at which the loader finds libcuda in a container started by our runtime.
-fn found(place: &StubbedBundle) -> String {
+fn loaded_library(place: &StubbedBundle) -> String {
     let runtime = place.named("nvidia-container-runtime");
     let out = run(place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |_| {});
     assert!(text(&out).contains("the driver's"), "{}", text(&out));
-    let found = place.loads("libcuda.so.1").unwrap();
-    found.display().to_string()
+    let library = place.loads("libcuda.so.1").unwrap();
+    library.display().to_string()
 }
 
 const COMPAT_LIBRARY: &str = "/usr/local/cuda/compat/libcuda.so.1";
@@ -99,7 +99,7 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
     }
     let place = with_compat("newer");
     put_library(&place, "575.57.08", Some(&note("535,550,570")));
-    assert_eq!(found(&place), COMPAT_LIBRARY);
+    assert_eq!(loaded_library(&place), COMPAT_LIBRARY);
     let conf = "etc/ld.so.conf.d/00-gpu-container.conf";
     let conf = fs::read_to_string(place.image(conf)).unwrap();
     assert_eq!(conf, "/usr/local/cuda/compat\n/usr/lib\n");
@@ -112,13 +112,13 @@ fn newer_libraries_of_the_image_come_first_and_older_ones_do_not() {
 
     fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
     put_library(&place, "575.57.08", Some(&note("535,570")));
-    assert_eq!(found(&place), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&place), DRIVER_LIBRARY);
     fs::remove_file(place.image(COMPAT).join("libcuda.so.575.57.08")).unwrap();
     put_library(&place, "545.23.06", Some(&note("535,550")));
-    assert_eq!(found(&place), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&place), DRIVER_LIBRARY);
     fs::remove_file(place.image(COMPAT).join("libcuda.so.545.23.06")).unwrap();
     put_library(&place, "560.28", None);
-    assert_eq!(found(&place), COMPAT_LIBRARY);
+    assert_eq!(loaded_library(&place), COMPAT_LIBRARY);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn policy_can_leave_the_images_libraries_out() {
         "",
         "runtimes = [\"runc\"]\nmodes.legacy.cuda-compat-mode = \"disabled\"",
     );
-    assert_eq!(found(&place), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&place), DRIVER_LIBRARY);
     assert!(!place.hook().iter().any(|a| a == "--cuda-compat"));
 }
 
@@ -147,17 +147,17 @@ fn links_to_the_outside_fifos_and_endless_files_are_ignored() {
 
     let link = with_compat("link");
     symlink(&library, link.image(COMPAT).join("libcuda.so.999.1")).unwrap();
-    assert_eq!(found(&link), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&link), DRIVER_LIBRARY);
 
     let dir = with_compat("dir");
     fs::remove_dir(dir.image(COMPAT)).unwrap();
     symlink(outside.path(), dir.image(COMPAT)).unwrap();
-    assert_eq!(found(&dir), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&dir), DRIVER_LIBRARY);
 
     let fifo = with_compat("fifo");
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
     nix::unistd::mkfifo(&fifo.image(COMPAT).join("libcuda.so.999.1"), mode).unwrap();
-    assert_eq!(found(&fifo), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&fifo), DRIVER_LIBRARY);
 
     let huge = with_compat("huge");
     let mut bytes = shared_object("libcuda.so.1", Some(&note("550")));
@@ -172,7 +172,7 @@ fn links_to_the_outside_fifos_and_endless_files_are_ignored() {
         .unwrap()
         .set_len(1 << 42)
         .unwrap();
-    assert_eq!(found(&huge), DRIVER_LIBRARY);
+    assert_eq!(loaded_library(&huge), DRIVER_LIBRARY);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 
@@ -322,19 +322,19 @@ fn compat_libraries_are_used_with_the_vendors_cdi_spec() {
     let out = run(&place, runtime, &["NVIDIA_VISIBLE_DEVICES=0"], |config| {
         config["process"]["args"] = json!(["/bin/busybox", "ls", "-l", "/usr/lib", "/dev"]);
     });
-    let said = text(&out);
+    let output = text(&out);
     for wanted in [
         "libcuda.so -> libcuda.so.1",
         "libcuda.so.1 -> libcuda.so.550.54",
         "nvidia0",
     ] {
-        assert!(said.contains(wanted), "{wanted} in {said}");
+        assert!(output.contains(wanted), "{wanted} in {output}");
     }
-    let found = place.loads("libcuda.so.1").unwrap();
+    let library = place.loads("libcuda.so.1").unwrap();
     assert!(
-        found.starts_with("/usr/local/cuda/compat"),
+        library.starts_with("/usr/local/cuda/compat"),
         "{}",
-        found.display()
+        library.display()
     );
     let profile = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf";
     assert!(place.image(profile).exists());

@@ -568,8 +568,8 @@ fn a_hook_whose_input_stays_open_ends() {
         ("nvidia-container-cli", &["configure", "--oci-state"]),
     ] {
         let hook = place.hook(program);
-        for told in ["", &state[..20], &state] {
-            let what = format!("{program} {words:?} told {} bytes", told.len());
+        for state_part in ["", &state[..20], &state] {
+            let what = format!("{program} {words:?} told {} bytes", state_part.len());
             let mut child = Command::new(&hook)
                 .args(words)
                 .env("NVIDIA_CTK_CONFIG_FILE_PATH", place.path("config.toml"))
@@ -579,8 +579,8 @@ fn a_hook_whose_input_stays_open_ends() {
                 .spawn()
                 .unwrap();
             let mut input = child.stdin.take().unwrap();
-            input.write_all(told.as_bytes()).unwrap();
-            started.push((child, input, Instant::now(), told == state, what));
+            input.write_all(state_part.as_bytes()).unwrap();
+            started.push((child, input, Instant::now(), state_part == state, what));
         }
     }
     // Hooks that got their whole input must end although it stays open.

@@ -162,8 +162,11 @@ fn the_prestart_hook_uses_the_process_of_its_own_pid_namespace() {
         .args(["sh", "-c", &script])
         .output()
         .unwrap();
-    let seen = text(&out);
-    assert!(seen.contains("rootfs/usr/lib/libcuda.so.1.2.3"), "{seen}");
+    let output = text(&out);
+    assert!(
+        output.contains("rootfs/usr/lib/libcuda.so.1.2.3"),
+        "{output}"
+    );
     let table = fs::read_to_string(place.path("table")).unwrap();
     let table = of_place(&place, &table);
     assert!(!table.contains("libcuda"), "{table}");

@@ -58,7 +58,7 @@ fn hook_has_mounts(config: &Value) -> bool {
 }
 
 /// The output of [`LOOK`] in a container with that configuration, and whether the hook got mounts as arguments.
-fn seen(
+fn view_in_container(
     below: Below,
     name: &str,
     more: &str,
@@ -88,9 +88,9 @@ fn compare(
     edit: impl Fn(&RuncBundle, &mut Value),
 ) {
     for below in below.iter().copied() {
-        let (by_runtime, is_told) = seen(below, name, "mounts = \"runtime\"\n", &edit);
+        let (by_runtime, is_told) = view_in_container(below, name, "mounts = \"runtime\"\n", &edit);
         assert!(!is_told, "{name} {below:?}");
-        let (usual, is_told) = seen(below, name, "", &edit);
+        let (usual, is_told) = view_in_container(below, name, "", &edit);
         assert_eq!(is_told, is_hooks(below), "{name} {below:?}");
         assert_eq!(usual, by_runtime, "{name} {below:?}");
         for path in [
@@ -116,12 +116,60 @@ fn bind(place: &RuncBundle, config: &mut Value, at: &str, option: &str) {
     }));
 }
 
+/// Where the kernel or a sandbox has no mounts by descriptor, the runtime makes them.
+#[test]
+fn without_the_mount_api_the_runtime_mounts() {
+    if !can_run() || !skips::has(&[skips::Need::Strace]) {
+        return;
+    }
+    for error in ["ENOSYS", "EPERM"] {
+        let place = place(&format!("without-{error}").to_lowercase(), Below::Runc);
+        place.make_config("1", LOOK, |_| {});
+        let log = place.path("strace.log").display().to_string();
+        let inject = format!("inject=open_tree,mount_setattr:error={error}");
+        // Until the shim becomes runc.
+        let shim = ["strace", "-D", "-b", "execve", "-o", &log, "-e", &inject];
+        let out = text(&place.start_on(&shim, Way::Shim, Below::Runc));
+        assert!(out.contains("DONE"), "{out}");
+        let mount = "/usr/lib/libcuda.so.1.2.3 ro,nosuid,nodev";
+        assert!(out.contains(mount), "{out}");
+        assert!(!hook_has_mounts(&place.config()), "{error}");
+    }
+}
+
+/// crun that an engine starts as `runc`, by a link or a script, makes a read-only root read-only before its hooks, too.
+#[test]
+fn crun_by_the_name_of_runc_is_recognised() {
+    if !can_run() || !Below::available().contains(&Below::Crun) {
+        return;
+    }
+    for is_script in [false, true] {
+        let place = place(&format!("named-runc-{is_script}"), Below::Crun);
+        let runc = place.path("runc");
+        if is_script {
+            bundle::parts::program(&runc, "#!/bin/sh\nexec /usr/bin/crun \"$@\"\n");
+        } else {
+            symlink("/usr/bin/crun", &runc).unwrap();
+        }
+        let policy = place.path("config-crun.toml");
+        let text_before = fs::read_to_string(&policy).unwrap();
+        let runtimes = format!("[{:?}]", runc.to_str().unwrap());
+        fs::write(&policy, text_before.replace("[\"crun\"]", &runtimes)).unwrap();
+        place.make_config("1", LOOK, |config| config["root"]["readonly"] = json!(true));
+        let out = text(&place.start_by(Way::Shim, Below::Crun));
+        assert!(out.contains("DONE"), "{out}");
+        let mount = "/usr/lib/libcuda.so.1.2.3 ro,nosuid,nodev";
+        assert!(out.contains(mount), "{out}");
+        assert!(!hook_has_mounts(&place.config()));
+    }
+}
+
 #[test]
 fn the_container_is_the_same_whoever_mounts() {
     if !can_run() {
         return;
     }
-    let all = Below::here();
+    let all = Below::available();
     compare("plain", all, |_| true, |_, _| {});
     compare(
         "volume",

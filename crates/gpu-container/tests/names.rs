@@ -138,8 +138,8 @@ fn every_program_started_for_a_container_is_the_static_one() {
     // The program recognizes all these names.
     for name in programs.keys().filter(|name| !users.contains(name)) {
         let out = staged.start(name, &["--version"], &[]);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(!said.contains("no program is called"), "{name}: {said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(!stderr.contains("no program is called"), "{name}: {stderr}");
     }
 }
 
@@ -209,12 +209,12 @@ fn other_nvidia_ctk_commands_run_gpusetup_without_loader_variables() {
             vec![],
         ] {
             let out = staged.start(name, &args, &env);
-            let said = String::from_utf8(out.stdout).unwrap();
+            let stdout = String::from_utf8(out.stdout).unwrap();
             let expected = format!("gpusetup: {}\n", args.join(" "));
-            assert!(said.starts_with(&expected), "{said}");
-            assert!(said.contains("NVIDIA_VISIBLE_DEVICES=all\n"), "{said}");
+            assert!(stdout.starts_with(&expected), "{stdout}");
+            assert!(stdout.contains("NVIDIA_VISIBLE_DEVICES=all\n"), "{stdout}");
             for (variable, _) in &env[..5] {
-                assert!(!said.contains(&format!("{variable}=")), "{said}");
+                assert!(!stdout.contains(&format!("{variable}=")), "{stdout}");
             }
         }
     }
@@ -222,8 +222,8 @@ fn other_nvidia_ctk_commands_run_gpusetup_without_loader_variables() {
     fs::remove_file(staged.path("/usr/bin/gpusetup")).unwrap();
     std::os::unix::fs::symlink("/bin/busybox", staged.path("/usr/bin/gpusetup")).unwrap();
     let out = staged.start("/usr/bin/nvidia-ctk", &["cdi", "list"], &[]);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(said.contains("nvidia-ctk: applet not found"), "{said}");
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(stderr.contains("nvidia-ctk: applet not found"), "{stderr}");
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn without_gpusetup_nvidia_ctk_says_what_is_missing() {
     fs::remove_file(staged.path("/usr/bin/gpusetup")).unwrap();
     let out = staged.start("/usr/bin/nvidia-ctk", &["cdi", "list"], &[]);
     assert_eq!(out.status.code(), Some(127));
-    let said = String::from_utf8(out.stderr).unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
     assert!(
-        said.contains("usr/bin/gpusetup is not there") && said.contains("package gpusetup"),
-        "{said}"
+        stderr.contains("usr/bin/gpusetup is not there") && stderr.contains("package gpusetup"),
+        "{stderr}"
     );
 }

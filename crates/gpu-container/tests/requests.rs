@@ -155,7 +155,7 @@ fn features_imex_and_mig_control_add_their_nodes() {
 }
 
 #[test]
-fn an_absent_device_is_refused_and_the_message_lists_those_present() {
+fn a_missing_device_is_refused_with_a_list_of_the_existing_ones() {
     let place = StubbedBundle::new();
     let refused = |env: &[&str], wanted: &[&str]| {
         let out = place.create(env);
@@ -340,9 +340,12 @@ fn version_prints_ours_and_the_low_level_runtimes() {
         .arg("--version")
         .output()
         .unwrap();
-    let said = text(&out);
-    assert!(said.starts_with("gpu-container-runtime version "), "{said}");
-    assert!(said.ends_with("low-level --version\n"), "{said}");
+    let output = text(&out);
+    assert!(
+        output.starts_with("gpu-container-runtime version "),
+        "{output}"
+    );
+    assert!(output.ends_with("low-level --version\n"), "{output}");
 }
 
 #[test]

@@ -104,24 +104,28 @@ fn the_prestart_hook_works_in_a_user_namespace() {
     }
     let place = RuncBundle::new("userns");
     make_nodes(&place);
-    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    let image = place.path("bundle/rootfs");
-    for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
-        chown(image.join(owned), Some(100_000), Some(100_000)).unwrap();
-    }
-    let out = text(&place.run_with_hook(LOOK, |config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
-        namespaces.push(json!({"type": "user"}));
-        let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
-        config["linux"]["uidMappings"] = ids.clone();
-        config["linux"]["gidMappings"] = ids;
-    }));
+    let out = text(&place.run_with_hook(LOOK, |config| map_users(&place, config)));
     for wanted in SEEN_BY_HOOK {
         assert!(out.contains(wanted), "{wanted:?} in\n{out}");
     }
     // Files that were made belong to the container's root.
-    let cache = fs::metadata(image.join("etc/ld.so.cache")).unwrap();
+    let cache = fs::metadata(place.image("etc/ld.so.cache")).unwrap();
     assert_eq!((cache.uid(), cache.gid()), (100_000, 100_000));
+}
+
+/// Gives the container a user namespace in which another user of the host's is root, who owns the image.
+fn map_users(place: &RuncBundle, config: &mut serde_json::Value) {
+    // For the hook, which runs as that user, and what it is traced to.
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
+        let path = place.path("bundle/rootfs").join(owned);
+        chown(path, Some(100_000), Some(100_000)).unwrap();
+    }
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    config["linux"]["uidMappings"] = ids.clone();
+    config["linux"]["gidMappings"] = ids;
 }
 
 #[test]
@@ -161,7 +165,15 @@ fn every_imex_channel_of_a_host_is_given() {
     if !can_run() {
         return;
     }
-    for way in [Way::Shim, Way::Prestart] {
+    // Descriptors before and at most, and whether root may raise the latter, which it may not in a user namespace.
+    for (way, limits) in [
+        (Way::Shim, "ulimit -Sn 256"),
+        (Way::Prestart, "ulimit -Sn 256"),
+        (
+            Way::Prestart,
+            "ulimit -n 4096; set -- setpriv --bounding-set=-sys_resource \"$@\"",
+        ),
+    ] {
         let place = RuncBundle::new(&format!("imex-{way:?}"));
         make_nodes(&place);
         let mut inventory = place.inventory();
@@ -181,9 +193,10 @@ fn every_imex_channel_of_a_host_is_given() {
             let env = config["process"]["env"].as_array_mut().unwrap();
             env.push("NVIDIA_IMEX_CHANNELS=all".into());
         });
-        let host = ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"];
+        let limited = format!("{limits}; exec \"$@\"");
+        let host = ["sh", "-c", &limited, "sh"];
         let out = text(&place.start_on(&host, way, Below::Runc));
-        assert!(out.contains("CHANNELS 2048\n"), "{way:?}: {out}");
+        assert!(out.contains("CHANNELS 2048\n"), "{way:?}, {limits}: {out}");
     }
 }
 
@@ -225,30 +238,48 @@ fn the_name_of_a_mount_need_not_be_utf8() {
     }
 }
 
-/// Before Linux 5.12 mount flags are set in another way, before 5.8 mount IDs are read from procfs, and
-/// before 5.6 we resolve the container's paths component by component.
+/// What is there for a hook since Linux 5.2 and 5.12: mounts by descriptor, and their flags.
+const MOUNT_API: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr";
+/// All that hooks use and Linux 4.15 lacks, or a sandbox may refuse.
+const SINCE_LINUX_5: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr,openat2,statx,pidfd_open,close_range";
+
+/// Before Linux 5.12 mount flags are set in another way, before 5.8 mount IDs are read from procfs,
+/// before 5.6 we resolve the container's paths component by component, and before 5.2 we mount by mount(2). A
+/// sandbox's filter may say EPERM instead.
 #[test]
 fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
     if !can_run() || !skips::has(&[Need::Strace]) {
         return;
     }
-    for lacks in [
-        "mount_setattr",
-        "openat2",
-        "statx",
-        "mount_setattr,openat2",
-        "mount_setattr,openat2,statx",
+    for (lacks, error) in [
+        ("mount_setattr", "ENOSYS"),
+        ("mount_setattr", "EPERM"),
+        ("openat2", "ENOSYS"),
+        ("statx", "ENOSYS"),
+        ("mount_setattr,openat2", "ENOSYS"),
+        ("mount_setattr,openat2,statx", "ENOSYS"),
+        ("pidfd_open", "ENOSYS"),
+        (MOUNT_API, "ENOSYS"),
+        (MOUNT_API, "EPERM"),
+        (SINCE_LINUX_5, "ENOSYS"),
+        (SINCE_LINUX_5, "EPERM"),
     ] {
         let place = RuncBundle::new("old-kernel");
         make_nodes(&place);
-        place.lacks(lacks);
+        place.lacks(lacks, error);
         let script = format!("{LOOK} busybox cat /proc/self/mountinfo");
         let out = text(&place.run_with_hook(&script, |_| {}));
         let strace = fs::read_to_string(place.path("strace.log")).unwrap();
-        assert!(strace.contains("ENOSYS"), "{strace}");
+        assert!(strace.contains(error), "{strace}");
         for wanted in SEEN_BY_HOOK {
-            assert!(out.contains(wanted), "{wanted:?} without {lacks} in\n{out}");
+            assert!(
+                out.contains(wanted),
+                "{wanted:?} without {lacks} ({error}) in\n{out}"
+            );
         }
+        // What mounts are made in is nowhere to be seen.
+        let roots = out.lines().filter(|l| l.split(' ').nth(4) == Some("/"));
+        assert_eq!(roots.count(), 1, "without {lacks}: {out}");
         let mount = |path: &str| {
             let mount_line = out.lines().find(|l| l.contains(&format!(" {path} ")));
             mount_line
@@ -267,6 +298,77 @@ fn the_prestart_hook_works_on_kernels_without_mount_setattr_or_openat2() {
             !mount("/dev/nvidia1").contains("shared:")
                 && !mount("/dev/nvidia1").contains("master:")
         );
+    }
+}
+
+/// Whichever way in, also where the container's root is another user.
+#[test]
+fn every_hook_works_without_what_linux_has_since_5_2() {
+    if !can_run() || !skips::has(&[Need::Strace]) {
+        return;
+    }
+    for error in ["ENOSYS", "EPERM"] {
+        for (way, below) in WAYS
+            .into_iter()
+            .map(|way| (way, Below::Runc))
+            .chain([(Way::Cdi, Below::Crun), (Way::Prestart, Below::Crun)])
+        {
+            if !Below::available().contains(&below) {
+                continue;
+            }
+            for is_mapped in [false, true] {
+                // For the others runc binds nodes of this machine's (`user_namespace.rs`).
+                if is_mapped && (way, below) != (Way::Prestart, Below::Runc) {
+                    continue;
+                }
+                let what = format!("{way:?} {below:?} mapped: {is_mapped} {error}");
+                let place = RuncBundle::new("since-5.2");
+                make_nodes(&place);
+                place.lacks(SINCE_LINUX_5, error);
+                place.make_config("1", LOOK, |config| {
+                    if is_mapped {
+                        map_users(&place, config);
+                    }
+                });
+                let out = text(&place.start_by(way, below));
+                for wanted in SEEN_BY_HOOK {
+                    assert!(out.contains(wanted), "{what}: {wanted:?} in\n{out}");
+                }
+                let strace = fs::read_to_string(place.path("strace.log")).unwrap();
+                assert!(strace.contains(error), "{what}: {strace}");
+            }
+        }
+    }
+}
+
+/// `GPU_CONTAINER_FOREIGN_HOOK="/path/qemu-aarch64-static /path/gpu-container" cargo test -p gpu-container --test runc -- --ignored`:
+/// the hook of our CDI spec and of the shim, as another machine's program. Not the prestart hook: an emulator has threads,
+/// and a process with threads enters no mount namespace.
+#[test]
+#[ignore = "needs the program built for another machine, and an emulator"]
+fn the_hook_works_on_another_machine() {
+    assert!(std::env::var_os("GPU_CONTAINER_FOREIGN_HOOK").is_some());
+    assert!(can_run());
+    for way in [Way::Shim, Way::Cdi] {
+        for below in Below::available() {
+            if (way, *below) == (Way::Shim, Below::Crun) {
+                continue;
+            }
+            let place = RuncBundle::new("foreign");
+            make_nodes(&place);
+            place.make_config("1", LOOK, |_| {});
+            let out = text(&place.start_by(way, *below));
+            for wanted in SEEN_BY_HOOK {
+                assert!(
+                    out.contains(wanted),
+                    "{way:?} {below:?}: {wanted:?} in\n{out}"
+                );
+            }
+            let cache = fs::read(place.image("etc/ld.so.cache")).unwrap();
+            let entries = gpu_host::ldcache::parse(&cache).unwrap();
+            // FLAG_AARCH64_LIB64: the hook, not this test, knows the machine.
+            assert_eq!(entries[0].flags & 0xff00, 0x0a00, "{way:?} {below:?}");
+        }
     }
 }
 
@@ -324,9 +426,20 @@ fn files_that_cannot_be_written_are_covered_or_noted() {
     if !can_run() {
         return;
     }
-    for (name, has_cache) in [("covered", true), ("covered-6.14", true), ("noted", false)] {
+    for (name, has_cache) in [
+        ("covered", true),
+        ("covered-6.14", true),
+        ("covered-5.1", true),
+        ("noted", false),
+    ] {
         let place = RuncBundle::new(name);
         make_nodes(&place);
+        if name.ends_with("5.1") {
+            if !skips::has(&[Need::Strace]) {
+                continue;
+            }
+            place.lacks(MOUNT_API, "ENOSYS");
+        }
         if name.ends_with("6.14") {
             if !skips::has(&[Need::Strace]) {
                 continue;

@@ -96,6 +96,96 @@ fn a_bundle_that_the_containers_root_cannot_enter_is_accepted() {
     }
 }
 
+/// Mounts the directory of the first argument on itself with other owners: who is 0 in the file system is the second.
+/// Then runs the rest.
+const IDMAPPED: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *args):
+    done = getattr(libc, name)(*args)
+    if done < 0:
+        sys.exit(f"no idmapped mount: {name} {args[0]}: {os.strerror(ctypes.get_errno())}")
+    return done
+root, first, rest = sys.argv[1].encode(), sys.argv[2], sys.argv[3:]
+is_made, made = os.pipe()
+is_done, done = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(done)
+    call("unshare", 0x10000000)  # CLONE_NEWUSER
+    os.write(made, b"1")
+    os.read(is_done, 1)
+    os._exit(0)
+os.close(made)
+os.read(is_made, 1)
+for kind in ("uid", "gid"):
+    open(f"/proc/{child}/{kind}_map", "w").write(f"0 {first} 65536")
+users = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
+tree = call("syscall", 428, -100, root, 0o2000001)  # open_tree: OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC
+attributes = struct.pack("QQQQ", 0x100000, 0, 0, users)  # MOUNT_ATTR_IDMAP
+call("syscall", 442, tree, b"", 0x1000, attributes, 32)  # mount_setattr
+call("syscall", 429, tree, b"", -100, root, 4)  # move_mount
+os.close(done)
+os.execvp(rest[0], rest)
+"#;
+
+/// An engine that maps owners by the mount instead of by chown (Podman's `--rootfs DIR:idmap`, containerd 2): our files
+/// belong to the image's root, as the image's do.
+#[test]
+fn files_in_an_idmapped_root_belong_to_the_images_root() {
+    if !can_run() || !skips::has(&[skips::Need::Python3, skips::Need::MountApi]) {
+        return;
+    }
+    for way in [Way::Shim, Way::Cdi, Way::Prestart] {
+        let place = place(&format!("idmapped-{way:?}").to_lowercase());
+        for owned in ["", "bin", "etc", "tmp", "bin/busybox"] {
+            chown(place.path("image").join(owned), Some(0), Some(0)).unwrap();
+        }
+        place.make_config("1", LOOK, |config| map(config, &place.path("image")));
+        let (image, first) = (place.path("image"), FIRST_ID.to_string());
+        let private = ["unshare", "--mount", "--propagation", "private"];
+        let mapped = [
+            "python3",
+            "-c",
+            IDMAPPED,
+            image.to_str().unwrap(),
+            first.as_str(),
+        ];
+        let host: Vec<&str> = private.into_iter().chain(mapped).collect();
+        let output = text(&place.start_on(&host, way, Below::Runc));
+        if output.contains("no idmapped mount") {
+            skips::skip(skips::Need::MountApi, &output);
+            return;
+        }
+        assert_has_gpu(&output);
+        let cache = fs::metadata(place.path("image/etc/ld.so.cache")).unwrap();
+        assert_eq!((cache.uid(), cache.gid()), (0, 0), "{way:?}");
+    }
+}
+
+/// As with Linux 4.15, or in a sandbox that refuses all that is newer.
+#[test]
+fn the_hook_works_there_without_what_linux_has_since_5_2() {
+    if !can_run() || !skips::has(&[skips::Need::Strace]) {
+        return;
+    }
+    let since =
+        "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr,openat2,statx,close_range";
+    for way in [Way::Shim, Way::Cdi] {
+        for error in ["ENOSYS", "EPERM"] {
+            let place = place(&format!("since-{way:?}-{error}").to_lowercase());
+            place.lacks(since, error);
+            place.make_config("1", LOOK, |config| map(config, &place.path("image")));
+            // For what the hook is traced to.
+            set_mode(&place.path(""), 0o777);
+            let output = text(&place.start_by(way, Below::Runc));
+            assert_has_gpu(&output);
+            let strace = fs::read_to_string(place.path("strace.log")).unwrap();
+            assert!(strace.contains(error), "{strace}");
+        }
+    }
+}
+
 /// Sockets of daemons: one that only root can reach (as fabric manager's), one that was removed after
 /// the inventory was stored, and one for all users. Those that cannot be reached are left out; the container starts.
 #[test]
@@ -111,7 +201,7 @@ fn optional_files_that_cannot_be_reached_are_left_out() {
             (Way::Shim, Below::Crun),
             (Way::Cdi, Below::Crun),
         ] {
-            if !Below::here().contains(&below) || (way == Way::Prestart && mapped) {
+            if !Below::available().contains(&below) || (way == Way::Prestart && mapped) {
                 continue;
             }
             let name = format!("optional-{way:?}-{below:?}-{mapped}").to_lowercase();

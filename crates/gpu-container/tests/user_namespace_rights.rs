@@ -57,7 +57,7 @@ fn entered(container: i32, rootfs: &Path, mut report: File) {
 }
 
 #[test]
-fn what_was_given_up_stays_so_in_the_containers_user_namespace() {
+fn dropped_privileges_stay_dropped_in_the_containers_user_namespace() {
     if !skips::has(&[skips::Need::Root, skips::Need::Unshare]) {
         return;
     }
@@ -82,14 +82,14 @@ fn what_was_given_up_stays_so_in_the_containers_user_namespace() {
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
         }
     }
-    let told = fs::read_to_string(&report).unwrap();
+    let rights = fs::read_to_string(&report).unwrap();
     drop(container.stdin.take());
     container.wait().unwrap();
     let of = |key: &str| {
-        let line = told.lines().find_map(|line| line.strip_prefix(key));
-        line.unwrap_or_else(|| panic!("{key} {told}")).trim()
+        let line = rights.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("{key} {rights}")).trim()
     };
-    assert!(told.starts_with("Ok("), "{told}");
+    assert!(rights.starts_with("Ok("), "{rights}");
     assert_eq!(of("Uid:"), "0\t0\t0\t0");
     let kept = KEPT
         .iter()

@@ -146,7 +146,7 @@ fn kinds_listed_in_the_policy_are_given() {
     }
     let place = RuncBundle::new("vendors-allowed");
     put_specs(&place, &["vendor.com/admin"]);
-    for below in Below::here() {
+    for below in Below::available() {
         for (way, ask) in WAYS_TO_REQUEST
             .iter()
             .filter(|(way, _)| !way.contains("list"))

@@ -6,6 +6,13 @@
 //! serializable [`Inventory`].
 #![deny(unsafe_code)]
 
+// Structures of the kernel, of ELF and of ld.so.cache are read as a little-endian machine has them, and NVIDIA has no
+// driver for any other.
+#[cfg(target_endian = "big")]
+compile_error!(
+    "gpusetup is for little-endian machines alone: NVIDIA has no driver for a big-endian one"
+);
+
 mod discovery;
 mod driver;
 mod formats;

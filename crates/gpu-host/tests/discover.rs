@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use gpu_host::{Capabilities, Capability, FileKind, Options, Root, discover, freshness};
+use gpu_host::{Capabilities, Capability, Error, FileKind, Options, Root, discover, freshness};
 
 const VERSION: &str = "580.65.06";
 
@@ -150,12 +150,12 @@ fn container_paths_omit_the_driver_root() {
     assert_eq!(smi.path, Path::new("/usr/bin/nvidia-smi"));
     assert_eq!(smi.host_path, Path::new("/run/driver/usr/bin/nvidia-smi"));
     options.driver_root = "/nowhere".into();
+    let error = discover(&options).unwrap_err();
     assert!(
-        discover(&options)
-            .unwrap_err()
-            .to_string()
-            .contains("--driver-root")
+        error.to_string().contains("driver root /nowhere"),
+        "{error}"
     );
+    assert!(matches!(error, Error::DriverRoot { path, .. } if path == Path::new("/nowhere")));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gpu_host::Root;
-use gpu_host::distro::{self, Distro, Row, Tested, Usr};
+use gpu_host::distro::{self, Distro, DistroRow, Tested, Usr};
 use gpu_host::init::Init;
 use serde::Deserialize;
 
@@ -190,7 +190,7 @@ Any distribution booted from ostree counts as one with a read-only /usr.
     out
 }
 
-fn section(out: &mut String, row: &Row, instead: &str) {
+fn section(out: &mut String, row: &DistroRow, instead: &str) {
     let _ = writeln!(out, "\n### {}\n", row.name);
     if let Some(reason) = &row.reason {
         let _ = writeln!(out, "Why: {reason}.\n");

@@ -6,16 +6,16 @@ mod fake;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fake::{VERSION, file, found, host, options};
+use fake::{VERSION, discovered, file, host, options};
 use fake_driver::describe::Description;
-use gpu_host::{Capabilities, Capability, FileKind, Need, Options, discover, mismatch};
+use gpu_host::{Capabilities, Capability, FileKind, Mismatch, Need, Options, discover, mismatch};
 
 #[test]
 fn the_whole_driver_is_found_below_any_driver_root_with_the_same_container_paths() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
-    let usual = found(&dir).driver.unwrap().files;
+    let usual = discovered(&dir).driver.unwrap().files;
     assert!(usual.len() > 50, "{}", usual.len());
     for driver_root in ["/run/nvidia/driver", "/opt/nvidia/current", "/host"] {
         let dir = host(&Description::of(VERSION, 1, 0), driver_root).unwrap();
@@ -75,10 +75,12 @@ fn libraries_of_another_version_than_the_kernel_module_are_named_with_both() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let said = mismatch(&options(&dir), &found(&dir)).unwrap().to_string();
+    let message = mismatch(&options(&dir), &discovered(&dir))
+        .unwrap()
+        .to_string();
     assert!(
-        said.contains("570.10.01") && said.contains(VERSION),
-        "{said}"
+        message.contains("570.10.01") && message.contains(VERSION),
+        "{message}"
     );
 }
 
@@ -88,10 +90,16 @@ fn a_mismatch_names_the_driver_root_that_has_the_libraries() {
         return;
     };
     let options = options(&dir);
-    let said = mismatch(&options, &discover(&options).unwrap())
-        .unwrap()
-        .to_string();
-    assert!(said.contains("--driver-root /run/nvidia/driver"), "{said}");
+    let mismatch_here = mismatch(&options, &discover(&options).unwrap()).unwrap();
+    let said = mismatch_here.to_string();
+    assert!(
+        said.contains("there are below /run/nvidia/driver"),
+        "{said}"
+    );
+    let Mismatch::NoLibraries { elsewhere, .. } = mismatch_here else {
+        panic!("{said}")
+    };
+    assert_eq!(elsewhere.unwrap(), Path::new("/run/nvidia/driver"));
     let right = Options {
         driver_root: "/run/nvidia/driver".into(),
         ..options
@@ -148,7 +156,7 @@ fn only_nvidias_own_egl_platforms_and_both_data_directories() {
     let local = dir.path().join("usr/local/share/vulkan/icd.d");
     fs::create_dir_all(&local).unwrap();
     fs::write(local.join("nvidia_icd.x86_64.json"), "{}").unwrap();
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert!(
         file(
             &inventory,
@@ -212,7 +220,7 @@ fn thirty_two_bit_libraries_also_need_compat32() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let library = file(&inventory, "/usr/lib/i386-linux-gnu/libcuda.so.580.65.06").unwrap();
     assert_eq!(library.kind, FileKind::Library32);
     assert_eq!(
@@ -243,7 +251,7 @@ fn opengl_of_drivers_before_glvnd_is_distinguished_from_mesas_by_its_version() {
     ] {
         fs::write(lib.join(name), fake_driver::elf::shared_object(name, false)).unwrap();
     }
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let has = |name: &str| file(&inventory, &format!("/usr/lib/x86_64-linux-gnu/{name}")).is_some();
     assert!(has("libGL.so.340.108") && has("libEGL.so.340.108"));
     assert!(!has("libGL.so.1.7.0") && !has("libEGL.so.1.1.0"));
@@ -254,7 +262,7 @@ fn programs_are_listed_with_their_capabilities() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let of = |name: &str| {
         file(&inventory, &format!("/usr/bin/{name}"))
             .unwrap()
@@ -274,7 +282,7 @@ fn programs_are_listed_with_their_capabilities() {
     );
     // nvidia-modprobe makes device nodes as root, so no container gets it.
     fs::write(dir.path().join("usr/bin/nvidia-modprobe"), "").unwrap();
-    assert!(file(&found(&dir), "/usr/bin/nvidia-modprobe").is_none());
+    assert!(file(&discovered(&dir), "/usr/bin/nvidia-modprobe").is_none());
 }
 
 #[test]
@@ -291,7 +299,7 @@ fn x_modules_are_found_where_distributions_put_them() {
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("nvidia_drv.so"), "x").unwrap();
     }
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let modules = inventory.driver.iter().flat_map(|d| &d.files);
     let modules: Vec<&str> = modules
         .filter(|f| f.kind == FileKind::XModule)
@@ -317,8 +325,8 @@ fn a_library_missing_from_the_table_is_recognized_by_its_version() {
     let name = format!("libnvidia-not-yet-known.so.{VERSION}");
     let path = dir.path().join("usr/lib/x86_64-linux-gnu").join(&name);
     fs::write(path, fake_driver::elf::shared_object(&name, false)).unwrap();
-    let found = found(&dir);
-    let library = file(&found, &format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
+    let driver = discovered(&dir);
+    let library = file(&driver, &format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
     assert!(library.capabilities.has(Capability::Compute));
 }
 
@@ -336,7 +344,7 @@ fn sockets_firmware_and_data_files_are_optional_and_libraries_are_not() {
         std::os::unix::net::UnixListener::bind(at.join("socket")).unwrap();
         fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let need = |path: &str| file(&inventory, path).unwrap().need;
     assert_eq!(need("/run/nvidia-persistenced/socket"), Need::Optional);
     let closed = need("/run/nvidia-fabricmanager/socket");
@@ -365,7 +373,7 @@ fn sockets_and_the_mps_directory_are_listed_if_they_exist() {
         std::os::unix::net::UnixListener::bind(dir.path().join(socket).join("socket")).unwrap();
     }
     fs::create_dir_all(dir.path().join("tmp/nvidia-mps")).unwrap();
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     for path in [
         "/run/nvidia-persistenced/socket",
         "/run/nvidia-fabricmanager/socket",

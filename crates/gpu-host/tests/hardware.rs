@@ -6,7 +6,7 @@ mod fake;
 use std::fs;
 use std::path::Path;
 
-use fake::{VERSION, found, host, options, paths};
+use fake::{VERSION, discovered, host, options, paths};
 use fake_driver::describe::Description;
 use gpu_host::{Feature, discover};
 
@@ -15,7 +15,7 @@ fn mig_config_and_monitor_are_found_by_their_capability_files() {
     let Some(dir) = host(&Description::of(VERSION, 1, 2), "/") else {
         return;
     };
-    let control = found(&dir).mig_control;
+    let control = discovered(&dir).mig_control;
     let (config, monitor) = (control.config.unwrap(), control.monitor.unwrap());
     assert_eq!(config.path, Path::new("/dev/nvidia-caps/nvidia-cap1"));
     assert_eq!((config.minor, config.mode), (1, 0o400));
@@ -27,7 +27,7 @@ fn capability_minors_come_from_the_list_if_the_file_lacks_them() {
     let Some(dir) = host(&Description::of(VERSION, 1, 1), "/") else {
         return;
     };
-    let whole = found(&dir);
+    let whole = discovered(&dir);
     let caps = dir.path().join("proc/driver/nvidia/capabilities");
     for name in [
         "mig/config",
@@ -37,7 +37,7 @@ fn capability_minors_come_from_the_list_if_the_file_lacks_them() {
     ] {
         fs::write(caps.join(name), "").unwrap();
     }
-    let by_list = found(&dir);
+    let by_list = discovered(&dir);
     assert_eq!(by_list.mig_control, whole.mig_control);
     assert_eq!(by_list.gpus[0].mig[0].nodes, whole.gpus[0].mig[0].nodes);
     assert_eq!(whole.gpus[0].mig[0].nodes.len(), 2);
@@ -50,7 +50,7 @@ fn imex_channels_are_sorted_by_number() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let channels = found(&dir).imex_channels;
+    let channels = discovered(&dir).imex_channels;
     let ids: Vec<u32> = channels.iter().map(|c| c.id).collect();
     assert_eq!(ids, [0, 2, 10, 2047]);
     assert_eq!(
@@ -68,7 +68,7 @@ fn features_are_found_with_their_nodes_and_files() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let of = |feature: Feature| {
         inventory
             .features
@@ -102,7 +102,7 @@ fn a_host_without_features_has_none() {
     let Some(dir) = host(&Description::of(VERSION, 1, 0), "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert!(inventory.features.is_empty() && inventory.imex_channels.is_empty());
     assert!(inventory.missing_nodes.is_empty());
 }
@@ -114,7 +114,7 @@ fn an_additional_channel_makes_a_stored_inventory_stale() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert!(inventory.is_fresh(&options(&dir).root));
     fs::write(
         dir.path().join("dev/nvidia-caps-imex-channels/channel1"),
@@ -129,7 +129,7 @@ fn a_replaced_slice_makes_a_stored_inventory_stale() {
     let Some(dir) = host(&Description::of(VERSION, 2, 2), "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let is_fresh = || inventory.is_fresh(&options(&dir).root);
     let mig = dir.path().join("proc/driver/nvidia/capabilities/gpu1/mig");
     let instances = fs::read_dir(&mig).unwrap();
@@ -155,7 +155,7 @@ fn missing_nodes_are_described_as_the_driver_would_create_them() {
     };
     description.no_nodes = true;
     let without = host(&description, "/").unwrap();
-    let (with, without) = (found(&with), found(&without));
+    let (with, without) = (discovered(&with), discovered(&without));
     assert_eq!(without.control_nodes, with.control_nodes);
     assert_eq!(without.mig_control, with.mig_control);
     assert_eq!((with.gpus.len(), without.gpus.len()), (2, 2));
@@ -191,7 +191,7 @@ fn a_module_that_is_not_loaded_gives_no_node() {
         "Character devices:\n195 nvidia-frontend\n\nBlock devices:\n389 nvidia-uvm\n",
     )
     .unwrap();
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     let control = inventory.control_nodes.iter().map(|c| &c.node);
     assert_eq!(paths(control), ["/dev/nvidiactl"]);
     assert_eq!(inventory.mig_control.config, None);
@@ -211,7 +211,7 @@ fn missing_nodes_get_owner_and_mode_from_the_module_parameters() {
         "DeviceFileUID: 0\nDeviceFileGID: 27\nDeviceFileMode: 432\n",
     )
     .unwrap();
-    let node = &found(&dir).gpus[0].node;
+    let node = &discovered(&dir).gpus[0].node;
     assert_eq!((node.mode, node.gid), (0o660, 27));
 }
 

@@ -6,10 +6,10 @@ mod fake;
 use std::fs;
 use std::path::Path;
 
-use fake::{VERSION, file, found, host, options, paths};
+use fake::{VERSION, discovered, file, host, options, paths};
 use fake_driver::describe::{Description, Other, Platform};
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Capabilities, FileKind, Options, Source, discover};
+use gpu_host::{Capabilities, Error, FileKind, Options, Source, discover};
 
 #[test]
 fn wsl_has_one_device_and_the_files_of_the_newest_driver_store() {
@@ -18,7 +18,7 @@ fn wsl_has_one_device_and_the_files_of_the_newest_driver_store() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert_eq!(inventory.source, Source::Wsl);
     assert_eq!(paths(inventory.gpus.iter().map(|g| &g.node)), ["/dev/dxg"]);
     assert!(inventory.control_nodes.is_empty());
@@ -63,7 +63,7 @@ fn wsl_without_an_nvidia_driver_on_windows_has_no_driver() {
         return;
     };
     fs::remove_dir_all(dir.path().join("usr/lib/wsl/drivers")).unwrap();
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert_eq!((inventory.source, inventory.driver), (Source::Wsl, None));
 }
 
@@ -74,7 +74,7 @@ fn a_tegra_has_the_devices_and_files_of_its_base_lists() {
     let Some(dir) = host(&description, "/") else {
         return;
     };
-    let inventory = found(&dir);
+    let inventory = discovered(&dir);
     assert_eq!(inventory.source, Source::Tegra);
     let gpu = &inventory.gpus[0];
     assert_eq!(gpu.node.path, Path::new("/dev/nvgpu/igpu0/ctrl"));
@@ -149,15 +149,12 @@ fn an_error_in_a_tegra_list_names_the_file_and_line() {
     }
     assert!(discover(&Options::new(options.root.clone())).is_ok());
     options.csv_files = vec!["/none.csv".into()];
-    assert!(
-        discover(&options)
-            .unwrap_err()
-            .to_string()
-            .contains("--csv-file")
-    );
+    let error = discover(&options).unwrap_err();
+    assert!(error.to_string().contains("/none.csv"), "{error}");
+    assert!(matches!(error, Error::NoCsv(_)));
 }
 
-fn others() -> Option<tempfile::TempDir> {
+fn host_of_other_vendors() -> Option<tempfile::TempDir> {
     let mut description = Description::of(VERSION, 1, 0);
     let gpu = |driver: &str, pci: &str, card: u32| Other {
         driver: driver.into(),
@@ -174,7 +171,9 @@ fn others() -> Option<tempfile::TempDir> {
 
 #[test]
 fn amd_gpus_come_in_pci_order_with_kfd() {
-    let Some(dir) = others() else { return };
+    let Some(dir) = host_of_other_vendors() else {
+        return;
+    };
     let amd = other_vendors::find(&options(&dir), Vendor::Amd);
     assert_eq!(paths(&amd.shared), ["/dev/kfd"]);
     let gpus: Vec<_> = amd
@@ -194,7 +193,9 @@ fn amd_gpus_come_in_pci_order_with_kfd() {
 
 #[test]
 fn intel_gpus_have_drm_nodes_alone() {
-    let Some(dir) = others() else { return };
+    let Some(dir) = host_of_other_vendors() else {
+        return;
+    };
     let intel = other_vendors::find(&options(&dir), Vendor::Intel);
     assert!(intel.shared.is_empty());
     assert_eq!(
@@ -206,7 +207,9 @@ fn intel_gpus_have_drm_nodes_alone() {
 
 #[test]
 fn a_gpu_reserved_for_a_virtual_machine_is_not_listed() {
-    let Some(dir) = others() else { return };
+    let Some(dir) = host_of_other_vendors() else {
+        return;
+    };
     let link = dir.path().join("sys/bus/pci/devices/0000:03:00.0/driver");
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("../../../../bus/pci/drivers/vfio-pci", &link).unwrap();

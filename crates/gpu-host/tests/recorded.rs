@@ -135,9 +135,9 @@ fn the_recorded_gpu_and_driver_are_found() {
         .collect();
     assert!(libraries.len() > 25, "{}", libraries.len());
     for path in libraries {
-        let found = driver.files.iter().find(|f| f.path == Path::new(path));
-        let found = found.unwrap_or_else(|| panic!("{path} is not found"));
-        assert!(found.soname.is_some(), "{path} has no SONAME");
+        let file = driver.files.iter().find(|f| f.path == Path::new(path));
+        let file = file.unwrap_or_else(|| panic!("{path} is not found"));
+        assert!(file.soname.is_some(), "{path} has no SONAME");
     }
 }
 
@@ -169,14 +169,14 @@ fn listed_capabilities_without_a_slice_give_no_slice() {
 fn wrapper_scripts_are_not_taken_for_the_drivers_programs() {
     let dir = recorded();
     let inventory = inventory_of(&dir);
-    let mut found: Vec<_> = programs(&inventory)
+    let mut paths: Vec<_> = programs(&inventory)
         .iter()
         .map(|f| f.host_path.display().to_string())
         .collect();
-    found.sort();
+    paths.sort();
     let mut wanted = WRAPPED.map(|name| format!("/{DRIVER}/bin/{name}")).to_vec();
     wanted.sort();
-    assert_eq!(found, wanted);
+    assert_eq!(paths, wanted);
     for program in programs(&inventory) {
         let name = program.path.file_name().unwrap();
         // A link in /usr/bin puts the program on the container's PATH, which lacks the driver's directory.

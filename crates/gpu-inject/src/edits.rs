@@ -18,7 +18,7 @@ pub struct Edits {
     /// Supplementary groups that a non-root process needs to open those nodes.
     pub additional_gids: Vec<u32>,
     /// Files and directories of the host to mount.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<BindMount>,
     /// Files of the host that the low-level runtime has mounted already. Only our hook's edits
     /// have them, so that it can check where they went.
     pub mounted: Vec<Mounted>,
@@ -74,7 +74,7 @@ pub enum MountKind {
 
 /// A bind mount. Propagation is always private.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub struct BindMount {
     /// Decides the flags.
     pub kind: MountKind,
     /// Path on the host, links resolved.

@@ -1,9 +1,11 @@
-//! The errors of this crate: why a container does not get its GPUs.
+//! The errors of this crate: why a container does not get its GPUs. They state facts; which command
+//! helps is said by the programs that show them.
 //!
 //! Text that comes from a container is an [`Excerpt`], and a message from another layer is a
 //! [`Message`]. Both are limited in length, so an image with megabytes in a variable cannot
 //! fill a log.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use cdi::{Excerpt, Message};
@@ -28,7 +30,7 @@ pub enum Error {
         fits: String,
     },
     /// No driver is loaded.
-    #[error("no NVIDIA driver is loaded on this host; `gpusetup detect` tells what is missing")]
+    #[error("no NVIDIA driver is loaded on this host")]
     NoDriver,
     /// A word is not a driver capability.
     #[error(
@@ -57,12 +59,13 @@ pub enum Error {
         there: String,
     },
     /// The container asks to partition GPUs or to monitor their slices, which cannot be granted.
-    #[error("{name}: {why}")]
+    #[error("{name}: {fault}")]
     MigControl {
         /// The variable.
         name: &'static str,
         /// What is wrong.
-        why: Message,
+        #[source]
+        fault: MigControlFault,
     },
     /// A requirement of the image is not met. The text before the parenthesis is that of
     /// libnvidia-container (`src/cli/dsl.c`), because tools search for it.
@@ -82,7 +85,7 @@ pub enum Error {
     )]
     BadRequirement(Excerpt),
     /// A container requests a CDI device of a kind that the policy does not let it name.
-    #[error("{by} asks for {asked}. {who}, so it may name {allowed} alone. {way_out}")]
+    #[error("{by} asks for {asked}. {who}, so it may name only {}{rule}", allowed.join(", "))]
     KindNotAllowed {
         /// The device.
         asked: Excerpt,
@@ -91,9 +94,17 @@ pub enum Error {
         /// Who other than the engine's user may have made the request.
         who: &'static str,
         /// The kinds that may be named.
-        allowed: String,
-        /// How the user can still give the container the device.
-        way_out: String,
+        allowed: &'static [&'static str],
+        /// What the policy would have to say.
+        rule: KindRule,
+    },
+    /// config.toml is not TOML.
+    #[error("{path}: {source}")]
+    PolicySyntax {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error.
+        source: Box<toml::de::Error>,
     },
     /// config.toml cannot be used.
     #[error("{path}: {why}")]
@@ -104,12 +115,10 @@ pub enum Error {
         why: String,
     },
     /// A CDI spec was requested for a kind of device that this host does not have.
-    #[error(
-        "nothing to describe: this host has no device for mode {0}; `gpusetup cdi generate --help` tells which nodes each mode needs"
-    )]
+    #[error("nothing to describe: this host has no device for mode {0}")]
     NothingToDescribe(String),
     /// None of the requested naming strategies has a name for a device.
-    #[error("device {0} has no name: its UUID is not known here; add --device-name-strategy index")]
+    #[error("device {0} has no name: its UUID is not known here")]
     NameStrategy(String),
     /// Discovery of the host failed.
     #[error(transparent)]
@@ -117,6 +126,14 @@ pub enum Error {
     /// A CDI spec or an OCI config cannot be used.
     #[error(transparent)]
     Cdi(#[from] cdi::Error),
+    /// An inventory cannot be read or written as JSON.
+    #[error("{path}: {source}")]
+    Inventory {
+        /// The file.
+        path: PathBuf,
+        /// The error of the parser or the writer.
+        source: serde_json::Error,
+    },
     /// An operation on a file of the host failed.
     #[error("{}: {source}", Excerpt::of(path))]
     Host {
@@ -135,6 +152,9 @@ pub enum Error {
         /// The error of the system.
         source: std::io::Error,
     },
+    /// A hook of ours is started with a flag that it does not know.
+    #[error("gpu-container-hook: unknown flag {0:?}; was the CDI spec made by another version?")]
+    HookFlag(Excerpt),
     /// The container's state or config does not follow the OCI specification.
     #[error("{0}")]
     State(Message),
@@ -146,6 +166,49 @@ pub enum Error {
         /// The error of the system.
         source: std::io::Error,
     },
+}
+
+/// Why a request to partition or monitor GPUs cannot be granted.
+#[derive(Debug, thiserror::Error)]
+pub enum MigControlFault {
+    /// The driver has no node for it.
+    #[error("the driver of this host has no such node below /dev/nvidia-caps")]
+    NoNode,
+    /// It concerns whole GPUs, and the container gets single slices.
+    #[error("goes with whole GPUs in NVIDIA_VISIBLE_DEVICES, not with single slices")]
+    SingleSlices,
+    /// Only all can be requested.
+    #[error("{0:?} cannot be asked for, only all")]
+    NotAll(Excerpt),
+}
+
+/// What the policy would have to say for a container to name a kind of device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KindRule {
+    /// The kind is for privileged containers only, where this key lists it.
+    Privileged {
+        /// The key.
+        key: &'static str,
+    },
+    /// This key would have to list the kind.
+    Listed {
+        /// The key.
+        key: &'static str,
+        /// The kinds that it lists now, and this one, with commas.
+        kinds: Box<str>,
+    },
+}
+
+impl fmt::Display for KindRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Privileged { key } => write!(
+                f,
+                ". It has every node of the driver, and is for privileged containers (CAP_SYS_ADMIN) where {key} lists it"
+            ),
+            Self::Listed { key, .. } => write!(f, ", and what {key} lists"),
+        }
+    }
 }
 
 /// The advice that libnvidia-container adds if the host's CUDA version is too old.

@@ -41,12 +41,12 @@ impl Default for HostOptions {
 
 /// A host's inventory and the policy for its containers.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct GpuHost {
     inventory: Inventory,
     policy: Policy,
 }
 
-impl Host {
+impl GpuHost {
     /// Reads the policy and the inventory: the stored inventory if it is fresh and fits the
     /// options, else by discovery.
     pub fn load(options: &HostOptions) -> Result<Self, Error> {

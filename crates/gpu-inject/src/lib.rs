@@ -24,5 +24,5 @@ pub mod request;
 pub mod rootfs;
 pub mod rootfs_edits;
 
-pub use edits::{COMPAT_ROOT, CudaCompat, Edits, Library, Mount, MountKind, Mounted};
-pub use error::{Error, Excerpt, Message};
+pub use edits::{BindMount, COMPAT_ROOT, CudaCompat, Edits, Library, MountKind, Mounted};
+pub use error::{Error, Excerpt, KindRule, Message, MigControlFault};

@@ -12,7 +12,7 @@ use gpu_host::other_vendors::{self, Vendor};
 use gpu_host::{Feature, Inventory, Options, Root, discover};
 use gpu_inject::Error;
 use gpu_inject::generate::{
-    GenerateOptions, Mode, NameStrategy, cdi_spec, missing, other_vendor_spec,
+    GenerateOptions, NameStrategy, SpecContent, cdi_spec, missing, other_vendor_spec,
 };
 use skips::Need;
 
@@ -34,12 +34,12 @@ fn options(dir: &tempfile::TempDir) -> Options {
     Options::new(Root::open(dir.path()).unwrap())
 }
 
-fn found(dir: &tempfile::TempDir) -> Inventory {
+fn discovered(dir: &tempfile::TempDir) -> Inventory {
     discover(&options(dir)).unwrap()
 }
 
 fn spec_of(dir: &tempfile::TempDir, options: &GenerateOptions) -> Spec {
-    let spec = cdi_spec(&found(dir), options).unwrap();
+    let spec = cdi_spec(&discovered(dir), options).unwrap();
     // The spec must survive being written and parsed again, as an engine does.
     let text = spec.to_yaml().unwrap();
     assert_eq!(Spec::parse(text.as_bytes()).unwrap(), spec);
@@ -50,7 +50,7 @@ fn spec_of(dir: &tempfile::TempDir, options: &GenerateOptions) -> Spec {
     spec
 }
 
-fn mode(mode: Mode) -> GenerateOptions {
+fn mode(mode: SpecContent) -> GenerateOptions {
     GenerateOptions {
         mode,
         ..GenerateOptions::default()
@@ -96,7 +96,7 @@ fn devices_are_named_by_each_strategy() {
     let uuids = of(&[NameStrategy::Index, NameStrategy::Uuid]);
     assert!(uuids.contains(&description.gpus[0].uuid));
     // procfs has no UUID of a slice: naming by UUID reports that.
-    let e = cdi_spec(&found(&dir), &strategy(&[NameStrategy::Uuid])).unwrap_err();
+    let e = cdi_spec(&discovered(&dir), &strategy(&[NameStrategy::Uuid])).unwrap_err();
     assert!(e.to_string().contains("1:0"), "{e}");
 }
 
@@ -121,7 +121,7 @@ fn only_requested_devices_are_in_the_spec_and_in_all() {
         ["0", "2", "all"]
     );
     assert_eq!(names(&spec_of(&dir, &only(&["all"]))).len(), 4);
-    let e = cdi_spec(&found(&dir), &only(&["0", "7"])).unwrap_err();
+    let e = cdi_spec(&discovered(&dir), &only(&["0", "7"])).unwrap_err();
     assert!(matches!(e, Error::NoSuchDevice { asked, .. } if asked == "7"));
 }
 
@@ -214,7 +214,7 @@ fn all_can_be_left_out_and_vendor_and_class_chosen() {
         ..options
     };
     assert!(
-        cdi_spec(&found(&dir), &bad)
+        cdi_spec(&discovered(&dir), &bad)
             .unwrap_err()
             .to_string()
             .contains("kind")
@@ -253,7 +253,7 @@ fn a_partitioned_gpu_without_slices_makes_no_empty_device() {
     let Some(dir) = host(&Description::of("580.65.06", 2, 0)) else {
         return;
     };
-    let mut inventory = found(&dir);
+    let mut inventory = discovered(&dir);
     inventory.gpus[0].mig_enabled = true;
     let spec = cdi_spec(&inventory, &strategy(&[NameStrategy::Index])).unwrap();
     assert_eq!(names(&spec), ["1", "all"]);
@@ -271,13 +271,13 @@ fn management_has_every_node_of_the_driver() {
     let Some(dir) = host(&description) else {
         return;
     };
-    let spec = spec_of(&dir, &mode(Mode::Management));
+    let spec = spec_of(&dir, &mode(SpecContent::Management));
     assert_eq!(
         (spec.kind.as_str(), names(&spec)),
         ("management.nvidia.com/gpu", vec!["all"])
     );
-    let mut given: Vec<&str> = nodes(&spec.devices[0]);
-    given.extend(paths(&spec.container_edits.device_nodes));
+    let mut nodes_of_gpu: Vec<&str> = nodes(&spec.devices[0]);
+    nodes_of_gpu.extend(paths(&spec.container_edits.device_nodes));
     for node in [
         "/dev/nvidiactl",
         "/dev/nvidia-uvm",
@@ -290,14 +290,17 @@ fn management_has_every_node_of_the_driver() {
         "/dev/nvidia-nvswitchctl",
         "/dev/nvidia-nvswitch0",
     ] {
-        assert!(given.contains(&node), "{node}: {given:?}");
+        assert!(nodes_of_gpu.contains(&node), "{node}: {nodes_of_gpu:?}");
     }
     // For each GPU: the node of the GPU instance and that of the compute instance.
     assert_eq!(
-        given.iter().filter(|n| n.contains("nvidia-caps/")).count(),
+        nodes_of_gpu
+            .iter()
+            .filter(|n| n.contains("nvidia-caps/"))
+            .count(),
         2 + 4
     );
-    assert!(!given.iter().any(|n| n.contains("nvidia-fs")));
+    assert!(!nodes_of_gpu.iter().any(|n| n.contains("nvidia-fs")));
     let mounts = &spec.container_edits.mounts;
     assert!(
         mounts
@@ -324,17 +327,17 @@ fn each_feature_has_its_own_kind() {
         (Feature::Gdrcopy, "/dev/gdrdrv"),
         (Feature::Nvswitch, "/dev/nvidia-nvswitchctl"),
     ] {
-        let spec = spec_of(&dir, &mode(Mode::Feature(feature)));
+        let spec = spec_of(&dir, &mode(SpecContent::Feature(feature)));
         assert_eq!(spec.kind, format!("nvidia.com/{}", feature.word()));
         assert_eq!(names(&spec), ["all"]);
         assert!(nodes(&spec.devices[0]).contains(&node));
         assert!(spec.container_edits.is_empty());
     }
-    let gds = spec_of(&dir, &mode(Mode::Feature(Feature::Gds)));
+    let gds = spec_of(&dir, &mode(SpecContent::Feature(Feature::Gds)));
     let mounts = &gds.devices[0].container_edits.mounts;
-    let given: Vec<&Path> = mounts.iter().map(|m| m.container_path.as_path()).collect();
+    let paths: Vec<&Path> = mounts.iter().map(|m| m.container_path.as_path()).collect();
     assert_eq!(
-        given,
+        paths,
         [Path::new("/etc/cufile.json"), Path::new("/run/udev")]
     );
 }
@@ -345,11 +348,11 @@ fn devices_that_the_host_lacks_are_an_error_that_says_so() {
         return;
     };
     for (of, word) in [
-        (Mode::Feature(Feature::Gds), "gds"),
-        (Mode::Feature(Feature::Mofed), "mofed"),
-        (Mode::Imex, "imex"),
+        (SpecContent::Feature(Feature::Gds), "gds"),
+        (SpecContent::Feature(Feature::Mofed), "mofed"),
+        (SpecContent::Imex, "imex"),
     ] {
-        let e = cdi_spec(&found(&dir), &mode(of)).unwrap_err();
+        let e = cdi_spec(&discovered(&dir), &mode(of)).unwrap_err();
         assert!(e.to_string().contains(&format!("mode {word}")), "{e}");
     }
 }
@@ -361,7 +364,7 @@ fn imex_channels_are_devices_by_number() {
     let Some(dir) = host(&description) else {
         return;
     };
-    let spec = spec_of(&dir, &mode(Mode::Imex));
+    let spec = spec_of(&dir, &mode(SpecContent::Imex));
     assert_eq!(spec.kind, "nvidia.com/imex-channel");
     assert_eq!(names(&spec), ["0", "3", "all"]);
     assert_eq!(
@@ -370,7 +373,7 @@ fn imex_channels_are_devices_by_number() {
     );
     let options = GenerateOptions {
         devices: Some(vec!["channel3".into()]),
-        ..mode(Mode::Imex)
+        ..mode(SpecContent::Imex)
     };
     assert_eq!(names(&spec_of(&dir, &options)), ["3", "all"]);
 }
@@ -457,7 +460,7 @@ fn a_tegra_is_device_0_with_the_files_of_its_lists() {
     );
 }
 
-fn others() -> Option<tempfile::TempDir> {
+fn host_of_other_vendors() -> Option<tempfile::TempDir> {
     let mut description = Description::of("580.65.06", 0, 0);
     let gpu = |driver: &str, pci: &str, card: u32| Other {
         driver: driver.into(),
@@ -478,10 +481,12 @@ fn others() -> Option<tempfile::TempDir> {
 
 #[test]
 fn amd_gpus_are_amd_com_gpu_with_kfd_and_the_groups_of_their_nodes() {
-    let Some(dir) = others() else { return };
+    let Some(dir) = host_of_other_vendors() else {
+        return;
+    };
     let options = options(&dir);
-    let found = other_vendors::find(&options, Vendor::Amd);
-    let spec = other_vendor_spec(&found, Vendor::Amd, &GenerateOptions::default()).unwrap();
+    let gpus = other_vendors::find(&options, Vendor::Amd);
+    let spec = other_vendor_spec(&gpus, Vendor::Amd, &GenerateOptions::default()).unwrap();
     assert_eq!(spec.kind, "amd.com/gpu");
     assert_eq!(
         names(&spec),
@@ -501,9 +506,11 @@ fn amd_gpus_are_amd_com_gpu_with_kfd_and_the_groups_of_their_nodes() {
 
 #[test]
 fn intel_gpus_are_intel_com_gpu() {
-    let Some(dir) = others() else { return };
-    let found = other_vendors::find(&options(&dir), Vendor::Intel);
-    let spec = other_vendor_spec(&found, Vendor::Intel, &GenerateOptions::default()).unwrap();
+    let Some(dir) = host_of_other_vendors() else {
+        return;
+    };
+    let gpus = other_vendors::find(&options(&dir), Vendor::Intel);
+    let spec = other_vendor_spec(&gpus, Vendor::Intel, &GenerateOptions::default()).unwrap();
     assert_eq!(
         (spec.kind.as_str(), names(&spec)),
         ("intel.com/gpu", vec!["0", "all"])

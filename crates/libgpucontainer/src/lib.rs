@@ -31,7 +31,7 @@ pub mod capi;
 
 pub use cdi;
 pub use gpu_host::{Capabilities, Capability, Inventory};
-pub use gpu_inject::host::{Host, HostOptions, can_be_rootfs, policy};
+pub use gpu_inject::host::{GpuHost, HostOptions, can_be_rootfs, policy};
 pub use gpu_inject::policy::Policy;
 pub use gpu_inject::request::{Imex, Request, Visible};
 pub use gpu_inject::{Edits, Error, live, oci};

@@ -29,8 +29,8 @@ fn can_build() -> bool {
 fn succeed(command: &mut Command) -> String {
     let out = command.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{command:?}\n{text}{said}");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{command:?}\n{text}{stderr}");
     text
 }
 
@@ -215,14 +215,14 @@ fn a_c_program_uses_every_function() {
     } else {
         Command::new(program)
     };
-    let said = succeed(
+    let output = succeed(
         command
             .arg(config)
             .args([dir.path().join("rootfs").to_str().unwrap(), "-1"])
             .env("LD_LIBRARY_PATH", staged().join("usr/lib/test")),
     );
     assert_eq!(
-        said,
+        output,
         format!("gpucontainer {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
@@ -243,7 +243,7 @@ fn a_c_program_gives_a_running_container_its_gpu() {
         while [ \"$(readlink /proc/$pid/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ]; do :; done
         \"$1\" \"$2\" \"$3\" $pid && grep -o \"$3[^ ]*\" /proc/$pid/mountinfo
         code=$?; kill $pid; exit $code";
-    let said = succeed(
+    let output = succeed(
         Command::new("sh")
             .args(["-c", script, "sh"])
             .args([&program, &config, &rootfs])
@@ -251,9 +251,9 @@ fn a_c_program_gives_a_running_container_its_gpu() {
     );
     for wanted in ["/dev/nvidia0\n", "/usr/lib/libcuda.so.1.2.3\n"] {
         let wanted = format!("{}{wanted}", rootfs.display());
-        assert!(said.contains(&wanted), "{wanted} in {said}");
+        assert!(output.contains(&wanted), "{wanted} in {output}");
     }
-    assert!(!said.contains("nvidia1"), "{said}");
+    assert!(!output.contains("nvidia1"), "{output}");
     let ours = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!ours.contains(rootfs.to_str().unwrap()));
     assert!(rootfs.join("etc/ld.so.cache").exists());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpucontainer::{Host, HostOptions};
+use gpucontainer::{GpuHost, HostOptions};
 
 const VERSION: &str = "580.65.06";
 
@@ -35,8 +35,8 @@ fn tree() -> tempfile::TempDir {
     dir
 }
 
-fn load(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<Host, gpucontainer::Error> {
-    Host::load(&HostOptions {
+fn load(tree: &tempfile::TempDir, ld_cache: Option<&str>) -> Result<GpuHost, gpucontainer::Error> {
+    GpuHost::load(&HostOptions {
         root: tree.path().to_owned(),
         driver_root: Some("/run/driver".into()),
         ld_cache: ld_cache.map(PathBuf::from),
@@ -57,7 +57,7 @@ fn a_driver_root_is_searched() {
         root: tree.path().to_owned(),
         ..HostOptions::default()
     };
-    let usual = Host::load(&usual).unwrap();
+    let usual = GpuHost::load(&usual).unwrap();
     assert_eq!(usual.inventory().driver.as_ref().unwrap().files, []);
 }
 
@@ -82,7 +82,7 @@ fn a_tree_without_a_driver_is_a_host_without_one() {
         root: empty.path().to_owned(),
         ..HostOptions::default()
     };
-    let host = Host::load(&load).unwrap();
+    let host = GpuHost::load(&load).unwrap();
     assert_eq!(host.inventory().driver, None);
     assert!(
         host.cdi_spec(Path::new("/usr/bin/gpu-container-hook"))

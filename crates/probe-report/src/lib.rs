@@ -19,21 +19,49 @@ pub struct Report {
     #[serde(default)]
     pub schema: u32,
     /// The nodes below /dev, and whether they can be opened.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ReportedNode>,
     /// The result of trying GPUs that the container was not given.
-    pub denied: Denied,
+    pub denied: ReportedDenials,
     /// The libraries in the loader's cache.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<ReportedLibrary>,
     /// Whether `/usr/bin/nvidia-smi` exists.
     #[serde(default)]
     pub nvidia_smi: bool,
     /// `NVIDIA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
+    /// What the driver's own programs answer; `None` in a container without GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverAnswers>,
+}
+
+/// What the driver's own programs answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverAnswers {
+    /// `nvidia-smi -L`.
+    pub nvidia_smi: ProgramAnswer,
+    /// A program that initializes CUDA.
+    pub cuda: ProgramAnswer,
+}
+
+/// What a program answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "says")]
+pub enum ProgramAnswer {
+    /// It is not there.
+    Missing,
+    /// The file is no program but a script or something else.
+    NoProgram,
+    /// It could not be started, or it did not end in time.
+    NotRun(String),
+    /// It failed; the last line that it printed.
+    Failed(String),
+    /// It succeeded; the number of lines that it printed, and the first of them.
+    Ok(usize, String),
 }
 
 /// A device node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
+pub struct ReportedNode {
     /// Path in the container.
     pub path: PathBuf,
     /// Major device number.
@@ -48,7 +76,7 @@ pub struct Node {
 
 /// The result of opening GPUs for which the container has no node, with nodes made for the test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denied {
+pub struct ReportedDenials {
     /// The minors for which a node could be made and the result of opening it was conclusive.
     pub tried: Vec<u64>,
     /// The minors that could be opened. Must be empty.
@@ -59,13 +87,20 @@ pub struct Denied {
 
 /// A library in the loader's cache. (The libraries to mount are gpu-inject's `Library`.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Library {
+pub struct ReportedLibrary {
     /// The SONAME.
     pub name: String,
     /// Path in the container.
     pub path: PathBuf,
     /// Whether the file exists. The cache may list files that are not mounted.
     pub exists: bool,
+}
+
+/// The line that is written in place of a report where nothing can be said about an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotVerified {
+    /// Why not.
+    pub not_verified: String,
 }
 
 #[cfg(test)]
@@ -76,24 +111,25 @@ mod tests {
     fn a_report_is_read_as_it_was_written() {
         let report = Report {
             schema: SCHEMA,
-            nodes: vec![Node {
+            nodes: vec![ReportedNode {
                 path: "/dev/nvidia0".into(),
                 major: 195,
                 minor: 0,
                 open: "ok".into(),
             }],
-            denied: Denied {
+            denied: ReportedDenials {
                 tried: vec![1],
                 leaked: Vec::new(),
                 mknod: Some("EPERM".into()),
             },
-            libraries: vec![Library {
+            libraries: vec![ReportedLibrary {
                 name: "libcuda.so.1".into(),
                 path: "/lib/libcuda.so.1".into(),
                 exists: true,
             }],
             nvidia_smi: true,
             visible_devices: None,
+            driver: None,
         };
         let line = concat!(
             r#"{"schema":1,"nodes":[{"path":"/dev/nvidia0","major":195,"minor":0,"open":"ok"}],"#,

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use gpu_host::glob;
 use serde::Deserialize;
 
-use super::{Bundle, Done, Now, Text, topology};
+use super::{Bundle, Done, Now, TextFile, topology};
 use crate::doctor::{self, render};
 use crate::host::{Host, timestamp};
 use crate::model::change::Change;
@@ -77,8 +77,8 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
         for change in changes {
             done.push(Done {
                 at: times.get(&change.path).cloned(),
-                now: now(host, &change.path, change.after.as_deref()),
-                written: written(host, &change.path),
+                now: state_now(host, &change.path, change.after.as_deref()),
+                written: text_written(host, &change.path),
                 path: change.path.display().to_string(),
                 why: change.why,
                 before: change.before,
@@ -105,12 +105,12 @@ fn changes(host: &Host, unread: &mut Vec<String>) -> Vec<Done> {
     done
 }
 
-fn written(host: &Host, path: &Path) -> Option<String> {
+fn text_written(host: &Host, path: &Path) -> Option<String> {
     let meta = host.root().symlink_metadata(path).ok()?;
     meta.modified().ok().and_then(timestamp::text)
 }
 
-fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {
+fn state_now(host: &Host, path: &Path, after: Option<&str>) -> Now {
     let link = host.root().read_link(path).ok();
     let there = match link {
         Some(target) if Some(&*target.to_string_lossy()) == after => return Now::Ours,
@@ -125,7 +125,7 @@ fn now(host: &Host, path: &Path, after: Option<&str>) -> Now {
     }
 }
 
-fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
+fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<TextFile> {
     let mut patterns: Vec<PathBuf> = sources.files.clone();
     for unit in &sources.units {
         for dir in &sources.unit_dirs {
@@ -154,9 +154,9 @@ fn files(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> 
     texts
 }
 
-fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
+fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<TextFile> {
     let patterns = sources.logs.iter();
-    let mut texts: Vec<Text> = patterns
+    let mut texts: Vec<TextFile> = patterns
         .flat_map(|p| glob::expand(host.root(), p))
         .filter_map(|path| part(host, &path, true, unread))
         .collect();
@@ -176,7 +176,7 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
     let mut ask = |name: &str, which: &[&str]| {
         match host.run(&[which, &plain].concat(), PATIENCE) {
             // With -g, journalctl exits with 1 and prints nothing if no line matches.
-            Ok(out) if out.ok() || out.stderr.trim().is_empty() => {
+            Ok(out) if out.has_succeeded() || out.stderr.trim().is_empty() => {
                 if !out.stdout.trim().is_empty() {
                     texts.push(end(name, out.stdout));
                 }
@@ -193,7 +193,7 @@ fn logs(host: &Host, sources: &Sources, unread: &mut Vec<String>) -> Vec<Text> {
 }
 
 /// A program's output, or only the end of it if it is too long.
-fn end(name: &str, mut text: String) -> Text {
+fn end(name: &str, mut text: String) -> TextFile {
     let over = text
         .len()
         .saturating_sub(usize::try_from(LIMIT).unwrap_or(usize::MAX));
@@ -202,7 +202,7 @@ fn end(name: &str, mut text: String) -> Text {
     if cut {
         text = text.split_off(over + start.map_or(0, |s| s + 1));
     }
-    Text {
+    TextFile {
         name: name.to_owned(),
         content: text,
         cut,
@@ -210,7 +210,7 @@ fn end(name: &str, mut text: String) -> Text {
 }
 
 /// The beginning or the end of a file; `None` if it is not a plain file.
-fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Option<Text> {
+fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Option<TextFile> {
     let read = || -> std::io::Result<(Vec<u8>, bool)> {
         let mut file = host.root().open_file(path)?;
         let length = file.metadata()?.len();
@@ -232,7 +232,7 @@ fn part(host: &Host, path: &Path, tail: bool, unread: &mut Vec<String>) -> Optio
                     LIMIT >> 10
                 ));
             }
-            Some(Text {
+            Some(TextFile {
                 name: path.to_string_lossy().into_owned(),
                 content,
                 cut,

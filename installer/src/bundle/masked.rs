@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Bundle, Done, Text};
+use super::{Bundle, Done, TextFile};
 use crate::terminal::redact;
 
 /// A value without secrets.
@@ -14,15 +14,15 @@ pub struct Masked<T>(T);
 impl Masked<Bundle> {
     /// Masks every text: files according to their format, logs and the rest as free text.
     pub fn of(bundle: &Bundle) -> Self {
-        let text = |t: &Text| Text {
+        let text = |t: &TextFile| TextFile {
             name: redact::mask(&t.name),
             content: redact::mask_file(Path::new(&t.name), &t.content),
             cut: t.cut,
         };
         // A log can have the name of a unit's file, but its content is always free text.
-        let log = |t: &Text| Text {
+        let log = |t: &TextFile| TextFile {
             content: redact::mask(&t.content),
-            ..text(&Text {
+            ..text(&TextFile {
                 content: String::new(),
                 ..t.clone()
             })

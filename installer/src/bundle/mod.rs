@@ -32,9 +32,9 @@ pub struct Bundle {
     /// The document of `doctor --json`.
     pub doctor: Value,
     /// Configuration files.
-    pub files: Vec<Text>,
+    pub files: Vec<TextFile>,
     /// The ends of logs.
-    pub logs: Vec<Text>,
+    pub logs: Vec<TextFile>,
     /// What could not be read, with the reason.
     pub unread: Vec<String>,
 }
@@ -84,7 +84,7 @@ pub enum Now {
 
 /// A file, or a log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Text {
+pub struct TextFile {
     /// Path on the host, or the name of a log.
     pub name: String,
     /// Its content.

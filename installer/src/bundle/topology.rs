@@ -12,15 +12,15 @@ const DEVICES: &str = "/sys/bus/pci/devices";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
     /// GPUs, `NVSwitch`es and network cards; empty on a host with network cards only.
-    pub devices: Vec<Device>,
+    pub devices: Vec<PciDevice>,
     /// `NVLink`s.
-    pub links: Vec<Link>,
+    pub links: Vec<DeviceLink>,
 }
 
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum DeviceKind {
     /// A GPU.
     Gpu,
     /// An `NVSwitch`.
@@ -31,11 +31,11 @@ pub enum Kind {
 
 /// A device on PCI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
+pub struct PciDevice {
     /// `0000:3b:00.0`
     pub address: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeviceKind,
     /// NVML's index, for a GPU that is bound to the driver.
     pub index: Option<u32>,
     /// Product name, if it is known.
@@ -53,7 +53,7 @@ pub struct Device {
 
 /// The links between two devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct DeviceLink {
     /// Address of a GPU.
     pub from: String,
     /// Address of the other end; `None` for a switch that this host cannot see.
@@ -64,13 +64,13 @@ pub struct Link {
 
 /// The topology according to sysfs.
 pub fn find(root: &Root, inventory: Option<&Inventory>) -> Topology {
-    let mut devices: Vec<Device> = root
+    let mut devices: Vec<PciDevice> = root
         .read_dir(DEVICES)
         .unwrap_or_default()
         .iter()
         .filter_map(|name| device(root, name.to_str()?, inventory))
         .collect();
-    if devices.iter().all(|d| d.kind == Kind::Network) {
+    if devices.iter().all(|d| d.kind == DeviceKind::Network) {
         devices.clear();
     }
     // The tree is drawn in one pass, so devices below the same port must be next to each other.
@@ -87,7 +87,7 @@ pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
     if let Some(inventory) = inventory {
         let links = gpu_host::nvlink::links(inventory).into_iter();
         topology.links = links
-            .map(|l| Link {
+            .map(|l| DeviceLink {
                 from: l.gpu.to_string(),
                 to: l.to.map(|to| to.to_string()),
                 count: l.count,
@@ -97,7 +97,7 @@ pub fn find_live(root: &Root, inventory: Option<&Inventory>) -> Topology {
     topology
 }
 
-fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<Device> {
+fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<PciDevice> {
     let dir = Path::new(DEVICES).join(address);
     let text = |name: &str| {
         let text = root.read_to_string(dir.join(name)).ok()?;
@@ -107,15 +107,15 @@ fn device(root: &Root, address: &str, inventory: Option<&Inventory>) -> Option<D
     let class = text("class")?;
     let gpu = inventory.and_then(|i| i.gpus.iter().find(|g| g.pci.to_string() == address));
     let kind = match class.get(..4)? {
-        "0x03" if is_nvidia => Kind::Gpu,
+        "0x03" if is_nvidia => DeviceKind::Gpu,
         // PCI class 0x0680: a bridge of no other kind.
-        "0x06" if is_nvidia && class.starts_with("0x0680") => Kind::Switch,
-        "0x02" => Kind::Network,
+        "0x06" if is_nvidia && class.starts_with("0x0680") => DeviceKind::Switch,
+        "0x02" => DeviceKind::Network,
         _ => return None,
     };
     let driver = root.read_link(dir.join("driver")).ok();
     let driver = driver.and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
-    Some(Device {
+    Some(PciDevice {
         address: address.to_owned(),
         kind,
         index: gpu.map(|g| g.index),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn bridges_and_speeds_are_those_of_sysfs() {
+    fn bridges_and_speeds_are_read_from_sysfs() {
         let dir = tempfile::tempdir().unwrap();
         let gpu = [
             ("vendor", "0x10de"),
@@ -201,16 +201,19 @@ mod tests {
             ("numa_node", "-1"),
         ];
         add(dir.path(), "pci0000:00/0000:01:00.0", &network);
-        let found = find(&Root::open(dir.path()).unwrap(), None);
-        let seen: Vec<_> = found.devices.iter().map(|d| (d.kind, d.numa)).collect();
-        assert_eq!(seen, [(Kind::Network, None), (Kind::Gpu, Some(1))]);
-        let gpu = &found.devices[1];
+        let topology = find(&Root::open(dir.path()).unwrap(), None);
+        let kinds: Vec<_> = topology.devices.iter().map(|d| (d.kind, d.numa)).collect();
+        assert_eq!(
+            kinds,
+            [(DeviceKind::Network, None), (DeviceKind::Gpu, Some(1))]
+        );
+        let gpu = &topology.devices[1];
         assert_eq!(gpu.above, ["pci0000:80", "0000:80:01.0"]);
         assert_eq!(gpu.speed.as_deref(), Some("8.0 GT/s × 8 of 32.0 GT/s × 16"));
     }
 
     #[test]
-    fn network_cards_alone_are_not_of_interest() {
+    fn a_host_with_only_network_cards_has_no_topology() {
         let dir = tempfile::tempdir().unwrap();
         let network = [("vendor", "0x8086"), ("class", "0x020000")];
         add(dir.path(), "pci0000:00/0000:00:03.0", &network);

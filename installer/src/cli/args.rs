@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::model::package::Package;
 use crate::model::setup_options::{Existing, Mode};
 
 /// Exit codes, a line each.
@@ -23,6 +24,10 @@ pub const EXIT_CODES: &[(&str, &str)] = &[
     ("4", "bad usage"),
     ("5", "another run holds the lock"),
     ("6", "host not supported, or no driver is loaded"),
+    (
+        "7",
+        "partly done, or not verified; the last line says what is not",
+    ),
     (
         "101",
         "an error in gpusetup itself; gpusetup recover puts back
@@ -118,19 +123,22 @@ pub enum Command {
     /// Go back to before, keeping what you changed since
     #[command(alias = "uninstall")]
     Undo(UndoArgs),
+    /// Say what still needs the packages' programs; packages ask this before they are removed
+    #[command(hide = true)]
+    References(ReferencesArgs),
     /// End a run that died, and put back what it did; install and undo do this by themselves
     Recover,
     /// Write a support archive: facts, files and logs with secrets masked, and a page to read
     Bundle(BundleArgs),
     /// Make, list and check CDI specs, which tell engines of the GPUs
     #[command(subcommand)]
-    Cdi(Cdi),
+    Cdi(CdiCommand),
     /// Read and edit the runtime's /etc/nvidia-container-runtime/config.toml, comments kept
     #[command(subcommand)]
-    Config(Config),
+    Config(ConfigCommand),
     /// Make the driver's device nodes, and the links by which systemd knows them
     #[command(subcommand)]
-    System(System),
+    System(SystemCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -151,11 +159,12 @@ impl Command {
             Self::Install(args) => !args.dry_run,
             Self::Undo(args) => !args.dry_run,
             Self::Doctor(args) => args.fix.is_some(),
-            Self::Cdi(command) => matches!(command, Cdi::Refresh),
-            Self::Config(command) => matches!(command, Config::Set { dry_run: false, .. }),
+            Self::Cdi(command) => matches!(command, CdiCommand::Refresh),
+            Self::Config(command) => matches!(command, ConfigCommand::Set { dry_run: false, .. }),
             Self::Verify(_) | Self::Recover | Self::System(_) => true,
             Self::Detect
             | Self::Plan(_)
+            | Self::References(_)
             | Self::Bundle(_)
             | Self::Completions { .. }
             | Self::Man { .. } => false,
@@ -257,14 +266,28 @@ pub struct UndoArgs {
     pub dry_run: bool,
 }
 
+/// Flags of references.
+#[derive(Args, Clone, Debug)]
+pub struct ReferencesArgs {
+    /// Packages that are to go
+    #[arg(value_enum, value_name = "PACKAGE", default_values = ["gpusetup", "gpu-container-toolkit"])]
+    pub packages: Vec<Package>,
+    /// Leave out what `gpusetup undo` takes back
+    #[arg(long)]
+    pub after_undo: bool,
+    /// Print, as variables of a shell, where to look without gpusetup
+    #[arg(long, conflicts_with_all = ["packages", "after_undo"])]
+    pub places: bool,
+}
+
 /// Commands on the CDI spec.
 #[derive(Subcommand, Debug)]
-pub enum Cdi {
+pub enum CdiCommand {
     /// Print a spec of this host, or write it to a file
     Generate(Box<GenerateArgs>),
     /// Change the paths in a spec
     #[command(subcommand)]
-    Transform(Transform),
+    Transform(TransformCommand),
     /// List the names that --device takes
     List,
     /// Check whether the specs of this host are sound and fresh; exits 2 if not
@@ -275,7 +298,7 @@ pub enum Cdi {
 
 /// Commands on /etc/nvidia-container-runtime/config.toml.
 #[derive(Subcommand, Debug)]
-pub enum Config {
+pub enum ConfigCommand {
     /// Print the file, or the defaults where there is none
     Show,
     /// Print every key with its default
@@ -405,7 +428,7 @@ pub enum SpecFormat {
 
 /// What to change.
 #[derive(Subcommand, Debug)]
-pub enum Transform {
+pub enum TransformCommand {
     /// Move paths from one root to another
     Root {
         /// What the paths begin with
@@ -437,7 +460,7 @@ pub enum PathsOf {
 
 /// Commands on device nodes.
 #[derive(Subcommand, Debug)]
-pub enum System {
+pub enum SystemCommand {
     /// Make the driver's nodes that are not there yet, as nvidia-modprobe would
     CreateDeviceNodes {
         /// Only the nodes that are not one GPU's: nvidiactl, modeset, uvm, uvm-tools
@@ -456,4 +479,31 @@ pub enum System {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EXIT_CODES;
+    use crate::error::exit::Exit;
+
+    #[test]
+    fn each_exit_code_is_explained() {
+        let explained: Vec<&str> = EXIT_CODES.iter().map(|(code, _)| *code).collect();
+        let mut codes: Vec<String> = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Found,
+            Exit::RollbackIncomplete,
+            Exit::Usage,
+            Exit::Locked,
+            Exit::Unsupported,
+            Exit::Partly,
+            Exit::Interrupted,
+        ]
+        .map(|exit| exit.number().to_string())
+        .into();
+        // A panic's code is Rust's own.
+        codes.insert(8, "101".into());
+        assert_eq!(explained, codes);
+    }
 }

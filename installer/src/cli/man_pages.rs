@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pages_have_one_type_is_taken() {
+    fn commands_on_the_man_pages_parse() {
         use clap::Parser;
         use clap::error::ErrorKind;
 
@@ -192,17 +192,17 @@ mod tests {
         let mut pages: Vec<_> = docs.map(|e| e.unwrap().path()).collect();
         pages.push(top.join("README.md"));
         pages.push(top.join("packaging/README.md"));
-        let mut seen = 0;
+        let mut count = 0;
         for page in pages
             .iter()
             .filter(|p| p.extension().is_some_and(|e| e == "md"))
         {
             for words in typed(&fs::read_to_string(page).unwrap()) {
-                seen += 1;
+                count += 1;
                 assert_eq!(refused(&words), None, "{}: {words:?}", page.display());
             }
         }
-        assert!(seen > 100, "only {seen} were seen");
+        assert!(count > 100, "only {count} were seen");
         for wrong in [
             "gpusetup instal",
             "gpusetup plan --no-such",
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_plain_text_in_lines_of_a_terminal() {
+    fn help_is_plain_text_that_fits_a_terminal() {
         fn look(command: &mut clap::Command, wrong: &mut Vec<String>) {
             let help = command
                 .clone()

@@ -87,17 +87,18 @@ fn meaning(args: &[OsString]) -> Result<Meaning, Error> {
         ["runtime", ..] if wants_help => return Ok(help_of("install")),
         ["config", ..] if wants_help => return Ok(help_of("config")),
         ["info"] if wants_help => return Ok(help_of("detect")),
-        ["cdi" | "system"] if wants_help => return Ok(Meaning::Ours(same(args, &command, &ours))),
+        ["cdi" | "system"] if wants_help => {
+            return Ok(Meaning::Ours(same_command(args, &command, &ours)));
+        }
         ["runtime", "configure"] => configure(&mut words, &mut ours)?,
         ["cdi", "generate"] => {
             let args = hook_path(args, is_our_hook)?;
-            return Ok(Meaning::Ours(same(&args, &command, &ours)));
+            return Ok(Meaning::Ours(same_command(&args, &command, &ours)));
         }
         // The flags of these are the same in both.
-        ["cdi", "list"] | ["system", _] => {
-            return Ok(Meaning::Ours(same(args, &command, &ours)));
+        ["cdi", "list"] | ["cdi", "transform", "root"] | ["system", _] => {
+            return Ok(Meaning::Ours(same_command(args, &command, &ours)));
         }
-        ["cdi", "transform", "root"] => return Ok(Meaning::Ours(same(args, &command, &ours))),
         ["config", "default" | "create-default" | "generate-default"] => {
             ours.extend(["config", "default"].map(Into::into));
         }
@@ -146,8 +147,8 @@ fn configure(words: &mut Words, ours: &mut Vec<OsString>) -> Result<(), Error> {
         ("config-source", "file"),
         ("config-mode", "config-file"),
     ] {
-        let given = words.value(flag);
-        if given
+        let value = words.value(flag);
+        if value
             .as_deref()
             .is_some_and(|g| g != default && !g.is_empty())
         {
@@ -213,8 +214,8 @@ fn hook_path(args: &[OsString], is_ours: impl Fn(&Path) -> bool) -> Result<Vec<O
 
 /// Whether a program is the one behind all names of the start path.
 fn is_our_hook(path: &Path) -> bool {
-    let found = path.canonicalize();
-    found.is_ok_and(|p| Path::new(HOOKS).canonicalize().is_ok_and(|ours| ours == p))
+    let target = path.canonicalize();
+    target.is_ok_and(|p| Path::new(HOOKS).canonicalize().is_ok_and(|ours| ours == p))
 }
 
 fn no_counterpart(flag: &str) -> Error {
@@ -224,7 +225,7 @@ fn no_counterpart(flag: &str) -> Error {
 }
 
 /// Our global flags, then everything from the command on as it is.
-fn same(args: &[OsString], command: &[&str], globals: &[OsString]) -> Vec<OsString> {
+fn same_command(args: &[OsString], command: &[&str], globals: &[OsString]) -> Vec<OsString> {
     let mut ours: Vec<OsString> = vec!["gpusetup".into()];
     ours.extend_from_slice(globals);
     let first = command.first().copied().unwrap_or_default();
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_counterpart_is_refused() {
+    fn options_without_a_counterpart_are_refused() {
         for line in [
             "runtime configure --runtime=podman",
             "runtime configure --config=/tmp/x",
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_specs_hook_is_our_program_or_none() {
+    fn only_our_program_is_accepted_as_a_specs_hook() {
         let ours = |path: &Path| path == "/usr/bin/nvidia-cdi-hook";
         let of = |line: &str| {
             let args: Vec<OsString> = line.split(' ').map(Into::into).collect();
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_with_the_same_flags_stay_as_they_are() {
+    fn commands_with_the_same_flags_are_passed_on_unchanged() {
         for (theirs, ours) in [
             (
                 "--debug cdi generate --output=/var/run/cdi/nvidia.yaml --device-name-strategy index",
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_are_the_start_paths() {
+    fn hooks_are_passed_to_the_start_path() {
         assert_eq!(
             of("--quiet hook create-symlinks --link a::/b").unwrap(),
             "/usr/lib/gpu-container/gpu-container hook create-symlinks --link a::/b"
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn only_by_its_name() {
+    fn nvidia_ctk_is_recognized_only_by_its_name() {
         assert!(is_called(&"/usr/lib/gpu-container/bin/nvidia-ctk".into()));
         assert!(!is_called(&"/usr/bin/gpusetup".into()));
     }

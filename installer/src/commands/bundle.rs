@@ -9,6 +9,7 @@ use crate::bundle::masked::Masked;
 use crate::bundle::{Bundle, archive, collect};
 use crate::cli::args::{BundleArgs, Common};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
 use crate::terminal::progress::Progress;
@@ -17,7 +18,7 @@ use crate::terminal::stdio;
 /// How many unread files are listed on the screen. The archive lists all of them.
 const SHOWN: usize = 5;
 
-pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<Exit, Error> {
     let progress = Progress::new(common);
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     if to_stdout && std::io::stdout().is_terminal() {
@@ -31,11 +32,10 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
         ));
     }
     progress.doing("looking at the host");
-    let failed = |e: &dyn std::fmt::Display| Error::failed(format!("the archive: {e}"), "");
     let collected = collect::collect(host);
     let name = format!("gpusetup-bundle-{}", collected.made.replace([':', '-'], ""));
     let bundle = Masked::of(&collected);
-    let bytes = archive::pack(&bundle, &name).map_err(|e| failed(&e))?;
+    let bytes = archive::pack(&bundle, &name).map_err(Error::file(Path::new(&name), "make"))?;
     let output = match &args.output {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("{name}.tar.gz")),
@@ -46,11 +46,11 @@ pub fn run(host: &Host, common: &Common, args: &BundleArgs) -> Result<u8, Error>
         // Secrets are masked, but the bundle still shows how the host is built, so it is private.
         user_output::write_private(&output, &bytes)?;
     }
-    told(&bundle, &output, &bytes, common, &progress, to_stdout);
-    Ok(0)
+    describe_archive(&bundle, &output, &bytes, common, &progress, to_stdout);
+    Ok(Exit::Done)
 }
 
-fn told(
+fn describe_archive(
     bundle: &Bundle,
     output: &Path,
     bytes: &[u8],

@@ -1,5 +1,6 @@
 //! `gpusetup cdi`: lists, checks and refreshes CDI specs.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cdi::{Registry, SPEC_DIRS};
@@ -7,31 +8,41 @@ use gpu_inject::generate;
 use serde_json::json;
 
 use super::{cdi_generate, cdi_transform};
-use crate::cli::args::{Cdi, Common};
+use crate::cli::args::{CdiCommand, Common};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::setup::{gpu_files, other_toolkits};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &Cdi) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, command: &CdiCommand) -> Result<Exit, Error> {
     match command {
-        Cdi::Generate(args) => cdi_generate::run(host, common, args),
-        Cdi::Transform(command) => cdi_transform::run(common, command),
-        Cdi::List => {
+        CdiCommand::Generate(args) => cdi_generate::run(host, common, args),
+        CdiCommand::Transform(command) => cdi_transform::run(common, command),
+        CdiCommand::List => {
             list(host, common);
-            Ok(0)
+            Ok(Exit::Done)
         }
-        Cdi::Check => check(host, common),
-        Cdi::Refresh => refresh(host, common),
+        CdiCommand::Check => check(host, common),
+        CdiCommand::Refresh => refresh(host, common),
     }
 }
 
 fn registry(host: &Host) -> Registry {
     let mut files = Vec::new();
     for (priority, dir) in SPEC_DIRS.iter().enumerate() {
-        for name in host.root().read_dir(dir).unwrap_or_default() {
+        let names = match Answer::from(host.root().read_dir(dir)) {
+            Answer::Known(names) => names,
+            Answer::None => continue,
+            Answer::Unknown(why) => {
+                files.push((PathBuf::from(dir), priority, Err(io::Error::other(why))));
+                continue;
+            }
+        };
+        for name in names {
             let path: PathBuf = Path::new(dir).join(name);
             if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 let bytes = host.root().read(&path);
@@ -39,11 +50,41 @@ fn registry(host: &Host) -> Registry {
             }
         }
     }
-    Registry::from_files(files)
+    Registry::as_engines(files)
+}
+
+/// The specs that engines refuse, each with the reason.
+fn refused(registry: &Registry) -> Vec<String> {
+    let errors = registry.errors().iter();
+    errors
+        .map(|(path, e)| format!("{}: {e}", path.display()))
+        .collect()
+}
+
+/// Hooks whose program is missing: no container starts with a device of such a spec.
+fn hooks_gone(host: &Host, registry: &Registry) -> Vec<String> {
+    let mut gone = Vec::new();
+    for (path, spec) in registry.specs() {
+        let edits = spec.devices.iter().map(|d| &d.container_edits);
+        let hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
+        let missing = hooks.filter(|hook| !host.root().exists(&hook.path));
+        gone.extend(missing.map(|hook| {
+            format!(
+                "{}: the hook {} is not there, so that no container with a device of it starts",
+                path.display(),
+                hook.path.display()
+            )
+        }));
+    }
+    gone
 }
 
 fn list(host: &Host, common: &Common) {
     let registry = registry(host);
+    for problem in refused(&registry) {
+        log::warn!("{problem}");
+        stdio::say!("not listed: {problem}");
+    }
     let names: Vec<String> = registry
         .devices()
         .into_iter()
@@ -57,13 +98,10 @@ fn list(host: &Host, common: &Common) {
     }
 }
 
-fn check(host: &Host, common: &Common) -> Result<u8, Error> {
+fn check(host: &Host, common: &Common) -> Result<Exit, Error> {
     let registry = registry(host);
-    let mut problems: Vec<String> = registry
-        .errors()
-        .iter()
-        .map(|(path, e)| format!("{}: {e}", path.display()))
-        .collect();
+    let mut problems = refused(&registry);
+    problems.extend(hooks_gone(host, &registry));
     problems.extend(
         registry
             .devices()
@@ -71,11 +109,7 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
             .filter_map(|f| f.err().map(|e| e.to_string())),
     );
     let inventory = gpu_files::inventory(host)?;
-    let options = gpu_host::Options {
-        driver_root: host.driver_root.clone(),
-        ..gpu_host::Options::new(host.root().clone())
-    };
-    problems.extend(gpu_host::mismatch(&options, &inventory).map(|m| m.to_string()));
+    problems.extend(gpu_files::mismatch(host, &inventory));
     let is_left = other_toolkits::spec_is_left(host)?;
     match (
         &inventory.driver,
@@ -110,10 +144,10 @@ fn check(host: &Host, common: &Common) -> Result<u8, Error> {
                 .collect::<String>(),
         );
     }
-    Ok(if problems.is_empty() { 0 } else { 2 })
+    Ok(Exit::if_found(!problems.is_empty()))
 }
 
-fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
+fn refresh(host: &Host, common: &Common) -> Result<Exit, Error> {
     let _session = Session::begin(host, common, Rights::System, EarlierRun::Leave)?;
     let mut changes = gpu_files::described(host, &gpu_files::inventory(host)?)?;
     if other_toolkits::spec_is_left(host)? {
@@ -126,5 +160,5 @@ fn refresh(host: &Host, common: &Common) -> Result<u8, Error> {
             json!({"schema": 1, "changed": !changes.is_empty()})
         ));
     }
-    Ok(0)
+    Ok(Exit::Done)
 }

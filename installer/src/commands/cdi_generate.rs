@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 
 use cdi::Spec;
 use gpu_host::other_vendors::{self, Vendor};
-use gpu_host::{Feature, Options, Source, discover, mismatch};
-use gpu_inject::generate::{GenerateOptions, Mode, NameStrategy, cdi_spec, other_vendor_spec};
+use gpu_host::{Feature, Options, Source, discover};
+use gpu_inject::generate::{
+    GenerateOptions, NameStrategy, SpecContent, cdi_spec, other_vendor_spec,
+};
 
 use crate::cli::args::{Common, DescribeMode, GenerateArgs, NameBy, SpecFormat};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::files::user_output;
 use crate::host::Host;
+use crate::setup::gpu_files;
 use crate::terminal::stdio::{self, say};
 
-pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Exit, Error> {
     let spec = spec(host, common, args)?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let text = match format {
@@ -22,7 +26,7 @@ pub fn run(host: &Host, common: &Common, args: &GenerateArgs) -> Result<u8, Erro
     };
     let text = text.map_err(gpu_inject::Error::from)?;
     print_or_write(&named(&args.output, format), &text)?;
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error> {
@@ -33,8 +37,8 @@ fn spec(host: &Host, common: &Common, args: &GenerateArgs) -> Result<Spec, Error
         DescribeMode::Intel => Vendor::Intel,
         _ => {
             let inventory = discover(&options).map_err(gpu_inject::Error::from)?;
-            if matches!(wanted.mode, Mode::Gpu | Mode::Management)
-                && let Some(mismatch) = mismatch(&options, &inventory)
+            if matches!(wanted.mode, SpecContent::Gpu | SpecContent::Management)
+                && let Some(mismatch) = gpu_files::mismatch_with(&options, &inventory)
             {
                 say!("gpusetup: warning: {mismatch}");
             }
@@ -70,13 +74,13 @@ fn looking(host: &Host, args: &GenerateArgs) -> Options {
 /// What the spec should describe.
 fn described(common: &Common, args: &GenerateArgs) -> GenerateOptions {
     let mode = match args.mode {
-        DescribeMode::Management => Mode::Management,
-        DescribeMode::Gds => Mode::Feature(Feature::Gds),
-        DescribeMode::Mofed => Mode::Feature(Feature::Mofed),
-        DescribeMode::Nvswitch => Mode::Feature(Feature::Nvswitch),
-        DescribeMode::Gdrcopy => Mode::Feature(Feature::Gdrcopy),
-        DescribeMode::Imex => Mode::Imex,
-        _ => Mode::Gpu,
+        DescribeMode::Management => SpecContent::Management,
+        DescribeMode::Gds => SpecContent::Feature(Feature::Gds),
+        DescribeMode::Mofed => SpecContent::Feature(Feature::Mofed),
+        DescribeMode::Nvswitch => SpecContent::Feature(Feature::Nvswitch),
+        DescribeMode::Gdrcopy => SpecContent::Feature(Feature::Gdrcopy),
+        DescribeMode::Imex => SpecContent::Imex,
+        _ => SpecContent::Gpu,
     };
     let is_none = |id: &&String| *id == "none";
     let devices: Vec<String> = args

@@ -6,14 +6,15 @@ use std::path::Path;
 use cdi::{RelativeTo, Spec};
 
 use super::cdi_generate::print_or_write;
-use crate::cli::args::{Common, PathsOf, Transform};
+use crate::cli::args::{Common, PathsOf, TransformCommand};
 use crate::error::Error;
+use crate::error::exit::Exit;
 
 /// How many bytes of a spec are read, far more than any spec has.
 const LIMIT: u64 = 16 << 20;
 
-pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
-    let Transform::Root {
+pub fn run(common: &Common, command: &TransformCommand) -> Result<Exit, Error> {
+    let TransformCommand::Root {
         from,
         to,
         input,
@@ -55,7 +56,7 @@ pub fn run(common: &Common, command: &Transform) -> Result<u8, Error> {
         spec.to_yaml()
     };
     print_or_write(output, &text.map_err(gpu_inject::Error::from)?)?;
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn read(input: &Path) -> Result<Vec<u8>, Error> {

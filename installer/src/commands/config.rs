@@ -7,33 +7,39 @@ use gpu_inject::policy::{self, KEYS, Policy};
 use serde_json::json;
 use toml_edit::{Array, Value};
 
-use crate::cli::args::{Common, Config};
+use crate::cli::args::{Common, ConfigCommand};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::edit::toml as edit;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
+use crate::error::edit_error::EditError;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::terminal::stdio;
 use crate::transaction::run;
 
 /// The default file: every key with its default. Keys without a default are commented out.
 const DEFAULT: &str = include_str!("../../config.toml");
 
-pub fn run(host: &Host, common: &Common, command: &Config) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, command: &ConfigCommand) -> Result<Exit, Error> {
     let path = Path::new(policy::PATH);
     match command {
-        Config::Default => stdio::result(DEFAULT),
-        Config::Show => stdio::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
-        Config::Get { key } => get(host, path, common, key)?,
-        Config::Set { settings, dry_run } => return set(host, path, common, settings, *dry_run),
+        ConfigCommand::Default => stdio::result(DEFAULT),
+        ConfigCommand::Show => stdio::result(&host.text(path)?.unwrap_or_else(|| DEFAULT.into())),
+        ConfigCommand::Get { key } => get(host, path, common, key)?,
+        ConfigCommand::Set { settings, dry_run } => {
+            return set(host, path, common, settings, *dry_run);
+        }
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn get(host: &Host, path: &Path, common: &Common, key: &str) -> Result<(), Error> {
     let keys: Vec<&str> = key.split('.').collect();
     let of = |text: &str| -> Result<Option<Value>, Error> {
-        let document = edit::parse(text).map_err(|e| bad(path, &e))?;
+        let document = edit::parse(text).map_err(|e| bad(path, e))?;
         Ok(edit::get(&document, &keys)
             .and_then(|i| i.as_value())
             .cloned())
@@ -70,18 +76,21 @@ fn set(
     common: &Common,
     settings: &[String],
     dry_run: bool,
-) -> Result<u8, Error> {
+) -> Result<Exit, Error> {
     let mut values = Vec::new();
     for setting in settings {
         let (key, text) = setting.split_once('=').unwrap_or((setting, "true"));
         let kind = known(key).ok_or_else(|| unknown(key))?;
         let keys = key.split('.').map(str::to_owned).collect();
-        values.push((keys, like(&kind, text).map_err(|why| wrong(key, why))?));
+        values.push((
+            keys,
+            like(&kind, text).map_err(|why| invalid_value(key, why))?,
+        ));
     }
     let changed = || -> Result<Change, Error> {
         let before = host.text(path)?;
         let from = before.clone().unwrap_or_else(|| DEFAULT.into());
-        let after = edit::set(&from, &values).map_err(|e| bad(path, &e))?;
+        let after = edit::set(&from, &values).map_err(|e| bad(path, e))?;
         // The start path parses the file the same way; what it would refuse is not written.
         Policy::from_toml(&after, path)?;
         Ok(Change {
@@ -90,13 +99,13 @@ fn set(
             after: Some(after),
             mode: 0o644,
             why: format!("set {}", settings.join(", ")),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         })
     };
     if dry_run {
         let change = changed()?;
         stdio::result(change.after.as_deref().unwrap_or_default());
-        return Ok(if change.is_needed() { 2 } else { 0 });
+        return Ok(Exit::if_found(change.is_needed()));
     }
     for setting in settings {
         let key = setting.split('=').next().unwrap_or_default();
@@ -114,7 +123,7 @@ fn set(
     if common.json {
         stdio::result(&format!("{}\n", json!({"schema": 1, "changed": is_needed})));
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// A value with the key's type: its default, or an example if it has none.
@@ -149,20 +158,17 @@ fn like(kind: &Value, text: &str) -> Result<Value, &'static str> {
 
 fn unknown(key: &str) -> Error {
     Error::Usage(format!(
-        "{key}: no such key; gpusetup config default lists all"
+        "{key}: no such key; {} lists all",
+        Invocation::ConfigDefault
     ))
 }
 
-fn wrong(key: &str, wanted: &str) -> Error {
+fn invalid_value(key: &str, wanted: &str) -> Error {
     Error::Usage(format!("{key} takes {wanted}"))
 }
 
-fn bad(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::Config {
-        path: path.into(),
-        why: why.to_string(),
-        fix: format!("mend {}, or move it away", path.display()),
-    }
+fn bad(path: &Path, why: EditError) -> Error {
+    Error::config(path, ConfigFault::text(ConfigReader::Shim)(why))
 }
 
 #[cfg(test)]
@@ -170,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_file_says_the_defaults() {
+    fn the_default_file_contains_the_defaults() {
         let read = Policy::from_toml(DEFAULT, Path::new(policy::PATH)).unwrap();
         assert_eq!(read, Policy::default());
     }

@@ -2,17 +2,18 @@
 
 use crate::cli::args::Common;
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
-pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
-    let seen = HostStatus::of(host)?;
+pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
+    let status = HostStatus::of(host)?;
     if common.json {
-        stdio::result(&format!("{}\n", seen.document(host)));
+        stdio::result(&format!("{}\n", status.document(host)));
     } else {
-        stdio::result(&seen.text(host, Screen::output(common.plain)));
+        stdio::result(&status.text(host, Screen::output(common.plain)));
     }
-    Ok(seen.code())
+    Ok(status.exit())
 }

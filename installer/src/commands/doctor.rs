@@ -1,14 +1,17 @@
 //! `gpusetup doctor`: finds problems, explains messages, and repairs what is safe with `--fix`.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
 use crate::cli::args::{Common, DoctorArgs};
 use crate::commands::session::{self, EarlierRun, Rights, Session};
 use crate::doctor::explain::{self, Candidate};
+use crate::doctor::facts::HostFacts;
 use crate::doctor::fix::{self, Mending};
 use crate::doctor::render::{self, Detail};
 use crate::doctor::{self, Examined, Finding, Here};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::render::plan;
 use crate::terminal::screen::Screen;
@@ -17,7 +20,7 @@ use crate::transaction::run::{self, RunOptions};
 
 /// How many explanations are shown.
 const CANDIDATES: usize = 3;
-pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<Exit, Error> {
     if args.explain {
         return explained(host, common);
     }
@@ -29,9 +32,9 @@ pub fn run(host: &Host, common: &Common, args: &DoctorArgs) -> Result<u8, Error>
     Ok(code(&examined))
 }
 
-/// The exit code: 2 if there is a problem.
-fn code(examined: &Examined) -> u8 {
-    if examined.findings.is_empty() { 0 } else { 2 }
+/// The exit code tells whether there is a problem.
+fn code(examined: &Examined) -> Exit {
+    Exit::if_found(!examined.findings.is_empty())
 }
 
 fn tell(examined: &Examined, common: &Common) {
@@ -54,20 +57,14 @@ fn detail(common: &Common) -> Detail {
     }
 }
 
-/// Opens the host again, with an empty list of failed reads. What a check could not read must not
-/// make the plan fail; only the plan's own reads count.
-fn anew(common: &Common) -> Result<Host, Error> {
-    session::open_host(common)
-}
-
-fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<u8, Error> {
+fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Result<Exit, Error> {
     fix::are_safe(ids)?;
     // Every safe repair changes the system, not a user's own files.
     let session = Session::begin(host, common, Rights::System, EarlierRun::EndFirst)?;
-    let before = doctor::examine(&anew(common)?);
-    let host = &anew(common)?;
-    let mut mending = fix::plan(host, &before.findings, ids)?;
-    host.ensure_fully_readable()?;
+    let looked_at = host.anew()?;
+    let facts = HostFacts::new(&looked_at);
+    let before = doctor::examine_facts(&facts);
+    let mut mending = fix::plan(facts, &before.findings, ids)?;
     for left in &mending.left {
         session.progress.warn(left);
     }
@@ -79,7 +76,7 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
     if !common.json {
         stdio::result(&format!(
             "\n{}\n",
-            shown(&mending, restart, Screen::output(common.plain))
+            fixes_as_text(&mending, restart, Screen::output(common.plain))
         ));
     }
     plan::to_log(&mending.plan, restart);
@@ -88,23 +85,29 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         stdio::result("Nothing was changed.\n");
         return Ok(code(&before));
     }
+    // What a check could not read must not make the run fail; only its own reads count.
+    let host = &host.anew()?;
     if mending.make_nodes(host)? {
         // With the new nodes, the plan for their links and for the spec is a different one.
         let made = format!("made {} device nodes", mending.nodes.len());
         session.progress.done(&made);
-        let after = doctor::examine(&anew(common)?);
+        let looked_at = host.anew()?;
+        let facts = HostFacts::new(&looked_at);
+        let after = doctor::examine_facts(&facts);
         let is_meant = |f: &Finding| before.findings.iter().any(|b| b.problem.id == f.problem.id);
         let meant: Vec<Finding> = after.findings.into_iter().filter(is_meant).collect();
-        mending = fix::plan(host, &meant, ids)?;
+        mending = fix::plan(facts, &meant, ids)?;
     }
     if !mending.plan.is_empty() {
         let how = RunOptions {
+            checks_before: false,
             restart,
             verify: false,
         };
         run::apply(&session.context_of(host), &mut mending.plan, how)?;
     }
-    let after = doctor::examine(&anew(common)?);
+    // From the files as they are now, the policy among them.
+    let after = doctor::examine(&session::open_host(common)?);
     let fixed: Vec<String> = before
         .findings
         .iter()
@@ -117,13 +120,13 @@ fn mend(host: &Host, common: &Common, args: &DoctorArgs, ids: &[String]) -> Resu
         for id in &fixed {
             session.progress.done(&format!("mended: {id}"));
         }
-        stdio::result(&render::left(&after, Screen::output(common.plain)));
+        stdio::result(&render::remaining(&after, Screen::output(common.plain)));
     }
     Ok(code(&after))
 }
 
 /// The device nodes to make, then the plan as install shows it.
-fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
+fn fixes_as_text(mending: &Mending, restart: bool, screen: Screen) -> String {
     let mut text = String::new();
     for node in &mending.nodes {
         text.push_str(&format!(
@@ -136,13 +139,13 @@ fn shown(mending: &Mending, restart: bool, screen: Screen) -> String {
     text + &plan::text(&mending.plan, "create", restart, screen)
 }
 
-fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
+fn explained(host: &Host, common: &Common) -> Result<Exit, Error> {
     let mut input = std::io::stdin().lock();
     if std::io::stdin().is_terminal() && !common.quiet {
         stdio::say!("Paste what the program says, then press Ctrl-D on a line of its own.");
     }
     let text = end_of(&mut input, explain::LIMIT);
-    let text = text.map_err(|e| Error::failed(format!("standard input: {e}"), ""))?;
+    let text = text.map_err(Error::file(Path::new("standard input"), "read"))?;
     let mut found: Vec<(Candidate, Here)> = explain::explain(&text)
         .into_iter()
         .take(CANDIDATES)
@@ -177,7 +180,7 @@ fn explained(host: &Host, common: &Common) -> Result<u8, Error> {
             Screen::output(common.plain),
         ));
     }
-    Ok(u8::from(found.is_empty()))
+    Ok(Exit::if_failed(found.is_empty()))
 }
 
 /// The last `limit` bytes of the input, however long it is: the end of a log matters most.
@@ -198,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_text_the_end_is_read() {
+    fn only_the_end_of_a_long_text_is_read() {
         let text: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         for limit in [1, 7, 4096, 9_999, 10_000, 20_000] {
             let read = end_of(&mut text.as_slice(), limit).unwrap();

@@ -8,6 +8,8 @@ use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Verb;
 use crate::host::signals::Interrupt;
@@ -21,8 +23,9 @@ use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
+use crate::verify::Outcome;
 
-fn asked(host: &Host, args: &InstallArgs) -> InstallRequest {
+fn request(host: &Host, args: &InstallArgs) -> InstallRequest {
     InstallRequest {
         wanted: SetupOptions {
             mode: args.mode,
@@ -56,93 +59,116 @@ fn show(plan: &Plan, common: &Common, progress: &Progress, restart: bool) {
 }
 
 /// Shows the plan and changes nothing. Returns 2 if there is something to do.
-pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+pub fn plan(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
     let progress = Progress::new(common);
-    let asked = asked(host, args);
-    let plan = install_planner::plan(host, &asked)?;
-    show(&plan, common, &progress, asked.restart);
+    let request = request(host, args);
+    let plan = install_planner::plan(host, &request)?;
+    show(&plan, common, &progress, request.restart);
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), !plan.is_empty(), &[], false)
+            json::document(Some(&plan), !plan.is_empty(), &Outcome::default(), false)
         ));
     }
-    Ok(if plan.is_empty() { 0 } else { 2 })
+    Ok(Exit::if_found(!plan.is_empty()))
 }
 
-pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<u8, Error> {
+pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit, Error> {
     if args.dry_run {
         return self::plan(host, common, args);
     }
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
-    let mut asked = asked(host, args);
+    let mut request = request(host, args);
     let asks = Screen::error(common.plain);
-    let mut plan = install_planner::plan(host, &asked)?;
+    let mut plan = install_planner::plan(host, &request)?;
     if !args.yes && !common.json && !plan.is_empty() && prompt::is_possible() {
         let seen = status::HostStatus::of(host)?;
         stdio::say!("{}", seen.text(host, asks).trim_end());
-        if asked.only.is_empty()
-            && let Some(only) = picked(&plan, asked.restart, asks, &session.signals)?
-        {
-            if only.is_empty() {
-                stdio::result("Nothing was changed.\n");
-                return Ok(0);
+        if request.only.is_empty() {
+            match picked(&plan, request.restart, asks, &session.signals)? {
+                Picked::AsPlanned => {}
+                Picked::Nothing => {
+                    stdio::result("Nothing was changed.\n");
+                    return Ok(Exit::Done);
+                }
+                Picked::Only(engines) => {
+                    request.only = engines;
+                    plan = install_planner::plan(host, &request)?;
+                }
             }
-            asked.only = only;
-            plan = install_planner::plan(host, &asked)?;
         }
     }
-    show(&plan, common, &session.progress, asked.restart);
-    plan::to_log(&plan, asked.restart);
+    show(&plan, common, &session.progress, request.restart);
+    plan::to_log(&plan, request.restart);
     if plan.is_empty() {
         run::note(host, &plan)?;
         if common.json {
-            let document = json::document(Some(&plan), session.recovered.is_some(), &[], true);
+            let document = json::document(
+                Some(&plan),
+                session.recovered.is_some(),
+                &Outcome::default(),
+                true,
+            );
             stdio::result(&format!("{document}\n"));
         }
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     if args.keep_containers {
-        plan.ensure_no_container_stops("install")?;
+        plan.ensure_no_container_stops(Invocation::Install)?;
     }
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let how = RunOptions {
-        restart: asked.restart,
-        verify: !args.no_verify && asked.restart,
+        checks_before: true,
+        restart: request.restart,
+        verify: !args.no_verify && request.restart,
     };
     let started = Instant::now();
-    let verified = run::apply(&session.context(), &mut plan, how)?;
+    let outcome = run::apply(&session.context(), &mut plan, how)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &verified, asked.restart)
+            json::document(Some(&plan), true, &outcome, request.restart)
         ));
     } else {
         let screen = Screen::output(common.plain);
-        let words = last_words(&plan, asked.restart, host.is_live());
-        let done = format!("Done{}.", progress::taken(started));
+        let words = last_words(&plan, request.restart, host.is_live());
+        let taken = progress::elapsed(started);
+        let done = match &*outcome.reasons().join("; ") {
+            "" => format!("Done{taken}."),
+            reasons => format!("Set up{taken}, but not verified: {reasons}."),
+        };
         stdio::result(&screen.paragraph("", 0, &format!("{done}{words}")));
         stdio::result(&next_steps(&plan, host, common, screen));
     }
-    Ok(0)
+    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
 }
 
-/// Asks which engines to set up if there are several. `None` means those of the plan.
+/// Which engines the user wants to set up.
+enum Picked {
+    /// Those of the plan: there was nothing to choose.
+    AsPlanned,
+    /// None of them.
+    Nothing,
+    /// These.
+    Only(Vec<String>),
+}
+
+/// Asks which engines to set up if there are several.
 fn picked(
     plan: &Plan,
     restart: bool,
     screen: Screen,
     signals: &Interrupt,
-) -> Result<Option<Vec<String>>, Error> {
+) -> Result<Picked, Error> {
     // An engine that only reads the CDI spec has no file of its own, so it is not a choice.
     let is_edited = |e: &dyn Engine| plan.changes.iter().any(|c| e.owns(&c.path));
     let (edited, others): (Vec<_>, Vec<_>) =
         plan.engines.iter().partition(|(e, _)| is_edited(&**e));
     if edited.len() < 2 {
-        return Ok(None);
+        return Ok(Picked::AsPlanned);
     }
     let choices: Vec<Choice> = edited
         .iter()
@@ -154,11 +180,11 @@ fn picked(
     stdio::say!();
     let chosen = prompt::chosen("Set up", &choices, screen, signals)?;
     if chosen.is_empty() {
-        return Ok(Some(Vec::new()));
+        return Ok(Picked::Nothing);
     }
     let names = chosen.into_iter().map(|n| choices[n].name.clone());
     let others = others.iter().map(|(e, _)| e.facts().name.clone());
-    Ok(Some(names.chain(others).collect()))
+    Ok(Picked::Only(names.chain(others).collect()))
 }
 
 /// Describes an engine in one line: its version and the effect of setting it up.

@@ -9,6 +9,7 @@ pub mod detect;
 pub mod doctor;
 pub mod install;
 pub mod recover;
+pub mod references;
 pub mod session;
 pub mod status;
 pub mod system;

@@ -5,10 +5,11 @@ use serde_json::json;
 use crate::cli::args::Common;
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::terminal::stdio;
 
-pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndOnly)?;
     let recovered = &session.recovered;
     if common.json {
@@ -22,5 +23,5 @@ pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
     } else if recovered.is_none() {
         stdio::result("Nothing to recover: no run was interrupted here.\n");
     }
-    Ok(0)
+    Ok(Exit::Done)
 }

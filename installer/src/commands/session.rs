@@ -1,30 +1,19 @@
 //! Starts a command: opens its host and, if it changes the host, checks the rights, holds signals,
 //! takes the lock and recovers an interrupted run. No command does any of this by itself.
 
-use std::path::Path;
-
-use gpu_inject::policy::Policy;
-
 use crate::cli::args::Common;
 use crate::engines::docker;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::signals::{self, Interrupt};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
-use crate::transaction::context::Context;
 use crate::transaction::lock::{self, Lock};
 use crate::transaction::rollback::{self, Recovered};
 
-/// Opens the host that the command line names. Without `--driver-root` the policy's driver root is
-/// used, as it is when a container starts and when the spec is written at boot. An invalid policy
-/// is ignored here; the commands that depend on it report it.
+/// Opens the host that the command line names.
 pub fn open_host(common: &Common) -> Result<Host, Error> {
-    let mut host = Host::open(&common.root, Path::new("/"))?;
-    host.driver_root = match &common.driver_root {
-        Some(given) => given.clone(),
-        None => Policy::load(host.root()).unwrap_or_default().driver_root,
-    };
-    Ok(host)
+    Host::open_with_policy(&common.root, common.driver_root.as_deref())
 }
 
 /// Who may run a command on the live host. Anyone may change a directory tree that they can write.
@@ -83,6 +72,10 @@ impl<'a> Session<'a> {
             EarlierRun::EndOnly => rollback::recover(host, &progress)?,
             EarlierRun::Leave => None,
         };
+        if recovered.is_some() {
+            // Whoever depends on it gets its error.
+            let _ = host.read_policy_again();
+        }
         Ok(Self {
             host,
             signals,
@@ -101,13 +94,13 @@ impl<'a> Session<'a> {
     }
 
     /// The context for the steps of a run.
-    pub fn context(&self) -> Context<'_> {
+    pub fn context(&self) -> RunContext<'_> {
         self.context_of(self.host)
     }
 
     /// The context for a run on a host that was opened again after the session began.
-    pub fn context_of<'b>(&'b self, host: &'b Host) -> Context<'b> {
-        Context {
+    pub fn context_of<'b>(&'b self, host: &'b Host) -> RunContext<'b> {
+        RunContext {
             host,
             signals: &self.signals,
             progress: &self.progress,
@@ -123,7 +116,5 @@ fn ensure_rights(host: &Host, rights: Rights) -> Result<(), Error> {
     if has_own_docker || !host.is_live() || nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::Usage(
-        "this changes the host: run it as root, with sudo".into(),
-    ))
+    Err(Error::NotRoot)
 }

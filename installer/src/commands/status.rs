@@ -2,18 +2,19 @@
 
 use crate::cli::args::Common;
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::status::HostStatus;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio;
 
-pub fn run(host: &Host, common: &Common) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common) -> Result<Exit, Error> {
     if common.json {
         return super::detect::run(host, common);
     }
-    let seen = HostStatus::of(host)?;
+    let status = HostStatus::of(host)?;
     let screen = Screen::output(common.plain);
-    stdio::result(&seen.text(host, screen));
-    stdio::result(&seen.next(screen));
-    Ok(seen.code())
+    stdio::result(&status.text(host, screen));
+    stdio::result(&status.next(screen));
+    Ok(status.exit())
 }

@@ -6,23 +6,24 @@ use gpu_host::{DeviceNode, Options, discover};
 use gpu_inject::generate::host_files;
 use serde_json::json;
 
-use crate::cli::args::{Common, System};
+use crate::cli::args::{Common, SystemCommand};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::device_nodes::not_loaded;
 use crate::setup::{dev_char, gpu_files};
 use crate::terminal::stdio;
 use crate::transaction::regenerated;
 
-pub fn run(host: &Host, common: &Common, command: &System) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, command: &SystemCommand) -> Result<Exit, Error> {
     match command {
-        System::CreateDeviceNodes {
+        SystemCommand::CreateDeviceNodes {
             control_devices,
             dev_root,
             dry_run,
         } => nodes(host, common, *control_devices, dev_root.clone(), *dry_run),
-        System::CreateDevCharSymlinks { dry_run } => links(host, common, *dry_run),
+        SystemCommand::CreateDevCharSymlinks { dry_run } => links(host, common, *dry_run),
     }
 }
 
@@ -32,7 +33,7 @@ fn nodes(
     control_only: bool,
     dev_root: Option<PathBuf>,
     dry_run: bool,
-) -> Result<u8, Error> {
+) -> Result<Exit, Error> {
     let options = Options {
         driver_root: host.driver_root.clone(),
         dev_root,
@@ -62,7 +63,7 @@ fn nodes(
         let changed = !dry_run && !missing.is_empty();
         let document = json!({"schema": 1, "changed": changed, "nodes": made, "modules_not_loaded": not_loaded});
         stdio::result(&format!("{document}\n"));
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let mut text = String::new();
     for n in missing {
@@ -76,10 +77,10 @@ fn nodes(
     } else {
         &text
     });
-    Ok(0)
+    Ok(Exit::Done)
 }
 
-fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
+fn links(host: &Host, common: &Common, dry_run: bool) -> Result<Exit, Error> {
     let inventory = gpu_files::inventory(host)?;
     let changes = dev_char::links(host, &inventory)?;
     if !dry_run && !changes.is_empty() {
@@ -95,7 +96,7 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
         let changed = !dry_run && !changes.is_empty();
         let document = json!({"schema": 1, "changed": changed, "links": made});
         stdio::result(&format!("{document}\n"));
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let text: String = changes
         .iter()
@@ -106,5 +107,5 @@ fn links(host: &Host, common: &Common, dry_run: bool) -> Result<u8, Error> {
     } else {
         &text
     });
-    Ok(0)
+    Ok(Exit::Done)
 }

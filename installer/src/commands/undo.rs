@@ -2,31 +2,40 @@
 
 use crate::cli::args::{Common, UndoArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
+use crate::engines;
 use crate::error::Error;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::render::{json, plan};
-use crate::setup::undo_planner;
+use crate::setup::{leftovers, undo_planner};
 use crate::terminal::progress::Progress;
 use crate::terminal::screen::Screen;
 use crate::terminal::{prompt, stdio};
 use crate::transaction::journal::Journal;
 use crate::transaction::plan::Plan;
 use crate::transaction::run::{self, RunOptions};
+use crate::verify::Outcome;
 
 const NOTHING: &str = "Nothing to undo: gpusetup has changed nothing here.\n";
 
-pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     if args.dry_run {
         return look(host, common, args);
     }
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::EndFirst)?;
     let Some((mut plan, receipt)) = undo_planner::plan(host)? else {
+        ensure_nothing_left(host, false)?;
         if common.json {
-            stdio::result(&format!("{}\n", json::document(None, false, &[], true)));
+            stdio::result(&format!(
+                "{}\n",
+                json::document(None, false, &Outcome::default(), true)
+            ));
         } else {
             stdio::result(NOTHING);
         }
-        return Ok(0);
+        return Ok(Exit::Done);
     };
     let restart = !args.no_restart && host.is_live();
     warn(&plan, common, &session.progress);
@@ -37,31 +46,43 @@ pub fn run(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
         ));
     }
     plan::to_log(&plan, restart);
-    refuse(host, &plan, args)?;
+    ensure_harmless(host, &plan, args)?;
     let asks = Screen::error(common.plain);
     if !prompt::confirmed(args.yes, "Go ahead?", asks, &session.signals)? {
         stdio::result("Nothing was changed.\n");
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     let how = RunOptions {
+        checks_before: false,
         restart,
         verify: false,
     };
     run::undo(&session.context(), &mut plan, &receipt, how)?;
+    ensure_nothing_left(host, true)?;
     if common.json {
         stdio::result(&format!(
             "{}\n",
-            json::document(Some(&plan), true, &[], restart)
+            json::document(Some(&plan), true, &Outcome::default(), restart)
         ));
     } else {
         stdio::result("Done: this host is as it was before gpusetup.\n");
     }
-    Ok(0)
+    Ok(Exit::Done)
+}
+
+/// Searches the files that engines read, as they are now: fails if one still names our programs.
+fn ensure_nothing_left(host: &Host, undone: bool) -> Result<(), Error> {
+    let left = leftovers::after(host, &engines::detect(host), &[])?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let places = left.iter().map(ToString::to_string).collect();
+    Err(Error::StillNamed { undone, places })
 }
 
 /// `--dry-run`: shows what undo would do or why it would refuse. Returns 2 if there is something
 /// to do.
-fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
+fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<Exit, Error> {
     let restart = !args.no_restart && host.is_live();
     let interrupted = Journal::load(host)?.is_some();
     let progress = Progress::new(common);
@@ -72,10 +93,10 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     let changes = interrupted || plan.is_some();
     if let Some(plan) = &plan {
         warn(plan, common, &progress);
-        refuse(host, plan, args)?;
+        ensure_harmless(host, plan, args)?;
     }
     if common.json {
-        let document = json::document(plan.as_ref(), changes, &[], restart);
+        let document = json::document(plan.as_ref(), changes, &Outcome::default(), restart);
         stdio::result(&format!("{document}\n"));
     } else if let Some(plan) = &plan {
         stdio::result(&format!(
@@ -85,7 +106,7 @@ fn look(host: &Host, common: &Common, args: &UndoArgs) -> Result<u8, Error> {
     } else if !interrupted {
         stdio::result(NOTHING);
     }
-    Ok(if changes { 2 } else { 0 })
+    Ok(Exit::if_found(changes))
 }
 
 fn warn(plan: &Plan, common: &Common, progress: &Progress) {
@@ -100,35 +121,35 @@ fn warn(plan: &Plan, common: &Common, progress: &Progress) {
 }
 
 /// Refuses an undo that would harm containers, unless the flags allow it.
-fn refuse(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
+fn ensure_harmless(host: &Host, plan: &Plan, args: &UndoArgs) -> Result<(), Error> {
     if !args.force {
         ensure_no_dependents(host, plan)?;
     }
     if args.keep_containers {
-        plan.ensure_no_container_stops("undo")?;
+        plan.ensure_no_container_stops(Invocation::Undo)?;
     }
     Ok(())
 }
 
-/// Refuses an undo after which existing containers could not start again.
+/// Refuses an undo after which existing containers could not start again, or if nobody can tell
+/// whether there are such containers.
 fn ensure_no_dependents(host: &Host, plan: &Plan) -> Result<(), Error> {
-    let users: Vec<String> = plan
-        .engines
-        .iter()
-        .flat_map(|(engine, _)| {
-            let name = engine.facts().name.clone();
-            let users = engine.dependent_containers(host).into_iter();
-            users.map(move |user| format!("{name}: {user}"))
-        })
-        .collect();
-    if users.is_empty() {
-        return Ok(());
+    let (mut dependents, mut unknown) = (Vec::new(), Vec::new());
+    for (engine, _) in &plan.engines {
+        let name = &engine.facts().name;
+        match engine.dependent_containers(host) {
+            Answer::Known(names) => {
+                dependents.extend(names.iter().map(|n| format!("{name}: {n}")));
+            }
+            Answer::None => {}
+            Answer::Unknown(why) => unknown.push(format!("{name}: {why}")),
+        }
     }
-    Err(Error::failed(
-        format!(
-            "containers use what would go, and would not start again: {}",
-            users.join(", ")
-        ),
-        "remove them first, or run `gpusetup undo --force`; nothing was changed",
-    ))
+    if !dependents.is_empty() {
+        return Err(Error::InUse(dependents));
+    }
+    if !unknown.is_empty() {
+        return Err(Error::InUseUnknown(unknown));
+    }
+    Ok(())
 }

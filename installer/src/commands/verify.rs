@@ -5,50 +5,53 @@ use serde_json::json;
 use crate::cli::args::{Common, VerifyArgs};
 use crate::commands::session::{EarlierRun, Rights, Session};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::setup::{engine_selection, gpu_files};
 use crate::terminal::stdio;
-use crate::verify::{self, Reload, Verified};
+use crate::transaction::receipt::Receipt;
+use crate::verify::{self, Outcome, Reload};
 
-pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<u8, Error> {
+pub fn run(host: &Host, common: &Common, args: &VerifyArgs) -> Result<Exit, Error> {
     // Under the lock: two verifications at once would take each other's containers for leftovers.
     let session = Session::begin(host, common, Rights::Engines, EarlierRun::Leave)?;
-    let gpus = gpu_files::inventory(host)?.gpus.len();
-    let (chosen, remarks) = engine_selection::chosen(host, &args.engines)?;
+    let wanted = verify::Expectation {
+        gpus: gpu_files::inventory(host)?.gpus.len(),
+        reload: !args.no_daemon_reload,
+    };
+    let (chosen, remarks) = engine_selection::chosen(host, &args.engines, &Receipt::default())?;
     for remark in &remarks {
         session.progress.warn(remark);
     }
     let engines = chosen.iter().map(|e| &**e);
-    let reload = !args.no_daemon_reload;
-    let (signals, progress) = (&session.signals, &session.progress);
-    let verified = verify::run(host, engines, gpus, reload, signals, progress)?;
-    let is_bad = |v: &Verified| !v.ok || v.lost().is_some();
-    // An engine without a result is not reported as working: no container was run in these engines.
-    let names = chosen.iter().map(|e| e.facts().name.as_str());
-    let unseen: Vec<&str> = names
-        .filter(|name| verified.iter().all(|v| v.engine != *name))
-        .collect();
+    let outcome = verify::run(&session.context(), engines, wanted)?;
     if common.json {
-        stdio::result(&format!(
-            "{}\n",
-            json!({"schema": 1, "changed": false, "verified": verified, "not_verified": unseen})
-        ));
+        let mut unseen = outcome.engines_not_verified();
+        unseen.extend(outcome.no_container.iter().map(String::as_str));
+        let document = json!({
+            "schema": 1,
+            "changed": false,
+            "verified": outcome.verified,
+            "not_verified": unseen,
+            "not_verified_why": outcome.not_verified,
+            "warnings": outcome.caveats,
+        });
+        stdio::result(&format!("{document}\n"));
     } else {
-        stdio::result(&text(&verified));
-        for name in unseen {
-            stdio::result(&format!(
-                "  {name:<11} not verified: gpusetup runs no container in it\n"
-            ));
-        }
+        stdio::result(&text(&outcome));
     }
-    Ok(u8::from(verified.iter().any(is_bad)))
+    if outcome.is_bad() {
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::if_unproven(!outcome.not_verified.is_empty()))
 }
 
-fn text(verified: &[Verified]) -> String {
+fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
     let mut not_tried = Vec::new();
-    for v in verified {
-        let mark = if v.ok && v.lost().is_none() {
+    for v in &outcome.verified {
+        let trouble = v.driver_trouble.as_deref();
+        let mark = if v.ok && v.loss().is_none() && trouble.is_none() {
             "ok"
         } else {
             "FAILED"
@@ -62,14 +65,23 @@ fn text(verified: &[Verified]) -> String {
             }
             None => String::new(),
         };
+        let trouble = trouble.map_or(String::new(), |t| format!(", {t}"));
         text.push_str(&format!(
-            "  {:<11} {:<28} {mark:<7} {}{kept}\n",
+            "  {:<11} {:<28} {mark:<7} {}{kept}{trouble}\n",
             v.engine, v.how, v.detail
         ));
     }
     not_tried.dedup();
     for why in not_tried {
         text.push_str(&format!("  daemon-reload: not tried, {why}\n"));
+    }
+    for name in &outcome.no_container {
+        let why = verify::NO_CONTAINER;
+        text.push_str(&format!("  {name:<11} not verified: {why}\n"));
+    }
+    // Last, so that nobody reads over it.
+    for reason in outcome.reasons() {
+        text.push_str(&format!("Not verified: {reason}\n"));
     }
     text
 }

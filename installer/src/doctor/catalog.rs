@@ -48,12 +48,13 @@ pub struct Problem {
 }
 
 #[derive(Deserialize)]
-struct Table {
+struct ProblemTable {
     problem: Vec<Problem>,
 }
 
 static PROBLEMS: LazyLock<Vec<Problem>> = LazyLock::new(|| {
-    let table: Table = toml::from_str(TEXT).expect("problems.toml is ours; a test reads it whole");
+    let table: ProblemTable =
+        toml::from_str(TEXT).expect("problems.toml is ours; a test reads it whole");
     table.problem
 });
 
@@ -128,15 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn every_row_that_says_so_has_its_check() {
-        let mut said: Vec<&str> = problems()
+    fn every_row_marked_as_checked_has_a_check() {
+        let mut marked: Vec<&str> = problems()
             .iter()
             .filter(|p| p.checked)
             .map(|p| p.id.as_str())
             .collect();
         let mut there: Vec<&str> = checks::all().map(|(id, _)| id).collect();
-        said.sort_unstable();
+        marked.sort_unstable();
         there.sort_unstable();
-        assert_eq!(said, there);
+        assert_eq!(marked, there);
     }
 }

@@ -127,8 +127,8 @@ fn fits(text: &str, parts: &[String]) -> bool {
                 end -= 1;
             }
             match text[at..end].find(part.as_str()) {
-                Some(found) => {
-                    at += found + part.len();
+                Some(start) => {
+                    at += start + part.len();
                     true
                 }
                 None => false,
@@ -158,12 +158,12 @@ mod tests {
                 pattern.text
             );
             let text = pattern.text.replace('*', " something in between ");
-            let found = explain(text.as_bytes());
-            let own = found.iter().find(|c| c.problem.id == pattern.problem.id);
+            let causes = explain(text.as_bytes());
+            let own = causes.iter().find(|c| c.problem.id == pattern.problem.id);
             let own = own.unwrap_or_else(|| panic!("{text} is not found"));
             // Another row may match a longer fragment, but no row may tie with this one.
-            let rivals = found.iter().filter(|c| c.letters == own.letters).count();
-            assert_eq!(rivals, 1, "{text}: {found:?}");
+            let rivals = causes.iter().filter(|c| c.letters == own.letters).count();
+            assert_eq!(rivals, 1, "{text}: {causes:?}");
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_far_from_each_other_are_two_messages() {
+    fn distant_parts_are_separate_messages() {
         let far = format!(
             "drop-in config version {} higher than root config version",
             "x".repeat(400)
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_nothing() {
+    fn an_unknown_text_has_no_explanation() {
         for text in [
             "",
             "hello",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_log_the_end_counts() {
+    fn only_the_end_of_a_long_log_is_searched() {
         let mut log = "INFO all is well\n".repeat(LIMIT / 8);
         log.push_str("Failed to initialize NVML: Driver/library version mismatch\n");
         assert_eq!(first(&log), Some("driver-mismatch"));
@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        fn any_bytes_are_accepted(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let _ = explain(&text);
         }
 
@@ -233,8 +233,8 @@ mod tests {
             // ` . `: a backslash or an escape would swallow the message's first letter.
             let text = format!("{before} . {}{after}", pattern.text.replace('*', " "));
             prop_assume!(!before.contains('\x1b'));
-            let found = explain(text.as_bytes());
-            prop_assert!(found.iter().any(|c| c.problem.id == pattern.problem.id));
+            let causes = explain(text.as_bytes());
+            prop_assert!(causes.iter().any(|c| c.problem.id == pattern.problem.id));
         }
     }
 }

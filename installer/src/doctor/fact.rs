@@ -7,54 +7,80 @@ use std::ops::Range;
 use gpu_host::Root;
 use gpu_host::root::FailedRead;
 
-/// Keeps track of the reads that failed for the check that is running.
+/// Keeps track of what could not be looked at for the check that is running.
 pub(super) struct FailedReads<'a> {
     root: &'a Root,
-    of_facts: RefCell<Vec<Range<usize>>>,
+    /// What failed otherwise: a text that nobody can parse, a question without an answer.
+    others: RefCell<Vec<String>>,
+    of_facts: RefCell<Vec<FailureSpan>>,
+}
+
+/// Which failures belong to a fact: a part of the root's list, and of the others.
+#[derive(Clone, Default)]
+struct FailureSpan {
+    reads: Range<usize>,
+    others: Range<usize>,
 }
 
 impl<'a> FailedReads<'a> {
     pub(super) fn of(root: &'a Root) -> Self {
         Self {
             root,
+            others: RefCell::default(),
             of_facts: RefCell::default(),
         }
     }
 
+    /// Notes why something could not be looked at.
+    pub(super) fn note(&self, why: String) {
+        self.others.borrow_mut().push(why);
+    }
+
+    /// What `look` returns, and why it could not look at everything.
     pub(super) fn watched<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailedRead>) {
-        let (value, ranges) = self.ranges_of(look);
-        let mut reads: Vec<FailedRead> = Vec::new();
-        for range in ranges {
-            let of_range = self.root.failed_reads_since(range.start);
-            for read in of_range.into_iter().take(range.len()) {
-                if !reads.contains(&read) {
-                    reads.push(read);
+        let (value, spans) = self.spans_of(look);
+        let mut failed: Vec<FailedRead> = Vec::new();
+        for span in spans {
+            let reads = self.root.failed_reads_since(span.reads.start);
+            let reads = reads.into_iter().take(span.reads.len());
+            let others = self.others.borrow();
+            let others = others[span.others].iter().map(|why| FailedRead {
+                error: why.clone(),
+                is_denied: false,
+            });
+            for read in reads.chain(others) {
+                if !failed.contains(&read) {
+                    failed.push(read);
                 }
             }
         }
-        (value, reads)
+        (value, failed)
     }
 
-    /// Runs `look` and returns which of the root's failed reads belong to it. They also count for
-    /// the caller that is being watched around it.
-    fn ranges_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<Range<usize>>) {
+    /// Runs `look` and returns which failures belong to it. They also count for the caller that is
+    /// being watched around it.
+    fn spans_of<T>(&self, look: impl FnOnce() -> T) -> (T, Vec<FailureSpan>) {
         let before = self.of_facts.replace(Vec::new());
-        let start = self.root.failed_read_count();
+        let (start, start_others) = (self.root.failed_read_count(), self.others.borrow().len());
         let value = look();
-        let mut ranges = self.of_facts.replace(before);
+        let mut spans = self.of_facts.replace(before);
         let end = self.root.failed_read_count();
         // The count stops when the log of failed reads is full, but those reads are still listed.
         let end = end.max(start + self.root.failed_reads_since(start).len());
-        if end > start {
-            ranges.push(start..end);
+        let end_others = self.others.borrow().len();
+        if end > start || end_others > start_others {
+            spans.push(FailureSpan {
+                reads: start..end,
+                others: start_others..end_others,
+            });
         }
-        self.of_facts.borrow_mut().extend(ranges.iter().cloned());
-        (value, ranges)
+        self.of_facts.borrow_mut().extend(spans.iter().cloned());
+        (value, spans)
     }
 }
 
 /// A fact, gathered when the first check asks for it.
-pub(super) struct Fact<T>(OnceCell<(T, Vec<Range<usize>>)>);
+pub(super) struct Fact<T>(OnceCell<(T, Vec<FailureSpan>)>);
 
 impl<T> Default for Fact<T> {
     fn default() -> Self {
@@ -65,11 +91,16 @@ impl<T> Default for Fact<T> {
 impl<T> Fact<T> {
     pub(super) fn get(&self, failed: &FailedReads<'_>, look: impl FnOnce() -> T) -> &T {
         let is_known = self.0.get().is_some();
-        let (value, ranges) = self.0.get_or_init(|| failed.ranges_of(look));
+        let (value, spans) = self.0.get_or_init(|| failed.spans_of(look));
         if is_known {
-            failed.of_facts.borrow_mut().extend(ranges.iter().cloned());
+            failed.of_facts.borrow_mut().extend(spans.iter().cloned());
         }
         value
+    }
+
+    /// The fact itself; `None` if nobody asked for it.
+    pub(super) fn into_inner(self) -> Option<T> {
+        self.0.into_inner().map(|(value, _)| value)
     }
 }
 
@@ -80,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_that_could_not_be_read_counts_for_every_check_that_asks_for_it() {
+    fn an_unreadable_fact_fails_every_check_that_needs_it() {
         // The first page of a process is never mapped, so reading its memory from 0 fails.
         let root = Root::open(Path::new("/proc/self")).unwrap();
         let failed = FailedReads::of(&root);
@@ -101,5 +132,18 @@ mod tests {
             1
         );
         assert!(watched(&|| root.read("/none").is_ok()).is_empty());
+        // What failed otherwise counts in the same way.
+        let text = Fact::default();
+        let ask = || {
+            *text.get(&failed, || {
+                failed.note("not TOML".into());
+                true
+            })
+        };
+        for _ in 0..2 {
+            let reasons = watched(&ask);
+            assert_eq!(reasons.len(), 1);
+            assert_eq!(reasons[0].error, "not TOML");
+        }
     }
 }

@@ -1,22 +1,31 @@
 //! The facts of the host that the checks share. Each is read when the first check asks for it.
 
+use std::any::Any;
+use std::cell::OnceCell;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use cdi::{Registry, SPEC_DIRS};
+use cdi::{Registry, SPEC_DIRS, Spec};
 use gpu_host::root::FailedRead;
 use gpu_host::{Inventory, Mismatch, Options, init, platform};
 use gpu_inject::policy::Policy;
 
 use crate::doctor::fact::{Fact, FailedReads};
+use crate::engines::containerd::Containerd;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
-use crate::engines::crio;
-use crate::engines::crio::config::Merged;
+use crate::engines::crio::Crio;
+use crate::engines::crio::config::MergedConfig;
+use crate::engines::docker::Docker;
+use crate::engines::docker::context::CurrentDaemon;
 use crate::engines::docker::daemon_json::DaemonJson;
 use crate::engines::engine::{self, Engine, Engines};
 use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
+use crate::host::policy_file::HostPolicy;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -41,6 +50,40 @@ pub struct Pci {
     pub is_switch: bool,
 }
 
+/// A file in a directory of CDI specs.
+pub struct SpecFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// That of its directory: of two specs, the one in the later directory counts.
+    priority: usize,
+    content: io::Result<Vec<u8>>,
+    spec: OnceCell<Option<Spec>>,
+}
+
+/// Whether engines read a spec of that name.
+pub fn is_spec_name(path: &Path) -> bool {
+    let end = path.extension();
+    end.is_some_and(|e| e == "json" || e == "yaml")
+}
+
+impl SpecFile {
+    /// Whether engines read a file of that name.
+    pub fn is_read(&self) -> bool {
+        is_spec_name(&self.path)
+    }
+
+    /// The spec in it; `None` if it has none that can be parsed.
+    pub fn spec(&self) -> Option<&Spec> {
+        let parse = || Spec::parse(self.text()?.as_bytes()).ok();
+        self.spec.get_or_init(parse).as_ref()
+    }
+
+    /// Its text, if it has one.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.content.as_ref().ok()?).ok()
+    }
+}
+
 /// An engine with the changes that its files lack, or the error that kept us from telling.
 pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 
@@ -49,7 +92,7 @@ pub struct HostFacts<'a> {
     /// The host's files and programs.
     pub host: &'a Host,
     failed: FailedReads<'a>,
-    inventory: Fact<Result<Inventory, String>>,
+    inventory: Fact<Result<Inventory, Error>>,
     engines: Fact<Engines>,
     foreign: Fact<OtherToolkits>,
     pci: Fact<Vec<Pci>>,
@@ -58,11 +101,10 @@ pub struct HostFacts<'a> {
     platform: Fact<platform::Platform>,
     receipt: Fact<Option<Receipt>>,
     installed: Fact<Option<String>>,
-    policy: Fact<Result<Policy, String>>,
+    policy: Fact<Result<HostPolicy, Error>>,
+    registry: Fact<Registry>,
+    specs: Fact<Vec<SpecFile>>,
     described: Fact<Vec<Change>>,
-    daemon_json: Fact<Option<Result<DaemonJson, Error>>>,
-    containerd: Fact<Option<(Place, Result<Files, Error>)>>,
-    crio: Fact<Option<Result<Merged, Error>>>,
 }
 
 impl<'a> HostFacts<'a> {
@@ -81,10 +123,9 @@ impl<'a> HostFacts<'a> {
             receipt: Fact::default(),
             installed: Fact::default(),
             policy: Fact::default(),
+            registry: Fact::default(),
+            specs: Fact::default(),
             described: Fact::default(),
-            daemon_json: Fact::default(),
-            containerd: Fact::default(),
-            crio: Fact::default(),
         }
     }
 
@@ -94,9 +135,33 @@ impl<'a> HostFacts<'a> {
         self.failed.watched(|| look(self))
     }
 
-    /// A file's text; `None` if the file is missing or cannot be read.
+    /// The value. An error is noted: the check that asks could not look.
+    pub fn ok<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|e| self.failed.note(e.to_string())).ok()
+    }
+
+    /// The value of an answer. That it is not known is noted.
+    pub fn known<T>(&self, answer: Answer<T>) -> Option<T> {
+        match answer {
+            Answer::Known(value) => Some(value),
+            Answer::None => None,
+            Answer::Unknown(why) => {
+                self.failed.note(why);
+                None
+            }
+        }
+    }
+
+    /// A file's text; `None` if the file is missing or cannot be read, which is noted.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
-        self.host.root().read_to_string(path).ok()
+        let read = self.host.root().read_to_string(path);
+        // The root notes what the system refuses; not what it is that was read.
+        if let Err(e) = &read
+            && matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::FileTooLarge)
+        {
+            self.failed.note(e.to_string());
+        }
+        read.ok()
     }
 
     /// Whether a path is there.
@@ -112,15 +177,14 @@ impl<'a> HostFacts<'a> {
     }
 
     /// What the host can give to containers, or why that is unknown.
-    pub fn inventory(&self) -> Result<&Inventory, &str> {
-        let look = || gpu_files::inventory(self.host).map_err(|e| e.to_string());
-        let inventory = self.inventory.get(&self.failed, look);
-        inventory.as_ref().map_err(String::as_str)
+    pub fn inventory(&self) -> Result<&Inventory, &Error> {
+        let look = || gpu_files::inventory(self.host);
+        self.inventory.get(&self.failed, look).as_ref()
     }
 
     /// The same inventory, if a driver is loaded.
     pub fn loaded(&self) -> Option<&Inventory> {
-        self.inventory().ok().filter(|i| i.driver.is_some())
+        self.ok(self.inventory()).filter(|i| i.driver.is_some())
     }
 
     /// Version of the loaded kernel module.
@@ -140,7 +204,7 @@ impl<'a> HostFacts<'a> {
             driver_root: self.host.driver_root.clone(),
             ..Options::new(self.host.root().clone())
         };
-        gpu_host::mismatch(&options, self.inventory().ok()?)
+        gpu_host::mismatch(&options, self.ok(self.inventory())?)
     }
 
     /// The kind of platform: WSL, a Jetson, a container or a plain host.
@@ -185,7 +249,7 @@ impl<'a> HostFacts<'a> {
 
     /// The receipt; `None` if gpusetup has done nothing here.
     pub fn receipt(&self) -> Option<&Receipt> {
-        let load = || Receipt::load(self.host).ok().flatten();
+        let load = || self.ok(Receipt::load(self.host)).flatten();
         self.receipt.get(&self.failed, load).as_ref()
     }
 
@@ -208,8 +272,11 @@ impl<'a> HostFacts<'a> {
             let Some(inventory) = self.loaded() else {
                 return Vec::new();
             };
-            let mut changes = gpu_files::described(self.host, inventory).unwrap_or_default();
-            if other_toolkits::spec_is_left(self.host).unwrap_or(true) {
+            let changes = self.ok(gpu_files::described(self.host, inventory));
+            let mut changes = changes.unwrap_or_default();
+            // Without an answer, nothing is said of the spec.
+            let is_left = self.ok(other_toolkits::spec_is_left(self.host));
+            if is_left != Some(false) {
                 let spec = Path::new(gpu_inject::generate::SPEC_PATH);
                 changes.retain(|c| c.path != spec);
             }
@@ -301,63 +368,94 @@ impl<'a> HostFacts<'a> {
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
 
+    /// The engines themselves, for a plan that owns them.
+    pub fn into_engines(self) -> Engines {
+        let host = self.host;
+        let engines = self.engines.into_inner();
+        engines.unwrap_or_else(|| engines::detect(host))
+    }
+
+    /// The engine with that name, with what it has read of its files.
+    fn engine_as<T: Engine>(&self, name: &str) -> Option<&T> {
+        let engine: &dyn Any = self.engine(name)?;
+        engine.downcast_ref()
+    }
+
     /// The unit of the system's Docker, if that is here.
-    pub fn docker_unit(&self) -> Option<Unit> {
-        self.engine("docker")?;
-        Some(Unit::read(self.host, "docker.service"))
+    pub fn docker_unit(&self) -> Option<&Unit> {
+        Some(self.engine_as::<Docker>("docker")?.unit())
+    }
+
+    /// The daemon that plain `docker` talks to, if the system's Docker is here.
+    pub fn docker_target(&self) -> Option<&CurrentDaemon> {
+        Some(self.engine_as::<Docker>("docker")?.target())
     }
 
     /// The daemon.json of the system's Docker, if that is here.
     pub fn daemon_json(&self) -> Option<Result<&DaemonJson, &Error>> {
-        let read = || {
-            let path = self.engine("docker")?.facts().config.clone()?;
-            Some(DaemonJson::read(self.host, &path))
-        };
-        let file = self.daemon_json.get(&self.failed, read).as_ref()?;
-        Some(file.as_ref())
+        Some(self.engine_as::<Docker>("docker")?.daemon_json())
     }
 
     /// containerd's files, if it is here as an engine of its own.
     pub fn containerd(&self) -> Option<(&Place, Result<&Files, &Error>)> {
-        let read = || {
-            let root = self.engine("containerd")?.facts().config.clone()?;
-            let version = self.engine_version("containerd").unwrap_or_default();
-            let place = Place::plain(root, version);
-            let files = place.files(self.host);
-            Some((place, files))
-        };
-        let (place, files) = self.containerd.get(&self.failed, read).as_ref()?;
-        Some((place, files.as_ref()))
+        let containerd: &Containerd = self.engine_as("containerd")?;
+        Some((containerd.layout.place(), containerd.files.as_ref()))
     }
 
     /// CRI-O's merged files, if it is here.
-    pub fn crio(&self) -> Option<Result<&Merged, &Error>> {
-        let read = || {
-            self.engine("crio")?;
-            crio::merged(self.host)
-        };
-        let files = self.crio.get(&self.failed, read).as_ref()?;
-        Some(files.as_ref())
+    pub fn crio(&self) -> Option<Result<&MergedConfig, &Error>> {
+        Some(self.engine_as::<Crio>("crio")?.merged())
     }
 
-    /// The CDI specs of this host.
-    pub fn registry(&self) -> Registry {
-        let mut files = Vec::new();
-        for (priority, dir) in SPEC_DIRS.iter().enumerate() {
-            for path in self.entries(dir) {
-                if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
-                    let bytes = self.host.root().read(&path);
-                    files.push((path, priority, bytes));
-                }
-            }
-        }
-        Registry::from_files(files)
+    /// Whether CRI-O is here with our drop-in.
+    pub fn has_crio_drop_in(&self) -> bool {
+        let crio: Option<&Crio> = self.engine_as("crio");
+        crio.is_some_and(|crio| crio.has_drop_in(self.host))
+    }
+
+    /// The files in the directories of CDI specs, whatever their names.
+    pub fn spec_files(&self) -> &[SpecFile] {
+        self.specs.get(&self.failed, || {
+            let dirs = SPEC_DIRS.iter().enumerate();
+            let files = dirs.flat_map(|(priority, dir)| {
+                self.entries(dir)
+                    .into_iter()
+                    .map(move |path| (priority, path))
+            });
+            let read = files.map(|(priority, path)| SpecFile {
+                content: self.host.root().read(&path),
+                spec: OnceCell::new(),
+                priority,
+                path,
+            });
+            read.collect()
+        })
+    }
+
+    /// The CDI specs of this host, as engines read them.
+    pub fn registry(&self) -> &Registry {
+        self.registry.get(&self.failed, || {
+            let files = self.spec_files().iter().filter(|file| file.is_read());
+            let files = files.map(|file| {
+                let content = match &file.content {
+                    Ok(bytes) => Ok(bytes.clone()),
+                    Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+                };
+                (file.path.clone(), file.priority, content)
+            });
+            Registry::as_engines(files)
+        })
     }
 
     /// The policy that applies when a container starts, or why it cannot be read.
-    pub fn policy(&self) -> Result<Policy, String> {
-        let load = || Policy::load(self.host.root()).map_err(|e| e.to_string());
-        self.policy.get(&self.failed, load).clone()
+    pub fn policy_file(&self) -> Result<&HostPolicy, &Error> {
+        let read = || self.host.policy();
+        self.policy.get(&self.failed, read).as_ref()
+    }
+
+    /// The policy that applies when a container starts.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.ok(self.policy_file()).map(|file| &file.policy)
     }
 
     /// Whether the running kernel has a module of the driver, loaded or not.

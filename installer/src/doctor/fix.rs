@@ -9,13 +9,10 @@ use gpu_inject::generate::{self, host_files};
 use super::Finding;
 use crate::doctor::catalog;
 use crate::doctor::facts::HostFacts;
-use crate::engines::activation::Activation;
 use crate::engines::docker::drop_in;
-use crate::engines::engine::{self, Engines};
-use crate::engines::{self};
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::{dev_char, gpu_files, other_toolkits};
 use crate::transaction::plan::Plan;
@@ -59,23 +56,47 @@ pub fn are_safe(ids: &[String]) -> Result<(), Error> {
         match catalog::problem(id) {
             Some(p) if p.safe => {}
             Some(p) => {
-                return Err(Error::Usage(format!("{id} is not for --fix: {}", p.fix)));
+                return Err(Error::ProblemNotSafe {
+                    id: id.clone(),
+                    by_hand: p.fix.clone(),
+                });
             }
             None => {
                 let safe = catalog::problems().iter().filter(|p| p.safe);
-                let safe: Vec<&str> = safe.map(|p| p.id.as_str()).collect();
-                return Err(Error::Usage(format!(
-                    "no problem is called {id:?}; --fix mends {}",
-                    safe.join(", ")
-                )));
+                return Err(Error::NoSuchProblem {
+                    id: id.clone(),
+                    safe: safe.map(|p| p.id.clone()).collect(),
+                });
             }
         }
     }
     Ok(())
 }
 
-/// The plan for the safe findings; if `ids` is not empty, only for those of them.
-pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending, Error> {
+/// The plan for the safe findings; if `ids` is not empty, only for those of them. It is made of the
+/// facts that the checks have read, and owns their engines. What only a check could not read is no
+/// reason to refuse it; what the plan itself needs and could not read is one.
+pub fn plan(facts: HostFacts, findings: &[Finding], ids: &[String]) -> Result<Mending, Error> {
+    let (parts, failed) = facts.watched(|facts| parts(facts, findings, ids));
+    let parts = parts?;
+    if let Some(failed) = failed.into_iter().find(|read| !read.is_denied) {
+        return Err(Error::Unread(failed.error));
+    }
+    Ok(parts.with_engines(facts))
+}
+
+/// What a repair consists of, with the engines by their names.
+struct Parts {
+    changes: Vec<Change>,
+    engines: Vec<(String, Vec<Change>)>,
+    warnings: Vec<String>,
+    gpus: usize,
+    nodes: Vec<DeviceNode>,
+    left: Vec<String>,
+}
+
+fn parts(facts: &HostFacts, findings: &[Finding], ids: &[String]) -> Result<Parts, Error> {
+    let host = facts.host;
     let is_wanted =
         |f: &&Finding| f.problem.safe && (ids.is_empty() || ids.contains(&f.problem.id));
     let wanted: Vec<&str> = findings
@@ -84,37 +105,42 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
         .map(|f| f.problem.id.as_str())
         .collect();
     let has = |some: &[&str]| wanted.iter().any(|w| some.contains(w));
-    let look = HostFacts::new(host);
-    let inventory = gpu_files::inventory(host)?;
+    let inventory = facts.inventory().map_err(Clone::clone)?;
     let mut changes = Vec::new();
     let mut nodes = Vec::new();
     if has(&["devices-missing"]) {
-        let missing = host_files::nodes(&inventory)
+        let missing = host_files::nodes(inventory)
             .filter(|n| inventory.missing_nodes.contains(&n.host_path))
             .filter(|n| host.root().symlink_metadata(&n.host_path).is_err());
         nodes.extend(missing.cloned());
     }
     if has(&DESCRIBED) {
-        let mut described = gpu_files::described(host, &inventory)?;
-        described.retain(|c| c.kind != FileKind::Link);
+        let mut described = gpu_files::described(host, inventory)?;
+        described.retain(|c| c.kind != MergeKind::Link);
         if other_toolkits::spec_is_left(host)? {
             described.retain(|c| c.path != Path::new(generate::SPEC_PATH));
         }
         changes.extend(described);
     }
     if has(&["dev-char"]) {
-        changes.extend(dev_char::links(host, &inventory)?);
+        changes.extend(dev_char::links(host, inventory)?);
     }
     if has(&["drop-in-leftover"]) {
         changes.extend(without_drop_in(host)?);
     }
     let mut engines: Vec<(String, Vec<Change>)> = Vec::new();
+    let mut warnings = Vec::new();
     let mut left = Vec::new();
     if has(&ENGINES) {
-        for (engine, wanted) in look.lost() {
+        for (engine, lost) in facts.lost() {
             let name = engine.facts().name.clone();
-            match wanted {
-                Ok(wanted) => engines.push((name, wanted)),
+            match lost {
+                Ok(lost) => {
+                    if let Some(wanted) = facts.was_wanted(engine) {
+                        warnings.extend(engine.consequences(host, &wanted));
+                    }
+                    engines.push((name, lost));
+                }
                 Err(e) => left.push(format!(
                     "{name}: {e}{}",
                     e.fix().map_or(String::new(), |f| format!("; {f}"))
@@ -122,49 +148,53 @@ pub fn plan(host: &Host, findings: &[Finding], ids: &[String]) -> Result<Mending
             }
         }
     }
-    Ok(Mending {
-        plan: with_engines(host, &look, changes, &engines, inventory.gpus.len()),
+    Ok(Parts {
+        changes,
+        engines,
+        warnings,
+        gpus: inventory.gpus.len(),
         nodes,
         left,
     })
 }
 
-/// Makes the plan with the engines. They are detected again: the plan needs to own them, and
-/// `look` only lends its own.
-fn with_engines(
-    host: &Host,
-    look: &HostFacts,
-    mut changes: Vec<Change>,
-    lost: &[(String, Vec<Change>)],
-    gpus: usize,
-) -> Plan {
-    let mut warnings = Vec::new();
-    let mut with: Vec<(Box<dyn engine::Engine>, Activation)> = Vec::new();
-    let detected: Engines = if lost.is_empty() {
-        Vec::new()
-    } else {
-        engines::detect(host)
-    };
-    for engine in detected {
-        let Some((_, its)) = lost.iter().find(|(name, _)| *name == engine.facts().name) else {
-            continue;
-        };
-        let activation = engine.activation(host, its);
-        if let Some(wanted) = look.was_wanted(&*engine) {
-            warnings.extend(engine.consequences(host, &wanted));
+impl Parts {
+    fn with_engines(self, facts: HostFacts) -> Mending {
+        let host = facts.host;
+        let Self {
+            mut changes,
+            engines: mut lost,
+            warnings,
+            gpus,
+            nodes,
+            left,
+        } = self;
+        let mut engines = Vec::new();
+        // In the order of the engines, as install has them.
+        for engine in facts.into_engines() {
+            let of_engine = |(name, _): &(String, _)| *name == engine.facts().name;
+            let Some(at) = lost.iter().position(of_engine) else {
+                continue;
+            };
+            let (_, its) = lost.swap_remove(at);
+            let activation = engine.activation(host, &its);
+            changes.extend(its);
+            engines.push((engine, activation));
         }
-        changes.extend(its.iter().cloned());
-        with.push((engine, activation));
-    }
-    changes.retain(Change::is_needed);
-    Plan {
-        changes,
-        engines: with,
-        wanted: None,
-        gpus,
-        warnings,
-        unchecked: BTreeSet::new(),
-        foreign: OtherToolkits::default(),
+        changes.retain(Change::is_needed);
+        Mending {
+            plan: Plan {
+                changes,
+                engines,
+                wanted: None,
+                gpus,
+                warnings,
+                unchecked: BTreeSet::new(),
+                foreign: OtherToolkits::default(),
+            },
+            nodes,
+            left,
+        }
     }
 }
 
@@ -177,6 +207,6 @@ fn without_drop_in(host: &Host) -> Result<Option<Change>, Error> {
         after: None,
         mode: 0o644,
         why: "it puts a directory that is not there on dockerd's PATH".into(),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }

@@ -54,7 +54,11 @@ pub struct NotLooked {
 
 /// Looks for every problem.
 pub fn examine(host: &Host) -> Examined {
-    let look = HostFacts::new(host);
+    examine_facts(&HostFacts::new(host))
+}
+
+/// The same, for facts that are used afterwards.
+pub fn examine_facts(look: &HostFacts) -> Examined {
     let mut findings = Vec::new();
     let mut passed = Vec::new();
     let mut not_looked = Vec::new();
@@ -66,9 +70,9 @@ pub fn examine(host: &Host) -> Examined {
         let (evidence, failed) = look.watched(|look| check(look));
         match (evidence, failed.into_iter().next()) {
             (Some(evidence), _) => findings.push(Finding { problem, evidence }),
-            (None, Some(read)) => not_looked.push(NotLooked {
+            (None, Some(failed)) => not_looked.push(NotLooked {
                 id,
-                why: read.error,
+                why: failed.error,
             }),
             (None, None) => passed.push(id),
         }
@@ -78,11 +82,11 @@ pub fn examine(host: &Host) -> Examined {
         findings,
         passed,
         not_looked,
-        unread: match host.user() {
+        unread: match look.host.user() {
             Some(_) => Some("run it with sudo, for what only root may read".into()),
-            None => host.root().trouble(),
+            None => look.host.root().trouble(),
         },
-        summary: summary(&look),
+        summary: summary(look),
     }
 }
 

@@ -123,7 +123,7 @@ fn next(examined: &Examined, screen: Screen, detail: Detail) -> String {
 }
 
 /// The problems that remain after `--fix`.
-pub fn left(examined: &Examined, screen: Screen) -> String {
+pub fn remaining(examined: &Examined, screen: Screen) -> String {
     if examined.findings.is_empty() {
         return findings(examined, screen, Detail::Fix);
     }
@@ -156,8 +156,8 @@ fn with(mut value: Value, key: &str, more: Value) -> Value {
 
 /// The document of `doctor --json`.
 pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
-    let found = examined.findings.iter();
-    let found: Vec<Value> = found
+    let findings = examined.findings.iter();
+    let findings: Vec<Value> = findings
         .map(|f| with(problem(f.problem), "evidence", json!(f.evidence)))
         .collect();
     let not_looked = examined.not_looked.iter();
@@ -167,7 +167,7 @@ pub fn document(examined: &Examined, changed: bool, fixed: &[String]) -> Value {
     json!({
         "schema": 1,
         "changed": changed,
-        "problems": found,
+        "problems": findings,
         "passed": examined.passed,
         "fixed": fixed,
         "not_looked": not_looked,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_screen_at_80_columns() {
+    fn the_report_fits_80_columns() {
         assert_eq!(
             findings(&examined(), screen(80, true), Detail::Fix),
             " ✗ the CDI spec is stale: spec is for driver 570.133, the loaded driver is\n   \
@@ -332,22 +332,22 @@ mod tests {
     }
 
     #[test]
-    fn why_and_more() {
+    fn the_reason_and_the_details_are_shown() {
         let text = findings(&examined(), screen(80, true), Detail::Cause);
         for finding in examined().findings {
             let p = finding.problem;
-            for said in [&p.cause, &p.fix, &p.source] {
+            for column in [&p.cause, &p.fix, &p.source] {
                 let words = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
                 assert!(
-                    words(&text).contains(&words(said)),
-                    "{said} is not in {text}"
+                    words(&text).contains(&words(column)),
+                    "{column} is not in {text}"
                 );
             }
         }
     }
 
     #[test]
-    fn checks_that_could_not_look_are_said() {
+    fn checks_that_could_not_run_are_reported() {
         let with = |count: usize, detail: Detail| {
             let check = NotLooked {
                 id: "cdi-stale",
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_host_in_two_lines() {
+    fn a_healthy_host_is_reported_in_two_lines() {
         let healthy = Examined {
             findings: Vec::new(),
             ..examined()

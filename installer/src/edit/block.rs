@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use crate::edit::error::EditError;
+use crate::error::edit_error::EditError;
 
 /// Replaces the lines between the markers, or adds them at the end.
 pub fn set(text: &str, begin: &str, end: &str, lines: &str) -> Result<String, EditError> {
     let block = format!("{begin}\n{}\n{end}\n", lines.trim_end());
-    if let Some(found) = find(text, begin, end)? {
+    if let Some(range) = find(text, begin, end)? {
         let mut made = text.to_owned();
-        made.replace_range(found, &block);
+        made.replace_range(range, &block);
         return Ok(made);
     }
     let gap = if text.is_empty() || text.ends_with('\n') {
@@ -42,7 +42,7 @@ pub fn find(text: &str, begin: &str, end: &str) -> Result<Option<Range<usize>>, 
 }
 
 fn unpaired(begin: &str, end: &str) -> EditError {
-    EditError::Syntax(format!("the lines {begin:?} and {end:?} are not in pairs"))
+    EditError::syntax(format!("the lines {begin:?} and {end:?} are not in pairs"))
 }
 
 pub(super) fn remove(
@@ -51,15 +51,15 @@ pub(super) fn remove(
     begin: &str,
     end: &str,
 ) -> Result<String, EditError> {
-    let Some(found) = find(current, begin, end)? else {
+    let Some(range) = find(current, begin, end)? else {
         return Ok(current.to_owned());
     };
     let ours = find(after, begin, end)?.map(|r| after[r].trim_end());
-    if ours != Some(current[found.clone()].trim_end()) {
+    if ours != Some(current[range.clone()].trim_end()) {
         return Err(EditError::Conflict(format!("what follows {begin:?}")));
     }
     let mut made = current.to_owned();
-    made.replace_range(found, "");
+    made.replace_range(range, "");
     Ok(made)
 }
 
@@ -71,7 +71,7 @@ mod tests {
     const E: &str = "# end";
 
     #[test]
-    fn lines_come_and_go() {
+    fn a_block_is_added_and_removed() {
         for text in ["", "a\n", "a\nb", "{{ template \"base\" . }}\n\n"] {
             let made = set(text, B, E, "x = 1\n").unwrap();
             assert!(made.starts_with(text) && made.ends_with("# begin\nx = 1\n# end\n"));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_or_broken_is_not_touched() {
+    fn a_changed_or_broken_block_is_not_removed() {
         let made = set("a\n", B, E, "x = 1").unwrap();
         let changed = made.replace("x = 1", "x = 3");
         assert!(matches!(

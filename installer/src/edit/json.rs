@@ -8,27 +8,25 @@ use std::collections::HashSet;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
 use serde_json::Value;
 
-use crate::edit::error::{EditError, dotted};
 use crate::edit::json_insert::STRICT;
 use crate::edit::{json_insert, three_way};
+use crate::error::edit_error::{EditError, dotted};
 
 /// Parses strict JSON with an object at the top level and no duplicate keys.
 pub fn parse(text: &str) -> Result<Value, EditError> {
     if text.starts_with('\u{feff}') {
-        return Err(EditError::Syntax(
-            "starts with a byte order mark (U+FEFF)".into(),
-        ));
+        return Err(EditError::syntax("starts with a byte order mark (U+FEFF)"));
     }
-    let value: Value = serde_json::from_str(text).map_err(|e| EditError::Syntax(e.to_string()))?;
+    let value: Value = serde_json::from_str(text).map_err(EditError::syntax)?;
     if !value.is_object() {
-        return Err(EditError::Syntax("not an object at the top".into()));
+        return Err(EditError::syntax("not an object at the top"));
     }
     ensure_no_duplicates(&tree(text)?)?;
     Ok(value)
 }
 
 fn tree(text: &str) -> Result<CstRootNode, EditError> {
-    CstRootNode::parse(text, &STRICT).map_err(|e| EditError::Syntax(e.to_string()))
+    CstRootNode::parse(text, &STRICT).map_err(EditError::syntax)
 }
 
 fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
@@ -68,9 +66,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
         Ok(found) if found == *wanted => Ok(made),
-        _ => Err(EditError::Syntax(
-            "cannot be edited without changing other keys".into(),
-        )),
+        _ => Err(EditError::Inexact),
     }
 }
 
@@ -105,6 +101,11 @@ pub fn get<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
     keys.iter().try_fold(value, |at, key| at.get(key))
 }
 
+/// The text without these keys, and without objects that have nothing else.
+pub fn without(text: &str, keys: &[Vec<String>]) -> Result<String, EditError> {
+    remove(text, None, text, keys)
+}
+
 pub(super) fn remove(
     current: &str,
     text: Option<&str>,
@@ -119,10 +120,14 @@ pub(super) fn remove(
     let root = tree(current)?;
     let top = root.object_value_or_set();
     for path in keys {
-        let Some(found) = get(&wanted, path) else {
+        let Some(value) = get(&wanted, path) else {
             continue;
         };
-        if get(&after, path) != Some(found) {
+        if get(&before, path) == Some(value) {
+            // Somebody has put it back already.
+            continue;
+        }
+        if get(&after, path) != Some(value) {
             return Err(EditError::Conflict(dotted(path)));
         }
         if let Some(old) = get(&before, path) {
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_changes() {
+    fn only_the_given_keys_change() {
         let text = "{\n\t\"big\": 12345678901234567890,\n\t\"log-opts\": {\"a\":   \"b\"},\n\t\"f\": 1.50\n}\n";
         let made = set(text, &ours()).unwrap();
         for kept in [
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dockerd_refuses_is_refused() {
+    fn json_that_dockerd_refuses_is_refused() {
         for bad in [
             "{",
             "[]",
@@ -275,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn five_megabytes_are_no_trouble() {
+    fn a_file_of_five_megabytes_is_edited_quickly() {
         let filler: String = (0..65_000)
             .map(|n| format!("  \"key-{n}\": \"{}\",\n", "x".repeat(64)))
             .collect();

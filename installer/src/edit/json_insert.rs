@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 
-use crate::edit::error::{EditError, dotted};
+use crate::error::edit_error::{EditError, dotted};
 
 /// The JSON that dockerd reads (moby `daemon/config`): none of the parser's extensions.
 pub(super) const STRICT: ParseOptions = ParseOptions {
@@ -26,8 +26,8 @@ pub(super) const STRICT: ParseOptions = ParseOptions {
 
 /// Sets the value at a key path and creates the objects on the way.
 pub(super) fn set(text: &str, keys: &[String], value: &Value) -> Result<String, EditError> {
-    let broken = |e: &dyn std::fmt::Display| EditError::Syntax(e.to_string());
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(|e| broken(&e))?;
+    let parsed =
+        parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(EditError::syntax)?;
     let Some(Ast::Object(top)) = &parsed.value else {
         return Err(EditError::NotATable("the file".into()));
     };
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_the_files_own() {
+    fn inserted_keys_follow_the_layout_of_the_file() {
         for (text, wanted) in [
             (
                 "{}\n",

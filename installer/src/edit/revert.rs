@@ -1,13 +1,13 @@
 //! Reverts our changes to a file: what we added is removed, what the user changed since stays.
 
-use super::{block, json, toml};
-use crate::edit::error::EditError;
-use crate::model::change::{Change, FileKind};
+use super::{block, json, meaning, toml};
+use crate::error::edit_error::EditError;
+use crate::model::change::{Change, MergeKind};
 
 /// Removes our part from a file that the user has changed since: what we set gets its old value,
 /// everything else stays. `Ok(None)` means that the file is to be removed.
 pub fn remove_ours(
-    kind: &FileKind,
+    kind: &MergeKind,
     current: &str,
     before: Option<&str>,
     after: &str,
@@ -16,13 +16,17 @@ pub fn remove_ours(
         return Ok(before.map(str::to_owned));
     }
     match kind {
-        FileKind::Json { keys } => json::remove(current, before, after, keys).map(Some),
-        FileKind::Toml { keys } => toml::remove(current, before, after, keys).map(Some),
-        FileKind::Block { begin, end } => block::remove(current, after, begin, end).map(Some),
-        FileKind::Generated => Ok(before.map(str::to_owned)),
+        // An emptied file has nothing of ours.
+        MergeKind::Json { .. } if current.trim().is_empty() => Ok(Some(current.to_owned())),
+        MergeKind::Json { keys } => json::remove(current, before, after, keys).map(Some),
+        MergeKind::Toml { keys } => toml::remove(current, before, after, keys).map(Some),
+        MergeKind::Block { begin, end } => block::remove(current, after, begin, end).map(Some),
+        MergeKind::Generated => Ok(before.map(str::to_owned)),
         // The link is somebody else's by now.
-        FileKind::Link => Ok(Some(current.to_owned())),
-        FileKind::Own => Err(EditError::Conflict("the file".into())),
+        MergeKind::Link => Ok(Some(current.to_owned())),
+        // Rewritten in another style, it is still what we wrote.
+        MergeKind::Own if meaning::same_text(current, after) => Ok(before.map(str::to_owned)),
+        MergeKind::Own => Err(EditError::Conflict("the file".into())),
     }
 }
 

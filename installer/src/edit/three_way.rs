@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
+use similar::DiffTag;
+
+use crate::edit::diff;
 
 /// The time after which a diff becomes coarser, but is still correct.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -119,9 +121,9 @@ impl<'a> LineChange<'a> {
 }
 
 fn changes<'a>(base: &[&'a str], to: &[&'a str]) -> Vec<LineChange<'a>> {
-    let deadline = Instant::now() + LIMIT;
-    let ops = capture_diff_slices_deadline(Algorithm::Myers, base, to, Some(deadline));
-    ops.iter()
+    let operations = diff::operations(base, to, Some(Instant::now() + LIMIT));
+    operations
+        .iter()
         .filter(|op| op.tag() != DiffTag::Equal)
         .map(|op| LineChange {
             at: op.old_range(),
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_user_did_stays_to_the_byte() {
+    fn the_users_edits_are_kept_byte_for_byte() {
         let (before, after) = ("{\"a\":  1}", "{\"a\":  1, \"ours\": {\"b\": 2}}");
         let merged = |current: &str| reverse(before, after, current);
         assert_eq!(merged(after).as_deref(), Some(before));
@@ -179,14 +181,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_three_texts_are_an_answer(a in "[ab\\n]{0,12}", b in "[ab\\n]{0,12}", c in "[ab\\n]{0,12}") {
+        fn any_three_texts_can_be_merged(a in "[ab\\n]{0,12}", b in "[ab\\n]{0,12}", c in "[ab\\n]{0,12}") {
             let _ = reverse(&a, &b, &c);
             prop_assert_eq!(reverse(&a, &b, &b), Some(a.clone()));
             prop_assert_eq!(reverse(&b, &b, &c), Some(c.clone()));
         }
 
         #[test]
-        fn words_are_the_text(text: String) {
+        fn the_words_of_a_text_make_up_the_text(text: String) {
             prop_assert_eq!(words(&text).concat(), text);
         }
     }

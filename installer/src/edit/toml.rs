@@ -2,13 +2,14 @@
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::edit::error::{EditError, dotted};
+use crate::edit::meaning::{same, same_value};
 use crate::edit::three_way;
+use crate::error::edit_error::{EditError, dotted};
 
 /// Parses a document.
 pub fn parse(text: &str) -> Result<DocumentMut, EditError> {
     text.parse()
-        .map_err(|e: toml_edit::TomlError| EditError::Syntax(e.to_string().trim().to_owned()))
+        .map_err(|e: toml_edit::TomlError| EditError::syntax(e))
 }
 
 /// The item at a key path.
@@ -39,6 +40,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
             .as_table_like_mut()
             .ok_or_else(|| EditError::NotATable(dotted(parents)))?;
         match table.get_mut(last).and_then(Item::as_value_mut) {
+            Some(old) if same_value(old, value) => {}
             // Keep the comment after the value.
             Some(old) => {
                 let decor = old.decor().clone();
@@ -62,7 +64,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
 /// Parses a text with a parser other than the editor's.
 fn table(text: &str) -> Result<toml::Table, EditError> {
     text.parse()
-        .map_err(|e: toml::de::Error| EditError::Syntax(e.to_string().trim().to_owned()))
+        .map_err(|e: toml::de::Error| EditError::syntax(e))
 }
 
 fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), EditError> {
@@ -87,9 +89,7 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
         Ok(found) if found == *wanted => Ok(made),
-        _ => Err(EditError::Syntax(
-            "cannot be edited without changing other keys".into(),
-        )),
+        _ => Err(EditError::Inexact),
     }
 }
 
@@ -116,11 +116,14 @@ pub(super) fn remove(
     let mut document = parse(current)?;
     for path in keys {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let item_text = |d: &DocumentMut| get(d, &names).map(|i| i.to_string().trim().to_owned());
-        let Some(found) = item_text(&document) else {
+        let Some(item) = get(&document, &names) else {
             continue;
         };
-        if item_text(&after).as_ref() != Some(&found) {
+        if get(&before, &names).is_some_and(|old| same(old, item)) {
+            // Somebody has put it back already.
+            continue;
+        }
+        if !get(&after, &names).is_some_and(|ours| same(ours, item)) {
             return Err(EditError::Conflict(dotted(path)));
         }
         let old = get(&before, &names).cloned();
@@ -193,7 +196,7 @@ mod tests {
     const TEXT: &str = "# mine\nversion = 2 # two\n\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    [plugins.\"io.containerd.grpc.v1.cri\".cni]\n      bin_dir = \"/usr/lib/cni\"   # here\n\n[other]\nx = 12345678901234567\n";
 
     #[test]
-    fn every_line_of_the_user_stays() {
+    fn every_line_of_the_user_is_kept() {
         let made = set(TEXT, &ours()).unwrap();
         for line in TEXT.lines() {
             assert!(made.lines().any(|l| l == line), "{line:?} in\n{made}");
@@ -224,7 +227,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_is_named() {
+    fn undo_knows_our_values_however_they_are_written() {
+        let after = set(TEXT, &ours()).unwrap();
+        for quote in ['"', '\''] {
+            let ours = format!("BinaryName = {quote}/usr/bin/gpu-container-runtime{quote} # sic");
+            let lines = after.lines().map(|line| match line.split_once(" = ") {
+                Some(("BinaryName", _)) => ours.clone(),
+                _ => line.to_owned(),
+            });
+            let current: String = lines.map(|l| l + "\n").collect();
+            let undone = remove(&current, Some(TEXT), &after, &keys()).unwrap();
+            assert!(!undone.contains("nvidia"), "{undone}");
+            let line = |l: &&str| !undone.lines().any(|u| u == *l);
+            assert_eq!(TEXT.lines().find(line), None, "{undone}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_the_way_is_named() {
         assert!(
             matches!(set("plugins = 3", &ours()), Err(EditError::NotATable(k)) if k == "plugins")
         );

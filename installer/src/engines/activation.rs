@@ -1,5 +1,6 @@
 //! Describes what has to happen for an engine's changed files to take effect.
 
+use crate::host::answer::Answer;
 use crate::host::service::{Service, Verb};
 
 /// What has to happen, as the plan shows it. [`crate::transaction::activate`] does it.
@@ -14,8 +15,9 @@ pub enum Activation {
     Restart {
         /// The service.
         of: Activated,
-        /// Containers that run now and that the restart stops.
-        containers: StoppedContainers,
+        /// Containers that run now and that the restart stops; they are started again. If they are
+        /// not known, none could be.
+        containers: Answer<Vec<String>>,
     },
 }
 
@@ -31,26 +33,12 @@ pub struct Activated {
     pub effect: String,
 }
 
-/// Containers that a restart stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoppedContainers {
-    /// These containers; they are started again.
-    Named(Vec<String>),
-    /// The engine did not tell which, so none could be started again.
-    Unknown,
-}
-
-impl StoppedContainers {
-    /// No container stops.
-    pub const NONE: Self = Self::Named(Vec::new());
-}
-
 impl Activation {
     /// A restart that stops no container.
     pub fn restart(of: Activated) -> Self {
         Self::Restart {
             of,
-            containers: StoppedContainers::NONE,
+            containers: Answer::None,
         }
     }
 
@@ -71,22 +59,16 @@ impl Activation {
     /// Names of the containers that stop, as far as they are known.
     pub fn stopped(&self) -> &[String] {
         match self {
-            Self::Restart {
-                containers: StoppedContainers::Named(names),
-                ..
-            } => names,
-            _ => &[],
+            Self::Restart { containers, .. } => containers.known().map_or(&[], Vec::as_slice),
+            Self::None | Self::Reload(_) => &[],
         }
     }
 
-    /// Whether containers stop whose names are not known.
-    pub fn stops_unknown_containers(&self) -> bool {
-        matches!(
-            self,
-            Self::Restart {
-                containers: StoppedContainers::Unknown,
-                ..
-            }
-        )
+    /// Why it is not known which containers stop.
+    pub fn stops_unknown(&self) -> Option<&str> {
+        match self {
+            Self::Restart { containers, .. } => containers.unknown(),
+            Self::None | Self::Reload(_) => None,
+        }
     }
 }

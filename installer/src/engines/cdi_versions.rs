@@ -57,7 +57,7 @@ pub fn too_new(host: &Host, engine: &str, version: Option<(u32, u32)>) -> Option
 
 /// The version of the spec that exists, or else of the one that will be written.
 fn spec_version(host: &Host) -> String {
-    let text = host.root().read_to_string(SPEC_PATH).unwrap_or_default();
+    let text = host.lossy_text(Path::new(SPEC_PATH)).unwrap_or_default();
     let version = text.lines().find_map(|l| l.strip_prefix("cdiVersion:"));
     version
         .map_or(OURS, |v| v.trim().trim_matches(['"', '\'']))
@@ -104,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_refuses_the_spec_is_told() {
+    fn an_engine_that_refuses_the_spec_is_reported() {
         let tree = tempfile::tempdir().unwrap();
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
-        let said = |engine, version| too_new(&host, engine, Some(version));
-        assert!(said("podman", (4, 2)).unwrap().contains("podman 4.3"));
-        assert_eq!(said("podman", (4, 3)), None);
-        assert_eq!(said("podman", (5, 9)), None);
-        assert!(said("crio", (1, 24)).unwrap().contains("0.3.0"));
-        assert_eq!(said("crio", (1, 25)), None);
+        let warning = |engine, version| too_new(&host, engine, Some(version));
+        assert!(warning("podman", (4, 2)).unwrap().contains("podman 4.3"));
+        assert_eq!(warning("podman", (4, 3)), None);
+        assert_eq!(warning("podman", (5, 9)), None);
+        assert!(warning("crio", (1, 24)).unwrap().contains("0.3.0"));
+        assert_eq!(warning("crio", (1, 25)), None);
         assert_eq!(too_new(&host, "podman", None), None);
         let dir = tree.path().join("var/run/cdi");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("nvidia.yaml"), "---\ncdiVersion: \"0.7.0\"\n").unwrap();
-        assert!(said("podman", (4, 3)).unwrap().contains("podman 5.1"));
+        assert!(warning("podman", (4, 3)).unwrap().contains("podman 5.1"));
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::edit::toml::{get, parse};
 use crate::engines::cdi_versions;
-use crate::engines::engine::{Engine, Facts, Management, NEEDS_SPEC, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, NEEDS_SPEC, major_minor};
 use crate::host::Host;
 
 /// The program that some of them run.
@@ -25,6 +25,8 @@ struct ClientRow {
     cdi: Option<CdiSupport>,
     cli: Option<CliSupport>,
     config: Option<ConfigSupport>,
+    #[serde(default)]
+    files: Vec<String>,
     #[allow(dead_code, reason = "for people, and checked by the test")]
     source: String,
 }
@@ -63,6 +65,11 @@ fn table() -> Vec<ClientRow> {
     table.client
 }
 
+/// Where their configuration can name our programs.
+pub fn config_patterns() -> Vec<String> {
+    table().into_iter().flat_map(|row| row.files).collect()
+}
+
 /// One of these programs on this host.
 struct OtherClient {
     facts: Facts,
@@ -94,10 +101,8 @@ impl OtherClient {
                 name: row.name.clone(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
+                daemon: DaemonState::Unasked,
                 config: None,
-                configured: false,
-                outdated: Vec::new(),
                 notes: needs(host, &row, version),
             },
             row,
@@ -172,8 +177,8 @@ impl Engine for OtherClient {
         &self.facts
     }
 
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
+    fn is_to_be_verified(&self) -> bool {
+        false
     }
 
     fn is_reached(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The interface to a container engine: the trait [`Engine`], and the types that it uses.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use crate::engines::activation::Activation;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
@@ -31,33 +33,55 @@ pub enum Management {
 pub const NEEDS_SPEC: &str = "uses CDI, needs a spec";
 
 /// What was found out about an engine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Facts {
-    /// Its name for `--engine`: `docker`, `containerd`, `podman`.
+    /// Its name: `docker`, `containerd`, `podman`.
     pub name: String,
     /// Whether it is ours to set up.
-    #[serde(rename = "standing")]
     pub management: Management,
     /// The version, if it can be found out without starting anything.
     pub version: Option<String>,
-    /// Whether its service runs; `None` for an engine without a daemon, or in a `--root` tree.
-    pub running: Option<bool>,
+    /// Whether its service runs.
+    pub daemon: DaemonState,
     /// The configuration file that the engine reads.
     pub config: Option<PathBuf>,
-    /// Whether GPUs are fully set up: as an earlier run was asked to or, if there was none, as the
-    /// default `SetupOptions` say.
-    pub configured: bool,
-    /// Files of an earlier run that are missing, or that would be written differently now. An
-    /// engine that was set up is either outdated or configured.
-    pub outdated: Vec<PathBuf>,
     /// One-line notes for the user: `uses CDI, needs a spec`.
     pub notes: Vec<String>,
 }
 
-impl Facts {
-    /// Whether nothing has been set up in it yet.
-    pub fn is_new(&self) -> bool {
-        !self.configured && self.outdated.is_empty()
+/// Whether the service of an engine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DaemonState {
+    /// Nobody was asked: an engine without a daemon, or in a directory tree.
+    Unasked,
+    /// It runs.
+    Runs,
+    /// It does not run.
+    Stopped,
+    /// Nobody can tell, for this reason.
+    Unknown(String),
+}
+
+impl DaemonState {
+    /// What the daemon of a running host answers.
+    pub fn of(host: &Host, ask: impl FnOnce() -> Answer<()>) -> Self {
+        if !host.is_live() {
+            return Self::Unasked;
+        }
+        match ask() {
+            Answer::Known(()) => Self::Runs,
+            Answer::None => Self::Stopped,
+            Answer::Unknown(why) => Self::Unknown(why),
+        }
+    }
+
+    /// Whether it runs, if that is known.
+    pub fn runs(&self) -> Option<bool> {
+        match self {
+            Self::Runs => Some(true),
+            Self::Stopped => Some(false),
+            Self::Unasked | Self::Unknown(_) => None,
+        }
     }
 }
 
@@ -66,12 +90,17 @@ impl Facts {
 pub struct Probe {
     /// Commands that stop and remove containers that an earlier run may have left; they may fail.
     pub leftovers: Vec<Vec<String>>,
-    /// The command that loads the image from its archive.
-    pub load: Vec<String>,
+    /// The commands that load the image from its archive.
+    pub load: Vec<Vec<String>>,
     /// Containers to run.
     pub cases: Vec<Case>,
     /// Commands that remove the image again; the last ones may fail.
     pub unload: Vec<Vec<String>>,
+    /// Why nothing can be run here. The cases are then not verified.
+    pub obstacle: Option<String>,
+    /// Whether containers may never have run here, because nothing uses this way to run them. If
+    /// then not even the one runs that asks for nothing, they are not verified, which is no failure.
+    pub is_unused: bool,
 }
 
 /// One container to run.
@@ -98,12 +127,9 @@ pub fn argv(parts: &[&[&str]]) -> Vec<String> {
 
 /// One container engine of this host. Methods with a default are for engines with a configuration
 /// and a daemon; an engine that only reads the CDI spec needs none of them.
-pub trait Engine: Send + Sync {
+pub trait Engine: Any + Send + Sync {
     /// What was found out about it.
     fn facts(&self) -> &Facts;
-
-    /// The same, to add what is found out later.
-    fn facts_mut(&mut self) -> &mut Facts;
 
     /// Whether it is ours to set up.
     fn is_ours(&self) -> bool {
@@ -153,15 +179,27 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The files that it was found to read: where flags have moved its configuration, and what that
+    /// imports.
+    fn reads(&self) -> Vec<PathBuf> {
+        self.facts().config.iter().cloned().collect()
+    }
+
+    /// The file that each of its starts makes anew from others: what that has is gone with its
+    /// next start.
+    fn rendered(&self) -> Option<&Path> {
+        None
+    }
+
     /// What must happen after `changes` were written or rolled back.
     fn activation(&self, _host: &Host, _changes: &[Change]) -> Activation {
         Activation::default()
     }
 
     /// Containers, running or stopped, that could not start again without what we set up:
-    /// `web (--runtime nvidia)`. Empty in a directory tree.
-    fn dependent_containers(&self, _host: &Host) -> Vec<String> {
-        Vec::new()
+    /// `web (--runtime nvidia)`. `None` in a directory tree, and if the engine does not run.
+    fn dependent_containers(&self, _host: &Host) -> Answer<Vec<String>> {
+        Answer::None
     }
 
     /// The containers that a restart would stop now, given those in the plan.
@@ -187,6 +225,23 @@ pub trait Engine: Send + Sync {
     /// How the built-in image in that archive runs here; `None` if nothing can be run.
     fn probe(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
         None
+    }
+
+    /// How the built-in image in that archive runs as a pod, through CRI; `None` if this engine runs
+    /// no pods.
+    fn pods(&self, _host: &Host, _archive: &Path) -> Option<Probe> {
+        None
+    }
+
+    /// What works in a container now and does not later, which no container can show.
+    fn caveats(&self, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether containers of it are to be verified; not those of an engine in which nothing is set
+    /// up.
+    fn is_to_be_verified(&self) -> bool {
+        true
     }
 
     /// Runs the engine's own checker on its configuration as it is on disk. Returns false if

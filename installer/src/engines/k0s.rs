@@ -9,16 +9,17 @@ use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes, owned};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
-use crate::error::Error;
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/k0s/containerd.toml";
 const DROP_INS: &str = "/etc/k0s/containerd.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/k0s/containerd.d/*.toml"];
 /// k0s writes the file itself while this is its first line.
 const MANAGED: &str = "# k0s_managed=true";
 /// k0s reads changed drop-ins after three seconds without further changes.
@@ -52,7 +53,7 @@ fn find(host: &Host) -> Option<Containerd> {
         state: "/run/k0s/containerd".into(),
         store: data.join("containerd"),
     };
-    let text = host.root().read_to_string(CONFIG).ok();
+    let text = host.lossy_text(Path::new(CONFIG));
     let is_managed = text.as_deref().is_some_and(is_managed);
     let mut place = Place::plain(CONFIG.into(), (0, 0));
     if is_managed {
@@ -72,10 +73,8 @@ fn find(host: &Host) -> Option<Containerd> {
             name: "k0s".into(),
             management: management(text.is_some()),
             version: own_version(host),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(CONFIG.into()),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
         },
         daemon,
@@ -105,7 +104,7 @@ fn management(has_config: bool) -> Management {
 }
 
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
-    if let Some(version) = daemon.version(host) {
+    if let Answer::Known(version) = daemon.version(host) {
         return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
@@ -125,21 +124,12 @@ struct EtcK0s {
 }
 
 impl Layout for EtcK0s {
-    fn changes(
-        &self,
-        host: &Host,
-        files: &Files,
-        wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, files, wanted)
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
         path.starts_with(DROP_INS) || self.owned.iter().any(|o| o == path)
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn reads_by_itself(&self, changes: &[Change]) -> bool {

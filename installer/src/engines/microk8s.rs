@@ -5,16 +5,14 @@ use std::path::Path;
 
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
-use super::containerd::files::Files;
-use super::containerd::{Containerd, Layout, notes};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
-use crate::error::Error;
+use super::containerd::{Containerd, Layout, known_version, notes};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::host::Host;
 use crate::host::service::{Manager, Service};
-use crate::model::change::Change;
-use crate::model::setup_options::SetupOptions;
 
 const TEMPLATE: &str = "/var/snap/microk8s/current/args/containerd-template.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[TEMPLATE];
 const SNAP: &str = "/snap/microk8s/current";
 
 /// Looks for `MicroK8s`.
@@ -51,21 +49,17 @@ fn find(host: &Host) -> Option<Containerd> {
         store: "/var/snap/microk8s/common/var/lib/containerd".into(),
     };
     let version = daemon.version(host);
-    let place = Place::plain(
-        TEMPLATE.into(),
-        major_minor(version.as_deref().unwrap_or_default()),
-    );
-    let files = place.files(host);
+    let number = major_minor(version.known().map_or("", String::as_str));
+    let place = Place::plain(TEMPLATE.into(), number);
+    let files = known_version("microk8s", &version).and_then(|()| place.files(host));
     let notes = files.as_ref().map(|f| notes(host, &place, f));
     Some(Containerd {
         facts: Facts {
             name: "microk8s".into(),
             management: management(field("confinement").as_deref()),
             version: field("version").map(|v| v.trim_start_matches('v').to_owned()),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(TEMPLATE.into()),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
         },
         daemon,
@@ -89,21 +83,12 @@ struct TemplateLayout {
 }
 
 impl Layout for TemplateLayout {
-    fn changes(
-        &self,
-        host: &Host,
-        files: &Files,
-        wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error> {
-        self.place.changes(host, files, wanted)
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {
         path == self.place.root
-    }
-
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
     }
 
     fn effect(&self) -> String {

@@ -7,6 +7,7 @@ pub mod activation;
 pub(crate) mod cdi_versions;
 mod clients;
 pub(crate) mod containerd;
+pub(crate) mod cri;
 pub(crate) mod crio;
 pub mod docker;
 pub mod engine;
@@ -21,6 +22,29 @@ pub(crate) mod selinux;
 use self::engine::Engines;
 use crate::host::Host;
 use crate::host::threads::{self, Work};
+
+/// Where the configuration of any engine can name our programs, or ask for our devices, as shell
+/// patterns.
+pub fn config_patterns() -> Vec<String> {
+    let lists = [
+        docker::CONFIG_PATTERNS,
+        containerd::CONFIG_PATTERNS,
+        k3s::CONFIG_PATTERNS,
+        k0s::CONFIG_PATTERNS,
+        microk8s::CONFIG_PATTERNS,
+        crio::CONFIG_PATTERNS,
+        podman::CONFIG_PATTERNS,
+        oci_hooks::CONFIG_PATTERNS,
+    ];
+    let mut patterns: Vec<String> = lists.concat().into_iter().map(str::to_owned).collect();
+    patterns.extend(clients::config_patterns());
+    patterns
+}
+
+/// The same for engines that users run, below their `XDG_CONFIG_HOME`.
+pub fn user_config_patterns() -> Vec<&'static str> {
+    [docker::USER_CONFIG_PATTERNS, podman::USER_CONFIG_PATTERNS].concat()
+}
 
 /// Looks for the engines of one kind.
 type Detector = fn(&Host) -> Engines;

@@ -12,6 +12,9 @@ const DIRS: [&str; 2] = [
     "/etc/containers/oci/hooks.d",
 ];
 
+/// Hooks of Podman and CRI-O that an administrator has put there.
+pub const CONFIG_PATTERNS: &[&str] = &["/etc/containers/oci/hooks.d/*.json"];
+
 /// A warning for each such file.
 pub fn leftovers(host: &Host) -> Vec<String> {
     let remark = |path: &PathBuf| {
@@ -32,7 +35,7 @@ pub fn files(host: &Host) -> Vec<PathBuf> {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            let text = host.root().read_to_string(&path).unwrap_or_default();
+            let text = host.lossy_text(&path).unwrap_or_default();
             if ["nvidia-container-runtime-hook", "nvidia-container-toolkit"]
                 .iter()
                 .any(|program| text.contains(program))

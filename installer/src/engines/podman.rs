@@ -11,7 +11,7 @@ use gpu_inject::generate::SPEC_PATH;
 use super::selinux;
 use crate::edit::toml::{get, parse};
 use crate::engines::engine::{
-    Case, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
+    Case, DaemonState, Engine, Facts, Management, NEEDS_SPEC, Probe, argv, major_minor,
 };
 use crate::engines::{cdi_versions, oci_hooks, probe_image};
 use crate::host::Host;
@@ -26,6 +26,25 @@ const SPEC_DIRS: (u32, u32) = (5, 1);
 const CONFIGS: [&str; 2] = [
     "/usr/share/containers/containers.conf",
     "/etc/containers/containers.conf",
+];
+
+/// Where its configuration can name our programs or ask for our devices.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    "/etc/containers/containers.conf",
+    "/etc/containers/containers.conf.d/*.conf",
+    // Quadlets (podman-systemd.unit(5)).
+    "/etc/containers/systemd/*",
+    "/etc/containers/systemd/*/*",
+    "/etc/containers/systemd/users/*/*",
+    "/usr/share/containers/systemd/*",
+    "/usr/share/containers/systemd/*/*",
+];
+/// The same for a user's, below `XDG_CONFIG_HOME`.
+pub const USER_CONFIG_PATTERNS: &[&str] = &[
+    "containers/containers.conf",
+    "containers/containers.conf.d/*.conf",
+    "containers/systemd/*",
+    "containers/systemd/*/*",
 ];
 
 /// Podman on this host.
@@ -62,10 +81,8 @@ impl Podman {
                 name: "podman".into(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
+                daemon: DaemonState::Unasked,
                 config: None,
-                configured: false,
-                outdated: Vec::new(),
                 notes,
             },
             version,
@@ -166,8 +183,8 @@ impl Engine for Podman {
         &self.facts
     }
 
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
+    fn is_to_be_verified(&self) -> bool {
+        self.is_reached()
     }
 
     fn is_reached(&self) -> bool {
@@ -203,7 +220,7 @@ impl Engine for Podman {
         let probe: &[&str] = &[probe_image::NAME, probe_image::AGAIN];
         let device: &[&str] = &["--device", "nvidia.com/gpu=all"];
         Some(Probe {
-            load: argv(&[&["podman", "load", "-q", "-i", &archive]]),
+            load: vec![argv(&[&["podman", "load", "-q", "-i", &archive]])],
             cases: vec![
                 Case {
                     how: device.join(" "),
@@ -222,6 +239,7 @@ impl Engine for Podman {
                 argv(&[&["podman", "rm", "-f", "--ignore"], names]),
             ],
             unload: vec![argv(&[&["podman", "rmi", "-f", probe_image::NAME]])],
+            ..Probe::default()
         })
     }
 }

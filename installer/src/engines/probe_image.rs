@@ -5,7 +5,7 @@
 //! load it by its manifest.json (moby `image/tarexport`), containerd by its index.json.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,20 +16,32 @@ pub const NAME: &str = "gpusetup.local/probe:1";
 pub const PROGRAM: &str = "/gpu-container-probe";
 /// The argument that makes the program wait for a line on standard input and then look again.
 pub const AGAIN: &str = "again";
+/// The argument that makes the program stay until it is killed.
+pub const STAY: &str = "stay";
 
-/// The image as a tar archive, with `program` in it.
-pub fn build(program: &[u8]) -> io::Result<Vec<u8>> {
-    let layer = layer(program)?;
+/// A program or a library for the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// Where, relative to the image's root.
+    pub path: PathBuf,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// The image as a tar archive, with `program` in it, and `others`.
+pub fn build(program: &[u8], others: &[ImageFile]) -> io::Result<Vec<u8>> {
+    let layer = layer(program, others)?;
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     };
     let platform = json!({"architecture": architecture, "os": "linux"});
+    // The command is for a sandbox that runs from this image; all others name theirs.
     let config = serde_json::to_vec(&json!({
         "architecture": architecture,
         "os": "linux",
-        "config": {"Entrypoint": [PROGRAM], "Env": ["PATH=/usr/bin"], "WorkingDir": "/"},
+        "config": {"Entrypoint": [PROGRAM], "Cmd": [STAY], "Env": ["PATH=/usr/bin"], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     }))?;
     let manifest = serde_json::to_vec(&json!({
@@ -80,7 +92,7 @@ fn blob(content: &[u8]) -> String {
     format!("blobs/sha256/{}", hex(content))
 }
 
-fn layer(program: &[u8]) -> io::Result<Vec<u8>> {
+fn layer(program: &[u8], others: &[ImageFile]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for dir in [
         "dev", "etc", "proc", "sys", "tmp", "usr", "usr/bin", "usr/lib",
@@ -97,6 +109,9 @@ fn layer(program: &[u8]) -> io::Result<Vec<u8>> {
         program,
         0o755,
     )?;
+    for other in others {
+        file(&mut archive, &other.path, &other.content, 0o755)?;
+    }
     archive.into_inner()
 }
 
@@ -139,15 +154,21 @@ mod tests {
 
     #[test]
     fn the_same_program_makes_the_same_image() {
-        assert_eq!(build(b"program").unwrap(), build(b"program").unwrap());
-        assert_ne!(build(b"program").unwrap(), build(b"another").unwrap());
+        assert_eq!(
+            build(b"program", &[]).unwrap(),
+            build(b"program", &[]).unwrap()
+        );
+        assert_ne!(
+            build(b"program", &[]).unwrap(),
+            build(b"another", &[]).unwrap()
+        );
     }
 
     /// index.json and manifest.json name the same configuration and layer, and every digest is
     /// right.
     #[test]
     fn index_and_manifest_name_the_same_blobs() {
-        let files = files(&build(b"program").unwrap());
+        let files = files(&build(b"program", &[]).unwrap());
         let parsed = |name: &str| -> Value { serde_json::from_slice(&files[name]).unwrap() };
         let led_to = |descriptor: &Value| {
             let path = descriptor["digest"].as_str().unwrap().replace(':', "/");

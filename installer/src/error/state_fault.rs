@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::error::invocation::Invocation;
+
 /// The version of the format that is written. Schema 1, written up to 0.1.0, had no checksums; it
 /// is still read.
 pub const SCHEMA: u32 = 2;
@@ -16,6 +18,8 @@ pub enum Fault {
     /// Something that is not a file, or a dangling link, is in its place, so its content is not
     /// known.
     Unreachable(String),
+    /// It would be longer than this many bytes, more than is read again.
+    TooLong(usize),
     /// Written by a newer gpusetup: the schema, and the version if the file names it.
     Newer(u32, Option<String>),
 }
@@ -25,6 +29,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Damaged(what) => write!(f, "is damaged: {what}"),
             Self::Unreachable(what) => write!(f, "cannot be read: {what}"),
+            Self::TooLong(limit) => write!(f, "would be longer than {limit} bytes"),
             Self::Newer(schema, version) => {
                 write!(f, "is of a newer gpusetup")?;
                 if let Some(version) = version {
@@ -51,9 +56,14 @@ impl Fault {
                  Without one move away what stands there and put the files back by hand: \
                  docs/troubleshooting.md, \"A damaged record\""
             ),
-            Self::Newer(..) => "nothing was written. Install that version again; to go back to \
-                 this one, run `gpusetup undo` there first"
-                .into(),
+            Self::TooLong(_) => {
+                "the files to change are too large to be undone safely; make them smaller".into()
+            }
+            Self::Newer(..) => format!(
+                "nothing was written. Install that version again; to go back to this one, run `{}` \
+                 there first",
+                Invocation::Undo
+            ),
         }
     }
 }

@@ -91,12 +91,12 @@ fn look(
     dir: &File,
     name: &OsStr,
     mode: u32,
-    given: Option<&Attributes>,
+    attributes: Option<&Attributes>,
 ) -> io::Result<NewAttributes> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match fcntl::openat(dir, name, flags, Mode::empty()) {
         Ok(old) => Attributes::of(&old.into()).map(NewAttributes::Of),
-        Err(Errno::ENOENT) => Ok(given
+        Err(Errno::ENOENT) => Ok(attributes
             .cloned()
             .map_or(NewAttributes::Mode(mode), NewAttributes::Of)),
         Err(e) => Err(e.into()),

@@ -201,7 +201,7 @@ mod tests {
 
     /// As when two playbooks run at once on a host where gpusetup has created nothing yet.
     #[test]
-    fn a_directory_that_another_run_makes_meanwhile_is_made_once() {
+    fn a_directory_that_another_run_creates_concurrently_is_no_failure() {
         for round in 0..50 {
             let tree = tempfile::tempdir().unwrap();
             let make = || {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_place_of_a_directory_is_a_failure() {
+    fn a_file_where_a_directory_should_be_is_a_failure() {
         let tree = tempfile::tempdir().unwrap();
         std::fs::write(tree.path().join("run"), "").unwrap();
         let host = Host::open(tree.path(), Path::new("/")).unwrap();

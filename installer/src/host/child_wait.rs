@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_noticed_and_the_limit_kept() {
+    fn the_end_is_noticed_and_the_time_limit_is_respected() {
         let mut child = Command::new("cat")
             .stdin(std::process::Stdio::piped())
             .spawn()

@@ -5,7 +5,6 @@ use std::hint::black_box;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
-use crate::host::limits::{memory_fix, size_fix};
 
 /// The memory needed to inspect a typical host, threads included. With less, the process would run
 /// out of memory half-way, and Rust's message would not tell what to do.
@@ -37,13 +36,9 @@ fn ensure_memory(wanted: usize) -> Result<(), Error> {
     if is_there {
         return Ok(());
     }
-    Err(Error::failed(
-        format!(
-            "not enough memory: {} MiB more are needed",
-            wanted.div_ceil(1 << 20)
-        ),
-        memory_fix(),
-    ))
+    Err(Error::Memory {
+        mib: wanted.div_ceil(1 << 20),
+    })
 }
 
 /// Fails if one of the files to roll back is larger than files may be here: the others would be
@@ -55,8 +50,5 @@ pub fn ensure_file_size<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(), 
     if limit.is_none_or(|limit| longest as u64 <= limit) {
         return Ok(());
     }
-    Err(Error::failed(
-        format!("a file of {longest} bytes is to be put back"),
-        size_fix(),
-    ))
+    Err(Error::FileSize { bytes: longest })
 }

@@ -169,9 +169,9 @@ mod tests {
     }
 
     /// A start that fails, with the lines that the service logged.
-    fn start(said: &[String]) -> Vec<String> {
+    fn start(logged: &[String]) -> Vec<String> {
         let mut lines = vec![manager("Starting docker.service - Docker...")];
-        lines.extend_from_slice(said);
+        lines.extend_from_slice(logged);
         lines.extend([
             manager("docker.service: Main process exited, code=exited, status=1/FAILURE"),
             manager("docker.service: Failed with result 'exit-code'."),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_order_is_no_failure() {
+    fn a_normal_stop_is_no_failure() {
         assert!(!tells_of_failure(
             r#"level=info msg="stopping event stream following graceful shutdown" error="<nil>""#
         ));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_own_words_come_before_its_managers() {
+    fn messages_of_the_service_come_before_those_of_its_manager() {
         assert_eq!(
             read(&start(&[own(7, EOF)])),
             LastWords::OfFailure(EOF.into())
@@ -200,7 +200,7 @@ mod tests {
 
     /// However many lines follow, the first failure is still found.
     #[test]
-    fn the_first_start_is_the_one_that_counts() {
+    fn the_first_start_decides() {
         let mut lines = start(&[own(7, EOF)]);
         lines.extend(start(&[own(8, "failed: a pid file is there")]));
         lines.extend((0..99).map(|n| own(9, &format!("level=info n={n}"))));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_before_is_not_to_blame() {
+    fn earlier_processes_are_ignored() {
         let old = r#"level=info msg="stopping event stream" error="context canceled""#;
         let mut lines = vec![
             manager("Stopping docker.service - Docker..."),
@@ -220,34 +220,34 @@ mod tests {
             own(6, old),
         ];
         lines.extend(start(&[own(6, old)]));
-        let said = read(&lines);
-        assert!(matches!(said, LastWords::OfManager(_)), "{said:?}");
-        assert!(said.may_be_early());
+        let words = read(&lines);
+        assert!(matches!(words, LastWords::OfManager(_)), "{words:?}");
+        assert!(words.may_be_early());
         lines.insert(6, own(7, EOF));
         assert_eq!(read(&lines), LastWords::OfFailure(EOF.into()));
     }
 
     #[test]
-    fn a_manager_that_knows_why_is_believed_at_once() {
+    fn the_managers_reason_is_used_if_it_gives_one() {
         let why = "docker.service: Failed at step EXEC spawning /usr/sbin/dockerd: No such file or directory";
-        let said = read(&start(&[manager(why)]));
-        assert_eq!(said, LastWords::NeverRan(why.into()));
-        assert!(!said.may_be_early());
+        let words = read(&start(&[manager(why)]));
+        assert_eq!(words, LastWords::NeverRan(why.into()));
+        assert!(!words.may_be_early());
     }
 
     #[test]
-    fn words_that_name_no_failure_are_better_than_none() {
-        let said = read(&start(&[own(7, "level=info msg=\"Starting up\"")]));
-        assert!(matches!(&said, LastWords::Other(line) if line.contains("Starting up")));
-        assert!(said.may_be_early());
+    fn any_message_is_better_than_none() {
+        let words = read(&start(&[own(7, "level=info msg=\"Starting up\"")]));
+        assert!(matches!(&words, LastWords::Other(line) if line.contains("Starting up")));
+        assert!(words.may_be_early());
     }
 
     #[test]
-    fn a_journal_without_a_word() {
-        let said = read(&start(&[]));
+    fn a_journal_without_messages_gives_the_managers() {
+        let words = read(&start(&[]));
         assert!(
-            matches!(&said, LastWords::OfManager(line) if line.contains("status=1/FAILURE")),
-            "{said:?}"
+            matches!(&words, LastWords::OfManager(line) if line.contains("status=1/FAILURE")),
+            "{words:?}"
         );
         assert_eq!(read(&[]), LastWords::None);
         assert_eq!(read(&["-- No entries --".into()]), LastWords::None);
@@ -256,12 +256,12 @@ mod tests {
 
     /// The manager's lines are missing from the journal, or its systemd gives them no message ID.
     #[test]
-    fn without_the_mark_of_a_start_all_counts() {
+    fn without_a_start_mark_the_whole_journal_is_used() {
         assert_eq!(read(&[own(7, EOF)]), LastWords::OfFailure(EOF.into()));
     }
 
     #[test]
-    fn text_that_is_no_utf_8_is_read() {
+    fn text_that_is_not_utf_8_is_read() {
         let bytes = r#"{"MESSAGE":[101,114,114,111,114,32,255],"_PID":"7"}"#;
         assert_eq!(
             read(&[bytes.into()]),

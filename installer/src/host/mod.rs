@@ -1,9 +1,11 @@
 //! The host: gives access to its files through one rooted handle, and runs its programs.
 
+pub mod answer;
 pub mod child_wait;
 pub mod headroom;
 pub mod last_words;
 pub mod limits;
+pub mod policy_file;
 pub mod process;
 pub mod service;
 pub mod signals;
@@ -16,13 +18,17 @@ pub mod user;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpu_host::{Root, packages, programs};
 use nix::sys::signal::Signal;
 
 use crate::error::Error;
-use crate::host::process::{Output, Reader, kill, reader};
+use crate::error::program_fault::ProgramFault;
+use crate::host::answer::Answer;
+use crate::host::policy_file::HostPolicy;
+use crate::host::process::{Output, PipeReader, kill, reader};
 use crate::host::user::User;
 
 /// A running host, or a directory tree.
@@ -33,6 +39,8 @@ pub struct Host {
     pub driver_root: PathBuf,
     user: Option<User>,
     is_image: bool,
+    /// The policy file, read when somebody asks for it; see [`Host::policy`].
+    policy: Arc<Mutex<Option<Result<HostPolicy, Error>>>>,
 }
 
 /// Environment variables that change which engine and images a client uses. They are removed from
@@ -59,8 +67,48 @@ impl Host {
             user: User::running(&root),
             driver_root: driver_root.to_owned(),
             is_image: false,
+            policy: Arc::default(),
             root,
         })
+    }
+
+    /// The host at `root` with its policy. Without a driver root on the command line, that of the
+    /// policy is used, as it is when a container starts and when the spec is written at boot. An
+    /// invalid policy names none; whoever depends on it gets its error from [`Host::policy`].
+    pub fn open_with_policy(root: &Path, driver_root: Option<&Path>) -> Result<Self, Error> {
+        let mut host = Self::open(root, Path::new("/"))?;
+        if let Some(driver_root) = driver_root {
+            host.driver_root = driver_root.to_owned();
+        } else if let Ok(file) = host.policy() {
+            host.driver_root = file.policy.driver_root;
+        }
+        Ok(host)
+    }
+
+    /// The same host with an empty list of failed reads: what somebody else could not read is no
+    /// reason for the next step to fail.
+    pub fn anew(&self) -> Result<Self, Error> {
+        let path = self.root.path();
+        Ok(Self {
+            root: Root::open(path).map_err(Error::file(path, "open"))?,
+            ..self.clone()
+        })
+    }
+
+    /// The policy file, as it was when the first caller asked: all later ones get the same answer,
+    /// until [`Host::read_policy_again`].
+    pub fn policy(&self) -> Result<HostPolicy, Error> {
+        let mut read = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.get_or_insert_with(|| HostPolicy::read(&self.root)) {
+            Ok(file) => Ok(file.clone()),
+            Err(e) => Err(e.clone()),
+        }
+    }
+
+    /// The policy file as it is now, because it may have been written or rolled back.
+    pub fn read_policy_again(&self) -> Result<HostPolicy, Error> {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.policy()
     }
 
     /// The same host as an image that is being built from within: its own engines do not run, and
@@ -119,14 +167,7 @@ impl Host {
     pub fn ensure_fully_readable(&self) -> Result<(), Error> {
         match self.root.trouble() {
             None => Ok(()),
-            Some(trouble) => Err(Error::failed(
-                format!("this host cannot be looked at whole: {trouble}"),
-                if limits::is_of_open_files(&trouble) {
-                    format!("nothing was changed; {}", limits::open_files_fix())
-                } else {
-                    "nothing was changed; mend that first".into()
-                },
-            )),
+            Some(trouble) => Err(Error::Unread(trouble)),
         }
     }
 
@@ -142,6 +183,14 @@ impl Host {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::file(path, "read")(e)),
         }
+    }
+
+    /// A file's text, to look for something in it: a byte that is no UTF-8 is no reason to see
+    /// nothing. `None` if it is missing, or cannot be read, for which
+    /// [`Host::ensure_fully_readable`] fails.
+    pub fn lossy_text(&self, path: &Path) -> Option<String> {
+        let bytes = self.root.read(path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether a program is on the usual PATH of this host.
@@ -162,14 +211,34 @@ impl Host {
         packages::version(&self.root, names)
     }
 
+    /// The third word of what `PROGRAM --version` prints, which is the version of Docker, containerd
+    /// and others: `Docker version 26.1.5, build a72d7cd`. `None` in a directory tree.
+    pub fn version(&self, program: &str) -> Answer<String> {
+        if !self.is_live() {
+            return Answer::None;
+        }
+        let asked = [program, "--version"];
+        match self.run(&asked, Duration::from_secs(10)) {
+            Ok(out) => {
+                let word = out.stdout.split_whitespace().nth(2).unwrap_or_default();
+                let version = word.trim_end_matches(',').trim_start_matches('v');
+                if out.has_succeeded() && version.starts_with(|c: char| c.is_ascii_digit()) {
+                    Answer::Known(version.to_owned())
+                } else {
+                    Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line()))
+                }
+            }
+            Err(e) => Answer::Unknown(e.to_string()),
+        }
+    }
+
     /// A command to run here whose output is read. It runs in its own process group: Ctrl-C on our
     /// terminal is meant for us, and must not interrupt a `systemctl restart`.
     pub fn command(&self, argv: &[impl AsRef<str>]) -> Result<Command, Error> {
         let mut words = argv.iter().map(AsRef::as_ref);
         let Some(program) = words.next().filter(|_| self.is_live()) else {
             let line: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-            let why = format!("{}: nothing is run in a directory tree", line.join(" "));
-            return Err(Error::failed(why, "leave --root out"));
+            return Err(Error::program(&line.join(" "), ProgramFault::InTree));
         };
         let mut command = Command::new(program);
         for name in CALLERS {
@@ -217,10 +286,13 @@ impl Host {
         input: Option<&Path>,
     ) -> Result<(Output, bool), Error> {
         let line = argv.join(" ");
-        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let broken = Error::not_run(&line);
         let mut command = self.command(argv)?;
         command.stdin(match input {
-            Some(path) => Stdio::from(std::fs::File::open(path).map_err(broken)?),
+            Some(path) => {
+                let file = std::fs::File::open(path).map_err(Error::file(path, "read"))?;
+                Stdio::from(file)
+            }
             None => Stdio::null(),
         });
         let mut child = command.spawn().map_err(broken)?;
@@ -246,8 +318,8 @@ impl Host {
                 None if Instant::now() >= end => {
                     kill(&child);
                     let _ = child.wait();
-                    let why = format!("{line}: not done after {} s", limit.as_secs());
-                    return Err(Error::failed(why, ""));
+                    let fault = ProgramFault::TooSlow(limit.as_secs());
+                    return Err(Error::program(&line, fault));
                 }
                 None => child_wait::wait(&child, end.saturating_duration_since(Instant::now())),
             }
@@ -260,8 +332,8 @@ impl Host {
         );
         let output = Output {
             code,
-            stdout: stdout.map(Reader::text).unwrap_or_default(),
-            stderr: stderr.map(Reader::text).unwrap_or_default(),
+            stdout: stdout.map(PipeReader::text).unwrap_or_default(),
+            stderr: stderr.map(PipeReader::text).unwrap_or_default(),
         };
         Ok((output, status.signal() == Some(Signal::SIGINT as i32)))
     }
@@ -286,6 +358,38 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_tells_no_version_is_not_one_without() {
+        assert!(live().version("false").unknown().is_some());
+        assert!(live().version("/no/such/program").unknown().is_some());
+        let tree = tempfile::tempdir().unwrap();
+        let tree = Host::open(tree.path(), Path::new("/")).unwrap();
+        assert_eq!(tree.version("false"), Answer::None);
+    }
+
+    /// All callers get the same answer until it is read again.
+    #[test]
+    fn the_policy_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("etc/nvidia-container-runtime/config.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let write = |root: &str| {
+            let text = format!("[nvidia-container-cli]\nroot = \"{root}\"\n");
+            std::fs::write(&file, text).unwrap();
+        };
+        write("/one");
+        let host = Host::open_with_policy(dir.path(), None).unwrap();
+        assert_eq!(host.driver_root, Path::new("/one"));
+        write("/two");
+        let root_of = |read: Result<HostPolicy, Error>| read.unwrap().policy.driver_root;
+        assert_eq!(root_of(host.anew().unwrap().policy()), Path::new("/one"));
+        assert_eq!(root_of(host.read_policy_again()), Path::new("/two"));
+        std::fs::write(&file, "[").unwrap();
+        let broken = Host::open_with_policy(dir.path(), None).unwrap();
+        assert_eq!(broken.driver_root, Path::new("/"));
+        assert!(broken.policy().is_err());
+    }
+
+    #[test]
     fn past_its_limit_a_program_goes_with_all_it_started() {
         let marker = format!("3{}", std::process::id());
         let script = format!("sleep {marker} & sleep {marker}");
@@ -301,7 +405,7 @@ mod tests {
 
     /// Ctrl-C goes to the terminal's foreground group, and child processes inherit blocked signals.
     #[test]
-    fn a_program_has_its_own_group_and_no_signal_blocked() {
+    fn a_program_has_its_own_group_and_no_blocked_signals() {
         crate::host::limits::take();
         let script = "ps -o pgid= -p $$; echo $$; grep -E 'SigBlk|SigIgn' /proc/self/status";
         let out = live().run(&["sh", "-c", script], Duration::from_secs(9));
@@ -319,7 +423,7 @@ mod tests {
     /// Our containers must run in the engine that was set up, whatever `docker` and `podman` mean
     /// in the user's shell.
     #[test]
-    fn what_a_shell_says_of_engines_is_not_handed_on() {
+    fn variables_of_the_shell_for_engines_are_not_passed_on() {
         let command = live().command(&["docker", "ps"]).unwrap();
         let removed: Vec<&str> = command
             .get_envs()
@@ -338,8 +442,8 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
     #[test]
-    fn what_a_program_says_last() {
-        let said = |stdout: &str, stderr: &str| {
+    fn the_last_line_of_a_program_is_reported() {
+        let output = |stdout: &str, stderr: &str| {
             let out = Output {
                 code: Some(125),
                 stdout: stdout.into(),
@@ -347,18 +451,21 @@ mod tests {
             };
             out.last_line().to_owned()
         };
-        assert_eq!(said("", ""), "it said nothing");
-        assert_eq!(said("a\nb\n\n", "\n"), "b");
+        assert_eq!(output("", ""), "it said nothing");
+        assert_eq!(output("a\nb\n\n", "\n"), "b");
         let docker = "docker: Error response from daemon: no\n\nRun 'docker run --help' for more information\n";
-        assert_eq!(said("x", docker), "docker: Error response from daemon: no");
         assert_eq!(
-            said("", "docker: no.\nSee 'docker run --help'.\n"),
+            output("x", docker),
+            "docker: Error response from daemon: no"
+        );
+        assert_eq!(
+            output("", "docker: no.\nSee 'docker run --help'.\n"),
             "docker: no."
         );
     }
 
     #[test]
-    fn a_user_has_directories_of_their_own() {
+    fn each_user_has_separate_directories() {
         let plain = User::new(1000, PASSWD, |_| None);
         assert_eq!(plain.name, "alice");
         assert_eq!(plain.config, Path::new("/home/alice/.config"));
@@ -377,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_s_state_and_lock_are_theirs() {
+    fn each_user_has_a_separate_state_and_lock() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         assert_eq!(host.lock_file(), Path::new("/run/gpusetup.lock"));

@@ -29,7 +29,7 @@ pub struct Output {
 
 impl Output {
     /// Whether the exit code is 0.
-    pub fn ok(&self) -> bool {
+    pub fn has_succeeded(&self) -> bool {
         self.code == Some(0)
     }
 
@@ -58,12 +58,12 @@ pub fn kill(child: &Child) {
 }
 
 /// The output of a pipe, read on a thread.
-pub struct Reader {
+pub struct PipeReader {
     bytes: Arc<Mutex<Vec<u8>>>,
     end: Receiver<()>,
 }
 
-pub fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<Reader> {
+pub fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<PipeReader> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let (ended, end) = mpsc::channel();
     let into = Arc::clone(&bytes);
@@ -81,10 +81,10 @@ pub fn reader(mut from: impl Read + Send + 'static) -> std::io::Result<Reader> {
             }
         }
     })?;
-    Ok(Reader { bytes, end })
+    Ok(PipeReader { bytes, end })
 }
 
-impl Reader {
+impl PipeReader {
     pub fn text(self) -> String {
         let _ = self.end.recv_timeout(DRAIN);
         let bytes = self.bytes.lock().map(|b| b.clone()).unwrap_or_default();

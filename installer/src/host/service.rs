@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
+use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 use crate::host::last_words::LastWords;
 use crate::host::process::Output;
@@ -68,7 +70,7 @@ impl Verb {
     }
 
     /// `restarted`
-    pub fn done(self) -> &'static str {
+    pub fn past_tense(self) -> &'static str {
         match self {
             Self::Reload => "reloaded",
             Self::Restart => "restarted",
@@ -132,7 +134,7 @@ impl Service {
         // the timeout as the error.
         let began = SystemTime::now();
         let out = host.run(&self.restart_command(), PATIENCE)?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(());
         }
         match self.last_words(host, began) {
@@ -194,10 +196,8 @@ impl Service {
             // The last line only tells where to look.
             LastWords::None => format!("{unsaid}: {}", out.first_line()),
         };
-        Error::failed(
-            format!("{engine} did not come back: {what}"),
-            self.fix_for(&what),
-        )
+        let fix = Some(self.fix_for(&what));
+        Error::engine(engine, EngineFault::NotBack { said: what, fix })
     }
 
     /// What to do about an error line of an engine's log.
@@ -212,7 +212,18 @@ impl Service {
                 self.name
             );
         }
-        format!("`journalctl{user} -u {}` has the rest", self.name)
+        self.log_hint()
+    }
+
+    /// Where its log is to be read.
+    pub fn log_hint(&self) -> String {
+        let name = &self.name;
+        match self.manager {
+            Manager::Systemd => format!("`journalctl -u {name}` has the rest"),
+            Manager::SystemdUser => format!("`journalctl --user -u {name}` has the rest"),
+            Manager::Snap => format!("`snap logs {name}` has the rest"),
+            Manager::OpenRc => format!("the log of {name} below /var/log has the rest"),
+        }
     }
 }
 
@@ -240,13 +251,11 @@ fn run(host: &Host, argv: &[&str]) -> Result<(), Error> {
 }
 
 fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
-    if out.ok() {
+    if out.has_succeeded() {
         return Ok(());
     }
-    Err(Error::failed(
-        format!("{}: {}", argv.join(" "), out.last_line()),
-        "",
-    ))
+    let said = out.last_line().to_owned();
+    Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
 }
 
 #[cfg(test)]
@@ -254,18 +263,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_not_made_up() {
+    fn unknown_values_are_left_out() {
         let docker = Service::systemd("docker.service");
-        let said = "Job for docker.service failed because the control process exited with error code.\n\
+        let output = "Job for docker.service failed because the control process exited with error code.\n\
                     See \"systemctl status docker.service\" for details.\n";
         let out = Output {
             code: Some(1),
             stdout: String::new(),
-            stderr: said.into(),
+            stderr: output.into(),
         };
-        let told = |words| docker.did_not_come_back(&words, &out).to_string();
+        let message = |words| docker.did_not_come_back(&words, &out).to_string();
         assert_eq!(
-            told(LastWords::OfFailure("unable: EOF".into())),
+            message(LastWords::OfFailure("unable: EOF".into())),
             "docker did not come back: unable: EOF"
         );
         for (words, part) in [
@@ -273,16 +282,16 @@ mod tests {
             (LastWords::OfManager("status=1/FAILURE".into()), "status=1"),
             (LastWords::Other("Starting up".into()), "last: Starting up"),
         ] {
-            let told = told(words);
-            assert!(told.contains("does not say why, or not yet"), "{told}");
-            assert!(told.contains(part), "{told}");
+            let text = message(words);
+            assert!(text.contains("does not say why, or not yet"), "{text}");
+            assert!(text.contains(part), "{text}");
         }
         let fix = docker.did_not_come_back(&LastWords::None, &out).fix();
         assert!(fix.is_some_and(|fix| fix.contains("journalctl -u docker.service")));
     }
 
     #[test]
-    fn every_manager_has_its_own_words() {
+    fn every_service_manager_has_its_own_commands() {
         let line = |name: &str, manager| {
             let service = Service {
                 name: name.into(),

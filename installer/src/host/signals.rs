@@ -25,8 +25,10 @@ pub fn hold() -> Result<Interrupt, Error> {
         if is_ignored(&status, number) {
             continue;
         }
-        signal_hook::flag::register(number, Arc::clone(&came))
-            .map_err(|e| Error::failed(format!("hold {signal} back: {e}"), ""))?;
+        signal_hook::flag::register(number, Arc::clone(&came)).map_err(|source| Error::Signal {
+            signal,
+            source: Arc::new(source),
+        })?;
     }
     Ok(Interrupt(came))
 }
@@ -47,7 +49,7 @@ impl Interrupt {
     }
 
     /// Fails once a signal has come.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn ensure_none(&self) -> Result<(), Error> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nohup_ignores_stays_ignored() {
+    fn signals_ignored_by_nohup_stay_ignored() {
         let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\n";
         assert!(is_ignored(status, 1) && is_ignored(status, 2));
         assert!(!is_ignored(status, 15) && !is_ignored("", 1));

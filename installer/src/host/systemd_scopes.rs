@@ -10,9 +10,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 
 use crate::host::Host;
+use crate::host::answer::{Answer, names_in};
 
 /// Where systemd keeps transient units, which other programs had it create, and the properties that
 /// were set on them later (systemd.unit(5), "Unit File Load Path").
@@ -29,24 +31,31 @@ const HIERARCHIES: [&str; 3] = [
 const NAMED: [(&str, &str); 2] = [("docker-", "docker"), ("libpod-", "podman")];
 
 /// Names of the containers that would lose their GPUs, or of their scopes if the engine is not
-/// known.
-pub fn containers_losing_gpus(host: &Host) -> Vec<String> {
-    let root = host.root();
+/// known; `None` if there are none.
+pub fn containers_losing_gpus(host: &Host) -> Answer<Vec<String>> {
+    match losing(host) {
+        Ok(names) if names.is_empty() => Answer::None,
+        Ok(names) => Answer::Known(names),
+        Err(why) => Answer::Unknown(why),
+    }
+}
+
+fn losing(host: &Host) -> Result<Vec<String>, String> {
     let mut containers = Vec::new();
-    for name in root.read_dir(TRANSIENT).unwrap_or_default() {
+    for name in names_in(host, Path::new(TRANSIENT))? {
         let Some(name) = name.to_str().filter(|n| is_scope(n)) else {
             continue;
         };
-        let unit = unit_text(host, name);
-        let Some(pid) = pid_in(host, &cgroup_of(name, &unit)) else {
+        let unit = unit_text(host, name)?;
+        let Some(pid) = pid_in(host, &cgroup_of(name, &unit))? else {
             continue;
         };
-        if nodes_of(pid).iter().any(|node| is_lost(&unit, node)) {
+        if nodes_of(pid)?.iter().any(|node| is_lost(&unit, node)) {
             containers.push(container_of(host, name));
         }
     }
     containers.sort();
-    containers
+    Ok(containers)
 }
 
 fn is_scope(name: &str) -> bool {
@@ -54,16 +63,22 @@ fn is_scope(name: &str) -> bool {
 }
 
 /// The text of the unit and its drop-ins, as systemd will read it.
-fn unit_text(host: &Host, name: &str) -> String {
-    let root = host.root();
+fn unit_text(host: &Host, name: &str) -> Result<String, String> {
     let mut files = vec![Path::new(TRANSIENT).join(name)];
     for dir in [TRANSIENT, CONTROL] {
         let dir = Path::new(dir).join(format!("{name}.d"));
-        let names = root.read_dir(&dir).unwrap_or_default();
+        let names = names_in(host, &dir)?;
         files.extend(names.iter().map(|n| dir.join(n)));
     }
-    let texts = files.iter().filter_map(|f| root.read_to_string(f).ok());
-    texts.map(|t| t + "\n").collect()
+    let mut text = String::new();
+    for file in files {
+        // A scope that ends just now has no file any more.
+        if let Some(part) = Answer::from(host.root().read_to_string(file)).value()? {
+            text.push_str(&part);
+            text.push('\n');
+        }
+    }
+    Ok(text)
 }
 
 /// A GPU's device node in a container.
@@ -105,32 +120,34 @@ fn is_lost(unit: &str, node: &ContainerNode) -> bool {
     !allowed.into_iter().any(names_it)
 }
 
-/// The GPU nodes in the /dev of a process. `Root` would resolve the magic link as the path it
-/// shows, which is our own `/`. Here, names are listed and inspected; nothing is followed or
-/// opened.
-fn nodes_of(pid: u32) -> Vec<ContainerNode> {
+/// The GPU nodes in the /dev of a process; none once it has ended. `Root` would resolve the magic
+/// link as the path it shows, which is our own `/`. Here, names are listed and inspected; nothing is
+/// followed or opened.
+fn nodes_of(pid: u32) -> Result<Vec<ContainerNode>, String> {
     let dev = PathBuf::from(format!("/proc/{pid}/root/dev"));
-    if !dev.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-        return Vec::new();
+    let at = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", dev.display()));
+    let kind = Answer::from(dev.symlink_metadata().map_err(at)).value()?;
+    if !kind.is_some_and(|m| m.is_dir()) {
+        return Ok(Vec::new());
     }
-    let entries = fs::read_dir(dev).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let name = entry.file_name().to_str()?.to_owned();
-            let metadata = entry
-                .metadata()
-                .ok()
-                .filter(|_| name.starts_with("nvidia"))?;
-            metadata
-                .file_type()
-                .is_char_device()
-                .then(|| ContainerNode {
-                    major: major(metadata.rdev()),
-                    minor: minor(metadata.rdev()),
-                    name,
-                })
-        })
-        .collect()
+    let mut nodes = Vec::new();
+    let entries = Answer::from(fs::read_dir(&dev).map_err(at)).value()?;
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(|e| at(e).to_string())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("nvidia") {
+            continue;
+        }
+        let metadata = Answer::from(entry.metadata().map_err(at)).value()?;
+        if let Some(metadata) = metadata.filter(|m| m.file_type().is_char_device()) {
+            nodes.push(ContainerNode {
+                major: major(metadata.rdev()),
+                minor: minor(metadata.rdev()),
+                name,
+            });
+        }
+    }
+    Ok(nodes)
 }
 
 /// The path of a scope's cgroup below a hierarchy: `a-b.slice` lies in `a.slice`
@@ -155,24 +172,43 @@ fn cgroup_of(name: &str, unit: &str) -> PathBuf {
 }
 
 /// A process in that cgroup or in one below it.
-fn pid_in(host: &Host, cgroup: &Path) -> Option<u32> {
+fn pid_in(host: &Host, cgroup: &Path) -> Result<Option<u32>, String> {
     let root = host.root();
-    let dir = HIERARCHIES
-        .iter()
-        .map(|h| Path::new(h).join(cgroup))
-        .find(|d| root.exists(d.join("cgroup.procs")))?;
+    let mut places = HIERARCHIES.iter().map(|h| Path::new(h).join(cgroup));
+    let Some(dir) = places.find(|d| root.exists(d.join("cgroup.procs"))) else {
+        return Ok(None);
+    };
     let mut dirs = vec![dir];
     while let Some(dir) = dirs.pop() {
-        let pids = root.read_to_string(dir.join("cgroup.procs"));
-        let first = pids.ok().and_then(|p| p.lines().next()?.parse().ok());
-        if first.is_some() {
-            return first;
+        if let Some(pid) = first_pid(root.read_to_string(dir.join("cgroup.procs")))? {
+            return Ok(Some(pid));
         }
-        let names = root.read_dir(&dir).unwrap_or_default();
-        let below = names.iter().map(|n| dir.join(n));
-        dirs.extend(below.filter(|d| root.symlink_metadata(d).is_ok_and(|m| m.is_dir())));
+        for name in names_in(host, &dir)? {
+            let below = dir.join(name);
+            let kind = Answer::from(root.symlink_metadata(&below)).value()?;
+            if kind.is_some_and(|m| m.is_dir()) {
+                dirs.push(below);
+            }
+        }
     }
-    None
+    Ok(None)
+}
+
+/// The first process of a list of the kernel's; `None` also if the cgroup has ended meanwhile
+/// (ENODEV), or is a threaded one, whose processes its parent lists (EOPNOTSUPP; cgroups(7)).
+fn first_pid(list: std::io::Result<String>) -> Result<Option<u32>, String> {
+    let none = [Errno::ENODEV, Errno::EOPNOTSUPP].map(|e| std::io::Error::from(e).to_string());
+    if let Err(e) = &list
+        && none.iter().any(|none| e.to_string().ends_with(none))
+    {
+        return Ok(None);
+    }
+    let list = Answer::from(list).value()?.unwrap_or_default();
+    let Some(first) = list.lines().next() else {
+        return Ok(None);
+    };
+    let pid = first.parse().map(Some);
+    pid.map_err(|_| format!("cgroup.procs: {first:?} is no process"))
 }
 
 fn container_of(host: &Host, scope: &str) -> String {
@@ -183,7 +219,7 @@ fn container_of(host: &Host, scope: &str) -> String {
         };
         let argv = [program, "inspect", "--format", "{{.Name}}", id];
         if let Ok(out) = host.run(&argv, Duration::from_secs(10))
-            && out.ok()
+            && out.has_succeeded()
         {
             return out.stdout.trim().trim_start_matches('/').to_owned();
         }
@@ -207,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_the_unit_does_not_name_is_lost() {
+    fn a_node_that_the_unit_does_not_allow_is_lost() {
         let gpu = node("nvidia1", 1);
         assert!(is_lost(STRICT, &gpu));
         for allowed in [
@@ -228,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_nest_by_their_names() {
+    fn slices_are_nested_by_name() {
         let unit = "[Scope]\nSlice=kubepods-besteffort-pod1.slice\n";
         assert_eq!(
             cgroup_of("cri-containerd-1.scope", unit),

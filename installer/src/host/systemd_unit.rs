@@ -88,7 +88,7 @@ impl Unit {
         let mut read = Settings::default();
         let is_there = file.is_some();
         for path in file.into_iter().chain(drop_ins) {
-            if let Ok(text) = root.read_to_string(&path) {
+            if let Some(text) = host.lossy_text(&path) {
                 read.take(&path, &text);
             }
         }
@@ -302,7 +302,7 @@ fn expanded(path: &Path, line: &str, variables: &[Variable]) -> Vec<Word> {
 
 /// The variables that a file of `NAME=value` lines sets; a missing file sets none.
 fn environment_file(host: &Host, path: &Path) -> Vec<Variable> {
-    let text = host.root().read_to_string(path).unwrap_or_default();
+    let text = host.lossy_text(path).unwrap_or_default();
     lines(&text)
         .iter()
         .filter_map(|line| {
@@ -353,7 +353,7 @@ mod tests {
     const UNIT: &str = "usr/lib/systemd/system/docker.service";
 
     #[test]
-    fn flags_in_the_unit() {
+    fn flags_are_read_from_the_unit() {
         let unit = docker(&[
             (UNIT, CE),
             ("etc/default/docker", "DOCKER_OPTS=\"--dns 1.1.1.1\"\n"),
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_in_an_environment_file_are_of_that_file() {
+    fn flags_in_an_environment_file_are_attributed_to_that_file() {
         let text =
             "# DOCKER_OPTS=\"--icc=false\"\nDOCKER_OPTS='--dns 8.8.8.8 --default-runtime=runc'\n";
         let unit = docker(&[(UNIT, DEBIAN), ("etc/default/docker", text)]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_go_on() {
+    fn continued_lines_are_joined() {
         let files = [
             (UNIT, FEDORA),
             (
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_drop_in_leaves_counts() {
+    fn drop_ins_override_the_unit() {
         let flagged = CE.replace("-H fd://", "-H fd:// --default-runtime site");
         let reset = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// --config-file=\"/etc/site.json\"\n";
         let files = [
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_of_the_administrator_and_drop_ins_hide_others() {
+    fn the_administrators_unit_and_drop_ins_take_precedence() {
         let files = [
             (UNIT, CE),
             (
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn without_systemd_the_flags_stand_in_a_file() {
+    fn without_systemd_flags_are_read_from_a_file() {
         let unit = docker(&[(
             "etc/conf.d/docker",
             "DOCKER_OPTS=\"--config-file /etc/d.json\"\n",
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_texts_are_read_somehow() {
+    fn malformed_units_do_not_panic() {
         for text in [
             "[Service]\nExecStart=\\",
             "[Service]\nExecStart='",

@@ -10,11 +10,11 @@ const END: Duration = Duration::from_secs(253_402_300_800);
 /// A time to the second. `None` before 1970 and after 9999: a file can have such a time, but the
 /// format cannot express it.
 pub fn text(at: SystemTime) -> Option<String> {
-    said(at, format_rfc3339_seconds).map(|text| text.to_string())
+    formatted(at, format_rfc3339_seconds).map(|text| text.to_string())
 }
 
 /// The same with a precision of the caller's choice.
-pub fn said(
+pub fn formatted(
     at: SystemTime,
     form: impl FnOnce(SystemTime) -> Rfc3339Timestamp,
 ) -> Option<Rfc3339Timestamp> {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_year_has_no_text() {
+    fn a_time_without_a_year_has_no_text() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(text(at(0)).as_deref(), Some("1970-01-01T00:00:00Z"));
         let last = Some("9999-12-31T23:59:59Z");

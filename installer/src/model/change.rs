@@ -4,7 +4,7 @@
 //! them, and `undo` reverses them. These steps cannot disagree, because they share this value.
 //!
 //! It cannot be deserialized: an entry of a journal or a receipt is a
-//! [`crate::transaction::stored::Entry`] until its checksum was verified. The writer accepts only
+//! [`crate::transaction::stored::StoredChange`] until its checksum was verified. The writer accepts only
 //! changes, so it never gets a text that was not checked.
 
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub struct Change {
     /// What the change does, as the plan shows it: `add runtime "nvidia"; turn on CDI`.
     pub why: String,
     /// How to remove our part from the file if the user has changed it since.
-    pub kind: FileKind,
+    pub kind: MergeKind,
 }
 
 /// What a change does to its file.
@@ -52,7 +52,7 @@ pub enum Side {
 /// The kind of file, which decides how an undo merges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum FileKind {
+pub enum MergeKind {
     /// A JSON file of the user's, comments allowed; the values at `keys` are ours.
     Json {
         /// Key paths we set, for instance `["runtimes", "nvidia"]`.

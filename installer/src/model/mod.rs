@@ -2,5 +2,6 @@
 //! tools.
 
 pub mod change;
+pub mod package;
 pub mod setup_options;
 pub mod toolkit_traces;

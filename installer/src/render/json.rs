@@ -6,10 +6,10 @@ use super::mask;
 use crate::error::Error;
 use crate::model::change::Change;
 use crate::transaction::plan::Plan;
-use crate::verify::Verified;
+use crate::verify::Outcome;
 
 /// The document of a plan or of a run that ended well.
-pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], restart: bool) -> Value {
+pub fn document(plan: Option<&Plan>, changed: bool, outcome: &Outcome, restart: bool) -> Value {
     let none = Vec::new();
     let changes = plan.map_or(&none, |p| &p.changes);
     let header = |c: &Change, there: bool| {
@@ -38,23 +38,26 @@ pub fn document(plan: Option<&Plan>, changed: bool, verified: &[Verified], resta
         "unchecked": plan.map(|p| &p.unchecked).into_iter().flatten().collect::<Vec<_>>(),
         "foreign": plan.map(|p| &p.foreign),
         "diff": diff,
-        "verified": verified,
+        "verified": outcome.verified,
+        "not_verified": outcome.engines_not_verified(),
+        "not_verified_why": outcome.not_verified,
     })
 }
 
 /// The document of a run that failed.
 pub fn failure(error: &Error) -> Value {
-    let left = match error {
-        Error::RollbackIncomplete { left, .. } => left.clone(),
-        _ => Vec::new(),
+    let (left, changed) = match error {
+        Error::RollbackIncomplete { left, .. } => (left.clone(), !left.is_empty()),
+        Error::StillNamed { undone, places } => (places.clone(), *undone),
+        _ => (Vec::new(), false),
     };
     json!({
         "schema": 1,
-        "changed": !left.is_empty(),
+        "changed": changed,
         "failed": true,
         "msg": error.to_string(),
         "fix": error.fix(),
         "left": left,
-        "exit_code": error.exit_code(),
+        "exit_code": error.exit().number(),
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod plan;
+pub mod references;
 pub mod status;
 
 use crate::terminal::redact;

@@ -1,9 +1,10 @@
 //! Renders a plan as text for people and as lines for the log.
 
-use similar::{ChangeTag, TextDiff};
+use similar::ChangeTag;
 
 use super::mask;
-use crate::model::change::{Change, ChangeVerb, FileKind};
+use crate::edit::diff::LineDiff;
+use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::terminal::screen::Screen;
 use crate::transaction::plan::Plan;
 
@@ -67,14 +68,14 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
     let mut items = Vec::new();
     for (n, change) in plan.changes.iter().enumerate() {
         // A host can have hundreds of device nodes, so all their links share one line.
-        let is_link = |c: &Change| c.kind == FileKind::Link;
+        let is_link = |c: &Change| c.kind == MergeKind::Link;
         if is_link(change) && n > 0 && is_link(&plan.changes[n - 1]) {
             continue;
         }
         let verb = match (change.verb(), &change.kind) {
             (ChangeVerb::Remove, _) => "remove",
-            (_, FileKind::Generated) => "write",
-            (_, FileKind::Link) => "link",
+            (_, MergeKind::Generated) => "write",
+            (_, MergeKind::Link) => "link",
             (ChangeVerb::Create, _) => verb_create,
             (ChangeVerb::Edit, _) => "edit",
         };
@@ -85,7 +86,7 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
             }
             _ => change.path.display().to_string(),
         };
-        let is_made = matches!(change.kind, FileKind::Generated | FileKind::Link);
+        let is_made = matches!(change.kind, MergeKind::Generated | MergeKind::Link);
         items.push(Item {
             verb,
             colour: BOLD,
@@ -98,7 +99,7 @@ fn items<'a>(plan: &'a Plan, verb_create: &'static str, restart: bool) -> Vec<It
         let Some((of, verb)) = activation.of().filter(|_| restart) else {
             continue;
         };
-        let hurts = activation.stops_unknown_containers() || !activation.stopped().is_empty();
+        let hurts = activation.stops_unknown().is_some() || !activation.stopped().is_empty();
         items.push(Item {
             verb: verb.word(),
             colour: if hurts { YELLOW } else { BOLD },
@@ -122,23 +123,20 @@ fn diff(change: &Change, screen: Screen) -> String {
         mask(change.before.as_deref()),
         mask(change.after.as_deref()),
     );
-    let diff = TextDiff::from_lines(&before, &after);
     let mut text = String::new();
-    for (n, group) in diff.grouped_ops(2).iter().enumerate() {
+    for (n, group) in LineDiff::new(&before, &after).groups(2).iter().enumerate() {
         if n > 0 {
             let gap = screen.coloured(&screen.text("       …"), FAINT);
             text.push_str(&format!("{gap}\n"));
         }
-        for op in group {
-            for line in diff.iter_changes(op) {
-                let (sign, colour) = match line.tag() {
-                    ChangeTag::Delete => ('-', RED),
-                    ChangeTag::Insert => ('+', GREEN),
-                    ChangeTag::Equal => (' ', FAINT),
-                };
-                for row in rows(sign, line.value(), screen) {
-                    text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
-                }
+        for line in group {
+            let (sign, colour) = match line.tag() {
+                ChangeTag::Delete => ('-', RED),
+                ChangeTag::Insert => ('+', GREEN),
+                ChangeTag::Equal => (' ', FAINT),
+            };
+            for row in rows(sign, line.value(), screen) {
+                text.push_str(&format!("{}\n", screen.coloured(&row, colour)));
             }
         }
     }
@@ -213,7 +211,7 @@ mod tests {
             after: Some("{}".into()),
             mode: 0o644,
             why: "add runtime".into(),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         };
         let plan = Plan {
             changes: vec![change],

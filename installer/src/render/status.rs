@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use gpu_host::{Inventory, cgroup, distro, init, kernel, platform};
 use serde_json::json;
 
-use crate::engines::engine::{Engine, Facts};
+use crate::engines::engine::{DaemonState, Facts};
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
 use crate::setup::gpu_files;
-use crate::setup::status::HostStatus;
+use crate::setup::status::{EngineStatus, HostStatus, SetupState};
 use crate::terminal::screen::Screen;
 
 /// The document of `detect --json`, for a support bundle.
@@ -33,18 +33,18 @@ impl HostStatus {
 
     /// The commands to run next, one on each line; empty if gpusetup can do nothing here.
     pub fn next(&self, screen: Screen) -> String {
-        let ours = || self.engines.iter().filter(|e| e.is_ours());
+        let ours = || self.engines.iter().filter(|e| e.engine.is_ours());
         if self.inventory.driver.is_none() || ours().next().is_none() || self.unknown.is_some() {
             return String::new();
         }
-        let reached = ours().filter(|e| e.is_reached());
-        let reached: Vec<&Facts> = reached.map(|e| e.facts()).collect();
-        let commands = if reached.iter().all(|f| f.configured) {
+        let reached = ours().filter(|e| e.engine.is_reached());
+        let reached: Vec<&SetupState> = reached.map(|e| &e.setup).collect();
+        let commands = if reached.iter().all(|s| **s == SetupState::Configured) {
             [
                 ("gpusetup doctor", "if something is wrong"),
                 ("sudo gpusetup undo", "back to before"),
             ]
-        } else if reached.iter().all(|f| !f.is_new()) {
+        } else if reached.iter().all(|s| **s != SetupState::New) {
             [
                 ("gpusetup plan", "what is out of date"),
                 ("sudo gpusetup install", "renew it"),
@@ -82,7 +82,7 @@ impl HostStatus {
             out.push_str(&labelled(screen, "", &mismatch));
         }
         out.push_str(&engine_lines(engines, lacks, screen));
-        if engines.iter().any(|e| !e.facts().outdated.is_empty()) {
+        if engines.iter().any(|e| !e.setup.outdated().is_empty()) {
             for (n, line) in outdated(lacks).iter().enumerate() {
                 let label = if n == 0 { "Outdated" } else { "" };
                 out.push_str(&labelled(screen, label, line));
@@ -99,7 +99,7 @@ impl HostStatus {
 
 /// The files of the GPUs' description that are missing or outdated, one on each line.
 fn outdated(lacks: &[Change]) -> Vec<String> {
-    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == FileKind::Link);
+    let (links, files): (Vec<_>, Vec<_>) = lacks.iter().partition(|c| c.kind == MergeKind::Link);
     let mut lines: Vec<String> = files
         .iter()
         .map(|c| match c.before {
@@ -122,11 +122,11 @@ fn outdated(lacks: &[Change]) -> Vec<String> {
 fn document(
     host: &Host,
     inventory: &Inventory,
-    engines: &[Box<dyn Engine>],
+    engines: &[EngineStatus],
     foreign: &OtherToolkits,
 ) -> serde_json::Value {
     let root = host.root();
-    let facts: Vec<_> = engines.iter().map(|e| e.facts()).collect();
+    let engines: Vec<_> = engines.iter().map(engine_document).collect();
     json!({
         "schema": 1,
         "distribution": distro::detect(root),
@@ -137,8 +137,26 @@ fn document(
         "driver": inventory.driver.as_ref().map(|d| json!({"version": d.version, "cuda": d.cuda, "files": d.files.len()})),
         "driver_mismatch": gpu_files::mismatch(host, inventory),
         "gpus": inventory.gpus,
-        "engines": facts,
+        "engines": engines,
         "foreign": foreign,
+    })
+}
+
+fn engine_document(of: &EngineStatus) -> serde_json::Value {
+    let facts = of.engine.facts();
+    json!({
+        "name": facts.name,
+        "standing": facts.management,
+        "version": facts.version,
+        "running": facts.daemon.runs(),
+        "config": facts.config,
+        "configured": of.setup == SetupState::Configured,
+        "outdated": of.setup.outdated(),
+        "notes": of.notes,
+        "running_unknown": match &facts.daemon {
+            DaemonState::Unknown(why) => Some(why),
+            _ => None,
+        },
     })
 }
 
@@ -180,29 +198,37 @@ fn host_lines(host: &Host, screen: Screen) -> String {
     out
 }
 
-fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -> String {
+fn engine_lines(engines: &[EngineStatus], lacks: &[Change], screen: Screen) -> String {
     let name = |f: &Facts| {
         let version = f.version.as_deref().unwrap_or_default();
         format!("{} {version}", f.name).trim_end().to_owned()
     };
-    let widths = engines.iter().map(|e| name(e.facts()).chars().count());
+    let widths = engines
+        .iter()
+        .map(|e| name(e.engine.facts()).chars().count());
     let column = widths.max().unwrap_or_default();
     let mut out = String::new();
     let mut label = "Engines";
-    for engine in engines {
+    for EngineStatus {
+        engine,
+        setup,
+        notes,
+    } in engines
+    {
         let f = engine.facts();
-        let running = match f.running {
-            Some(true) => "running",
-            Some(false) => "stopped",
-            None => "",
+        let running = match f.daemon {
+            DaemonState::Runs => "running",
+            DaemonState::Stopped => "stopped",
+            DaemonState::Unknown(_) => "unknown",
+            DaemonState::Unasked => "",
         };
         // If the engine has no file to set up, its first note is its state.
-        let (state, more) = match f.notes.split_first() {
-            _ if f.configured => ("configured".into(), f.notes.as_slice()),
-            _ if !f.outdated.is_empty() => (state_of_outdated(f, lacks), f.notes.as_slice()),
-            _ if !engine.is_ours() => ("left alone".into(), f.notes.as_slice()),
-            Some((note, more)) if f.config.is_none() => (note.clone(), more),
-            _ => ("not configured".into(), f.notes.as_slice()),
+        let (state, more) = match (setup, notes.split_first()) {
+            (SetupState::Configured, _) => ("configured".into(), notes.as_slice()),
+            (SetupState::Outdated(files), _) => (state_of_outdated(files, lacks), notes.as_slice()),
+            (SetupState::New, _) if !engine.is_ours() => ("left alone".into(), notes.as_slice()),
+            (SetupState::New, Some((note, more))) if f.config.is_none() => (note.clone(), more),
+            (SetupState::New, _) => ("not configured".into(), notes.as_slice()),
         };
         let first = format!("  {label:<8} {:<column$}  {running:<7}  ", name(f));
         let indent = first.chars().count();
@@ -226,9 +252,9 @@ fn engine_lines(engines: &[Box<dyn Engine>], lacks: &[Change], screen: Screen) -
 
 /// Names the outdated files that belong to this engine. Those that all engines share are listed
 /// once, below the engines.
-fn state_of_outdated(facts: &Facts, lacks: &[Change]) -> String {
+fn state_of_outdated(files: &[PathBuf], lacks: &[Change]) -> String {
     let is_own = |p: &&PathBuf| lacks.iter().all(|c| c.path != **p);
-    let own = facts.outdated.iter().filter(is_own);
+    let own = files.iter().filter(is_own);
     let own: Vec<String> = own.map(|p| p.display().to_string()).collect();
     if own.is_empty() {
         "out of date".into()

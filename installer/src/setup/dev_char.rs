@@ -10,7 +10,7 @@ use gpu_inject::generate::host_files::{char_link, nodes};
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::transaction::change_io;
 
 /// A link for each device node that containers get.
@@ -27,7 +27,7 @@ pub fn links(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Error> {
             after: Some(target),
             mode: 0o777,
             why: "so that a systemctl daemon-reload takes no GPU from a container".into(),
-            kind: FileKind::Link,
+            kind: MergeKind::Link,
         };
         // Another tool's link to the same device is just as good.
         if host.root().exists(&change.path) {

@@ -6,11 +6,24 @@ use gpu_inject::generate::{self, inventory_store};
 use crate::engines;
 use crate::engines::engine::{Engines, Management};
 use crate::error::Error;
+use crate::error::invocation::Invocation;
+use crate::error::unsupported::Unsupported;
 use crate::host::Host;
+use crate::setup::leftovers;
+use crate::transaction::receipt::Receipt;
 
-/// The engines to set up, and a remark for each unmanaged one.
-pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Error> {
+/// The engines to set up, and remarks: on each unmanaged one, and on what earlier runs wrote for an
+/// engine that is not installed any more.
+pub fn chosen(
+    host: &Host,
+    only: &[String],
+    receipt: &Receipt,
+) -> Result<(Engines, Vec<String>), Error> {
     let mut detected = engines::detect(host);
+    let gone = leftovers::without_engine(host, receipt, &detected).into_iter();
+    let mut remarks: Vec<String> = gone
+        .map(|place| format!("{place}: `{}` takes it out", Invocation::Undo))
+        .collect();
     if detected.iter().any(|e| e.is_of_user()) {
         // A user sets up only their own engines; the system's are set up by root.
         let is_root_s = |o: &&String| {
@@ -19,44 +32,38 @@ pub fn chosen(host: &Host, only: &[String]) -> Result<(Engines, Vec<String>), Er
                 .any(|e| e.facts().name == **o && !e.is_of_user())
         };
         if let Some(other) = only.iter().find(is_root_s) {
-            return Err(Error::Unsupported {
-                why: format!("{other} is the system's, not this user's"),
-                fix: format!("run `sudo gpusetup install --engine {other}`"),
-            });
+            let engine = other.clone();
+            return Err(Unsupported::EngineOfSystem { engine }.into());
         }
         detected.retain(|e| e.is_of_user());
     }
     let names: Vec<String> = detected.iter().map(|e| e.facts().name.clone()).collect();
     if let Some(missing) = only.iter().find(|o| !names.contains(o)) {
-        return Err(Error::Unsupported {
-            why: format!("{missing} is not installed here; found: {}", listed(&names)),
-            fix: "leave it out of --engine, or install it first".into(),
-        });
+        return Err(Unsupported::EngineMissing {
+            name: missing.clone(),
+            found: names,
+        }
+        .into());
     }
     if !only.is_empty() {
         detected.retain(|e| only.contains(&e.facts().name));
     }
     if detected.is_empty() {
-        let hint = distro::detect(host.root()).engine;
-        return Err(Error::Unsupported {
-            why: "no container engine is installed: neither docker nor containerd nor podman"
-                .into(),
-            fix: hint.map_or("install one".into(), |command| {
-                format!("install one, for instance `{command}`")
-            }),
-        });
+        let install = distro::detect(host.root()).engine;
+        return Err(Unsupported::NoEngine { install }.into());
     }
-    let mut remarks = Vec::new();
     for engine in &detected {
         let facts = engine.facts();
         let Management::Unmanaged { why, instead } = &facts.management else {
             continue;
         };
         if only.contains(&facts.name) || detected.iter().all(|e| !e.is_ours()) {
-            return Err(Error::Unsupported {
-                why: format!("{}: {why}", facts.name),
-                fix: instead.clone(),
-            });
+            return Err(Unsupported::Unmanaged {
+                engine: facts.name.clone(),
+                why: why.clone(),
+                instead: instead.clone(),
+            }
+            .into());
         }
         remarks.push(format!("{} is left alone: {why}; {instead}", facts.name));
     }
@@ -69,17 +76,6 @@ pub fn ensure_roots_files(host: &Host) -> Result<(), Error> {
     let files = [generate::SPEC_PATH, inventory_store::PATH];
     match files.into_iter().find(|f| !host.root().exists(f)) {
         None => Ok(()),
-        Some(missing) => Err(Error::Unsupported {
-            why: format!("{missing} is not there yet, which only root can make"),
-            fix: "run `sudo gpusetup install` first, then this again".into(),
-        }),
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
+        Some(missing) => Err(Unsupported::NotSetUpByRoot { missing }.into()),
     }
 }

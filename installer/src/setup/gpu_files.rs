@@ -3,13 +3,18 @@
 
 use std::path::Path;
 
-use gpu_host::{Inventory, Options, discover};
+use gpu_host::{Inventory, Mismatch, Options, discover};
 use gpu_inject::generate::{self, host_files, inventory_store};
 
 use crate::error::Error;
+use crate::error::invocation::Invocation;
+use crate::error::unsupported::Unsupported;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::setup::dev_char;
+
+/// The key of the policy that tells where the driver's files are.
+const ROOT_KEY: &str = "nvidia-container-cli.root";
 
 /// The driver and GPUs of the host, read through NVML if this host is running.
 pub fn inventory(host: &Host) -> Result<Inventory, Error> {
@@ -30,21 +35,39 @@ pub fn mismatch(host: &Host, inventory: &Inventory) -> Option<String> {
         driver_root: host.driver_root.clone(),
         ..Options::new(host.root().clone())
     };
-    gpu_host::mismatch(&options, inventory).map(|m| m.to_string())
+    mismatch_with(&options, inventory)
+}
+
+/// The same for an inventory that was made with these options.
+pub fn mismatch_with(options: &Options, inventory: &Inventory) -> Option<String> {
+    let mismatch = gpu_host::mismatch(options, inventory)?;
+    let way_out = match &mismatch {
+        // Its message says all.
+        Mismatch::Versions { .. } => String::new(),
+        Mismatch::NoLibraries {
+            elsewhere: None, ..
+        } => format!(
+            "; install the driver's user space, or say where it is with {}",
+            Invocation::DriverRoot
+        ),
+        Mismatch::NoLibraries {
+            elsewhere: Some(root),
+            ..
+        } => format!(
+            ": {}, or for this once {}",
+            Invocation::ConfigSet(ROOT_KEY, &root.display().to_string()),
+            Invocation::DriverRootAt(root)
+        ),
+    };
+    Some(format!("{mismatch}{way_out}"))
 }
 
 pub fn no_driver(host: &Host) -> Error {
     let installed = gpu_host::installed_version(host.root(), &host.driver_root);
-    match installed {
-        Some(version) => Error::Unsupported {
-            why: format!("the NVIDIA driver {version} is installed but not loaded"),
-            fix: "`modprobe nvidia` tells why, or reboot".into(),
-        },
-        None => Error::Unsupported {
-            why: "no NVIDIA driver is installed".into(),
-            fix: "install the driver first; gpusetup does not do that".into(),
-        },
-    }
+    Error::Unsupported(match installed {
+        Some(version) => Unsupported::DriverNotLoaded { version },
+        None => Unsupported::NoDriver,
+    })
 }
 
 /// The changes that bring the CDI spec, the stored inventory and the links up to date.
@@ -67,7 +90,7 @@ pub fn described(host: &Host, inventory: &Inventory) -> Result<Vec<Change>, Erro
             after: Some(after),
             mode: 0o644,
             why,
-            kind: FileKind::Generated,
+            kind: MergeKind::Generated,
         });
     }
     changes.extend(dev_char::links(host, inventory)?);

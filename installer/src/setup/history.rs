@@ -11,13 +11,13 @@ pub fn wanted(receipt: &Receipt, engine: &dyn Engine) -> Option<SetupOptions> {
     if !engine.is_ours() {
         return None;
     }
-    let Some(asked) = receipt.asked.get(&engine.facts().name) else {
+    let Some(options) = receipt.asked.get(&engine.facts().name) else {
         return is_edited(receipt, engine).then(SetupOptions::default);
     };
     Some(SetupOptions {
-        mode: asked.mode,
-        default_runtime: asked.default_runtime,
-        existing: if asked.leaves {
+        mode: options.mode,
+        default_runtime: options.default_runtime,
+        existing: if options.leaves {
             Existing::Leave
         } else {
             Existing::Refuse

@@ -8,6 +8,8 @@ use gpu_host::{Inventory, init, kernel, platform};
 use gpu_inject::generate;
 
 use crate::error::Error;
+use crate::error::unsupported::Unsupported;
+use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
@@ -35,7 +37,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
-    let (engines, remarks) = chosen(host, &asked.only)?;
+    let (engines, remarks) = chosen(host, &asked.only, &receipt)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
@@ -75,6 +77,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
     }
+    warn_of_old_kernel(&mut plan, host);
     host.ensure_fully_readable()?;
     ensure_writable(&mut plan, host, &distro)?;
     if !plan.is_empty() {
@@ -91,13 +94,6 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-fn unsupported(why: String, fix: &str) -> Error {
-    Error::Unsupported {
-        why,
-        fix: fix.to_owned(),
-    }
-}
-
 /// What to do on a distribution that cannot be set up by writing files, or where to read more.
 fn instead_of_install(distro: &Distro) -> String {
     distro.instead.as_ref().map_or_else(
@@ -108,15 +104,26 @@ fn instead_of_install(distro: &Distro) -> String {
 
 fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
     if let Some(why) = &distro.unsupported {
-        return Err(unsupported(why.clone(), &instead_of_install(distro)));
+        let (why, instead) = (why.clone(), instead_of_install(distro));
+        return Err(Unsupported::Distribution { why, instead }.into());
     }
-    if host.is_live() && !kernel::resolves_in_root() {
-        return Err(unsupported(
-            "this kernel has no openat2(2), without which nothing can be written safely into a container".into(),
-            "run Linux 5.6 or later, or your distribution's kernel that has it",
-        ));
+    let root = host.root();
+    let missing = kernel::missing_ways(root);
+    if let Some(way) = missing.into_iter().find(|way| !way.is_of_v2) {
+        let release = kernel::release(root).unwrap_or_default();
+        return Err(Unsupported::OldKernel { release, way }.into());
     }
     Ok(())
+}
+
+/// The ways into a container that this kernel is too old for, where others remain.
+fn warn_of_old_kernel(plan: &mut Plan, host: &Host) {
+    for way in kernel::missing_ways(host.root()) {
+        plan.warnings.push(format!(
+            "{} will not work on this kernel: it needs {}, with {}; use the runtime or CDI",
+            way.name, way.since, way.needs
+        ));
+    }
 }
 
 /// Plans the CDI spec, the stored inventory and the other files that describe the GPUs.
@@ -145,16 +152,8 @@ fn describe_gpus(
 fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
     let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(is_sealed) {
-        return Err(unsupported(
-            format!(
-                "{} would have to change, and /usr is read-only here",
-                change.path.display()
-            ),
-            &format!(
-                "tell the engine to read a file in /etc, or name others with --engine; or {}",
-                instead_of_install(distro)
-            ),
-        ));
+        let (path, instead) = (change.path.clone(), instead_of_install(distro));
+        return Err(Unsupported::ReadOnlyUsr { path, instead }.into());
     }
     for change in &plan.changes {
         // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
@@ -173,12 +172,15 @@ fn warn_of_reload(plan: &mut Plan, host: &Host) {
     if plan.reloads().is_empty() {
         return;
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    if !containers.is_empty() {
-        plan.warnings.push(format!(
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => plan.warnings.push(format!(
             "systemctl daemon-reload takes the GPUs from {}; start them anew afterwards",
-            containers.join(", ")
-        ));
+            names.join(", ")
+        )),
+        Answer::None => {}
+        Answer::Unknown(why) => plan.warnings.push(format!(
+            "systemctl daemon-reload may take the GPUs from running containers; from which is not known: {why}"
+        )),
     }
 }
 
@@ -186,15 +188,9 @@ fn ensure_restarts_are_possible(plan: &Plan, host: &Host) -> Result<(), Error> {
     if plan.services().is_empty() || init::detect(host.root()) == init::Init::Systemd {
         return Ok(());
     }
-    Err(unsupported(
-        format!(
-            "systemd does not run here, so {} cannot be restarted",
-            plan.service_names().join(" and ")
-        ),
-        if platform::detect(host.root()).wsl {
-            "put `systemd=true` below `[boot]` in /etc/wsl.conf, then run `wsl --shutdown` in Windows; or run it with --no-restart"
-        } else {
-            "run it with --no-restart, then restart the engines yourself"
-        },
-    ))
+    Err(Unsupported::NoSystemd {
+        services: plan.service_names(),
+        is_wsl: platform::detect(host.root()).wsl,
+    }
+    .into())
 }

@@ -15,8 +15,9 @@ use serde::Deserialize;
 
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::Existing;
 use crate::model::toolkit_traces::{OtherToolkits, ToolkitTrace, TraceKind};
 use crate::transaction::receipt::Receipt;
@@ -68,7 +69,7 @@ pub struct ConflictResolution {
 pub fn find(host: &Host, engines: &[Box<dyn Engine>]) -> OtherToolkits {
     let text = |path: &Path| {
         let known = engines.iter().find_map(|engine| engine.text_of(path));
-        let read = || host.root().read_to_string(path).ok();
+        let read = || host.lossy_text(path);
         known.map(str::to_owned).or_else(read)
     };
     traces(host, table(), text)
@@ -132,15 +133,8 @@ pub fn resolve(
     match existing {
         Existing::Refuse if in_the_way.is_empty() => {}
         Existing::Refuse => {
-            let lines: Vec<String> = in_the_way.into_iter().map(ToolkitTrace::line).collect();
-            return Err(Error::failed(
-                format!(
-                    "another tool gives containers GPUs here: {}",
-                    lines.join("; ")
-                ),
-                "`--existing adopt` puts ours in its place, and undo returns to it; \
-                 `--existing leave` leaves it and sets up the rest. Nothing was changed.",
-            ));
+            let lines = in_the_way.into_iter().map(ToolkitTrace::line);
+            return Err(Error::OtherTools(lines.collect()));
         }
         Existing::Adopt => {
             for found in in_the_way {
@@ -202,7 +196,7 @@ fn is_started(host: &Host, trace: &TraceRow) -> bool {
     let is_masked = |unit: &PathBuf| {
         root.read_link(unit)
             .is_ok_and(|to| to == Path::new("/dev/null"))
-            || root.read(unit).map_or(true, |text| text.is_empty())
+            || root.read(unit).is_ok_and(|text| text.is_empty())
     };
     unit.is_some_and(|unit| !is_masked(unit))
         && trace.starts.iter().any(|s| root.exists(s))
@@ -222,14 +216,14 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
     Ok(Change {
         before: host.text(&path)?,
         path,
-        after: Some(
-            "# Written by gpusetup, which writes the CDI spec now; `gpusetup undo` gives that back.\n\
-             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n"
-                .into(),
-        ),
+        after: Some(format!(
+            "# Written by gpusetup, which writes the CDI spec now; `{}` gives that back.\n\
+             [Unit]\nConditionPathExists=!/var/lib/gpusetup/receipt.json\n",
+            Invocation::Undo
+        )),
         mode: 0o644,
         why: format!("hold it back: it {}", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     })
 }
 
@@ -250,7 +244,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         after: None,
         mode: mode & 0o7777,
         why: format!("another tool's: {}; undo gives it back", found.does),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }
 
@@ -287,7 +281,7 @@ fn specs(host: &Host) -> Vec<ToolkitTrace> {
             if !path.extension().is_some_and(|e| e == "json" || e == "yaml") {
                 continue;
             }
-            let Ok(text) = host.root().read_to_string(&path) else {
+            let Some(text) = host.lossy_text(&path) else {
                 continue;
             };
             if is_of_our_kind(&text) && !is_ours(&text) {
@@ -320,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_its_kinds_need() {
+    fn each_kind_in_the_table_has_what_it_needs() {
         for trace in table() {
             assert!(!trace.source.is_empty(), "{trace:?}");
             assert_eq!(

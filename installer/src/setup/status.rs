@@ -1,14 +1,15 @@
 //! Collects the state of this host for `gpusetup detect`: the driver, the engines, other tools, and
 //! whether what earlier runs did is still in place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpu_host::Inventory;
 use gpu_inject::generate::SPEC_PATH;
 
 use crate::engines;
-use crate::engines::engine::{Engine, Engines, NEEDS_SPEC};
+use crate::engines::engine::{DaemonState, Engine, NEEDS_SPEC};
 use crate::error::Error;
+use crate::error::exit::Exit;
 use crate::host::Host;
 use crate::model::change::Change;
 use crate::model::toolkit_traces::OtherToolkits;
@@ -22,7 +23,7 @@ pub struct HostStatus {
     /// The driver and the GPUs.
     pub inventory: Inventory,
     /// The engines, and whether each is set up.
-    pub engines: Engines,
+    pub engines: Vec<EngineStatus>,
     /// Traces of other tools.
     pub foreign: OtherToolkits,
     /// The changes that would bring the files that describe the GPUs up to date.
@@ -35,7 +36,7 @@ impl HostStatus {
     /// Inspects the host.
     pub fn of(host: &Host) -> Result<Self, Error> {
         let inventory = gpu_files::inventory(host)?;
-        let mut engines = engines::detect(host);
+        let engines = engines::detect(host);
         let foreign = other_toolkits::find(host, &engines);
         let (receipt, unknown) = match Receipt::load(host) {
             Ok(receipt) => (receipt, None),
@@ -46,20 +47,10 @@ impl HostStatus {
             None => lacks(host, &inventory)?,
             Some(_) => Vec::new(),
         };
-        for engine in &mut engines {
-            stand(host, &mut **engine, receipt.as_ref(), &inventory, &lacks);
-            let warnings = engine.warnings(host);
-            let facts = engine.facts_mut();
-            // A warning can repeat a note that is already there, with the engine's name before it.
-            facts.notes.extend(
-                warnings
-                    .into_iter()
-                    .filter(|w| !facts.notes.iter().any(|n| w.ends_with(n.as_str())))
-                    .collect::<Vec<_>>(),
-            );
-            let is_new = facts.is_new();
-            facts.notes.retain(|note| is_new || note != NEEDS_SPEC);
-        }
+        let engines = engines
+            .into_iter()
+            .map(|engine| EngineStatus::of(host, engine, receipt.as_ref(), &inventory, &lacks))
+            .collect();
         Ok(Self {
             inventory,
             engines,
@@ -69,43 +60,103 @@ impl HostStatus {
         })
     }
 
-    /// The exit code: 1 if it is not known what earlier runs did, so that everything shown may be
+    /// How a command ends that shows this: [`Exit::Failed`] if it is not known what earlier runs did, so that everything shown may be
     /// wrong.
-    pub fn code(&self) -> u8 {
-        u8::from(self.unknown.is_some())
+    pub fn exit(&self) -> Exit {
+        Exit::if_failed(self.unknown.is_some())
     }
 }
 
-/// Sets whether an engine is set up, and which parts are outdated.
-fn stand(
-    host: &Host,
-    engine: &mut dyn Engine,
-    receipt: Option<&Receipt>,
-    inventory: &Inventory,
-    lacks: &[Change],
-) {
-    let asked = receipt.and_then(|r| history::wanted(r, engine));
-    let was_edited = asked.is_some();
-    let own = engine.changes(host, &asked.unwrap_or_default());
-    let is_usable = engine.is_ours() && engine.is_reached();
-    let facts = engine.facts_mut();
-    let own = match own {
-        Ok(own) => own,
-        Err(e) => {
-            facts.notes.push(e.to_string());
-            let config = facts.config.clone().filter(|_| was_edited);
-            facts.outdated.extend(config);
-            return;
+/// An engine, and what became of what earlier runs did to it.
+pub struct EngineStatus {
+    /// The engine.
+    pub engine: Box<dyn Engine>,
+    /// Whether it is set up.
+    pub setup: SetupState,
+    /// One-line notes for the user.
+    pub notes: Vec<String>,
+}
+
+/// Whether GPUs are set up in an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetupState {
+    /// Nothing has been set up in it yet.
+    New,
+    /// All is as an earlier run was asked to set it up or, if there was none, as the default
+    /// `SetupOptions` say.
+    Configured,
+    /// These files of an earlier run are missing, or would be written differently now.
+    Outdated(Vec<PathBuf>),
+}
+
+impl SetupState {
+    /// The files that are out of date.
+    pub fn outdated(&self) -> &[PathBuf] {
+        match self {
+            Self::Outdated(files) => files,
+            Self::New | Self::Configured => &[],
         }
-    };
-    let stands = is_usable && own.is_empty();
-    // An engine without a file of its own is set up by the spec alone.
-    let was_described = receipt.is_some_and(|r| history::has_written(r, Path::new(SPEC_PATH)));
-    let was_set_up = was_edited || (stands && was_described);
-    // If the driver is gone, what was set up is still set up.
-    facts.configured = stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up);
-    if !facts.configured && was_set_up {
-        facts.outdated = own.iter().chain(lacks).map(|c| c.path.clone()).collect();
+    }
+}
+
+impl EngineStatus {
+    fn of(
+        host: &Host,
+        engine: Box<dyn Engine>,
+        receipt: Option<&Receipt>,
+        inventory: &Inventory,
+        lacks: &[Change],
+    ) -> Self {
+        let asked = receipt.and_then(|r| history::wanted(r, &*engine));
+        let was_edited = asked.is_some();
+        let own = engine.changes(host, &asked.unwrap_or_default());
+        let facts = engine.facts();
+        let mut notes = facts.notes.clone();
+        let setup = match own {
+            Ok(own) => {
+                let stands = engine.is_ours() && engine.is_reached() && own.is_empty();
+                // An engine without a file of its own is set up by the spec alone.
+                let was_described =
+                    receipt.is_some_and(|r| history::has_written(r, Path::new(SPEC_PATH)));
+                let was_set_up = was_edited || (stands && was_described);
+                // If the driver is gone, what was set up is still set up.
+                if stands && lacks.is_empty() && (inventory.driver.is_some() || was_set_up) {
+                    SetupState::Configured
+                } else {
+                    let lacking = own.iter().chain(lacks).filter(|_| was_set_up);
+                    SetupState::with(lacking.map(|c| c.path.clone()).collect())
+                }
+            }
+            Err(e) => {
+                notes.push(e.to_string());
+                let config = facts.config.clone().filter(|_| was_edited);
+                SetupState::with(config.into_iter().collect())
+            }
+        };
+        if let DaemonState::Unknown(why) = &facts.daemon {
+            notes.push(format!("whether it runs is not known: {why}"));
+        }
+        // A warning can repeat a note that is already there, with the engine's name before it.
+        let is_said = |w: &String| notes.iter().any(|n| w.ends_with(n.as_str()));
+        let warnings = engine.warnings(host);
+        let new: Vec<String> = warnings.into_iter().filter(|w| !is_said(w)).collect();
+        notes.extend(new);
+        notes.retain(|note| setup == SetupState::New || note != NEEDS_SPEC);
+        Self {
+            engine,
+            setup,
+            notes,
+        }
+    }
+}
+
+impl SetupState {
+    fn with(outdated: Vec<PathBuf>) -> Self {
+        if outdated.is_empty() {
+            Self::New
+        } else {
+            Self::Outdated(outdated)
+        }
     }
 }
 

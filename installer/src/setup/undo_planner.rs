@@ -1,12 +1,20 @@
-//! Plans `undo`: what we added is removed, what the user changed since stays.
+//! Plans `undo`: what we added is removed, wherever it stands now; what the user changed since
+//! stays; and files that are made anew at boot are never put back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::edit::revert::revert;
 use crate::engines;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::edit_error::EditError;
 use crate::host::Host;
-use crate::model::change::{Change, ChangeVerb, FileKind};
+use crate::model::change::{Change, ChangeVerb, MergeKind};
 use crate::model::toolkit_traces::OtherToolkits;
+use crate::setup::leftovers;
+use crate::setup::made_anew;
+use crate::setup::moved_edits::{self, Edits};
 use crate::transaction::change_io;
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
@@ -17,11 +25,13 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         return Ok(None);
     };
     let detected = engines::detect(host);
+    let edits = Edits::of(&receipt.changes);
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
-    for done in receipt.changes.iter().rev() {
+    let users = |c: &&Change| !made_anew::is(c);
+    for done in receipt.changes.iter().rev().filter(users) {
         let current = current(host, &detected, done)?;
-        match revert(done, current.as_deref()) {
+        match reverted(&edits, done, current.as_deref()) {
             Ok(after) => changes.push(Change {
                 before: current,
                 after,
@@ -33,18 +43,21 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
                 .into(),
                 ..done.clone()
             }),
-            Err(e) => conflicts.push(format!("{}: {e}", done.path.display())),
+            Err(e) => conflicts.push(e.of_file(done)),
         }
     }
     if !conflicts.is_empty() {
-        return Err(Error::failed(
-            format!(
-                "changed by somebody else since, so nothing was undone: {}",
-                conflicts.join("; ")
-            ),
-            "put those keys back to what gpusetup wrote, or take them out by hand, then run this again",
-        ));
+        return Err(Error::ChangedSince(conflicts));
     }
+    changes.extend(moved(host, &detected, &edits, &changes)?);
+    let (anew, warnings) = made_anew::changes(host, &receipt)?;
+    changes.extend(anew);
+    let left = leftovers::after(host, &detected, &changes)?;
+    let left = left.iter().map(|place| {
+        format!("{place}; gpusetup did not write that, so undo leaves it and ends with exit code 3")
+    });
+    let remarks = receipt.remark().into_iter().chain(warnings).chain(left);
+    let warnings = remarks.collect();
     changes.retain(Change::is_needed);
     let engines = detected
         .into_iter()
@@ -65,11 +78,100 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
         engines,
         wanted: None,
         gpus: 0,
-        warnings: receipt.remark().into_iter().collect(),
+        warnings,
         unchecked: receipt.unchecked.clone(),
         foreign: OtherToolkits::default(),
     };
     Ok(Some((plan, receipt)))
+}
+
+/// Why a file cannot be reverted.
+struct Conflict(EditError);
+
+impl Conflict {
+    /// As a line of the message: the file, what is wrong with it, and what of it is ours.
+    fn of_file(&self, done: &Change) -> String {
+        let path = done.path.display();
+        let keys = match &done.kind {
+            MergeKind::Json { keys } | MergeKind::Toml { keys } => keys,
+            _ => return format!("{path}: {}", self.0),
+        };
+        if matches!(self.0, EditError::Conflict(_)) {
+            return format!("{path}: {}", self.0);
+        }
+        let keys: Vec<String> = keys.iter().map(|k| k.join(".")).collect();
+        format!(
+            "{path}: {}; what gpusetup set in it is {}",
+            self.0,
+            keys.join(", ")
+        )
+    }
+}
+
+/// The text that a file should have after the undo; `None` if it should not exist.
+fn reverted(
+    edits: &Edits,
+    done: &Change,
+    current: Option<&str>,
+) -> Result<Option<String>, Conflict> {
+    let wanted = edits.to_take_out(done, current);
+    let done = &wanted;
+    let text = match revert(done, current) {
+        Ok(text) => text,
+        Err(e) => match current.and_then(|text| edits.taken_out(&done.path, text, true)) {
+            // A file of ours to which somebody has added something.
+            Some(text) if done.kind == MergeKind::Own => Some(text),
+            Some(text) => revert(done, Some(&text)).map_err(Conflict)?,
+            None => return Err(Conflict(e)),
+        },
+    };
+    let Some(text) = text else { return Ok(None) };
+    // What was moved within the file, to another schema or under another name.
+    let text = edits.taken_out(&done.path, &text, true).unwrap_or(text);
+    let is_gone = done.kind == MergeKind::Own && done.before.is_none() && done.after.is_some();
+    Ok(Some(text).filter(|text| !is_gone || !moved_edits::is_empty(text)))
+}
+
+/// Changes of files that an engine reads and that gpusetup did not write: somebody has copied our
+/// settings there.
+fn moved(
+    host: &Host,
+    engines: &[Box<dyn Engine>],
+    edits: &Edits,
+    known: &[Change],
+) -> Result<Vec<Change>, Error> {
+    let mut changes = BTreeMap::<PathBuf, Change>::new();
+    for path in leftovers::files(host, engines) {
+        if known.iter().any(|c| is_same(host, &c.path, &path)) {
+            continue;
+        }
+        let read = engines.iter().find_map(|e| e.text_of(&path));
+        // What cannot be read is named at the end of the undo.
+        let text = match read {
+            Some(text) => Some(text.to_owned()),
+            None => host.text(&path).ok().flatten(),
+        };
+        let Some(text) = text else { continue };
+        if let Some(after) = edits.taken_out(&path, &text, false) {
+            changes.insert(
+                path.clone(),
+                Change {
+                    path,
+                    before: Some(text),
+                    after: Some(after),
+                    mode: 0o644,
+                    why: "take our part out, which was copied there".into(),
+                    kind: MergeKind::Own,
+                },
+            );
+        }
+    }
+    Ok(changes.into_values().collect())
+}
+
+fn is_same(host: &Host, one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| host.root().canonicalize(path).ok();
+    one == other || real(one).is_some() && real(one) == real(other)
 }
 
 /// The current text of a change's file, from the engine that has read it, if there is one.
@@ -79,7 +181,7 @@ fn current(
     change: &Change,
 ) -> Result<Option<String>, Error> {
     let known = engines.iter().find_map(|e| e.text_of(&change.path));
-    match known.filter(|_| change.kind != FileKind::Link) {
+    match known.filter(|_| change.kind != MergeKind::Link) {
         Some(text) => Ok(Some(text.to_owned())),
         None => change_io::current(host, change),
     }

@@ -95,7 +95,7 @@ impl Log for Sink {
             if record.level() <= *level
                 && let Ok(mut file) = file.lock()
             {
-                let now = timestamp::said(SystemTime::now(), humantime::format_rfc3339_millis);
+                let now = timestamp::formatted(SystemTime::now(), humantime::format_rfc3339_millis);
                 let now = now.map(|now| now.to_string()).unwrap_or_default();
                 let _ = writeln!(file, "{now} {:<5} {}", record.level(), record.args());
             }
@@ -108,14 +108,14 @@ impl Log for Sink {
 /// Starts logging. `is_run`: whether the command changes this host. `file`: the file of
 /// `--log-file`, which gets every level.
 pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Error> {
-    let said = std::env::var(VARIABLE).unwrap_or_default();
-    let wanted = if said.is_empty() {
+    let setting = std::env::var(VARIABLE).unwrap_or_default();
+    let wanted = if setting.is_empty() {
         Wanted {
             journal: is_run,
             ..Wanted::read("info")?
         }
     } else {
-        Wanted::read(&said)?
+        Wanted::read(&setting)?
     };
     let mut files = Vec::new();
     let flag = file.map(|path| (LevelFilter::Debug, path));
@@ -136,7 +136,7 @@ pub fn start(is_run: bool, verbose: bool, file: Option<&Path>) -> Result<(), Err
         stderr: wanted.stderr,
         verbose,
     }))
-    .map_err(|e| Error::failed(e.to_string(), ""))?;
+    .map_err(|e| Error::Mistake(e.to_string()))?;
     log::set_max_level(LevelFilter::Debug);
     let words: Vec<String> = std::env::args().skip(1).collect();
     log::info!("gpusetup {} {}", env!("CARGO_PKG_VERSION"), words.join(" "));
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_says_how_much_and_where() {
+    fn the_variable_sets_level_and_destinations() {
         let read = |text: &str| Wanted::read(text).unwrap();
         assert!(read("debug").journal && read("debug").level == LevelFilter::Debug);
         assert!(!read("off").journal);
@@ -164,7 +164,7 @@ mod tests {
         assert!(!read("file=/x").journal && read("stderr").stderr);
         for wrong in ["loud", "file=relative", "file="] {
             let said = Wanted::read(wrong).unwrap_err();
-            assert_eq!(said.exit_code(), 4, "{wrong}");
+            assert_eq!(said.exit().number(), 4, "{wrong}");
             assert!(said.to_string().contains("journal"), "{said}");
         }
     }

@@ -1,5 +1,6 @@
 //! Talks to the user: output, progress, questions and the log, with secrets masked.
 
+pub mod context;
 pub mod logging;
 pub mod panics;
 pub mod progress;

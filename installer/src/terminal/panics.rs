@@ -4,16 +4,18 @@
 use std::panic::{self, Location, PanicHookInfo};
 use std::path::{Component, Path};
 
+use crate::error::invocation::Invocation;
+
 /// Installs the hook that reports panics this way. The exit code remains Rust's 101.
 pub fn tell_in_a_line() {
     panic::set_hook(Box::new(|info| {
-        let line = line(said(info), info.location());
+        let line = line(payload(info), info.location());
         log::error!("{line}");
         crate::terminal::stdio::say!("gpusetup: {line}");
     }));
 }
 
-fn said<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+fn payload<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -22,19 +24,20 @@ fn said<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
 
 fn line(said: &str, at: Option<&Location<'_>>) -> String {
     let at = at.map_or_else(String::new, |at| {
-        format!(" ({}:{})", short(at.file()), at.line())
+        format!(" ({}:{})", short_path(at.file()), at.line())
     });
-    let said: Vec<&str> = said.split_whitespace().collect();
+    let words: Vec<&str> = said.split_whitespace().collect();
     format!(
-        "an error in gpusetup {} itself: {}{at}; please report this line. `gpusetup recover` puts back what this run had begun",
+        "an error in gpusetup {} itself: {}{at}; please report this line. `{}` puts back what this run had begun",
         env!("CARGO_PKG_VERSION"),
-        said.join(" ")
+        words.join(" "),
+        Invocation::Recover
     )
 }
 
 /// Shortens a source path to start at the crate's directory, the parent of `src`. This leaves out
 /// where the program was built.
-fn short(file: &str) -> String {
+fn short_path(file: &str) -> String {
     let parts = Path::new(file).components();
     let parts = parts.filter(|p| matches!(p, Component::Normal(_)));
     let parts: Vec<_> = parts.map(|p| p.as_os_str().to_string_lossy()).collect();
@@ -47,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_says_what_and_where_and_what_to_do() {
+    fn a_panic_is_one_line_with_cause_place_and_advice() {
         let line = line("called `unwrap()`\non a `None`", Some(Location::caller()));
         assert!(!line.contains('\n'), "{line}");
         assert!(
@@ -59,9 +62,9 @@ mod tests {
             "{line}"
         );
         assert_eq!(
-            short("/home/x/.cargo/registry/src/a/tar-1/src/lib.rs"),
+            short_path("/home/x/.cargo/registry/src/a/tar-1/src/lib.rs"),
             "tar-1/src/lib.rs"
         );
-        assert_eq!(short("a.rs"), "a.rs");
+        assert_eq!(short_path("a.rs"), "a.rs");
     }
 }

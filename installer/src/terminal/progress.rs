@@ -98,7 +98,7 @@ impl Progress {
 }
 
 /// ` in 3.2 s` if it took long, otherwise nothing.
-pub fn taken(since: Instant) -> String {
+pub fn elapsed(since: Instant) -> String {
     let elapsed = since.elapsed();
     if elapsed < LONG {
         return String::new();
@@ -132,7 +132,7 @@ impl Doing {
                     return;
                 }
                 let seconds = started.elapsed().as_secs();
-                let is_last = held.as_ref().is_some_and(|h| h.check().is_err());
+                let is_last = held.as_ref().is_some_and(|h| h.ensure_none().is_err());
                 let then = if is_last { ", then stops" } else { "" };
                 let line = screen.cut(&format!("{text}  {seconds} s{then}"), room);
                 say!(@ "{CLEAR}{lead}{line}");

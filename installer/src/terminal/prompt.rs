@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{BufRead, IsTerminal, Read};
+use std::sync::Arc;
 
 use dialoguer::theme::Theme;
 use dialoguer::{Confirm, MultiSelect};
@@ -10,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::signals::Interrupt;
 use crate::terminal::screen::Screen;
 use crate::terminal::stdio::say;
@@ -37,21 +39,19 @@ pub fn confirmed(
     signals: &Interrupt,
 ) -> Result<bool, Error> {
     if yes {
-        log::info!("{question} yes, by --yes");
+        log::info!("{question} yes, by {}", Invocation::Yes);
         return Ok(true);
     }
     if !is_possible() {
-        return Err(Error::Usage(
-            "there is no terminal to ask on: give --yes".into(),
-        ));
+        return Err(Error::NoTerminal);
     }
     let answer = if screen.redraws {
         let theme = Marked(screen);
         let confirm = Confirm::with_theme(&theme).with_prompt(question);
         keys(signals, || confirm.default(false).interact())?
     } else {
-        let said = line(&format!("{question} [y/N] "), signals)?;
-        matches!(said.to_lowercase().as_str(), "y" | "yes")
+        let reply = line(&format!("{question} [y/N] "), signals)?;
+        matches!(reply.to_lowercase().as_str(), "y" | "yes")
     };
     log::info!("{question} {}", if answer { "yes" } else { "no" });
     Ok(answer)
@@ -91,8 +91,8 @@ pub fn chosen(
         say!(@ "{}", screen.paragraph("  ", widest + 4, &row));
     }
     loop {
-        let said = line("Leave out (names, or Enter for none): ", signals)?;
-        let words: Vec<&str> = said
+        let reply = line("Leave out (names, or Enter for none): ", signals)?;
+        let words: Vec<&str> = reply
             .split([' ', ','])
             .filter(|word| !word.is_empty())
             .collect();
@@ -111,15 +111,15 @@ fn keys<T>(
 ) -> Result<T, Error> {
     let _quiet = Quiet::new();
     // A Ctrl-C from before is a signal that was noted; from here on it is a key.
-    signals.check()?;
+    signals.ensure_none()?;
     let answer = ask().map_err(|dialoguer::Error::IO(e)| match e.kind() {
         std::io::ErrorKind::Interrupted => Error::Interrupted,
-        _ => Error::failed(e.to_string(), "give --yes"),
+        _ => Error::NoAnswer(Arc::new(e)),
     });
     if answer.is_err() {
         say!("{SHOW_CURSOR}");
     }
-    signals.check()?;
+    signals.ensure_none()?;
     answer
 }
 
@@ -154,7 +154,7 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
     say!(@ "{question}");
     let stdin = std::io::stdin();
     loop {
-        if let Err(interrupted) = signals.check() {
+        if let Err(interrupted) = signals.ensure_none() {
             say!();
             return Err(interrupted);
         }
@@ -163,13 +163,13 @@ fn line(question: &str, signals: &Interrupt) -> Result<String, Error> {
             break;
         }
     }
-    let mut said = String::new();
+    let mut typed = String::new();
     let mut limited = stdin.lock().take(LONGEST as u64);
-    match limited.read_line(&mut said) {
+    match limited.read_line(&mut typed) {
         // The terminal was closed, or the user pressed Ctrl-D.
         Ok(0) => Err(Error::Interrupted),
-        Ok(_) => Ok(said.trim().to_owned()),
-        Err(e) => Err(Error::failed(format!("standard input: {e}"), "give --yes")),
+        Ok(_) => Ok(typed.trim().to_owned()),
+        Err(e) => Err(Error::NoAnswer(Arc::new(e))),
     }
 }
 
@@ -229,11 +229,11 @@ impl Theme for Marked {
         let names = chosen.iter().filter_map(|c| c.split(' ').next());
         let names: Vec<&str> = names.collect();
         self.ask(f, question)?;
-        let said = if names.is_empty() {
+        let list = if names.is_empty() {
             "none".to_owned()
         } else {
             names.join(", ")
         };
-        write!(f, "  {said}")
+        write!(f, "  {list}")
     }
 }

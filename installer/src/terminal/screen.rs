@@ -73,7 +73,7 @@ impl Screen {
         let terminal = output.is_terminal();
         let able = terminal && !plain && set("TERM").is_some_and(|t| t != "dumb");
         let columns = set("COLUMNS").and_then(|c| c.parse().ok());
-        let asked = || {
+        let terminal_columns = || {
             let size = rustix::termios::tcgetwinsize(output).ok()?;
             Some(usize::from(size.ws_col))
         };
@@ -82,7 +82,7 @@ impl Screen {
             // no-color.org: any value that is not empty turns colour off.
             colour: able && set("NO_COLOR").is_none(),
             width: columns
-                .or_else(|| asked().filter(|_| terminal))
+                .or_else(|| terminal_columns().filter(|_| terminal))
                 .filter(|w| *w > 0)
                 .map(|w: usize| w.max(NARROWEST)),
             terminal,
@@ -188,13 +188,13 @@ mod tests {
     };
 
     #[test]
-    fn paragraphs_hang() {
+    fn paragraphs_have_a_hanging_indent() {
         let text = SCREEN.paragraph("  ✓ ", 4, "one two three four five six seven");
         assert_eq!(text, "  ✓ one two three four five\n    six seven\n");
     }
 
     #[test]
-    fn what_is_too_long_is_cut_and_says_so() {
+    fn a_long_text_is_cut_and_marked() {
         assert_eq!(SCREEN.cut("docker: web, db", 15), "docker: web, db");
         assert_eq!(SCREEN.cut("docker: web, db", 10), "docker: w…");
         let ascii = Screen {

@@ -9,11 +9,11 @@ use crate::engines::engine::Engine;
 use crate::error::Error;
 use crate::host::service::{Verb, daemon_reload};
 use crate::host::{Host, threads};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::{self, Progress};
-use crate::transaction::context::Context;
 use crate::transaction::journal::{Journal, StartedRestart};
 use crate::transaction::plan::Plan;
-use crate::transaction::states::{State, States};
+use crate::transaction::states::{RunState, States};
 
 /// Runs the engines' own checkers in parallel: each takes as long as its daemon takes to start.
 pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Error> {
@@ -42,12 +42,12 @@ pub fn check_all(host: &Host, plan: &Plan, progress: &Progress) -> Result<(), Er
 /// Makes the files of a plan take effect. Each engine is recorded in the journal before its service
 /// is touched, so that a recovery restarts no other engine.
 pub fn activate(
-    context: &Context,
+    context: &RunContext,
     plan: &Plan,
     journal: &mut Journal,
     states: &mut States,
 ) -> Result<(), Error> {
-    let &Context {
+    let &RunContext {
         host,
         signals,
         progress,
@@ -61,7 +61,7 @@ pub fn activate(
         let Some((of, verb)) = activation.of() else {
             continue;
         };
-        signals.check()?;
+        signals.ensure_none()?;
         let began = Instant::now();
         let started = StartedRestart {
             engine: engine.facts().name.clone(),
@@ -77,9 +77,9 @@ pub fn activate(
         journal.begun.push(started.clone());
         journal.store(host)?;
         take_effect(host, Some(&**engine), &started, progress)?;
-        states.reach(&started.engine, State::Activated);
-        let (name, taken) = (&started.engine, progress::taken(began));
-        progress.done(&format!("{name} {}{taken}", verb.done()));
+        states.reach(&started.engine, RunState::Activated);
+        let (name, taken) = (&started.engine, progress::elapsed(began));
+        progress.done(&format!("{name} {}{taken}", verb.past_tense()));
         if started.stops.is_empty() {
             continue;
         }
@@ -117,7 +117,7 @@ pub fn activate_again(
             ));
             continue;
         }
-        let done = format!("{} {}", started.verb().done(), started.engine);
+        let done = format!("{} {}", started.verb().past_tense(), started.engine);
         if started.stops.is_empty() {
             progress.back(&done);
         } else {

@@ -8,11 +8,11 @@ use crate::files::atomic_write::{forget, link, remove, unlink, write_as};
 use crate::files::attributes::Attributes;
 use crate::files::resolved_path::{self, ResolvedPath};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind, Side};
+use crate::model::change::{Change, MergeKind, Side};
 
 /// What is at a change's path now, as text: the file's content, or the target of a link.
 pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
-    if change.kind != FileKind::Link {
+    if change.kind != MergeKind::Link {
         return host.text(&change.path);
     }
     match host.root().read_link(&change.path) {
@@ -26,7 +26,7 @@ pub fn current(host: &Host, change: &Change) -> Result<Option<String>, Error> {
 
 /// Attributes of the file that a change replaces or removes; `None` where there is no such file.
 pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Error> {
-    if change.kind == FileKind::Link {
+    if change.kind == MergeKind::Link {
         return Ok(None);
     }
     match host.root().open_file(&change.path) {
@@ -42,7 +42,7 @@ pub fn attributes(host: &Host, change: &Change) -> Result<Option<Attributes>, Er
 ///
 /// The text always comes from the change itself, never from a separate parameter: see
 /// [`crate::model::change`].
-pub(super) fn put(
+pub(super) fn write_side(
     host: &Host,
     change: &Change,
     side: Side,
@@ -50,10 +50,10 @@ pub(super) fn put(
 ) -> Result<(), Error> {
     let path = &change.path;
     match (change.text(side), &change.kind) {
-        (None, FileKind::Link) => unlink(host, ResolvedPath::of_link(host, path), false)
+        (None, MergeKind::Link) => unlink(host, ResolvedPath::of_link(host, path), false)
             .map_err(Error::file(path, "remove link")),
         (None, _) => remove(host, path),
-        (Some(target), FileKind::Link) => {
+        (Some(target), MergeKind::Link) => {
             log::debug!("link {} to {target}", path.display());
             link(host, path, target).map_err(Error::file(path, "make link"))
         }
@@ -64,7 +64,7 @@ pub(super) fn put(
 /// Removes the temporary file that a killed run may have left beside a change's file.
 pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
     let place = match change.kind {
-        FileKind::Link => ResolvedPath::of_link(host, &change.path),
+        MergeKind::Link => ResolvedPath::of_link(host, &change.path),
         _ => ResolvedPath::of(host, &change.path),
     };
     forget(host, place, &change.path)
@@ -73,7 +73,7 @@ pub fn remove_temporary_of(host: &Host, change: &Change) -> Result<(), Error> {
 /// Directories that a change would create, outermost first.
 pub fn missing_dirs(host: &Host, change: &Change) -> Result<Vec<PathBuf>, Error> {
     let place = match change.kind {
-        FileKind::Link => ResolvedPath::of_link(host, &change.path),
+        MergeKind::Link => ResolvedPath::of_link(host, &change.path),
         _ => ResolvedPath::of(host, &change.path),
     };
     let place = place.map_err(Error::file(&change.path, "find"))?;

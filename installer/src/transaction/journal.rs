@@ -120,7 +120,7 @@ impl Journal {
     /// Makes one of its changes.
     pub(super) fn make(&self, host: &Host, change: &Change) -> Result<(), Error> {
         let attributes = self.attributes.get(&change.path);
-        change_io::put(host, change, Side::After, attributes)
+        change_io::write_side(host, change, Side::After, attributes)
     }
 
     /// The journal of a run that did not end; `None` where there is none.
@@ -179,7 +179,7 @@ impl Journal {
             return Ok(false);
         }
         let attributes = self.attributes.get(&change.path);
-        change_io::put(host, change, Side::Before, attributes)?;
+        change_io::write_side(host, change, Side::Before, attributes)?;
         Ok(true)
     }
 }
@@ -201,7 +201,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::model::change::FileKind;
+    use crate::model::change::MergeKind;
 
     fn looks(path: &Path) -> (u32, u32, u32, Option<Vec<u8>>, String) {
         let metadata = fs::metadata(path).unwrap();
@@ -216,7 +216,7 @@ mod tests {
 
     /// A file of the user's that we remove, and that a link leads to.
     #[test]
-    fn a_file_that_comes_back_looks_as_it_did() {
+    fn a_restored_file_has_its_old_attributes() {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().join("real");
         let link = dir.path().join("link");
@@ -235,7 +235,7 @@ mod tests {
             after: None,
             mode: 0o644,
             why: String::new(),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         };
         let changes = [change.clone()];
         let journal = Journal::new(&host, &changes, &Receipt::default()).unwrap();
@@ -243,8 +243,8 @@ mod tests {
         journal.make(&host, &change).unwrap();
         assert!(!real.exists() && link.is_symlink());
         // Rolled back by the next run, which finds the journal.
-        let found = Journal::load(&host).unwrap().unwrap();
-        assert!(found.roll_back(&host, |_| ()).is_empty());
+        let journal = Journal::load(&host).unwrap().unwrap();
+        assert!(journal.roll_back(&host, |_| ()).is_empty());
         assert_eq!(looks(&real), was);
         assert!(link.is_symlink());
 
@@ -284,7 +284,7 @@ mod tests {
             after: Some(String::new()),
             mode: 0o644,
             why: String::new(),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         };
         let journal = Journal::new(&host, &[change], &Receipt::default()).unwrap();
         assert!(journal.store(&host).is_err());

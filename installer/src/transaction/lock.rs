@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_holds_this_file_is_named() {
+    fn only_the_holder_of_this_lock_file_is_named() {
         let line = "3: FLOCK  ADVISORY  WRITE 708 fe:00:1234 0 EOF";
         assert_eq!(holder_in(line, "fe:00:1234"), Some(708));
         assert_eq!(holder_in(line, "fe:00:234"), None);

@@ -2,7 +2,7 @@
 
 pub mod activate;
 pub mod change_io;
-pub mod context;
+mod checked_before;
 pub mod journal;
 pub mod lock;
 pub mod plan;

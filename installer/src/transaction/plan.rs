@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use crate::engines::activation::Activation;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::service::Service;
 use crate::model::change::Change;
@@ -55,8 +57,8 @@ impl Plan {
         }
     }
 
-    /// Refuses a plan if a restart would stop containers.
-    pub fn ensure_no_container_stops(&self, command: &str) -> Result<(), Error> {
+    /// Refuses a plan if a restart would stop containers. `command` is the one that stops them.
+    pub fn ensure_no_container_stops(&self, command: Invocation<'static>) -> Result<(), Error> {
         self.ensure_containers_are_known()?;
         let stops = self.engines.iter().filter(|(_, a)| !a.stopped().is_empty());
         let stops: Vec<String> = stops
@@ -65,30 +67,21 @@ impl Plan {
         if stops.is_empty() {
             return Ok(());
         }
-        Err(Error::failed(
-            format!("containers would stop: {}", stops.join("; ")),
-            format!(
-                "run `gpusetup {command}` when they may, or turn on live-restore; nothing was changed"
-            ),
-        ))
+        Err(Error::WouldStop { stops, command })
     }
 
     /// Refuses a plan if containers would stop that could not be started again.
     pub fn ensure_containers_are_known(&self) -> Result<(), Error> {
-        let Some((engine, _)) = self
-            .engines
-            .iter()
-            .find(|(_, a)| a.stops_unknown_containers())
-        else {
-            return Ok(());
-        };
-        let name = &engine.facts().name;
-        Err(Error::failed(
-            format!(
-                "{name} restarts, and which of its containers run is not known: `docker ps` failed"
-            ),
-            "see what `docker ps` says, then run this again; or run it with --no-restart; nothing was changed",
-        ))
+        let mut unknown = self.engines.iter();
+        match unknown.find_map(|(e, a)| Some((e, a.stops_unknown()?))) {
+            None => Ok(()),
+            Some((engine, why)) => Err(Error::engine(
+                &engine.facts().name,
+                EngineFault::ContainersUnknown {
+                    why: why.to_owned(),
+                },
+            )),
+        }
     }
 
     /// Adds warnings, each only once even if several engines give it.
@@ -101,14 +94,14 @@ impl Plan {
     }
 
     /// The options for its engines, for the receipt.
-    pub fn asked(&self) -> BTreeMap<String, receipt::Asked> {
+    pub fn recorded_options(&self) -> BTreeMap<String, receipt::RecordedOptions> {
         let ours = self.engines.iter().filter(|(e, _)| e.is_ours());
-        let asked = self.wanted.iter().flat_map(|wanted| {
-            let asked = receipt::Asked::from(wanted);
+        let options_by_engine = self.wanted.iter().flat_map(|wanted| {
+            let options = receipt::RecordedOptions::from(wanted);
             ours.clone()
-                .map(move |(e, _)| (e.facts().name.clone(), asked))
+                .map(move |(e, _)| (e.facts().name.clone(), options))
         });
-        asked.collect()
+        options_by_engine.collect()
     }
 
     /// Whether there is nothing to do.

@@ -10,22 +10,19 @@ use nix::unistd::{self, AccessFlags};
 use rustix::fs::{StatxAttributes, StatxFlags, statx};
 
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::files::resolved_path::ResolvedPath;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 
 /// Refuses a change that could not be made, before anything is touched. `is_back`: we removed the
 /// file, and this change restores it.
 pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<(), Error> {
     let path = &change.path;
-    let refused = |why: String, fix: String| Error::Config {
-        path: path.clone(),
-        why,
-        fix: format!("{fix}, then run this again; nothing was changed"),
-    };
+    let refused = |fault| Error::config(path, fault);
     let failed = |e| Error::file(path, "find")(e);
     let place = match change.kind {
-        FileKind::Link => ResolvedPath::of_link(host, path),
+        MergeKind::Link => ResolvedPath::of_link(host, path),
         _ => ResolvedPath::of(host, path),
     }
     .map_err(failed)?;
@@ -34,11 +31,9 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     // The target of a dangling link may be on a file system that is not mounted yet.
     let nothing = path.ancestors().take_while(|p| !root.exists(p));
     let link = nothing.filter(|p| root.read_link(p).is_ok()).last();
-    if let Some(link) = link.filter(|_| change.kind != FileKind::Link && !is_back) {
-        return Err(refused(
-            format!("{} is a link to what is not there", link.display()),
-            "make that, mount what it is on, or remove the link".into(),
-        ));
+    if let Some(link) = link.filter(|_| change.kind != MergeKind::Link && !is_back) {
+        let link = link.to_owned();
+        return Err(refused(ConfigFault::DanglingLink { link }));
     }
     let missing = place.missing_dirs(root).map_err(failed)?;
     let dir = missing
@@ -48,20 +43,13 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     let opened: File = root.open_dir(dir).map_err(failed)?.into();
     let may = |name: &OsStr, flags| {
         unistd::faccessat(&opened, name, flags, AtFlags::AT_EACCESS).map_err(|e| match e {
-            Errno::EROFS => Some(refused(
-                "is on a read-only file system".into(),
-                format!(
-                    "`mount -o remount,rw` the file system of {} or, where it is read-only by design, \
-                     change its image",
-                    dir.display()
-                ),
-            )),
+            Errno::EROFS => Some(refused(ConfigFault::ReadOnly {
+                dir: dir.to_owned(),
+            })),
             Errno::EPERM => {
                 let what = if name == "." { dir } else { &real };
-                Some(refused(
-                    format!("cannot be changed: {} is immutable", what.display()),
-                    format!("`chattr -i {}`", what.display()),
-                ))
+                let what = what.to_owned();
+                Some(refused(ConfigFault::Immutable { what }))
             }
             Errno::ENOENT => None,
             e => Some(Error::file(path, "write")(e.into())),
@@ -70,7 +58,7 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     if let Err(Some(e)) = may(OsStr::new("."), AccessFlags::W_OK | AccessFlags::X_OK) {
         return Err(e);
     }
-    if !missing.is_empty() || change.kind == FileKind::Link {
+    if !missing.is_empty() || change.kind == MergeKind::Link {
         return Ok(());
     }
     // A file without write permission can still be replaced: the directory's permissions decide
@@ -81,20 +69,14 @@ pub fn ensure_writable(host: &Host, change: &Change, is_back: bool) -> Result<()
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     let about = statx(&opened, &place.name, flags, StatxFlags::BASIC_STATS);
     if about.is_ok_and(|s| s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)) {
-        return Err(refused(
-            "is a mount of its own, so it cannot be replaced".into(),
-            format!(
-                "change the file that is mounted there, or `umount {}`",
-                real.display()
-            ),
-        ));
+        return Err(refused(ConfigFault::MountPoint { at: real }));
     }
     Ok(())
 }
 
 /// A warning for the user about a file that will be replaced.
 pub fn remark(host: &Host, change: &Change) -> Option<String> {
-    if change.before.is_none() || change.kind == FileKind::Link {
+    if change.before.is_none() || change.kind == MergeKind::Link {
         return None;
     }
     let names = host.root().metadata(&change.path).ok()?.nlink();

@@ -44,7 +44,7 @@ pub struct Receipt<C = Change> {
     /// By the engine's name, the options of the last run that set it up. The engine's files do not
     /// always show them: some engines need no file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub asked: BTreeMap<String, Asked>,
+    pub asked: BTreeMap<String, RecordedOptions>,
     /// Files whose texts an older gpusetup stored without a checksum, so that damage to them cannot
     /// be noticed. On disk, their entries just have no checksum.
     #[serde(skip)]
@@ -69,7 +69,7 @@ impl<C> Default for Receipt<C> {
 
 /// The part of [`SetupOptions`] that can differ from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RecordedOptions {
     /// CDI, the runtime, or both.
     pub mode: Mode,
     /// Whether our runtime was to be the engine's default.
@@ -80,7 +80,7 @@ pub struct Asked {
     pub leaves: bool,
 }
 
-impl From<&SetupOptions> for Asked {
+impl From<&SetupOptions> for RecordedOptions {
     fn from(wanted: &SetupOptions) -> Self {
         Self {
             mode: wanted.mode,
@@ -173,10 +173,10 @@ pub fn remark(name: &str, unchecked: &BTreeSet<PathBuf>, of: usize) -> Option<St
 }
 
 fn merged(
-    old: &crate::model::change::FileKind,
-    new: crate::model::change::FileKind,
-) -> crate::model::change::FileKind {
-    use crate::model::change::FileKind::{Json, Toml};
+    old: &crate::model::change::MergeKind,
+    new: crate::model::change::MergeKind,
+) -> crate::model::change::MergeKind {
+    use crate::model::change::MergeKind::{Json, Toml};
     let both = |a: &Vec<Vec<String>>, b: Vec<Vec<String>>| {
         let mut all = a.clone();
         all.extend(b.into_iter().filter(|k| !a.contains(k)));
@@ -196,7 +196,7 @@ fn merged(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::change::FileKind;
+    use crate::model::change::MergeKind;
 
     fn run(before: &str, after: &str) -> Receipt {
         let change = Change {
@@ -205,7 +205,7 @@ mod tests {
             after: Some(after.into()),
             mode: 0o644,
             why: String::new(),
-            kind: FileKind::Json {
+            kind: MergeKind::Json {
                 keys: vec![vec!["features".into(), "cdi".into()]],
             },
         };
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_changed_between_two_runs_stays() {
+    fn the_users_changes_between_two_runs_are_kept() {
         let ours = |rest: &str| format!("{{{rest}\"features\":{{\"cdi\":true}}}}");
         let before = |record: &Receipt| record.changes[0].before.clone().unwrap();
         let mut receipt = run("{}", &ours(""));

@@ -10,7 +10,7 @@ use gpu_inject::generate::host_files;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind, Side};
+use crate::model::change::{Change, MergeKind, Side};
 use crate::transaction::change_io;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::Receipt;
@@ -22,15 +22,20 @@ pub fn make_files(host: &Host, changes: &[Change]) -> Result<(), Error> {
     if let Some(other) = changes.iter().find(|c| !is_regenerated(c)) {
         let path = other.path.display();
         let why = format!("{path} is not made anew at boot, so only a run may write it");
-        return Err(Error::failed(why, "this is a mistake in gpusetup"));
+        return Err(Error::Mistake(why));
     }
     // A run may have died after its commit and before it stored its receipt. Finish it first, or
     // its receipt would later replace the one that is written here.
-    let journal = Journal::load(host).ok().flatten();
-    if let Some(commit) = journal.and_then(|j| j.commit) {
-        commit.finish(host)?;
+    match Journal::load(host) {
+        Ok(journal) => {
+            if let Some(commit) = journal.and_then(|j| j.commit) {
+                commit.finish(host)?;
+            }
+        }
+        // These files are made at every boot, whatever became of a run; doctor reports its journal.
+        Err(e) => log::warn!("{e}"),
     }
-    let put = |c: &Change| change_io::put(host, c, Side::After, None);
+    let put = |c: &Change| change_io::write_side(host, c, Side::After, None);
     let failed = changes
         .iter()
         .map(put)
@@ -57,7 +62,7 @@ pub fn make_nodes<'a>(
 }
 
 fn is_regenerated(change: &Change) -> bool {
-    matches!(change.kind, FileKind::Generated | FileKind::Link) && change.after.is_some()
+    matches!(change.kind, MergeKind::Generated | MergeKind::Link) && change.after.is_some()
 }
 
 /// Adds to the receipt what did not exist at install, for example the link of a GPU that was added
@@ -92,7 +97,7 @@ mod tests {
         (dir, host)
     }
 
-    fn change(path: &str, kind: FileKind) -> Change {
+    fn change(path: &str, kind: MergeKind) -> Change {
         Change {
             path: path.into(),
             before: None,
@@ -118,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_made_anew_is_refused_before_the_first_write() {
+    fn only_regenerated_files_may_be_written_without_a_journal() {
         let (dir, host) = tree();
-        let link = change("/dev/char/195:0", FileKind::Link);
+        let link = change("/dev/char/195:0", MergeKind::Link);
         let removed = Change {
             after: None,
-            ..change("/spec", FileKind::Generated)
+            ..change("/spec", MergeKind::Generated)
         };
-        for other in [change("/etc/x.conf", FileKind::Own), removed] {
+        for other in [change("/etc/x.conf", MergeKind::Own), removed] {
             let failure = make_files(&host, &[link.clone(), other]).unwrap_err();
             assert!(failure.to_string().contains("only a run"), "{failure}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -133,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_knows_what_was_made_and_no_receipt_is_begun() {
+    fn regenerated_files_are_noted_in_a_receipt_only_if_there_is_one() {
         let (dir, host) = tree();
-        let spec = change("/spec", FileKind::Generated);
-        let link = change("/dev/char/195:0", FileKind::Link);
+        let spec = change("/spec", MergeKind::Generated);
+        let link = change("/dev/char/195:0", MergeKind::Link);
         make_files(&host, std::slice::from_ref(&spec)).unwrap();
         assert!(dir.path().join("spec").exists());
         assert!(Receipt::load(&host).unwrap().is_none());
@@ -146,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn the_receipt_of_a_run_that_was_not_noted_down_comes_first() {
+    fn the_receipt_of_an_unrecorded_run_is_written_first() {
         let (_dir, host) = tree();
-        let spec = change("/spec", FileKind::Generated);
+        let spec = change("/spec", MergeKind::Generated);
         let mut journal = Journal::new(&host, &[], &Receipt::default()).unwrap();
         journal.commit = Some(Commit {
             receipt: Some(receipt(&[spec])),
             directories: Vec::new(),
         });
         journal.store(&host).unwrap();
-        make_files(&host, &[change("/dev/char/195:0", FileKind::Link)]).unwrap();
+        make_files(&host, &[change("/dev/char/195:0", MergeKind::Link)]).unwrap();
         assert!(Journal::load(&host).unwrap().is_none());
         assert_eq!(noted(&host), ["/spec", "/dev/char/195:0"]);
     }

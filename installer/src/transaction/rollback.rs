@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use crate::engines;
 use crate::engines::engine::Engine;
 use crate::error::Error;
+use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
-use crate::model::change::{FileKind, Side};
+use crate::model::change::{MergeKind, Side};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
 use crate::transaction::activate::activate_again;
-use crate::transaction::context::Context;
 use crate::transaction::journal::{self, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::{JOURNAL, Receipt};
@@ -19,7 +20,7 @@ use crate::transaction::receipt::{JOURNAL, Receipt};
 fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<String> {
     let mut links = 0;
     let left = journal.roll_back(host, |change| {
-        if change.kind == FileKind::Link {
+        if change.kind == MergeKind::Link {
             links += 1;
         } else {
             progress.back(&format!("put back {}", change.path.display()));
@@ -33,8 +34,8 @@ fn roll_back_files(host: &Host, journal: &Journal, progress: &Progress) -> Vec<S
 
 /// Rolls the run back and returns what could not be rolled back. If anything is left, the journal
 /// stays for `recover`.
-pub fn roll_back(context: &Context, plan: &mut Plan, journal: &Journal) -> Vec<String> {
-    let &Context { host, progress, .. } = context;
+pub fn roll_back(context: &RunContext, plan: &mut Plan, journal: &Journal) -> Vec<String> {
+    let &RunContext { host, progress, .. } = context;
     let mut left = roll_back_files(host, journal, progress);
     if !journal.begun.is_empty() {
         plan.read_again(host);
@@ -58,9 +59,10 @@ pub struct Recovered {
 /// Recovers from a run that died, before a run that needs the receipt. If the receipt cannot be
 /// used, nothing is rolled back.
 pub fn recover_before_run(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Error> {
-    let journal = Journal::load(host).ok().flatten();
-    // The journal of a committed run contains its receipt.
-    if journal.is_none_or(|j| j.commit.is_none()) {
+    // The journal of a committed run contains its receipt. One that cannot be read is reported by
+    // `recover`, unless the receipt cannot be read either.
+    let has_receipt = Journal::load(host).is_ok_and(|j| j.is_some_and(|j| j.commit.is_some()));
+    if !has_receipt {
         Receipt::load(host)?;
     }
     recover(host, progress)
@@ -75,7 +77,7 @@ pub fn recover(host: &Host, progress: &Progress) -> Result<Option<Recovered>, Er
             let first = cause.fix().unwrap_or_else(|| "mend that".into());
             Error::RollbackIncomplete {
                 cause: Box::new(cause),
-                left: vec![first, "then run `gpusetup recover`".into()],
+                left: vec![first, format!("then run `{}`", Invocation::Recover)],
             }
         }
     })
@@ -120,10 +122,7 @@ fn recover_from_journal(host: &Host, progress: &Progress) -> Result<Option<Recov
         return Ok(Some(recovered));
     }
     Err(Error::RollbackIncomplete {
-        cause: Box::new(Error::failed(
-            "an earlier run could not be put back whole",
-            "",
-        )),
+        cause: Box::new(Error::EarlierRun),
         left,
     })
 }

@@ -1,21 +1,27 @@
 //! Carries out a plan as a transaction: makes all of its changes, or none.
 
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
+use crate::error::engine_fault::EngineFault;
+use crate::error::invocation::Invocation;
 use crate::host::{Host, headroom, limits};
 use crate::model::change::{Change, ChangeVerb};
+use crate::terminal::context::RunContext;
 use crate::transaction::activate::{activate, check_all};
-use crate::transaction::context::Context;
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::plan::Plan;
 use crate::transaction::receipt::Receipt;
 use crate::transaction::rollback::roll_back;
-use crate::transaction::states::{State, States};
-use crate::transaction::{change_io, preflight};
+use crate::transaction::states::{RunState, States};
+use crate::transaction::{change_io, checked_before, preflight};
 use crate::verify;
 
 /// What a run does besides writing files.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
+    /// Fail before anything is written if an engine refuses its configuration as it is. Not for an
+    /// undo, which may be what mends it.
+    pub checks_before: bool,
     /// Restart the engines that need it.
     pub restart: bool,
     /// Run a container in each engine.
@@ -25,12 +31,12 @@ pub struct RunOptions {
 /// Carries out the plan and stores a receipt. If anything fails, everything is rolled back and the
 /// error tells why.
 pub fn apply(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     how: RunOptions,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     let earlier = Receipt::load(context.host)?.unwrap_or_default();
-    let (services, asked) = (plan.services(), plan.asked());
+    let (services, options) = (plan.services(), plan.recorded_options());
     carry_out(context, plan, &earlier, how, |journal| {
         let mut receipt = earlier.clone();
         receipt.add(Receipt {
@@ -39,7 +45,7 @@ pub fn apply(
             directories: journal.directories.clone(),
             attributes: journal.attributes.clone(),
             services,
-            asked,
+            asked: options,
             ..Receipt::default()
         });
         receipt.note_time(journal.changes.iter().map(|c| &c.path));
@@ -57,7 +63,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
         return Ok(());
     };
     let was = receipt.asked.clone();
-    receipt.asked.extend(plan.asked());
+    receipt.asked.extend(plan.recorded_options());
     if receipt.asked == was {
         return Ok(());
     }
@@ -66,7 +72,7 @@ pub fn note(host: &Host, plan: &Plan) -> Result<(), Error> {
 
 /// Carries out a plan that undoes a receipt's changes. No receipt is left afterwards.
 pub fn undo(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
@@ -80,10 +86,11 @@ pub fn undo(
 
 /// Writes one file as the user asks. It is journaled like any other change, but undo does not
 /// revert it.
-pub fn edit(context: &Context, change: Change) -> Result<(), Error> {
+pub fn edit(context: &RunContext, change: Change) -> Result<(), Error> {
     let earlier = Receipt::load(context.host)?;
     let receipt = earlier.clone().unwrap_or_default();
     let how = RunOptions {
+        checks_before: false,
         restart: false,
         verify: false,
     };
@@ -109,12 +116,12 @@ fn counted(changes: &[Change]) -> String {
 }
 
 fn carry_out(
-    context: &Context,
+    context: &RunContext,
     plan: &mut Plan,
     receipt: &Receipt,
     how: RunOptions,
     commit: impl FnOnce(&Journal) -> Commit,
-) -> Result<Vec<verify::Verified>, Error> {
+) -> Result<verify::Outcome, Error> {
     if how.restart {
         plan.ensure_containers_are_known()?;
     }
@@ -132,7 +139,7 @@ fn carry_out(
 }
 
 struct Run<'a> {
-    context: Context<'a>,
+    context: RunContext<'a>,
     plan: &'a mut Plan,
     how: RunOptions,
     journal: Journal,
@@ -143,7 +150,7 @@ impl Run<'_> {
     fn carry_out(
         &mut self,
         commit: impl FnOnce(&Journal) -> Commit,
-    ) -> Result<Vec<verify::Verified>, Error> {
+    ) -> Result<verify::Outcome, Error> {
         self.ensure_possible()?;
         self.write()?;
         self.activate()?;
@@ -159,6 +166,9 @@ impl Run<'_> {
             let is_known = self.journal.attributes.contains_key(&change.path);
             preflight::ensure_writable(self.context.host, change, is_known)?;
         }
+        if self.how.checks_before {
+            checked_before::ensure_accepted(self.context.host, self.plan)?;
+        }
         // The preflight checks read files as well: fail if any of those reads failed.
         self.context.host.ensure_fully_readable()?;
         headroom::ensure_memory_to_write(self.journal.text_length())
@@ -166,10 +176,10 @@ impl Run<'_> {
 
     fn write(&mut self) -> Result<(), Error> {
         limits::begin();
-        self.states.reach_all(State::Written);
+        self.states.reach_all(RunState::Written);
         self.journal.store(self.context.host)?;
         for change in &self.plan.changes {
-            self.context.signals.check()?;
+            self.context.signals.ensure_none()?;
             // Check again, since time has passed since the preflight checks.
             ensure_as_planned(self.context.host, change)?;
             self.journal.make(self.context.host, change)?;
@@ -184,17 +194,17 @@ impl Run<'_> {
             let (journal, states) = (&mut self.journal, &mut self.states);
             activate(&self.context, self.plan, journal, states)?;
         }
-        self.states.reach_all(State::Activated);
+        self.states.reach_all(RunState::Activated);
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<Vec<verify::Verified>, Error> {
+    fn verify(&mut self) -> Result<verify::Outcome, Error> {
         let verified = if self.how.verify {
             verify_all(&self.context, self.plan, &mut self.states)?
         } else {
-            Vec::new()
+            verify::Outcome::default()
         };
-        self.states.reach_all(State::Verified);
+        self.states.reach_all(RunState::Verified);
         Ok(verified)
     }
 
@@ -204,31 +214,58 @@ impl Run<'_> {
         if let Err(e) = self.journal.store(self.context.host) {
             // The file may be in place although syncing its directory failed. `recover` goes by
             // what is on disk, so that decides here too.
-            let stands = Journal::load(self.context.host).ok().flatten();
-            if stands.is_none_or(|j| j.commit.is_none()) {
-                return Err(e);
+            match Journal::load(self.context.host) {
+                Ok(Some(Journal {
+                    commit: Some(_), ..
+                })) => {}
+                Ok(_) => return Err(e),
+                // Nobody can tell: rolling back could undo what a recovery then takes for done.
+                Err(unknown) => {
+                    self.states.reach_all(RunState::Committed);
+                    return Err(unknown);
+                }
             }
         }
-        self.states.reach_all(State::Committed);
+        self.states.reach_all(RunState::Committed);
         commit.finish(self.context.host)?;
         limits::end();
         Ok(())
+    }
+
+    /// An engine may refuse what it refused before this run too, which shows once the files are
+    /// back.
+    fn as_found(&self, cause: Error) -> Error {
+        let refuses = matches!(
+            cause,
+            Error::Engine {
+                fault: EngineFault::Refuses { .. },
+                ..
+            }
+        );
+        if !refuses || self.how.checks_before {
+            return cause;
+        }
+        match checked_before::ensure_accepted(self.context.host, self.plan) {
+            Ok(()) => cause,
+            Err(before) => before,
+        }
     }
 
     /// Rolls the run back as far as it had come, and returns its error.
     fn failed(&mut self, cause: Error) -> Error {
         log::debug!("failed with {}", self.states);
         match self.states.of_run() {
-            State::Planned => return cause,
-            State::Committed => {
+            RunState::Planned => return cause,
+            RunState::Committed => {
                 return Error::RollbackIncomplete {
                     cause: Box::new(cause),
-                    left: vec![
-                        "everything was done, but not noted down: run `gpusetup recover`".into(),
-                    ],
+                    left: vec![format!(
+                        "everything was done, but not noted down: run `{}`",
+                        Invocation::Recover
+                    )],
                 };
             }
-            State::Written | State::Activated | State::Verified => {}
+            RunState::Written | RunState::Activated | RunState::Verified => {}
         }
         match cause {
             Error::Interrupted => self
@@ -238,7 +275,7 @@ impl Run<'_> {
             _ => self.context.progress.failed(&cause.to_string()),
         }
         let left = roll_back(&self.context, self.plan, &self.journal);
-        let cause = Box::new(cause);
+        let cause = Box::new(self.as_found(cause));
         if left.is_empty() {
             limits::end();
             return Error::RolledBack(cause);
@@ -251,58 +288,57 @@ fn ensure_as_planned(host: &Host, change: &Change) -> Result<(), Error> {
     if change_io::current(host, change)? == change.before {
         return Ok(());
     }
-    Err(Error::Config {
-        path: change.path.clone(),
-        why: "was changed by somebody else meanwhile".into(),
-        fix: "run this again".into(),
-    })
+    Err(Error::config(&change.path, ConfigFault::Meanwhile))
 }
 
 fn verify_all(
-    context: &Context,
+    context: &RunContext,
     plan: &Plan,
     states: &mut States,
-) -> Result<Vec<verify::Verified>, Error> {
-    let &Context {
-        host,
-        signals,
-        progress,
+) -> Result<verify::Outcome, Error> {
+    let &RunContext {
+        signals, progress, ..
     } = context;
-    signals.check()?;
+    signals.ensure_none()?;
     let engines = plan.engines.iter().map(|(e, _)| &**e);
-    let verified = verify::run(host, engines, plan.gpus, true, signals, progress)?;
+    let wanted = verify::Expectation {
+        gpus: plan.gpus,
+        reload: true,
+    };
+    let outcome = verify::run(context, engines, wanted)?;
+    let verified = &outcome.verified;
     for (engine, _) in &plan.engines {
         let name = &engine.facts().name;
         let mut of_engine = verified.iter().filter(|v| v.engine == *name);
         if of_engine.all(|v| v.ok) {
-            states.reach(name, State::Verified);
+            states.reach(name, RunState::Verified);
         }
     }
-    if let Some(bad) = verify::dead(&verified) {
-        return Err(Error::failed(
-            format!(
-                "{} runs no container here, with a GPU or without: {}",
-                bad.engine, bad.detail
-            ),
-            format!(
-                "mend {0} first, or leave the check out: gpusetup install --no-verify",
-                bad.engine
-            ),
+    if let Some(bad) = verify::dead(verified) {
+        let detail = bad.detail.clone();
+        return Err(Error::engine(
+            &bad.engine,
+            EngineFault::NoContainer { detail },
         ));
     }
     if let Some(bad) = verified.iter().find(|v| !v.ok) {
-        let what = format!("{} ({}): {}", bad.engine, bad.how, bad.detail);
-        return Err(Error::failed(
-            what,
-            "`gpusetup install --no-verify` leaves this check out",
+        let (how, detail) = (bad.how.clone(), bad.detail.clone());
+        return Err(Error::engine(
+            &bad.engine,
+            EngineFault::NoGpu { how, detail },
         ));
     }
     // No reason to roll back: containers would lose their GPUs with the old configuration too.
-    for lost in verified.iter().filter(|v| v.lost().is_some()) {
+    for v in verified {
+        if let Some(trouble) = &v.driver_trouble {
+            progress.warn(&format!("{} ({}): {trouble}", v.engine, v.how));
+        }
+    }
+    for lost in verified.iter().filter(|v| v.loss().is_some()) {
         progress.warn(&format!(
             "{} ({}): containers lose their GPUs when systemd reloads",
             lost.engine, lost.how
         ));
     }
-    Ok(verified)
+    Ok(outcome)
 }

@@ -166,7 +166,7 @@ fn is_missing(host: &Host, path: &Path) -> Result<bool, Error> {
 /// should be.
 fn is_something_else(host: &Host, path: &Path) -> bool {
     match host.root().symlink_metadata(path) {
-        Ok(found) => !found.is_file(),
+        Ok(metadata) => !metadata.is_file(),
         Err(e) => e.kind() == ErrorKind::NotADirectory,
     }
 }
@@ -217,13 +217,10 @@ fn where_it_is<T: Checked>(content: &str) -> String {
 /// Writes a state file and syncs it to disk.
 pub fn store<T: Checked>(host: &Host, name: &str, value: &T) -> Result<(), Error> {
     let path = host.state(name);
-    let text =
-        text(name, value).map_err(|e| Error::failed(format!("{}: {e}", path.display()), ""))?;
+    let text = text(name, value).map_err(|e| Error::file(&path, "make")(e.into()))?;
     if text.len() > LIMIT {
-        return Err(Error::failed(
-            format!("{}: would be longer than {LIMIT} bytes", path.display()),
-            "the files to change are too large to be undone safely; make them smaller",
-        ));
+        let fault = Fault::TooLong(LIMIT);
+        return Err(Error::StateFile { path, fault });
     }
     atomic_write::write(host, &path, &text, 0o600)
 }
@@ -253,7 +250,7 @@ impl fmt::Display for Lacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::change::{Change, FileKind};
+    use crate::model::change::{Change, MergeKind};
     use crate::transaction::receipt::{RECEIPT, Receipt};
 
     fn record() -> Receipt {
@@ -263,7 +260,7 @@ mod tests {
             after: Some("{\"a\": 1}\n".into()),
             mode: 0o644,
             why: "w".into(),
-            kind: FileKind::Own,
+            kind: MergeKind::Own,
         };
         Receipt {
             version: "1".into(),
@@ -274,7 +271,7 @@ mod tests {
 
     /// Whichever byte is damaged, either the same content is read or the file is refused.
     #[test]
-    fn no_byte_changes_what_is_read() {
+    fn a_changed_byte_is_always_detected() {
         let whole = record();
         let text = text(RECEIPT, &whole).unwrap().into_bytes();
         assert_eq!(parse::<Receipt>(RECEIPT, &text), Ok(whole.clone()));
@@ -301,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_one_is_no_damage() {
+    fn a_later_schema_is_not_reported_as_damage() {
         let later = br#"{"schema": 3, "version": "9.9", "anything": []}"#;
         let fault = parse::<Receipt>(RECEIPT, later).unwrap_err();
         assert_eq!(fault, Fault::Newer(3, Some("9.9".into())));
@@ -310,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_checksum_stays_so() {
+    fn entries_without_checksums_stay_without() {
         let old = br#"{"schema": 1, "version": "0.1.0", "changes": [{"path": "/a", "before": "x", "after": "y", "mode": 420, "why": "w", "kind": {"kind": "own"}}], "directories": [], "services": []}"#;
         let read: Receipt = parse(RECEIPT, old).unwrap();
         assert_eq!(read.unchecked.len(), 1);

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The states of a run, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum RunState {
     /// Nothing is written. Files may already look as we want them, but then another run wrote them.
     Planned,
     /// The journal is on disk. Any files that are already written can be rolled back from it.
@@ -19,7 +19,7 @@ pub enum State {
     Committed,
 }
 
-impl fmt::Display for State {
+impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Planned => "planned",
@@ -34,30 +34,30 @@ impl fmt::Display for State {
 /// The state of each engine of a run.
 #[derive(Clone, Debug)]
 pub struct States {
-    engines: BTreeMap<String, State>,
+    engines: BTreeMap<String, RunState>,
     /// Of a run that touches no engine, such as one that writes CDI specs alone.
-    files: State,
+    files: RunState,
 }
 
 impl States {
     /// Of these engines, with nothing written.
     pub fn new(engines: impl IntoIterator<Item = String>) -> Self {
-        let engines = engines.into_iter().map(|name| (name, State::Planned));
+        let engines = engines.into_iter().map(|name| (name, RunState::Planned));
         Self {
             engines: engines.collect(),
-            files: State::Planned,
+            files: RunState::Planned,
         }
     }
 
     /// One engine has come so far.
-    pub fn reach(&mut self, engine: &str, state: State) {
+    pub fn reach(&mut self, engine: &str, state: RunState) {
         if let Some(of_engine) = self.engines.get_mut(engine) {
             *of_engine = state;
         }
     }
 
     /// All of them have.
-    pub fn reach_all(&mut self, state: State) {
+    pub fn reach_all(&mut self, state: RunState) {
         self.files = state;
         self.engines
             .values_mut()
@@ -65,7 +65,7 @@ impl States {
     }
 
     /// How far the run has come: as far as the engine that has come least.
-    pub fn of_run(&self) -> State {
+    pub fn of_run(&self) -> RunState {
         let least = self.engines.values().min();
         least.copied().unwrap_or(self.files)
     }
@@ -89,27 +89,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_as_far_as_the_engine_that_has_come_least() {
+    fn the_least_advanced_engine_decides_the_state_of_a_run() {
         let mut states = States::new(["docker".to_owned(), "crio".to_owned()]);
-        assert_eq!(states.of_run(), State::Planned);
-        states.reach_all(State::Written);
-        states.reach("docker", State::Activated);
-        states.reach("podman", State::Verified);
-        assert_eq!(states.of_run(), State::Written);
+        assert_eq!(states.of_run(), RunState::Planned);
+        states.reach_all(RunState::Written);
+        states.reach("docker", RunState::Activated);
+        states.reach("podman", RunState::Verified);
+        assert_eq!(states.of_run(), RunState::Written);
         assert_eq!(states.to_string(), "crio written, docker activated");
-        states.reach("crio", State::Activated);
-        assert_eq!(states.of_run(), State::Activated);
+        states.reach("crio", RunState::Activated);
+        assert_eq!(states.of_run(), RunState::Activated);
     }
 
     #[test]
-    fn a_run_without_engines_is_as_far_as_its_files() {
+    fn the_files_decide_the_state_of_a_run_without_engines() {
         let mut states = States::new([]);
-        states.reach("docker", State::Committed);
+        states.reach("docker", RunState::Committed);
         assert_eq!(
             (states.of_run(), states.to_string().as_str()),
-            (State::Planned, "files planned")
+            (RunState::Planned, "files planned")
         );
-        states.reach_all(State::Written);
-        assert_eq!(states.of_run(), State::Written);
+        states.reach_all(RunState::Written);
+        assert_eq!(states.of_run(), RunState::Written);
     }
 }

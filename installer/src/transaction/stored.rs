@@ -1,7 +1,7 @@
 //! The form in which a journal and a receipt store changes on disk: each text has its own checksum,
 //! so that a damaged file still shows which entries are intact.
 //!
-//! [`Receipt`] and [`Journal`] are generic over their entries. When read, they contain [`Entry`],
+//! [`Receipt`] and [`Journal`] are generic over their entries. When read, they contain [`StoredChange`],
 //! which can only be checked. The check turns each into a [`Change`], which can be acted on.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::change::{Change, FileKind, Side};
+use crate::model::change::{Change, MergeKind, Side};
 use crate::transaction::journal::{Commit, Journal};
 use crate::transaction::receipt::Receipt;
 use crate::transaction::state_file::Lacks;
@@ -18,7 +18,7 @@ use crate::transaction::state_file::{Checked, Sum};
 /// A change as it is stored on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Entry {
+pub struct StoredChange {
     path: PathBuf,
     before: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Entry {
     after_sha256: Option<Sum>,
     mode: u32,
     why: String,
-    kind: FileKind,
+    kind: MergeKind,
 }
 
 /// Changes that were read, and the paths of those without checksums, which an older gpusetup wrote.
@@ -37,7 +37,7 @@ struct Opened {
     unchecked: BTreeSet<PathBuf>,
 }
 
-impl Entry {
+impl StoredChange {
     fn seal(change: &Change, unchecked: &BTreeSet<PathBuf>) -> Self {
         let has_sums = !unchecked.contains(&change.path);
         let sum = |side| change.text(side).filter(|_| has_sums).map(Sum::of);
@@ -80,7 +80,7 @@ impl Entry {
     }
 }
 
-fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
+fn opened(entries: Vec<StoredChange>, has_sums: bool) -> Result<Opened, Lacks> {
     let mut lacks = Vec::new();
     let mut opened = Opened {
         changes: Vec::new(),
@@ -112,15 +112,15 @@ fn opened(entries: Vec<Entry>, has_sums: bool) -> Result<Opened, Lacks> {
     }
 }
 
-fn sealed(changes: &[Change], unchecked: &BTreeSet<PathBuf>) -> Vec<Entry> {
-    let entries = changes.iter().map(|c| Entry::seal(c, unchecked));
+fn sealed(changes: &[Change], unchecked: &BTreeSet<PathBuf>) -> Vec<StoredChange> {
+    let entries = changes.iter().map(|c| StoredChange::seal(c, unchecked));
     entries.collect()
 }
 
 impl Checked for Receipt {
-    type Stored = Receipt<Entry>;
+    type Stored = Receipt<StoredChange>;
 
-    fn checked(stored: Receipt<Entry>, has_sums: bool) -> Result<Self, Lacks> {
+    fn checked(stored: Receipt<StoredChange>, has_sums: bool) -> Result<Self, Lacks> {
         let Opened { changes, unchecked } = opened(stored.changes, has_sums)?;
         Ok(Self {
             version: stored.version,
@@ -134,7 +134,7 @@ impl Checked for Receipt {
         })
     }
 
-    fn stored(&self) -> Receipt<Entry> {
+    fn stored(&self) -> Receipt<StoredChange> {
         Receipt {
             version: self.version.clone(),
             changes: sealed(&self.changes, &self.unchecked),
@@ -149,9 +149,9 @@ impl Checked for Receipt {
 }
 
 impl Checked for Journal {
-    type Stored = Journal<Entry>;
+    type Stored = Journal<StoredChange>;
 
-    fn checked(stored: Journal<Entry>, has_sums: bool) -> Result<Self, Lacks> {
+    fn checked(stored: Journal<StoredChange>, has_sums: bool) -> Result<Self, Lacks> {
         let Opened { changes, unchecked } = opened(stored.changes, has_sums)?;
         let commit = match stored.commit {
             None => None,
@@ -174,7 +174,7 @@ impl Checked for Journal {
         })
     }
 
-    fn stored(&self) -> Journal<Entry> {
+    fn stored(&self) -> Journal<StoredChange> {
         let commit = self.commit.as_ref().map(|commit| Commit {
             receipt: commit.receipt.as_ref().map(Checked::stored),
             directories: commit.directories.clone(),

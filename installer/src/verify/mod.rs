@@ -1,6 +1,8 @@
 //! Verifies the setup: runs containers from the built-in image in each engine, which report what
 //! they see before and after a `systemctl daemon-reload`.
 
+mod driver;
+mod host_files;
 mod probe_program;
 mod probe_report;
 mod session;
@@ -10,63 +12,107 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use driver::OnHost;
 use gpu_host::init;
 use probe_program::{Patience, Program};
-use session::Session;
+use session::ProbeSession;
 
 use crate::engines::engine::Engine;
 use crate::engines::probe_image;
 use crate::error::Error;
-use crate::host::signals::Interrupt;
+use crate::error::invocation::Invocation;
+use crate::host::answer::Answer;
 use crate::host::{Host, systemd_scopes};
+use crate::terminal::context::RunContext;
 use crate::terminal::progress::Progress;
-pub use verified::{Reload, Verified, dead};
+pub use verified::{Outcome, Reload, Unverified, Verified, dead};
 
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// Runs containers in each of these engines. `reload`: also do a daemon-reload while they run,
-/// unless that would harm other containers.
+/// Why an engine is not verified that runs no container of ours.
+pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
+
+/// What a verification is to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation {
+    /// The number of GPUs that a container gets that asks for all.
+    pub gpus: usize,
+    /// Also do a daemon-reload while the containers run, unless that would harm other containers.
+    pub reload: bool,
+}
+
+/// Runs containers in each of these engines.
 pub fn run<'a>(
-    host: &Host,
+    context: &RunContext,
     engines: impl Iterator<Item = &'a dyn Engine>,
-    gpus: usize,
-    reload: bool,
-    signals: &Interrupt,
-    progress: &Progress,
-) -> Result<Vec<Verified>, Error> {
+    wanted: Expectation,
+) -> Result<Outcome, Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     if !host.is_live() {
-        let why = "no container is run in a directory tree";
-        return Err(Error::failed(why, "leave --root out"));
+        return Err(Error::NoContainersInTree);
     }
     let archive = archive(host)?;
-    let obstacle = obstacle(host, reload);
+    let obstacle = obstacle(host, wanted.reload);
+    let on_host = OnHost::ask(host);
     let mut sessions = Vec::new();
+    let mut all = Outcome::default();
     for engine in engines {
-        let Some(probe) = engine.probe(host, archive.path()) else {
-            continue;
-        };
         let name = engine.facts().name.clone();
-        progress.doing(&format!("running containers in {name}"));
-        engine.wait_ready(host);
-        let hold = obstacle.is_none();
-        let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-        let session = Session::start(host, &name, probe, gpus, hold, patience)?;
-        sessions.push((name, session));
+        let containers = engine.probe(host, archive.path());
+        let pods = engine.pods(host, archive.path());
+        all.caveats.extend(engine.caveats(host));
+        let kinds = [("containers", containers), ("pods", pods)];
+        if kinds.iter().all(|(_, probe)| probe.is_none()) {
+            if engine.is_to_be_verified() {
+                all.not_verified.push(Unverified {
+                    engine: name,
+                    how: String::new(),
+                    why: NO_CONTAINER.into(),
+                });
+            } else {
+                all.no_container.push(name);
+            }
+            continue;
+        }
+        for (kind, probe) in kinds {
+            let Some(probe) = probe else { continue };
+            progress.doing(&format!("running {kind} in {name}"));
+            engine.wait_ready(host);
+            let asked = session::FirstLook {
+                engine: &name,
+                gpus: wanted.gpus,
+                hold: obstacle.is_none(),
+                on_host,
+            };
+            let patience = Patience::new(Instant::now() + session::LIMIT, signals);
+            let session = ProbeSession::start(host, probe, asked, patience)?;
+            sessions.push((name.clone(), session));
+        }
     }
-    over_reload(host, &mut sessions, obstacle, signals, progress)?;
-    let mut all = Vec::new();
+    over_reload(context, &mut sessions, obstacle)?;
     for (name, session) in sessions {
         progress.doing(&format!("tidying up in {name}"));
-        let (found, left) = session.close();
-        tell(&name, &found, gpus, progress);
-        if let Some(left) = left {
+        let closed = session.close();
+        tell(&name, &closed.verified, wanted.gpus, progress);
+        if let Some(left) = closed.left {
             progress.warn(&format!(
                 "{name}: the image {} is left: {left}",
                 probe_image::NAME
             ));
         }
-        all.extend(found);
+        all.verified.extend(closed.verified);
+        all.not_verified.extend(closed.not_verified);
+    }
+    for caveat in &all.caveats {
+        progress.warn(caveat);
+    }
+    for reason in all.reasons() {
+        progress.warn(&format!("not verified: {reason}"));
     }
     Ok(all)
 }
@@ -76,7 +122,7 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
         .root()
         .read(PROGRAM)
         .map_err(Error::file(Path::new(PROGRAM), "read"))?;
-    let archive = probe_image::build(&program)
+    let archive = probe_image::build(&program, &host_files::of(host))
         .map_err(Error::file(Path::new(PROGRAM), "make an image of"))?;
     let mut file =
         tempfile::NamedTempFile::new().map_err(Error::file(Path::new("/tmp"), "write"))?;
@@ -88,7 +134,7 @@ fn archive(host: &Host) -> Result<tempfile::NamedTempFile, Error> {
 /// The reason for not doing a daemon-reload, if there is one.
 fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if !reload {
-        return Some("--no-daemon-reload".into());
+        return Some(Invocation::NoDaemonReload.to_string());
     }
     if init::detect(host.root()) != init::Init::Systemd {
         return Some("systemd does not run here".into());
@@ -98,25 +144,33 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     if host.user().is_some() {
         return Some("only root may".into());
     }
-    let containers = systemd_scopes::containers_losing_gpus(host);
-    (!containers.is_empty()).then(|| format!("would take GPUs from: {}", containers.join(", ")))
+    match systemd_scopes::containers_losing_gpus(host) {
+        Answer::Known(names) => Some(format!("would take GPUs from: {}", names.join(", "))),
+        Answer::None => None,
+        Answer::Unknown(why) => Some(format!(
+            "which containers would lose their GPUs is not known: {why}"
+        )),
+    }
 }
 
 /// Does one daemon-reload for all engines and has their containers look again.
 fn over_reload(
-    host: &Host,
-    sessions: &mut [(String, Session<'_>)],
+    context: &RunContext,
+    sessions: &mut [(String, ProbeSession<'_>)],
     obstacle: Option<String>,
-    signals: &Interrupt,
-    progress: &Progress,
 ) -> Result<(), Error> {
+    let &RunContext {
+        host,
+        signals,
+        progress,
+    } = context;
     let mut why_not = obstacle;
     if why_not.is_none() && sessions.iter().any(|(_, s)| s.is_held()) {
         progress.doing("systemctl daemon-reload");
         let argv = ["systemctl", "daemon-reload"].map(str::to_owned);
         let end = Instant::now() + Duration::from_secs(120);
         match Program::run(host, &argv, Patience::new(end, signals)) {
-            Ok(out) if out.ok() => {}
+            Ok(out) if out.has_succeeded() => {}
             Ok(out) => why_not = Some(out.last_line().to_owned()),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e) => why_not = Some(e.to_string()),
@@ -134,15 +188,21 @@ fn over_reload(
 }
 
 fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
+    if found.is_empty() {
+        return;
+    }
     let mut good = true;
     for v in found {
-        let bad = if v.ok { v.lost() } else { Some(&*v.detail) };
+        let trouble = v.loss().or(v.driver_trouble.as_deref());
+        let bad = if v.ok { trouble } else { Some(&*v.detail) };
         if let Some(bad) = bad {
             good = false;
             progress.failed(&format!("{name} ({}): {bad}", v.how));
         }
     }
     if good {
+        let is_pods = found.iter().any(|v| v.how.starts_with("pod "));
+        let what = if is_pods { "pod" } else { "container" };
         let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
         let kept = if kept {
             ", also after a daemon-reload"
@@ -150,7 +210,7 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
             ""
         };
         progress.done(&format!(
-            "{name}: a container sees {gpus} of {gpus} GPUs{kept}"
+            "{name}: a {what} sees {gpus} of {gpus} GPUs{kept}"
         ));
     }
 }

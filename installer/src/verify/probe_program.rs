@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::error::program_fault::ProgramFault;
 use crate::host::process::Output;
 use crate::host::signals::Interrupt;
 use crate::host::{Host, child_wait};
@@ -42,16 +43,18 @@ impl<'a> Patience<'a> {
         }
     }
 
-    fn check(&self, program: &Program) -> Result<(), Error> {
+    fn ensure_in_time(&self, program: &Program) -> Result<(), Error> {
         if let Some(signals) = self.signals {
-            signals.check()?;
+            signals.ensure_none()?;
         }
         if Instant::now() < self.until {
             return Ok(());
         }
         let seconds = program.started.elapsed().as_secs();
-        let why = format!("{}: not done after {seconds} s", program.line);
-        Err(Error::failed(why, ""))
+        Err(Error::program(
+            &program.line,
+            ProgramFault::TooSlow(seconds),
+        ))
     }
 }
 
@@ -61,7 +64,7 @@ pub struct Program {
     started: Instant,
     child: Child,
     input: Option<ChildStdin>,
-    said: Receiver<String>,
+    lines: Receiver<String>,
     complained: Receiver<String>,
 }
 
@@ -69,10 +72,10 @@ impl Program {
     /// Starts a program.
     pub fn start(host: &Host, argv: &[String]) -> Result<Self, Error> {
         let line = argv.join(" ");
-        let broken = |e: std::io::Error| Error::failed(format!("{line}: {e}"), "");
+        let broken = Error::not_run(&line);
         let mut command = host.command(argv)?;
         let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
-        let (to, said) = channel();
+        let (to, output) = channel();
         let (complains, complained) = channel();
         let readers =
             lines(child.stdout.take(), to).and_then(|()| lines(child.stderr.take(), complains));
@@ -80,7 +83,7 @@ impl Program {
         let program = Self {
             started: Instant::now(),
             input: child.stdin.take(),
-            said,
+            lines: output,
             complained,
             child,
             line: line.clone(),
@@ -97,10 +100,10 @@ impl Program {
     /// The program's next line of output; `None` if its output has ended.
     pub fn hear(&self, patience: Patience<'_>) -> Result<Option<String>, Error> {
         loop {
-            match self.said.recv_timeout(TICK) {
+            match self.lines.recv_timeout(TICK) {
                 Ok(line) => return Ok(Some(line)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => patience.check(self)?,
+                Err(RecvTimeoutError::Timeout) => patience.ensure_in_time(self)?,
             }
         }
     }
@@ -116,11 +119,12 @@ impl Program {
     /// Closes the program's input and waits for its end. Lines read before are not in the output.
     pub fn end(mut self, patience: Patience<'_>) -> Result<Output, Error> {
         drop(self.input.take());
-        let broken = |e: std::io::Error| Error::failed(e.to_string(), "");
+        let line = self.line.clone();
+        let broken = Error::not_run(&line);
         let status = loop {
             match self.child.try_wait().map_err(broken)? {
                 Some(status) => break status,
-                None => patience.check(&self)?,
+                None => patience.ensure_in_time(&self)?,
             }
             child_wait::wait(&self.child, TICK);
         };
@@ -131,8 +135,8 @@ impl Program {
         );
         Ok(Output {
             code: status.code(),
-            stdout: rest(&self.said),
-            stderr: rest(&self.complained),
+            stdout: remaining(&self.lines),
+            stderr: remaining(&self.complained),
         })
     }
 }
@@ -151,7 +155,7 @@ impl Drop for Program {
 }
 
 /// The rest of the output. The wait is limited: another process may hold the pipe open.
-fn rest(from: &Receiver<String>) -> String {
+fn remaining(from: &Receiver<String>) -> String {
     let end = Instant::now() + Duration::from_secs(1);
     let mut text = String::new();
     while let Ok(line) = from.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -198,20 +202,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_heard_while_it_waits_to_be_told() {
+    fn output_is_read_while_the_program_waits_for_input() {
         let mut program = sh("echo one; read x; echo two $x; echo three >&2; exit 3");
-        let heard = program.hear(patience(10_000)).unwrap();
-        assert_eq!(heard.as_deref(), Some("one"));
+        let line = program.hear(patience(10_000)).unwrap();
+        assert_eq!(line.as_deref(), Some("one"));
         program.tell("again");
-        let heard = program.hear(patience(10_000)).unwrap();
-        assert_eq!(heard.as_deref(), Some("two again"));
+        let line = program.hear(patience(10_000)).unwrap();
+        assert_eq!(line.as_deref(), Some("two again"));
         assert_eq!(program.hear(patience(10_000)).unwrap(), None);
         let output = program.end(patience(10_000)).unwrap();
         assert_eq!((output.code, output.last_line()), (Some(3), "three"));
     }
 
     #[test]
-    fn one_that_hangs_is_killed_with_what_it_has_started() {
+    fn a_program_that_hangs_is_killed_with_its_children() {
         let program = sh("sleep 1000 & echo $!; wait");
         let child = program.hear(patience(10_000)).unwrap().unwrap();
         let started = Instant::now();
@@ -229,7 +233,7 @@ mod tests {
 
     /// conmon and similar programs keep the pipe open after their parent has ended.
     #[test]
-    fn a_pipe_that_somebody_else_holds_does_not_hang_the_end() {
+    fn a_pipe_held_open_by_another_process_does_not_delay_the_end() {
         let program = sh("setsid sleep 5 & echo here");
         let output = program.end(patience(10_000)).unwrap();
         assert_eq!(output.stdout, "here\n");

@@ -1,6 +1,6 @@
 //! Judges the report of the probe in a container.
 
-use ::probe_report::{Node, Report};
+use ::probe_report::{DriverAnswers, NotVerified, Report, ReportedNode};
 use serde::Serialize;
 
 /// A report of the probe: one line of its output.
@@ -9,7 +9,7 @@ pub struct ProbeReport(Report);
 
 /// A library in the image's ld.so.cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Library {
+pub struct ImageLibrary {
     /// The name by which it is looked up.
     pub name: String,
     /// Where it is in the container.
@@ -18,7 +18,7 @@ pub struct Library {
 
 /// Attempts to open GPUs that the container was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Denied {
+pub struct DenialCounts {
     /// How many were tried.
     pub tried: usize,
     /// How many of them were refused.
@@ -27,29 +27,53 @@ pub struct Denied {
     pub not_tried: Option<String>,
 }
 
-impl ProbeReport {
-    /// Parses a line of a container's output; `None` for a line that the engine printed.
+/// A line of the probe, or of the program that runs it.
+#[derive(Clone, Debug)]
+pub enum ProbeLine {
+    /// A report.
+    Report(ProbeReport),
+    /// Why nothing can be reported.
+    NotVerified(String),
+}
+
+impl ProbeLine {
+    /// Parses a line of output; `None` for a line that the engine printed.
     pub fn parse(line: &str) -> Option<Self> {
+        if let Some(report) = ProbeReport::parse(line) {
+            return Some(Self::Report(report));
+        }
+        let told: NotVerified = serde_json::from_str(line).ok()?;
+        Some(Self::NotVerified(told.not_verified))
+    }
+}
+
+impl ProbeReport {
+    fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok().map(Self)
     }
 
     /// The number of GPU nodes that can be opened. ENXIO counts: the device rules allowed the open,
     /// and only the driver has no such device.
     pub fn open_gpus(&self) -> usize {
-        let is_gpu = |node: &&Node| {
+        let is_gpu = |node: &&ReportedNode| {
             let path = node.path.to_str().unwrap_or_default();
             let number = path.strip_prefix("/dev/nvidia").unwrap_or_default();
             !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
         };
-        let opens = |node: &&Node| matches!(node.open.as_str(), "ok" | "ENXIO");
+        let opens = |node: &&ReportedNode| matches!(node.open.as_str(), "ok" | "ENXIO");
         self.0.nodes.iter().filter(is_gpu).filter(opens).count()
     }
 
+    /// What the driver's own programs answer in it.
+    pub fn driver(&self) -> Option<&DriverAnswers> {
+        self.0.driver.as_ref()
+    }
+
     /// The libraries that the loader finds.
-    pub fn libraries(&self) -> Vec<Library> {
+    pub fn libraries(&self) -> Vec<ImageLibrary> {
         let there = self.0.libraries.iter().filter(|l| l.exists);
         there
-            .map(|l| Library {
+            .map(|l| ImageLibrary {
                 name: l.name.clone(),
                 path: l.path.display().to_string(),
             })
@@ -57,14 +81,14 @@ impl ProbeReport {
     }
 
     /// How many of the GPUs that it was not given were refused.
-    pub fn denied(&self) -> Denied {
+    pub fn denied(&self) -> DenialCounts {
         let tries = &self.0.denied;
         let why = || match tries.mknod.as_deref() {
             Some("EPERM") => "the container may not make device nodes".to_owned(),
             Some(other) => format!("no device node can be made in the container: {other}"),
             None => "no device node opens there, whatever it is".to_owned(),
         };
-        Denied {
+        DenialCounts {
             tried: tries.tried.len(),
             refused: tries.tried.len() - tries.leaked.len().min(tries.tried.len()),
             not_tried: tries.tried.is_empty().then(why),
@@ -72,7 +96,7 @@ impl ProbeReport {
     }
 
     /// What is wrong with the container, if anything. `gets`: whether it should get GPUs.
-    pub fn wrong(&self, gets: bool) -> Option<String> {
+    pub fn fault(&self, gets: bool) -> Option<String> {
         let leaked = &self.0.denied.leaked;
         if !leaked.is_empty() {
             let some: Vec<String> = leaked.iter().take(4).map(u64::to_string).collect();
@@ -104,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(change: impl FnOnce(&mut Value)) -> ProbeReport {
-        let mut said = json!({
+    fn report(change: impl FnOnce(&mut Value)) -> ProbeReport {
+        let mut document = json!({
             "schema": 1,
             "nodes": [
                 {"path": "/dev/nvidia0", "major": 195, "minor": 0, "open": "ENXIO"},
@@ -116,20 +140,20 @@ mod tests {
             "denied": {"tried": [1, 3], "leaked": [], "mknod": null},
             "libraries": [{"name": "libcuda.so.1", "path": "/lib/libcuda.so.1", "exists": true}],
         });
-        change(&mut said);
-        ProbeReport::parse(&said.to_string()).unwrap()
+        change(&mut document);
+        ProbeReport::parse(&document.to_string()).unwrap()
     }
 
     #[test]
-    fn only_gpu_nodes_that_open_count() {
-        assert_eq!(seen(|_| ()).open_gpus(), 2);
-        assert_eq!(seen(|_| ()).wrong(true), None);
-        assert_eq!(seen(|_| ()).libraries()[0].path, "/lib/libcuda.so.1");
+    fn only_gpu_nodes_that_can_be_opened_count() {
+        assert_eq!(report(|_| ()).open_gpus(), 2);
+        assert_eq!(report(|_| ()).fault(true), None);
+        assert_eq!(report(|_| ()).libraries()[0].path, "/lib/libcuda.so.1");
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        let wrong = |gets, change: fn(&mut Value)| seen(change).wrong(gets).unwrap_or_default();
+    fn each_fault_of_a_report_is_described() {
+        let wrong = |gets, change: fn(&mut Value)| report(change).fault(gets).unwrap_or_default();
         assert!(
             wrong(true, |s| s["denied"]["leaked"] = json!([3]))
                 .contains("1 GPUs it was not given: minor 3")
@@ -140,19 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_tried_is_not_success() {
+    fn an_untried_check_is_not_a_success() {
         assert_eq!(
-            seen(|_| ()).denied(),
-            Denied {
+            report(|_| ()).denied(),
+            DenialCounts {
                 tried: 2,
                 refused: 2,
                 not_tried: None
             }
         );
-        let denied = seen(|s| s["denied"] = json!({"tried": [], "leaked": [], "mknod": "EPERM"}));
+        let denied = report(|s| s["denied"] = json!({"tried": [], "leaked": [], "mknod": "EPERM"}));
         let why = denied.denied().not_tried.unwrap();
         assert!(why.contains("may not make device nodes"), "{why}");
-        let denied = seen(|s| s["denied"]["leaked"] = json!([3])).denied();
+        let denied = report(|s| s["denied"]["leaked"] = json!([3])).denied();
         assert_eq!((denied.tried, denied.refused), (2, 1));
     }
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use crate::engines::engine::{Case, Probe};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::program_fault::ProgramFault;
 use crate::host::Host;
 use crate::host::process::Output;
 use crate::host::signals::Interrupt;
+use crate::verify::driver::OnHost;
 use crate::verify::probe_program::{Patience, Program};
-use crate::verify::probe_report::ProbeReport;
-use crate::verify::verified::{Reload, Verified};
+use crate::verify::probe_report::ProbeLine;
+use crate::verify::verified::{Reload, Unverified, Verified};
 
 /// Time limit for all of an engine's first looks together; emulated hosts take a minute.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -20,8 +22,21 @@ const SECOND_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit for each command that tidies up.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
 
+/// What an engine's containers are to show.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstLook<'a> {
+    /// The engine.
+    pub engine: &'a str,
+    /// The number of GPUs that a container gets that asks for all.
+    pub gpus: usize,
+    /// Containers that get GPUs keep running, to look again.
+    pub hold: bool,
+    /// What works on the host.
+    pub on_host: OnHost,
+}
+
 /// An engine with our containers in it.
-pub struct Session<'a> {
+pub struct ProbeSession<'a> {
     host: &'a Host,
     probe: Probe,
     looks: Vec<Look>,
@@ -30,24 +45,41 @@ pub struct Session<'a> {
     is_closed: bool,
 }
 
+/// The results of an engine.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Of its containers.
+    pub verified: Vec<Verified>,
+    /// What could not be verified.
+    pub not_verified: Vec<Unverified>,
+    /// What is left behind in it.
+    pub left: Option<String>,
+}
+
 /// One container and its result.
 struct Look {
     verified: Verified,
+    /// Why nothing is known of it, if that is so.
+    not_verified: Option<String>,
     /// The container's command, if it is still running and waits to look again.
     program: Option<Program>,
 }
 
-impl<'a> Session<'a> {
-    /// Loads the image and has each container look once. `hold`: containers that get GPUs keep
-    /// running. Fails only if the user interrupts; any other failure is part of the result.
+impl<'a> ProbeSession<'a> {
+    /// Loads the image and has each container look once. Fails only if the user interrupts; any
+    /// other failure is part of the result.
     pub fn start(
         host: &'a Host,
-        engine: &str,
         probe: Probe,
-        gpus: usize,
-        hold: bool,
+        asked: FirstLook<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
+        let FirstLook {
+            engine,
+            gpus,
+            hold,
+            on_host,
+        } = asked;
         let mut session = Self {
             host,
             looks: Vec::new(),
@@ -55,41 +87,61 @@ impl<'a> Session<'a> {
             is_closed: false,
             probe,
         };
+        if let Some(why) = session.probe.obstacle.clone() {
+            for case in session.probe.cases.clone() {
+                let mut look = Look::new(engine, &case, gpus);
+                look.not_verified = Some(why.clone());
+                session.looks.push(look);
+            }
+            session.is_closed = true;
+            return Ok(session);
+        }
         // Containers that a killed run left behind would conflict with ours.
         session.remove_leftovers();
-        let loaded = session.load(engine, patience);
+        let loaded = session.load(patience);
         if let Err(Error::Interrupted) = loaded {
             return Err(Error::Interrupted);
         }
         for case in session.probe.cases.clone() {
-            let expected = if case.gets { gpus } else { 0 };
-            let mut look = Look {
-                verified: Verified::nothing(engine, &case, expected),
-                program: None,
-            };
+            let mut look = Look::new(engine, &case, gpus);
             let seen = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
-                Err(e) => Err(Error::failed(e.to_string(), "")),
+                Err(e) => Err(e.clone()),
             };
             session.is_dirty |= seen.is_err();
             match seen {
-                Ok(seen) => look.verified.judge(&seen, case.gets),
+                Ok(ProbeLine::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
+                Ok(ProbeLine::NotVerified(why)) => look.not_verified = Some(why),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
             }
             session.looks.push(look);
         }
+        session.excuse_unused();
         Ok(session)
     }
 
-    fn load(&mut self, engine: &str, patience: Patience<'_>) -> Result<(), Error> {
-        let argv = &self.probe.load;
-        let out = Program::run(self.host, argv, patience)?;
-        if out.ok() {
-            return Ok(());
+    fn load(&mut self, patience: Patience<'_>) -> Result<(), Error> {
+        for argv in &self.probe.load {
+            let out = Program::run(self.host, argv, patience)?;
+            if !out.has_succeeded() {
+                let said = out.last_line().to_owned();
+                return Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)));
+            }
         }
-        let why = format!("{}: {}", argv.join(" "), out.last_line());
-        Err(Error::failed(why, format!("does {engine} run?")))
+        Ok(())
+    }
+
+    /// Where containers may never have run, one that asks for nothing and does not run either says
+    /// that this is so still, and nothing about GPUs.
+    fn excuse_unused(&mut self) {
+        let runs = |l: &Look| l.verified.ran() || l.not_verified.is_some();
+        if !self.probe.is_unused || self.looks.iter().any(runs) {
+            return;
+        }
+        for look in &mut self.looks {
+            look.not_verified = Some(format!("no pod runs here: {}", look.verified.detail));
+        }
     }
 
     /// Whether a container waits to look again.
@@ -118,7 +170,8 @@ impl<'a> Session<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(seen)) => look.verified.kept(&seen),
+                Ok(Some(ProbeLine::Report(seen))) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => Reload::Failed(e.to_string()),
@@ -129,17 +182,30 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the containers and removes the image. Returns the results and what is left behind.
-    pub fn close(mut self) -> (Vec<Verified>, Option<String>) {
-        let left = self.tidy();
-        let looks = std::mem::take(&mut self.looks);
-        (looks.into_iter().map(|l| l.verified).collect(), left)
+    pub fn close(mut self) -> Closed {
+        let left = if self.is_closed { None } else { self.tidy() };
+        let mut closed = Closed {
+            left,
+            ..Closed::default()
+        };
+        for look in std::mem::take(&mut self.looks) {
+            match look.not_verified {
+                None => closed.verified.push(look.verified),
+                Some(why) => closed.not_verified.push(Unverified {
+                    engine: look.verified.engine,
+                    how: look.verified.how,
+                    why,
+                }),
+            }
+        }
+        closed
     }
 
     fn tidy(&mut self) -> Option<String> {
         self.is_closed = true;
         for program in self.looks.iter_mut().filter_map(|l| l.program.take()) {
             let ended = end(program, Patience::whatever_comes(TIDY_LIMIT));
-            self.is_dirty |= !ended.is_ok_and(|out| out.ok());
+            self.is_dirty |= !ended.is_ok_and(|out| out.has_succeeded());
         }
         if self.is_dirty {
             self.remove_leftovers();
@@ -148,7 +214,7 @@ impl<'a> Session<'a> {
         for (n, argv) in self.probe.unload.iter().enumerate() {
             let patience = Patience::whatever_comes(TIDY_LIMIT);
             let why = match Program::run(self.host, argv, patience) {
-                Ok(out) if out.ok() => continue,
+                Ok(out) if out.has_succeeded() => continue,
                 Ok(out) => out.last_line().to_owned(),
                 Err(e) => e.to_string(),
             };
@@ -167,7 +233,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for ProbeSession<'_> {
     fn drop(&mut self) {
         if !self.is_closed {
             self.tidy();
@@ -176,6 +242,15 @@ impl Drop for Session<'_> {
 }
 
 impl Look {
+    fn new(engine: &str, case: &Case, gpus: usize) -> Self {
+        let expected = if case.gets { gpus } else { 0 };
+        Self {
+            verified: Verified::nothing(engine, case, expected),
+            not_verified: None,
+            program: None,
+        }
+    }
+
     /// What a new container sees. `hold`: it keeps running and waits.
     fn first(
         &mut self,
@@ -183,17 +258,18 @@ impl Look {
         case: &Case,
         hold: bool,
         patience: Patience<'_>,
-    ) -> Result<ProbeReport, Error> {
+    ) -> Result<ProbeLine, Error> {
         let program = Program::start(host, &case.argv)?;
         let seen = hear(&program, patience)?;
-        if hold && let Some(seen) = seen {
+        if hold && let Some(ProbeLine::Report(seen)) = seen {
             self.program = Some(program);
-            return Ok(seen);
+            return Ok(ProbeLine::Report(seen));
         }
         let out = end(program, patience)?;
         match seen {
-            Some(seen) if out.ok() => Ok(seen),
-            _ => Err(Error::failed(complaint(&out), "")),
+            Some(ProbeLine::Report(seen)) if out.has_succeeded() => Ok(ProbeLine::Report(seen)),
+            Some(ProbeLine::NotVerified(why)) => Ok(ProbeLine::NotVerified(why)),
+            _ => Err(Error::Container(complaint(&out).to_owned())),
         }
     }
 }
@@ -206,9 +282,9 @@ fn complaint(out: &Output) -> &str {
 }
 
 /// The probe's next report; `None` if it has ended.
-fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeReport>, Error> {
+fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeLine>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = ProbeReport::parse(&line) {
+        if let Some(seen) = ProbeLine::parse(&line) {
             return Ok(Some(seen));
         }
     }
@@ -231,6 +307,16 @@ mod tests {
 
     const SEES: &str = r#"{"nodes":[{"path":"/dev/nvidia0","open":"ENXIO"}],"denied":{"tried":[1],"leaked":[],"mknod":null},"libraries":[{"name":"libcuda.so.1","path":"/l","exists":true}]}"#;
 
+    const FIRST_LOOK: FirstLook<'_> = FirstLook {
+        engine: "files",
+        gpus: 1,
+        hold: true,
+        on_host: OnHost {
+            nvidia_smi: true,
+            cuda: true,
+        },
+    };
+
     /// An engine simulated with files: `image` exists while our image is loaded, `container` while
     /// a container exists.
     struct Engine {
@@ -252,7 +338,7 @@ mod tests {
                 argv(&[&["sh", "-c", &script]])
             };
             Probe {
-                load: sh(load),
+                load: vec![sh(load)],
                 cases: vec![Case {
                     how: "--gpus all".into(),
                     argv: sh(&format!("touch container; {container}; rm container")),
@@ -260,6 +346,7 @@ mod tests {
                 }],
                 leftovers: vec![sh("rm container")],
                 unload: vec![sh("rm image")],
+                ..Probe::default()
             }
         }
 
@@ -276,22 +363,28 @@ mod tests {
             container: &str,
             limit: u64,
             signals: &Interrupt,
-        ) -> Result<Session<'_>, Error> {
+        ) -> Result<ProbeSession<'_>, Error> {
             let probe = self.probe("touch image", container);
             let patience = Patience::new(Instant::now() + Duration::from_millis(limit), signals);
-            Session::start(&self.host, "files", probe, 1, true, patience)
+            ProbeSession::start(&self.host, probe, FIRST_LOOK, patience)
         }
     }
 
+    fn closed(session: ProbeSession<'_>) -> (Vec<Verified>, Option<String>) {
+        let closed = session.close();
+        assert!(closed.not_verified.is_empty());
+        (closed.verified, closed.left)
+    }
+
     #[test]
-    fn a_container_looks_twice_and_is_gone() {
+    fn a_container_reports_twice_and_is_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo noise; echo '{SEES}'; read x; echo '{SEES}'");
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
         assert!(session.is_held());
         assert_eq!(engine.left().len(), 2);
         session.again(&signals).unwrap();
-        let (found, left) = session.close();
+        let (found, left) = closed(session);
         assert_eq!((left, engine.left()), (None, Vec::new()));
         assert!(found[0].ok, "{}", found[0].detail);
         assert_eq!(found[0].reload, Some(Reload::Ok));
@@ -299,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_that_are_lost_in_between_are_told() {
+    fn gpus_lost_between_the_two_reports_are_reported() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!(
             "echo '{SEES}'; read x; echo '{}'",
@@ -307,17 +400,32 @@ mod tests {
         );
         let mut session = engine.start(&container, 60_000, &signals).unwrap();
         session.again(&signals).unwrap();
-        let (found, _) = session.close();
+        let (found, _) = closed(session);
         assert!(found[0].ok);
-        assert!(found[0].lost().unwrap().contains("0 of 1 GPUs are left"));
+        assert!(found[0].loss().unwrap().contains("0 of 1 GPUs are left"));
+    }
+
+    /// The driver's own programs are run as well: that they are there shows nothing.
+    #[test]
+    fn a_driver_whose_programs_do_not_work_is_told() {
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
+        let driver =
+            r#""driver":{"nvidia_smi":{"is":"no-program"},"cuda":{"is":"ok","says":[1,""]}}"#;
+        let sees = SEES.replacen('{', &format!("{{{driver},"), 1);
+        let session = engine
+            .start(&format!("echo '{sees}'; read x"), 60_000, &signals)
+            .unwrap();
+        let (found, _) = closed(session);
+        let told = found[0].driver_trouble.as_deref().unwrap();
+        assert!(found[0].ok && told.contains("wrapper"), "{told}");
     }
 
     #[test]
-    fn one_that_hangs_is_told_and_removed() {
+    fn a_container_that_hangs_is_reported_and_removed() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let started = Instant::now();
         let session = engine.start("sleep 1000", 1500, &signals).unwrap();
-        let (found, left) = session.close();
+        let (found, left) = closed(session);
         assert!(started.elapsed() < Duration::from_secs(100));
         assert!(
             found[0].detail.contains("not done after"),
@@ -328,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_by_one_that_stops_in_between() {
+    fn a_container_that_stops_early_leaves_nothing() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let container = format!("echo '{SEES}'; read x");
         drop(engine.start(&container, 60_000, &signals).unwrap());
@@ -340,12 +448,12 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_takes_no_image_is_told_once_for_each_container() {
+    fn an_engine_that_cannot_load_the_image_is_reported_for_each_container() {
         let (engine, signals) = (Engine::new(), Interrupt::noted(false));
         let probe = engine.probe("echo no daemon >&2; exit 1", "true");
         let patience = Patience::new(Instant::now() + LIMIT, &signals);
-        let session = Session::start(&engine.host, "files", probe, 1, true, patience).unwrap();
-        let (found, left) = session.close();
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
+        let (found, left) = closed(session);
         assert!(
             found[0].detail.ends_with("no daemon"),
             "{}",
@@ -355,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_adds_about_its_help_is_not_the_complaint() {
+    fn dockers_hint_at_its_help_is_not_reported_as_the_error() {
         let out = |stderr: &str| Output {
             code: Some(125),
             stdout: String::new(),
@@ -364,5 +472,49 @@ mod tests {
         let help = "docker: unknown runtime\n\nRun 'docker run --help' for more information\n";
         assert_eq!(complaint(&out(help)), "docker: unknown runtime");
         assert_eq!(complaint(&out("")), "it said nothing");
+    }
+
+    /// Why the one container was not verified, with what is left behind.
+    fn not_verified(engine: &Engine, probe: Probe) -> String {
+        let signals = Interrupt::noted(false);
+        let patience = Patience::new(Instant::now() + LIMIT, &signals);
+        let session = ProbeSession::start(&engine.host, probe, FIRST_LOOK, patience).unwrap();
+        assert!(!session.is_held());
+        let closed = session.close();
+        assert_eq!((closed.verified.len(), closed.left), (0, None));
+        assert!(engine.left().is_empty());
+        let [one] = &closed.not_verified[..] else {
+            panic!("{:?}", closed.not_verified)
+        };
+        assert_eq!((&*one.engine, &*one.how), ("files", "--gpus all"));
+        one.why.clone()
+    }
+
+    #[test]
+    fn one_of_which_nothing_is_known_is_neither_good_nor_failed() {
+        let engine = Engine::new();
+        let told = "echo '{\"not_verified\": \"no engine answers\"}'; rm container; exit 7";
+        let why = not_verified(&engine, engine.probe("touch image", told));
+        assert_eq!(why, "no engine answers");
+        // Nothing is started, and nothing is there to be removed.
+        let mut probe = engine.probe("touch image", "true");
+        probe.obstacle = Some("no client".into());
+        assert_eq!(not_verified(&engine, probe), "no client");
+    }
+
+    #[test]
+    fn where_no_container_ever_ran_one_that_does_not_is_no_failure() {
+        let engine = Engine::new();
+        let dies = "rm container; echo no sandbox >&2; exit 1";
+        let mut probe = engine.probe("touch image", dies);
+        probe.is_unused = true;
+        let why = not_verified(&engine, probe);
+        assert!(
+            why.contains("no pod runs here") && why.contains("no sandbox"),
+            "{why}"
+        );
+        let (engine, signals) = (Engine::new(), Interrupt::noted(false));
+        let (found, _) = closed(engine.start(dies, 60_000, &signals).unwrap());
+        assert!(!found[0].ok);
     }
 }

@@ -1,8 +1,10 @@
 //! The result of one container, and whether it is as expected.
 
+use probe_report::DriverAnswers;
 use serde::Serialize;
 
-use super::probe_report::{Denied, Library, ProbeReport};
+use super::driver::{self, OnHost};
+use super::probe_report::{DenialCounts, ImageLibrary, ProbeReport};
 use crate::engines::engine::Case;
 
 /// The result of one container.
@@ -24,11 +26,71 @@ pub struct Verified {
     /// What it saw, in words.
     pub detail: String,
     /// The libraries that the image's loader finds.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<ImageLibrary>,
     /// The attempts to open GPUs that it was not given.
-    pub denied: Denied,
+    pub denied: DenialCounts,
+    /// What the driver's own programs answered in it.
+    pub driver: Option<DriverAnswers>,
+    /// What is wrong with them.
+    pub driver_trouble: Option<String>,
     /// Whether it kept its GPUs; `None` if it had none.
     pub reload: Option<Reload>,
+}
+
+/// A container that could not be verified.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unverified {
+    /// The engine.
+    pub engine: String,
+    /// How the container would have asked for GPUs; empty if no container runs in this engine.
+    pub how: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// The result of all engines.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Of each container.
+    pub verified: Vec<Verified>,
+    /// What was set up and could not be verified.
+    pub not_verified: Vec<Unverified>,
+    /// What works now and does not later.
+    pub caveats: Vec<String>,
+    /// Engines in which nothing is set up that a container could show.
+    pub no_container: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether a container failed.
+    pub fn is_bad(&self) -> bool {
+        let is_bad = |v: &Verified| !v.ok || v.loss().is_some() || v.driver_trouble.is_some();
+        self.verified.iter().any(is_bad)
+    }
+
+    /// The names of the engines of which something is not verified.
+    pub fn engines_not_verified(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .not_verified
+            .iter()
+            .map(|n| n.engine.as_str())
+            .collect();
+        names.dedup();
+        names
+    }
+
+    /// The reasons why something was not verified, each with the engines that it is true of:
+    /// `containerd: no engine answers`.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = Vec::new();
+        for one in &self.not_verified {
+            let reason = format!("{}: {}", one.engine, one.why);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        reasons
+    }
 }
 
 /// Whether a container keeps its GPUs over a `systemctl daemon-reload`.
@@ -54,20 +116,25 @@ impl Verified {
             ok: false,
             detail: String::new(),
             libraries: Vec::new(),
-            denied: Denied {
+            denied: DenialCounts {
                 not_tried: Some("no container ran".into()),
-                ..Denied::default()
+                ..DenialCounts::default()
             },
+            driver: None,
+            driver_trouble: None,
             reload: None,
         }
     }
 
-    pub(super) fn judge(&mut self, seen: &ProbeReport, gets: bool) {
-        let wrong = seen.wrong(gets);
+    pub(super) fn judge(&mut self, report: &ProbeReport, gets: bool, on_host: OnHost) {
+        let wrong = report.fault(gets);
         self.ran = true;
-        self.gpus = seen.open_gpus();
-        self.libraries = seen.libraries();
-        self.denied = seen.denied();
+        self.gpus = report.open_gpus();
+        self.libraries = report.libraries();
+        self.denied = report.denied();
+        self.driver = report.driver().cloned().filter(|_| gets);
+        let trouble = |d| driver::trouble(d, on_host);
+        self.driver_trouble = self.driver.as_ref().and_then(trouble);
         self.ok = wrong.is_none() && self.gpus == self.expected;
         self.detail = wrong.unwrap_or_else(|| {
             let denied = match &self.denied.not_tried {
@@ -78,16 +145,18 @@ impl Verified {
                 return format!("no GPU, {denied}");
             }
             let libraries = self.libraries.len();
+            let works = self.driver.as_ref().and_then(driver::works);
+            let works = works.map_or(String::new(), |works| format!(", {works}"));
             format!(
-                "{} of {} GPUs, {libraries} libraries, {denied}",
+                "{} of {} GPUs, {libraries} libraries, {denied}{works}",
                 self.gpus, self.expected
             )
         });
     }
 
-    pub(super) fn kept(&self, again: &ProbeReport) -> Reload {
+    pub(super) fn compare_after_reload(&self, again: &ProbeReport) -> Reload {
         let gpus = again.open_gpus();
-        if gpus == self.gpus && again.wrong(self.expected > 0).is_none() {
+        if gpus == self.gpus && again.fault(self.expected > 0).is_none() {
             return Reload::Ok;
         }
         Reload::Failed(format!(
@@ -96,8 +165,13 @@ impl Verified {
         ))
     }
 
+    /// Whether it ran and reported what it sees.
+    pub(super) fn ran(&self) -> bool {
+        self.ran
+    }
+
     /// The failure, if it lost GPUs that it had.
-    pub fn lost(&self) -> Option<&str> {
+    pub fn loss(&self) -> Option<&str> {
         match &self.reload {
             Some(Reload::Failed(why)) => Some(why),
             _ => None,
@@ -107,7 +181,7 @@ impl Verified {
 
 /// The result of an engine in which no container ran at all, with a GPU or without.
 pub fn dead(verified: &[Verified]) -> Option<&Verified> {
-    verified
-        .iter()
-        .find(|v| v.how == Case::PLAIN && verified.iter().all(|o| o.engine != v.engine || !o.ran))
+    verified.iter().find(|v| {
+        v.how.ends_with(Case::PLAIN) && verified.iter().all(|o| o.engine != v.engine || !o.ran)
+    })
 }

@@ -20,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) version: Option<String>,
 }
 
-pub(crate) fn all() -> Vec<Case> {
+pub(crate) fn all_cases() -> Vec<Case> {
     let mut names: Vec<_> = fs::read_dir(GOLDEN)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -81,12 +81,12 @@ pub(crate) fn package(tree: &Tree, version: &str) {
 }
 
 pub(crate) fn files(dir: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+    let mut files = BTreeMap::new();
     if dir.exists() {
-        walk(dir, &mut found);
+        walk(dir, &mut files);
     }
     let relative = |path: &Path| path.strip_prefix(dir).unwrap().display().to_string();
-    found
+    files
         .iter()
         .filter(|(path, _)| path.is_file())
         .map(|(path, (_, text))| (relative(path), text.clone()))
@@ -120,7 +120,7 @@ pub(crate) fn install(case: &Case) -> Output {
     case.tree.run(&args)
 }
 
-pub(crate) fn said(out: &Output) -> Value {
+pub(crate) fn document(out: &Output) -> Value {
     serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
 }

@@ -11,7 +11,7 @@ use crate::{OURS, RENDERED, ROOT};
 /// Real daemons read every case of a plain containerd: the `containerd` on this machine, and those
 /// that `GPUSETUP_CONTAINERDS` names, separated by colons.
 #[test]
-fn real_daemons_make_of_it_what_they_should() {
+fn real_daemons_read_our_configuration_as_intended() {
     let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
     let programs = std::iter::once("containerd").chain(named.split(':').filter(|p| !p.is_empty()));
     let (mut read, mut daemons) = (0, 0);
@@ -21,7 +21,7 @@ fn real_daemons_make_of_it_what_they_should() {
         }
         let daemon = version_of(program).unwrap_or_else(|| panic!("{program} tells no version"));
         daemons += 1;
-        for case in cases::all() {
+        for case in cases::all_cases() {
             let wanted = case.version.as_deref().map(numbers);
             // 1.6 and 1.7 read the same files, and so do 2.0 to 2.2; 2.3 differs from both.
             let kind = |(major, minor): (u32, u32)| (major, major == 2 && minor >= 3);
@@ -36,7 +36,7 @@ fn real_daemons_make_of_it_what_they_should() {
 
 /// A containerd 2.x reads the files that distributions of Kubernetes import.
 #[test]
-fn real_daemons_take_in_what_distributions_import() {
+fn real_daemons_read_the_imports_of_distributions() {
     let named = std::env::var("GPUSETUP_CONTAINERDS").unwrap_or_default();
     let is_2 = |program: &&str| version_of(program).is_some_and(|v| v >= (2, 0));
     let Some(program) = named.split(':').find(is_2) else {
@@ -63,16 +63,16 @@ fn real_daemons_take_in_what_distributions_import() {
             let made = template.replace("{{ template \"base\" . }}", &rendered);
             case.tree.write(RENDERED, &made);
         }
-        let found = runtimes(&dump(program, &case.tree, config));
-        let options = &found["nvidia"]["options"];
+        let runtimes = runtimes(&dump(program, &case.tree, config));
+        let options = &runtimes["nvidia"]["options"];
         assert_eq!(
             options["BinaryName"].as_str(),
             Some(OURS),
-            "{name}: {found}"
+            "{name}: {runtimes}"
         );
-        let said = options.get("SystemdCgroup").and_then(toml::Value::as_bool);
-        assert_eq!(said.unwrap_or_default(), cgroup, "{name}");
-        assert!(found.contains_key("runc"), "{name}");
+        let systemd_cgroup = options.get("SystemdCgroup").and_then(toml::Value::as_bool);
+        assert_eq!(systemd_cgroup.unwrap_or_default(), cgroup, "{name}");
+        assert!(runtimes.contains_key("runc"), "{name}");
     }
 }
 
@@ -106,8 +106,8 @@ fn dump(program: &str, tree: &Tree, config: &str) -> toml::Table {
         .args(["config", "dump"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program}: {said}");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{program}: {stderr}");
     String::from_utf8(out.stdout).unwrap().parse().unwrap()
 }
 
@@ -134,10 +134,10 @@ fn reads(program: &str, daemon: (u32, u32), case: &Case) -> bool {
         return false;
     };
     let is_left = case.args.contains(&"leave".to_owned());
-    let found = runtimes(&dump(program, &case.tree, ROOT));
-    let nvidia = found
+    let runtimes = runtimes(&dump(program, &case.tree, ROOT));
+    let nvidia = runtimes
         .get("nvidia")
-        .unwrap_or_else(|| panic!("{}: {found}\n{after}", what()));
+        .unwrap_or_else(|| panic!("{}: {runtimes}\n{after}", what()));
     assert_eq!(
         nvidia["runtime_type"].as_str(),
         Some("io.containerd.runc.v2"),
@@ -159,9 +159,9 @@ fn reads(program: &str, daemon: (u32, u32), case: &Case) -> bool {
     } else {
         "runc"
     };
-    let usual = found
+    let usual = runtimes
         .get(usual)
-        .unwrap_or_else(|| panic!("{}: {found}", what()));
+        .unwrap_or_else(|| panic!("{}: {runtimes}", what()));
     let cgroup = |table: &toml::Table| {
         table
             .get("SystemdCgroup")

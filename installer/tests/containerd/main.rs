@@ -18,19 +18,25 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use cases::{bare, changed, files, install, package, said};
+use cases::{bare, changed, document, files, install, package};
 use fixture::Tree;
 
 const OURS: &str = "/usr/bin/gpu-container-runtime";
 
 #[test]
-fn every_case_is_set_up_as_it_should_be_and_comes_back() {
+fn every_golden_case_is_set_up_and_undone() {
     let write = std::env::var("GPUSETUP_GOLDEN").is_ok_and(|v| v == "write");
     let mut wrong = Vec::new();
-    for case in cases::all() {
+    for case in cases::all_cases() {
         let before = case.tree.state();
         let out = install(&case);
-        assert_eq!(out.status.code(), Some(0), "{}: {}", case.name, said(&out));
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{}: {}",
+            case.name,
+            document(&out)
+        );
         let after = changed(&case.tree, &before);
         let golden = case.dir.join("after");
         if write {
@@ -51,7 +57,12 @@ fn every_case_is_set_up_as_it_should_be_and_comes_back() {
             runs.push(case.tree.run(&["install", "--yes", "--json"]));
         }
         for again in runs {
-            assert_eq!(said(&again)["changed"], Value::Bool(false), "{}", case.name);
+            assert_eq!(
+                document(&again)["changed"],
+                Value::Bool(false),
+                "{}",
+                case.name
+            );
             assert_eq!(case.tree.state(), installed, "{}", case.name);
         }
         assert_eq!(case.tree.code(&["undo", "--yes"]), 0, "{}", case.name);
@@ -86,17 +97,17 @@ fn runtime(table: &str, name: &str, binary: &str) -> String {
 fn is_refused(tree: &Tree, args: &[&str], words: &[&str]) {
     let before = tree.state();
     let out = tree.run(&[&["install", "--yes"], args].concat());
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
     for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
     }
-    assert!(said.contains("fix:"), "{said}");
+    assert!(stderr.contains("fix:"), "{stderr}");
     assert_eq!(tree.state(), before);
 }
 
 #[test]
-fn a_runtime_of_anothers_is_told_with_the_ways_out() {
+fn another_tools_runtime_is_refused_with_the_options() {
     let ways = ["--existing adopt", "--existing leave", "--mode cdi"];
     for (binary, whose) in [
         (
@@ -129,7 +140,7 @@ fn a_runtime_of_anothers_is_told_with_the_ways_out() {
 }
 
 #[test]
-fn files_that_do_not_fit_each_other_are_refused_by_name() {
+fn contradicting_files_are_refused_by_name() {
     // Up to 2.2 the last version applies to all files; 2.3 does not start.
     let newer = format!("version = 3\n{}", runtime(V3, "kata", "/opt/kata"));
     let root = format!("version = 2\n{CONF_D}{}", runtime(V2, "runc", ""));
@@ -149,7 +160,7 @@ fn files_that_do_not_fit_each_other_are_refused_by_name() {
 }
 
 #[test]
-fn versions_the_daemon_does_not_read_are_refused() {
+fn schema_versions_that_the_daemon_does_not_read_are_refused() {
     for (daemon, version) in [("1.7.24", 3), ("2.1.9", 4), ("2.3.1", 5)] {
         let tree = site(daemon, &[(ROOT, &format!("version = {version}\n"))]);
         is_refused(&tree, &[], &[&format!("schema version {version}")]);
@@ -158,7 +169,7 @@ fn versions_the_daemon_does_not_read_are_refused() {
 
 /// A later file overrides ours, so that ours would have no effect.
 #[test]
-fn what_would_not_count_is_not_written() {
+fn settings_that_would_be_ignored_are_not_written() {
     let root = format!("version = 3\n{CONF_D}");
     let later = format!("version = 3\n[{V3}]\nenable_cdi = false\n");
     let path = "etc/containerd/conf.d/99-site.toml";
@@ -168,7 +179,7 @@ fn what_would_not_count_is_not_written() {
 }
 
 #[test]
-fn arrays_of_tables_stay_and_one_in_the_way_is_named() {
+fn arrays_of_tables_are_kept_and_a_conflicting_one_is_named() {
     let array = "version = 2\n[[site.disk]] # one\na = 1\n[[site.disk]]\na = 2\n";
     let tree = site("1.7.24", &[(ROOT, array)]);
     assert_eq!(tree.code(&["install", "--yes"]), 0);
@@ -179,7 +190,7 @@ fn arrays_of_tables_stay_and_one_in_the_way_is_named() {
 
 /// A drop-in follows the settings from which it was made.
 #[test]
-fn a_drop_in_is_made_anew_when_runc_has_changed() {
+fn a_drop_in_is_updated_after_the_settings_of_runc_change() {
     let text = |cgroup: bool| {
         format!(
             "version = 3\n{CONF_D}[{V3}.containerd.runtimes.runc.options]\nSystemdCgroup = {cgroup}\n"
@@ -219,11 +230,11 @@ fn k3s(files: &[(&str, &str)]) -> Tree {
 fn k3s_defines_its_runtime_once() {
     let vendors = "usr/bin/nvidia-container-runtime";
     let plain = format!("version = 3\n{}", runtime(K3S_V3, "runc", ""));
-    let found = format!(
+    let with_nvidia = format!(
         "{plain}{}",
         runtime(K3S_V3, "nvidia", "/usr/bin/nvidia-container-runtime")
     );
-    for text in [&found, &plain] {
+    for text in [&with_nvidia, &plain] {
         // Either k3s has already rendered it, or it will at its next start.
         let tree = k3s(&[(RENDERED, text), (vendors, "")]);
         is_refused(
@@ -244,7 +255,7 @@ fn k3s_defines_its_runtime_once() {
 /// After its restart k3s's file has our runtime. The next install must neither add it again nor
 /// fail.
 #[test]
-fn k3s_after_its_restart_is_as_wanted() {
+fn k3s_needs_nothing_more_after_its_restart() {
     let plain =
         format!("version = 3\n[{K3S_V3}.containerd.runtimes.runc.options]\nSystemdCgroup = true\n");
     let tree = k3s(&[(RENDERED, &plain)]);
@@ -266,20 +277,20 @@ fn k3s_after_its_restart_is_as_wanted() {
 }
 
 #[test]
-fn what_has_not_run_yet_is_left_alone() {
+fn a_distribution_that_has_never_run_is_left_alone() {
     let tree = k3s(&[]);
     package(&tree, "1.7.24");
     tree.write(ROOT, "version = 2\n");
     let out = tree.run(&["install", "--yes", "--json"]);
     assert_eq!(out.status.code(), Some(0));
-    let warnings = said(&out)["warnings"].to_string();
+    let warnings = document(&out)["warnings"].to_string();
     assert!(warnings.contains("k3s is left alone"), "{warnings}");
     assert_eq!(tree.code(&["plan", "--engine", "k3s"]), 6);
 }
 
 fn facts(tree: &Tree, engine: &str) -> Value {
-    let said = said(&tree.run(&["detect", "--json"]));
-    let engines = said["engines"].as_array().unwrap().clone();
+    let document = document(&tree.run(&["detect", "--json"]));
+    let engines = document["engines"].as_array().unwrap().clone();
     engines
         .into_iter()
         .find(|e| e["name"] == engine)
@@ -287,7 +298,7 @@ fn facts(tree: &Tree, engine: &str) -> Value {
 }
 
 #[test]
-fn facts_say_what_an_operator_must_know() {
+fn facts_include_notes_for_the_operator() {
     let note = |tree: &Tree, words: &str| {
         let facts = facts(tree, "containerd");
         assert!(facts["notes"].to_string().contains(words), "{facts}");
@@ -314,17 +325,17 @@ fn facts_say_what_an_operator_must_know() {
 
 /// A run that changes nothing because CRI is off says so.
 #[test]
-fn nothing_to_do_for_cri_is_said() {
+fn a_disabled_cri_is_reported() {
     let tree = site("1.7.24", &[(ROOT, "disabled_plugins = [\"cri\"]\n")]);
-    let warnings = said(&tree.run(&["install", "--yes", "--json"]))["warnings"].to_string();
+    let warnings = document(&tree.run(&["install", "--yes", "--json"]))["warnings"].to_string();
     assert!(warnings.contains("nothing to set up for it"), "{warnings}");
     tree.write("usr/bin/kubelet", "");
-    let warnings = said(&tree.run(&["plan", "--json"]))["warnings"].to_string();
+    let warnings = document(&tree.run(&["plan", "--json"]))["warnings"].to_string();
     assert!(warnings.contains("no pod gets a GPU"), "{warnings}");
 }
 
 #[test]
-fn the_file_is_the_one_that_the_unit_names() {
+fn the_file_named_by_the_unit_is_used() {
     for flag in [
         "--config /etc/site/cd.toml",
         "--config=/etc/site/cd.toml",
@@ -383,8 +394,8 @@ fn a_unit_counts_wherever_systemd_reads_units() {
         tree.write("etc/k0s/containerd.toml", "version = 3\n");
         let unit = format!("{dir}/systemd/system/k0sworker.service");
         tree.write(&unit, "[Service]\nExecStart=/usr/local/bin/k0s worker\n");
-        let said = said(&tree.run(&["plan", "--json"]));
-        let services = said["restart_required"].to_string();
+        let document = document(&tree.run(&["plan", "--json"]));
+        let services = document["restart_required"].to_string();
         assert_eq!(services, "[\"k0sworker.service\"]", "{unit}");
     }
 }

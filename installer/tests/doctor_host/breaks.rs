@@ -187,6 +187,18 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             "\"features\": {\"cdi\": false},\n  \"log-driver\"",
         );
     }),
+    ("docker-cdi-restart", Base::Debian, |h| {
+        h.package("docker.io", "26.1.5+dfsg1-9");
+        h.edit(
+            DAEMON_JSON,
+            "\"log-driver\"",
+            "\"features\": {\"cdi\": true},\n  \"log-driver\"",
+        );
+        let dir = "var/lib/docker/containers/1f";
+        let config = r#"{"RestartPolicy": {"Name": "always"}, "DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}]}"#;
+        h.write(&format!("{dir}/hostconfig.json"), config);
+        h.write(&format!("{dir}/config.v2.json"), r#"{"Name": "/web"}"#);
+    }),
     ("docker-too-old", Base::Debian, |h| {
         h.package("docker.io", "18.09.1+dfsg1-7");
     }),
@@ -269,6 +281,15 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
             &format!("[{CRI3}]\ndefault_runtime_name = \"gone\"\n"),
         );
     }),
+    ("containerd-default-hidden", Base::Debian, |h| {
+        h.append(
+            CONFIG_TOML,
+            &format!(
+                "[{CRI2}]\ndefault_runtime_name = \"runc\"\n[{CRI2}.default_runtime]\n\
+                 runtime_type = \"io.containerd.runc.v2\"\n"
+            ),
+        );
+    }),
     ("cri-runtime-unknown", Base::Node, |h| {
         h.remove("etc/containerd/conf.d/50-gpusetup.toml");
     }),
@@ -316,6 +337,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     }),
     ("no-cgroups", Base::Debian, |h| {
         h.write(POLICY, "[nvidia-container-cli]\nno-cgroups = true\n");
+    }),
+    ("kernel-too-old", Base::Debian, |h| {
+        h.write("proc/sys/kernel/osrelease", "4.14.336\n");
     }),
     ("cgroups-missing", Base::Debian, |h| {
         h.remove("sys/fs/cgroup");
@@ -425,6 +449,9 @@ pub const BREAKS: &[(&str, Base, Break)] = &[
     ("drop-in-leftover", Base::Debian, |h| {
         h.remove("var/lib/gpusetup");
         h.remove("usr/lib/gpu-container");
+    }),
+    ("engine-gone", Base::Debian, |h| {
+        h.remove("usr/sbin/dockerd");
     }),
     ("inventory-stale", Base::Debian, |h| {
         h.remove("run/gpusetup/inventory.json");

@@ -410,25 +410,25 @@ impl Host {
 
     fn must(&self, args: &[&str]) {
         let out = self.run(args);
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(out.status.success(), "{args:?}: {said}");
+        let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{args:?}: {stderr}");
     }
 
     /// The document of `doctor --json` and its exit code.
     pub fn doctor(&self, args: &[&str]) -> (Value, i32) {
         let out = self.run(&[&["doctor", "--json"], args].concat());
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
         let value = serde_json::from_slice(&out.stdout)
-            .unwrap_or_else(|e| panic!("{e}: {} {said}", String::from_utf8_lossy(&out.stdout)));
+            .unwrap_or_else(|e| panic!("{e}: {} {stderr}", String::from_utf8_lossy(&out.stdout)));
         (value, out.status.code().unwrap())
     }
 
     /// The ids that doctor finds, each with its evidence.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let (said, _) = self.doctor(&[]);
-        let found = said["problems"].as_array().unwrap().iter();
+        let (document, _) = self.doctor(&[]);
+        let problems = document["problems"].as_array().unwrap().iter();
         let text = |v: &Value, key: &str| v[key].as_str().unwrap().to_owned();
-        found
+        problems
             .map(|p| (text(p, "id"), text(p, "evidence")))
             .collect()
     }

@@ -164,12 +164,12 @@ fn object(first: BoxedStrategy<Members>, value: Text) -> impl Strategy<Value = S
     let spaces = prop::collection::vec((space(), space(), space()), 8);
     (first, more, spaces, space()).prop_map(|(mut members, more, spaces, end)| {
         members.extend(more);
-        let mut seen = Vec::new();
+        let mut names = Vec::new();
         let mut texts = Vec::new();
         for ((key, value), (a, b, c)) in members.into_iter().zip(spaces) {
-            if !seen.contains(&key) {
+            if !names.contains(&key) {
                 texts.push(format!("{a}\"{key}\"{b}:{c}{value}"));
-                seen.push(key);
+                names.push(key);
             }
         }
         format!("{{{}{end}}}", texts.join(","))

@@ -121,7 +121,7 @@ pub(crate) fn forms(list: &str) -> Vec<String> {
 }
 
 /// A text written in one of the ways of a place.
-pub(crate) fn written(way: &str, text: &str) -> String {
+pub(crate) fn encoded(way: &str, text: &str) -> String {
     let escaped = json!(text).to_string();
     let way = way.replace("\\n", "\n");
     if way.contains("{json}") {

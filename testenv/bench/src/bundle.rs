@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Image, Way};
 use crate::host::{here, make_dir, mount_at, policy_text, write};
-use crate::program::{run, said};
+use crate::program::{context, run};
 use crate::protocol::HostOptions;
 
 /// A runtime that does nothing, so that only the shim's part is run.
@@ -77,7 +77,7 @@ pub(crate) struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     pub(crate) fn new(options: &'a HostOptions, has_cgroups: bool) -> Result<Self, String> {
-        std::os::unix::fs::symlink("/bin/busybox", NOTHING).map_err(said(NOTHING))?;
+        std::os::unix::fs::symlink("/bin/busybox", NOTHING).map_err(context(NOTHING))?;
         write(Path::new(NO_PROGRAM), "")?;
         for (name, low_level) in [("nothing", NOTHING), ("no-program", NO_PROGRAM)] {
             write(
@@ -196,8 +196,8 @@ impl<'a> Maker<'a> {
     }
 
     fn other(&self, name: &str) -> Result<&crate::case::Other, String> {
-        let found = self.options.others.iter().find(|o| o.name == name);
-        found.ok_or_else(|| format!("no program was given for {name}"))
+        let runtime = self.options.others.iter().find(|o| o.name == name);
+        runtime.ok_or_else(|| format!("no program was given for {name}"))
     }
 
     fn base(&self, args: &[&str], asks: bool) -> Value {
@@ -220,8 +220,8 @@ impl<'a> Maker<'a> {
             .arg("edited")
             .env(POLICY_OF_OURS, policy))?;
         drop(rootfs);
-        let text = fs::read(&file).map_err(said("config.json"))?;
-        serde_json::from_slice(&text).map_err(said("config.json"))
+        let text = fs::read(&file).map_err(context("config.json"))?;
+        serde_json::from_slice(&text).map_err(context("config.json"))
     }
 }
 
@@ -247,16 +247,16 @@ fn by_cdi(low_level: &str, has_cgroups: bool, specs: &str) -> String {
 }
 
 /// The config.json that an engine would give, or that `runc spec` makes.
-fn base(given: Option<&Path>) -> Result<Value, String> {
+fn base(config: Option<&Path>) -> Result<Value, String> {
     let bundle = path();
     make_dir(&bundle)?;
     let file = bundle.join("config.json");
-    match given {
-        Some(from) => drop(fs::copy(from, &file).map_err(said("the config.json given"))?),
+    match config {
+        Some(from) => drop(fs::copy(from, &file).map_err(context("the config.json given"))?),
         None => run(Command::new("runc").args(["spec", "--bundle"]).arg(&bundle))?,
     }
-    let text = fs::read(&file).map_err(said("config.json"))?;
-    let mut config: Value = serde_json::from_slice(&text).map_err(said("config.json"))?;
+    let text = fs::read(&file).map_err(context("config.json"))?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(context("config.json"))?;
     config["process"]["terminal"] = json!(false);
     // Where the machine withholds that right, lowered limits cannot be raised again.
     config["process"]["rlimits"] = json!([]);

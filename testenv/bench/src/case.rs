@@ -75,8 +75,8 @@ pub(crate) enum Below {
 
 /// The name in figures and on the command line.
 fn word(value: &impl ValueEnum) -> String {
-    let found = value.to_possible_value();
-    found.map_or_else(String::new, |v| v.get_name().to_owned())
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |v| v.get_name().to_owned())
 }
 
 impl fmt::Display for Image {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compared_is_measured_too() {
+    fn compared_values_are_also_measured() {
         let others = [Other {
             name: "peer".into(),
             runtime: Some("r".into()),

@@ -11,7 +11,7 @@ use crate::bundle::{self, Maker, Ready, Rootfs};
 use crate::case::{Gpus, Image, Way};
 use crate::host::{here, make_dir};
 use crate::life;
-use crate::program::{run, said};
+use crate::program::{context, run};
 use crate::protocol::{Calls, ShimAndHooks};
 use crate::trace;
 
@@ -39,7 +39,7 @@ pub(crate) fn calls(ready: &Ready) -> Result<Calls, String> {
     while wait().is_ok() {}
     let mut sum = Calls::default();
     for verb in ["create", "start", "delete"] {
-        let text = fs::read(log(verb)).map_err(said("strace's file"))?;
+        let text = fs::read(log(verb)).map_err(context("strace's file"))?;
         let calls = trace::count(&String::from_utf8_lossy(&text));
         sum.ours += calls.ours;
         sum.all += calls.all;
@@ -60,7 +60,7 @@ pub(crate) fn peak(maker: &Maker<'_>, ready: &Ready, way: &Way) -> Result<ShimAn
         let text = fs::read_to_string(path).unwrap_or_default();
         let _ = fs::remove_file(path);
         text.lines()
-            .map(|l| l.parse().map_err(said("a peak")))
+            .map(|l| l.parse().map_err(context("a peak")))
             .collect()
     };
     let alone = alone(maker, ready, way, "nothing", &by)?;
@@ -94,18 +94,18 @@ pub(crate) fn instructions(
         ]
     };
     let read = || -> Result<Vec<u64>, String> {
-        let mut found = Vec::new();
+        let mut instructions = Vec::new();
         for entry in fs::read_dir(&logs)
-            .map_err(said("callgrind's files"))?
+            .map_err(context("callgrind's files"))?
             .flatten()
         {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
             let _ = fs::remove_file(entry.path());
             let line = text.lines().find_map(|l| l.split_once("Collected : "));
             // A program that became one that callgrind does not follow has no count.
-            found.extend(line.and_then(|(_, n)| n.trim().parse::<u64>().ok()));
+            instructions.extend(line.and_then(|(_, n)| n.trim().parse::<u64>().ok()));
         }
-        Ok(found)
+        Ok(instructions)
     };
     let alone = alone(maker, ready, way, "no-program", &by("shim"))?;
     let shim = read()?.into_iter().max();
@@ -153,8 +153,8 @@ fn alone(
         ran?;
     }
     drop(rootfs);
-    let text = fs::read(file).map_err(said("config.json"))?;
-    let config = serde_json::from_slice(&text).map_err(said("config.json"))?;
+    let text = fs::read(file).map_err(context("config.json"))?;
+    let config = serde_json::from_slice(&text).map_err(context("config.json"))?;
     let plain = maker.ready(ready.image, &Way::Plain, &["/bin/busybox", "true"])?;
     Ok(Ready { config, ..plain })
 }
@@ -208,7 +208,7 @@ fn named(hook: &Value, number: u64) -> Result<PathBuf, String> {
     make_dir(&dir)?;
     let link = dir.join(name);
     let _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink(path, &link).map_err(said("a name for a hook"))?;
+    std::os::unix::fs::symlink(path, &link).map_err(context("a name for a hook"))?;
     Ok(link)
 }
 
@@ -234,13 +234,13 @@ pub(crate) fn prove(maker: &Maker<'_>, image: Image, way: &Way, gpus: Gpus) -> R
     let output = here("proof");
     let _ = fs::remove_file(&output);
     life::live_into(&ready, &|_| Vec::new(), &output)?;
-    let text = fs::read_to_string(&output).map_err(said("what the container said"))?;
+    let text = fs::read_to_string(&output).map_err(context("what the container said"))?;
     let mut numbers = text.lines().map(|l| l.parse::<u32>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
-    let (seen, caps, links, cached) = (next(), next(), next(), next());
+    let (gpus_seen, caps, links, cached) = (next(), next(), next(), next());
     let wanted = if way.has_gpus() { gpus.count } else { 0 };
-    if seen != wanted {
-        return Err(format!("the container sees {seen} GPUs, not {wanted}"));
+    if gpus_seen != wanted {
+        return Err(format!("the container sees {gpus_seen} GPUs, not {wanted}"));
     }
     // A slice has two capabilities: one for the GPU instance and one for the compute instance.
     let wanted = wanted * gpus.mig * 2;

@@ -11,7 +11,7 @@ use crate::bundle::{self, Maker, Rootfs};
 use crate::case::{Image, Way};
 use crate::counts::hooks_of;
 use crate::host::here;
-use crate::program::{run, said};
+use crate::program::{context, run};
 
 /// Milliseconds of the hook on a fresh overlay over the image, without a container.
 pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, String> {
@@ -32,15 +32,15 @@ pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, Stri
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(fs::File::create(&errors).map_err(said("a file for errors"))?)
+        .stderr(fs::File::create(&errors).map_err(context("a file for errors"))?)
         .spawn()
-        .map_err(said("the hook"))?;
+        .map_err(context("the hook"))?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin
             .write_all(state.to_string().as_bytes())
-            .map_err(said("the hook"))?;
+            .map_err(context("the hook"))?;
     }
-    let status = child.wait().map_err(said("the hook"))?;
+    let status = child.wait().map_err(context("the hook"))?;
     let took = began.elapsed().as_secs_f64() * 1000.0;
     let cache = fs::metadata(bundle::path().join("rootfs/etc/ld.so.cache"));
     drop(rootfs);
@@ -48,7 +48,7 @@ pub(crate) fn cache_by_hook(maker: &Maker<'_>, image: Image) -> Result<f64, Stri
     if !status.success() {
         return Err(format!("the hook by itself: {status}: {}", why.trim()));
     }
-    cache.map_err(said("the cache that the hook should have made"))?;
+    cache.map_err(context("the cache that the hook should have made"))?;
     Ok(took)
 }
 
@@ -75,6 +75,6 @@ pub(crate) fn generate(program: &str, arguments: &[&str]) -> Result<f64, String>
     let began = Instant::now();
     run(&mut command)?;
     let took = began.elapsed().as_secs_f64() * 1000.0;
-    fs::remove_file(output).map_err(said("the generated spec"))?;
+    fs::remove_file(output).map_err(context("the generated spec"))?;
     Ok(took)
 }

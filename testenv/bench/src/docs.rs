@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_as_json_is_read_again() {
+    fn figures_survive_json() {
         let text = json(&Figures::default()).unwrap_or_default();
         assert!(serde_json::from_str::<Figures>(&text).is_ok());
     }

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn spreads_of_few_and_of_none() {
+    fn spreads_of_few_values_and_of_none_are_defined() {
         assert_eq!(Spread::of([]), None);
         let one = Spread::of([2.0]).unwrap_or_default();
         assert_eq!((one.low, one.median, one.high), (2.0, 2.0, 2.0));

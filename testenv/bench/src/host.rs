@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{chdir, pivot_root};
 
 use crate::case::Below;
-use crate::program::{run, said};
+use crate::program::{context, run};
 use crate::protocol::HostOptions;
 
 /// Where the host sees what is brought into it.
@@ -22,7 +22,7 @@ pub(crate) const HERE: &str = "/run/bench";
 pub(crate) fn enter(options: &HostOptions) -> Result<bool, String> {
     private_root(&options.work)?;
     let has_cgroups = options.below == Below::Runc || unified_cgroups()?;
-    set_child_subreaper(true).map_err(said("become a subreaper"))?;
+    set_child_subreaper(true).map_err(context("become a subreaper"))?;
     let tree = here("bin").join(&options.tree).join(".");
     run(Command::new("cp").arg("-a").arg(tree).arg("/"))?;
     for theirs in ["/etc/nvidia-container-runtime", "/etc/cdi"] {
@@ -58,7 +58,7 @@ pub(crate) fn policy_text(low_level: &str, has_cgroups: bool, specs: Option<&Pat
 }
 
 fn private_root(work: &Path) -> Result<(), String> {
-    unshare(CloneFlags::CLONE_NEWNS).map_err(said("a mount namespace of its own"))?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(context("a mount namespace of its own"))?;
     mount_at(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, "")?;
     let layer = work.join("layer");
     make_dir(&layer)?;
@@ -113,10 +113,10 @@ fn private_root(work: &Path) -> Result<(), String> {
         let from = work.join(dir);
         mount_at(from.to_str(), to, None, MsFlags::MS_BIND, "")?;
     }
-    chdir(&root).map_err(said("enter the new root"))?;
-    pivot_root(".", "tmp").map_err(said("pivot_root"))?;
-    umount2("/tmp", MntFlags::MNT_DETACH).map_err(said("leave the old root"))?;
-    chdir("/").map_err(said("enter the new root"))
+    chdir(&root).map_err(context("enter the new root"))?;
+    pivot_root(".", "tmp").map_err(context("pivot_root"))?;
+    umount2("/tmp", MntFlags::MNT_DETACH).map_err(context("leave the old root"))?;
+    chdir("/").map_err(context("enter the new root"))
 }
 
 fn nodes(dev: &Path) -> Result<(), String> {
@@ -129,7 +129,8 @@ fn nodes(dev: &Path) -> Result<(), String> {
         ("tty", 5, 0),
     ] {
         let mode = Mode::from_bits_truncate(0o666);
-        mknod(&dev.join(name), SFlag::S_IFCHR, mode, makedev(major, minor)).map_err(said(name))?;
+        mknod(&dev.join(name), SFlag::S_IFCHR, mode, makedev(major, minor))
+            .map_err(context(name))?;
     }
     make_dir(&dev.join("pts"))?;
     let options = "newinstance,ptmxmode=0666";
@@ -140,8 +141,8 @@ fn nodes(dev: &Path) -> Result<(), String> {
         MsFlags::empty(),
         options,
     )?;
-    std::os::unix::fs::symlink("pts/ptmx", dev.join("ptmx")).map_err(said("/dev/ptmx"))?;
-    std::os::unix::fs::symlink("/proc/self/fd", dev.join("fd")).map_err(said("/dev/fd"))
+    std::os::unix::fs::symlink("pts/ptmx", dev.join("ptmx")).map_err(context("/dev/ptmx"))?;
+    std::os::unix::fs::symlink("/proc/self/fd", dev.join("fd")).map_err(context("/dev/fd"))
 }
 
 /// crun 1.8 works with cgroup v1 or v2 but not with both. Where this machine has both, it sees only v2 and makes no

@@ -9,7 +9,7 @@ use fake_driver::elf::shared_object;
 
 use crate::case::Image;
 use crate::host::{make_dir, write};
-use crate::program::{run, said};
+use crate::program::{context, run};
 
 const BUSYBOX: &str = "/bin/busybox";
 /// Libraries of the image that has many, and the number of directories that they are in besides the usual one.
@@ -45,10 +45,10 @@ pub(crate) fn make(work: &Path, image: Image, debian: &Path) -> Result<(), Strin
     // The same program in all images.
     make_dir(&part.join("bin"))?;
     let busybox = part.join("bin/busybox");
-    fs::copy(BUSYBOX, &busybox).map_err(said("copy busybox-static into the image"))?;
+    fs::copy(BUSYBOX, &busybox).map_err(context("copy busybox-static into the image"))?;
     let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&busybox, mode).map_err(said("make busybox a program"))?;
-    fs::rename(&part, &at).map_err(said("put the image in its place"))
+    fs::set_permissions(&busybox, mode).map_err(context("make busybox a program"))?;
+    fs::rename(&part, &at).map_err(context("put the image in its place"))
 }
 
 /// Half of them in the usual directory, half in ten of the image's own, as vendors have them below /opt.
@@ -68,8 +68,8 @@ fn libraries(root: &Path) -> Result<(), String> {
         let soname = format!("libvendor-{n}.so.1");
         let file = format!("{soname}.{}", n % 7);
         let at = root.join(dir);
-        fs::write(at.join(&file), shared_object(&soname, false)).map_err(said("a library"))?;
-        symlink(&file, at.join(&soname)).map_err(said("a library's link"))?;
+        fs::write(at.join(&file), shared_object(&soname, false)).map_err(context("a library"))?;
+        symlink(&file, at.join(&soname)).map_err(context("a library's link"))?;
     }
     run(Command::new("/sbin/ldconfig").arg("-r").arg(root))?;
     let _ = fs::remove_file(root.join("var/cache/ldconfig/aux-cache"));

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::bundle::{self, Ready, Rootfs};
 use crate::host::here;
-use crate::program::said;
+use crate::program::context;
 use crate::protocol::Life;
 
 /// The id includes this host's: two runs on a machine share its cgroups.
@@ -62,15 +62,15 @@ pub(crate) fn live_into(
 
 /// Processor time of all children that have ended, in milliseconds.
 fn processor_time() -> Result<f64, String> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(said("processor time"))?;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(context("processor time"))?;
     let sum = usage.user_time() + usage.system_time();
     #[allow(clippy::cast_precision_loss, reason = "microseconds of days")]
     Ok(sum.num_microseconds() as f64 / 1000.0)
 }
 
 fn started(start: &mut Command, pid_file: &Path, output: &Path) -> Result<(), String> {
-    let pid = fs::read_to_string(pid_file).map_err(said("the pid file"))?;
-    let pid = pid.trim().parse().map_err(said("the pid file"))?;
+    let pid = fs::read_to_string(pid_file).map_err(context("the pid file"))?;
+    let pid = pid.trim().parse().map_err(context("the pid file"))?;
     call(start.arg(id()), output)?;
     // The runtime that made it has ended, so the container is our child.
     match waitpid(Pid::from_raw(pid), None) {
@@ -96,11 +96,11 @@ fn command(ready: &Ready, before: &dyn Fn(&str) -> Vec<String>, verb: &str) -> C
 
 fn call(command: &mut Command, output: &Path) -> Result<(), String> {
     let errors = here("errors");
-    let to = File::create(&errors).map_err(said("a file for errors"))?;
+    let to = File::create(&errors).map_err(context("a file for errors"))?;
     let out = File::options().append(true).create(true).open(output);
     let status = command
         .stdin(Stdio::null())
-        .stdout(out.map_err(said("a file for output"))?)
+        .stdout(out.map_err(context("a file for output"))?)
         .stderr(to)
         .status()
         .map_err(|e| format!("{command:?}: {e}"))?;

@@ -217,15 +217,15 @@ fn takes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
 
 /// The median of three runs by the number of all calls: Go's scheduler makes more calls in some runs.
 fn calls(host: &mut Host, image: Image, way: &Way) -> Result<Calls, String> {
-    let mut found = Vec::new();
+    let mut calls = Vec::new();
     for _ in 0..3 {
         match host.ask(&Ask::Calls(image, way.clone()))? {
-            Answer::Calls(calls) => found.push(calls),
+            Answer::Calls(of_run) => calls.push(of_run),
             _ => return Err(format!("no system calls of {way}")),
         }
     }
-    found.sort_by_key(|c| c.all);
-    Ok(found[1])
+    calls.sort_by_key(|c| c.all);
+    Ok(calls[1])
 }
 
 fn parts(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), String> {
@@ -278,12 +278,12 @@ fn sizes(run: &Run, hosts: &mut [Host], figures: &mut Figures) -> Result<(), Str
     let path = run
         .work
         .join("bin/tree/usr/lib/gpu-container/gpu-container");
-    let found = path
+    let metadata = path
         .metadata()
         .map_err(|e| format!("{}: {e}", path.display()))?;
     figures
         .sizes
-        .insert("size of gpu-container".into(), found.len());
+        .insert("size of gpu-container".into(), metadata.len());
     for image in &run.image {
         if let Answer::ShimAndHooks(peak) = hosts[0].ask(&Ask::Peak(*image, Way::Cdi))?
             && let Some(kb) = peak.hooks

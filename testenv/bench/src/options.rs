@@ -137,16 +137,16 @@ impl Run {
             (&self.prestart, |o| &mut o.prestart),
         ];
         for (list, field) in lists {
-            for given in list {
-                let at = others.iter().position(|o| o.name == given.name);
+            for value in list {
+                let at = others.iter().position(|o| o.name == value.name);
                 let at = at.unwrap_or_else(|| {
                     others.push(Other {
-                        name: given.name.clone(),
+                        name: value.name.clone(),
                         ..Other::default()
                     });
                     others.len() - 1
                 });
-                *field(&mut others[at]) = Some(given.path.clone());
+                *field(&mut others[at]) = Some(value.path.clone());
             }
         }
         others

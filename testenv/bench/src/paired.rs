@@ -164,17 +164,17 @@ fn pair(
 }
 
 fn fewest_calls(host: &mut Host, run: &PairedRun, way: &Way) -> Result<Calls, String> {
-    let mut found: Option<Calls> = None;
+    let mut fewest: Option<Calls> = None;
     for _ in 0..TRACED {
         match host.ask(&Ask::Calls(run.image, way.clone()))? {
-            Answer::Calls(calls) if found.is_none_or(|f| calls.ours < f.ours) => {
-                found = Some(calls);
+            Answer::Calls(calls) if fewest.is_none_or(|f| calls.ours < f.ours) => {
+                fewest = Some(calls);
             }
             Answer::Calls(_) => {}
             other => return Err(format!("no system calls but {other:?}")),
         }
     }
-    found.ok_or_else(|| format!("no system calls of {way}"))
+    fewest.ok_or_else(|| format!("no system calls of {way}"))
 }
 
 fn rows(all: &[Compared]) -> Vec<Vec<String>> {

@@ -21,7 +21,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// An error with what was being done.
-pub(crate) fn said<E: Display>(what: &str) -> impl FnOnce(E) -> String {
+pub(crate) fn context<E: Display>(what: &str) -> impl FnOnce(E) -> String {
     let what = what.to_owned();
     move |e| format!("{what}: {e}")
 }

@@ -114,15 +114,15 @@ fn hooks(text: &str, begun: &HashMap<u32, Whose>) -> u64 {
         Some((pid.parse().ok()?, executed(rest.trim_start())?))
     });
     let mut known: HashMap<u32, Whose> = HashMap::new();
-    let mut found = 0;
+    let mut starts = 0;
     for (at, (pid, path)) in started.enumerate() {
         let next = whose(path);
         let before = known.insert(pid, next).or(begun.get(&pid).copied());
         if next == Whose::Added && at > 0 && before != Some(Whose::Added) {
-            found += 1;
+            starts += 1;
         }
     }
-    found
+    starts
 }
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shim_is_told_from_the_runtime_it_becomes() {
+    fn a_shim_is_distinguished_from_the_runtime_it_becomes() {
         let calls = count(
             "10 execve(\"/usr/bin/gpu-container-runtime\", [], 0x0) = 0\n\
              10 openat(AT_FDCWD, \"config.json\", O_RDONLY) = 3\n\
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_and_what_it_starts_are_counted() {
+    fn a_hook_and_its_children_are_counted() {
         let calls = count(
             "10 execve(\"/usr/sbin/runc\", [], 0x0) = 0\n\
              12 close(3 <unfinished ...>\n\

@@ -427,10 +427,10 @@ pub fn remove(root: &Path) -> io::Result<()> {
             continue;
         }
         let path = root.join(line);
-        let Ok(found) = path.symlink_metadata() else {
+        let Ok(metadata) = path.symlink_metadata() else {
             continue;
         };
-        let gone = if found.is_dir() {
+        let gone = if metadata.is_dir() {
             fs::remove_dir(&path)
         } else {
             fs::remove_file(&path)

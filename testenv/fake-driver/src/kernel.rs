@@ -138,10 +138,10 @@ mod tests {
             include_str!("../../../crates/gpu-host/tests/h200/proc/driver/nvidia-caps/mig-minors");
         let minors = |description: &Description| {
             let files = proc_files(description);
-            let found = files
+            let minors = files
                 .into_iter()
                 .find(|(path, _)| path.ends_with("mig-minors"));
-            found.map(|(_, content)| content)
+            minors.map(|(_, content)| content)
         };
         let mut description = Description::of("580.65.06", 2, 7);
         assert_eq!(minors(&description).as_deref(), Some(recorded));

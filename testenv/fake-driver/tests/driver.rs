@@ -60,7 +60,7 @@ fn tree(dir: &Path, sizes: &mut BTreeMap<PathBuf, u64>) {
 }
 
 #[test]
-fn everything_goes_away_again() {
+fn everything_is_removed_again() {
     if !is_root() {
         return;
     }
@@ -94,7 +94,7 @@ fn everything_goes_away_again() {
 }
 
 #[test]
-fn a_cache_that_was_there_stays_and_forgets_the_driver() {
+fn an_existing_cache_is_kept_without_the_driver() {
     if !is_root() {
         return;
     }
@@ -114,7 +114,7 @@ fn a_cache_that_was_there_stays_and_forgets_the_driver() {
 }
 
 #[test]
-fn a_link_that_leads_out_of_the_tree_is_refused() {
+fn a_link_out_of_the_tree_is_refused() {
     if !is_root() {
         return;
     }
@@ -176,7 +176,7 @@ fn every_library_says_its_soname() {
 }
 
 #[test]
-fn a_real_nvml_client_sees_what_its_nodes_let_it() {
+fn a_real_nvml_client_sees_the_gpus_of_its_nodes() {
     if !is_root() {
         return;
     }

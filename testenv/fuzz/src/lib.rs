@@ -35,7 +35,9 @@ pub const TARGETS: &[Target] = &[
     target("cuda-compat", cuda_compat),
     target("cdi-spec", cdi_spec),
     target("oci-config", oci_config),
-    target("oci-state", |b| drop(gpu_inject::oci::State::parse(b))),
+    target("oci-state", |b| {
+        drop(gpu_inject::oci::ContainerState::parse(b))
+    }),
     target("container-path", container_path),
     target("request", request),
     target("requirements", requirement),
@@ -115,7 +117,10 @@ fn library() -> Library {
 }
 
 fn ld_cache_write(bytes: &[u8]) {
-    let made = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]);
+    // A cache of which the loader would use a part is refused.
+    let Ok(made) = gpu_inject::rootfs_edits::ld_cache::with_libraries(bytes, &[library()]) else {
+        return;
+    };
     // Names in an image need not be UTF-8, and are kept as they are.
     let read = ldcache::read(&made);
     let ours = library().path;

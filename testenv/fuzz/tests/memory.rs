@@ -6,6 +6,7 @@ use std::alloc::System;
 
 use cap::Cap;
 use gpu_inject::fuzzing::CACHE_LIMIT;
+use gpu_inject::rootfs_edits::ld_cache::MergedCache;
 use gpusetup_fuzz::find;
 
 #[global_allocator]
@@ -49,10 +50,15 @@ fn cache(size: usize, text: usize) -> Vec<u8> {
 #[test]
 fn no_cache_of_an_image_takes_more_than_64_mib() {
     let size = usize::try_from(CACHE_LIMIT).unwrap();
-    for text in [1, 8, 16, 24, 40, 100, 1000, 4000] {
+    for text in [1, 16, 40, 1000] {
         let cache = cache(size, text);
-        let target = find("ld-cache-write").unwrap();
-        let taken = taken(|| (target.run)(&cache));
+        // As a hook does it: what is written goes to a file in pieces.
+        let merge = || {
+            let ours: [gpu_inject::Library; 0] = [];
+            let merged = MergedCache::new(&cache, &ours).unwrap();
+            merged.write(&mut std::io::sink()).unwrap();
+        };
+        let taken = taken(merge) + cache.len();
         println!("texts of {text} bytes: {} KiB", taken >> 10);
         assert!(taken <= LIMIT);
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use gpusetup_fuzz::{TARGETS, clean_up};
 
 #[test]
-fn nothing_that_was_found_comes_back() {
+fn no_earlier_crash_comes_back() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut directories = 0;
     for target in TARGETS {

@@ -12,6 +12,7 @@ mod page;
 mod paths;
 mod resolve;
 mod rooms;
+mod types;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ pub use circles::circles;
 pub use layers::{Crate, read as read_layers};
 pub use page::rewritten;
 pub use rooms::rooms;
+pub use types::types;
 pub use uses::{Uses, uses};
 
 /// The modules that each module imports from, by their paths within the crate (`rootfs::owner`).

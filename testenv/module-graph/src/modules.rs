@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
 
-use crate::paths;
+use crate::{paths, types};
 
 /// Modules by their paths within the crate; the path of the crate's first file is empty.
 pub(crate) type Modules = BTreeMap<String, Module>;
@@ -19,6 +19,8 @@ pub(crate) struct Module {
     pub(crate) children: BTreeSet<String>,
     /// Names of the items that it defines itself.
     pub(crate) items: BTreeSet<String>,
+    /// Names of the types that it declares, those within functions included.
+    pub(crate) types: BTreeSet<String>,
     /// Names that it takes from elsewhere, with their paths.
     pub(crate) names: BTreeMap<String, Vec<String>>,
     /// Modules from which it takes all names (`use module::*`).
@@ -27,6 +29,8 @@ pub(crate) struct Module {
     pub(crate) paths: BTreeSet<Vec<String>>,
     /// Every method that is called in it.
     pub(crate) methods: BTreeSet<String>,
+    /// Every text in it.
+    pub(crate) texts: BTreeSet<String>,
     /// Paths that are written as another crate's, `::name`, and names that are imported by one.
     pub(crate) outside: BTreeSet<Vec<String>>,
     pub(crate) outside_names: BTreeMap<String, Vec<String>>,
@@ -87,12 +91,14 @@ impl Module {
             }) => {
                 self.children.insert(ident.to_string());
             }
-            Item::Use(found) => self.take_use(found),
+            Item::Use(item) => self.take_use(item),
             _ => {
                 self.items.extend(name_of(item));
+                self.types.extend(types::declared_in(item));
                 let written = paths::written_in(item);
                 self.paths.extend(written.paths);
                 self.methods.extend(written.methods);
+                self.texts.extend(written.texts);
                 self.outside.extend(written.outside);
                 self.inner_globs.extend(written.globs);
             }

@@ -1,11 +1,11 @@
-//! The paths that are written in an item: in types, expressions, patterns and the arguments of macros; and
-//! the methods that it calls.
+//! The paths that are written in an item: in types, expressions, patterns and the arguments of macros; the
+//! methods that it calls, and the texts in it.
 
 use std::collections::BTreeSet;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Item, Macro};
+use syn::{Attribute, Item, Macro, Meta};
 
 use crate::modules::is_for_tests;
 
@@ -18,6 +18,8 @@ pub(crate) struct Written {
     pub(crate) outside: BTreeSet<Vec<String>>,
     /// Modules of which all names are taken.
     pub(crate) globs: BTreeSet<Vec<String>>,
+    /// String literals, those in attributes (`#[error("…")]`) among them; comments are not.
+    pub(crate) texts: BTreeSet<String>,
 }
 
 pub(crate) fn written_in(item: &Item) -> Written {
@@ -42,11 +44,28 @@ impl<'a> Visit<'a> for Written {
         visit::visit_expr_method_call(self, one);
     }
 
+    fn visit_lit_str(&mut self, one: &'a syn::LitStr) {
+        self.texts.insert(one.value());
+    }
+
+    fn visit_attribute(&mut self, one: &'a Attribute) {
+        // Comments, and the reasons of lints, are for who reads the source.
+        let is_for_readers = ["doc", "allow", "expect"].map(|name| one.path().is_ident(name));
+        if is_for_readers.contains(&true) {
+            return;
+        }
+        if let Meta::List(list) = &one.meta {
+            self.take_texts(list.tokens.clone());
+        }
+        visit::visit_attribute(self, one);
+    }
+
     // `pub(super)` is not an import.
     fn visit_visibility(&mut self, _: &'a syn::Visibility) {}
 
     fn visit_macro(&mut self, one: &'a Macro) {
         self.take(one.tokens.clone());
+        self.take_texts(one.tokens.clone());
         visit::visit_macro(self, one);
     }
 
@@ -89,6 +108,20 @@ impl Written {
             syn::UseTree::Glob(_) => {
                 self.paths.insert(before.clone());
                 self.globs.insert(before.clone());
+            }
+        }
+    }
+
+    fn take_texts(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.take_texts(group.stream()),
+                TokenTree::Literal(literal) => {
+                    if let syn::Lit::Str(text) = syn::Lit::new(literal) {
+                        self.texts.insert(text.value());
+                    }
+                }
+                TokenTree::Ident(_) | TokenTree::Punct(_) => {}
             }
         }
     }

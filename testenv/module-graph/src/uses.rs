@@ -1,4 +1,5 @@
-//! What each module of a crate calls by name: functions of other crates and of its own, each by its full path, and methods.
+//! What each module of a crate calls by name: functions of other crates and of its own, each by its full path, and methods;
+//! and the texts in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +15,8 @@ pub struct Uses {
     pub paths: BTreeSet<String>,
     /// `set_permissions`, of whatever value.
     pub methods: BTreeSet<String>,
+    /// What it says, and whatever else is a string literal.
+    pub texts: BTreeSet<String>,
 }
 
 /// The modules of the crate whose first file is `root`, by their paths within it.
@@ -27,6 +30,7 @@ pub fn uses(root: &Path) -> io::Result<BTreeMap<String, Uses>> {
         let uses = Uses {
             paths: paths.chain(outside).chain(globs).collect(),
             methods: module.methods.clone(),
+            texts: module.texts.clone(),
         };
         (name.clone(), uses)
     };

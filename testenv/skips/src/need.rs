@@ -191,9 +191,9 @@ fn ensure_runs(program: &str, word: &str) -> Result<(), String> {
     if out.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&out.stderr);
-    let said = said.lines().next().unwrap_or_default();
-    Err(format!("{program} {word}: {}: {said}", out.status))
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let line = stderr.lines().next().unwrap_or_default();
+    Err(format!("{program} {word}: {}: {line}", out.status))
 }
 
 fn ensure_starts(program: &str, word: &str) -> Result<Output, String> {

@@ -29,11 +29,11 @@ pub(crate) fn add(skip: &Skip) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let line = format!("{skip}\n");
     // A property test asks once a case.
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if !said.insert(line.clone()) {
+    let mut lines = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !lines.insert(line.clone()) {
         return;
     }
-    drop(said);
+    drop(lines);
     // Standard error that is closed has no reader.
     let _ = std::io::stderr().write_all(line.as_bytes());
     let path = path();
@@ -44,11 +44,11 @@ pub(crate) fn add(skip: &Skip) {
         // One write: other tests append, too.
         .and_then(|mut file| file.write_all(line.as_bytes()));
     if let Err(error) = added {
-        let said = format!(
+        let message = format!(
             "skips: {}: {error}: not listed at the end\n",
             path.display()
         );
-        let _ = std::io::stderr().write_all(said.as_bytes());
+        let _ = std::io::stderr().write_all(message.as_bytes());
     }
 }
 

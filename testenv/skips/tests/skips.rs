@@ -64,7 +64,7 @@ fn a_skip_fails_where_it_must_run() {
 }
 
 #[test]
-fn what_is_excused_does_not_fail() {
+fn an_excused_skip_does_not_fail() {
     let (out, record) = inner_with("containerd-2", Some("all"));
     assert!(out.status.success(), "{out:?}");
     assert_eq!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gpu_inject::{Error, Excerpt};
 
-use crate::log::bounded;
+use crate::log::{Advised, bounded};
 
 /// The phase in which an error occurred. Its name is the first word of the message
 /// (libnvidia-container `src/cli/*.c`).
@@ -60,9 +60,9 @@ impl Phase {
 /// The failure for an error while reading the host or planning.
 pub(super) fn of_plan(error: &Error) -> Failure {
     match error {
-        Error::NoDriver => Phase::Initialization.failure(error.to_string()),
+        Error::NoDriver => Phase::Initialization.failure(Advised(error)),
         Error::NoSuchDevice { .. } | Error::Ambiguous { .. } => {
-            Phase::Device.failure(error.to_string())
+            Phase::Device.failure(Advised(error))
         }
         Error::Requirement { condition, has } => Phase::Requirement.failure(unmet(condition, has)),
         // The message has the phase already, which must not be repeated.
@@ -71,7 +71,7 @@ pub(super) fn of_plan(error: &Error) -> Failure {
             let phase = "requirement error: ";
             Phase::Requirement.failure(text.strip_prefix(phase).unwrap_or(&text))
         }
-        _ => Phase::Detection.failure(error.to_string()),
+        _ => Phase::Detection.failure(Advised(error)),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn of_injection(error: &Error, rootfs: &Path) -> Failure {
         Error::System { what, .. } if what.starts_with("enter ") => Phase::Container,
         _ => Phase::Mount,
     };
-    phase.failure(error.to_string())
+    phase.failure(Advised(error))
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use gpu_host::{Driver, Gpu, Inventory, PciAddress};
 
 use super::failure::{Failure, Phase};
-use super::options::Info;
+use super::options::InfoOptions;
 
 /// Printed for unknown values. Without the stored inventory, which `gpusetup` makes with NVML, these
 /// are the CUDA version, brand and architecture.
 const UNKNOWN: &str = "N/A";
 
 /// The text to print.
-pub(super) fn text(inventory: &Inventory, options: &Info) -> Result<String, Failure> {
+pub(super) fn text(inventory: &Inventory, options: &InfoOptions) -> Result<String, Failure> {
     if options.json {
         let json = serde_json::to_string_pretty(inventory);
         let failed = |e: serde_json::Error| Phase::Detection.failure(e.to_string());
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_table_has_libnvidia_containers_format() {
-        let output = text(&testing::host(), &Info::default()).unwrap();
+        let output = text(&testing::host(), &InfoOptions::default()).unwrap();
         let first = "\
 NVRM version:   580.65.06
 CUDA version:   13.0
@@ -111,9 +111,9 @@ Device Index:   1
 
     #[test]
     fn the_csv_tables_have_libnvidia_containers_format() {
-        let options = Info {
+        let options = InfoOptions {
             csv: true,
-            ..Info::default()
+            ..InfoOptions::default()
         };
         let expected = "\
 NVRM version,CUDA version

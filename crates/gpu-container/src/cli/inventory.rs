@@ -1,7 +1,7 @@
 //! Loads this host's inventory, without the parts that options leave out.
 
 use gpu_host::Inventory;
-use gpu_inject::host::{Host, HostOptions};
+use gpu_inject::host::{GpuHost, HostOptions};
 
 use super::failure::{self, Failure};
 use super::kmods;
@@ -16,7 +16,7 @@ pub(super) fn inventory(global: &Global, log: &Log) -> Result<Inventory, Failure
         config: global.config.clone(),
         ..HostOptions::default()
     };
-    let host = Host::load(&options).map_err(|e| failure::of_plan(&e))?;
+    let host = GpuHost::load(&options).map_err(|e| failure::of_plan(&e))?;
     let inventory = host.inventory();
     let Some(driver) = &inventory.driver else {
         return Err(failure::of_plan(&gpu_inject::Error::NoDriver));

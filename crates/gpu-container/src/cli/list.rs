@@ -7,7 +7,7 @@ use gpu_host::{DeviceNode, FileKind, Gpu, Inventory};
 use gpu_inject::request::Imex;
 
 use super::failure::{Failure, Phase};
-use super::options::{Devices, List};
+use super::options::{Devices, ListOptions};
 use super::select::{Chosen, select};
 
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
@@ -21,7 +21,7 @@ const CONTROL: [&str; 4] = [
     "/dev/nvidia-modeset",
 ];
 
-impl List {
+impl ListOptions {
     /// Selects everything. This is the meaning of no option, and of `--imex-channel` alone.
     pub(super) fn everything(&mut self) {
         self.devices.ids = Some("all".into());
@@ -34,7 +34,7 @@ impl List {
 }
 
 /// The paths to print.
-pub(super) fn paths(inventory: &Inventory, options: &List) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn paths(inventory: &Inventory, options: &ListOptions) -> Result<Vec<PathBuf>, Failure> {
     let requested = &options.devices;
     let chosen = select(inventory, requested.ids.as_deref().unwrap_or_default())?;
     let config = chosen.mig_control(&requested.mig_config, Phase::MigConfig)?;
@@ -126,7 +126,7 @@ mod tests {
 
     fn list(line: &str) -> Vec<String> {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let mut options = List::default();
+        let mut options = ListOptions::default();
         parse(&LIST, &args, Order::Nowhere, &mut options).unwrap();
         if args.is_empty() {
             options.everything();

@@ -33,7 +33,7 @@ use configure_options::{CONFIGURE, Configure};
 use failure::{Failure, Phase};
 use inventory::inventory;
 use log::Log;
-use options::{GLOBAL, Global, INFO, Info, LIST, List};
+use options::{GLOBAL, Global, INFO, InfoOptions, LIST, ListOptions};
 
 const ABOUT: &str = "Command line utility for manipulating NVIDIA GPU containers.";
 const COMMANDS: &str = "
@@ -87,14 +87,14 @@ fn carry_out(name: &str, args: &[OsString]) -> Result<String, End> {
     let inner = format!("{name} {command}");
     match *command {
         "info" => {
-            let mut options = Info::default();
+            let mut options = InfoOptions::default();
             read(&inner, "", &INFO, &rest, &mut options, 0..=0)?;
             start(&global, |log| {
                 info::text(&inventory(&global, log)?, &options)
             })
         }
         "list" => {
-            let mut options = List::default();
+            let mut options = ListOptions::default();
             read(&inner, "", &LIST, &rest, &mut options, 0..=0)?;
             if rest.is_empty() || rest.len() == 1 && options.devices.asks_for_imex() {
                 options.everything();

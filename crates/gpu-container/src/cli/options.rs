@@ -85,12 +85,12 @@ pub(super) const GLOBAL: [Opt<Global>; 8] = [
 
 /// Values of the options of `info`.
 #[derive(Debug, Default)]
-pub(super) struct Info {
+pub(super) struct InfoOptions {
     pub(super) csv: bool,
     pub(super) json: bool,
 }
 
-pub(super) const INFO: [Opt<Info>; 2] = [
+pub(super) const INFO: [Opt<InfoOptions>; 2] = [
     Opt::long("csv", Nothing, "Output in CSV format", |i, _| {
         Ok(i.csv = true)
     }),
@@ -123,7 +123,7 @@ pub(super) struct Devices {
 
 /// Values of the options of `list`.
 #[derive(Debug, Default)]
-pub(super) struct List {
+pub(super) struct ListOptions {
     pub(super) devices: Devices,
     pub(super) libraries: bool,
     pub(super) binaries: bool,
@@ -132,7 +132,7 @@ pub(super) struct List {
     pub(super) compat32: bool,
 }
 
-pub(super) const LIST: [Opt<List>; 12] = [
+pub(super) const LIST: [Opt<ListOptions>; 12] = [
     Opt::new(
         'd',
         "device",

@@ -66,9 +66,9 @@ impl<'a> Chosen<'a> {
     /// Whether `--mig-config` or `--mig-monitor` with this value requests MIG control.
     pub(super) fn mig_control(&self, list: &str, phase: Phase) -> Result<bool, Failure> {
         let mut is_requested = false;
-        for asked in items(list) {
-            let excerpt = Excerpt::of(asked);
-            if !asked.eq_ignore_ascii_case("all") {
+        for item in items(list) {
+            let excerpt = Excerpt::of(item);
+            if !item.eq_ignore_ascii_case("all") {
                 let why = format!("{excerpt}: only 'all' devices are currently supported");
                 return Err(phase.failure(why));
             }
@@ -90,13 +90,13 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
 /// Selects the devices of `list` on this host.
 pub(super) fn select<'a>(inventory: &'a Inventory, list: &str) -> Result<Chosen<'a>, Failure> {
     let mut chosen = Chosen::default();
-    for asked in items(list) {
-        if asked.eq_ignore_ascii_case("all") {
+    for item in items(list) {
+        if item.eq_ignore_ascii_case("all") {
             inventory.gpus.iter().for_each(|gpu| chosen.add_gpu(gpu));
             chosen.all = true;
             break;
         }
-        match find(&inventory.gpus, asked)? {
+        match find(&inventory.gpus, item)? {
             (gpu, None) => chosen.add_gpu(gpu),
             (gpu, Some(slice)) => chosen.add_slice(gpu, slice),
         }
@@ -104,37 +104,37 @@ pub(super) fn select<'a>(inventory: &'a Inventory, list: &str) -> Result<Chosen<
     Ok(chosen)
 }
 
-type Device<'a> = (&'a Gpu, Option<&'a MigDevice>);
+type GpuOrSlice<'a> = (&'a Gpu, Option<&'a MigDevice>);
 
-fn find<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
+fn find<'a>(gpus: &'a [Gpu], item: &str) -> Result<GpuOrSlice<'a>, Failure> {
     let by_index = |text: &str| {
         let index: u32 = text.parse().ok()?;
         gpus.iter().find(|g| g.index == index)
     };
-    if let Some(gpu) = by_index(asked) {
+    if let Some(gpu) = by_index(item) {
         return Ok((gpu, None));
     }
-    if let Some((gpu, slice)) = asked.split_once(':')
+    if let Some((gpu, slice)) = item.split_once(':')
         && let (Some(gpu), Ok(index)) = (by_index(gpu), slice.parse::<u32>())
         && let Some(slice) = gpu.mig.iter().find(|s| s.index == index)
     {
         return Ok((gpu, Some(slice)));
     }
-    if asked.matches(':').count() == 2
-        && let Ok(address) = asked.parse::<PciAddress>()
+    if item.matches(':').count() == 2
+        && let Ok(address) = item.parse::<PciAddress>()
         && let Some(gpu) = gpus.iter().find(|g| g.pci == address)
     {
         return Ok((gpu, None));
     }
-    by_uuid(gpus, asked)
+    by_uuid(gpus, item)
 }
 
-fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
-    let prefix = asked.to_ascii_lowercase();
+fn by_uuid<'a>(gpus: &'a [Gpu], item: &str) -> Result<GpuOrSlice<'a>, Failure> {
+    let prefix = item.to_ascii_lowercase();
     let is_uuid = ["gpu-", "mig-"]
         .iter()
         .any(|tag| prefix.len() > tag.len() && prefix.starts_with(tag));
-    let mut matches: Vec<(&str, Device<'a>)> = Vec::new();
+    let mut matches: Vec<(&str, GpuOrSlice<'a>)> = Vec::new();
     for gpu in gpus.iter().filter(|_| is_uuid) {
         let slices = gpu.mig.iter().map(|s| (&s.uuid, Some(s)));
         for (uuid, slice) in [(&gpu.uuid, None)].into_iter().chain(slices) {
@@ -152,12 +152,12 @@ fn by_uuid<'a>(gpus: &'a [Gpu], asked: &str) -> Result<Device<'a>, Failure> {
         [(_, one)] => Ok(one),
         [] => Err(Phase::Device.failure(format!(
             "{}: unknown device; there are {}",
-            Excerpt::of(asked),
+            Excerpt::of(item),
             available(gpus)
         ))),
         _ => {
             let matches: Vec<&str> = matches.iter().map(|(uuid, _)| *uuid).collect();
-            let (excerpt, matches) = (Excerpt::of(asked), matches.join(", "));
+            let (excerpt, matches) = (Excerpt::of(item), matches.join(", "));
             let why = format!("{excerpt}: fits several devices: {matches}");
             Err(Phase::Device.failure(why))
         }

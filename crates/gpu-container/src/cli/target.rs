@@ -10,18 +10,19 @@ use gpu_inject::live::{Pidfd, Target};
 
 use super::configure_options::Configure;
 use super::failure::{Failure, Phase};
-use crate::oci_bundle::State;
+use crate::log::Advised;
+use crate::oci_bundle::HookState;
 
 /// The container given by `--pid`, `--pidfd` or `--oci-state`, else the one in whose namespaces we
 /// were started, as in libnvidia-container's standalone mode. The latter is not found by
 /// `getppid()`, because `/proc` may belong to another pid namespace, as it does in LXC's hook.
 pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Target, Failure> {
-    let given = [
+    let containers = [
         options.pid.is_some(),
         options.pidfd.is_some(),
         options.oci_state,
     ];
-    if given.into_iter().filter(|g| *g).count() > 1 {
+    if containers.into_iter().filter(|g| *g).count() > 1 {
         let why = "--pid, --pidfd and --oci-state exclude each other";
         return Err(Phase::Input.failure(why));
     }
@@ -33,7 +34,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
     };
     let invalid = || Phase::Input.failure("invalid rootfs directory");
     let rootfs = if options.oci_state {
-        let state = State::from_stdin().map_err(failed)?;
+        let state = HookState::from_stdin().map_err(failed)?;
         process = Some(state.process().map_err(failed)?);
         config = Some(state.bundle.config_path());
         match rootfs {
@@ -59,7 +60,7 @@ pub(super) fn find(options: &Configure, rootfs: Option<PathBuf>) -> Result<Targe
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: Error) -> Failure {
-    Phase::Container.failure(error.to_string())
+    Phase::Container.failure(Advised(&error))
 }
 
 /// Whether this is our own root by another name, such as a link. False if it does not exist in our namespace.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gpu_inject::oci::Arrangement;
 use gpu_inject::{Edits, Error, Excerpt, oci};
 
-use crate::oci_bundle::State;
+use crate::oci_bundle::HookState;
 
 /// The values of a hook's flags, in order.
 #[derive(Debug, Default)]
@@ -46,26 +46,26 @@ impl Flags {
 
     /// The last value of one flag, if it says anything.
     pub(super) fn last(&self, name: &str) -> Option<&str> {
-        let found = self.values.iter().rev().find(|(n, _)| n == name);
-        found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        let value = self.values.iter().rev().find(|(n, _)| n == name);
+        value.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
     /// The container's state: of the file of `--container-spec`, or on standard input.
-    pub(super) fn state(&self) -> Result<State, Error> {
-        State::from(self.last(SPEC).map(Path::new))
+    pub(super) fn state(&self) -> Result<HookState, Error> {
+        HookState::from(self.last(SPEC).map(Path::new))
     }
 }
 
 /// What our own hook is told of the container, besides what it is to do.
-pub(super) struct Told {
-    pub(super) state: State,
+pub(super) struct HookInput {
+    pub(super) state: HookState,
     /// Where the root file system is, as config.json says: relative to the bundle.
     pub(super) rootfs: Option<PathBuf>,
     /// What config.json says about mounts, where the shim has said it.
     pub(super) arrangement: Arrangement,
 }
 
-impl Told {
+impl HookInput {
     /// What is known about the container's mounts, looked for where it matters to these edits.
     pub(super) fn arrangement(&self, edits: &Edits) -> Arrangement {
         let is_of_shim = self.rootfs.is_some();
@@ -97,13 +97,13 @@ impl Told {
                 rest.push(arg);
             }
         }
-        let state = State::from(file.as_deref())?;
-        let told = Self {
+        let state = HookState::from(file.as_deref())?;
+        let input = Self {
             state,
             rootfs,
             arrangement,
         };
-        Ok((told, rest))
+        Ok((input, rest))
     }
 }
 

@@ -18,8 +18,8 @@ use gpu_inject::{Error, Excerpt, live, oci};
 
 use crate::exit::ExitCode;
 use crate::log;
-use crate::oci_bundle::State;
-use flags::Told;
+use crate::oci_bundle::HookState;
+use flags::HookInput;
 
 /// `cdi …` is ours; the vendor's are in [`vendor`]. A hook that nobody knows is a warning,
 /// not a failure, as with nvidia-cdi-hook: the spec may be of another version, and a
@@ -39,14 +39,14 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Some(name) => {
             let rest: Vec<String> = args.collect();
             vendor::run(&name, &rest, mounts).unwrap_or_else(|| {
-                State::pass_over();
+                HookState::pass_over();
                 let name = Excerpt::of(&name);
                 log::warning(format_args!("no hook is called {name:?}; nothing is done"));
                 Ok(())
             })
         }
         None => {
-            State::pass_over();
+            HookState::pass_over();
             log::warning("no hook is named; nothing is done");
             Ok(())
         }
@@ -62,11 +62,11 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
 /// --link-by-node PATH=TARGET… --cuda-compat DRIVER[,CUDA] --cuda-compat-root DIR --egl-devices 0xMASK|nodes
 /// --forbid-device-nodes [--rootfs PATH] [--container-spec FILE]`
 fn own(args: Vec<String>, mounts: OwnMounts) -> Result<(), Error> {
-    let (told, args) = Told::read(args)?;
+    let (input, args) = HookInput::read(args)?;
     // None of these is dropped: this process ends, and has descriptors of every mount.
     let edits = ManuallyDrop::new(oci::read_arguments(args)?);
-    let rootfs = root::open(&told.state, told.rootfs.as_deref(), mounts)?;
-    let rootfs = ManuallyDrop::new(rootfs.arranged(told.arrangement(&edits)));
+    let rootfs = root::open(&input.state, input.rootfs.as_deref(), mounts)?;
+    let rootfs = ManuallyDrop::new(rootfs.arranged(input.arrangement(&edits)));
     let done = ManuallyDrop::new(live::mount_here(&rootfs, &edits)?);
     log::notes(&rootfs.notes());
     log::debug(&done.1);

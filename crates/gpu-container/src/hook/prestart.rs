@@ -15,7 +15,7 @@ use gpu_inject::{Error, live, plan};
 use super::confine;
 use crate::exit::ExitCode;
 use crate::log;
-use crate::oci_bundle::{Bundle, Config, State};
+use crate::oci_bundle::{ConfigJson, HookState, OciBundle};
 
 /// `[-config FILE] [-debug] prestart|poststart|poststop`
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
             }
             // Nothing is left to do at these points.
             "poststart" | "poststop" => {
-                State::pass_over();
+                HookState::pass_over();
                 return ExitCode::SUCCESS;
             }
             "prestart" => {
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 fn prestart(policy: Option<&Path>) -> Result<(), Error> {
     let systemd = confine::prestart_hook();
-    let state = State::from_stdin()?;
+    let state = HookState::from_stdin()?;
     let config = state.bundle.config()?;
     let root = Root::host().map_err(|source| Error::Host {
         path: "/".into(),
@@ -107,8 +107,8 @@ fn prestart(policy: Option<&Path>) -> Result<(), Error> {
 
 /// What is asked for, and what config.json says about mounts.
 fn request(
-    config: Config,
-    bundle: &Bundle,
+    config: ConfigJson,
+    bundle: &OciBundle,
     policy: &Policy,
 ) -> Result<(Request, Arrangement), Error> {
     let both = |view: ContainerView<'_>| {
@@ -119,9 +119,9 @@ fn request(
         Ok((Request::read(view, policy)?, arrangement))
     };
     let text = match config {
-        Config::Text(text) => text,
+        ConfigJson::Text(text) => text,
         // Annotations do not count here. Of mounts not all are kept.
-        Config::Long(file) => {
+        ConfigJson::Long(file) => {
             let scan = bundle.scan(file, &[])?;
             let request = Request::read(ContainerView::of(&scan), policy)?;
             return Ok((request, Arrangement::default()));

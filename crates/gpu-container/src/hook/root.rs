@@ -15,19 +15,23 @@ use gpu_inject::Error;
 use gpu_inject::live::OwnMounts;
 use gpu_inject::rootfs::Rootfs;
 
-use crate::oci_bundle::State;
-use mount_table::Root;
+use crate::oci_bundle::HookState;
+use mount_table::MountRoot;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// `told` is what the hook's arguments say, relative to the bundle.
-pub(super) fn open(state: &State, told: Option<&Path>, mounts: OwnMounts) -> Result<Rootfs, Error> {
-    Ok(named_or_found(state, told)?.in_namespace(mounts))
+/// `rootfs_flag` is the root file system that the hook's arguments name, relative to the bundle.
+pub(super) fn open(
+    state: &HookState,
+    rootfs_flag: Option<&Path>,
+    mounts: OwnMounts,
+) -> Result<Rootfs, Error> {
+    Ok(named_or_found(state, rootfs_flag)?.in_namespace(mounts))
 }
 
-fn named_or_found(state: &State, told: Option<&Path>) -> Result<Rootfs, Error> {
+fn named_or_found(state: &HookState, rootfs_flag: Option<&Path>) -> Result<Rootfs, Error> {
     let by_config = || state.bundle.rootfs();
-    let named = match told {
+    let named = match rootfs_flag {
         Some(path) => Ok(state.bundle.path(path)),
         None => state.root.clone().map_or_else(by_config, Ok),
     };
@@ -82,7 +86,7 @@ fn from(here: Option<&Path>, path: &Path) -> PathBuf {
 
 /// Where the host has several of the kind (a driver container, a chroot with /proc and /dev), the
 /// runtime's working directory decides.
-fn only(mut roots: Vec<Root>, here: Option<&Path>) -> Result<Root, String> {
+fn only(mut roots: Vec<MountRoot>, here: Option<&Path>) -> Result<MountRoot, String> {
     if roots.len() > 1 {
         let at = roots.iter().position(|r| here == Some(r.path.as_path()));
         if let Some(at) = at {
@@ -108,15 +112,15 @@ fn mount_of(descriptor: i32) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn root(path: &str) -> Root {
-        Root {
+    fn root(path: &str) -> MountRoot {
+        MountRoot {
             mount: 1,
             path: path.into(),
         }
     }
 
     #[test]
-    fn of_several_roots_that_of_the_working_directory_counts_and_else_none() {
+    fn the_working_directory_decides_among_several_roots() {
         let chosen = |paths: &[&str], here: Option<&str>| {
             let roots = paths.iter().map(|p| root(p)).collect();
             only(roots, here.map(Path::new)).map(|root| root.path)
@@ -143,10 +147,10 @@ mod tests {
     fn a_descriptor_tells_its_mount() {
         let text = fs::read_to_string(MOUNTS).unwrap();
         let proc = fs::File::open("/proc").unwrap();
-        let found = mount_of(proc.as_raw_fd()).unwrap().to_string();
+        let mount = mount_of(proc.as_raw_fd()).unwrap().to_string();
         let line = text
             .lines()
-            .find(|l| l.split(' ').next() == Some(found.as_str()));
+            .find(|l| l.split(' ').next() == Some(mount.as_str()));
         assert_eq!(line.unwrap().split(' ').nth(4), Some("/proc"));
     }
 }

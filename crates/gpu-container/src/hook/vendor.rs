@@ -12,7 +12,7 @@ use gpu_inject::{CudaCompat, Error, Excerpt, live, oci, rootfs_edits};
 use super::flags::Flags;
 use super::root;
 use crate::log;
-use crate::oci_bundle::State;
+use crate::oci_bundle::HookState;
 
 /// Runs the hook of that name; `None` where there is none.
 pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Result<(), Error>> {
@@ -34,7 +34,7 @@ pub(super) fn run(name: &str, args: &[String], mounts: OwnMounts) -> Option<Resu
 
 fn carry_out(name: &str, flags: &Flags, mounts: OwnMounts) -> Result<(), Error> {
     if name == "noop" {
-        State::pass_over();
+        HookState::pass_over();
         return Ok(());
     }
     let rootfs = root::open(&flags.state()?, None, mounts)?;

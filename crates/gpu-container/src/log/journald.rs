@@ -6,6 +6,7 @@ use std::path::Path;
 use gpu_inject::Error;
 use gpu_inject::policy::Level;
 
+use super::advice::Advised;
 use super::message::{bounded, say};
 use super::runtime_log;
 
@@ -60,7 +61,7 @@ impl SystemdJournal {
     /// show the last `"level":"error"` line (containerd go-runc, `getLastRuntimeError`). The line
     /// names the container and where to find more.
     pub(super) fn failure(&self, error: &Error, container: Option<&str>, log: Option<&Path>) {
-        let text = self.with_details(&bounded(error), container);
+        let text = self.with_details(&bounded(Advised(error)), container);
         say(&format!("gpu-container: {text}"));
         self.send(Level::Error, container, &text);
         // If the log cannot be written, standard error has the message anyway.

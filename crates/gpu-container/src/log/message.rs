@@ -91,9 +91,9 @@ mod tests {
         };
         assert_eq!(line(format_args!("a\nb\x1b[{}", 7)), "a b [7\n");
         for long in ["x".repeat(5000), "€".repeat(5000)] {
-            let said = line(format_args!("{long}"));
-            assert!(said.len() > SHORT - 4 && said.len() <= SHORT && said.ends_with('\n'));
-            assert_eq!(said.matches('\n').count(), 1);
+            let shown = line(format_args!("{long}"));
+            assert!(shown.len() > SHORT - 4 && shown.len() <= SHORT && shown.ends_with('\n'));
+            assert_eq!(shown.matches('\n').count(), 1);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Logs messages where engines and administrators look for them: standard error, systemd's journal, the runtime's log.
 
+mod advice;
 mod journald;
 mod message;
 mod out;
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 use gpu_inject::policy::Level;
 use gpu_inject::{Error, Excerpt, Message};
 
+pub(crate) use advice::Advised;
 use journald::SystemdJournal;
 pub(crate) use message::{bounded, say, say_short, tell};
 pub(crate) use out::{LogFile, output};

@@ -23,7 +23,7 @@ use gpu_inject::generate::{self, host_files, inventory_store};
 use gpu_inject::policy::Policy;
 
 use crate::exit::ExitCode;
-use crate::log;
+use crate::log::{self, Advised};
 
 const USAGE: &str = "\
 Usage: gpu-container refresh [--root DIR] [--wait | --settle]
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match carry_out(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            say(&e.to_string());
+            say(&Advised(&e).to_string());
             ExitCode::FAILURE
         }
     }

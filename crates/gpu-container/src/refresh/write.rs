@@ -14,7 +14,7 @@ pub(super) fn file(root: &Root, path: &Path, text: &str) -> io::Result<bool> {
     if root.read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(false);
     }
-    put(root, path, |temporary| {
+    replace(root, path, |temporary| {
         let mut file = File::create(temporary)?;
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())
@@ -24,10 +24,10 @@ pub(super) fn file(root: &Root, path: &Path, text: &str) -> io::Result<bool> {
 
 /// Makes a link, replacing a dangling one.
 pub(super) fn link(root: &Root, path: &Path, target: &str) -> io::Result<()> {
-    put(root, path, |temporary| symlink(target, temporary))
+    replace(root, path, |temporary| symlink(target, temporary))
 }
 
-fn put(root: &Root, path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+fn replace(root: &Root, path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let no_name = || io::Error::from(io::ErrorKind::InvalidInput);
     let dir = directory(root, path.parent().ok_or_else(no_name)?)?;
     let name = path.file_name().ok_or_else(no_name)?;

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use cdi::{LazyJson, NodeStat, QualifiedName, Registry};
-use gpu_inject::policy::{Mode, Policy};
+use gpu_inject::policy::{Policy, RuntimeMode};
 use gpu_inject::request::{AllowedName, Visible};
 use gpu_inject::{Error, Excerpt};
 use nix::sys::stat::{major, minor};
@@ -18,11 +18,13 @@ const PLAN_KIND: &str = "runtime.nvidia.com/gpu";
 /// In `cdi` mode all names are looked up, unqualified ones with the default kind. In `auto` mode
 /// they are looked up only if all are qualified. A request for the driver's files without a GPU
 /// (`none`) always uses our plan, since no spec has such a device.
-pub(super) fn names(visible: &Visible, mode: Mode) -> Result<Option<&[AllowedName]>, Error> {
+pub(super) fn names(visible: &Visible, mode: RuntimeMode) -> Result<Option<&[AllowedName]>, Error> {
     let Visible::Listed(names) = visible else {
         return Ok(None);
     };
-    if !matches!(mode, Mode::Cdi | Mode::Auto) || names.iter().any(|n| n.cdi().is_none()) {
+    if !matches!(mode, RuntimeMode::Cdi | RuntimeMode::Auto)
+        || names.iter().any(|n| n.cdi().is_none())
+    {
         return Ok(None);
     }
     if kinds(names).all(|kind| kind != PLAN_KIND) {
@@ -49,7 +51,7 @@ fn kinds(names: &[AllowedName]) -> impl Iterator<Item = &str> {
 pub(super) fn apply(
     config: &mut LazyJson<'_>,
     names: &[AllowedName],
-    mode: Mode,
+    mode: RuntimeMode,
     policy: &Policy,
 ) -> Result<bool, Error> {
     let registry = Registry::load_dirs(&policy.spec_dirs);
@@ -57,7 +59,8 @@ pub(super) fn apply(
     match registry.inject(config, &devices, &stat) {
         Ok(()) => Ok(true),
         Err(cdi::Error::Unknown { .. })
-            if mode == Mode::Auto && kinds(names).all(|kind| kind.starts_with("nvidia.com/")) =>
+            if mode == RuntimeMode::Auto
+                && kinds(names).all(|kind| kind.starts_with("nvidia.com/")) =>
         {
             Ok(false)
         }
@@ -129,7 +132,7 @@ mod tests {
     }
 
     /// The CDI devices for a value of a container's variable.
-    fn try_names(list: &str, mode: Mode) -> Result<Option<String>, Error> {
+    fn try_names(list: &str, mode: RuntimeMode) -> Result<Option<String>, Error> {
         let config = json!({"process": {"env": [format!("NVIDIA_VISIBLE_DEVICES={list}")]}});
         let policy = Policy {
             allowed_kinds: vec!["a.com/b".into()],
@@ -143,30 +146,30 @@ mod tests {
         }))
     }
 
-    fn cdi_names(list: &str, mode: Mode) -> Option<String> {
+    fn cdi_names(list: &str, mode: RuntimeMode) -> Option<String> {
         try_names(list, mode).unwrap()
     }
 
     #[test]
     fn cdi_mode_takes_every_name_and_auto_only_qualified_ones() {
         let both = Some("a.com/b=c nvidia.com/gpu=0".to_owned());
-        assert_eq!(cdi_names("a.com/b=c,0", Mode::Cdi), both);
+        assert_eq!(cdi_names("a.com/b=c,0", RuntimeMode::Cdi), both);
         assert_eq!(
-            cdi_names("all", Mode::Cdi).as_deref(),
+            cdi_names("all", RuntimeMode::Cdi).as_deref(),
             Some("nvidia.com/gpu=all")
         );
-        assert_eq!(cdi_names("a.com/b=c,0", Mode::Auto), None);
-        assert_eq!(cdi_names("all", Mode::Auto), None);
+        assert_eq!(cdi_names("a.com/b=c,0", RuntimeMode::Auto), None);
+        assert_eq!(cdi_names("all", RuntimeMode::Auto), None);
         let one = Some("a.com/b=c".to_owned());
-        assert_eq!(cdi_names("a.com/b=c", Mode::Auto), one);
-        assert_eq!(cdi_names("a.com/b=c", Mode::JitCdi), None);
-        assert_eq!(cdi_names("none", Mode::Cdi), None);
-        assert!(try_names("../x", Mode::Cdi).is_err());
+        assert_eq!(cdi_names("a.com/b=c", RuntimeMode::Auto), one);
+        assert_eq!(cdi_names("a.com/b=c", RuntimeMode::JitCdi), None);
+        assert_eq!(cdi_names("none", RuntimeMode::Cdi), None);
+        assert!(try_names("../x", RuntimeMode::Cdi).is_err());
     }
 
     #[test]
     fn the_runtimes_own_kind_uses_our_plan_in_every_mode() {
-        for mode in [Mode::Cdi, Mode::Auto] {
+        for mode in [RuntimeMode::Cdi, RuntimeMode::Auto] {
             assert_eq!(cdi_names("runtime.nvidia.com/gpu=0", mode), None);
             let mixed = try_names("runtime.nvidia.com/gpu=0,nvidia.com/gpu=0", mode);
             assert!(mixed.is_err());

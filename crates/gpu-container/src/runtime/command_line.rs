@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use gpu_inject::policy::Mode;
+use gpu_inject::policy::RuntimeMode;
 
 /// Names of this program, which may have a suffix.
 const NAMES: [&str; 2] = ["gpu-container-runtime", "nvidia-container-runtime"];
@@ -25,7 +25,7 @@ const GLOBAL_WITH_VALUE: [&str; 7] = [
 /// configuration, independently of other engines on the host.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ProgramName {
-    pub(super) mode: Option<Mode>,
+    pub(super) mode: Option<RuntimeMode>,
     pub(super) low_level: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl ProgramName {
         let suffix = suffix.unwrap_or_default();
         match suffix.split_at_checked(1) {
             Some((".", mode)) => Self {
-                mode: Mode::from_word(mode),
+                mode: RuntimeMode::from_word(mode),
                 low_level: None,
             },
             Some(("-", runtime)) if !runtime.is_empty() => Self {
@@ -149,9 +149,12 @@ mod tests {
     fn the_programs_name_selects_the_mode_and_the_low_level_runtime() {
         let called = |name: &str| ProgramName::by(name);
         assert_eq!(called("nvidia-container-runtime"), ProgramName::default());
-        assert_eq!(called("nvidia-container-runtime.cdi").mode, Some(Mode::Cdi));
+        assert_eq!(
+            called("nvidia-container-runtime.cdi").mode,
+            Some(RuntimeMode::Cdi)
+        );
         let legacy = called("gpu-container-runtime.legacy");
-        assert_eq!(legacy.mode, Some(Mode::Legacy));
+        assert_eq!(legacy.mode, Some(RuntimeMode::Legacy));
         let crun = called("gpu-container-runtime-crun").low_level;
         assert_eq!(crun.as_deref(), Some("crun"));
         assert!(is_name("nvidia-container-runtime-runc") && is_name("gpu-container-runtime"));

@@ -22,7 +22,7 @@ use gpu_inject::{Error, live, oci, plan};
 
 use crate::exit::ExitCode;
 use crate::log::{self, DebugLog};
-use crate::oci_bundle::{Bundle, Config};
+use crate::oci_bundle::{ConfigJson, OciBundle};
 pub(crate) use command_line::is_name;
 use command_line::{Call, ProgramName};
 use low_level::{exec, low_level};
@@ -83,11 +83,11 @@ fn edit(
     low_level: &Path,
     debug_log: &mut DebugLog,
 ) -> Result<(), Error> {
-    let bundle = Bundle::at(&call.bundle);
+    let bundle = OciBundle::at(&call.bundle);
     let mode = program.mode.unwrap_or(policy.mode);
     let text = match bundle.config()? {
-        Config::Text(text) => text,
-        Config::Long(file) => {
+        ConfigJson::Text(text) => text,
+        ConfigJson::Long(file) => {
             let scan = bundle.scan(file, &policy.annotation_prefixes)?;
             let request = Request::read_in(ContainerView::of(&scan), policy, mode)?;
             warn(&request, call, debug_log);
@@ -148,7 +148,7 @@ fn edit(
                 no_shared_mounts: Arrangement::has_no_shared_mounts(&text),
             },
         };
-        oci::apply(&mut config, &edits, &hook_path(), mounter, facts)?;
+        oci::apply(&mut config, &edits, &hook_path()?, mounter, facts)?;
     }
     remove_hooks(&mut config);
     bundle.write_config(&config)?;
@@ -181,12 +181,15 @@ fn remove_hooks(config: &mut LazyJson<'_>) {
 }
 
 /// The path of our hook: the one in packages, else this program, which is also the hook.
-fn hook_path() -> PathBuf {
+fn hook_path() -> Result<PathBuf, Error> {
     let packaged = Path::new(generate::HOOK_PATH);
     if packaged.exists() {
-        return packaged.to_owned();
+        return Ok(packaged.to_owned());
     }
-    env::current_exe().unwrap_or_else(|_| packaged.to_owned())
+    env::current_exe().map_err(|source| Error::Host {
+        path: packaged.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Decides who mounts the driver's files: our hook if possible, else the low-level runtime, which
 //! takes several times as long for each mount.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use gpu_inject::oci::ContainerView;
@@ -28,13 +30,24 @@ pub(super) fn choose(
         && !container.has_user_namespace()
         && !container.destinations().any(|d| is_below(d, edits))
         // crun makes mounts read-only before it runs hooks, runc afterwards.
-        && (name != CRUN || !container.read_only().any(|d| is_above(d, edits)))
+        && (!container.read_only().any(|d| is_above(d, edits)) || is_runc(low_level))
         && live::can_mount_here();
     if can_be_hook {
         Mounter::Hook
     } else {
         Mounter::Runtime
     }
+}
+
+/// Whether this is runc, and not crun by that name: a link, or a script around it, as distributions and users have them
+/// where an engine knows only `runc`. runc is of Go, whose linker leaves a note near the start of a program
+/// (`cmd/internal/buildid`: within 32 KiB); crun and scripts have none.
+fn is_runc(program: &Path) -> bool {
+    const GO_NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
+    let mut start = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(32 << 10).read_to_end(&mut start));
+    let is_named = program.file_name().is_some_and(|name| name == RUNC);
+    is_named && read.is_ok() && start.windows(GO_NOTE.len()).any(|part| part == GO_NOTE)
 }
 
 /// Whether a mount of the user is below one of ours. The hook mounts last, so it would hide the
@@ -65,13 +78,13 @@ fn is_above(destination: &str, edits: &Edits) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use gpu_inject::{Mount, MountKind};
+    use gpu_inject::{BindMount, MountKind};
     use serde_json::{Value, json};
 
     use super::*;
 
     fn chosen(config: &Value, low_level: &str, policy: &Policy) -> Mounter {
-        let mount = |path: &str| Mount {
+        let mount = |path: &str| BindMount {
             kind: MountKind::File,
             host_path: path.into(),
             path: path.into(),
@@ -96,6 +109,17 @@ mod tests {
             return;
         }
         let usual = Policy::default();
+        let programs = tempfile::tempdir().unwrap();
+        let program = |path: &str, content: &[u8]| {
+            let path = programs.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, content).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let runc = program("runc", b"\x7fELF some notes\x04\0\0\0Go\0\0buildid");
+        let crun = program("crun", b"\x7fELF");
+        let by_another_name = program("bin/runc", b"\x7fELF");
+        let script = program("sbin/runc", b"#!/bin/sh\nexec crun \"$@\"\n");
         let mounts = |destinations: &[&str]| -> Value {
             let mounts = destinations.iter().map(|d| json!({"destination": d}));
             json!({"mounts": mounts.collect::<Vec<_>>()})
@@ -123,8 +147,14 @@ mod tests {
             json!({"root": {"readonly": true}}),
             json!({"mounts": [{"destination": "/lib", "options": ["rbind", "ro"]}]}),
         ] {
-            assert_eq!(chosen(&read_only, "crun", &usual), Mounter::Runtime);
-            assert_eq!(chosen(&read_only, "runc", &usual), Mounter::Hook);
+            assert_eq!(chosen(&read_only, &runc, &usual), Mounter::Hook);
+            for other in [&crun, &by_another_name, &script, "runc"] {
+                assert_eq!(
+                    chosen(&read_only, other, &usual),
+                    Mounter::Runtime,
+                    "{other}"
+                );
+            }
         }
         let elsewhere = json!({"mounts": [{"destination": "/li", "options": ["ro"]}]});
         assert_eq!(chosen(&elsewhere, "crun", &usual), Mounter::Hook);

@@ -61,7 +61,7 @@ impl Below {
 
     /// Those that can run on this machine. crun needs cgroup v1 or v2 alone, and gets a mount namespace
     /// with v2 alone where the machine has both.
-    pub(crate) fn here() -> &'static [Self] {
+    pub(crate) fn available() -> &'static [Self] {
         /// crun's error message, if it cannot start a container here.
         static FAILURE: OnceLock<Option<String>> = OnceLock::new();
         if !skips::has(&[Need::Crun]) {
@@ -70,8 +70,8 @@ impl Below {
         let failure = FAILURE.get_or_init(|| {
             let place = RuncBundle::new("crun-here");
             place.make_config("void", "echo started", |_| {});
-            let said = text(&place.start(Self::Crun, &[]));
-            (!said.contains("started")).then_some(said)
+            let output = text(&place.start(Self::Crun, &[]));
+            (!output.contains("started")).then_some(output)
         });
         match failure {
             None => &[Self::Runc, Self::Crun],
@@ -206,7 +206,8 @@ impl RuncBundle {
     pub(crate) fn start_by(&self, way: Way, below: Below) -> Output {
         match way {
             Way::Shim => {
-                if self.path("injection").exists() {
+                let is_foreign = std::env::var_os("GPU_CONTAINER_FOREIGN_HOOK").is_some();
+                if is_foreign || self.path("injection").exists() {
                     self.trace_hook_of_shim();
                 }
                 return self.start(below, &[PROGRAM, "runtime"]);
@@ -248,6 +249,30 @@ impl RuncBundle {
         self.put_config(&config);
     }
 
+    /// `nvidia-container-cli` as NVIDIA's own hook runs it, told of the container by its state.
+    pub(crate) fn add_cli_hook(&self) {
+        let mut config = self.config();
+        let cli = self.hook("nvidia-container-cli");
+        let policy = self.policy(Below::Runc);
+        config["hooks"] = json!({"prestart": [{
+            "path": cli,
+            "args": [
+                "nvidia-container-cli", format!("--config={}", policy.display()),
+                "configure", "--oci-state", "--device=1", "--compute", "--utility",
+            ],
+        }]});
+        self.put_config(&config);
+    }
+
+    /// A hook of the vendor's name, for libraries that are in the image, besides that of our CDI spec.
+    pub(crate) fn add_vendor_hook(&self, args: &[&str]) {
+        let mut config = self.config();
+        let hook = self.hook("nvidia-cdi-hook");
+        let all: Vec<&str> = ["nvidia-cdi-hook"].iter().chain(args).copied().collect();
+        config["hooks"] = json!({"createContainer": [{"path": hook, "args": all}]});
+        self.put_config(&config);
+    }
+
     fn apply_cdi(&self) {
         let options = GenerateOptions {
             hook_path: self.hook("gpu-container-hook"),
@@ -279,13 +304,22 @@ impl RuncBundle {
         self.put_config(&config);
     }
 
-    /// Path of our program under the name `name`; run under strace if [`RuncBundle::lacks`] or
+    /// Path of our program under the name `name`; that of another machine and its emulator if `GPU_CONTAINER_FOREIGN_HOOK`
+    /// names both (`/path/qemu-aarch64-static /path/gpu-container`); run under strace if [`RuncBundle::lacks`] or
     /// [`RuncBundle::slow_down`] was called.
     pub(crate) fn hook(&self, name: &str) -> PathBuf {
         let hook = self.path(name);
         let injection = fs::read_to_string(self.path("injection")).unwrap_or_default();
         let _ = fs::remove_file(&hook);
-        if injection.is_empty() {
+        if let Ok(foreign) = std::env::var("GPU_CONTAINER_FOREIGN_HOOK") {
+            // `-0` is the name that the program is started by.
+            let (emulator, program) = foreign.split_once(' ').unwrap();
+            let script = format!(
+                "#!/bin/sh\nexec {emulator} -0 {} {program} \"$@\"\n",
+                hook.display()
+            );
+            parts::program(&hook, &script);
+        } else if injection.is_empty() {
             symlink(PROGRAM, &hook).unwrap();
         } else {
             let inner = self.path(&format!("inner/{name}"));
@@ -310,12 +344,17 @@ impl RuncBundle {
             hook.display(),
             self.path("bundle/config.json").display()
         );
+        fs::create_dir_all(self.path("inner")).unwrap();
         parts::program(&self.path("inner/runc"), &script);
     }
 
-    /// Makes the hooks run as on a kernel without these system calls, from now on.
-    pub(crate) fn lacks(&self, calls: &str) {
-        self.inject(&format!("-e trace={calls} -e inject={calls}:error=ENOSYS"));
+    /// Makes the hooks run as on a kernel without these system calls, from now on, or as in a sandbox that refuses them
+    /// with another error.
+    pub(crate) fn lacks(&self, calls: &str, error: &str) {
+        // -D: strace is a grandchild, so the hook's parent is still the runtime.
+        self.inject(&format!(
+            "-D -e trace={calls} -e inject={calls}:error={error}"
+        ));
     }
 
     /// Makes the hooks wait `by` microseconds before each of these system calls, from now on.

@@ -82,15 +82,15 @@ fn lxcs_hook_gives_an_unprivileged_container_its_gpu() {
             lchown(path, Some(FIRST_ID), Some(FIRST_ID)).unwrap();
         }
     }
-    let seen = started(
+    let output = started(
         &place,
         &format!(
             "lxc.hook.mount = {HOOK}\nlxc.idmap = u 0 {FIRST_ID} 65536\n\
              lxc.idmap = g 0 {FIRST_ID} 65536\n"
         ),
     );
-    contains_all(&seen, &SEEN);
-    assert!(!seen.contains("nvidia0"), "{seen}");
+    contains_all(&output, &SEEN);
+    assert!(!output.contains("nvidia0"), "{output}");
     place.assert_host_unchanged();
 }
 
@@ -108,8 +108,8 @@ fn a_users_hook_gives_a_privileged_container_its_gpu() {
          --compute --utility \"$LXC_ROOTFS_MOUNT\"\n",
     );
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
-    let seen = started(&place, &format!("lxc.hook.mount = {}\n", hook.display()));
-    contains_all(&seen, &SEEN);
-    assert!(!seen.contains("nvidia0"), "{seen}");
+    let output = started(&place, &format!("lxc.hook.mount = {}\n", hook.display()));
+    contains_all(&output, &SEEN);
+    assert!(!output.contains("nvidia0"), "{output}");
     place.assert_host_unchanged();
 }

@@ -59,9 +59,9 @@ fn a_supervised_container_gets_exactly_the_requested_gpu() {
             "{}",
             text(&out)
         );
-        let seen = container.look(&place, LOOK);
-        contains_all(&seen, &SEEN);
-        assert!(!seen.contains("nvidia0"), "{seen}");
+        let output = container.look(&place, LOOK);
+        contains_all(&output, &SEEN);
+        assert!(!output.contains("nvidia0"), "{output}");
         let mounts = container.mounts(&place);
         let paths: Vec<&str> = mounts.iter().map(|(path, _)| path.as_str()).collect();
         let expected = [
@@ -87,9 +87,9 @@ fn standalone_mode_configures_the_callers_namespaces() {
     }
     let place = TestHost::new();
     let line = "--user configure --no-cgroups --device=1 --compute --utility ROOTFS";
-    let seen = text(&place.run_unprivileged(line, LOOK));
-    contains_all(&seen, &SEEN);
-    assert!(!seen.contains("nvidia0"), "{seen}");
+    let output = text(&place.run_unprivileged(line, LOOK));
+    contains_all(&output, &SEEN);
+    assert!(!output.contains("nvidia0"), "{output}");
     place.assert_host_unchanged();
 }
 
@@ -109,8 +109,8 @@ fn command_lines_of_lxc_enroot_and_apptainer() {
     ];
     for line in lines {
         let place = TestHost::new();
-        let seen = text(&place.run_unprivileged(&line, LOOK));
-        contains_all(&seen, &SEEN);
+        let output = text(&place.run_unprivileged(&line, LOOK));
+        contains_all(&output, &SEEN);
         place.assert_host_unchanged();
     }
 }
@@ -174,10 +174,10 @@ fn the_hosts_root_and_relative_paths_are_refused() {
             &format!("configure --pid=PID -d0 -c {rootfs}"),
             container.pid(),
         );
-        let said = "nvidia-container-cli: input error: invalid rootfs directory\n";
+        let message = "nvidia-container-cli: input error: invalid rootfs directory\n";
         assert_eq!(
             (out.status.code(), text(&out).as_str()),
-            (Some(1), said),
+            (Some(1), message),
             "{rootfs}"
         );
     }

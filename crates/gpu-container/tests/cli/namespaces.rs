@@ -18,7 +18,7 @@ const WHAT: &str = "--no-cgroups --device=1 --compute --utility ROOTFS";
 
 /// The result of a script that ran on the host.
 struct Ran {
-    said: String,
+    output: String,
     /// Mounts that the host has after the script and did not have before.
     left: String,
 }
@@ -51,7 +51,7 @@ fn on_host(place: &TestHost, host: &[&str], script: &str) -> Ran {
     let (before, after) = (table("before"), table("after"));
     let is_new = |line: &&str| !before.lines().any(|b| b == *line);
     Ran {
-        said: text(&out),
+        output: text(&out),
         left: after.lines().filter(is_new).collect::<Vec<_>>().join("\n"),
     }
 }
@@ -60,9 +60,9 @@ fn on_host(place: &TestHost, host: &[&str], script: &str) -> Ran {
 fn assert_given(host: &[&str], script: &str) {
     let place = TestHost::new();
     let ran = on_host(&place, host, script);
-    assert_eq!(ran.left, "", "{script}\n{}", ran.said);
-    contains_all(&format!("{script}\n{}", ran.said), &SEEN);
-    assert!(!ran.said.contains("nvidia0"), "{}", ran.said);
+    assert_eq!(ran.left, "", "{script}\n{}", ran.output);
+    contains_all(&format!("{script}\n{}", ran.output), &SEEN);
+    assert!(!ran.output.contains("nvidia0"), "{}", ran.output);
     place.assert_host_unchanged();
 }
 
@@ -71,17 +71,17 @@ fn assert_refused(host: &[&str], script: &str, why: &str) {
     let place = TestHost::new();
     fs::write(place.path("config.json"), r#"{"root": {"path": "rootfs"}}"#).unwrap();
     let ran = on_host(&place, host, script);
-    assert_eq!(ran.left, "", "{script}\n{}", ran.said);
-    let said = &ran.said;
+    assert_eq!(ran.left, "", "{script}\n{}", ran.output);
+    let output = &ran.output;
     assert!(
-        said.starts_with("nvidia-container-cli: container error: "),
-        "{script}: {said}"
+        output.starts_with("nvidia-container-cli: container error: "),
+        "{script}: {output}"
     );
-    assert!(said.contains(why), "{script}: {why:?} in {said}");
-    assert!(!place.path("rootfs/usr").exists(), "{script}: {said}");
+    assert!(output.contains(why), "{script}: {why:?} in {output}");
+    assert!(!place.path("rootfs/usr").exists(), "{script}: {output}");
     assert!(
         !place.path("rootfs/etc/ld.so.cache").exists(),
-        "{script}: {said}"
+        "{script}: {output}"
     );
     place.assert_host_unchanged();
 }
@@ -281,6 +281,6 @@ fn the_user_namespace_is_entered_whatever_proc_the_container_has() {
         until P=$(pgrep -P $U sleep); do sleep 0.01; done\n\
         configure --pid=$P; stat -c %u $R/etc/ld.so.cache; kill -KILL $P";
     let ran = on_host(&place, &[], script);
-    assert_eq!((ran.said.as_str(), ran.left.as_str()), ("65534\n", ""));
+    assert_eq!((ran.output.as_str(), ran.left.as_str()), ("65534\n", ""));
     place.assert_host_unchanged();
 }

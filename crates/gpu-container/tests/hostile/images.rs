@@ -76,7 +76,7 @@ pub(crate) const IMAGES: &[Image] = &[
     // The file is sparse; a tar would have it in full.
     configured(
         "cache-huge",
-        Starts,
+        Refused,
         |s| {
             fs::File::create(s.at("etc/ld.so.cache"))
                 .unwrap()
@@ -90,7 +90,7 @@ pub(crate) const IMAGES: &[Image] = &[
         cache.extend([0xff; 4096]);
         s.file("etc/ld.so.cache", cache);
     }),
-    image("cache-that-swells", Starts, |s| {
+    image("cache-that-swells", Refused, |s| {
         // A hundred thousand entries that all refer to one string of 4 kB.
         let (count, text) = (100_000_u32, 4000);
         let at = 48 + count * 24;

@@ -226,7 +226,7 @@ fn try_all(images: &[Image]) {
             continue;
         }
         todo.extend(WAYS.map(|way| (image, Below::Runc, way)));
-        if Below::here().contains(&Below::Crun) {
+        if Below::available().contains(&Below::Crun) {
             let crun = WAYS.map(|way| (image, Below::Crun, way));
             let is_whole = by_name || filter == "all";
             let some = if is_whole { 0..3 } else { n % 3..n % 3 + 1 };

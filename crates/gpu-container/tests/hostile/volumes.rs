@@ -299,7 +299,7 @@ fn volumes_and_the_hosts_mounts_stay_as_they_are() {
             }
             todo.push((*case, way, Below::Runc));
             let is_turn = is_all || n % 3 == m;
-            if is_turn && Below::here().contains(&Below::Crun) {
+            if is_turn && Below::available().contains(&Below::Crun) {
                 todo.push((*case, way, Below::Crun));
             }
         }

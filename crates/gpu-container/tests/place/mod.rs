@@ -224,8 +224,8 @@ impl StubbedBundle {
     pub(crate) fn loads(&self, soname: &str) -> Option<PathBuf> {
         let cache = fs::read(self.image("etc/ld.so.cache")).ok()?;
         let entries = gpu_host::ldcache::parse(&cache).ok()?;
-        let found = entries.into_iter().find(|e| e.soname == soname)?;
-        Some(found.path)
+        let entry = entries.into_iter().find(|e| e.soname == soname)?;
+        Some(entry.path)
     }
 }
 

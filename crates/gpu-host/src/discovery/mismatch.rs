@@ -23,11 +23,8 @@ pub enum Mismatch {
     },
     /// The driver root has no libraries of the loaded module's version.
     #[error(
-        "the loaded kernel module is {loaded}, but below {driver_root} are no libraries of it; {}",
-        elsewhere.as_ref().map_or_else(
-            || "install the driver's user space, or say where it is with --driver-root".to_owned(),
-            |root| format!("there are below {0}: gpusetup config set nvidia-container-cli.root={0}, or for this once --driver-root {0}", root.display()),
-        )
+        "the loaded kernel module is {loaded}, but below {driver_root} are no libraries of it{}",
+        elsewhere.as_ref().map_or_else(String::new, |root| format!("; there are below {}", root.display()))
     )]
     NoLibraries {
         /// Version of the kernel module.

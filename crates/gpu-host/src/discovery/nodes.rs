@@ -30,13 +30,13 @@ pub(crate) struct Dev<'a> {
     /// Directory that has `dev`.
     parent: PathBuf,
     majors: HashMap<String, u32>,
-    owner: Owner,
+    owner: NodeOwner,
     missing: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// Owner and permissions that the driver gives to the nodes that it makes.
 #[derive(Clone, Copy)]
-struct Owner {
+struct NodeOwner {
     mode: u32,
     uid: u32,
     gid: u32,
@@ -106,7 +106,7 @@ impl<'a> Dev<'a> {
         self.at(&path).unwrap_or_else(|| {
             let host_path = self.host_path(&path);
             self.missing.borrow_mut().insert(host_path.clone());
-            let Owner {
+            let NodeOwner {
                 mode: usual,
                 uid,
                 gid,
@@ -206,7 +206,7 @@ fn majors(devices: &str) -> HashMap<String, u32> {
 }
 
 /// Reads `DeviceFileMode`, `-UID` and `-GID` (driver README, ch. "Device files").
-fn owner(params: &str) -> Owner {
+fn owner(params: &str) -> NodeOwner {
     let value = |key: &str| {
         params
             .lines()
@@ -214,7 +214,7 @@ fn owner(params: &str) -> Owner {
             .find(|(k, _)| k.trim() == key)
             .and_then(|(_, v)| v.trim().parse::<u32>().ok())
     };
-    Owner {
+    NodeOwner {
         mode: value("DeviceFileMode").unwrap_or(0o666) & 0o777,
         uid: value("DeviceFileUID").unwrap_or(0),
         gid: value("DeviceFileGID").unwrap_or(0),

@@ -49,12 +49,11 @@ impl Options {
 }
 
 /// Why discovery failed. A missing device or file is not an error; the inventory then lacks it.
+/// The messages state facts; which option helps is said by the programs that show them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The driver root does not exist or cannot be opened.
-    #[error(
-        "driver root {path}: {source}; give the directory that has the driver's usr/lib with --driver-root"
-    )]
+    #[error("driver root {path}: {source}")]
     DriverRoot {
         /// As given.
         path: PathBuf,
@@ -63,7 +62,7 @@ pub enum Error {
     },
     /// The driver's own tables could not be read although the driver is loaded.
     #[error("{0}; the driver is loaded but its /proc files cannot be read, run as root")]
-    Procfs(std::io::Error),
+    Procfs(#[source] std::io::Error),
     /// A line of a Tegra's CSV file is not in the format of such a file.
     #[error(
         "{path}:{line}: {text:?} is not `dev`, `lib`, `sym` or `dir`, a comma and an absolute path"
@@ -77,8 +76,8 @@ pub enum Error {
         text: String,
     },
     /// A CSV file that the options name cannot be read.
-    #[error("{0}; give an existing file to --csv-file")]
-    NoCsv(std::io::Error),
+    #[error("{0}")]
+    NoCsv(#[source] std::io::Error),
 }
 
 /// The directory that has `dev`, where the options do not name one.

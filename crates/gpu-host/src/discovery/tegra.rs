@@ -55,7 +55,7 @@ pub(crate) fn fill(
     } else {
         (requested.collect(), Vec::new())
     };
-    let mut lists = Lists {
+    let mut lists = CsvLists {
         root: dev.root,
         driver_root: &options.driver_root,
         nodes: Vec::new(),
@@ -129,14 +129,14 @@ fn csv_files(root: &Root) -> Vec<PathBuf> {
         .collect()
 }
 
-struct Lists<'a> {
+struct CsvLists<'a> {
     root: &'a Root,
     driver_root: &'a Path,
     nodes: Vec<DeviceNode>,
     files: BTreeMap<PathBuf, DriverFile>,
 }
 
-impl Lists<'_> {
+impl CsvLists<'_> {
     fn read(&mut self, dev: &Dev<'_>, path: &Path) -> Result<(), Error> {
         let text = self.root.read_to_string(path).map_err(Error::NoCsv)?;
         for (line, number) in text.lines().zip(1..) {

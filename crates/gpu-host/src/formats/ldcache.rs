@@ -4,7 +4,8 @@
 //! part in the older format `ld.so-1.7.0`. Numbers have the host's byte order.
 
 use std::cmp::Ordering;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
@@ -28,8 +29,8 @@ const MOST_HWCAPS: usize = 64;
 
 /// One library, with owned strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Name the loader looks up.
+pub struct CachedLibrary {
+    /// Name the loader looks up. What is not UTF-8 in it is replaced: no library of a driver has such a name.
     pub soname: String,
     /// Where it is.
     pub path: PathBuf,
@@ -45,8 +46,12 @@ pub enum BadCache {
     /// The file is in neither format.
     #[error("not an ld.so.cache of glibc 2.2 or later")]
     Magic,
-    /// A count or an offset points outside the file.
-    #[error("ld.so.cache is cut short or damaged")]
+    /// The file is shorter than its header, or than its entries would be. The loader does not use such a file, either
+    /// (glibc `elf/dl-cache.c`).
+    #[error("ld.so.cache is cut short")]
+    CutShort,
+    /// An offset points outside the file, or a part is missing. The loader uses the rest.
+    #[error("ld.so.cache is damaged")]
     Damaged,
     /// So many entries share their strings that reading them would take far more memory than the
     /// file has bytes. Only a hostile image has such a cache.
@@ -61,9 +66,9 @@ pub struct Raw<'a> {
     pub soname: &'a [u8],
     /// Where it is.
     pub path: &'a [u8],
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub flags: u32,
-    /// As in [`Entry`].
+    /// As in [`CachedLibrary`].
     pub hwcap: u64,
 }
 
@@ -151,28 +156,32 @@ impl StringSpan {
 /// `DL_CACHE_HWCAP_EXTENSION`: the low half of `hwcap` is an index into [`Cache::hwcaps`].
 pub const HWCAP_EXTENSION: u64 = 1 << 62;
 
-/// Every entry, in the file's order. Never panics; a string that is not UTF-8 is an error.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, BadCache> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| BadCache::Damaged);
-    let cache = read(bytes)?;
-    let entries = cache.entries().map(|raw| {
-        Ok(Entry {
-            soname: text(raw.soname)?,
-            path: text(raw.path)?.into(),
-            flags: raw.flags,
-            hwcap: raw.hwcap,
-        })
-    });
-    entries.collect()
+/// Every entry, in the file's order. Never panics.
+pub fn parse(bytes: &[u8]) -> Result<Vec<CachedLibrary>, BadCache> {
+    let entries = read(bytes)?.entries().map(CachedLibrary::from).collect();
+    Ok(entries)
 }
 
-/// Like [`parse`], but copies no strings and accepts those that are not UTF-8. Never panics.
+impl From<Raw<'_>> for CachedLibrary {
+    fn from(raw: Raw<'_>) -> Self {
+        Self {
+            soname: String::from_utf8_lossy(raw.soname).into_owned(),
+            path: OsStr::from_bytes(raw.path).into(),
+            flags: raw.flags,
+            hwcap: raw.hwcap,
+        }
+    }
+}
+
+/// Like [`parse`], but copies no strings. Never panics.
 pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
     let cache = new_part(bytes)?;
+    let room = cache.len().checked_sub(NEW_HEADER);
+    let room = room.ok_or(BadCache::CutShort)? / NEW_ENTRY;
     let count = number(cache, 20)? as usize;
-    // An entry takes 24 bytes. A count that cannot be true is refused before memory is allocated.
-    if count > cache.len() / NEW_ENTRY {
-        return Err(BadCache::Damaged);
+    // A count that cannot be true is refused before memory is allocated.
+    if count > room {
+        return Err(BadCache::CutShort);
     }
     // glibc stores a name as the end of its path, so the strings of a cache that ldconfig wrote
     // have at most twice the size of the file.
@@ -191,11 +200,7 @@ pub fn read(bytes: &[u8]) -> Result<Cache<'_>, BadCache> {
             flags: number(cache, at)?,
             soname,
             path,
-            hwcap: if cfg!(target_endian = "little") {
-                high << 32 | low
-            } else {
-                low << 32 | high
-            },
+            hwcap: high << 32 | low,
         });
     }
     // After a part in the older format the extension's offset would have another base. No ldconfig
@@ -245,7 +250,8 @@ fn new_part(bytes: &[u8]) -> Result<&[u8], BadCache> {
     if new.starts_with(NEW_MAGIC) {
         Ok(new)
     } else {
-        Err(BadCache::Magic)
+        // There is a part that older loaders use.
+        Err(BadCache::Damaged)
     }
 }
 
@@ -307,6 +313,23 @@ mod tests {
         assert_eq!(entries[0].soname, "libcuda.so.1");
         assert_eq!(entries[1].path, PathBuf::from("/lib/libc.so.6"));
         assert_eq!(entries[0].flags, 0x0303);
+    }
+
+    /// One library of somebody's with a name in Latin-1 hides no other.
+    #[test]
+    fn names_need_not_be_utf8() {
+        let mut bytes = cache(&[
+            ("libcuda.so.1", "/usr/lib/libcuda.so.1"),
+            ("libX.so", "/X/libX.so"),
+        ]);
+        for byte in &mut bytes {
+            if *byte == b'X' {
+                *byte = 0xe9;
+            }
+        }
+        let entries = parse(&bytes).unwrap();
+        assert_eq!(entries[0].soname, "libcuda.so.1");
+        assert_eq!(entries[1].path.as_os_str().as_bytes(), b"/\xe9/lib\xe9.so");
     }
 
     #[test]

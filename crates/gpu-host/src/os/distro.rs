@@ -17,13 +17,13 @@ static TABLE: LazyLock<DistroTable> = LazyLock::new(|| {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DistroTable {
-    distro: Vec<Row>,
+    distro: Vec<DistroRow>,
 }
 
 /// A row of `distros.toml`; the head of that file explains each column.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct DistroRow {
     /// The common name; unique in the table.
     pub name: String,
     /// The values of `ID` in os-release that this row matches.
@@ -35,6 +35,9 @@ pub struct Row {
     pub variants: Vec<String>,
     /// If set, matches only where this file exists.
     pub marker: Option<String>,
+    /// A file whose first line names the system better than its os-release does, which is that of
+    /// the distribution it was made from.
+    pub title: Option<String>,
     /// The name of the package manager.
     pub package_manager: String,
     /// The service manager.
@@ -134,7 +137,7 @@ pub struct Distro {
 }
 
 /// The rows of `distros.toml`, in the file's order.
-pub fn table() -> &'static [Row] {
+pub fn table() -> &'static [DistroRow] {
     &TABLE.distro
 }
 
@@ -146,7 +149,12 @@ pub fn detect(root: &Root) -> Distro {
         .unwrap_or_default();
     let mut distro = os_release(&text);
     match distro.row(root) {
-        Some(row) => distro.apply_row(row),
+        Some(row) => {
+            if let Some(title) = &row.title {
+                distro.pretty_name = title_of(root, title, &row.name);
+            }
+            distro.apply_row(row);
+        }
         None => distro.mark_unknown(init::has_systemd(root)),
     }
     if distro.usr == Usr::Writable && platform::is_ostree(root) {
@@ -155,6 +163,20 @@ pub fn detect(root: &Root) -> Distro {
         distro.engine = None;
     }
     distro
+}
+
+/// What the system calls itself, by the first line of that file.
+fn title_of(root: &Root, path: &str, name: &str) -> String {
+    let text = root.read_to_string(path).unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default().trim();
+    let clean = line.trim_start_matches("version=").trim_matches('"');
+    if clean.is_empty() {
+        name.to_owned()
+    } else if clean.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("{name} {clean}")
+    } else {
+        clean.to_owned()
+    }
 }
 
 /// The fields that os-release itself has.
@@ -173,7 +195,7 @@ fn os_release(text: &str) -> Distro {
 }
 
 impl Distro {
-    fn row(&self, root: &Root) -> Option<&'static Row> {
+    fn row(&self, root: &Root) -> Option<&'static DistroRow> {
         std::iter::once(&self.id)
             .chain(&self.id_like)
             .find_map(|id| {
@@ -183,7 +205,7 @@ impl Distro {
             })
     }
 
-    fn fits(&self, row: &Row, root: &Root) -> bool {
+    fn fits(&self, row: &DistroRow, root: &Root) -> bool {
         let version = row.version.as_ref().is_none_or(|expected| {
             let rest = self
                 .version_id
@@ -199,7 +221,7 @@ impl Distro {
         version && variant && row.marker.as_ref().is_none_or(|m| root.exists(m))
     }
 
-    fn apply_row(&mut self, row: &Row) {
+    fn apply_row(&mut self, row: &DistroRow) {
         self.known_as = Some(row.name.clone());
         self.package_manager = Some(row.package_manager.clone());
         self.service_manager = Some(row.service_manager);
@@ -313,6 +335,21 @@ mod tests {
         assert_eq!(image.usr, Usr::Ostree);
         assert_eq!(image.package_manager.as_deref(), Some("rpm-ostree"));
         assert_eq!(image.unsupported, None);
+    }
+
+    #[test]
+    fn an_appliance_is_known_by_its_marker_and_named_by_its_own_file() {
+        let debian = "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
+        let nas = with(debian, &["usr/bin/midclt"]);
+        assert_eq!(nas.pretty_name, "TrueNAS SCALE");
+        assert!(nas.unsupported.unwrap().starts_with("TrueNAS SCALE: "));
+        assert_eq!(with(debian, &[]).unsupported, None);
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("version"), "TrueNAS-25.10.4\n").unwrap();
+        fs::write(dir.path().join("unraid"), "version=\"7.3.0\"\n").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(title_of(&root, "/version", "x"), "TrueNAS-25.10.4");
+        assert_eq!(title_of(&root, "/unraid", "Unraid"), "Unraid 7.3.0");
     }
 
     #[test]

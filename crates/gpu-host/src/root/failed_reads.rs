@@ -16,9 +16,9 @@ pub struct FailedRead {
 
 /// In the order in which they failed.
 #[derive(Debug, Default)]
-pub(super) struct Log(Mutex<Vec<FailedRead>>);
+pub(super) struct ReadFailures(Mutex<Vec<FailedRead>>);
 
-impl Log {
+impl ReadFailures {
     pub(super) fn add(&self, read: FailedRead) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The last place stands for all later ones, so that none is lost without a trace.

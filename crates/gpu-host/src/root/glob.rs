@@ -11,7 +11,7 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
         let Component::Normal(part) = part else {
             continue;
         };
-        let Some(text) = part.to_str().filter(|t| t.contains(['*', '?', '[', '{'])) else {
+        let Some(text) = part.to_str().filter(|t| is_pattern(t)) else {
             for path in &mut paths {
                 path.push(part);
             }
@@ -34,9 +34,14 @@ pub fn expand(root: &Root, pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Whether a part of a path is a pattern and does not stand for itself.
+pub fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?', '[', '{'])
+}
+
 /// Whether a name fits a pattern. As the shell does, `*` leaves hidden names alone, and what is no
 /// pattern stands for itself.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }

@@ -25,7 +25,7 @@ use nix::sys::stat::Mode;
 use rustix::fs::RawDir;
 
 pub use failed_reads::FailedRead;
-use failed_reads::Log;
+use failed_reads::ReadFailures;
 
 /// What [`Root::read`] reads at most; no file we read is near it.
 const READ_LIMIT: u64 = 64 << 20;
@@ -41,7 +41,7 @@ const LINK_LIMIT: usize = 40;
 pub struct Root {
     fd: Arc<OwnedFd>,
     path: PathBuf,
-    failed: Arc<Log>,
+    failed: Arc<ReadFailures>,
 }
 
 impl Root {
@@ -52,13 +52,13 @@ impl Root {
 
     /// The tree below `dir`.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let path = dir.canonicalize().map_err(|e| named(&e, dir))?;
+        let path = dir.canonicalize().map_err(|e| with_path(&e, dir))?;
         let fd = fcntl::open(
             &path,
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )
-        .map_err(|e| named(&e.into(), dir))?;
+        .map_err(|e| with_path(&e.into(), dir))?;
         Ok(Self {
             fd: Arc::new(fd),
             path,
@@ -99,7 +99,7 @@ impl Root {
     }
 
     fn note(&self, errno: Errno, path: &Path) -> io::Error {
-        let error = named(&errno.into(), path);
+        let error = with_path(&errno.into(), path);
         let is_ordinary = matches!(
             errno,
             Errno::ENOENT
@@ -154,7 +154,7 @@ impl Root {
         // Under a memory limit this is an error of this file instead of an abort.
         content
             .try_reserve_exact(size)
-            .map_err(|e| named(&e.into(), path))?;
+            .map_err(|e| with_path(&e.into(), path))?;
         file.take(max.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(|e| self.note_io(&e, path))?;
@@ -222,7 +222,7 @@ impl Root {
             .map(PathBuf::from)
             .map_err(|e| match e {
                 // readlinkat(2) fails so for an empty path if the descriptor is not a link.
-                Errno::ENOENT => named(&Errno::EINVAL.into(), path),
+                Errno::ENOENT => with_path(&Errno::EINVAL.into(), path),
                 e => self.note(e, path),
             })
     }
@@ -322,7 +322,7 @@ impl Root {
                 Ok(target) => {
                     links += 1;
                     if links > LINK_LIMIT {
-                        return Err(named(&Errno::ELOOP.into(), path));
+                        return Err(with_path(&Errno::ELOOP.into(), path));
                     }
                     done.pop();
                     let target = PathBuf::from(target);
@@ -357,7 +357,7 @@ fn relative(path: &Path) -> &Path {
     }
 }
 
-fn named(error: &io::Error, path: &Path) -> io::Error {
+fn with_path(error: &io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

@@ -36,7 +36,7 @@ pub fn options(dir: &tempfile::TempDir) -> Options {
     Options::new(Root::open(dir.path()).unwrap())
 }
 
-pub fn found(dir: &tempfile::TempDir) -> Inventory {
+pub fn discovered(dir: &tempfile::TempDir) -> Inventory {
     discover(&options(dir)).unwrap()
 }
 

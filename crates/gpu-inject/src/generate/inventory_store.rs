@@ -13,8 +13,11 @@ pub const PATH: &str = "/run/gpusetup/inventory.json";
 
 /// The content of the file.
 pub fn to_bytes(inventory: &Inventory) -> Result<Vec<u8>, Error> {
-    let mut bytes =
-        serde_json::to_vec(inventory).map_err(|e| Error::State(e.to_string().into()))?;
+    let failed = |source| Error::Inventory {
+        path: PATH.into(),
+        source,
+    };
+    let mut bytes = serde_json::to_vec(inventory).map_err(failed)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -41,9 +44,9 @@ pub fn store(root: &Root, inventory: &Inventory) -> Result<(), Error> {
 pub fn current(root: &Root, policy: &Policy) -> Result<Inventory, Error> {
     if let Some(path) = &policy.inventory {
         let text = root.read_to_string(path).map_err(Error::host(path))?;
-        return serde_json::from_str(&text).map_err(|e| Error::Policy {
+        return serde_json::from_str(&text).map_err(|source| Error::Inventory {
             path: path.clone(),
-            why: e.to_string(),
+            source,
         });
     }
     if let Some(inventory) = load(root) {

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use cdi::{ContainerEdits, Device, Spec};
 use gpu_host::{Feature, Inventory, Source};
 
-use crate::edits::{Edits, Mount, MountKind};
+use crate::edits::{BindMount, Edits, MountKind};
 use crate::error::Error;
 use crate::oci::{NodeForm, to_cdi};
 use crate::plan;
 
-pub use options::{GenerateOptions, HOOK_PATH, KIND, Mode, NameStrategy, SPEC_PATH};
+pub use options::{GenerateOptions, HOOK_PATH, KIND, NameStrategy, SPEC_PATH, SpecContent};
 pub use other_vendors::other_vendor_spec;
 
 /// Makes the spec that the options' mode asks for. The same inventory gives the same text.
@@ -28,10 +28,10 @@ pub fn cdi_spec(inventory: &Inventory, options: &GenerateOptions) -> Result<Spec
         missing: inventory.missing_nodes.iter().collect(),
     };
     match options.mode {
-        Mode::Gpu => builder.gpus(),
-        Mode::Management => builder.management(),
-        Mode::Feature(feature) => builder.feature(feature),
-        Mode::Imex => builder.imex(),
+        SpecContent::Gpu => builder.gpus(),
+        SpecContent::Management => builder.management(),
+        SpecContent::Feature(feature) => builder.feature(feature),
+        SpecContent::Imex => builder.imex(),
     }
 }
 
@@ -132,7 +132,7 @@ impl SpecBuilder<'_> {
             mounts: available
                 .files
                 .iter()
-                .map(|file| Mount {
+                .map(|file| BindMount {
                     kind: MountKind::File,
                     host_path: file.host_path.clone(),
                     path: file.path.clone(),

@@ -14,7 +14,7 @@ pub const KIND: &str = "nvidia.com/gpu";
 
 /// What a spec describes. Not to be confused with the policy's mode, which is how GPUs are injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum SpecContent {
     /// GPUs and MIG slices, from any [`gpu_host::Source`].
     #[default]
     Gpu,
@@ -27,7 +27,7 @@ pub enum Mode {
     Imex,
 }
 
-impl Mode {
+impl SpecContent {
     /// Vendor and class, the same as in nvidia-container-toolkit 1.20 `pkg/nvcdi`.
     pub(super) fn kind(self) -> (&'static str, &'static str) {
         match self {
@@ -47,7 +47,7 @@ pub struct GenerateOptions {
     /// The driver capabilities to include. All by default, since a CDI device cannot ask for some.
     pub capabilities: Capabilities,
     /// What to describe.
-    pub mode: Mode,
+    pub mode: SpecContent,
     /// The vendor to use instead of the mode's own.
     pub vendor: Option<String>,
     /// The class to use instead of the mode's own.
@@ -65,7 +65,7 @@ impl Default for GenerateOptions {
         Self {
             hook_path: HOOK_PATH.into(),
             capabilities: Capabilities::ALL,
-            mode: Mode::Gpu,
+            mode: SpecContent::Gpu,
             vendor: None,
             class: None,
             names: vec![NameStrategy::Index, NameStrategy::Uuid],

@@ -1,4 +1,5 @@
-//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor.
+//! The mount API of Linux 5.2: makes mounts, sets their flags and attaches them by descriptor. Where a kernel or a
+//! sandbox has none, mount(2) does the same by the descriptors' names in procfs (`rootfs/stage.rs`).
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -9,7 +10,7 @@ use std::path::Path;
 use nix::NixPath;
 
 use super::namespace::Apart;
-use super::result::{done, owned};
+use super::result::{io_result, owned};
 
 /// `MOUNT_ATTR_*` of linux/mount.h.
 pub(crate) const RDONLY: u64 = 0x1;
@@ -49,7 +50,7 @@ pub(crate) fn has_mount_api() -> bool {
         )
     });
     // SAFETY: mount_setattr(2) reads a NUL-ended path and `attr`, whose size is given.
-    let flags = done(unsafe {
+    let flags = io_result(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             -1,
@@ -90,7 +91,7 @@ pub(crate) fn tmpfs(size: u64) -> io::Result<OwnedFd> {
     let size = CString::new(size.to_string())?;
     for (key, value) in [(c"mode", c"0755"), (c"size", size.as_c_str())] {
         // SAFETY: fsconfig(2) reads two NUL-ended texts, which live.
-        done(unsafe {
+        io_result(unsafe {
             libc::syscall(
                 libc::SYS_fsconfig,
                 context.as_raw_fd(),
@@ -103,7 +104,7 @@ pub(crate) fn tmpfs(size: u64) -> io::Result<OwnedFd> {
     }
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: this command of fsconfig(2) takes no key and no value.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_fsconfig,
             context.as_raw_fd(),
@@ -123,7 +124,7 @@ pub(crate) fn set_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> 
     let attr = private(set);
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: mount_setattr(2) reads an empty path and `attr`, whose size is given; both live.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
@@ -146,7 +147,7 @@ pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
         userns_fd: 0,
     };
     // SAFETY: mount_setattr(2) reads an empty path and `attr`, whose size is given; both live.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
@@ -163,7 +164,7 @@ pub(crate) fn set_slave(mount: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut statx = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: statx(2) reads an empty path and writes one structure; both live.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_statx,
             fd.as_raw_fd(),
@@ -183,7 +184,7 @@ pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 pub(crate) fn attach(_: Apart, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: move_mount(2) reads two empty paths; the descriptors outlive the call.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             mount.as_raw_fd(),

@@ -146,10 +146,10 @@ pub(crate) struct Apart(());
 /// What is known about the mount namespace that this process is in. Looked at before anything is
 /// given up: whose namespaces other processes are in is not told to everybody.
 #[derive(Debug)]
-pub struct OwnMounts(Verdict);
+pub struct OwnMounts(Separation);
 
 #[derive(Debug)]
-enum Verdict {
+enum Separation {
     Apart,
     Hosts,
     /// It could not be seen.
@@ -169,7 +169,7 @@ impl OwnMounts {
     pub fn of_hook() -> Self {
         Self(match OWN_MOUNT.id() {
             Ok(own) => of_hook(own),
-            Err(e) => Verdict::Unknown(e),
+            Err(e) => Separation::Unknown(e),
         })
     }
 
@@ -179,25 +179,25 @@ impl OwnMounts {
     pub fn of_caller() -> Self {
         Self(match OWN_MOUNT.id() {
             Ok(own) => of_caller(own),
-            Err(e) => Verdict::Unknown(e),
+            Err(e) => Separation::Unknown(e),
         })
     }
 
     /// Found to be a container's already, and entered.
     pub(crate) fn entered(_: Apart) -> Self {
-        Self(Verdict::Apart)
+        Self(Separation::Apart)
     }
 
     pub(crate) fn ensure_apart(&self) -> Result<Apart, Error> {
         match &self.0 {
-            Verdict::Apart => Ok(Apart(())),
-            Verdict::Hosts => Err(Error::State(
+            Separation::Apart => Ok(Apart(())),
+            Separation::Hosts => Err(Error::State(
                 "this is the host's mount namespace: what is mounted for the container would stay on the \
                  host; a container needs a mount namespace of its own, and nvidia-container-cli \
                  either --pid or to be started in it"
                     .into(),
             )),
-            Verdict::Unknown(e) => Err(Error::State(format!(
+            Separation::Unknown(e) => Err(Error::State(format!(
                 "whether this is the host's mount namespace cannot be seen ({} and those of \
                  the processes above: {e}); say --pid, with /proc mounted",
                 OWN_MOUNT.path(),
@@ -206,7 +206,7 @@ impl OwnMounts {
     }
 }
 
-fn of_hook(own: Id) -> Verdict {
+fn of_hook(own: Id) -> Separation {
     hooks_verdict(
         own,
         || Id::at(FIRST_PROCESS).ok(),
@@ -221,37 +221,37 @@ fn hooks_verdict(
     of_first: impl FnOnce() -> Option<Id>,
     of_runtime: impl FnOnce() -> Option<Id>,
     has_own_user_namespace: impl FnOnce() -> bool,
-) -> Verdict {
+) -> Separation {
     if own.inode == FIRST_MOUNT {
-        return Verdict::Hosts;
+        return Separation::Hosts;
     }
     match of_first() {
-        Some(first) if first == own => Verdict::Hosts,
-        Some(_) => Verdict::Apart,
+        Some(first) if first == own => Separation::Hosts,
+        Some(_) => Separation::Apart,
         // Nothing to be seen at all: it is where the specification says.
         None => match of_runtime() {
-            Some(runtime) if runtime == own && !has_own_user_namespace() => Verdict::Hosts,
-            _ => Verdict::Apart,
+            Some(runtime) if runtime == own && !has_own_user_namespace() => Separation::Hosts,
+            _ => Separation::Apart,
         },
     }
 }
 
-fn of_caller(own: Id) -> Verdict {
+fn of_caller(own: Id) -> Separation {
     if own.inode == FIRST_MOUNT {
-        return Verdict::Hosts;
+        return Separation::Hosts;
     }
     let unseen = match Id::at(FIRST_PROCESS) {
-        Ok(first) if first != own => return Verdict::Apart,
-        Ok(_) if is_procfs_of_the_host() => return Verdict::Hosts,
+        Ok(first) if first != own => return Separation::Apart,
+        Ok(_) if is_procfs_of_the_host() => return Separation::Hosts,
         // Both namespaces were made for what we are a part of, and nothing above is seen.
-        Ok(_) => return Verdict::Apart,
+        Ok(_) => return Separation::Apart,
         Err(e) => e,
     };
     let is_elsewhere = |pid| mounts_of(pid).is_ok_and(|theirs| theirs != own);
     if has_own_user_namespace() || ancestors().any(is_elsewhere) {
-        return Verdict::Apart;
+        return Separation::Apart;
     }
-    Verdict::Unknown(unseen)
+    Separation::Unknown(unseen)
 }
 
 fn mounts_of(pid: u32) -> io::Result<Id> {
@@ -345,20 +345,20 @@ mod tests {
     #[test]
     fn a_hooks_verdict_is_the_same_whatever_is_looked_at_first() {
         const OWN: u64 = 7;
-        let seen = [None, Some(id(OWN)), Some(id(8)), Some(id(FIRST_MOUNT))];
+        let ids = [None, Some(id(OWN)), Some(id(8)), Some(id(FIRST_MOUNT))];
         for own in [id(OWN), id(FIRST_MOUNT)] {
-            for first in seen {
-                for runtime in seen {
+            for first in ids {
+                for runtime in ids {
                     for is_mapped in [false, true] {
                         let is_hosts = own.inode == FIRST_MOUNT
                             || first == Some(own)
                             || (first.is_none() && runtime == Some(own) && !is_mapped);
-                        let said = hooks_verdict(own, || first, || runtime, || is_mapped);
+                        let separation = hooks_verdict(own, || first, || runtime, || is_mapped);
                         let case = format!("{own:?} {first:?} {runtime:?} {is_mapped}");
-                        match said {
-                            Verdict::Hosts => assert!(is_hosts, "{case}"),
-                            Verdict::Apart => assert!(!is_hosts, "{case}"),
-                            Verdict::Unknown(e) => panic!("{case}: {e}"),
+                        match separation {
+                            Separation::Hosts => assert!(is_hosts, "{case}"),
+                            Separation::Apart => assert!(!is_hosts, "{case}"),
+                            Separation::Unknown(e) => panic!("{case}: {e}"),
                         }
                     }
                 }
@@ -373,14 +373,14 @@ mod tests {
             device: 5,
             inode: 7,
         });
-        let said = hooks_verdict(id(7), || elsewhere, || unreachable!(), || unreachable!());
-        assert!(matches!(said, Verdict::Apart));
-        let said = hooks_verdict(id(7), || None, || elsewhere, || unreachable!());
-        assert!(matches!(said, Verdict::Apart));
+        let separation = hooks_verdict(id(7), || elsewhere, || unreachable!(), || unreachable!());
+        assert!(matches!(separation, Separation::Apart));
+        let separation = hooks_verdict(id(7), || None, || elsewhere, || unreachable!());
+        assert!(matches!(separation, Separation::Apart));
     }
 
     #[test]
-    fn no_more_is_looked_at_than_decides() {
+    fn nothing_is_read_beyond_what_decides() {
         let none = || -> Option<Id> { panic!("the runtime is looked at") };
         let no_user = || -> bool { panic!("the user namespace is looked at") };
         for first in [id(7), id(8)] {
@@ -405,12 +405,12 @@ mod tests {
     }
 
     #[test]
-    fn our_own_namespace_is_no_containers() {
+    fn our_own_namespace_is_not_a_containers() {
         let own = Namespace::of(File::open(OWN_MOUNT.path()).unwrap()).unwrap();
-        let said = own.ensure_apart("process 7").unwrap_err().to_string();
+        let message = own.ensure_apart("process 7").unwrap_err().to_string();
         assert!(
-            said.starts_with("process 7 is in our own mount namespace"),
-            "{said}"
+            message.starts_with("process 7 is in our own mount namespace"),
+            "{message}"
         );
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::result::done;
+use super::result::io_result;
 use super::seccomp_filter::{self, OnlyWith};
 
 /// Empties the environment. The process must have only one thread.
@@ -28,7 +28,7 @@ pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
             rlim_max: value,
         };
         // SAFETY: setrlimit(2) reads the structure, which lives.
-        done(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+        io_result(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
     };
     set(value).or_else(|_| {
         let mut current = libc::rlimit {
@@ -36,7 +36,7 @@ pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
             rlim_max: 0,
         };
         // SAFETY: getrlimit(2) writes the structure, which lives.
-        done(unsafe { libc::getrlimit(resource, &raw mut current) }.into())?;
+        io_result(unsafe { libc::getrlimit(resource, &raw mut current) }.into())?;
         set(value.min(current.rlim_max))
     })
 }
@@ -85,7 +85,7 @@ const CAP_HEADER: CapHeader = CapHeader {
 fn own_capabilities() -> io::Result<[CapData; 2]> {
     let (header, mut data) = (CAP_HEADER, [CapData::default(); 2]);
     // SAFETY: capget(2) writes two structures for this version; both live.
-    done(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    io_result(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
     Ok(data)
 }
 
@@ -115,7 +115,8 @@ pub(crate) fn keep_capabilities(keep: u64) -> io::Result<()> {
         data.inheritable = 0;
     }
     // SAFETY: capset(2) reads the same as capget(2) writes.
-    done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+    io_result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
+        .map(drop)
 }
 
 /// From now on these system calls fail with `EPERM`, some unless they are made in one way, here and in whatever would be started.
@@ -127,7 +128,7 @@ pub(crate) fn deny(calls: &[libc::c_long], only_with: &[OnlyWith]) -> io::Result
         filter: code.as_mut_ptr(),
     };
     // SAFETY: seccomp(2) reads the program and the `len` instructions it points to; both live.
-    done(unsafe {
+    io_result(unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,

@@ -4,10 +4,12 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use gpu_host::kernel;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
+use nix::unistd;
 
 use super::kernel_text::kernel_text;
 use super::namespace::Namespace;
@@ -39,6 +41,32 @@ impl Process {
         // The number is unchanged, so the process has not been reaped and `process` is the right one.
         number(pidfd)?;
         Ok(process)
+    }
+
+    /// The process of this number in our own pid namespace. An error unless `/proc` is of that one: in another the
+    /// number is another process's.
+    pub(crate) fn of_number(pid: i32) -> Result<Self, Error> {
+        let link = Path::new("/proc/self");
+        let own = fs::read_link(link).map_err(Error::host(link))?;
+        if own.as_os_str() != unistd::getpid().to_string().as_str() {
+            return Err(Error::State(
+                format!(
+                    "process {pid}: /proc is of another pid namespace than ours, and without {} the process cannot \
+                     be found there",
+                    kernel::with_version("pidfd_open")
+                )
+                .into(),
+            ));
+        }
+        Self::at(format!("/proc/{pid}").into())
+    }
+
+    pub(crate) fn try_clone(&self) -> Result<Self, Error> {
+        let dir = self.dir.try_clone().map_err(Error::host(&self.path))?;
+        Ok(Self {
+            dir,
+            path: self.path.clone(),
+        })
     }
 
     fn at(path: PathBuf) -> Result<Self, Error> {

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = done(result)?;
+    let fd = io_result(result)?;
     // SAFETY: the system call has just returned this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(super) fn done(result: libc::c_long) -> io::Result<i32> {
+pub(super) fn io_result(result: libc::c_long) -> io::Result<i32> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

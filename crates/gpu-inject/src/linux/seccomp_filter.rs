@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_is_refused_and_nothing_else() {
+    fn only_listed_calls_are_refused() {
         // Out of order, and of every length: each is cut into other halves.
         let spread: Vec<libc::c_long> = (0..70).map(|n| n * 7 % 463).collect();
         let lists = (0..=spread.len()).map(|length| &spread[..length]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_number_or_no_jump_can_say_is_an_error() {
+    fn unencodable_numbers_and_jumps_are_errors() {
         assert!(refusing(&[-1], &[]).is_err());
         assert!(refusing(&(0..2000).collect::<Vec<_>>(), &[]).is_err());
     }

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use super::result::done;
+use super::result::io_result;
 
 /// Opens /dev/null in place of each closed descriptor among standard input, output and error.
 /// Otherwise the next file we open would be mistaken for it. exec(3) closes them again.
@@ -15,7 +15,7 @@ pub(crate) fn fill_closed_descriptors() -> io::Result<()> {
         revents: 0,
     });
     // SAFETY: poll(2) reads and writes three structures, which live.
-    done(unsafe { libc::poll(polled.as_mut_ptr(), 3, 0) }.into())?;
+    io_result(unsafe { libc::poll(polled.as_mut_ptr(), 3, 0) }.into())?;
     for one in polled
         .iter()
         .filter(|one| one.revents & libc::POLLNVAL != 0)
@@ -48,27 +48,31 @@ pub(crate) fn survive_signal(signal: c_int) -> io::Result<()> {
     action.sa_flags = libc::SA_RESTART;
     // SAFETY: sigaction(2) reads one structure and writes the other; both live. The handler does
     // nothing, so it may interrupt any code.
-    done(unsafe { libc::sigaction(signal, &raw const action, &raw mut previous) }.into())?;
+    io_result(unsafe { libc::sigaction(signal, &raw const action, &raw mut previous) }.into())?;
     if previous.sa_sigaction == libc::SIG_IGN {
         let none = std::ptr::null_mut();
         // SAFETY: sigaction(2) reads a structure that it has returned before.
-        done(unsafe { libc::sigaction(signal, &raw const previous, none) }.into())?;
+        io_result(unsafe { libc::sigaction(signal, &raw const previous, none) }.into())?;
     }
     Ok(())
 }
 
-/// Resets this signal to its default action and unblocks it, since a parent process may have left
-/// it ignored or blocked.
-pub(crate) fn reset_signal(signal: c_int) -> io::Result<()> {
-    // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer, and an empty signal set.
-    let (action, mut set): (libc::sigaction, libc::sigset_t) = unsafe { std::mem::zeroed() };
-    let none = std::ptr::null_mut();
-    // SAFETY: sigaction(2) reads one structure, which lives.
-    done(unsafe { libc::sigaction(signal, &raw const action, none) }.into())?;
-    // SAFETY: sigaddset(3) writes to a set that lives, and sigprocmask(2) reads it. The process has one thread.
-    unsafe {
-        libc::sigaddset(&raw mut set, signal);
-        done(libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()).into())
+/// Sets what a hook needs of signals, besides what [`survive_signal`] has set at its start, whatever the engine, runtime
+/// or shell before it has left ignored or blocked: no signal is blocked, and the end of its time or processor time ends
+/// the process.
+pub(crate) fn set_own_signals() -> io::Result<()> {
+    let previous = std::ptr::null_mut();
+    for signal in [libc::SIGALRM, libc::SIGXCPU] {
+        // SAFETY: all zeros are a `sigaction` with SIG_DFL, without flags, mask and restorer.
+        let action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: sigaction(2) reads one structure, which lives.
+        let done = unsafe { libc::sigaction(signal, &raw const action, previous) };
+        io_result(done.into())?;
     }
-    .map(drop)
+    // SAFETY: all zeros are an empty signal set.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: sigprocmask(2) reads a set that lives. The process has one thread.
+    let done =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    io_result(done.into()).map(drop)
 }

@@ -47,15 +47,15 @@ impl Capability {
     }
 }
 
-/// A process that touches a container needs no more than this.
-const LIMITS: [(Resource, u64); 5] = [
+/// A process that touches a container needs no more than this. Nothing here limits the size of files: that limit
+/// (`RLIMIT_FSIZE`) would hold for a log of the host's that is long already, too. What is written into a container has
+/// its own bound in `rootfs/write.rs`.
+const LIMITS: [(Resource, u64); 4] = [
     // A core of ours would hold what we know of the host. 0 keeps it out of files alone: a program that
     // core_pattern names is started all the same, and may hand it on to the container. 1 keeps it from both (core(5)).
     (libc::RLIMIT_CORE, 1),
-    // Two for each mount, its own and that of its place: a host can have 2,048 IMEX channels.
+    // One for each mount, and for some that of its place: a host can have 2,048 IMEX channels.
     (libc::RLIMIT_NOFILE, 8192),
-    // Twice the largest loader cache that we may write.
-    (libc::RLIMIT_FSIZE, 48 << 20),
     (libc::RLIMIT_AS, 512 << 20),
     (libc::RLIMIT_CPU, 60),
 ];
@@ -66,8 +66,11 @@ const SECONDS: u32 = 120;
 /// The C library that most of our programs are built with has no name for it on every machine.
 #[cfg(target_arch = "x86_64")]
 const KEXEC_FILE_LOAD: libc::c_long = 320;
+/// That of arch/powerpc/kernel/syscalls/syscall.tbl.
+#[cfg(target_arch = "powerpc64")]
+const KEXEC_FILE_LOAD: libc::c_long = 382;
 /// That of asm-generic/unistd.h.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
 const KEXEC_FILE_LOAD: libc::c_long = 294;
 
 /// System calls that no hook of ours makes, and that somebody who took it over would: other
@@ -189,7 +192,7 @@ pub fn confine<T>(keep: &[Capability], prepare: impl FnOnce() -> T) -> T {
         // agent has loaded as the same user. Raising it takes a right that is given up below.
         privileges::lift_memory_lock_limit();
     }
-    let _ = start::reset_signal(libc::SIGALRM);
+    let _ = start::set_own_signals();
     alarm::set(SECONDS);
     let _ = set_no_new_privs();
     give_up(keep, set_filter(keep).is_ok());

@@ -63,8 +63,11 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     }
     // The host's files are opened before we enter the container's mount namespace, where the same
     // paths could lead to other files.
-    let (detached, left_out) = mounts::detach_from_host(edits, !target.no_devbind)?;
+    let (mut detached, left_out) = mounts::detach_from_host(edits, !target.no_devbind)?;
     let apart = target.enter_mount_namespace()?;
+    if target.has_other_mounts() {
+        mounts::find_again(&mut detached)?;
+    }
     let rootfs = Rootfs::open_with(&target.rootfs, descriptors)?
         .in_namespace(OwnMounts::entered(apart))
         .arranged(target.arrangement)

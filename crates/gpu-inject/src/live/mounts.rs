@@ -1,29 +1,50 @@
 //! Bind mounts of the host's files and nodes: detached from the host, then attached in a container.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use gpu_host::Need;
+use gpu_host::{Need, kernel};
 use nix::errno::Errno;
+use nix::fcntl::{self, OFlag};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::fstat;
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statvfs::statvfs;
 
 use crate::driver_params::{PARAMS, PARAMS_MASK};
 use crate::edits::{Edits, MountKind};
 use crate::error::Error;
-use crate::linux::mount_api;
-use crate::rootfs::{Elsewhere, Kind, MountPlace, Rootfs, is_unwritable};
+use crate::linux::{is_missing, mount_api};
+use crate::rootfs::{
+    Elsewhere, MountPlace, MountPointKind, Rootfs, Stage, is_unwritable, remount_flags,
+};
 
-/// A detached mount of a host file, to be attached in a container.
+/// A host can have 2,048 IMEX channels, and a hook no right to raise its limit of descriptors.
+const PLACES_KEPT: usize = 512;
+/// Room for two mount points.
+const STAGE_SIZE: u64 = 64 << 10;
+
+/// A mount of a host file, to be attached in a container.
 pub(super) struct DetachedMount {
-    mount: OwnedFd,
+    source: MountSource,
     path: PathBuf,
     is_dir: bool,
     is_optional: bool,
     kind: MountKind,
+}
+
+/// What is attached.
+enum MountSource {
+    /// A detached mount, with its flags.
+    Mount(OwnedFd),
+    /// Without the mount API of Linux 5.2: the file itself, of which a mount is made in the container's mount namespace.
+    File {
+        file: OwnedFd,
+        host: PathBuf,
+        flags: u64,
+    },
 }
 
 /// Makes detached mounts of all files in the edits, with their flags set and private propagation;
@@ -91,25 +112,37 @@ struct Detacher {
 impl Detacher {
     fn detach(&mut self, host: &Path, path: &Path, flags: u64) -> Result<DetachedMount, Error> {
         let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
-        let mut mount = mount_api::open_tree(host).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOENT) => Error::host(host)(e),
-            _ => failed("open_tree (Linux 5.2)")(e),
-        })?;
-        if let Err(e) = mount_api::set_attributes(mount.as_fd(), flags) {
-            if e.raw_os_error() != Some(libc::ENOSYS) {
-                return Err(failed("mount_setattr")(e));
-            }
-            self.unshare_mounts()?;
-            mount = by_remount(host, flags).map_err(|e| failed("mount")(e.into()))?;
-        }
-        let stat = fstat(&mount).map_err(|e| failed("stat")(e.into()))?;
+        let source = match mount_api::open_tree(host) {
+            Ok(mount) => MountSource::Mount(self.with_flags(mount, host, flags)?),
+            Err(e) if is_missing(&e) => MountSource::File {
+                file: open_path(host).map_err(Error::host(host))?,
+                host: host.to_owned(),
+                flags,
+            },
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Err(Error::host(host)(e)),
+            Err(e) => return Err(failed("open_tree")(e)),
+        };
+        let stat = fstat(source.as_fd()).map_err(|e| failed("stat")(e.into()))?;
         Ok(DetachedMount {
-            mount,
+            source,
             path: path.to_owned(),
             is_dir: stat.st_mode & libc::S_IFMT == libc::S_IFDIR,
             is_optional: false,
             kind: MountKind::File,
         })
+    }
+
+    /// Sets these flags on a detached mount of `host`.
+    fn with_flags(&mut self, mount: OwnedFd, host: &Path, flags: u64) -> Result<OwnedFd, Error> {
+        let failed = |what: &str| Error::system(format!("{}: {what}", host.display()));
+        match mount_api::set_attributes(mount.as_fd(), flags) {
+            Ok(()) => Ok(mount),
+            Err(e) if is_missing(&e) => {
+                self.unshare_mounts()?;
+                by_remount(host, flags).map_err(|e| failed("mount")(e.into()))
+            }
+            Err(e) => Err(failed("mount_setattr")(e)),
+        }
     }
 
     fn params_mask(&mut self) -> Result<Option<DetachedMount>, Error> {
@@ -153,28 +186,56 @@ fn by_remount(host: &Path, flags: u64) -> nix::Result<OwnedFd> {
     let none = None::<&Path>;
     // Without MS_REC, because a remount sets the flags of one mount only.
     mount(Some(host), host, none, MsFlags::MS_BIND, none)?;
-    let current = statvfs(host)?.flags();
-    let mut all = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    for (requested, on_file_system, flag) in [
-        (mount_api::RDONLY, FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (mount_api::NOSUID, FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (mount_api::NODEV, FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (mount_api::NOEXEC, FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-    ] {
-        all.set(
-            flag,
-            flags & requested != 0 || current.contains(on_file_system),
-        );
-    }
+    let all = remount_flags(flags, statvfs(host)?.flags());
     mount(none, host, none, all, none)?;
     mount_api::open_tree(host).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(fcntl::openat(fcntl::AT_FDCWD, path, flags, Mode::empty())?)
+}
+
+/// After another mount namespace was entered: mount(2) mounts only what is in the current one. A container that was not
+/// started yet still has the host's files at the same paths, and which file it is decides.
+pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
+    for one in detached {
+        let MountSource::File { file, host, .. } = &mut one.source else {
+            continue;
+        };
+        let found = open_path(host).map_err(Error::host(host))?;
+        let id = |fd: &OwnedFd| fstat(fd).map(|f| (f.st_dev, f.st_ino));
+        if id(&found).is_ok_and(|found| id(file) == Ok(found)) {
+            *file = found;
+            continue;
+        }
+        return Err(Error::State(
+            format!(
+                "{} is not the host's file in the container's mount namespace, and without {} it cannot be \
+                 brought there",
+                host.display(),
+                kernel::with_version("open_tree")
+            )
+            .into(),
+        ));
+    }
+    Ok(())
+}
+
+impl AsFd for MountSource {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Mount(fd) | Self::File { file: fd, .. } => fd.as_fd(),
+        }
+    }
 }
 
 /// An attached mount and its mount point.
 #[derive(Debug)]
 pub struct Placed {
     mount: OwnedFd,
-    _at: MountPlace,
+    /// Kept open, since closing takes time and the process ends soon, unless there are many.
+    _at: Option<MountPlace>,
 }
 
 /// Attaches the mounts in the given order, parents first. Attached ones are added to `placed`, so
@@ -184,8 +245,10 @@ pub(super) fn place(
     detached: Vec<DetachedMount>,
     placed: &mut Vec<Placed>,
 ) -> Result<(), Error> {
+    let mut stage = None;
     for one in detached {
-        let at = |what: &str| Error::system(format!("{}: {what}", one.path.display()));
+        let path = one.path.display();
+        let at = |what: &str| Error::system(format!("{path}: {what}"));
         let place = target(rootfs, &one).and_then(|place| match place {
             None => Ok(None),
             Some(place) => {
@@ -211,13 +274,29 @@ pub(super) fn place(
             },
         };
         let apart = rootfs.ensure_apart()?;
-        mount_api::attach(apart, one.mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
+        let mount = match one.source {
+            MountSource::Mount(mount) => {
+                mount_api::attach(apart, mount.as_fd(), place.as_fd()).map_err(at("move_mount"))?;
+                mount
+            }
+            MountSource::File { file, flags, .. } => {
+                let stage = if let Some(stage) = &stage {
+                    stage
+                } else {
+                    let made = Stage::new(apart, rootfs, STAGE_SIZE);
+                    stage.insert(made.map_err(at("mount a tmpfs"))?)
+                };
+                let mounted = stage.mount(file.as_fd(), flags, place.as_fd());
+                mounted.map_err(at("mount"))?
+            }
+        };
         if one.is_dir {
             rootfs.clear_caches();
         }
+        let is_kept = placed.len() < PLACES_KEPT;
         placed.push(Placed {
-            mount: one.mount,
-            _at: place,
+            mount,
+            _at: is_kept.then_some(place),
         });
     }
     Ok(())
@@ -244,9 +323,9 @@ fn is_optional(kind: MountKind, why: Elsewhere) -> bool {
 fn target(rootfs: &Rootfs, one: &DetachedMount) -> Result<Option<MountPlace>, Error> {
     if !one.path.starts_with("/proc") {
         let kind = if one.is_dir {
-            Kind::Directory
+            MountPointKind::Directory
         } else {
-            Kind::File
+            MountPointKind::File
         };
         return rootfs.mount_point(&one.path, kind).map(Some);
     }

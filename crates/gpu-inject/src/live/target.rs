@@ -15,13 +15,20 @@ use super::systemd_manager::SystemdManager;
 use crate::error::Error;
 use crate::linux::namespace::{Apart, Namespace, OwnMounts, has_own_user_namespace};
 use crate::linux::process::Process;
-use crate::linux::{descriptors, privileges};
+use crate::linux::{descriptors, is_missing, privileges};
 use crate::oci::Arrangement;
 
 /// A process, held by a descriptor from `pidfd_open(2)`. It cannot be confused with a process that
 /// gets the same number later, or that has it in another pid namespace.
 #[derive(Debug)]
-pub struct Pidfd(OwnedFd);
+pub struct Pidfd(Held);
+
+#[derive(Debug)]
+enum Held {
+    Pidfd(OwnedFd),
+    /// Without `pidfd_open(2)`, of Linux 5.3: its directory in a procfs of our own pid namespace.
+    Directory(Process),
+}
 
 impl Pidfd {
     /// Opens the process with this number in our own pid namespace, which need not be that of `/proc`.
@@ -31,27 +38,33 @@ impl Pidfd {
                 format!("process {pid}: there is no such number").into(),
             ));
         }
-        descriptors::pidfd_open(pid)
-            .map(Self)
-            .map_err(|e| match e.raw_os_error() {
-                Some(libc::ESRCH) => Error::State(
-                    format!(
-                        "process {pid}: no process of that number in the pid namespace of this one"
-                    )
-                    .into(),
-                ),
-                Some(libc::ENOSYS) => {
-                    Error::system(format!("process {pid}: pidfd_open (Linux 5.3)"))(e)
-                }
-                _ => Error::system(format!("process {pid}"))(e),
-            })
+        match descriptors::pidfd_open(pid) {
+            Ok(pidfd) => Ok(Self(Held::Pidfd(pidfd))),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(Error::State(
+                format!(
+                    "process {pid}: no process of that number in the pid namespace of this one"
+                )
+                .into(),
+            )),
+            Err(e) if is_missing(&e) => {
+                Process::of_number(pid).map(|process| Self(Held::Directory(process)))
+            }
+            Err(e) => Err(Error::system(format!("process {pid}"))(e)),
+        }
     }
 
     /// Takes over a pidfd that this program inherited, by its descriptor number.
     pub fn inherited(fd: i32) -> Result<Self, Error> {
         let descriptor =
             descriptors::inherited(fd).map_err(Error::system(format!("descriptor {fd}")))?;
-        Ok(Self(descriptor))
+        Ok(Self(Held::Pidfd(descriptor)))
+    }
+
+    pub(super) fn process(&self) -> Result<Process, Error> {
+        match &self.0 {
+            Held::Pidfd(pidfd) => Process::of_pidfd(pidfd.as_fd()),
+            Held::Directory(process) => process.try_clone(),
+        }
     }
 
     pub(super) fn process(&self) -> Result<Process, Error> {

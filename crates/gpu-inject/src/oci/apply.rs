@@ -8,7 +8,7 @@ use gpu_host::Need;
 use serde_json::Value;
 
 use super::hook_args::{ConfigFacts, arguments, mount_arguments, mounted_arguments};
-use crate::edits::{Edits, Mount, MountKind};
+use crate::edits::{BindMount, Edits, MountKind};
 use crate::error::Error;
 
 /// Environment variable of our hook, by which the program knows that it runs as the hook, whatever its name.
@@ -121,7 +121,7 @@ fn node(node: &gpu_host::DeviceNode, form: NodeForm) -> DeviceNode {
     cdi_node
 }
 
-fn mount(mount: &Mount) -> CdiMount {
+fn mount(mount: &BindMount) -> CdiMount {
     let flags: &[&str] = match mount.kind {
         MountKind::File | MountKind::Config => &["ro", "nosuid", "nodev", "rbind", "rprivate"],
         MountKind::Socket => &["nosuid", "nodev", "noexec", "rbind", "rprivate"],
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_chosen_mounter_gets_the_mounts() {
-        let mount = |kind, host: &str| Mount {
+        let mount = |kind, host: &str| BindMount {
             kind,
             host_path: host.into(),
             path: Path::new("/in").join(&host[1..]),

@@ -1,7 +1,7 @@
 //! What config.json promises about a container's mounts.
 
 use super::config_view::{ContainerView, has_hidden_letters};
-use super::scan::{Mount, Scan};
+use super::scan::{Scan, ScannedMount};
 use super::words;
 
 /// What config.json says about the container's mounts, for whoever would otherwise have to look at each of them. It is
@@ -23,7 +23,7 @@ impl Arrangement {
             let start = before.iter().rposition(|byte| *byte == b'{');
             let end = after.iter().position(|byte| *byte == b'}');
             let object = start.zip(end).map(|(start, end)| &text[start..=at + end]);
-            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<Mount<'_>>) {
+            if let Some(Ok(mount)) = object.map(serde_json::from_slice::<ScannedMount<'_>>) {
                 let mounts = Some(vec![mount]);
                 let alone = Scan {
                     mounts,
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dev_of_the_runtimes_is_told_from_one_that_a_user_gave() {
+    fn the_runtimes_dev_is_distinguished_from_a_users() {
         let own = r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]}"#;
         let other = r#"{"destination":"/data","type":"bind","source":"/d","options":["rbind"]}"#;
         for (mounts, wanted) in [

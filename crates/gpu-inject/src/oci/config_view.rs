@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Deserializer, Value};
 
-use super::scan::{Root, Scan, Text};
+use super::scan::{Scan, ScannedRoot, ScannedText};
 use super::words;
 
 /// A container's config.json, looked at for a request.
@@ -20,7 +20,7 @@ enum Of<'a> {
 }
 
 /// A mount as either form says it.
-struct Mounted<'a> {
+struct MountView<'a> {
     source: Option<&'a str>,
     destination: Option<&'a str>,
     kind: Option<&'a str>,
@@ -41,9 +41,9 @@ pub fn early_root_path(text: &[u8]) -> Option<String> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(Text(key)) = map.next_key()? {
+            while let Some(ScannedText(key)) = map.next_key()? {
                 if key == "root" {
-                    let root: Root<'_> = map.next_value()?;
+                    let root: ScannedRoot<'_> = map.next_value()?;
                     *self.0 = root.path.map(|path| path.0.into_owned());
                     return Ok(());
                 }
@@ -190,7 +190,7 @@ impl<'a> ContainerView<'a> {
         is_own && at_dev.next().is_none()
     }
 
-    fn each_mount(&self) -> impl Iterator<Item = Mounted<'a>> {
+    fn each_mount(&self) -> impl Iterator<Item = MountView<'a>> {
         const RO: &str = "ro";
         let (value, scan) = self.either();
         let values = value
@@ -199,7 +199,7 @@ impl<'a> ContainerView<'a> {
             .flatten()
             .map(|m| {
                 let options = m.get("options").and_then(Value::as_array);
-                Mounted {
+                MountView {
                     source: m.get("source").and_then(Value::as_str),
                     destination: m.get("destination").and_then(Value::as_str),
                     kind: m.get("type").and_then(Value::as_str),
@@ -214,7 +214,7 @@ impl<'a> ContainerView<'a> {
             .flatten()
             .map(|m| {
                 let options = m.options.as_ref();
-                Mounted {
+                MountView {
                     source: m.source.as_ref().map(|text| text.0.as_ref()),
                     destination: m.destination.as_ref().map(|text| text.0.as_ref()),
                     kind: m.kind.as_ref().map(|text| text.0.as_ref()),
@@ -236,7 +236,7 @@ impl<'a> ContainerView<'a> {
     fn strings(
         &self,
         pointer: &str,
-        scanned: impl Fn(&'a Scan<'a>) -> Option<&'a Vec<Text<'a>>>,
+        scanned: impl Fn(&'a Scan<'a>) -> Option<&'a Vec<ScannedText<'a>>>,
     ) -> impl Iterator<Item = &'a str> {
         let (value, scan) = self.either();
         let values = value
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     /// All that a view tells.
-    fn told(view: ContainerView<'_>) -> String {
+    fn described(view: ContainerView<'_>) -> String {
         let mut annotations: Vec<_> = view.annotations().collect();
         annotations.sort_unstable();
         let variables: Vec<_> = view.variables().collect();
@@ -296,14 +296,14 @@ mod tests {
         )
     }
 
-    fn same(text: &str) -> Result<bool, TestCaseError> {
+    fn is_same(text: &str) -> Result<bool, TestCaseError> {
         let Some(scan) = Scan::read(text.as_bytes()) else {
             return Ok(false);
         };
         // What is skipped is not looked at closely: half a surrogate pair, say.
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             let (one, other) = (ContainerView::of(&scan), ContainerView::new(&value));
-            prop_assert_eq!(told(one), told(other));
+            prop_assert_eq!(described(one), described(other));
             prop_assert_eq!(
                 Arrangement::has_own_dev(text.as_bytes()),
                 other.has_own_dev()
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn both_views_tell_the_same() {
+    fn both_views_agree() {
         let full = r#" {"ociVersion": "1.0", "process": {"args": ["NVIDIA_VISIBLE_DEVICES=all"],
             "env": ["A=b=c", "none", "A=\"\u00e9\\", "A="], "odd": [{}, null, 1e400],
             "capabilities": {"bounding": ["CAP_X", "CAP_SYS\u005fADMIN"], "x": 1}},
@@ -325,19 +325,19 @@ mod tests {
             "annotations": {"b": "1", "a": "2", "b": "3"}, "root": {"path": "r", "readonly": true},
             "linux": {"namespaces": [{"type": "pid", "path": "/p"}, {}, {"type": "\u0075ser"}, {"type": "mount"}], "seccomp": {}},
             "hooks": {"process": {"env": ["NO=1"]}}, "unknown": "\ud800"} "#;
-        assert!(same(full).unwrap());
+        assert!(is_same(full).unwrap());
         for odd in [
             "{}",
             r#"{"process": null, "mounts": null, "annotations": null, "root": null, "linux": null}"#,
             r#"{"linux": {"namespaces": null}, "mounts": [{"destination": null}]}"#,
             r#"{"process": {"env": null, "capabilities": {"bounding": null}}, "mounts": [{"source": null}]}"#,
         ] {
-            assert!(same(odd).unwrap(), "{odd}");
+            assert!(is_same(odd).unwrap(), "{odd}");
         }
     }
 
     #[test]
-    fn what_is_not_as_the_specification_has_it_is_left_to_the_other_view() {
+    fn unspecified_forms_are_left_to_the_other_view() {
         for odd in [
             "",
             "{} x",
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_told_early_where_there_is_one_alone() {
+    fn the_root_is_known_early_if_there_is_only_one() {
         let usual = r#"{"process": {"args": ["\u0026"]}, "root": {"path": "r"}, "mounts": []}"#;
         assert_eq!(early_root_path(usual.as_bytes()).as_deref(), Some("r"));
         for odd in [
@@ -375,12 +375,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_broken_text_is_never_another_request(at: prop::sample::Index, to in "[{}\\[\\]\",:a0\\\\ ]") {
+        fn a_truncated_text_never_gives_another_request(at: prop::sample::Index, to in "[{}\\[\\]\",:a0\\\\ ]") {
             let text = r#"{"a":[{"env":1}],"root":{"path":"r"},"process":{"x":"\\","env":["A=1","B=\n"]},"mounts":[{"source":"/s","destination":"/d"}],"annotations":{"k":"v"}}"#;
             let mut text = text.to_owned();
             let at = at.index(text.len());
             text.replace_range(at..=at, &to);
-            same(&text)?;
+            is_same(&text)?;
         }
     }
 }

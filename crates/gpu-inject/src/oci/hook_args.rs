@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gpu_host::{Link, Need};
 
 use super::arrangement::Arrangement;
-use crate::edits::{CudaCompat, Edits, Library, Mount, MountKind, Mounted};
+use crate::edits::{BindMount, CudaCompat, Edits, Library, MountKind, Mounted};
 use crate::error::{Error, Excerpt};
 
 /// Flag with `root.path` of config.json, so that our hook does not have to read that file, for
@@ -49,7 +49,7 @@ const MOUNTED: &str = "--mounted";
 pub const HOST_PATH_BEHIND: &[(&str, usize)] = &[(MOUNTED, 0), (MOUNT, 1), (OPTIONAL_MOUNT, 1)];
 
 /// The arguments for a mount that our hook makes.
-pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
+pub(super) fn mount_arguments(mount: &BindMount) -> [String; 4] {
     let flag = match mount.need {
         Need::Required => MOUNT,
         Need::Optional | Need::OptionalAndClosed => OPTIONAL_MOUNT,
@@ -65,7 +65,7 @@ pub(super) fn mount_arguments(mount: &Mount) -> [String; 4] {
 /// The arguments for a mount that the runtime makes, so that the hook can check where it went. None for a library at the
 /// same path on the host, because its `--library` is enough; one word where the container has it at the same path, because a
 /// runtime reads and writes all arguments more than once a start.
-pub(super) fn mounted_arguments(mount: &Mount, edits: &Edits) -> Vec<String> {
+pub(super) fn mounted_arguments(mount: &BindMount, edits: &Edits) -> Vec<String> {
     let is_same = mount.host_path == mount.path;
     let is_it = |l: &Library| l.path.as_os_str() == mount.path.as_os_str();
     if is_same && edits.libraries.iter().any(is_it) {
@@ -172,8 +172,8 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
             continue;
         }
         if flag == MOUNTED {
-            let told = [args.next(), args.next()];
-            let [Some(host_path), Some(path)] = told.map(absolute) else {
+            let paths = [args.next(), args.next()];
+            let [Some(host_path), Some(path)] = paths.map(absolute) else {
                 return Err(bad("/HOST /PATH"));
             };
             edits.mounted.push(Mounted { host_path, path });
@@ -231,14 +231,7 @@ pub fn read_arguments(args: Vec<String>) -> Result<Edits, Error> {
                     edits.egl_devices = Some(mask.ok_or_else(|| bad("0xMASK or nodes"))?);
                 }
             },
-            _ => {
-                let why = format!(
-                    "gpu-container-hook: unknown flag {:?}; was the CDI spec made by another version? \
-                     `gpusetup cdi refresh` makes it anew",
-                    Excerpt::of(flag)
-                );
-                return Err(Error::State(why.into()));
-            }
+            _ => return Err(Error::HookFlag(Excerpt::of(flag))),
         }
     }
     Ok(edits)
@@ -256,7 +249,7 @@ fn split_pair(mut text: String) -> Option<(String, String)> {
     Some((text, behind))
 }
 
-fn read_mount(values: [Option<String>; 3], need: Need) -> Option<Mount> {
+fn read_mount(values: [Option<String>; 3], need: Need) -> Option<BindMount> {
     let [kind, host, path] = values;
     let kinds = [
         MountKind::File,
@@ -264,7 +257,7 @@ fn read_mount(values: [Option<String>; 3], need: Need) -> Option<Mount> {
         MountKind::Socket,
         MountKind::Proc,
     ];
-    Some(Mount {
+    Some(BindMount {
         kind: kinds
             .into_iter()
             .find(|k| kind.as_deref() == Some(word(*k)))?,
@@ -286,8 +279,8 @@ mod tests {
 
     /// Those of before are read as well: a CDI spec is made less often than programs are replaced.
     #[test]
-    fn what_is_mounted_by_one_name_takes_one_word() {
-        let mount = |host: &str, path: &str| Mount {
+    fn a_mount_at_its_host_path_takes_one_argument() {
+        let mount = |host: &str, path: &str| BindMount {
             kind: MountKind::File,
             host_path: host.into(),
             path: path.into(),
@@ -301,11 +294,11 @@ mod tests {
             }],
             ..Edits::default()
         };
-        let told = |host, path| mounted_arguments(&mount(host, path), &edits);
-        assert_eq!(told("/a=b", "/a=b"), ["--mounted=/a=b"]);
-        assert_eq!(told("/host/a", "/a"), ["--mounted", "/host/a", "/a"]);
-        assert_eq!(told("/l/a.so", "/l/a.so"), [""; 0]);
-        assert_eq!(told("/m/a.so", "/l/a.so").len(), 3);
+        let arguments = |host, path| mounted_arguments(&mount(host, path), &edits);
+        assert_eq!(arguments("/a=b", "/a=b"), ["--mounted=/a=b"]);
+        assert_eq!(arguments("/host/a", "/a"), ["--mounted", "/host/a", "/a"]);
+        assert_eq!(arguments("/l/a.so", "/l/a.so"), [""; 0]);
+        assert_eq!(arguments("/m/a.so", "/l/a.so").len(), 3);
         let mounted = |args: &[&str]| {
             let args = args.iter().map(|a| (*a).to_owned()).collect();
             read_arguments(args).unwrap().mounted
@@ -328,7 +321,7 @@ mod tests {
     /// Whatever flag a mount is told by.
     #[test]
     fn of_a_moved_spec_the_hosts_paths_are_known_by_their_flags() {
-        let mount = |need| Mount {
+        let mount = |need| BindMount {
             kind: MountKind::File,
             host_path: "/driver/a".into(),
             path: "/driver/a".into(),
@@ -336,7 +329,7 @@ mod tests {
         };
         let needs = [Need::Required, Need::Optional, Need::OptionalAndClosed];
         let mounts = needs.map(|need| mount_arguments(&mount(need)).to_vec());
-        let separate = Mount {
+        let separate = BindMount {
             path: "/driver/b".into(),
             ..mount(Need::Required)
         };

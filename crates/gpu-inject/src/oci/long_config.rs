@@ -9,14 +9,14 @@ use std::io::{BufReader, Read};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::scan::{Mount, Process, Scan, Text};
+use super::scan::{Scan, ScannedMount, ScannedProcess, ScannedText};
 use crate::error::Message;
 
 /// Upper bound for what is kept, in bytes. No container needs more: the kernel starts no program
 /// with more than 6 MiB of variables (execve(2)) and no mount namespace has so many mounts.
 const MAX_KEPT: usize = 16 << 20;
 /// Memory for a string in addition to its bytes.
-const STRING_OVERHEAD: usize = size_of::<Text<'static>>();
+const STRING_OVERHEAD: usize = size_of::<ScannedText<'static>>();
 
 impl Scan<'static> {
     /// Scans a text that is too long to hold in memory. Of annotations and mounts only those are
@@ -35,7 +35,7 @@ fn read(
     keeps_annotation: &dyn Fn(&str) -> bool,
     keeps_mount: &dyn Fn(&str) -> bool,
 ) -> Result<Scan<'static>, serde_json::Error> {
-    let mut reader = Reader {
+    let mut reader = LongConfigReader {
         scan: Scan::default(),
         budget: MAX_KEPT,
         keeps_annotation,
@@ -47,7 +47,7 @@ fn read(
     Ok(reader.scan)
 }
 
-struct Reader<'k> {
+struct LongConfigReader<'k> {
     scan: Scan<'static>,
     /// Bytes that may still be kept.
     budget: usize,
@@ -65,7 +65,7 @@ enum PartKind {
 }
 
 /// A part of config.json, to be deserialized into the scan.
-struct Part<'r, 'k>(&'r mut Reader<'k>, PartKind);
+struct Part<'r, 'k>(&'r mut LongConfigReader<'k>, PartKind);
 
 impl<'k> Part<'_, 'k> {
     fn part(&mut self, kind: PartKind) -> Part<'_, 'k> {
@@ -84,7 +84,7 @@ impl<'k> Part<'_, 'k> {
         let scan = &mut self.0.scan;
         match (self.1, key) {
             (PartKind::Whole, "process") => {
-                once(&mut scan.process, Some(Process::default()))?;
+                once(&mut scan.process, Some(ScannedProcess::default()))?;
                 map.next_value_seed(self.part(PartKind::Process))
             }
             (PartKind::Whole, "annotations") => {
@@ -107,11 +107,11 @@ impl<'k> Part<'_, 'k> {
                 once(&mut process.capabilities, map.next_value()?)
             }
             (PartKind::Annotations, key) if (self.0.keeps_annotation)(key) => {
-                let value: Text<'static> = map.next_value()?;
+                let value: ScannedText<'static> = map.next_value()?;
                 self.charge(key)?;
                 self.charge(&value.0)?;
                 let annotations = self.0.scan.annotations.get_or_insert_default();
-                annotations.insert(Text(key.to_owned().into()), value);
+                annotations.insert(ScannedText(key.to_owned().into()), value);
                 Ok(())
             }
             _ => map.next_value::<IgnoredAny>().map(drop),
@@ -120,7 +120,7 @@ impl<'k> Part<'_, 'k> {
 
     fn item<A: SeqAccess<'static>>(&mut self, list: &mut A) -> Result<bool, A::Error> {
         if let PartKind::Mounts = self.1 {
-            let Some(mount) = list.next_element::<Mount<'static>>()? else {
+            let Some(mount) = list.next_element::<ScannedMount<'static>>()? else {
                 return Ok(false);
             };
             let destination = mount.destination.as_ref().map_or("", |text| &text.0);
@@ -130,7 +130,7 @@ impl<'k> Part<'_, 'k> {
             }
             return Ok(true);
         }
-        let Some(text) = list.next_element::<Text<'static>>()? else {
+        let Some(text) = list.next_element::<ScannedText<'static>>()? else {
             return Ok(false);
         };
         self.charge(&text.0)?;
@@ -179,7 +179,7 @@ impl Visitor<'static> for Part<'_, '_> {
         if let PartKind::Env | PartKind::Mounts = self.1 {
             return Err(A::Error::custom("an object where a list must be"));
         }
-        while let Some(key) = map.next_key::<Text<'static>>()? {
+        while let Some(key) = map.next_key::<ScannedText<'static>>()? {
             self.member(&key.0, &mut map)?;
         }
         Ok(())

@@ -17,4 +17,4 @@ pub use hook_args::{
     version_pair,
 };
 pub use scan::Scan;
-pub use state::State;
+pub use state::ContainerState;

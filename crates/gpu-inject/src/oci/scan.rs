@@ -1,7 +1,7 @@
 //! Scans a config.json for the parts that matter here, in one pass over its text.
 //!
-//! The private types have the names that the OCI specification gives to these parts, such as
-//! `Process`, `Mount` and `Root`.
+//! The private types have the names that the OCI specification gives to these parts, with `Scanned`
+//! before them: `ScannedProcess`, `ScannedMount`, `ScannedRoot`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,47 +13,47 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize)]
 pub struct Scan<'a> {
     #[serde(borrow, default)]
-    pub(super) process: Option<Process<'a>>,
+    pub(super) process: Option<ScannedProcess<'a>>,
     #[serde(borrow, default)]
-    pub(super) annotations: Option<BTreeMap<Text<'a>, Text<'a>>>,
+    pub(super) annotations: Option<BTreeMap<ScannedText<'a>, ScannedText<'a>>>,
     #[serde(borrow, default)]
-    pub(super) mounts: Option<Vec<Mount<'a>>>,
+    pub(super) mounts: Option<Vec<ScannedMount<'a>>>,
     #[serde(borrow, default)]
-    pub(super) root: Option<Root<'a>>,
+    pub(super) root: Option<ScannedRoot<'a>>,
     #[serde(borrow, default)]
     pub(super) linux: Option<Linux<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Process<'a> {
+pub(super) struct ScannedProcess<'a> {
     #[serde(borrow, default)]
-    pub(super) env: Option<Vec<Text<'a>>>,
+    pub(super) env: Option<Vec<ScannedText<'a>>>,
     #[serde(borrow, default)]
-    pub(super) capabilities: Option<Capabilities<'a>>,
+    pub(super) capabilities: Option<ScannedCapabilities<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Capabilities<'a> {
+pub(super) struct ScannedCapabilities<'a> {
     #[serde(borrow, default)]
-    pub(super) bounding: Option<Vec<Text<'a>>>,
+    pub(super) bounding: Option<Vec<ScannedText<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Mount<'a> {
+pub(super) struct ScannedMount<'a> {
     #[serde(borrow, default)]
-    pub(super) source: Option<Text<'a>>,
+    pub(super) source: Option<ScannedText<'a>>,
     #[serde(borrow, default)]
-    pub(super) destination: Option<Text<'a>>,
+    pub(super) destination: Option<ScannedText<'a>>,
     #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Option<Text<'a>>,
+    pub(super) kind: Option<ScannedText<'a>>,
     #[serde(borrow, default)]
-    pub(super) options: Option<Vec<Text<'a>>>,
+    pub(super) options: Option<Vec<ScannedText<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Root<'a> {
+pub(super) struct ScannedRoot<'a> {
     #[serde(borrow, default)]
-    pub(super) path: Option<Text<'a>>,
+    pub(super) path: Option<ScannedText<'a>>,
     #[serde(default)]
     pub(super) readonly: Option<bool>,
 }
@@ -61,18 +61,18 @@ pub(super) struct Root<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Linux<'a> {
     #[serde(borrow, default)]
-    pub(super) namespaces: Option<Vec<Namespace<'a>>>,
+    pub(super) namespaces: Option<Vec<ScannedNamespace<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Namespace<'a> {
+pub(super) struct ScannedNamespace<'a> {
     #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Option<Text<'a>>,
+    pub(super) kind: Option<ScannedText<'a>>,
 }
 
 /// A string, borrowed from the text unless it has escapes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(super) struct ScannedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Scan<'a> {
     /// Scans the text. `None` if it is not JSON, has a part twice, or has a part of another type

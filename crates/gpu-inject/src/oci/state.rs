@@ -8,7 +8,7 @@ use crate::error::{Error, Message};
 
 /// A container's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct ContainerState {
     /// The id that the engine has given it.
     pub id: Option<String>,
     /// Its process in the hook's pid namespace; 0 if the state has none.
@@ -20,7 +20,7 @@ pub struct State {
     pub root: Option<PathBuf>,
 }
 
-impl State {
+impl ContainerState {
     /// Parses the JSON. Only the bundle is required.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let bad = |why: &str| Error::State(Message::of(format_args!("container state: {why}")));
@@ -48,10 +48,10 @@ mod tests {
 
     #[test]
     fn a_state_needs_a_bundle_and_may_have_no_process() {
-        let read = |text: &str| State::parse(text.as_bytes());
+        let read = |text: &str| ContainerState::parse(text.as_bytes());
         let state =
             read(r#"{"id": "web", "bundle": "/b", "pid": 7, "status": "creating", "other": {}}"#);
-        let expected = State {
+        let expected = ContainerState {
             id: Some("web".into()),
             pid: 7,
             bundle: "/b".into(),

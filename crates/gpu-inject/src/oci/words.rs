@@ -52,8 +52,8 @@ mod tests {
             for before in 0..70 {
                 for after in [0, 1, 15, 16, 17, 40] {
                     let text = ["x".repeat(before), word.into(), "x".repeat(after)].concat();
-                    let found = find(text.as_bytes(), word.as_bytes());
-                    assert_eq!(found, Some(before), "{text}");
+                    let place = find(text.as_bytes(), word.as_bytes());
+                    assert_eq!(place, Some(before), "{text}");
                 }
             }
         }
@@ -64,17 +64,17 @@ mod tests {
     proptest! {
         /// Of few letters, so that there is much to find.
         #[test]
-        fn the_same_is_found_as_by_memmem(text in "[ab/]{0,200}", word in "[ab/]{0,6}") {
+        fn words_are_found_as_by_memmem(text in "[ab/]{0,200}", word in "[ab/]{0,6}") {
             let (text, word) = (text.as_bytes(), word.as_bytes());
             prop_assert_eq!(find(text, word), memmem::find(text, word));
             if !word.is_empty() {
-                let found: Vec<usize> = places(text, word).collect();
-                prop_assert_eq!(found, memmem::find_iter(text, word).collect::<Vec<_>>());
+                let all_places: Vec<usize> = places(text, word).collect();
+                prop_assert_eq!(all_places, memmem::find_iter(text, word).collect::<Vec<_>>());
             }
         }
 
         #[test]
-        fn so_it_is_in_any_bytes(text: Vec<u8>, word: Vec<u8>) {
+        fn the_result_is_the_same_for_any_bytes(text: Vec<u8>, word: Vec<u8>) {
             prop_assert_eq!(find(&text, &word), memmem::find(&text, &word));
         }
     }

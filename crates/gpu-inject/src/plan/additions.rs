@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use gpu_host::{Capabilities, Capability, DeviceNode, DriverFile, FileKind};
 
 use super::selected_device::SelectedDevice;
-use crate::edits::{Edits, Library, Mount, MountKind};
+use crate::edits::{BindMount, Edits, Library, MountKind};
 
 pub(super) fn add_file(edits: &mut Edits, file: &DriverFile) {
-    edits.mounts.push(Mount {
+    edits.mounts.push(BindMount {
         kind: match file.kind {
             FileKind::Socket => MountKind::Socket,
             FileKind::Config => MountKind::Config,

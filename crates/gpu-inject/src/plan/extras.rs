@@ -6,7 +6,7 @@ use super::additions::{add_file, add_node};
 use super::select::Selection;
 use super::selected_device::SelectedDevice;
 use crate::edits::Edits;
-use crate::error::Error;
+use crate::error::{Error, MigControlFault};
 use crate::request::{Imex, Request};
 
 /// Adds the nodes for partitioning the visible GPUs or for monitoring all their slices: the global
@@ -32,21 +32,14 @@ pub(super) fn mig_control(
         ),
     ];
     for (name, _, node) in requests.into_iter().filter(|(_, is_asked, _)| *is_asked) {
-        let failed = |why: &str| Error::MigControl {
-            name,
-            why: why.into(),
-        };
+        let failed = |fault| Error::MigControl { name, fault };
         let Some(node) = node else {
-            return Err(failed(
-                "the driver of this host has no such node below /dev/nvidia-caps; `gpusetup detect` shows what it has",
-            ));
+            return Err(failed(MigControlFault::NoNode));
         };
         let is_of_whole = |gpu: &Gpu| selection.whole.iter().any(|w| w.index == gpu.index);
         let is_single = |p: &SelectedDevice<'_>| matches!(p, SelectedDevice::Slice(gpu, _) if !is_of_whole(gpu));
         if selection.selected.iter().any(is_single) {
-            return Err(failed(
-                "goes with whole GPUs in NVIDIA_VISIBLE_DEVICES, not with single slices",
-            ));
+            return Err(failed(MigControlFault::SingleSlices));
         }
         add_node(edits, node);
         for gpu in &selection.whole {

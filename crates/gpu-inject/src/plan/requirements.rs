@@ -53,7 +53,7 @@ fn is_met(requirement: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result
         // An alternative that consists only of commas ends the search with the result so far.
         let mut all_hold = true;
         for condition in alternative.split(',').filter(|c| !c.is_empty()) {
-            met = holds(condition, inventory, gpu)?;
+            met = is_condition_met(condition, inventory, gpu)?;
             if !met {
                 all_hold = false;
                 break;
@@ -84,7 +84,11 @@ fn has(inventory: &Inventory, gpu: Option<&Gpu>) -> String {
     text
 }
 
-fn holds(condition: &str, inventory: &Inventory, gpu: Option<&Gpu>) -> Result<bool, Error> {
+fn is_condition_met(
+    condition: &str,
+    inventory: &Inventory,
+    gpu: Option<&Gpu>,
+) -> Result<bool, Error> {
     let bad = || Error::BadRequirement(condition.into());
     let is_operator = |c: char| "<>=!".contains(c);
     let at = condition

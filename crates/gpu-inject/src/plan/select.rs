@@ -71,13 +71,13 @@ impl<'a> Selection<'a> {
         }
     }
 
-    fn add(&mut self, inventory: &'a Inventory, asked: &str) -> Result<(), Error> {
+    fn add(&mut self, inventory: &'a Inventory, requested: &str) -> Result<(), Error> {
         let no_such = || Error::NoSuchDevice {
-            asked: asked.into(),
+            asked: requested.into(),
             there: names(inventory),
         };
-        let name = match asked.split_once('=') {
-            None => asked,
+        let name = match requested.split_once('=') {
+            None => requested,
             Some((kind, name)) if GPU_KINDS.contains(&kind) => name,
             Some((CHANNEL_KIND, name)) => return self.add_channel(name).ok_or_else(no_such),
             Some((kind, "all")) => {

@@ -1,8 +1,10 @@
+//! Tests what a container gets of an inventory for each kind of request.
+
 use gpu_host::{ControlNode, Driver, Feature, FeatureFiles, ImexChannel, MigControl, MigDevice};
 use proptest::prelude::*;
 
 use super::*;
-use crate::edits::Mount;
+use crate::edits::BindMount;
 use crate::request::{AllowedName, Imex, Visible};
 
 fn node(name: &str, minor: u32) -> DeviceNode {
@@ -341,7 +343,7 @@ fn video_implies_the_libraries_of_compute_and_display_implies_graphics() {
             ..request_for("0")
         };
         let edits = planned(&request).unwrap();
-        let name = |m: &Mount| m.path.file_name().unwrap().to_string_lossy().into_owned();
+        let name = |m: &BindMount| m.path.file_name().unwrap().to_string_lossy().into_owned();
         let files: Vec<String> = edits.mounts.iter().map(name).collect();
         (
             files.join(" "),

@@ -13,7 +13,7 @@ pub(super) struct PolicyFile<'a> {
 }
 
 impl PolicyFile<'_> {
-    pub(super) fn wrong(&self, key: &str, why: &str) -> Error {
+    pub(super) fn invalid_value(&self, key: &str, why: &str) -> Error {
         Error::Policy {
             path: self.path.to_owned(),
             why: format!("{key}: {why}"),
@@ -31,7 +31,7 @@ impl PolicyFile<'_> {
             let table = match current {
                 None => self.table,
                 Some(Value::Table(table)) => table,
-                Some(_) => return Err(self.wrong(key, "what it is in is no table")),
+                Some(_) => return Err(self.invalid_value(key, "what it is in is no table")),
             };
             match table.get(part) {
                 Some(value) => current = Some(value),
@@ -39,7 +39,9 @@ impl PolicyFile<'_> {
             }
         }
         current
-            .map(|value| read(value).ok_or_else(|| self.wrong(key, &format!("not {expected}"))))
+            .map(|value| {
+                read(value).ok_or_else(|| self.invalid_value(key, &format!("not {expected}")))
+            })
             .transpose()
     }
 
@@ -78,7 +80,7 @@ impl PolicyFile<'_> {
         let kinds = self.list(key)?.unwrap_or_default();
         match kinds.iter().find(|kind| !kinds::is_pattern(kind)) {
             None => Ok(kinds),
-            Some(bad) => Err(self.wrong(
+            Some(bad) => Err(self.invalid_value(
                 key,
                 &format!("invalid kind {bad:?}; one is vendor/class, or vendor/* for all classes of a vendor"),
             )),
@@ -95,7 +97,7 @@ impl PolicyFile<'_> {
             return Ok(None);
         };
         let value = read(&word).ok_or_else(|| {
-            self.wrong(key, &format!("invalid value {word:?}; it can be {words}"))
+            self.invalid_value(key, &format!("invalid value {word:?}; it can be {words}"))
         })?;
         Ok(Some(value))
     }

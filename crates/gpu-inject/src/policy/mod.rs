@@ -23,7 +23,7 @@ use file::PolicyFile;
 
 pub use keys::{KEYS, Key};
 pub use kinds::is_of_kind;
-pub use mode::{Level, Mode};
+pub use mode::{Level, RuntimeMode};
 
 /// The policy's file.
 pub const PATH: &str = "/etc/nvidia-container-runtime/config.toml";
@@ -59,7 +59,7 @@ pub struct Policy {
     /// `nvidia-container-runtime.runtimes`: low-level runtimes; the first one found is used.
     pub runtimes: Vec<String>,
     /// `nvidia-container-runtime.mode`.
-    pub mode: Mode,
+    pub mode: RuntimeMode,
     /// `modes.cdi.spec-dirs`; a later directory takes precedence.
     pub spec_dirs: Vec<PathBuf>,
     /// `modes.cdi.default-kind`: the kind of device names without one.
@@ -117,7 +117,7 @@ impl Default for Policy {
             debug: None,
             log_level: Level::Info,
             runtimes: vec!["runc".into(), "crun".into()],
-            mode: Mode::Auto,
+            mode: RuntimeMode::Auto,
             spec_dirs: cdi::SPEC_DIRS.map(PathBuf::from).to_vec(),
             default_kind: "nvidia.com/gpu".into(),
             annotation_prefixes: vec![cdi::annotations::PREFIX.into()],
@@ -179,9 +179,9 @@ impl Policy {
     /// [`Policy::unknown`]. A known key with a value of the wrong type is an error, because the
     /// policy must not be weaker than its author intended.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
-        let table: Table = text.parse().map_err(|e: toml::de::Error| Error::Policy {
+        let table: Table = text.parse().map_err(|e| Error::PolicySyntax {
             path: path.to_owned(),
-            why: e.to_string(),
+            source: Box::new(e),
         })?;
         let file = PolicyFile {
             table: &table,
@@ -203,8 +203,9 @@ impl Policy {
             disable_require: file.flag("disable-require")?.unwrap_or_default(),
             swarm_resource: file.names("swarm-resource")?,
             supported: match file.text("supported-driver-capabilities")? {
-                Some(list) => capability_list::parse(&list)
-                    .map_err(|e| file.wrong("supported-driver-capabilities", &e.to_string()))?,
+                Some(list) => capability_list::parse(&list).map_err(|e| {
+                    file.invalid_value("supported-driver-capabilities", &e.to_string())
+                })?,
                 None => usual.supported,
             },
             no_cgroups: file.flag(&cli("no-cgroups"))?.unwrap_or_default(),
@@ -219,7 +220,7 @@ impl Policy {
                 .filter(|l| !l.is_empty())
                 .unwrap_or(usual.runtimes),
             mode: file
-                .word(&runtime("mode"), Mode::from_word, Mode::WORDS)?
+                .word(&runtime("mode"), RuntimeMode::from_word, RuntimeMode::WORDS)?
                 .unwrap_or(usual.mode),
             spec_dirs: file
                 .list(&runtime("modes.cdi.spec-dirs"))?

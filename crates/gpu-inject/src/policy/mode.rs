@@ -1,9 +1,8 @@
 //! The values of `mode` and `log-level` in the policy's section for the runtime.
 
-/// `nvidia-container-runtime.mode`: where a container's edits come from. (For what a CDI spec
-/// describes see `generate::Mode`.)
+/// `nvidia-container-runtime.mode`: where a container's edits come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum RuntimeMode {
     /// CDI specs if the container requests only qualified CDI names, else our own plan.
     #[default]
     Auto,
@@ -18,7 +17,7 @@ pub enum Mode {
     Csv,
 }
 
-impl Mode {
+impl RuntimeMode {
     pub(super) const WORDS: &'static str = "auto, legacy, csv, cdi, jit-cdi";
 
     /// The mode with this word.

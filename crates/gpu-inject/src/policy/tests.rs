@@ -1,3 +1,5 @@
+//! Tests how config.toml becomes a policy: its defaults, each key, and what is reported of invalid ones.
+
 use super::*;
 use toml::Value;
 
@@ -67,7 +69,7 @@ fn every_key_that_has_an_effect_is_read() {
         debug: Some("/var/log/runtime.log".into()),
         log_level: Level::Debug,
         runtimes: vec!["crun".into()],
-        mode: Mode::Cdi,
+        mode: RuntimeMode::Cdi,
         spec_dirs: vec!["/specs".into()],
         default_kind: "my.com/gpu".into(),
         annotation_prefixes: vec!["my/".into()],

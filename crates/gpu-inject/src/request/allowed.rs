@@ -3,8 +3,8 @@
 
 use cdi::QualifiedName;
 
-use crate::error::{Error, Excerpt};
-use crate::policy::{Mode, Policy, is_of_kind};
+use crate::error::{Error, Excerpt, KindRule};
+use crate::policy::{Policy, RuntimeMode, is_of_kind};
 
 /// Kinds that every container may request: GPUs and related devices in the specs of NVIDIA's
 /// tools and ours. A runtime that reads another vendor's variable would need a list of its own.
@@ -90,7 +90,7 @@ impl RequestSource {
 /// Checks the names that a container requests.
 pub(super) struct Gate<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) mode: Mode,
+    pub(super) mode: RuntimeMode,
     pub(super) is_privileged: bool,
     pub(super) source: RequestSource,
 }
@@ -100,7 +100,7 @@ impl Gate<'_> {
     pub(super) fn admit(&self, text: String) -> Result<AllowedName, Error> {
         let cdi = match text.parse::<QualifiedName>() {
             Ok(name) => Some(name),
-            Err(_) if self.mode == Mode::Cdi => {
+            Err(_) if self.mode == RuntimeMode::Cdi => {
                 Some(format!("{}={text}", self.policy.default_kind).parse()?)
             }
             Err(_) => None,
@@ -125,8 +125,8 @@ impl Gate<'_> {
             asked: Excerpt::of(name.to_string()),
             by: self.source.description(),
             who: self.source.who(),
-            allowed: KINDS.join(", "),
-            way_out: self.way_out(name),
+            allowed: &KINDS,
+            rule: self.rule(name),
         })
     }
 
@@ -145,20 +145,18 @@ impl Gate<'_> {
         }
     }
 
-    fn way_out(&self, name: &QualifiedName) -> String {
+    fn rule(&self, name: &QualifiedName) -> KindRule {
         let key = self.source.key();
         if is_of_kind(&name.kind, MANAGEMENT) && !self.is_privileged {
-            return format!(
-                "It has every node of the driver, and is for privileged containers (CAP_SYS_ADMIN) where {key} lists it"
-            );
+            return KindRule::Privileged { key };
         }
         let kind = Excerpt::of(&name.kind).to_string();
         let listed = self.listed_for_source().iter().map(String::as_str);
         let kinds: Vec<&str> = listed.chain([&*kind]).collect();
-        format!(
-            "Ask the engine itself for it (docker or podman run --device), or let containers ask: gpusetup config set {key}={}",
-            kinds.join(",")
-        )
+        KindRule::Listed {
+            key,
+            kinds: kinds.join(",").into(),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn read(
         }
         Some(list) => parse(list)?,
     };
-    let given = requested.and(policy.supported);
+    let granted = requested.and(policy.supported);
     let denied: Vec<&str> = requested
         .iter()
         .filter(|c| !policy.supported.has(*c))
@@ -39,5 +39,5 @@ pub(super) fn read(
             policy.path.display()
         ))
     });
-    Ok((given, warning))
+    Ok((granted, warning))
 }

@@ -8,7 +8,7 @@ use super::mounts::MountRequests;
 use super::visible::Visible;
 use crate::error::{Error, Message};
 use crate::oci::ContainerView;
-use crate::policy::{Mode, Policy};
+use crate::policy::{Policy, RuntimeMode};
 
 const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 
@@ -17,7 +17,7 @@ const VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 pub(super) fn read(
     container: ContainerView<'_>,
     policy: &Policy,
-    mode: Mode,
+    mode: RuntimeMode,
     mounted: &MountRequests,
     warnings: &mut Vec<Message>,
 ) -> Result<Visible, Error> {
@@ -66,8 +66,8 @@ pub(super) fn may_ask(container: ContainerView<'_>, policy: &Policy) -> bool {
 /// The container need not be privileged, as kubelet and its plugins make such requests for any
 /// container. But Podman also passes on the annotations of an image's manifest, so by default they
 /// may name no more kinds than a variable.
-fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> Vec<String> {
-    if !matches!(mode, Mode::Cdi | Mode::Auto) {
+fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: RuntimeMode) -> Vec<String> {
+    if !matches!(mode, RuntimeMode::Cdi | RuntimeMode::Auto) {
         return Vec::new();
     }
     let has_prefix = |key: &str| {
@@ -86,7 +86,7 @@ fn by_annotations(container: ContainerView<'_>, policy: &Policy, mode: Mode) -> 
         .flat_map(|(_, value)| words(value))
         .collect();
     let is_qualified = |name: &String| name.parse::<cdi::QualifiedName>().is_ok();
-    if mode == Mode::Auto && !names.iter().all(is_qualified) {
+    if mode == RuntimeMode::Auto && !names.iter().all(is_qualified) {
         return Vec::new();
     }
     names
@@ -137,7 +137,7 @@ fn visible(names: Vec<String>, gate: &Gate<'_>) -> Result<Visible, Error> {
         return Ok(Visible::None);
     }
     match names.iter().find(|n| *n == "all" || *n == "none") {
-        Some(word) if word == "all" && gate.mode == Mode::Cdi => {
+        Some(word) if word == "all" && gate.mode == RuntimeMode::Cdi => {
             Ok(Visible::Listed(vec![gate.admit(word.clone())?]))
         }
         Some(word) if word == "all" => Ok(Visible::All),

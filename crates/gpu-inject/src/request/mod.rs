@@ -18,9 +18,9 @@ pub use imex::Imex;
 use legacy_image::is_legacy_cuda_image;
 pub use visible::Visible;
 
-use crate::error::{Error, Excerpt, Message};
+use crate::error::{Error, Excerpt, Message, MigControlFault};
 use crate::oci::{ContainerView, Scan};
-use crate::policy::{Mode, Policy, is_of_kind};
+use crate::policy::{Policy, RuntimeMode, is_of_kind};
 
 /// A container's request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,14 +50,14 @@ impl Request {
     /// Reads the request as a hook does, as far as the policy allows it. Annotations are ignored,
     /// because the engine that starts the hook handles CDI itself.
     pub fn read(container: ContainerView<'_>, policy: &Policy) -> Result<Self, Error> {
-        Self::read_in(container, policy, Mode::Legacy)
+        Self::read_in(container, policy, RuntimeMode::Legacy)
     }
 
     /// Reads the request as a runtime in this mode does: with annotations in `cdi` and `auto`.
     pub fn read_in(
         container: ContainerView<'_>,
         policy: &Policy,
-        mode: Mode,
+        mode: RuntimeMode,
     ) -> Result<Self, Error> {
         let mut mounted = if policy.accept_mounts {
             mounts::read(container)
@@ -221,10 +221,7 @@ fn mig(
         "none" | "void" => Ok(false),
         _ => Err(Error::MigControl {
             name,
-            why: Message::of(format_args!(
-                "{:?} cannot be asked for, only all",
-                Excerpt::of(value)
-            )),
+            fault: MigControlFault::NotAll(Excerpt::of(value)),
         }),
     }
 }

@@ -1,3 +1,5 @@
+//! Tests which devices and capabilities a container's variables, mounts and annotations request.
+
 use gpu_host::Capability;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -26,7 +28,7 @@ fn visible(value: &str) -> Visible {
         .visible
 }
 
-fn named(names: &[&str]) -> Visible {
+fn listed(names: &[&str]) -> Visible {
     Visible::Listed(names.iter().map(|n| AllowedName::by_caller(*n)).collect())
 }
 
@@ -43,13 +45,13 @@ fn visible_devices_understands_void_none_and_all() {
     assert_eq!(visible("none,all"), Visible::DriverOnly);
     assert_eq!(visible("all"), Visible::All);
     assert_eq!(visible("0,all,none"), Visible::All);
-    assert_eq!(visible("0, 0:1,GPU-1,,"), named(&["0", "0:1", "GPU-1"]));
+    assert_eq!(visible("0, 0:1,GPU-1,,"), listed(&["0", "0:1", "GPU-1"]));
 }
 
 #[test]
 fn a_device_named_twice_is_requested_once() {
-    assert_eq!(visible("0,0"), named(&["0"]));
-    assert_eq!(visible("1,0,1"), named(&["1", "0"]));
+    assert_eq!(visible("0,0"), listed(&["0"]));
+    assert_eq!(visible("1,0,1"), listed(&["1", "0"]));
 }
 
 #[test]
@@ -59,7 +61,7 @@ fn the_last_of_two_variables_counts_and_a_name_without_value_is_ignored() {
         "NVIDIA_VISIBLE_DEVICES=0",
         "NVIDIA_VISIBLE_DEVICES=1",
     ]);
-    assert_eq!(request.unwrap().visible, named(&["1"]));
+    assert_eq!(request.unwrap().visible, listed(&["1"]));
     let request = read(&["NVIDIA_VISIBLE_DEVICES"]).unwrap();
     assert_eq!(request.visible, Visible::None);
 }
@@ -91,11 +93,11 @@ fn swarm_resources_replace_visible_devices() {
             "DOCKER_RESOURCE_GPU=GPU-1",
             "DOCKER_RESOURCE_NPU=GPU-2,GPU-1",
         ]),
-        named(&["GPU-1", "GPU-2"])
+        listed(&["GPU-1", "GPU-2"])
     );
     assert_eq!(
         visible(&["NVIDIA_VISIBLE_DEVICES=all", "DOCKER_RESOURCE_NPU=0"]),
-        named(&["0"])
+        listed(&["0"])
     );
     assert_eq!(
         visible(&["NVIDIA_VISIBLE_DEVICES=all", "DOCKER_RESOURCE_GPU="]),
@@ -116,22 +118,22 @@ fn annotations_come_before_mounts_and_mounts_before_the_environment() {
             .unwrap()
             .visible
     };
-    assert_eq!(visible(&config, Mode::Auto), named(&["0"]));
+    assert_eq!(visible(&config, RuntimeMode::Auto), listed(&["0"]));
     config["mounts"] = json!([
         {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/2"},
     ]);
-    assert_eq!(visible(&config, Mode::Auto), named(&["2"]));
+    assert_eq!(visible(&config, RuntimeMode::Auto), listed(&["2"]));
     config["annotations"] = json!({
         "cdi.k8s.io/b": "nvidia.com/gpu=1",
         "cdi.k8s.io/a": "nvidia.com/gpu=3, nvidia.com/gpu=1",
         "other/a": "nvidia.com/gpu=4",
     });
-    let both = named(&["nvidia.com/gpu=3", "nvidia.com/gpu=1"]);
-    assert_eq!(visible(&config, Mode::Auto), both);
-    assert_eq!(visible(&config, Mode::Cdi), both);
+    let both = listed(&["nvidia.com/gpu=3", "nvidia.com/gpu=1"]);
+    assert_eq!(visible(&config, RuntimeMode::Auto), both);
+    assert_eq!(visible(&config, RuntimeMode::Cdi), both);
     // Hooks and the other modes ignore annotations.
-    assert_eq!(visible(&config, Mode::Legacy), named(&["2"]));
-    assert_eq!(visible(&config, Mode::JitCdi), named(&["2"]));
+    assert_eq!(visible(&config, RuntimeMode::Legacy), listed(&["2"]));
+    assert_eq!(visible(&config, RuntimeMode::JitCdi), listed(&["2"]));
 }
 
 #[test]
@@ -141,8 +143,8 @@ fn an_unqualified_annotation_counts_only_in_cdi_mode() {
     let policy = Policy::default();
     let view = ContainerView::new(&config);
     let visible = |mode| Request::read_in(view, &policy, mode).unwrap().visible;
-    assert_eq!(visible(Mode::Auto), named(&["0"]));
-    let Visible::Listed(request) = visible(Mode::Cdi) else {
+    assert_eq!(visible(RuntimeMode::Auto), listed(&["0"]));
+    let Visible::Listed(request) = visible(RuntimeMode::Cdi) else {
         panic!("no names");
     };
     assert_eq!(request.len(), 1);
@@ -157,8 +159,9 @@ fn annotations_are_those_of_the_configured_prefixes() {
         annotation_prefixes: vec!["my/".into()],
         ..Policy::default()
     };
-    let request = Request::read_in(ContainerView::new(&config), &policy, Mode::Auto).unwrap();
-    assert_eq!(request.visible, named(&["nvidia.com/gpu=1"]));
+    let request =
+        Request::read_in(ContainerView::new(&config), &policy, RuntimeMode::Auto).unwrap();
+    assert_eq!(request.visible, listed(&["nvidia.com/gpu=1"]));
 }
 
 #[test]
@@ -239,7 +242,7 @@ fn mounts_can_request_gpus_where_the_environment_may_not() {
     assert!(!read_config(&config, &policy).unwrap().is_some());
     policy.accept_mounts = true;
     let request = read_config(&config, &policy).unwrap();
-    assert_eq!(request.visible, named(&["GPU-1"]));
+    assert_eq!(request.visible, listed(&["GPU-1"]));
     assert_eq!(request.imex, Imex::None);
     assert!(request.warnings[0].contains("NVIDIA_IMEX_CHANNELS"));
 }
@@ -262,7 +265,7 @@ fn imex_channels_by_mount_come_before_the_variable_and_policy_can_ignore_both() 
         {"source": "/dev/null", "destination": "/var/run/nvidia-container-devices/imex/all"},
     ]);
     let request = read_config(&config, &policy).unwrap();
-    assert_eq!((request.visible, request.imex), (named(&["0"]), Imex::All));
+    assert_eq!((request.visible, request.imex), (listed(&["0"]), Imex::All));
     policy.ignore_imex = true;
     assert_eq!(read_config(&config, &policy).unwrap().imex, Imex::None);
 }
@@ -297,7 +300,7 @@ fn an_image_that_may_not_request_gpus_may_not_request_features() {
         ..Policy::default()
     };
     let request = read_config(&config, &policy).unwrap();
-    assert_eq!(request.visible, named(&["GPU-1"]));
+    assert_eq!(request.visible, listed(&["GPU-1"]));
     assert!(request.features.is_empty());
     for (warning, variable) in request
         .warnings
@@ -366,7 +369,7 @@ proptest! {
             format!("/var/run/nvidia-container-devices/{mount}")}]);
         config["annotations"] = json!({"cdi.k8s.io/x": value});
         let policy = Policy { accept_mounts: true, ..Policy::default() };
-        for mode in [Mode::Auto, Mode::Cdi, Mode::Legacy] {
+        for mode in [RuntimeMode::Auto, RuntimeMode::Cdi, RuntimeMode::Legacy] {
             let _ = Request::read_in(ContainerView::new(&config), &policy, mode);
         }
     }

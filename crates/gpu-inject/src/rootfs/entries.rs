@@ -7,27 +7,28 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::io::Errno;
 
 /// What is read at a time: thirty names and more, a container's /dev.
 const ROOM: usize = 2048;
 
-/// Hands on each name in the directory but `.` and `..`, and what it is as far as the directory says; no more than `most` of them.
-/// Nothing where it cannot be read.
-pub(super) fn each(dir: &OwnedFd, most: usize, mut take: impl FnMut(&OsStr, FileType)) {
+/// Hands on each name in the directory but `.` and `..`, and what it is as far as the directory says, until `take` returns false.
+pub(super) fn each(
+    dir: &OwnedFd,
+    mut take: impl FnMut(&OsStr, FileType) -> bool,
+) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = openat(dir, ".", flags, Mode::empty()) else {
-        return;
-    };
+    let dir = openat(dir, ".", flags, Mode::empty())?;
     let mut room = [MaybeUninit::uninit(); ROOM];
     let mut entries = RawDir::new(dir, &mut room);
-    let mut left = most;
-    while let (1.., Some(Ok(entry))) = (left, entries.next()) {
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            take(OsStr::from_bytes(name), entry.file_type());
-            left -= 1;
+        if name != b"." && name != b".." && !take(OsStr::from_bytes(name), entry.file_type()) {
+            break;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -40,7 +41,14 @@ mod tests {
 
     fn names(dir: &OwnedFd, most: usize) -> Vec<OsString> {
         let mut names = Vec::new();
-        each(dir, most, |name, _| names.push(name.to_owned()));
+        let done = each(dir, |name, _| {
+            let takes = names.len() < most;
+            if takes {
+                names.push(name.to_owned());
+            }
+            takes
+        });
+        done.unwrap();
         names
     }
 
@@ -53,9 +61,9 @@ mod tests {
             fs::write(made.path().join(name), "").unwrap();
         }
         let dir = OwnedFd::from(File::open(made.path()).unwrap());
-        let found = names(&dir, usize::MAX);
-        assert_eq!(found.len(), wanted.len());
-        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
+        let entries = names(&dir, usize::MAX);
+        assert_eq!(entries.len(), wanted.len());
+        assert_eq!(entries.into_iter().collect::<BTreeSet<_>>(), wanted);
         for most in [0, 1, 7] {
             assert_eq!(names(&dir, most).len(), most);
         }
@@ -64,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_fits_and_what_is_no_directory_has_none() {
+    fn the_longest_name_fits_and_what_is_no_directory_is_an_error() {
         let made = tempfile::tempdir().unwrap();
         let long = "x".repeat(255);
         fs::write(made.path().join(&long), "").unwrap();
         let dir = OwnedFd::from(File::open(made.path()).unwrap());
         assert_eq!(names(&dir, 9), [long.as_str()]);
         let file = OwnedFd::from(File::open(made.path().join(&long)).unwrap());
-        assert!(names(&file, 9).is_empty());
+        assert_eq!(each(&file, |_, _| true), Err(Errno::NOTDIR));
     }
 
     #[test]
@@ -80,7 +88,11 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", made.path().join("link")).unwrap();
         let dir = OwnedFd::from(File::open(made.path()).unwrap());
         let mut kinds = Vec::new();
-        each(&dir, 9, |_, kind| kinds.push(kind));
+        each(&dir, |_, kind| {
+            kinds.push(kind);
+            true
+        })
+        .unwrap();
         assert_eq!(kinds, [FileType::Symlink]);
     }
 }

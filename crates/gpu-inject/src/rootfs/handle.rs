@@ -18,7 +18,7 @@ use super::calls::is_dir;
 use super::elsewhere::Elsewhere;
 use super::place::Dir;
 use super::resolve::Resolver;
-use super::table::Table;
+use super::table::MountTable;
 use super::walk::{MAX_MADE, MAX_STEPS};
 use crate::error::{Error, Excerpt, Message};
 use crate::linux::namespace::{Apart, OwnMounts};
@@ -43,7 +43,7 @@ pub struct Rootfs {
     /// Directories that may still be made.
     pub(super) may_make: Cell<usize>,
     pub(super) root_mount: OnceCell<u64>,
-    pub(super) table: OnceCell<Table>,
+    pub(super) table: OnceCell<MountTable>,
     /// mountinfo(5) of the namespace that we left for the container's.
     pub(super) outside_text: OnceCell<String>,
     /// The file systems in `outside_text`, parsed on first use.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +18,9 @@ use super::entries;
 use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
+
+/// Maximum names of one directory that are looked at, whatever is wanted of them.
+const MAX_NAMES: usize = 1 << 20;
 
 impl Rootfs {
     /// Reads the regular file at `path`; `None` if there is none. More than `max` bytes are an
@@ -58,30 +61,41 @@ impl Rootfs {
 
     /// The directory that contains the path's last name. The last one is cached, so that its path,
     /// which an image can make long, is resolved only once for many names.
-    fn looked_in(&self, path: &Path) -> Option<Rc<OwnedFd>> {
-        let parent = path.parent()?;
+    fn looked_in(&self, path: &Path) -> nix::Result<Rc<OwnedFd>> {
+        let parent = path.parent().ok_or(Errno::ENOENT)?;
         let mut known = self.looked_in.borrow_mut();
         match &*known {
-            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Some(Rc::clone(dir)),
+            Some((path, dir)) if path.as_os_str() == parent.as_os_str() => Ok(Rc::clone(dir)),
             _ => {
-                let dir = Rc::new(self.resolve_dir(parent).ok()?);
+                let dir = Rc::new(self.resolve_dir(parent)?);
                 *known = Some((parent.to_owned(), Rc::clone(&dir)));
-                Some(dir)
+                Ok(dir)
             }
         }
     }
 
-    /// Opens the regular file at `path`; `None` if it is a link to one.
-    pub(crate) fn open_plain_file(&self, path: &Path) -> Option<File> {
-        let dir = self.looked_in(path)?;
-        let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
-        let is_file = kind(&file).ok()? == SFlag::S_IFREG;
-        is_file.then(|| self.reopen(&file, OFlag::O_RDONLY).ok())?
+    /// Opens the regular file at `path`; `None` if there is none, or a link to one, or one that the container's root may
+    /// not open.
+    pub(crate) fn open_plain_file(&self, path: &Path) -> Result<Option<File>, Error> {
+        let look = || {
+            let dir = self.looked_in(path)?;
+            let name = path.file_name().ok_or(Errno::ENOENT)?;
+            let file = open_no_follow(dir.as_fd(), name)?;
+            Ok((kind(&file)? == SFlag::S_IFREG).then_some(file))
+        };
+        let found = match look() {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => None,
+            found => found.map_err(failed(path, "open"))?,
+        };
+        match found.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
+            None | Some(Err(Errno::EACCES)) => Ok(None),
+            Some(opened) => opened.map(Some).map_err(failed(path, "open")),
+        }
     }
 
     /// Metadata of `path` itself; a link at its end is not followed.
     pub fn link_metadata(&self, path: &Path) -> Option<Metadata> {
-        let dir = self.looked_in(path)?;
+        let dir = self.looked_in(path).ok()?;
         let file = open_no_follow(dir.as_fd(), path.file_name()?).ok()?;
         File::from(file).metadata().ok()
     }
@@ -106,18 +120,56 @@ impl Rootfs {
 
     fn names_in(dir: &OwnedFd, most: usize) -> Vec<OsString> {
         let mut names = Vec::new();
-        entries::each(dir, most, |name, _| names.push(name.to_owned()));
+        let mut take = |name: &OsStr, _| {
+            let has_room = names.len() < most;
+            if has_room {
+                names.push(name.to_owned());
+            }
+            has_room
+        };
+        // What was read before an error is all there is for us.
+        let _ = entries::each(dir, &mut take);
         names.sort();
         names
     }
 
-    /// The names of the device nodes in the directory at `path`, among its first `most` names.
+    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if there is no such directory. One that
+    /// cannot be read whole, or has more than `most` of them, is an error: what was missing could be what is needed.
+    pub(crate) fn names_of(
+        &self,
+        path: &Path,
+        most: usize,
+        is_wanted: impl Fn(&OsStr) -> bool,
+    ) -> Result<Vec<OsString>, Error> {
+        let dir = match self.resolve_dir(path) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+            Err(e) => return Err(failed(path, "open")(e)),
+        };
+        let (mut names, mut seen) = (Vec::new(), 0);
+        entries::each(&dir, |name, _| {
+            seen += 1;
+            if is_wanted(name) {
+                names.push(name.to_owned());
+            }
+            names.len() <= most && seen <= MAX_NAMES
+        })
+        .map_err(|e| io_failed(path, "read")(e.into()))?;
+        if names.len() > most || seen > MAX_NAMES {
+            let most = if seen > MAX_NAMES { MAX_NAMES } else { most };
+            let why = format!("more than {most} names, which are not all looked at");
+            return Err(io_failed(path, "read")(io::Error::other(why)));
+        }
+        Ok(names)
+    }
+
+    /// The names of the device nodes in the directory at `path`, at most `most`.
     pub(crate) fn nodes(&self, path: &Path, most: usize) -> Vec<OsString> {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
         let mut nodes = Vec::new();
-        entries::each(&dir, most, |name, kind| {
+        let _ = entries::each(&dir, |name, kind| {
             let is_node = match kind {
                 FileType::CharacterDevice => true,
                 // It may be a node mounted on a file, as rootless engines do it.
@@ -130,12 +182,12 @@ impl Rootfs {
             if is_node {
                 nodes.push(name.to_owned());
             }
+            nodes.len() < most
         });
         nodes
     }
 
-    /// The device numbers of the nodes in the directory at `path` whose names match, among its first
-    /// `most` names.
+    /// The device numbers of the nodes in the directory at `path` whose names match, at most `most`.
     pub(crate) fn numbers_of_nodes(
         &self,
         path: &Path,
@@ -145,12 +197,18 @@ impl Rootfs {
         let Ok(dir) = self.resolve_dir(path) else {
             return Vec::new();
         };
-        let number = |name: OsString| {
-            let stat = fstatat(&dir, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            (stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev)
-        };
-        let names = Self::names_in(&dir, most).into_iter();
-        names.filter(|n| is_match(n)).filter_map(number).collect()
+        let mut numbers = Vec::new();
+        let _ = entries::each(&dir, |name, _| {
+            let stat = || fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+            let number = is_match(name).then(stat).flatten();
+            numbers.extend(
+                number
+                    .filter(|f| f.st_mode & libc::S_IFMT == libc::S_IFCHR)
+                    .map(|f| f.st_rdev),
+            );
+            numbers.len() < most
+        });
+        numbers
     }
 
     /// Sets the permission bits of a file or directory; links are followed within the root. Never

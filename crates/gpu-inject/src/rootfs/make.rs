@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fstatat, mkdirat};
 use super::calls::{create, failed, is_dir};
 use super::elsewhere::Elsewhere;
 use super::handle::Rootfs;
-use super::place::{Dir, Kind, MountPlace, On};
+use super::place::{Dir, MountPlace, MountPointKind, On};
 use super::walk::{Bound, Guide, Step, Trouble, walk};
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ pub(super) const MAX_KNOWN: usize = 32;
 /// Makes the missing components of a path.
 struct Maker<'r> {
     rootfs: &'r Rootfs,
-    last: Kind,
+    last: MountPointKind,
 }
 
 impl Guide for Maker<'_> {
@@ -35,7 +35,7 @@ impl Guide for Maker<'_> {
 
     fn missing(&self, dir: &Step, name: &OsStr, is_last: bool) -> Result<OwnedFd, Trouble> {
         self.rootfs.ensure_own(dir)?;
-        if is_last && self.last == Kind::File {
+        if is_last && self.last == MountPointKind::File {
             return Ok(self.rootfs.make_file(&dir.fd, name)?);
         }
         self.rootfs.make_one(&dir.fd, name)
@@ -64,19 +64,19 @@ impl Rootfs {
     }
 
     /// Returns a mount point at `path`, made if missing. An existing file or directory is not changed.
-    pub fn mount_point(&self, path: &Path, kind: Kind) -> Result<MountPlace, Error> {
+    pub fn mount_point(&self, path: &Path, kind: MountPointKind) -> Result<MountPlace, Error> {
         let what = match kind {
-            Kind::File => "make a file to mount on",
-            Kind::Directory => "make directory",
+            MountPointKind::File => "make a file to mount on",
+            MountPointKind::Directory => "make directory",
         };
         self.mount_place(path, kind).map_err(failed(path, what))
     }
 
-    fn mount_place(&self, path: &Path, kind: Kind) -> Result<MountPlace, Trouble> {
+    fn mount_place(&self, path: &Path, kind: MountPointKind) -> Result<MountPlace, Trouble> {
         // The common cases first: a new file, or a directory in the container's own file systems.
         let made = match kind {
-            Kind::File => self.new_file(path),
-            Kind::Directory => self.own_dir_uncached(path).and_then(Dir::into_place),
+            MountPointKind::File => self.new_file(path),
+            MountPointKind::Directory => self.own_dir_uncached(path).and_then(Dir::into_place),
         };
         match made {
             Ok(place) => return Ok(place),
@@ -91,12 +91,12 @@ impl Rootfs {
             Ok(fd) => MountPlace { fd, on: On::Root },
             Err(_) => self.mount_place_at(self.walk(path, kind)?)?,
         };
-        if is_dir(&place.fd)? == (kind == Kind::Directory) {
+        if is_dir(&place.fd)? == (kind == MountPointKind::Directory) {
             return Ok(place);
         }
         Err(Trouble::System(match kind {
-            Kind::File => Errno::EISDIR,
-            Kind::Directory => Errno::ENOTDIR,
+            MountPointKind::File => Errno::EISDIR,
+            MountPointKind::Directory => Errno::ENOTDIR,
         }))
     }
 
@@ -186,7 +186,7 @@ impl Rootfs {
         walk(self.fd.as_fd(), path, &self.steps, &MountTracker(self))
     }
 
-    fn walk(&self, path: &Path, last: Kind) -> Result<Step, Trouble> {
+    fn walk(&self, path: &Path, last: MountPointKind) -> Result<Step, Trouble> {
         let maker = Maker { rootfs: self, last };
         walk(self.fd.as_fd(), path, &self.steps, &maker)
     }
@@ -238,7 +238,7 @@ impl Rootfs {
             Err(Errno::EXDEV | Errno::ENOSYS) => {}
             other => return Ok(Dir::on_root(other?)),
         }
-        let step = self.walk(path, Kind::Directory)?;
+        let step = self.walk(path, MountPointKind::Directory)?;
         if !is_dir(&step.fd)? {
             return Err(Errno::ENOTDIR.into());
         }

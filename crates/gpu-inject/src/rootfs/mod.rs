@@ -17,6 +17,7 @@ mod make;
 mod owner;
 mod place;
 mod resolve;
+mod stage;
 mod table;
 mod walk;
 mod write;
@@ -25,9 +26,10 @@ pub(crate) use calls::is_unwritable;
 pub(crate) use elsewhere::{Elsewhere, of_io};
 pub(crate) use handle::resolve_both;
 pub use handle::{Rootfs, own_descriptors};
-pub use place::{Kind, MountPlace};
-pub(crate) use write::Content;
+pub use place::{MountPlace, MountPointKind};
+pub(crate) use stage::{Stage, remount_flags};
 pub use write::Linked;
+pub(crate) use write::{Bounded, Content};
 
 #[cfg(test)]
 mod bound_tests;

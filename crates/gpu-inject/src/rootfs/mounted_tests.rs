@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::place::On;
 use super::resolve::Resolver;
-use super::table::Table;
+use super::table::MountTable;
 use super::*;
 use crate::error::Error;
 use crate::linux::namespace::OwnMounts;
@@ -112,9 +112,9 @@ fn a_volume_is_distinguished_from_the_containers_own_file_systems() {
             ("/etc/deep/x", Elsewhere::ByLink),
         ] {
             assert_eq!(why(write(path)), Some(expected), "{path}");
-            let point = rootfs.mount_point(Path::new(path), Kind::File);
+            let point = rootfs.mount_point(Path::new(path), MountPointKind::File);
             assert_eq!(why(point), Some(expected), "{path}");
-            let point = rootfs.mount_point(Path::new(path), Kind::Directory);
+            let point = rootfs.mount_point(Path::new(path), MountPointKind::Directory);
             assert_eq!(why(point), Some(expected), "{path}");
         }
         for path in [
@@ -136,7 +136,9 @@ fn a_volume_is_distinguished_from_the_containers_own_file_systems() {
         fs::write(place.path("vol/x"), "secret").unwrap();
         symlink("target", place.path("vol/link")).unwrap();
         for path in ["/vol/x", "/etc/x"] {
-            rootfs.mount_point(Path::new(path), Kind::File).unwrap();
+            rootfs
+                .mount_point(Path::new(path), MountPointKind::File)
+                .unwrap();
         }
         assert_eq!(link("/vol/link").unwrap(), Linked::Yes);
         assert_eq!(link("/etc/link").unwrap(), Linked::Yes);
@@ -173,7 +175,7 @@ fn a_tmpfs_is_the_containers_only_if_the_host_is_known_not_to_have_it() {
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
         let refused = rootfs.write(Path::new("/tmp/x"), b"x", 0o644);
         assert_eq!(why(refused), Some(Elsewhere::Volume));
-        let alone = Table::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
+        let alone = MountTable::of("30 30 0:9 / / rw - tmpfs none rw\n", 30);
         assert!(alone.outside.is_empty());
     });
 }
@@ -184,11 +186,13 @@ fn mounts_on_shared_volumes_are_refused_and_the_root_becomes_slave() {
         place.share("image/vol");
         place.share("image");
         fs::write(place.path("vol/x"), "").unwrap();
-        let point = rootfs.mount_point(Path::new("/vol/x"), Kind::File).unwrap();
+        let point = rootfs
+            .mount_point(Path::new("/vol/x"), MountPointKind::File)
+            .unwrap();
         let refused = rootfs.ensure_private(&point).unwrap_err();
         assert_eq!(of_io(&refused), Some(Elsewhere::Shared));
         let point = rootfs
-            .mount_point(Path::new("/usr/lib/x"), Kind::File)
+            .mount_point(Path::new("/usr/lib/x"), MountPointKind::File)
             .unwrap();
         assert!(place.propagation("image").contains("shared:"));
         rootfs.ensure_private(&point).unwrap();
@@ -207,8 +211,8 @@ fn a_file_that_is_mounted_or_in_a_volume_is_covered() {
         fs::write(place.path("vol/theirs"), "user").unwrap();
         for path in ["/usr/lib/theirs", "/vol/theirs"] {
             read_only_cover::write(rootfs, Path::new(path), b"ours").unwrap();
-            let seen = fs::read_to_string(place.image(&path[1..])).unwrap();
-            assert_eq!(seen, "ours", "{path}: {:?}", rootfs.notes());
+            let text = fs::read_to_string(place.image(&path[1..])).unwrap();
+            assert_eq!(text, "ours", "{path}: {:?}", rootfs.notes());
         }
         for left in ["theirs", "vol/theirs"] {
             assert_eq!(fs::read_to_string(place.path(left)).unwrap(), "user");
@@ -294,10 +298,10 @@ fn mount_ids_are_the_same_by_the_ways_for_linux_before_5_8() {
             "/a b\\/c\nd/deep",
         ];
         for path in paths {
-            let found = rootfs.resolve(Path::new(path)).unwrap();
-            let number = rootfs.mount_of(found.as_fd());
-            assert_eq!(number, rootfs.mount_by_fdinfo(found.as_fd()), "{path}");
-            assert_eq!(number, rootfs.mount_by_path(found.as_fd()), "{path}");
+            let file = rootfs.resolve(Path::new(path)).unwrap();
+            let number = rootfs.mount_of(file.as_fd());
+            assert_eq!(number, rootfs.mount_by_fdinfo(file.as_fd()), "{path}");
+            assert_eq!(number, rootfs.mount_by_path(file.as_fd()), "{path}");
         }
         // This reads the same table for the container's own file systems.
         rootfs.write(Path::new("/run/x"), b"x", 0o644).unwrap();
@@ -308,23 +312,23 @@ fn mount_ids_are_the_same_by_the_ways_for_linux_before_5_8() {
 #[test]
 fn a_file_of_procfs_is_distinguished_from_a_mount_over_it() {
     in_container(|place, rootfs| {
-        let found = |path: &str| rootfs.proc_file(Path::new(path)).unwrap().map(|p| p.on);
-        assert_eq!(found("/proc/meminfo"), None);
+        let procfs_of = |path: &str| rootfs.proc_file(Path::new(path)).unwrap().map(|p| p.on);
+        assert_eq!(procfs_of("/proc/meminfo"), None);
         fs::create_dir(place.image("proc")).unwrap();
         fs::write(place.image("proc/meminfo"), "no procfs").unwrap();
-        assert_eq!(found("/proc/meminfo"), None);
+        assert_eq!(procfs_of("/proc/meminfo"), None);
         fs::remove_file(place.image("proc/meminfo")).unwrap();
         let kind = Some(Path::new("proc"));
         mount(kind, &place.image("proc"), kind, MsFlags::empty(), NONE).unwrap();
         for path in ["/proc/meminfo", "/proc/sys/kernel/hostname"] {
-            assert_eq!(found(path), Some(On::Own), "{path}");
+            assert_eq!(procfs_of(path), Some(On::Own), "{path}");
         }
         for path in ["/proc/none", "/proc/meminfo/x", "/usr/lib", "/process"] {
-            assert_eq!(found(path), None, "{path}");
+            assert_eq!(procfs_of(path), None, "{path}");
         }
         fs::write(place.path("theirs"), "theirs").unwrap();
         place.bind("theirs", "image/proc/meminfo");
-        assert_eq!(found("/proc/meminfo"), None);
-        assert_eq!(found("/proc/version"), Some(On::Own));
+        assert_eq!(procfs_of("/proc/meminfo"), None);
+        assert_eq!(procfs_of("/proc/version"), Some(On::Own));
     });
 }

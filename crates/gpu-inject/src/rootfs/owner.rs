@@ -24,9 +24,9 @@ use super::calls::open_no_follow;
 use super::elsewhere::Elsewhere;
 use super::handle::Rootfs;
 use super::place::{MountPlace, On};
-use super::table::{self, Table};
+use super::table::{self, MountTable};
 use super::walk::{Step, Trouble};
-use crate::linux::mount_api;
+use crate::linux::{is_missing, mount_api};
 
 /// The kernel's own file systems, by their magic numbers in include/uapi/linux/magic.h.
 const KERNEL_FILE_SYSTEMS: [FsType; 14] = [
@@ -111,12 +111,12 @@ impl Rootfs {
     }
 
     /// The container's mounts. Read once, and only if a path of ours leads to another mount.
-    fn table(&self) -> nix::Result<&Table> {
+    fn table(&self) -> nix::Result<&MountTable> {
         if let Some(known) = self.table.get() {
             return Ok(known);
         }
         let text = self.read_own_proc("mountinfo")?;
-        let table = Table::of(&String::from_utf8_lossy(&text), self.root_mount()?);
+        let table = MountTable::of(&String::from_utf8_lossy(&text), self.root_mount()?);
         Ok(self.table.get_or_init(|| table))
     }
 
@@ -208,7 +208,7 @@ impl Rootfs {
     /// Makes the mount slave, so that later mounts on it do not propagate anywhere else.
     fn make_slave(&self, mount: BorrowedFd<'_>) -> io::Result<()> {
         match mount_api::set_slave(mount) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            Err(e) if is_missing(&e) => {
                 fchdir(self.descriptors().ok_or(Errno::ENOENT)?)?;
                 let (none, name) = (None::<&str>, mount.as_raw_fd().to_string());
                 Ok(nix::mount::mount(

@@ -9,7 +9,7 @@ use super::walk::Trouble;
 
 /// The type that a mount point must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MountPointKind {
     /// For a file, socket or device node.
     File,
     /// For a directory.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Facts from mountinfo(5). Mounts are identified by their IDs.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct MountTable {
     /// The mounts with shared propagation.
     pub(super) shared: HashSet<u64>,
     /// The parent of each mount.
@@ -39,7 +39,7 @@ impl MountLine {
     }
 }
 
-impl Table {
+impl MountTable {
     /// Parses the table of a mount namespace in which the container's root is the mount `root`.
     pub(super) fn of(mountinfo: &str, root: u64) -> Self {
         let lines: Vec<MountLine> = mountinfo.lines().filter_map(MountLine::read).collect();

@@ -1,3 +1,5 @@
+//! Tests how paths of an image are resolved, made and removed within its root, on hostile trees too.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -66,7 +68,7 @@ fn links_to_the_outside_stay_in_the_image() {
         let made = fs::symlink_metadata(image.join("usr/lib/canary")).unwrap();
         assert!(made.is_file());
         rootfs
-            .mount_point(Path::new("/etc/canary"), Kind::File)
+            .mount_point(Path::new("/etc/canary"), MountPointKind::File)
             .unwrap();
         rootfs.symlink(Path::new("/etc/x"), Path::new("y")).unwrap();
     });
@@ -77,7 +79,10 @@ fn a_link_of_the_image_is_followed_within_it() {
     with_both_resolvers(|place| {
         symlink("/usr/lib", place.image.join("lib64")).unwrap();
         let path = Path::new("/lib64/libcuda.so.1");
-        place.rootfs.mount_point(path, Kind::File).unwrap();
+        place
+            .rootfs
+            .mount_point(path, MountPointKind::File)
+            .unwrap();
         assert!(place.image.join("usr/lib/libcuda.so.1").is_file());
     });
 }
@@ -95,7 +100,7 @@ fn a_dangling_link_is_followed_in_the_image() {
             image.join("usr/lib/file-outside"),
         )
         .unwrap();
-        let point = |path: &str| rootfs.mount_point(Path::new(path), Kind::File);
+        let point = |path: &str| rootfs.mount_point(Path::new(path), MountPointKind::File);
         for path in [
             "/lib64/x",
             "/usr/share/y",
@@ -190,7 +195,7 @@ fn nothing_is_made_on_the_kernels_own_file_systems() {
             let path = Path::new(dir).join("gpu-container-test/x");
             let refused = rootfs.make_dir(&path).unwrap_err();
             assert!(refused.to_string().contains("Read-only"), "{refused}");
-            assert!(rootfs.mount_point(&path, Kind::File).is_err());
+            assert!(rootfs.mount_point(&path, MountPointKind::File).is_err());
             let link = rootfs.symlink(&path, Path::new("x")).unwrap();
             assert_eq!(link, Linked::Unwritable);
         }
@@ -203,9 +208,9 @@ fn rollback_removes_only_what_was_made() {
         let (rootfs, image) = (&place.rootfs, &place.image);
         fs::write(image.join("usr/lib/theirs"), "").unwrap();
         let point = |path: &str, kind| drop(rootfs.mount_point(Path::new(path), kind).unwrap());
-        point("/usr/lib/theirs", Kind::File);
-        point("/usr/lib/a/b/file", Kind::File);
-        point("/run/dir", Kind::Directory);
+        point("/usr/lib/theirs", MountPointKind::File);
+        point("/usr/lib/a/b/file", MountPointKind::File);
+        point("/run/dir", MountPointKind::Directory);
         rootfs.roll_back();
         assert!(image.join("usr/lib/theirs").exists());
         assert!(!image.join("usr/lib/a").exists() && !image.join("run").exists());
@@ -303,7 +308,10 @@ fn a_concurrently_changing_image_affects_nothing_outside() {
                         .symlink(Path::new("/a/b/lib/link"), Path::new("x"))
                         .is_ok(),
                     rootfs
-                        .mount_point(&PathBuf::from(format!("/a/b/lib/{n}")), Kind::File)
+                        .mount_point(
+                            &PathBuf::from(format!("/a/b/lib/{n}")),
+                            MountPointKind::File,
+                        )
                         .is_ok(),
                     rootfs
                         .make_dir(&PathBuf::from(format!("/a/back/usr/lib/{n}")))

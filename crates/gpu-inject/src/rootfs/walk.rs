@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::elsewhere::Elsewhere;
+use crate::error::Error;
 
 /// Maximum links in one path, the same as the kernel's (`MAXSYMLINKS`).
 pub(super) const MAX_LINKS: u8 = 40;
@@ -58,6 +59,17 @@ impl Display for Bound {
 }
 
 impl std::error::Error for Bound {}
+
+impl Error {
+    /// Whether a path of the image has more links than anybody follows, as a link to itself has.
+    pub(crate) fn is_loop_of_links(&self) -> bool {
+        let Self::Rootfs { source, .. } = self else {
+            return false;
+        };
+        let bound = source.get_ref().and_then(|e| e.downcast_ref::<Bound>());
+        source.raw_os_error() == Some(libc::ELOOP) || bound == Some(&Bound::Links)
+    }
+}
 
 /// Why a path cannot be resolved or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

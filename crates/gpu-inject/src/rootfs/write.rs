@@ -21,6 +21,9 @@ use crate::error::Error;
 
 /// Size of the write buffer, in bytes.
 const BUFFER: usize = 64 << 10;
+/// Maximum bytes of a file that is written into a container: three times the largest loader cache that is read, since
+/// entries of an image's cache can share their texts, and ours do not.
+pub(crate) const MAX_FILE: u64 = 48 << 20;
 /// Writes a file's content to the given writer.
 pub(crate) type Content<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
 
@@ -33,6 +36,32 @@ pub enum Linked {
     Occupied,
     /// The link cannot be made; a note says why.
     Unwritable,
+}
+
+/// A writer that fails like one on a full file system after [`MAX_FILE`] bytes.
+pub(crate) struct Bounded<W> {
+    to: W,
+    left: u64,
+}
+
+impl<W> Bounded<W> {
+    pub(crate) fn new(to: W) -> Self {
+        Self { to, left: MAX_FILE }
+    }
+}
+
+impl<W: Write> Write for Bounded<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len() as u64;
+        self.left = self.left.checked_sub(length).ok_or(Errno::EFBIG)?;
+        let written = self.to.write(bytes)?;
+        self.left += length - written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 impl Rootfs {
@@ -111,7 +140,7 @@ impl Rootfs {
         let file = File::from(fd);
         // The mode is set explicitly, so that an inherited umask cannot make the loader's cache
         // unreadable. It is set by descriptor, because the name may lead elsewhere by now.
-        let mut pieces = BufWriter::with_capacity(BUFFER, &file);
+        let mut pieces = BufWriter::with_capacity(BUFFER, Bounded::new(&file));
         let done = content(&mut pieces)
             .and_then(|()| pieces.flush())
             .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))

@@ -80,14 +80,14 @@ fn usable_version(
     let mut candidates = names.iter().filter_map(|name| {
         let version = name.to_str()?.strip_prefix("libcuda.so.")?;
         let is_one = version.contains('.');
-        let file = is_one.then(|| rootfs.open_plain_file(&dir.join(name)))??;
+        let file = is_one.then(|| rootfs.open_plain_file(&dir.join(name)).ok()?)??;
         Some((file, version))
     });
     let (file, version) = candidates.next()?;
     if candidates.next().is_some() {
         return None;
     }
-    let object = Object::open(&file)?;
+    let object = Object::open(&file).ok()??;
     let note = object
         .note(SECTION, OWNER)
         .and_then(|text| serde_json::from_slice(without_nuls(&text)).ok());

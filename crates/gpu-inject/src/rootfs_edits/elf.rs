@@ -3,7 +3,9 @@
 //!
 //! Format: System V ABI, "Object Files" and "Dynamic Linking"; gABI 4.1, "Note Section".
 
+use std::cell::OnceCell;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Maximum sections, and maximum segments, of a file; libcuda has 40 and 10.
@@ -29,6 +31,8 @@ pub(crate) struct Object<'a> {
     is_64: bool,
     is_little: bool,
     header: Vec<u8>,
+    /// The first error of the file system's, which says nothing about the content.
+    failure: OnceCell<io::Error>,
 }
 
 /// A range of the file.
@@ -46,10 +50,21 @@ struct Segment {
 
 impl<'a> Object<'a> {
     /// `None` if it is not an ELF file.
-    pub(crate) fn open(file: &'a File) -> Option<Self> {
+    pub(crate) fn open(file: &'a File) -> io::Result<Option<Self>> {
         let mut header = vec![0; 64];
         // A 32-bit header is shorter, but no library is shorter than this.
-        file.read_exact_at(&mut header, 0).ok()?;
+        match file.read_exact_at(&mut header, 0) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            read => read.map(|()| Self::with_header(file, header)),
+        }
+    }
+
+    /// The error that kept something of the file from being read, if there was one: what was not found may be in it.
+    pub(crate) fn into_failure(self) -> Option<io::Error> {
+        self.failure.into_inner()
+    }
+
+    fn with_header(file: &'a File, header: Vec<u8>) -> Option<Self> {
         let (class, order) = (*header.get(4)?, *header.get(5)?);
         if !header.starts_with(b"\x7fELF") || !(1..=2).contains(&class) || !(1..=2).contains(&order)
         {
@@ -60,6 +75,7 @@ impl<'a> Object<'a> {
             is_64: class == 2,
             is_little: order == 1,
             header,
+            failure: OnceCell::new(),
         })
     }
 
@@ -222,8 +238,14 @@ impl<'a> Object<'a> {
             match self.file.read_at(rest, at) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // An offset that is none is the content's fault.
+                    if e.kind() != io::ErrorKind::InvalidInput {
+                        let _ = self.failure.set(e);
+                    }
+                    return None;
+                }
             }
         }
         content.truncate(filled);
@@ -324,7 +346,7 @@ pub(crate) mod tests {
     #[test]
     fn a_soname_and_a_note_are_found() {
         let file = open(&object("libcuda.so.1", Some("{}")));
-        let object = Object::open(&file).unwrap();
+        let object = Object::open(&file).unwrap().unwrap();
         assert_eq!(object.soname().as_deref(), Some("libcuda.so.1"));
         assert_eq!(object.note(SECTION, OWNER).as_deref(), Some(&b"{}"[..]));
         assert_eq!(object.note(SECTION, "GNU"), None);
@@ -345,17 +367,17 @@ pub(crate) mod tests {
         };
         let file = File::open(libc).unwrap();
         assert_eq!(
-            Object::open(&file).unwrap().soname().as_deref(),
+            Object::open(&file).unwrap().unwrap().soname().as_deref(),
             Some("libc.so.6")
         );
     }
 
     #[test]
     fn a_file_that_is_no_library_and_a_soname_that_is_a_path_are_none() {
-        assert!(Object::open(&open(b"")).is_none());
-        assert!(Object::open(&open(&[0; 200])).is_none());
+        assert!(Object::open(&open(b"")).unwrap().is_none());
+        assert!(Object::open(&open(&[0; 200])).unwrap().is_none());
         let file = open(&object("../libcuda.so.1", None));
-        assert_eq!(Object::open(&file).unwrap().soname(), None);
+        assert_eq!(Object::open(&file).unwrap().unwrap().soname(), None);
     }
 
     #[test]
@@ -369,7 +391,7 @@ pub(crate) mod tests {
         }
         let file = open(&bytes);
         file.set_len(1 << 41).unwrap();
-        let object = Object::open(&file).unwrap();
+        let object = Object::open(&file).unwrap().unwrap();
         assert_eq!((object.soname(), object.note(SECTION, OWNER)), (None, None));
     }
 
@@ -382,7 +404,7 @@ pub(crate) mod tests {
             bytes[at..at + 8].copy_from_slice(&with);
             bytes.truncate(cut.max(64).min(end));
             let file = open(&bytes);
-            if let Some(object) = Object::open(&file) {
+            if let Some(object) = Object::open(&file).unwrap() {
                 let _ = (object.soname(), object.note(SECTION, OWNER));
             }
         }

@@ -8,7 +8,9 @@ use std::cmp::Ordering;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use gpu_host::ldcache::{Cache, EXTENSION_HWCAPS, EXTENSION_MAGIC, HWCAP_EXTENSION, Raw, read};
+use gpu_host::ldcache::{
+    BadCache, Cache, EXTENSION_HWCAPS, EXTENSION_MAGIC, HWCAP_EXTENSION, Raw, read,
+};
 
 use crate::edits::Library;
 
@@ -28,35 +30,40 @@ fn flags(compat32: bool) -> u32 {
     match std::env::consts::ARCH {
         "x86_64" => 0x0300 | LIBC6,
         "aarch64" => 0x0a00 | LIBC6,
+        "powerpc64" => 0x0500 | LIBC6,
         _ => LIBC6,
     }
 }
 
 /// Merges our libraries into the image's cache. Returns the bytes.
-pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Vec<u8> {
+pub fn with_libraries(image: &[u8], libraries: &[Library]) -> Result<Vec<u8>, BadCache> {
+    let merged = MergedCache::new(image, libraries)?;
     let mut bytes = Vec::new();
     // Writing to a `Vec` cannot fail.
-    let _ = Merged::new(image, libraries).write(&mut bytes);
-    bytes
+    let _ = merged.write(&mut bytes);
+    Ok(bytes)
 }
 
 /// The image's cache merged with our libraries. An entry of the image with the name of one of ours
-/// is dropped. A cache that cannot be read counts as empty: the loader then finds the image's
-/// libraries in its built-in directories.
+/// is dropped.
 ///
 /// Strings are borrowed, because an image can have tens of thousands of libraries.
 #[derive(Debug)]
-pub struct Merged<'a> {
+pub struct MergedCache<'a> {
     /// Our libraries, sorted and without duplicate names.
     ours: Vec<Raw<'a>>,
     /// The image's entries, sorted and without names of ours.
     image_entries: Cache<'a>,
 }
 
-impl<'a> Merged<'a> {
-    /// Merges libraries into the cache with these bytes.
-    #[must_use]
-    pub fn new(image: &'a [u8], libraries: impl IntoIterator<Item = &'a Library>) -> Self {
+impl<'a> MergedCache<'a> {
+    /// Merges libraries into the cache with these bytes. A cache that the loader does not use counts as empty. One of
+    /// which it would use a part, and we cannot read all, is an error: without the image's libraries in it, programs of
+    /// the image would no longer start.
+    pub fn new(
+        image: &'a [u8],
+        libraries: impl IntoIterator<Item = &'a Library>,
+    ) -> Result<Self, BadCache> {
         let ours = libraries.into_iter().map(|l| Raw {
             soname: l.soname.as_bytes(),
             path: l.path.as_os_str().as_bytes(),
@@ -66,7 +73,11 @@ impl<'a> Merged<'a> {
         let mut ours: Vec<Raw<'_>> = ours.collect();
         ours.sort_by(order);
         ours.dedup_by(|a, b| order(a, b).is_eq());
-        let mut image_entries = read(image).unwrap_or_default();
+        let mut image_entries = match read(image) {
+            Ok(entries) => entries,
+            Err(BadCache::Magic | BadCache::CutShort) => Cache::default(),
+            Err(bad @ (BadCache::Damaged | BadCache::Amplified)) => return Err(bad),
+        };
         // Drops entries that refer to a hwcaps directory by an index that does not exist.
         let hwcaps = image_entries.hwcaps.len();
         let named = |hwcap: u64| usize::try_from(hwcap & 0xffff_ffff).is_ok_and(|n| n < hwcaps);
@@ -84,10 +95,10 @@ impl<'a> Merged<'a> {
             while own.next_if(|o| order(o, entry).is_lt()).is_some() {}
             own.peek().is_none_or(|o| order(o, entry).is_ne())
         });
-        Self {
+        Ok(Self {
             ours,
             image_entries,
-        }
+        })
     }
 
     fn len(&self) -> usize {
@@ -116,9 +127,8 @@ impl<'a> Merged<'a> {
         to.write_all(MAGIC)?;
         to.write_all(&word(self.len()))?;
         to.write_all(&word(end - start))?;
-        // `cache_file_new_flags_endian_little` and `_big`: the loader refuses the wrong one.
-        let endian = if cfg!(target_endian = "little") { 2 } else { 3 };
-        to.write_all(&[endian, 0, 0, 0])?;
+        // `cache_file_new_flags_endian_little`: the loader refuses the wrong one.
+        to.write_all(&[2, 0, 0, 0])?;
         to.write_all(&word(if hwcaps.is_empty() { 0 } else { extension }))?;
         to.write_all(&[0; 12])?;
         let mut value = start;
@@ -258,8 +268,9 @@ mod tests {
                 library("libc.so.6", "/lib/libc.so.6"),
                 library("libcuda.so.1", "/old"),
             ],
-        );
-        let both = with_libraries(&image, &[library("libcuda.so.1", "/new")]);
+        )
+        .unwrap();
+        let both = with_libraries(&image, &[library("libcuda.so.1", "/new")]).unwrap();
         let entries = parse(&both).unwrap();
         let names: Vec<_> = entries
             .iter()
@@ -291,6 +302,28 @@ mod tests {
         }
     }
 
+    /// What the loader does not use is replaced; of what it would use a part, nothing is lost.
+    #[test]
+    fn only_a_cache_that_the_loader_does_not_use_counts_as_empty() {
+        let own = [library("libown.so.1", "/own/libown.so.1")];
+        let image = with_libraries(b"", &own).unwrap();
+        let ours = [library("libcuda.so.1", "/new")];
+        let cut_short = &image[..HEADER + ENTRY - 1];
+        for unused in [&image[..HEADER - 1], cut_short, b"", b"no cache at all"] {
+            let made = with_libraries(unused, &ours).unwrap();
+            assert_eq!(parse(&made).unwrap().len(), 1);
+        }
+        let without_end = &image[..image.len() - 1];
+        let mut outside = image.clone();
+        outside[HEADER + 8..HEADER + 12].copy_from_slice(&u32::MAX.to_ne_bytes());
+        for damaged in [without_end, &outside] {
+            assert_eq!(
+                with_libraries(damaged, &ours).err(),
+                Some(BadCache::Damaged)
+            );
+        }
+    }
+
     /// `ldconfig -p` reads the cache as the loader does.
     #[test]
     fn ldconfig_reads_what_we_write() {
@@ -298,7 +331,11 @@ mod tests {
         let libraries: Vec<Library> = (0..40)
             .map(|n| library(&format!("libx{n}.so.{n}"), &format!("/x/{n}")))
             .collect();
-        std::fs::write(file.path(), with_libraries(b"damaged", &libraries)).unwrap();
+        std::fs::write(
+            file.path(),
+            with_libraries(b"no cache", &libraries).unwrap(),
+        )
+        .unwrap();
         let out = std::process::Command::new("/sbin/ldconfig")
             .arg("-p")
             .arg("-C")
@@ -316,9 +353,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_image_cache_gives_a_valid_one(bytes: Vec<u8>) {
-            let made = with_libraries(&bytes, &[library("libcuda.so.1", "/new")]);
-            prop_assert!(parse(&made).unwrap().iter().any(|e| e.soname == "libcuda.so.1"));
+        fn any_image_cache_gives_a_valid_one_or_is_refused(bytes: Vec<u8>, at: prop::sample::Index, to: u8) {
+            let ours = [library("libcuda.so.1", "/new")];
+            let mut damaged = with_libraries(b"", &[library("libown.so.1", "/own")]).unwrap();
+            let at = at.index(damaged.len());
+            damaged[at] = to;
+            for image in [bytes, damaged] {
+                match with_libraries(&image, &ours) {
+                    Ok(made) => prop_assert!(read(&made).unwrap().entries().any(|e| e.soname == b"libcuda.so.1")),
+                    Err(bad) => prop_assert_eq!(read(&image).err(), Some(bad)),
+                }
+            }
         }
 
         #[test]

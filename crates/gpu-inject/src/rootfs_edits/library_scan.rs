@@ -2,49 +2,66 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::elf::Object;
 use crate::edits::Library;
+use crate::error::Error;
 use crate::rootfs::Rootfs;
 
-/// Maximum names that are read in a directory; Debian's has a few thousand with a desktop.
-const MAX_NAMES: usize = 8192;
+/// Maximum libraries of one directory: an image with everything of a distribution installed has some twenty thousand.
+const MAX_LIBRARIES: usize = 1 << 16;
 
 /// Every shared object that is a regular file. If several in one directory have the same SONAME,
 /// only the newest by the numbers in its name, as with ldconfig(8).
-pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Vec<Library> {
+pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<Vec<Library>, Error> {
     let mut libraries: Vec<Library> = Vec::new();
     for dir in directories {
-        let mut names: Vec<OsString> = rootfs.names(dir, MAX_NAMES);
+        let mut names = rootfs.names_of(dir, MAX_LIBRARIES, is_library)?;
+        names.sort();
         names.sort_by_key(|name| Reverse(numbers(name)));
         let mut seen = HashSet::new();
-        for one in names
-            .iter()
-            .filter_map(|name| library(rootfs, dir, name.to_str()?))
-        {
-            if seen.insert((one.soname.clone(), one.compat32)) {
+        for name in names.iter().filter_map(|name| name.to_str()) {
+            if let Some(one) = library(rootfs, dir, name)?
+                && seen.insert((one.soname.clone(), one.compat32))
+            {
                 libraries.push(one);
             }
         }
     }
-    libraries
+    Ok(libraries)
 }
 
-fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Option<Library> {
-    let is_library = name.starts_with("lib") && name.contains(".so");
+fn is_library(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"lib") && name.windows(3).any(|part| part == b".so")
+}
+
+/// `None` if it is no library. One that cannot be read is an error, since it could be the driver's.
+fn library(rootfs: &Rootfs, dir: &Path, name: &str) -> Result<Option<Library>, Error> {
     let path = dir.join(name);
-    if !is_library {
-        return None;
+    let Some(file) = rootfs.open_plain_file(&path)? else {
+        return Ok(None);
+    };
+    let failed = |source| Error::Rootfs {
+        path: path.clone(),
+        what: "read",
+        source,
+    };
+    let Some(object) = Object::open(&file).map_err(failed)? else {
+        return Ok(None);
+    };
+    let (soname, compat32) = (object.soname(), object.is_32());
+    if let Some(failure) = object.into_failure() {
+        return Err(failed(failure));
     }
-    let file = rootfs.open_plain_file(&path)?;
-    let object = Object::open(&file)?;
-    Some(Library {
-        soname: object.soname().unwrap_or_else(|| name.to_owned()),
-        compat32: object.is_32(),
+    Ok(Some(Library {
+        soname: soname.unwrap_or_else(|| name.to_owned()),
+        compat32,
         path,
-    })
+    }))
 }
 
 /// The numbers in a file name after `.so.`.
@@ -71,7 +88,7 @@ mod tests {
         put("other.so", &object("other.so.1", None));
         std::os::unix::fs::symlink("libcuda.so.9.1", dir.path().join("libcuda.so.1")).unwrap();
         let rootfs = Rootfs::open(dir.path()).unwrap();
-        let libraries = libraries(&rootfs, &["/".into(), "/none".into()]);
+        let libraries = libraries(&rootfs, &["/".into(), "/none".into()]).unwrap();
         let names: Vec<_> = libraries
             .iter()
             .map(|l| (l.path.to_str().unwrap(), l.soname.as_str()))
@@ -83,5 +100,34 @@ mod tests {
                 ("/libx.so", "libx.so"),
             ]
         );
+    }
+
+    /// A directory of an image can have ten thousand files in any order, of which few are libraries.
+    #[test]
+    fn files_that_are_no_libraries_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..9000 {
+            std::fs::write(dir.path().join(format!("data{n}")), "").unwrap();
+        }
+        for n in 0..300 {
+            let name = format!("libdriver{n}.so.1");
+            std::fs::write(dir.path().join(&name), object(&name, None)).unwrap();
+        }
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let libraries = libraries(&rootfs, &["/".into()]).unwrap();
+        assert_eq!(libraries.len(), 300);
+    }
+
+    #[test]
+    fn a_directory_with_more_than_are_looked_at_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..5 {
+            std::fs::write(dir.path().join(format!("lib{n}.so")), "").unwrap();
+        }
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let names = |most| rootfs.names_of(Path::new("/"), most, is_library);
+        assert_eq!(names(5).unwrap().len(), 5);
+        let refused = names(4).unwrap_err().to_string();
+        assert!(refused.contains("more than 4 names"), "{refused}");
     }
 }

@@ -10,6 +10,9 @@ mod musl_path;
 pub(crate) mod read_only_cover;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use gpu_host::Link;
@@ -19,9 +22,9 @@ use crate::error::Error;
 use crate::rootfs::Rootfs;
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Maximum bytes of an image's cache: five times that of a desktop with everything installed. Its
-/// processing takes up to 64 MiB of memory (testenv/fuzz/tests/memory.rs).
-pub(crate) const CACHE_LIMIT: u64 = 2 << 20;
+/// Maximum bytes of an image's cache. One of a cluster's image with 60,000 libraries in directories of a hundred
+/// characters has 8 MiB. Its processing takes up to 64 MiB of memory (testenv/fuzz/tests/memory.rs).
+pub(crate) const CACHE_LIMIT: u64 = 16 << 20;
 const CONF_DIR: &str = "/etc/ld.so.conf.d";
 const CONF: &str = "/etc/ld.so.conf.d/00-gpu-container.conf";
 /// A file by which one of the vendor's hooks tells another the directory of the compatibility
@@ -55,19 +58,22 @@ pub fn prepare_rootfs(rootfs: &Rootfs, edits: &Edits) -> Result<(), Error> {
 /// Does what `ldconfig` would do for the libraries in these directories of the container's root
 /// file system (as `nvidia-cdi-hook update-ldcache`).
 pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Error> {
-    let libraries = library_scan::libraries(rootfs, directories);
+    let libraries = library_scan::libraries(rootfs, directories)?;
     name_libraries(rootfs, &libraries)?;
-    let compat = rootfs
-        .read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT)
-        .ok()
-        .flatten()
-        .and_then(|text| String::from_utf8(text).ok())
-        .map(|text| PathBuf::from(text.trim()))
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| {
-            let libraries = library_scan::libraries(rootfs, std::slice::from_ref(&dir));
-            (dir, libraries)
-        });
+    let conf = match rootfs.read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT) {
+        // What is somewhere else is not ours.
+        Err(e) if e.elsewhere().is_some() || e.is_loop_of_links() => None,
+        read => read?,
+    };
+    let dir = PathBuf::from(OsStr::from_bytes(
+        conf.as_deref().unwrap_or_default().trim_ascii(),
+    ));
+    let compat = if dir.is_absolute() {
+        let libraries = library_scan::libraries(rootfs, std::slice::from_ref(&dir))?;
+        Some((dir, libraries))
+    } else {
+        None
+    };
     write_cache(rootfs, compat, &libraries, &[])
 }
 
@@ -155,14 +161,9 @@ fn write_cache(
     if compat.is_empty() && libraries.is_empty() {
         return Ok(());
     }
-    // A cache that cannot be read (too long, a loop of links) counts as empty.
-    let image = rootfs
-        .read(Path::new(CACHE), CACHE_LIMIT)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let image = image_cache(rootfs)?;
     let all = compat.iter().chain(libraries).chain(by_links);
-    let cache = ld_cache::Merged::new(&image, all);
+    let cache = ld_cache::MergedCache::new(&image, all).map_err(not_replaced)?;
     read_only_cover::write_by(rootfs, Path::new(CACHE), &|file| cache.write(file))?;
     let ours = directories(libraries);
     // Lists our directories for a later ldconfig in the container. If two directories have a library
@@ -176,6 +177,34 @@ fn write_cache(
         read_only_cover::write(rootfs, Path::new(CONF), text.as_bytes())?;
     }
     musl_path::add(rootfs, &ours)
+}
+
+/// The image's loader cache; empty if it has none that its loader could open.
+fn image_cache(rootfs: &Rootfs) -> Result<Vec<u8>, Error> {
+    let path = Path::new(CACHE);
+    let is_empty = || rootfs.metadata(path).is_some_and(|file| file.len() == 0);
+    match rootfs.read(path, CACHE_LIMIT) {
+        Ok(bytes) => Ok(bytes.unwrap_or_default()),
+        Err(e) if e.is_loop_of_links() => Ok(Vec::new()),
+        // A link leads to a volume's file, which is not ours to read. Its length tells enough.
+        Err(e) if e.elsewhere().is_some() && is_empty() => Ok(Vec::new()),
+        Err(Error::Rootfs { source, .. }) if source.raw_os_error() == Some(libc::EFBIG) => {
+            let limit = CACHE_LIMIT >> 20;
+            Err(not_replaced(format_args!("longer than {limit} MiB")))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Programs of the image would no longer start with a cache in which its own libraries are missing.
+fn not_replaced(why: impl Display) -> Error {
+    Error::Rootfs {
+        path: CACHE.into(),
+        what: "add the driver's libraries",
+        source: io::Error::other(format!(
+            "{why}; a cache that cannot be read whole is not replaced. `ldconfig` in the image makes it anew"
+        )),
+    }
 }
 
 /// The links to these libraries in their directories, such as `libcuda.so`, by which programs load them. They need an
@@ -317,6 +346,49 @@ mod tests {
         assert_eq!(cuda_of(&dir), Path::new("/usr/lib/libcuda.so.580.1"));
         let conf = text_of(&dir, "etc/ld.so.conf.d/00-gpu-container.conf");
         assert_eq!(conf, "/usr/lib\n");
+    }
+
+    /// A cluster's image can have 60,000 libraries of its own. A cache that is longer than we read stays as it is.
+    #[test]
+    fn no_library_of_an_images_long_cache_is_lost() {
+        let ours = [Library {
+            path: "/usr/lib/libcuda.so.550.1".into(),
+            soname: "libcuda.so.1".into(),
+            compat32: false,
+        }];
+        let edits = Edits {
+            libraries: ours.to_vec(),
+            ..Edits::default()
+        };
+        let place = "long/".repeat(18);
+        for (count, is_read) in [(60_000, true), (130_000, false)] {
+            let own: Vec<Library> = (0..count)
+                .map(|n| Library {
+                    path: format!("/{place}libown{n}.so.1").into(),
+                    soname: format!("libown{n}.so.1"),
+                    compat32: false,
+                })
+                .collect();
+            let image = tempfile::tempdir().unwrap();
+            let path = image.path().join("etc/ld.so.cache");
+            std::fs::create_dir(image.path().join("etc")).unwrap();
+            let before = ld_cache::with_libraries(b"", &own).unwrap();
+            assert_eq!(before.len() as u64 <= CACHE_LIMIT, is_read);
+            std::fs::write(&path, &before).unwrap();
+            let rootfs = Rootfs::open(image.path()).unwrap();
+            let done = prepare_rootfs(&rootfs, &edits);
+            let after = std::fs::read(&path).unwrap();
+            if is_read {
+                done.unwrap();
+                let entries = gpu_host::ldcache::parse(&after).unwrap();
+                assert_eq!(entries.len(), count + 1);
+            } else {
+                let refused = done.unwrap_err().to_string();
+                let wanted = "in the container: /etc/ld.so.cache: add the driver's libraries: longer than 16 MiB";
+                assert!(refused.starts_with(wanted), "{refused}");
+                assert_eq!(after, before);
+            }
+        }
     }
 
     #[test]

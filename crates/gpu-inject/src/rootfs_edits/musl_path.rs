@@ -4,6 +4,8 @@
 //! The driver's libraries are built against glibc, so an Alpine image also needs gcompat. Even
 //! with gcompat it would not find them without our directories in that file.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::read_only_cover;
@@ -11,7 +13,7 @@ use crate::error::Error;
 use crate::rootfs::Rootfs;
 
 /// The loader's default path, which applies only without the file. A file that we make must begin with it.
-const DEFAULT_PATH: &str = "/lib:/usr/local/lib:/usr/lib";
+const DEFAULT_PATH: &[u8] = b"/lib:/usr/local/lib:/usr/lib";
 /// Maximum bytes of the file.
 const LIMIT: u64 = 1 << 16;
 
@@ -24,23 +26,28 @@ pub(crate) fn add(rootfs: &Rootfs, directories: &[&Path]) -> Result<(), Error> {
     }
     let path = format!("/etc/ld-musl-{arch}.path");
     let path = Path::new(&path);
-    let image = rootfs.read(path, LIMIT).ok().flatten();
-    let text = image.as_deref().and_then(|t| std::str::from_utf8(t).ok());
-    let known = |text: &str, dir: &Path| {
-        let mut parts = text.split([':', '\n']);
-        parts.any(|part| Path::new(part) == dir)
+    // The image's directories must not be lost because they could not be read once.
+    let image = match rootfs.read(path, LIMIT) {
+        Err(e) if e.is_loop_of_links() => None,
+        read => read?,
     };
-    let mut path_text = text.unwrap_or(DEFAULT_PATH).trim_end().to_owned();
+    let known = |text: &[u8], dir: &Path| {
+        let mut parts = text.split(|byte| matches!(byte, b':' | b'\n'));
+        parts.any(|part| Path::new(OsStr::from_bytes(part)) == dir)
+    };
+    let text = image.as_deref().unwrap_or(DEFAULT_PATH);
+    let mut text = text.trim_ascii_end().to_owned();
     for dir in directories {
-        if !known(&path_text, dir) {
-            path_text += &format!("\n{}", dir.display());
+        if !known(&text, dir) {
+            text.push(b'\n');
+            text.extend(dir.as_os_str().as_bytes());
         }
     }
-    path_text.push('\n');
-    if text == Some(path_text.as_str()) {
+    text.push(b'\n');
+    if image.as_deref() == Some(&text) {
         return Ok(());
     }
-    read_only_cover::write(rootfs, path, path_text.as_bytes())
+    read_only_cover::write(rootfs, path, &text)
 }
 
 #[cfg(test)]
@@ -70,5 +77,25 @@ mod tests {
         add(&rootfs, &ours).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "/own\n/usr/lib64\n/usr/lib\n");
+    }
+
+    #[test]
+    fn directories_of_the_image_stay_whatever_their_names_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let arch = std::env::consts::ARCH;
+        let path = dir.path().join(format!("etc/ld-musl-{arch}.path"));
+        for made in ["etc", "lib"] {
+            fs::create_dir(dir.path().join(made)).unwrap();
+        }
+        fs::write(dir.path().join(format!("lib/ld-musl-{arch}.so.1")), "").unwrap();
+        fs::write(&path, b"/o\xffn:/usr/lib").unwrap();
+        let rootfs = Rootfs::open(dir.path()).unwrap();
+        let ours = ["/usr/lib64", "/usr/lib"].map(Path::new);
+        add(&rootfs, &ours).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"/o\xffn:/usr/lib\n/usr/lib64\n");
+        let long = vec![b'x'; usize::try_from(LIMIT).unwrap() + 1];
+        fs::write(&path, &long).unwrap();
+        assert!(add(&rootfs, &ours).is_err());
+        assert_eq!(fs::read(&path).unwrap(), long);
     }
 }

@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -14,11 +14,13 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 
 use crate::error::Error;
-use crate::linux::mount_api;
 use crate::linux::namespace::Apart;
-use crate::rootfs::{Content, Elsewhere, Rootfs, is_unwritable, of_io};
+use crate::linux::{is_missing, mount_api};
+use crate::rootfs::{Bounded, Content, Elsewhere, Rootfs, Stage, is_unwritable, of_io};
 
 const NAME: &CStr = c"cover";
+/// What a tmpfs needs besides the file, in bytes.
+const ROOM: u64 = 4096;
 
 /// Writes the file at `path`, with mode 0644. If it exists but cannot be written, a mount covers
 /// it. If it does not exist either, a note says so and the container starts without it. A link of
@@ -51,22 +53,36 @@ fn cover(rootfs: &Rootfs, path: &Path, content: Content<'_>) -> io::Result<()> {
     rootfs.ensure_private(&target)?;
     let mut size = Size(0);
     content(&mut size)?;
-    let tmpfs = mount_api::tmpfs(size.0 + 4096)?;
+    let size = size.0 + ROOM;
+    let tmpfs = match mount_api::tmpfs(size) {
+        Err(e) if is_missing(&e) => {
+            let stage = Stage::new(apart, rootfs, size)?;
+            let file = File::from(write_in(stage.dir(), content)?);
+            let flags = mount_api::RDONLY;
+            return stage.mount(file.as_fd(), flags, target.as_fd()).map(drop);
+        }
+        tmpfs => tmpfs?,
+    };
+    drop(write_in(tmpfs.as_fd(), content)?);
+    let cover = single_file_mount(apart, rootfs, &tmpfs)?;
+    // Before Linux 5.12 it stays writable, but only for the container's root, whose file it is.
+    match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
+        Err(e) if !is_missing(&e) => Err(e),
+        _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
+    }
+}
+
+/// Makes the file in a directory of ours.
+fn write_in(dir: BorrowedFd<'_>, content: Content<'_>) -> io::Result<OwnedFd> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = fcntl::openat(&tmpfs, NAME, flags, Mode::from_bits_truncate(0o644))?;
+    let file = fcntl::openat(dir, NAME, flags, Mode::from_bits_truncate(0o644))?;
     let file = File::from(file);
-    let mut pieces = BufWriter::new(&file);
+    let mut pieces = BufWriter::new(Bounded::new(&file));
     content(&mut pieces)?;
     pieces.flush()?;
     drop(pieces);
     file.set_permissions(Permissions::from_mode(0o644))?;
-    drop(file);
-    let cover = single_file_mount(apart, rootfs, &tmpfs)?;
-    // Before Linux 5.12 it stays writable, but only for the container's root, whose file it is.
-    match mount_api::set_attributes(cover.as_fd(), mount_api::RDONLY) {
-        Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => Err(e),
-        _ => mount_api::attach(apart, cover.as_fd(), target.as_fd()),
-    }
+    Ok(file.into())
 }
 
 /// A writer that only counts the bytes.

@@ -15,7 +15,7 @@ pub struct Context {
 }
 
 /// Why a call failed.
-pub(super) type Failure = String;
+pub(super) type FailureText = String;
 
 impl Context {
     pub(super) fn new() -> Self {
@@ -26,13 +26,13 @@ impl Context {
         }
     }
 
-    pub(super) fn policy(&self) -> Result<gpu_inject::policy::Policy, Failure> {
+    pub(super) fn policy(&self) -> Result<gpu_inject::policy::Policy, FailureText> {
         crate::policy(&self.options.root, self.options.config.as_deref()).map_err(why)
     }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-pub(super) fn why(error: Error) -> Failure {
+pub(super) fn why(error: Error) -> FailureText {
     error.to_string()
 }
 
@@ -40,7 +40,7 @@ pub(super) fn why(error: Error) -> Failure {
 pub(super) fn call<T>(
     context: *mut Context,
     failed: T,
-    work: impl FnOnce(&Context) -> Result<T, Failure>,
+    work: impl FnOnce(&Context) -> Result<T, FailureText>,
 ) -> T {
     // SAFETY: a context is null or from gpc_context_new, not freed, and not in use by another thread.
     let Some(context) = (unsafe { context.as_mut() }) else {
@@ -67,13 +67,13 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 ///
 /// # Safety
 /// Null, or from this library's function for that type and not freed.
-pub(super) unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
+pub(super) unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, FailureText> {
     // SAFETY: as above.
     unsafe { pointer.as_ref() }.ok_or_else(|| format!("{name} is null"))
 }
 
 /// Passes ownership of an object to C.
-pub(super) fn given<T>(object: T) -> *mut T {
+pub(super) fn to_caller<T>(object: T) -> *mut T {
     Box::into_raw(Box::new(object))
 }
 

@@ -11,14 +11,14 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::context::{Context, Failure, call, dropped, given, object, why};
+use super::context::{Context, FailureText, call, dropped, object, to_caller, why};
 use super::inventory::HostInventory;
 use super::request::ContainerRequest;
 use super::text::{owned, path, text};
-use crate::Host;
+use crate::GpuHost;
 
 /// Everything that one container gets.
-pub struct ContainerEdits {
+pub struct EditsHandle {
     edits: Edits,
 }
 
@@ -40,22 +40,22 @@ pub unsafe extern "C" fn gpc_plan(
     context: *mut Context,
     inventory: *const HostInventory,
     request: *const ContainerRequest,
-) -> *mut ContainerEdits {
+) -> *mut EditsHandle {
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
         let inventory = unsafe { object(inventory, "inventory")? };
         // SAFETY: from this library.
         let request = unsafe { object(request, "request")? };
-        let host = Host::of(inventory.inventory.clone(), context.policy()?);
+        let host = GpuHost::of(inventory.inventory.clone(), context.policy()?);
         let edits = host.plan(&request.request).map_err(why)?;
-        Ok(given(ContainerEdits { edits }))
+        Ok(to_caller(EditsHandle { edits }))
     })
 }
 
 /// Ends a plan.
 // SAFETY: callers keep the conventions of `capi`; no other library has a symbol of this name.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerEdits) {
+pub unsafe extern "C" fn gpc_edits_free(edits: *mut EditsHandle) {
     // SAFETY: from this library.
     unsafe { dropped(edits) }
 }
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn gpc_edits_free(edits: *mut ContainerEdits) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_to_cdi(
     context: *mut Context,
-    edits: *const ContainerEdits,
+    edits: *const EditsHandle,
 ) -> *mut c_char {
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn gpc_edits_to_cdi(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_edits_apply(
     context: *mut Context,
-    edits: *const ContainerEdits,
+    edits: *const EditsHandle,
     config: *const c_char,
 ) -> *mut c_char {
     call(context, std::ptr::null_mut(), |context| {
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn gpc_edits_apply(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject(
     context: *mut Context,
-    edits: *const ContainerEdits,
+    edits: *const EditsHandle,
     pid: i32,
     rootfs: *const c_char,
     flags: u32,
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn gpc_inject(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_inject_pidfd(
     context: *mut Context,
-    edits: *const ContainerEdits,
+    edits: *const EditsHandle,
     pidfd: i32,
     rootfs: *const c_char,
     flags: u32,
@@ -140,11 +140,11 @@ pub unsafe extern "C" fn gpc_inject_pidfd(
 /// # Safety
 /// As for [`object`] and [`path`].
 unsafe fn inject(
-    edits: *const ContainerEdits,
+    edits: *const EditsHandle,
     process: &live::Pidfd,
     rootfs: *const c_char,
     flags: u32,
-) -> Result<i32, Failure> {
+) -> Result<i32, FailureText> {
     // SAFETY: from this library.
     let edits = unsafe { object(edits, "edits")? };
     // SAFETY: the caller's text.
@@ -177,7 +177,7 @@ const DONE: u8 = b'+';
 
 /// Runs `work` in a child process. The child reports the result by a pipe, because the caller's
 /// SIGCHLD handler may reap it before us, and then the exit code would be lost.
-fn in_child(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+fn in_child(work: impl FnOnce() -> Result<(), FailureText>) -> Result<(), FailureText> {
     let failed = |what: &str, e: io::Error| format!("{what}: {e}");
     let (mut reader, mut writer) = io::pipe().map_err(|e| failed("pipe", e))?;
     // SAFETY: of state shared with other threads the child uses only the allocator, whose locks glibc

@@ -4,9 +4,9 @@ use std::ffi::{CString, c_char};
 
 use gpu_host::{FileKind, Inventory};
 
-use super::context::{Context, call, dropped, given, object, why};
-use super::text::{kept, lent, owned, text};
-use crate::Host;
+use super::context::{Context, call, dropped, object, to_caller, why};
+use super::text::{c_string, lent, owned, text};
+use crate::GpuHost;
 
 /// Everything on a host that containers can be given.
 pub struct HostInventory {
@@ -91,14 +91,14 @@ pub enum FileText {
 
 impl HostInventory {
     fn new(inventory: Inventory) -> Self {
-        let optional = |text: &Option<String>| text.as_ref().and_then(kept);
+        let optional = |text: &Option<String>| text.as_ref().and_then(c_string);
         let gpus = inventory.gpus.iter().map(|gpu| GpuTexts {
             own: [
                 optional(&gpu.uuid),
                 optional(&gpu.name),
                 optional(&gpu.brand),
-                kept(gpu.pci.to_string()),
-                kept(&gpu.node.path),
+                c_string(gpu.pci.to_string()),
+                c_string(&gpu.node.path),
             ],
             slices: gpu
                 .mig
@@ -109,14 +109,14 @@ impl HostInventory {
         let driver = inventory.driver.as_ref();
         let files = driver.into_iter().flat_map(|d| &d.files).map(|file| {
             [
-                kept(kind(file.kind)),
-                kept(&file.path),
-                kept(&file.host_path),
+                c_string(kind(file.kind)),
+                c_string(&file.path),
+                c_string(&file.host_path),
                 optional(&file.soname),
             ]
         });
         Self {
-            version: driver.and_then(|d| kept(&d.version)),
+            version: driver.and_then(|d| c_string(&d.version)),
             gpus: gpus.collect(),
             files: files.collect(),
             inventory,
@@ -142,8 +142,8 @@ fn kind(kind: FileKind) -> &'static str {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpc_discover(context: *mut Context) -> *mut HostInventory {
     call(context, std::ptr::null_mut(), |context| {
-        let host = Host::load(&context.options).map_err(why)?;
-        Ok(given(HostInventory::new(host.inventory().clone())))
+        let host = GpuHost::load(&context.options).map_err(why)?;
+        Ok(to_caller(HostInventory::new(host.inventory().clone())))
     })
 }
 
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn gpc_inventory_from_json(
         if inventory.schema != gpu_host::inventory::SCHEMA {
             return Err(format!("an inventory of format {}", inventory.schema));
         }
-        Ok(given(HostInventory::new(inventory)))
+        Ok(to_caller(HostInventory::new(inventory)))
     })
 }
 
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn gpc_cdi_spec(
     call(context, std::ptr::null_mut(), |context| {
         // SAFETY: from this library.
         let inventory = unsafe { object(inventory, "inventory")? };
-        let host = Host::of(inventory.inventory.clone(), context.policy()?);
+        let host = GpuHost::of(inventory.inventory.clone(), context.policy()?);
         let spec = host.cdi_spec(&context.hook).map_err(why)?;
         owned(spec.to_json().map_err(|e| e.to_string())?)
     })

@@ -34,7 +34,7 @@ pub use edits::*;
 pub use inventory::*;
 pub use request::*;
 
-use context::{call, dropped, given};
+use context::{call, dropped, to_caller};
 use text::path;
 
 /// The library's version, such as `0.1.0`. Lives as long as the program.
@@ -53,7 +53,7 @@ pub extern "C" fn gpc_version() -> *const c_char {
 // SAFETY: no other library has a symbol of this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpc_context_new() -> *mut Context {
-    given(Context::new())
+    to_caller(Context::new())
 }
 
 /// Ends a context. Objects made with it live on.
@@ -141,7 +141,7 @@ unsafe fn set(
 
 #[cfg(test)]
 mod tests {
-    use super::context::Failure;
+    use super::context::FailureText;
     use super::*;
 
     fn error(context: *const Context) -> String {
@@ -153,7 +153,9 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_failure() {
         let context = gpc_context_new();
-        let answer = call(context, -1, |_| -> Result<i32, Failure> { panic!("odd") });
+        let answer = call(context, -1, |_| -> Result<i32, FailureText> {
+            panic!("odd")
+        });
         assert_eq!(
             (answer, error(context).as_str()),
             (-1, "a fault of the library: odd")

@@ -7,7 +7,7 @@ use gpu_inject::oci::ContainerView;
 use gpu_inject::request::{AllowedName, Imex, Request, Visible};
 use serde_json::{Value, json};
 
-use super::context::{Context, Failure, call, dropped, given, object, why};
+use super::context::{Context, FailureText, call, dropped, object, to_caller, why};
 use super::text::text;
 
 /// A container's request.
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn gpc_request_new(context: *mut Context) -> *mut Containe
             visible: Visible::DriverOnly,
             ..Request::default()
         };
-        Ok(given(ContainerRequest { request }))
+        Ok(to_caller(ContainerRequest { request }))
     })
 }
 
@@ -81,10 +81,10 @@ pub unsafe extern "C" fn gpc_request_from_config(
     })
 }
 
-fn read(context: &Context, config: &Value) -> Result<*mut ContainerRequest, Failure> {
+fn read(context: &Context, config: &Value) -> Result<*mut ContainerRequest, FailureText> {
     let request = Request::read(ContainerView::new(config), &context.policy()?);
     let request = request.map_err(why)?;
-    Ok(given(ContainerRequest { request }))
+    Ok(to_caller(ContainerRequest { request }))
 }
 
 /// Ends a request.
@@ -219,7 +219,7 @@ unsafe fn add(
     context: *mut Context,
     request: *mut ContainerRequest,
     word: *const c_char,
-    store: impl FnOnce(&mut Request, &str) -> Result<(), Failure>,
+    store: impl FnOnce(&mut Request, &str) -> Result<(), FailureText>,
 ) -> i32 {
     call(context, -1, |_| {
         // SAFETY: as above.

@@ -4,13 +4,13 @@ use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::context::Failure;
+use super::context::FailureText;
 
 /// Reads a UTF-8 string.
 ///
 /// # Safety
 /// `from` is null, or a NUL-terminated string that does not change during the call.
-pub(super) unsafe fn text<'a>(from: *const c_char, name: &str) -> Result<&'a str, Failure> {
+pub(super) unsafe fn text<'a>(from: *const c_char, name: &str) -> Result<&'a str, FailureText> {
     // SAFETY: as above.
     let bytes = unsafe { bytes(from, name)? };
     std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))
@@ -20,7 +20,7 @@ pub(super) unsafe fn text<'a>(from: *const c_char, name: &str) -> Result<&'a str
 ///
 /// # Safety
 /// As for [`text`].
-pub(super) unsafe fn path(from: *const c_char, name: &str) -> Result<PathBuf, Failure> {
+pub(super) unsafe fn path(from: *const c_char, name: &str) -> Result<PathBuf, FailureText> {
     // SAFETY: as above.
     let bytes = unsafe { bytes(from, name)? };
     let path = PathBuf::from(OsStr::from_bytes(bytes));
@@ -33,7 +33,7 @@ pub(super) unsafe fn path(from: *const c_char, name: &str) -> Result<PathBuf, Fa
 
 /// # Safety
 /// As for [`text`]; the bytes are not used after the caller's string is gone.
-unsafe fn bytes<'a>(from: *const c_char, name: &str) -> Result<&'a [u8], Failure> {
+unsafe fn bytes<'a>(from: *const c_char, name: &str) -> Result<&'a [u8], FailureText> {
     if from.is_null() {
         return Err(format!("{name} is null"));
     }
@@ -42,13 +42,13 @@ unsafe fn bytes<'a>(from: *const c_char, name: &str) -> Result<&'a [u8], Failure
 }
 
 /// A string that the caller has to free.
-pub(super) fn owned(text: String) -> Result<*mut c_char, Failure> {
+pub(super) fn owned(text: String) -> Result<*mut c_char, FailureText> {
     let text = CString::new(text).map_err(|_| "the text has a NUL in it".to_owned())?;
     Ok(text.into_raw())
 }
 
 /// A string that is stored with its object. `None` if it contains a NUL.
-pub(super) fn kept(text: impl AsRef<OsStr>) -> Option<CString> {
+pub(super) fn c_string(text: impl AsRef<OsStr>) -> Option<CString> {
     CString::new(text.as_ref().as_bytes()).ok()
 }
 

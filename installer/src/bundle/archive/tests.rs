@@ -11,7 +11,7 @@ use tar::Archive;
 use super::*;
 use crate::bundle::collect;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::transaction::receipt::{RECEIPT, Receipt};
 use crate::transaction::state_file;
 
@@ -165,7 +165,7 @@ fn without_the_mask_every_planted_secret_is_in_the_archive_and_in_the_page() {
 }
 
 #[test]
-fn what_is_no_secret_can_still_be_read() {
+fn text_without_secrets_stays_readable() {
     let (_dir, bundle) = planted();
     let all = unpacked(&pack(&Masked::of(&bundle), "b").unwrap());
     for (file, words) in [
@@ -184,7 +184,7 @@ fn what_is_no_secret_can_still_be_read() {
 }
 
 #[test]
-fn texts_and_names_of_a_hostile_host_stay_texts() {
+fn text_and_names_from_a_hostile_host_are_escaped() {
     let dir = tempfile::tempdir().unwrap();
     let script = "<script>alert(1)</script>\"'&\u{202e}";
     let name = "etc/cdi/<img src=x onerror=alert(1)>\n\"..yaml";
@@ -234,7 +234,7 @@ fn texts_and_names_of_a_hostile_host_stay_texts() {
 }
 
 #[test]
-fn names_unpack_below_their_directory_and_once_each() {
+fn archive_members_unpack_below_one_directory_and_have_unique_names() {
     assert_eq!(plain("/etc/../a b/./c"), "etc/a_b/c");
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "etc/cdi/a b.yaml", "1");
@@ -242,14 +242,14 @@ fn names_unpack_below_their_directory_and_once_each() {
     let host = Host::open(dir.path(), Path::new("/")).unwrap();
     let bundle = Masked::of(&collect::collect(&host));
     let all = unpacked(&pack(&bundle, "b").unwrap());
-    let found: Vec<_> = all.iter().filter(|(n, _)| n.contains("cdi/")).collect();
-    assert_eq!(found.len(), 2);
-    assert_ne!(found[0].0, found[1].0);
+    let specs: Vec<_> = all.iter().filter(|(n, _)| n.contains("cdi/")).collect();
+    assert_eq!(specs.len(), 2);
+    assert_ne!(specs[0].0, specs[1].0);
 }
 
 /// A log that is too large for the page is cut, and marked as cut.
 #[test]
-fn of_a_long_log_the_end_is_there() {
+fn a_long_log_keeps_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut long = String::from("first\n");
     for n in 0..40_000 {
@@ -264,7 +264,7 @@ fn of_a_long_log_the_end_is_there() {
 }
 
 #[test]
-fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
+fn the_timeline_uses_recorded_runs_or_else_file_times() {
     let dir = tempfile::tempdir().unwrap();
     let change = |path: &str| Change {
         path: path.into(),
@@ -272,7 +272,7 @@ fn the_timeline_goes_by_the_runs_and_by_the_files_where_those_are_not_known() {
         after: Some("ours".into()),
         mode: 0o644,
         why: path.into(),
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     };
     let at = |path: &str, time: &str| (path.into(), time.to_owned());
     let receipt = Receipt {

@@ -1,10 +1,11 @@
 //! The page's section on changes: a timeline of what gpusetup has changed.
 
 use maud::{Markup, html};
-use similar::{ChangeTag, TextDiff};
+use similar::ChangeTag;
 
 use crate::bundle::page::parts::marked;
 use crate::bundle::{Done, Now};
+use crate::edit::diff::LineDiff;
 
 /// How many lines of a diff are shown. Files that gpusetup wrote as a whole can be long, and more
 /// of them would not help a reader.
@@ -68,12 +69,7 @@ fn entry(same: &[Done]) -> Markup {
 fn diff(change: &Done) -> Markup {
     let before = change.before.as_deref().unwrap_or_default();
     let after = change.after.as_deref().unwrap_or_default();
-    let diff = TextDiff::from_lines(before, after);
-    let groups = diff.grouped_ops(3);
-    let lines: Vec<_> = groups
-        .iter()
-        .flat_map(|group| group.iter().flat_map(|op| diff.iter_changes(op)))
-        .collect();
+    let lines = LineDiff::new(before, after).groups(3).concat();
     html! {
         pre.diff tabindex="0" {
             @for line in lines.iter().take(LINES) {

@@ -2,14 +2,14 @@
 
 use maud::{Markup, html};
 
-use crate::bundle::Text;
+use crate::bundle::TextFile;
 use crate::bundle::page::parts::marked;
 use crate::terminal::redact;
 
 /// How many lines of a text are shown, to keep the page readable. The archive has all of them.
 const LINES: usize = 200;
 
-pub(super) fn section(id: &str, title: &str, texts: &[Text]) -> Markup {
+pub(super) fn section(id: &str, title: &str, texts: &[TextFile]) -> Markup {
     let is_log = id == "logs";
     html! {
         section id=(id) aria-labelledby={ (id) "-title" } {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use crate::bundle::topology::{Device, Kind, Link, Topology};
+use crate::bundle::topology::{DeviceKind, DeviceLink, PciDevice, Topology};
 
 const WIDTH: usize = 360;
 const ROW: usize = 34;
@@ -21,7 +21,7 @@ const LANE: usize = 9;
 const LANES: usize = 8;
 
 /// One line of the drawing.
-struct Row<'a> {
+struct DrawnRow<'a> {
     y: usize,
     /// Where its wire begins: at the port above it, or at the device before it.
     from: usize,
@@ -32,19 +32,19 @@ struct Row<'a> {
 enum What<'a> {
     /// A host bridge or a port.
     Port(&'a str),
-    Device(&'a Device),
+    Device(&'a PciDevice),
 }
 
 /// The box of a NUMA node.
-struct Node {
+struct NumaBox {
     title: String,
     y: usize,
     height: usize,
 }
 
 struct Drawing<'a> {
-    nodes: Vec<Node>,
-    rows: Vec<Row<'a>>,
+    nodes: Vec<NumaBox>,
+    rows: Vec<DrawnRow<'a>>,
     height: usize,
 }
 
@@ -78,7 +78,7 @@ fn svg(topology: &Topology) -> Markup {
     }
 }
 
-fn layout(devices: &[Device]) -> Drawing<'_> {
+fn layout(devices: &[PciDevice]) -> Drawing<'_> {
     let mut drawing = Drawing {
         nodes: Vec::new(),
         rows: Vec::new(),
@@ -95,7 +95,7 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
             let is_beside = y > top + HEAD && above == device.above;
             for (depth, port) in device.above.iter().enumerate().skip(shared) {
                 let what = What::Port(port);
-                drawing.rows.push(Row {
+                drawing.rows.push(DrawnRow {
                     y,
                     from: y,
                     depth,
@@ -104,7 +104,7 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
                 y += PORT;
             }
             above = &device.above;
-            drawing.rows.push(Row {
+            drawing.rows.push(DrawnRow {
                 y,
                 from: if is_beside { y - ROW + 14 } else { y },
                 depth: above.len(),
@@ -117,7 +117,7 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
             None => "PCI, no NUMA node named".into(),
         };
         y += 6;
-        drawing.nodes.push(Node {
+        drawing.nodes.push(NumaBox {
             title,
             y: top,
             height: y - top,
@@ -128,7 +128,7 @@ fn layout(devices: &[Device]) -> Drawing<'_> {
     drawing
 }
 
-fn line(row: &Row<'_>) -> Markup {
+fn line(row: &DrawnRow<'_>) -> Markup {
     // The depth is limited so that deep trees stay within the drawing.
     let x = 18 + row.depth.min(5) * 14;
     let y = row.y;
@@ -148,22 +148,22 @@ fn line(row: &Row<'_>) -> Markup {
     }
 }
 
-fn class(kind: Kind) -> &'static str {
+fn class(kind: DeviceKind) -> &'static str {
     match kind {
-        Kind::Gpu => "gpu",
-        Kind::Switch => "switch",
-        Kind::Network => "network",
+        DeviceKind::Gpu => "gpu",
+        DeviceKind::Switch => "switch",
+        DeviceKind::Network => "network",
     }
 }
 
-fn title(device: &Device) -> String {
+fn title(device: &PciDevice) -> String {
     match (device.kind, device.index) {
-        (Kind::Gpu, Some(index)) => {
+        (DeviceKind::Gpu, Some(index)) => {
             format!("GPU {index} {}", device.name.as_deref().unwrap_or_default())
         }
-        (Kind::Gpu, None) => "GPU without NVIDIA's driver".into(),
-        (Kind::Switch, _) => "NVSwitch".into(),
-        (Kind::Network, _) => {
+        (DeviceKind::Gpu, None) => "GPU without NVIDIA's driver".into(),
+        (DeviceKind::Switch, _) => "NVSwitch".into(),
+        (DeviceKind::Network, _) => {
             format!(
                 "Network, {}",
                 device.driver.as_deref().unwrap_or("no driver")
@@ -174,7 +174,7 @@ fn title(device: &Device) -> String {
 
 /// Draws a lane for each pair of connected devices. Pairs beyond the last lane are only in the
 /// list below.
-fn links(drawing: &Drawing<'_>, links: &[Link]) -> Markup {
+fn links(drawing: &Drawing<'_>, links: &[DeviceLink]) -> Markup {
     let place = |address: &str| {
         drawing.rows.iter().find_map(|row| match row.what {
             What::Device(d) if d.address == address => Some(row.y + 15),
@@ -237,10 +237,10 @@ fn words(topology: &Topology) -> Markup {
 mod tests {
     use super::*;
 
-    fn gpu(n: u32) -> Device {
-        Device {
+    fn gpu(n: u32) -> PciDevice {
+        PciDevice {
             address: format!("0000:{n:02x}:00.0"),
-            kind: Kind::Gpu,
+            kind: DeviceKind::Gpu,
             index: Some(n),
             name: Some("NVIDIA H100 80GB HBM3".into()),
             numa: Some(n / 4),
@@ -250,8 +250,8 @@ mod tests {
         }
     }
 
-    fn link(from: u32, to: Option<u32>) -> Link {
-        Link {
+    fn link(from: u32, to: Option<u32>) -> DeviceLink {
+        DeviceLink {
             from: gpu(from).address,
             to: to.map(|n| gpu(n).address),
             count: 4,
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_gpus_on_switches_of_their_own_meet_in_one_bar() {
+    fn links_of_eight_gpus_with_separate_switches_share_one_bar() {
         let topology = Topology {
             devices: (0..8).map(gpu).collect(),
             links: (0..8).map(|n| link(n, None)).collect(),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_drawn_once_though_both_ends_tell_of_it() {
+    fn a_link_that_both_ends_report_is_drawn_once() {
         let topology = Topology {
             devices: (0..2).map(gpu).collect(),
             links: vec![link(0, Some(1)), link(1, Some(0))],

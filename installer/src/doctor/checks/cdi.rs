@@ -3,13 +3,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cdi::{SPEC_DIRS, Spec};
+use cdi::Spec;
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
-use crate::doctor::checks::check::{Checks, told};
-use crate::doctor::facts::HostFacts;
+use crate::doctor::checks::check::{Checks, evidence};
+use crate::doctor::facts::{self, HostFacts, SpecFile};
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
+use crate::setup::made_anew;
 
 pub const CHECKS: Checks = &[
     ("cdi-missing", missing),
@@ -39,9 +40,9 @@ fn stale(look: &HostFacts) -> Option<String> {
     let change = look.described().iter().find(|c| c.path == spec)?;
     let before = change.before.as_deref()?;
     let loaded = look.loaded()?.driver.as_ref()?.version.clone();
-    let of = |text: &str| version_in(text).unwrap_or_default();
-    let said = of(before);
-    Some(if said.is_empty() || said == loaded {
+    let of = |text: &str| made_anew::driver_of(text).unwrap_or_default();
+    let version = of(before);
+    Some(if version.is_empty() || version == loaded {
         let count = |text: &str| {
             text.matches("\n- name:")
                 .count()
@@ -55,44 +56,26 @@ fn stale(look: &HostFacts) -> Option<String> {
             _ => "it is not what this host would get now".into(),
         }
     } else {
-        format!("spec is for driver {said}, the loaded driver is {loaded}")
+        format!("spec is for driver {version}, the loaded driver is {loaded}")
     })
 }
 
-/// The driver's version according to the name of the CUDA library in a spec.
-fn version_in(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("libcuda.so.")?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
-    let version = rest[..end].trim_end_matches('.');
-    if version.contains('.') {
-        return Some(version.to_owned());
-    }
-    version_in(&rest[end..])
-}
-
-/// Paths and texts of the specs that describe `nvidia.com/*`.
-fn specs(look: &HostFacts) -> Vec<(std::path::PathBuf, String)> {
-    let all = SPEC_DIRS.iter().flat_map(|dir| look.entries(dir));
-    let read = all.filter_map(|path| Some((path.clone(), look.text(&path)?)));
-    read.filter(|(_, text)| text.contains("nvidia.com/"))
-        .collect()
-}
-
-fn is_read(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "json" || e == "yaml")
+/// The files that describe `nvidia.com/*`, each with its text.
+fn specs<'a>(look: &'a HostFacts) -> impl Iterator<Item = (&'a SpecFile, &'a str)> {
+    let files = look.spec_files().iter();
+    let texts = files.filter_map(|file| Some((file, file.text()?)));
+    texts.filter(|(_, text)| text.contains("nvidia.com/"))
 }
 
 fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
-    let mut seen = Vec::new();
-    for (path, text) in specs(look) {
-        // Our own spec is the matter of `cdi-stale`.
-        if text.contains(hook) || !is_read(&path) {
-            continue;
-        }
-        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+    let mut findings = Vec::new();
+    for (file, text) in specs(look) {
+        // Our own spec is the matter of `cdi-stale`, a broken one that of `cdi-broken`.
+        let Some(spec) = file
+            .spec()
+            .filter(|_| !text.contains(hook) && file.is_read())
+        else {
             continue;
         };
         let edits = spec.devices.iter().map(|d| &d.container_edits);
@@ -100,36 +83,37 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
         let gone = mounts
             .map(|m| &m.host_path)
             .find(|p| !look.exists(p.as_path()));
-        seen.extend(gone.map(|gone| format!("{}: {} is gone", path.display(), gone.display())));
+        let path = file.path.display();
+        findings.extend(gone.map(|gone| format!("{path}: {} is gone", gone.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn hook_gone(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
-    for (path, text) in specs(look) {
+    let mut findings = Vec::new();
+    for file in look.spec_files() {
         // Whether our own hook is there is the matter of `programs-gone`.
-        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+        let Some(spec) = file.spec().filter(|_| file.is_read()) else {
             continue;
         };
         let edits = spec.devices.iter().map(|d| &d.container_edits);
         let mut hooks = edits.chain([&spec.container_edits]).flat_map(|e| &e.hooks);
         let gone = hooks.find(|h| h.path != Path::new(HOOK_PATH) && !look.exists(&h.path));
-        let gone = gone.filter(|_| is_read(&path));
-        seen.extend(gone.map(|hook| format!("{} names {}", path.display(), hook.path.display())));
+        let path = file.path.display();
+        findings.extend(gone.map(|hook| format!("{path} names {}", hook.path.display())));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn conflict(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let devices = registry.devices().into_iter();
     let ours = devices.filter(|(name, _)| name.kind.starts_with("nvidia.com/"));
-    let seen: Vec<String> = ours
+    let findings: Vec<String> = ours
         .filter_map(|(_, file)| Some(file.err()?.to_string()))
         .collect();
-    let first = seen.first()?;
-    Some(match seen.len() {
+    let first = findings.first()?;
+    Some(match findings.len() {
         1 => first.clone(),
         n => format!("{first}; and {} more", n - 1),
     })
@@ -137,34 +121,32 @@ fn conflict(look: &HostFacts) -> Option<String> {
 
 fn shadowed(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
-    let mut seen = Vec::new();
-    for (path, text) in specs(look) {
-        let Ok(spec) = Spec::parse(text.as_bytes()) else {
+    let mut findings = Vec::new();
+    for (file, _) in specs(look) {
+        let has_devices = |spec: &&Spec| file.is_read() && !spec.devices.is_empty();
+        let Some(spec) = file.spec().filter(has_devices) else {
             continue;
         };
-        if !is_read(&path) || spec.devices.is_empty() {
-            continue;
-        }
         let used = registry.devices();
         let is_hidden = spec.devices.iter().all(|d| {
             let mut all = used.iter();
             let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
-            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != path.as_path()))
+            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
         });
         if is_hidden {
-            seen.push(format!(
+            findings.push(format!(
                 "{} is hidden by a later directory's",
-                path.display()
+                file.path.display()
             ));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn broken(look: &HostFacts) -> Option<String> {
     let registry = look.registry();
     let errors = registry.errors().iter();
-    told(
+    evidence(
         errors
             .map(|(path, e)| format!("{}: {e}", path.display()))
             .collect(),
@@ -172,49 +154,50 @@ fn broken(look: &HostFacts) -> Option<String> {
 }
 
 fn closed(look: &HostFacts) -> Option<String> {
-    let seen = specs(look).into_iter().filter_map(|(path, _)| {
-        let mode = look.host.root().metadata(&path).ok()?.mode();
+    let findings = specs(look).filter_map(|(SpecFile { path, .. }, _)| {
+        let mode = look.known(look.host.root().metadata(path).into())?.mode();
         (mode & 0o004 == 0).then(|| format!("{} has mode {:04o}", path.display(), mode & 0o7777))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn name(look: &HostFacts) -> Option<String> {
     let is_spec = |text: &str| text.contains("cdiVersion");
-    let seen = specs(look).into_iter();
-    let seen = seen.filter(|(path, text)| is_spec(text) && !is_read(path));
+    let findings = specs(look).filter(|(file, text)| is_spec(text) && !file.is_read());
+    let findings = findings.map(|(file, _)| &file.path);
     // An editor's backup beside a spec is not a misnamed spec.
-    let seen = seen.filter(|(path, _)| {
-        !is_read(&path.with_extension("")) && !path.to_string_lossy().ends_with('~')
-    });
-    told(seen.map(|(path, _)| path.display().to_string()).collect())
+    let is_copy = |path: &Path| {
+        facts::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
+    };
+    let findings = findings.filter(|path| !is_copy(path));
+    evidence(findings.map(|path| path.display().to_string()).collect())
 }
 
 fn too_new(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let engines = ["podman", "crio"].into_iter();
-    let seen = engines.filter_map(|name| {
+    let findings = engines.filter_map(|name| {
         look.engine(name)?;
         cdi_versions::too_new(look.host, name, look.engine_version(name))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 /// Each engine warns about its own configuration file; here those warnings are collected.
 fn dirs(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for engine in look.engines() {
-        let said = engine.warnings(look.host).into_iter();
-        seen.extend(said.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
+        let warnings = engine.warnings(look.host).into_iter();
+        findings.extend(warnings.filter(|w| w.contains(cdi_versions::LEAVES_OUT)));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn two_writers(look: &HostFacts) -> Option<String> {
     if !look.has_written(Path::new(SPEC_PATH)) {
         return None;
     }
-    told(look.foreign().names(TraceKind::Unit))
+    evidence(look.foreign().names(TraceKind::Unit))
         .map(|units| format!("{units} is started at boot too"))
 }
 

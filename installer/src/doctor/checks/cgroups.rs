@@ -7,6 +7,7 @@ use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
     ("no-cgroups", no_cgroups),
+    ("kernel-too-old", kernel_too_old),
     ("cgroups-missing", missing),
     ("toolkit-cgroup2", toolkit),
     ("nested", nested),
@@ -17,7 +18,7 @@ pub const CHECKS: Checks = &[
 const CGROUP2: (u32, u32) = (1, 8);
 
 fn no_cgroups(look: &HostFacts) -> Option<String> {
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     let engine = ["docker", "containerd", "crio", "k3s", "rke2"]
         .iter()
         .find(|e| look.engine(e).is_some())?;
@@ -28,6 +29,16 @@ fn no_cgroups(look: &HostFacts) -> Option<String> {
             policy.path.display()
         )
     })
+}
+
+fn kernel_too_old(look: &HostFacts) -> Option<String> {
+    let root = look.host.root();
+    let way = kernel::missing_ways(root).into_iter().next_back()?;
+    let release = kernel::release(root)?;
+    Some(format!(
+        "{} needs {}, with {}; this is {release}",
+        way.name, way.since, way.needs
+    ))
 }
 
 fn missing(look: &HostFacts) -> Option<String> {
@@ -48,7 +59,7 @@ fn toolkit(look: &HostFacts) -> Option<String> {
 
 fn nested(look: &HostFacts) -> Option<String> {
     let kind = look.platform().container.as_deref()?;
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     look.engine("docker")?;
     (kind.starts_with("lxc") && !policy.no_cgroups)
         .then(|| format!("systemd says that this is a container of {kind}"))

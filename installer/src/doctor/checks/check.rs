@@ -9,14 +9,14 @@ pub type Check = fn(&HostFacts) -> Option<String>;
 pub type Checks = &'static [(&'static str, Check)];
 
 /// Joins what was seen into one text: the first four, then how many more.
-pub fn told(mut seen: Vec<String>) -> Option<String> {
-    seen.dedup();
-    let more = seen.len().saturating_sub(4);
-    seen.truncate(4);
-    if seen.is_empty() {
+pub fn evidence(mut findings: Vec<String>) -> Option<String> {
+    findings.dedup();
+    let more = findings.len().saturating_sub(4);
+    findings.truncate(4);
+    if findings.is_empty() {
         return None;
     }
-    let mut text = seen.join("; ");
+    let mut text = findings.join("; ");
     if more > 0 {
         text.push_str(&format!("; and {more} more"));
     }

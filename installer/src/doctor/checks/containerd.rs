@@ -1,7 +1,8 @@
 //! Checks of containerd as an engine of its own: its files, their schema and its runtimes.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
+use crate::edit::meaning::Meaning;
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::Files;
 use crate::engines::containerd::schema::{self, Schema};
@@ -20,6 +21,7 @@ pub const CHECKS: Checks = &[
     ("containerd-cgroup-driver", cgroup_driver),
     ("containerd-not-imported", not_imported),
     ("containerd-default-unknown", default_unknown),
+    ("containerd-default-hidden", default_hidden),
 ];
 
 /// Directories where people and tools put drop-ins, whether or not they are imported
@@ -32,8 +34,8 @@ fn viewed<T>(
     then: impl FnOnce(&Place, &Files, &Schema, &View) -> Option<T>,
 ) -> Option<T> {
     let (place, files) = look.containerd()?;
-    let files = files.ok()?;
-    let schema = Schema::of(files, place.version).ok()?;
+    let files = look.ok(files)?;
+    let schema = look.ok(Schema::of(files, place.version))?;
     let view = View::new(files, &schema, place.merges);
     then(place, files, &schema, &view)
 }
@@ -47,14 +49,14 @@ fn toml(look: &HostFacts) -> Option<String> {
 
 fn versions(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    Schema::of(files.ok()?, place.version)
+    Schema::of(look.ok(files)?, place.version)
         .err()
         .map(|e| e.to_string())
 }
 
 fn unread(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    schema::is_unread(files.ok()?, place.version).then(|| {
+    schema::is_unread(look.ok(files)?, place.version).then(|| {
         format!(
             "{} has no version, and containerd is {}.{}",
             place.root.display(),
@@ -66,7 +68,7 @@ fn unread(look: &HostFacts) -> Option<String> {
 
 fn cri_off(look: &HostFacts) -> Option<String> {
     let (place, files) = look.containerd()?;
-    let is_off = schema::is_off(files.ok()?) && containerd::has_kubelet(look.host);
+    let is_off = schema::is_off(look.ok(files)?) && containerd::has_kubelet(look.host);
     is_off.then(|| {
         format!(
             "disabled_plugins in {} names cri, and a kubelet is here",
@@ -91,11 +93,16 @@ fn hidden(look: &HostFacts) -> Option<String> {
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
     let ours = SetupOptions::default().runtime_path.display().to_string();
-    let seen = viewed(look, |_, _, _, view| {
+    let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
     // That our own program is missing is the matter of `programs-gone`.
-    told(seen.into_iter().filter(|s| !s.contains(&ours)).collect())
+    evidence(
+        findings
+            .into_iter()
+            .filter(|s| !s.contains(&ours))
+            .collect(),
+    )
 }
 
 fn runtime_type(look: &HostFacts) -> Option<String> {
@@ -107,7 +114,7 @@ fn runtime_type(look: &HostFacts) -> Option<String> {
                     .get(&["containerd", "runtimes", name, "runtime_type"])
                     .is_none()
         });
-        told(
+        evidence(
             lacks
                 .map(|name| format!("runtime {name:?} has no runtime_type"))
                 .collect(),
@@ -127,13 +134,14 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
         let runc = systemd_cgroup(view, "runc")?;
         let is_for_gpus = |name: &&str| name.starts_with("nvidia");
         let differs = |name: &&str| systemd_cgroup(view, name).is_some_and(|v| v != runc);
-        let seen = view
+        let findings = view
             .runtimes()
             .into_iter()
             .filter(is_for_gpus)
             .filter(differs);
-        told(
-            seen.map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
+        evidence(
+            findings
+                .map(|name| format!("SystemdCgroup is {runc} for runc and {} for {name}", !runc))
                 .collect(),
         )
     })
@@ -142,17 +150,30 @@ fn cgroup_driver(look: &HostFacts) -> Option<String> {
 fn not_imported(look: &HostFacts) -> Option<String> {
     let (_, files) = look.containerd()?;
     // The files as the daemon reads them, including our drop-in.
-    let read = files.ok()?.after(look.host, None, &[]).ok()?;
-    let mut seen = Vec::new();
+    let read = look.ok(look.ok(files)?.after(look.host, None, &[]))?;
+    let mut findings = Vec::new();
     for path in DROP_INS.iter().flat_map(|d| look.entries(d)) {
         let is_toml = path.extension().is_some_and(|e| e == "toml");
+        if !is_toml || read.read.iter().any(|f| f.path == path) {
+            continue;
+        }
         let text = look.text(&path).unwrap_or_default();
-        let defines = text.contains("runtimes.nvidia") || text.contains("nvidia-container-runtime");
-        if is_toml && defines && !read.read.iter().any(|f| f.path == path) {
-            seen.push(format!("{} is imported by nothing", path.display()));
+        if text.contains("runtimes.nvidia") || text.contains("nvidia-container-runtime") {
+            findings.push(format!("{} is imported by nothing", path.display()));
         }
     }
-    told(seen)
+    evidence(findings)
+}
+
+fn default_hidden(look: &HostFacts) -> Option<String> {
+    viewed(look, |place, _, _, view| {
+        let table = settings::default_table(view, place.version)?;
+        let path = table.file.path.display();
+        Some(format!(
+            "{path} has a table default_runtime, which containerd takes before default_runtime_name"
+        ))
+        .filter(|_| view.text(&["containerd", "default_runtime_name"]).is_some())
+    })
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
@@ -163,8 +184,13 @@ fn default_unknown(look: &HostFacts) -> Option<String> {
         let in_ours = files
             .drop_in(containerd::edits::DROP_IN)
             .is_some_and(|path| {
-                look.text(path)
-                    .is_some_and(|t| t.contains(&format!("runtimes.{name}]")))
+                let text = look.ok(files.text_or_read(look.host, &path)).flatten();
+                let ours = text.as_deref().and_then(Meaning::of_text);
+                let has = |cri: &schema::Cri| {
+                    let at = [cri, &["containerd", "runtimes", name][..]].concat();
+                    ours.as_ref().is_some_and(|o| o.get(&at).is_some())
+                };
+                schema::TABLES.iter().any(has)
             });
         (!is_known && !in_ours).then(|| {
             format!("default_runtime_name is {name:?}, and no runtime of that name is there")

@@ -1,6 +1,6 @@
 //! Checks of CRI-O: its files and its runtimes.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::crio;
 
@@ -35,25 +35,26 @@ fn stray(look: &HostFacts) -> Option<String> {
     look.engine("crio")?;
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end));
     let files = look.entries(crio::DROP_IN_DIR).into_iter();
-    let seen = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
-    told(
-        seen.map(|p| format!("{} is read as a drop-in", p.display()))
+    let findings = files.filter(|p| is_copy(&p.file_name().unwrap_or_default().to_string_lossy()));
+    evidence(
+        findings
+            .map(|p| format!("{} is read as a drop-in", p.display()))
             .collect(),
     )
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
-    let mut seen = Vec::new();
+    let merged = look.ok(look.crio()?)?;
+    let mut findings = Vec::new();
     for (name, path, program) in merged.programs() {
         if program.starts_with('/') && !look.exists(&program) && !is_ours(&program) {
-            seen.push(format!(
+            findings.push(format!(
                 "runtime {name:?} in {} starts {program}, which is not there",
                 path.display()
             ));
         }
     }
-    told(seen)
+    evidence(findings)
 }
 
 /// Whether it is our own program: that it is missing is the matter of `programs-gone`.
@@ -63,12 +64,12 @@ fn is_ours(program: &str) -> bool {
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
-    let merged = look.crio()?.ok()?;
+    let merged = look.ok(look.crio()?)?;
     let name = merged.text(&["crio", "runtime", "default_runtime"])?;
     let is_known = BUILT_IN.contains(&name)
         || merged.runtime(name).is_some()
         || (name == crate::model::setup_options::SetupOptions::default().runtime_name
-            && crio::has_drop_in(look.host));
+            && look.has_crio_drop_in());
     (!is_known)
         .then(|| format!("default_runtime is {name:?}, and no runtime of that name is there"))
 }

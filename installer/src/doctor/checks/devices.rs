@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use gpu_inject::generate::host_files;
 use nix::sys::stat::major;
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::engine;
+use crate::host::answer::Answer;
 use crate::host::systemd_scopes;
 use crate::setup::dev_char;
 
@@ -27,7 +28,7 @@ fn missing(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
     let missing = missing_nodes(look, inventory);
     let names: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
-    told(names)
+    evidence(names)
 }
 
 /// Missing nodes that containers would get. Something else at the path of a node is another
@@ -79,7 +80,7 @@ fn stale(look: &HostFacts) -> Option<String> {
 
 fn no_node(look: &HostFacts) -> Option<String> {
     let inventory = look.loaded()?;
-    let seen = host_files::nodes(inventory).filter_map(|node| {
+    let findings = host_files::nodes(inventory).filter_map(|node| {
         let metadata = look.host.root().symlink_metadata(&node.host_path).ok()?;
         let kind = metadata.file_type();
         let what = if kind.is_dir() {
@@ -91,18 +92,18 @@ fn no_node(look: &HostFacts) -> Option<String> {
         };
         Some(format!("{} is {what}", node.host_path.display()))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn mode(look: &HostFacts) -> Option<String> {
     look.loaded()?;
     let nodes = ["/dev/nvidiactl", "/dev/nvidia0", UVM];
-    let seen = nodes.iter().filter_map(|path| {
-        let found = look.host.root().metadata(path).ok()?;
-        let is_closed = found.file_type().is_char_device() && found.mode() & 0o006 != 0o006;
-        is_closed.then(|| format!("{path} has mode {:04o}", found.mode() & 0o7777))
+    let findings = nodes.iter().filter_map(|path| {
+        let metadata = look.host.root().metadata(path).ok()?;
+        let is_closed = metadata.file_type().is_char_device() && metadata.mode() & 0o006 != 0o006;
+        is_closed.then(|| format!("{path} has mode {:04o}", metadata.mode() & 0o7777))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn links(look: &HostFacts) -> Option<String> {
@@ -113,7 +114,7 @@ fn links(look: &HostFacts) -> Option<String> {
     if runc.is_some_and(|v| v >= (1, 2)) && look.receipt().is_none() {
         return None;
     }
-    let links = dev_char::links(look.host, inventory).ok()?;
+    let links = look.ok(dev_char::links(look.host, inventory))?;
     let first = links.first()?;
     let mut text = match links.len() {
         1 => format!("no link {}", first.path.display()),
@@ -121,12 +122,17 @@ fn links(look: &HostFacts) -> Option<String> {
     };
     // Only a live host has running containers; a directory tree has none.
     if look.host.is_live() {
-        let containers = systemd_scopes::containers_losing_gpus(look.host);
-        if !containers.is_empty() {
-            text.push_str(&format!(
-                "; it would take them from {}",
-                containers.join(", ")
-            ));
+        match systemd_scopes::containers_losing_gpus(look.host) {
+            Answer::Known(names) => {
+                let names = names.join(", ");
+                text.push_str(&format!("; it would take them from {names}"));
+            }
+            Answer::None => {}
+            Answer::Unknown(why) => {
+                text.push_str(&format!(
+                    "; from which containers it would is not known: {why}"
+                ));
+            }
         }
     }
     Some(text)

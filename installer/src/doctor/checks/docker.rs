@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
-use crate::engines::docker::{self, drop_in, runtime_entry};
+use crate::engines::docker::{self, cdi_restart, drop_in, runtime_entry};
 use crate::model::setup_options::{Mode, SetupOptions};
 use crate::model::toolkit_traces::TraceKind;
 
@@ -18,6 +18,7 @@ pub const CHECKS: Checks = &[
     ("docker-no-hook", no_hook),
     ("docker-not-restarted", not_restarted),
     ("docker-cdi-off", cdi_off),
+    ("docker-cdi-restart", not_back),
     ("docker-too-old", too_old),
     ("docker-runtime-unknown", runtime_unknown),
     ("hook-direct", hook_direct),
@@ -54,28 +55,28 @@ fn json(look: &HostFacts) -> Option<String> {
 }
 
 fn flag_and_file(look: &HostFacts) -> Option<String> {
-    let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
+    let (unit, file) = (look.docker_unit()?, look.ok(look.daemon_json()?)?);
     let clashing = CLASHES.iter().filter(|(_, key)| file.get(&[key]).is_some());
-    let seen = clashing.filter_map(|(flag, key)| {
+    let findings = clashing.filter_map(|(flag, key)| {
         let place = unit.where_is(flag)?.display();
         Some(format!(
             "{flag} in {place}, and {key:?} in {}",
             file.path.display()
         ))
     });
-    told(seen.collect())
+    evidence(findings.collect())
 }
 
 fn runtime_gone(look: &HostFacts) -> Option<String> {
-    let file = look.daemon_json()?.ok()?;
+    let file = look.ok(look.daemon_json()?)?;
     // That our own program is missing is the matter of `programs-gone`.
     let ours = SetupOptions::default().runtime_path.display().to_string();
-    let seen = runtime_entry::dangling(look.host, file).into_iter();
-    told(seen.filter(|s| !s.contains(&ours)).collect())
+    let findings = runtime_entry::dangling(look.host, file).into_iter();
+    evidence(findings.filter(|s| !s.contains(&ours)).collect())
 }
 
 fn default_unknown(look: &HostFacts) -> Option<String> {
-    let (unit, file) = (look.docker_unit()?, look.daemon_json()?.ok()?);
+    let (unit, file) = (look.docker_unit()?, look.ok(look.daemon_json()?)?);
     let by_flag = unit.flag("--default-runtime");
     let by_file = file.get(&["default-runtime"]).and_then(Value::as_str);
     let name = by_file.or(by_flag.as_deref())?;
@@ -98,7 +99,7 @@ fn no_hook(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit()?;
     look.was_wanted(look.engine("docker")?)
         .filter(|w| w.mode != Mode::Cdi)?;
-    let path = drop_in::search_path(&unit);
+    let path = drop_in::search_path(unit);
     let has = |dir: &str| look.exists(Path::new(dir).join(HOOK));
     (!path.split(':').any(has)).then(|| format!("no {HOOK} in {path}"))
 }
@@ -107,18 +108,15 @@ fn not_restarted(look: &HostFacts) -> Option<String> {
     let unit = look.docker_unit().filter(|_| is_ours(look))?;
     let pid = look.text(docker::PIDFILE)?;
     let pid: u32 = pid.trim().parse().ok()?;
-    // If dockerd's environment cannot be read, nothing can be said.
-    look.host
-        .root()
-        .read(format!("/proc/{pid}/environ"))
-        .ok()
-        .filter(|e| !e.is_empty())?;
-    let is_same = drop_in::is_started_with(look.host, &unit, Path::new(docker::PIDFILE));
+    // If dockerd has ended, or its environment cannot be read, nothing can be said.
+    let environ = look.host.root().read(format!("/proc/{pid}/environ"));
+    look.known(environ.into()).filter(|e| !e.is_empty())?;
+    let is_same = drop_in::is_started_with(look.host, unit, Path::new(docker::PIDFILE));
     (!is_same).then(|| format!("dockerd ({pid}) runs with another PATH than docker.service says"))
 }
 
 fn cdi_off(look: &HostFacts) -> Option<String> {
-    let file = look.daemon_json()?.ok()?;
+    let file = look.ok(look.daemon_json()?)?;
     let value = file.get(&["features", "cdi"]).and_then(Value::as_bool);
     if value == Some(false) {
         return Some(format!("features.cdi is false in {}", file.path.display()));
@@ -137,13 +135,23 @@ fn cdi_off(look: &HostFacts) -> Option<String> {
     })
 }
 
+fn not_back(look: &HostFacts) -> Option<String> {
+    let version = look.engine_version("docker")?;
+    if !cdi_restart::AFFECTED.contains(&version) {
+        return None;
+    }
+    let file = look.daemon_json().and_then(Result::ok);
+    let data_root = cdi_restart::data_root(look.docker_unit()?, file);
+    evidence(cdi_restart::containers(look.host, &data_root))
+}
+
 fn too_old(look: &HostFacts) -> Option<String> {
     let version = look.engine_version("docker").filter(|v| *v > (0, 0))?;
     (version < (19, 3)).then(|| format!("version {}.{:02}", version.0, version.1))
 }
 
 fn runtime_unknown(look: &HostFacts) -> Option<String> {
-    let file = look.daemon_json()?.ok()?;
+    let file = look.ok(look.daemon_json()?)?;
     let name = SetupOptions::default().runtime_name;
     let is_gone = file.get(&["runtimes", &name]).is_none();
     let mode = look.was_wanted(look.engine("docker")?)?.mode;
@@ -159,15 +167,15 @@ fn hook_direct(look: &HostFacts) -> Option<String> {
         theirs.contains(&path).then_some(path)
     };
     // dockerd uses the first hook on its PATH.
-    let path = drop_in::search_path(&unit);
+    let path = drop_in::search_path(unit);
     let first = path
         .split(':')
         .find(|d| look.exists(Path::new(d).join(HOOK)))?;
     let hook = is_hook(first)?;
-    let mode = look.policy().ok()?.mode;
+    let mode = look.policy()?.mode;
     let why = match mode {
-        gpu_inject::policy::Mode::Cdi => "mode is \"cdi\"",
-        gpu_inject::policy::Mode::Csv => "mode is \"csv\"",
+        gpu_inject::policy::RuntimeMode::Cdi => "mode is \"cdi\"",
+        gpu_inject::policy::RuntimeMode::Csv => "mode is \"csv\"",
         _ if look.platform().jetson.is_some() => "this is a Jetson",
         _ => return None,
     };

@@ -2,7 +2,7 @@
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
-use crate::engines::docker::{self, context};
+use crate::engines::docker;
 
 pub const CHECKS: Checks = &[
     ("docker-snap", snap),
@@ -33,8 +33,8 @@ fn desktop(look: &HostFacts) -> Option<String> {
 }
 
 fn other_context(look: &HostFacts) -> Option<String> {
-    look.engine("docker")?;
-    context::target(look.host).warning(&docker::own_socket(look.host))
+    look.docker_target()?
+        .warning(&docker::own_socket(look.host))
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
     use crate::host::user::User;
 
     #[test]
-    fn a_user_s_own_docker_is_where_their_client_should_lead() {
+    fn the_client_of_a_rootless_docker_should_use_its_socket() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gpu_host::Mismatch;
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::{HostFacts, Pci};
 
 pub const CHECKS: Checks = &[
@@ -81,7 +81,7 @@ fn not_built(look: &HostFacts) -> Option<String> {
 fn secure_boot(look: &HostFacts) -> Option<String> {
     let version = idle(look)?;
     // The variable has four bytes of attributes, then its value.
-    let variable = look.host.root().read(SECURE_BOOT).ok()?;
+    let variable = look.known(look.host.root().read(SECURE_BOOT).into())?;
     if variable.get(4) != Some(&1) || look.has_module() != Some(true) {
         return None;
     }
@@ -96,7 +96,7 @@ fn nouveau(look: &HostFacts) -> Option<String> {
     let bound = look
         .pci_gpus()
         .filter(|g| g.driver.as_deref() == Some("nouveau"));
-    told(
+    evidence(
         bound
             .map(|g| format!("{} is bound to nouveau", g.address))
             .collect(),
@@ -176,7 +176,7 @@ fn twice(look: &HostFacts) -> Option<String> {
             }
         }
     }
-    let others = told(others)?;
+    let others = evidence(others)?;
     Some(format!("{others} beside those of the loaded {loaded}"))
 }
 
@@ -191,7 +191,7 @@ fn lost(look: &HostFacts) -> Option<String> {
         g.driver.as_deref() == Some("nvidia") && !listed.contains(&g.address.to_lowercase())
     };
     let gpus = look.pci_gpus().filter(is_lost);
-    told(
+    evidence(
         gpus.map(|g| format!("{} is on PCI, the driver does not list it", g.address))
             .collect(),
     )

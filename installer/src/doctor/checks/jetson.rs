@@ -7,16 +7,14 @@ pub const CHECKS: Checks = &[("jetson-no-lists", no_lists), ("jetson-bad-list", 
 
 fn no_lists(look: &HostFacts) -> Option<String> {
     let release = look.platform().jetson.as_deref()?;
-    let dir = look.policy().ok()?.csv_dir;
+    let dir = &look.policy()?.csv_dir;
     let is_list = |p: &std::path::PathBuf| p.extension().is_some_and(|e| e == "csv");
-    (!look.entries(&dir).iter().any(is_list))
+    (!look.entries(dir).iter().any(is_list))
         .then(|| format!("L4T {release}, and no list in {}", dir.display()))
 }
 
 fn bad_list(look: &HostFacts) -> Option<String> {
     look.platform().jetson.as_ref()?;
-    look.inventory()
-        .err()
-        .filter(|e| e.contains(".csv"))
-        .map(str::to_owned)
+    let why = look.inventory().err()?.to_string();
+    Some(why).filter(|why| why.contains(".csv"))
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::containerd::default_systemd_cgroup;
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::model::toolkit_traces::TraceKind;
 
@@ -43,31 +43,32 @@ fn template(look: &HostFacts) -> Option<String> {
         .iter()
         .map(|d| Path::new(d).join("agent/etc/containerd"));
     let files = dirs.flat_map(|d| TEMPLATES.map(|t| d.join(t)));
-    let seen = files.filter(|path| {
+    let findings = files.filter(|path| {
         let text = look.text(path).unwrap_or_default();
         let extends = text.contains("template \"base\"") || text.contains("runtimes.\"nvidia\"");
         !text.trim().is_empty() && !extends && !text.contains("runtimes.nvidia")
     });
-    told(
-        seen.map(|p| {
-            format!(
-                "{} neither extends the base template nor has a runtime nvidia",
-                p.display()
-            )
-        })
-        .collect(),
+    evidence(
+        findings
+            .map(|p| {
+                format!(
+                    "{} neither extends the base template nor has a runtime nvidia",
+                    p.display()
+                )
+            })
+            .collect(),
     )
 }
 
 fn two_owners(look: &HostFacts) -> Option<String> {
     look.receipt()?;
-    told(look.foreign().names(TraceKind::Toolkit))
+    evidence(look.foreign().names(TraceKind::Toolkit))
         .map(|dir| format!("{dir} has programs of the GPU operator"))
 }
 
 /// Engines of Kubernetes whose files have lost what gpusetup wrote.
 fn runtime_unknown(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (engine, changes) in look.lost() {
         let name = &engine.facts().name;
         if name.starts_with("docker") {
@@ -79,15 +80,17 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
                     .iter()
                     .map(|c| c.path.display().to_string())
                     .collect();
-                seen.push(format!(
+                findings.push(format!(
                     "{name}: {} lacks what gpusetup wrote",
                     paths.join(" and ")
                 ));
             }
             // An unreadable file is reported by the engine's own checks.
-            Err(e) if e.to_string().contains("has a runtime") => seen.push(format!("{name}: {e}")),
+            Err(e) if e.to_string().contains("has a runtime") => {
+                findings.push(format!("{name}: {e}"))
+            }
             Err(_) => {}
         }
     }
-    told(seen)
+    evidence(findings)
 }

@@ -1,6 +1,6 @@
 //! Checks of the packages of the NVIDIA toolkit and of engines, as dpkg lists them.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
@@ -51,17 +51,18 @@ fn half(look: &HostFacts) -> Option<String> {
         "unpacked",
         "triggers-awaited",
     ];
-    let seen = look.dpkg().iter().filter(|(name, status, _)| {
+    let findings = look.dpkg().iter().filter(|(name, status, _)| {
         OURS.iter().any(|o| name.starts_with(o)) && bad.iter().any(|b| status.ends_with(b))
     });
-    told(
-        seen.map(|(name, status, _)| {
-            format!(
-                "{name} is {}",
-                status.rsplit(' ').next().unwrap_or_default()
-            )
-        })
-        .collect(),
+    evidence(
+        findings
+            .map(|(name, status, _)| {
+                format!(
+                    "{name} is {}",
+                    status.rsplit(' ').next().unwrap_or_default()
+                )
+            })
+            .collect(),
     )
 }
 

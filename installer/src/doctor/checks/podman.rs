@@ -1,6 +1,6 @@
 //! Checks of Podman and of the OCI hooks that it shares with CRI-O.
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::{oci_hooks, podman};
 
@@ -14,7 +14,7 @@ fn too_old(look: &HostFacts) -> Option<String> {
 fn hooks(look: &HostFacts) -> Option<String> {
     let reads = |e: &&str| look.engine(e).is_some();
     ["podman", "crio"].iter().find(|e| reads(e))?;
-    told(
+    evidence(
         oci_hooks::files(look.host)
             .iter()
             .map(|p| p.display().to_string())

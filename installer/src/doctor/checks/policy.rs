@@ -1,6 +1,6 @@
 //! Checks of the policy, /etc/nvidia-container-runtime/config.toml.
 
-use gpu_inject::policy::Mode;
+use gpu_inject::policy::RuntimeMode;
 
 use crate::doctor::checks::check::Checks;
 use crate::doctor::facts::HostFacts;
@@ -25,11 +25,11 @@ const MORE_DIRS: [&str; 5] = [
 ];
 
 fn invalid(look: &HostFacts) -> Option<String> {
-    look.policy().err()
+    look.policy_file().err().map(ToString::to_string)
 }
 
 fn root(look: &HostFacts) -> Option<String> {
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     let is_dir = look
         .host
         .root()
@@ -39,8 +39,8 @@ fn root(look: &HostFacts) -> Option<String> {
 }
 
 fn csv(look: &HostFacts) -> Option<String> {
-    let policy = look.policy().ok()?;
-    (policy.mode == Mode::Csv && look.platform().jetson.is_none())
+    let policy = look.policy()?;
+    (policy.mode == RuntimeMode::Csv && look.platform().jetson.is_none())
         .then(|| format!("mode is \"csv\" in {}", policy.path.display()))
 }
 
@@ -49,7 +49,7 @@ fn low_level(look: &HostFacts) -> Option<String> {
     let mut edited = look.engines().iter().filter(|e| look.has_edited(&***e));
     let asks = |w: SetupOptions| w.mode != setup_options::Mode::Cdi;
     edited.find(|e| look.was_wanted(&***e).is_some_and(asks))?;
-    let policy = look.policy().ok()?;
+    let policy = look.policy()?;
     let is_there = |name: &String| {
         if name.starts_with('/') {
             return look.exists(name);
@@ -61,9 +61,8 @@ fn low_level(look: &HostFacts) -> Option<String> {
 }
 
 fn ldconfig(look: &HostFacts) -> Option<String> {
-    let policy = look.policy().ok()?;
-    let text = look.text(&policy.path)?;
-    let document = parse(&text).ok()?;
+    let text = look.ok(look.policy_file())?.text.as_ref()?;
+    let document = look.ok(parse(text))?;
     let value = get(&document, &["nvidia-container-cli", "ldconfig"])?
         .as_str()?
         .to_owned();

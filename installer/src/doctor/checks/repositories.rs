@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 
 pub const CHECKS: Checks = &[
@@ -27,19 +27,19 @@ const ENDED: [&str; 2] = [
 ];
 
 /// A file that lists package sources.
-struct List {
+struct SourceList {
     path: PathBuf,
     text: String,
 }
 
-fn lists(look: &HostFacts) -> Vec<List> {
+fn lists(look: &HostFacts) -> Vec<SourceList> {
     let paths = DIRS.iter().flat_map(|d| look.entries(d));
     let read = paths.filter(|p| {
         p.extension()
             .is_some_and(|e| e == "list" || e == "sources" || e == "repo")
     });
     read.filter_map(|path| {
-        Some(List {
+        Some(SourceList {
             text: look.text(&path)?,
             path,
         })
@@ -48,7 +48,7 @@ fn lists(look: &HostFacts) -> Vec<List> {
 }
 
 /// The lines that are neither empty nor comments.
-fn lines(list: &List) -> impl Iterator<Item = &str> {
+fn lines(list: &SourceList) -> impl Iterator<Item = &str> {
     list.text
         .lines()
         .map(str::trim)
@@ -56,7 +56,7 @@ fn lines(list: &List) -> impl Iterator<Item = &str> {
 }
 
 fn page(look: &HostFacts) -> Option<String> {
-    let seen = lists(look).into_iter().filter(|list| {
+    let findings = lists(look).into_iter().filter(|list| {
         let name = list
             .path
             .file_name()
@@ -70,18 +70,18 @@ fn page(look: &HostFacts) -> Option<String> {
             || first.starts_with("404");
         NAMES.iter().any(|n| name.contains(n)) && is_page
     });
-    told(seen.map(|l| l.path.display().to_string()).collect())
+    evidence(findings.map(|l| l.path.display().to_string()).collect())
 }
 
 fn gone(look: &HostFacts) -> Option<String> {
-    let seen = lists(look)
+    let findings = lists(look)
         .into_iter()
         .filter(|list| lines(list).any(|line| ENDED.iter().any(|e| line.contains(e))));
-    told(seen.map(|l| l.path.display().to_string()).collect())
+    evidence(findings.map(|l| l.path.display().to_string()).collect())
 }
 
 /// Address and key of each entry for the toolkit's repository.
-fn entries(list: &List) -> Vec<(String, Option<String>)> {
+fn entries(list: &SourceList) -> Vec<(String, Option<String>)> {
     if list.path.extension().is_some_and(|e| e == "sources") {
         let field = |key: &str| {
             lines(list).find_map(|l| {
@@ -127,10 +127,10 @@ fn theirs(look: &HostFacts) -> Vec<(PathBuf, String, Option<String>)> {
 
 fn twice(look: &HostFacts) -> Option<String> {
     let all = theirs(look);
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (n, (path, uri, key)) in all.iter().enumerate() {
         let other = all[n + 1..].iter().find(|(_, u, k)| u == uri && k != key);
-        seen.extend(other.map(|(other, _, _)| {
+        findings.extend(other.map(|(other, _, _)| {
             format!(
                 "{} and {} have {uri} with different signed-by",
                 path.display(),
@@ -138,25 +138,25 @@ fn twice(look: &HostFacts) -> Option<String> {
             )
         }));
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn key(look: &HostFacts) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut findings = Vec::new();
     for (path, _, key) in theirs(look) {
         let Some(key) = key.filter(|k| k.starts_with('/')) else {
             continue;
         };
         match look.host.root().metadata(Path::new(&key)) {
-            Err(_) => seen.push(format!(
+            Err(_) => findings.push(format!(
                 "{} names {key}, which is not there",
                 path.display()
             )),
             Ok(m) if m.mode() & 0o004 == 0 => {
-                seen.push(format!("{key} has mode {:04o}", m.mode() & 0o7777));
+                findings.push(format!("{key} has mode {:04o}", m.mode() & 0o7777));
             }
             Ok(_) => {}
         }
     }
-    told(seen)
+    evidence(findings)
 }

@@ -7,10 +7,11 @@ use gpu_inject::driver_params::PARAMS_MASK;
 use gpu_inject::generate::SPEC_PATH;
 use gpu_inject::generate::inventory_store;
 
-use crate::doctor::checks::check::{Checks, told};
+use crate::doctor::checks::check::{Checks, evidence};
 use crate::doctor::facts::HostFacts;
 use crate::engines::docker::drop_in;
 use crate::model::setup_options::SetupOptions;
+use crate::setup::leftovers;
 use crate::transaction::journal::Journal;
 use crate::transaction::receipt::{JOURNAL, Receipt};
 
@@ -19,6 +20,7 @@ pub const CHECKS: Checks = &[
     ("interrupted", interrupted),
     ("programs-gone", programs_gone),
     ("drop-in-leftover", leftover),
+    ("engine-gone", engine_gone),
     ("inventory-stale", inventory),
     ("receipt-broken", receipt),
     ("distro-unsupported", unsupported),
@@ -72,12 +74,12 @@ fn programs_gone(look: &HostFacts) -> Option<String> {
     };
     let programs = [options.runtime_path.display().to_string(), HOOK.to_owned()];
     let gone = programs.into_iter().filter(|p| names(p) && !look.exists(p));
-    let mut seen: Vec<String> = gone.collect();
+    let mut findings: Vec<String> = gone.collect();
     let dir = options.names_dir;
     if names(&dir.display().to_string()) && !look.exists(&dir) {
-        seen.push(dir.display().to_string());
+        findings.push(dir.display().to_string());
     }
-    told(seen)
+    evidence(findings)
 }
 
 fn leftover(look: &HostFacts) -> Option<String> {
@@ -89,6 +91,15 @@ fn leftover(look: &HostFacts) -> Option<String> {
     (is_ours && !is_used).then(|| format!("{} is there, and nothing it leads to", drop_in::PATH))
 }
 
+fn engine_gone(look: &HostFacts) -> Option<String> {
+    let receipt = look.receipt()?;
+    evidence(leftovers::without_engine(
+        look.host,
+        receipt,
+        look.engines(),
+    ))
+}
+
 fn inventory(look: &HostFacts) -> Option<String> {
     look.receipt()?;
     let stored = [inventory_store::PATH, PARAMS_MASK];
@@ -96,7 +107,7 @@ fn inventory(look: &HostFacts) -> Option<String> {
         .described()
         .iter()
         .filter(|c| stored.iter().any(|s| c.path == Path::new(s)));
-    told(
+    evidence(
         stale
             .map(|c| {
                 let how = if c.before.is_none() {
@@ -113,7 +124,7 @@ fn inventory(look: &HostFacts) -> Option<String> {
 fn receipt(look: &HostFacts) -> Option<String> {
     let receipt = Receipt::load(look.host).err();
     let journal = Journal::load(look.host).err();
-    told(
+    evidence(
         receipt
             .into_iter()
             .chain(journal)

@@ -32,7 +32,7 @@ fn no_libraries(look: &HostFacts) -> Option<String> {
     if !platform.wsl || !platform.dxg {
         return None;
     }
-    let driver = look.inventory().ok()?.driver.as_ref();
+    let driver = look.ok(look.inventory())?.driver.as_ref();
     let is_cuda = |f: &gpu_host::DriverFile| f.path.to_string_lossy().contains("libcuda.so");
     let has_cuda = driver.is_some_and(|d| d.files.iter().any(is_cuda));
     (!has_cuda).then(|| format!("neither {LIB} nor Windows' driver store has a libcuda.so"))

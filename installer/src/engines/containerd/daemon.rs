@@ -1,6 +1,5 @@
 //! A containerd daemon: which service starts it, where it listens, and which client talks to it.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,9 @@ use serde_json::Value;
 use crate::engines::engine::{Case, Probe, argv};
 use crate::engines::probe_image;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::answer::{self, Answer, json_file, names_in};
 use crate::host::service::Service;
 use crate::model::setup_options::SetupOptions;
 
@@ -40,7 +41,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn ctr(&self) -> Vec<&str> {
+    /// The beginning of a command of its client.
+    pub fn ctr(&self) -> Vec<&str> {
         let mut words: Vec<&str> = self.ctr.iter().map(String::as_str).collect();
         // If ctr belongs to another containerd, such as that of k3s, its default socket is that
         // one's.
@@ -49,22 +51,28 @@ impl Daemon {
     }
 
     /// The version that its program prints; `None` in a directory tree.
-    pub fn version(&self, host: &Host) -> Option<String> {
-        let out = host
-            .run(&[&self.program, "--version"], Duration::from_secs(10))
-            .ok()?;
+    pub fn version(&self, host: &Host) -> Answer<String> {
         // "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1"
-        let version = out.stdout.split_whitespace().nth(2)?;
-        Some(version.trim_start_matches('v').to_owned())
+        host.version(&self.program)
     }
 
-    /// Checks whether it answers; an error contains its answer.
-    pub fn answers(&self, host: &Host) -> Result<(), String> {
+    /// Whether it runs: `None` if nobody listens on its socket. A daemon that is busy, or that this
+    /// user may not ask, does run.
+    pub fn answers(&self, host: &Host) -> Answer<()> {
         // If nobody listens, ctr would wait until its timeout.
-        UnixStream::connect(&self.socket).map_err(|e| format!("{}: {e}", self.socket.display()))?;
+        match answer::listener(&self.socket) {
+            Answer::Known(()) => match self.version_by_ctr(host) {
+                Ok(()) => Answer::Known(()),
+                Err(why) => Answer::Unknown(why),
+            },
+            not => not,
+        }
+    }
+
+    fn version_by_ctr(&self, host: &Host) -> Result<(), String> {
         let argv = [self.ctr(), vec!["--timeout", "5s", "version"]].concat();
         match host.run(&argv, Duration::from_secs(10)) {
-            Ok(out) if out.ok() => Ok(()),
+            Ok(out) if out.has_succeeded() => Ok(()),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
@@ -97,11 +105,19 @@ impl Daemon {
     pub fn wait(&self, host: &Host) -> Result<(), Error> {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
-            match self.answers(host).and_then(|()| self.cri_loads(host)) {
+            let answers = match self.answers(host) {
+                Answer::Known(()) => self.cri_loads(host),
+                Answer::None => Err(format!("{}: nobody listens", self.socket.display())),
+                Answer::Unknown(why) => Err(why),
+            };
+            match answers {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    let why = format!("{} did not come back: {said}", self.name);
-                    return Err(Error::failed(why, ""));
+                    let fix = self.service.as_ref().map(Service::log_hint);
+                    return Err(Error::engine(
+                        &self.name,
+                        EngineFault::NotBack { said, fix },
+                    ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }
@@ -120,56 +136,53 @@ impl Daemon {
             &[&self.program, "--config", &file, "config", "dump"],
             Duration::from_secs(30),
         )?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!(
-                "{} refuses its configuration: {}",
-                self.name,
-                out.last_line()
-            ),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine(&self.name, EngineFault::Refuses { said }))
     }
 
     /// Running containers whose shim was told to start our runtime. Stopped CRI containers do not
     /// count, since they are created again from the pod.
-    pub fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    pub fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         if !host.is_live() {
-            return Vec::new();
+            return Answer::None;
         }
-        self.tasks_of(host, &SetupOptions::default().runtime_path)
+        match self.tasks_of(host, &SetupOptions::default().runtime_path) {
+            Ok(names) => Answer::Known(names),
+            Err(why) => Answer::Unknown(why),
+        }
     }
 
-    fn tasks_of(&self, host: &Host, runtime: &Path) -> Vec<String> {
-        let root = host.root();
+    /// Tasks whose files are there and cannot be read may be of any runtime: that is an error.
+    fn tasks_of(&self, host: &Host, runtime: &Path) -> Result<Vec<String>, String> {
         let tasks = self.state.join(TASKS);
         let mut users = Vec::new();
         // Docker lists its own containers, with better names.
-        let namespaces = root.read_dir(&tasks).unwrap_or_default();
+        let namespaces = names_in(host, &tasks)?;
         for namespace in namespaces.iter().filter(|n| *n != "moby") {
             let dir = tasks.join(namespace);
-            for id in root.read_dir(&dir).unwrap_or_default() {
-                let document = |name: &str| -> Value {
-                    let bytes = root.read(dir.join(&id).join(name)).ok();
-                    bytes
-                        .and_then(|b| serde_json::from_slice(&b).ok())
-                        .unwrap_or_default()
-                };
+            for id in names_in(host, &dir)? {
                 // The options that the runc shim was given (containerd cmd/containerd-shim-runc-v2,
-                // options.json).
-                let options = document("options.json");
+                // options.json). Other shims have no such file, nor has a task that ends just now.
+                let file = dir.join(&id).join("options.json");
+                let Some(options) = json_file(host, &file)? else {
+                    continue;
+                };
                 if options["binary_name"].as_str().map(Path::new) == Some(runtime) {
+                    // The config only has a better name.
+                    let config = json_file(host, &dir.join(&id).join("config.json"));
+                    let named = config.ok().flatten().and_then(|config| pod(&config));
                     let id = format!("{}/{}", namespace.display(), id.display());
-                    users.push(pod(&document("config.json")).unwrap_or(id));
+                    users.push(named.unwrap_or(id));
                 }
             }
         }
         // Each container of a pod, and its sandbox, has a task.
         users.sort();
         users.dedup();
-        users
+        Ok(users)
     }
 
     /// The command lines that run the built-in image in it.
@@ -203,7 +216,7 @@ impl Daemon {
             [task, argv(&[&ctr, &["containers", "rm", id]])]
         };
         Probe {
-            load: argv(&[&ctr, &["images", "import", &archive]]),
+            load: vec![argv(&[&ctr, &["images", "import", &archive]])],
             cases: vec![
                 Case {
                     how: "gpu-container-runtime".into(),
@@ -230,6 +243,7 @@ impl Daemon {
                 argv(&[&bare, &["namespaces", "rm", NAMESPACE]]),
                 argv(&[&["rmdir"], &emptied.each_ref().map(String::as_str)]),
             ],
+            ..Probe::default()
         }
     }
 }
@@ -255,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_named_as_people_know_them() {
+    fn clients_are_named_by_their_common_names() {
         let dir = tempfile::tempdir().unwrap();
         let task = |path: &str, binary: &str, annotations: Value| {
             let path = dir
@@ -286,6 +300,11 @@ mod tests {
         };
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         let users = daemon.tasks_of(&host, Path::new("/ours"));
-        assert_eq!(users, ["default/4", "pod ml/trainer"]);
+        assert_eq!(users.unwrap(), ["default/4", "pod ml/trainer"]);
+        // A task that nobody can read may be of our runtime.
+        let options = "s/io.containerd.runtime.v2.task/k8s.io/3/options.json";
+        std::fs::write(dir.path().join(options), "{").unwrap();
+        let why = daemon.tasks_of(&host, Path::new("/ours")).unwrap_err();
+        assert!(why.contains("k8s.io/3/options.json"), "{why}");
     }
 }

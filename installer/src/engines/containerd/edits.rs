@@ -9,10 +9,11 @@ use super::files::{Files, HEADER};
 use super::schema::Schema;
 use super::settings::{self, Setting};
 use super::view::View;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::SetupOptions;
 
 /// The name of our drop-in.
@@ -114,17 +115,16 @@ impl Place {
         }
         values.extend(settings.iter().map(|s| (s.keys.clone(), s.value.clone())));
         let text = before.as_deref().filter(|_| !is_own).unwrap_or_default();
-        let set = toml::set(text, &values).map_err(|e| Error::Config {
-            path: path.clone(),
-            why: e.to_string(),
-            fix: "mend the file, then run this again. Nothing was changed.".into(),
-        })?;
-        let after = if is_own {
-            format!("{HEADER}{set}")
-        } else {
-            set
+        let set = toml::set(text, &values)
+            .map_err(ConfigFault::text(ConfigReader::Plain))
+            .map_err(|fault| Error::config(&path, fault))?;
+        let after = match &before {
+            _ if !is_own => set,
+            // Another writer has put it into its own style.
+            Some(before) if meaning::same_text(before, &set) => before.clone(),
+            _ => format!("{HEADER}{set}"),
         };
-        let mut why = said(settings, wanted);
+        let mut why = summary(settings, wanted);
         let kind = if is_own {
             if let Some(version) = schema.version {
                 why.push_str(&format!(
@@ -132,12 +132,12 @@ impl Place {
                     self.root.display()
                 ));
             }
-            FileKind::Own
+            MergeKind::Own
         } else {
             if !is_root && !self.merges {
                 why.push_str("; before 2.0 the last file with settings of CRI is all that counts");
             }
-            FileKind::Toml {
+            MergeKind::Toml {
                 keys: values.into_iter().map(|(k, _)| k).collect(),
             }
         };
@@ -159,11 +159,8 @@ impl Place {
             return Ok(());
         };
         let key = setting.keys.join(".");
-        Err(Error::Config {
-            path,
-            why: format!("says otherwise of {key}, and what it says counts"),
-            fix: "take that out of it, then run this again. Nothing was changed.".into(),
-        })
+        let fault = ConfigFault::Overrides { key };
+        Err(Error::Config { path, fault })
     }
 }
 
@@ -178,7 +175,7 @@ fn paths(settings: &[Setting]) -> Vec<PathBuf> {
 }
 
 /// What the settings do, for the plan.
-pub fn said(settings: &[&Setting], wanted: &SetupOptions) -> String {
+pub fn summary(settings: &[&Setting], wanted: &SetupOptions) -> String {
     let has = |key: &str| {
         settings
             .iter()

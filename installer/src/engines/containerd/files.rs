@@ -8,6 +8,7 @@ use toml_edit::{DocumentMut, Item, Value};
 
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 use crate::model::change::Change;
 
@@ -83,6 +84,11 @@ impl Files {
         self.texts.get(path)?.as_deref()
     }
 
+    /// The paths of all files that were looked for.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.texts.keys()
+    }
+
     /// The text of any file; one that is not among these is read now.
     pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
         match self.texts.get(path) {
@@ -130,11 +136,9 @@ impl Files {
             let known = known.and_then(|(before, _)| before.read.iter().find(|f| f.path == path));
             let document = match known {
                 Some(file) => file.document.clone(),
-                None => toml::parse(&text).map_err(|e| Error::Config {
-                    path: path.clone(),
-                    why: e.to_string(),
-                    fix: "mend the file, then run this again. Nothing was changed.".into(),
-                })?,
+                None => toml::parse(&text)
+                    .map_err(ConfigFault::text(ConfigReader::Plain))
+                    .map_err(|fault| Error::config(&path, fault))?,
             };
             let file = File { path, document };
             if is_root && instead.is_none() {

@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod edits;
 pub mod files;
+mod pods;
 pub mod schema;
 pub mod settings;
 pub mod view;
@@ -18,15 +19,19 @@ use self::files::{File, Files};
 use self::schema::Schema;
 use self::view::View;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, Probe, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::host::service::Service;
 use crate::host::systemd_unit::Unit;
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/containerd/conf.d/*.toml"];
 /// Where containerd listens by default.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const STATE: &str = "/run/containerd";
@@ -52,17 +57,29 @@ pub trait Layout: Send + Sync {
         host: &Host,
         files: &Files,
         wanted: &SetupOptions,
-    ) -> Result<Vec<Change>, Error>;
+    ) -> Result<Vec<Change>, Error> {
+        self.place().changes(host, files, wanted)
+    }
+
+    /// The root file, and how the daemon reads it.
+    fn place(&self) -> &Place;
 
     /// See [`Engine::owns`].
     fn owns(&self, path: &Path) -> bool;
 
     /// The root file that the daemon's own checker can read once the changes are written.
-    fn checked(&self) -> Option<&Path>;
+    fn checked(&self) -> Option<&Path> {
+        Some(&self.place().root)
+    }
 
     /// Whether the daemon, or the program that starts it, reads these changes without a restart.
     fn reads_by_itself(&self, _changes: &[Change]) -> bool {
         false
+    }
+
+    /// Whether a kubelet uses it.
+    fn is_node(&self, _host: &Host) -> bool {
+        true
     }
 
     /// What a restart stops, as a message.
@@ -102,11 +119,11 @@ fn find(host: &Host) -> Option<Containerd> {
     };
     let version = daemon
         .version(host)
-        .or_else(|| host.package_version(&["containerd.io", "containerd"]));
-    let number = major_minor(version.as_deref().unwrap_or_default());
+        .or_package(host, &["containerd.io", "containerd"]);
+    let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
-    // `changes` reports files that cannot be read.
-    let files = place.files(host);
+    // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.
+    let files = known_version("containerd", &version).and_then(|()| place.files(host));
     let root_file = files.as_ref().ok().and_then(Files::root);
     if let Some(socket) = unit.flag("--address").or_else(|| socket(root_file)) {
         daemon.socket = socket.into();
@@ -124,12 +141,10 @@ fn find(host: &Host) -> Option<Containerd> {
         facts: Facts {
             name: "containerd".into(),
             management: Management::Managed,
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(root),
-            configured: false,
-            outdated: Vec::new(),
             notes: notes.unwrap_or_default(),
-            version,
+            version: version.known().cloned(),
         },
         daemon,
         layout: Box::new(EtcContainerd {
@@ -138,6 +153,19 @@ fn find(host: &Host) -> Option<Containerd> {
         }),
         files,
     })
+}
+
+/// Fails if an engine's version is asked for and not known: what it reads depends on it.
+pub fn known_version(engine: &str, version: &Answer<String>) -> Result<(), Error> {
+    match version.unknown() {
+        None => Ok(()),
+        Some(why) => Err(Error::engine(
+            engine,
+            EngineFault::VersionUnknown {
+                why: why.to_owned(),
+            },
+        )),
+    }
 }
 
 fn is_toml(path: &Path) -> bool {
@@ -234,6 +262,10 @@ impl Layout for EtcContainerd {
         self.place.changes(host, files, wanted)
     }
 
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn owns(&self, path: &Path) -> bool {
         // The root file may no longer import our drop-in.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -241,8 +273,8 @@ impl Layout for EtcContainerd {
         is_drop_in || self.owned.iter().any(|o| o == path)
     }
 
-    fn checked(&self) -> Option<&Path> {
-        Some(&self.place.root)
+    fn is_node(&self, host: &Host) -> bool {
+        has_kubelet(host)
     }
 
     fn effect(&self) -> String {
@@ -260,15 +292,11 @@ impl Engine for Containerd {
         &self.facts
     }
 
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
-    }
-
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if !self.is_ours() {
             return Ok(Vec::new());
         }
-        let files = self.files.as_ref().map_err(Error::again)?;
+        let files = self.files.as_ref().map_err(Clone::clone)?;
         self.layout.changes(host, files, wanted)
     }
 
@@ -278,6 +306,16 @@ impl Engine for Containerd {
 
     fn owns(&self, path: &Path) -> bool {
         self.layout.owns(path)
+    }
+
+    fn reads(&self) -> Vec<PathBuf> {
+        let read = self.files.iter().flat_map(Files::paths).cloned();
+        read.chain(self.facts.config.clone()).collect()
+    }
+
+    fn rendered(&self) -> Option<&Path> {
+        let place = self.layout.place();
+        place.is_generated.then_some(place.root.as_path())
     }
 
     fn activation(&self, _host: &Host, changes: &[Change]) -> Activation {
@@ -300,13 +338,21 @@ impl Engine for Containerd {
         notes.map(|note| format!("{name}: {note}")).collect()
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         self.daemon.dependent_containers(host)
     }
 
     fn probe(&self, host: &Host, archive: &Path) -> Option<Probe> {
         self.layout.settle(host);
         Some(self.daemon.probe(archive))
+    }
+
+    fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        // Its files were written since, and some that are generated change at a restart alone.
+        let place = self.layout.place();
+        let files = place.files(host).ok()?;
+        let is_node = self.layout.is_node(host);
+        pods::probe(host, &self.daemon, place, &files, is_node, archive)
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {

@@ -11,12 +11,16 @@ use toml_edit::Item;
 
 use super::files::{File, Files};
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 
 /// The key path of CRI's table.
 pub type Cri = &'static [&'static str];
 const V1: Cri = &["plugins", "cri"];
 const V2: Cri = &["plugins", "io.containerd.grpc.v1.cri"];
 const V3: Cri = &["plugins", "io.containerd.cri.v1.runtime"];
+
+/// CRI's table in each schema.
+pub const TABLES: [Cri; 3] = [V1, V2, V3];
 
 /// The schema of one containerd's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,9 @@ pub struct Schema {
     /// Whether each file is migrated separately, which is so from 2.3 on.
     each: bool,
 }
+
+/// The newest version that is known.
+const NEWEST: i64 = 4;
 
 impl Schema {
     /// The root file's schema counts, whatever version the daemon prints (`config dump` prints the
@@ -41,25 +48,19 @@ impl Schema {
             None => Some(2),
         };
         let newest = match daemon {
-            (0, 0) => 4,
+            (0, 0) => NEWEST,
             (0..=1, _) => 2,
             (2, 0..=2) => 3,
-            _ => 4,
+            _ => NEWEST,
         };
         if let Some(version) = version.filter(|v| *v > newest) {
-            let why = if version > 4 {
-                format!("has schema version {version}, and the newest one known is 4")
+            let fault = if version > NEWEST {
+                let newest = NEWEST;
+                ConfigFault::VersionUnknown { version, newest }
             } else {
-                format!(
-                    "has schema version {version}, which containerd {}.{} does not read",
-                    daemon.0, daemon.1
-                )
+                ConfigFault::VersionUnread { version, daemon }
             };
-            return Err(refused(
-                files,
-                why,
-                "make `version` one that containerd reads, or leave this engine out with --engine",
-            ));
+            return Err(Error::config(&files.root, fault));
         }
         imports_fit(files, version, is_2)?;
         let each = daemon >= (2, 3);
@@ -135,11 +136,7 @@ fn version(file: &File) -> Result<Option<i64>, Error> {
     };
     match item.as_integer() {
         Some(version) if version >= 0 => Ok(Some(version).filter(|v| *v > 0)),
-        _ => Err(Error::Config {
-            path: file.path.clone(),
-            why: "version is not a number".into(),
-            fix: "make it `version = 2` (containerd 1.x) or 3 (2.x), then run this again".into(),
-        }),
+        _ => Err(Error::config(&file.path, ConfigFault::Version)),
     }
 }
 
@@ -157,27 +154,13 @@ fn imports_fit(files: &Files, root: Option<i64>, is_2: bool) -> Result<(), Error
             root => theirs != root.unwrap_or(1),
         };
         if is_bad {
-            let ours = root.unwrap_or(1);
-            return Err(Error::Config {
-                path: file.path.clone(),
-                why: format!(
-                    "has version {theirs}, and {}, which imports it, has {ours}: containerd ignores \
-                     what one of them says of CRI, or does not start",
-                    files.root.display()
-                ),
-                fix: format!(
-                    "write that file anew as `version = {ours}`, with the names of that version, or take it away"
-                ),
-            });
+            let fault = ConfigFault::VersionOfImport {
+                theirs,
+                root: files.root.clone(),
+                ours: root.unwrap_or(1),
+            };
+            return Err(Error::config(&file.path, fault));
         }
     }
     Ok(())
-}
-
-fn refused(files: &Files, why: String, fix: &str) -> Error {
-    Error::Config {
-        path: files.root.clone(),
-        why,
-        fix: fix.into(),
-    }
 }

@@ -7,8 +7,10 @@ use toml_edit::Value;
 
 use super::files::Files;
 use super::schema::Cri;
-use super::view::View;
+use super::view::{Found, View};
+use crate::edit::meaning::same_value;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
@@ -75,6 +77,15 @@ pub fn missing(
             }
         }
         let left = matches!(runtime, Runtime::Theirs { .. }) && wanted.existing == Existing::Leave;
+        if wanted.default_runtime
+            && !left
+            && let Some(table) = default_table(view, daemon)
+        {
+            return Err(Error::config(
+                &table.file.path,
+                ConfigFault::DefaultRuntimeTable,
+            ));
+        }
         if wanted.default_runtime && !left {
             settings.push(at(cri, &["containerd", "default_runtime_name"], name));
         }
@@ -91,7 +102,7 @@ pub fn missing(
     settings.retain(|s| {
         let within: Vec<&str> = s.keys[cri.len()..].iter().map(String::as_str).collect();
         let value = view.get(&within).and_then(|f| f.item.as_value());
-        value.is_none_or(|v| bare(v) != bare(&s.value))
+        value.is_none_or(|v| !same_value(v, &s.value))
     });
     Ok(settings)
 }
@@ -109,7 +120,7 @@ pub fn shadowed<'a>(
         let counts = effective
             .as_ref()
             .and_then(|f| f.item.as_value())
-            .is_some_and(|v| bare(v) == bare(&setting.value));
+            .is_some_and(|v| same_value(v, &setting.value));
         if counts {
             return None;
         }
@@ -130,9 +141,10 @@ pub fn dangling(host: &Host, view: &View) -> Vec<String> {
 
 /// The error about a conflicting runtime: whose it is, and what the user can do.
 pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
+    let is_operators = binary.is_some_and(|b| b.starts_with("/usr/local/nvidia/toolkit"));
     let whose = match binary {
         None => "that is not ours (it names no program of its own)".to_owned(),
-        Some(binary) if binary.starts_with("/usr/local/nvidia/toolkit") => format!(
+        Some(binary) if is_operators => format!(
             "that is the GPU operator's ({binary}), which writes it anew at each start of its pod"
         ),
         Some(binary) if binary.contains("nvidia-container-runtime") => {
@@ -140,13 +152,13 @@ pub fn theirs(file: &Path, name: &str, binary: Option<&str>) -> Error {
         }
         Some(binary) => format!("that is not ours ({binary})"),
     };
-    Error::Config {
-        path: file.to_owned(),
-        why: format!("has a runtime {name:?} {whose}"),
-        fix: "`--existing adopt` puts our program in its place, which undo takes back; \
-              `--existing leave` keeps it and sets up the rest; `--mode cdi` needs no runtime"
-            .into(),
-    }
+    let fault = ConfigFault::OtherRuntime {
+        name: name.to_owned(),
+        whose,
+        is_operators,
+        cdi_suffices: true,
+    };
+    Error::config(file, fault)
 }
 
 fn find<'a>(host: &Host, view: &View<'a>, wanted: &SetupOptions) -> Runtime<'a> {
@@ -212,6 +224,16 @@ fn ours(
             ));
         }
     }
+    // An older type has other options, but the cgroup driver is the same question to each.
+    if default_table(view, daemon).is_some() {
+        let keys = ["containerd", "default_runtime", "options", "SystemdCgroup"];
+        if let Some(value) = view.get(&keys).and_then(|f| f.item.as_value()) {
+            let keys = ["containerd", "runtimes", name, "options", "SystemdCgroup"];
+            let ours = at(cri, &keys, plain(value));
+            settings.retain(|s| s.keys != ours.keys);
+            settings.push(ours);
+        }
+    }
     // A runtime that starts our program under another of its names is just as good.
     if !matches!(found, Runtime::Ours) {
         let keys = ["containerd", "runtimes", name, "options", "BinaryName"];
@@ -222,6 +244,16 @@ fn ours(
 
 fn options<'a>(view: &View<'a>, runtime: &str) -> Vec<(&'a str, &'a Value)> {
     view.values(&["containerd", "runtimes", runtime, "options"])
+}
+
+/// The table by which containerd 1.x named its default runtime before `default_runtime_name` came,
+/// which counts before that as long as it has a type (containerd 1.6 pkg/cri/config,
+/// `ValidatePluginConfig`; gone in 2.0).
+pub fn default_table<'a>(view: &View<'a>, daemon: (u32, u32)) -> Option<Found<'a>> {
+    let table = view.get(&["containerd", "default_runtime"])?;
+    let kind = view.text(&["containerd", "default_runtime", "runtime_type"]);
+    kind.filter(|kind| !kind.is_empty() && daemon < (2, 0))?;
+    Some(table)
 }
 
 /// The default runtime, if it is of runc's type; otherwise runc.
@@ -249,8 +281,4 @@ fn at(cri: Cri, keys: &[&str], value: impl Into<Value>) -> Setting {
 /// A value without the comments and spaces around it.
 fn plain(value: &Value) -> Value {
     value.clone().decorated(" ", "")
-}
-
-fn bare(value: &Value) -> String {
-    value.clone().decorated("", "").to_string()
 }

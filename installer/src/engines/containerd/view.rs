@@ -42,7 +42,7 @@ impl<'a> View<'a> {
 
     /// The effective setting at a key path within CRI's table.
     pub fn get(&self, keys: &[&str]) -> Option<Found<'a>> {
-        self.all(keys).pop()
+        self.items(keys).pop()
     }
 
     /// The effective value at a key path, if it is a string.
@@ -53,7 +53,7 @@ impl<'a> View<'a> {
     /// The merged values of a table, by key, without nested tables.
     pub fn values(&self, keys: &[&str]) -> Vec<(&'a str, &'a Value)> {
         let mut values: Vec<(&str, &Value)> = Vec::new();
-        for found in self.all(keys) {
+        for found in self.items(keys) {
             let table = found.item.as_table_like();
             for (key, item) in table.into_iter().flat_map(TableLike::iter) {
                 let Some(value) = item.as_value() else {
@@ -71,7 +71,7 @@ impl<'a> View<'a> {
     /// The names of all runtimes.
     pub fn runtimes(&self) -> Vec<&'a str> {
         let mut names = Vec::new();
-        for found in self.all(&["containerd", "runtimes"]) {
+        for found in self.items(&["containerd", "runtimes"]) {
             let table = found.item.as_table_like();
             for (name, _) in table.into_iter().flat_map(TableLike::iter) {
                 if !names.contains(&name) {
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
         names
     }
 
-    fn all(&self, keys: &[&str]) -> Vec<Found<'a>> {
+    fn items(&self, keys: &[&str]) -> Vec<Found<'a>> {
         let mut all = Vec::new();
         for file in &self.files {
             for cri in self.schema.places(file) {

@@ -11,11 +11,12 @@ use toml_edit::{DocumentMut, Item, TableLike};
 
 use crate::edit::toml;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 
 /// The files; the last one wins.
 #[derive(Clone, Debug, Default)]
-pub struct Merged {
+pub struct MergedConfig {
     files: Vec<ConfigFile>,
 }
 
@@ -26,7 +27,7 @@ struct ConfigFile {
     document: DocumentMut,
 }
 
-impl Merged {
+impl MergedConfig {
     /// Reads all files except `ours`.
     pub fn read(host: &Host, main: &Path, dir: &Path, ours: &Path) -> Result<Self, Error> {
         let mut paths = vec![main.to_owned()];
@@ -37,11 +38,9 @@ impl Merged {
             let Some(text) = host.text(&path)? else {
                 continue;
             };
-            let document = toml::parse(&text).map_err(|e| Error::Config {
-                path: path.clone(),
-                why: e.to_string(),
-                fix: "CRI-O reads every file here and starts with none that is broken; mend it, then run this again. Nothing was changed.".into(),
-            })?;
+            let document = toml::parse(&text)
+                .map_err(ConfigFault::text(ConfigReader::Crio))
+                .map_err(|fault| Error::config(&path, fault))?;
             files.push(ConfigFile {
                 path,
                 text,
@@ -49,6 +48,11 @@ impl Merged {
             });
         }
         Ok(Self { files })
+    }
+
+    /// The paths of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().map(|file| &file.path)
     }
 
     /// The text of one of the files.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use crate::error::Error;
 use crate::host::Host;
 
@@ -41,7 +41,7 @@ impl Installation {
     }
 
     /// What CRI-O reads apart from our drop-in.
-    pub(super) fn merged(&self, host: &Host) -> Result<Merged, Error> {
-        Merged::read(host, &self.config, &self.dir, &self.drop_in())
+    pub(super) fn merged(&self, host: &Host) -> Result<MergedConfig, Error> {
+        MergedConfig::read(host, &self.config, &self.dir, &self.drop_in())
     }
 }

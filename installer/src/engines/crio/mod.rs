@@ -10,21 +10,24 @@ mod installation;
 mod runtime;
 mod sandboxes;
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use config::Merged;
+use config::MergedConfig;
 use gpu_host::init;
+use gpu_inject::policy::PATH;
 use installation::{DROP_INS, Installation};
-use runtime::{POLICY, PolicyFile};
 
 use super::selinux;
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::cri::{ImageSource, PodWays, Pods};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::engines::{cdi_versions, oci_hooks};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::answer::{self, Answer};
+use crate::host::policy_file::HostPolicy;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::{self, Unit};
 use crate::model::change::Change;
@@ -33,9 +36,14 @@ use crate::model::setup_options::{Mode, SetupOptions};
 const CONFIG: &str = "/etc/crio/crio.conf";
 /// Where drop-ins are, unless a flag says otherwise.
 pub const DROP_IN_DIR: &str = "/etc/crio/crio.conf.d";
+/// Where its configuration can name our programs.
+pub const CONFIG_PATTERNS: &[&str] = &[CONFIG, "/etc/crio/crio.conf.d/*", "/etc/crio/conf.d/*"];
 const SOCKET: &str = "/var/run/crio/crio.sock";
 /// The first version that has `cdi_spec_dirs` (CRI-O 1.24, pkg/config).
 const CDI: (u32, u32) = (1, 24);
+/// The first version that reads the CRI field for CDI devices (CRI-O 1.28,
+/// server/container_create.go).
+const CDI_FIELD: (u32, u32) = (1, 28);
 /// The first version in which crio-status(8) is `crio status` (CRI-O 1.28,
 /// internal/criocli/status.go).
 const STATUS: (u32, u32) = (1, 28);
@@ -44,9 +52,9 @@ pub struct Crio {
     facts: Facts,
     at: Installation,
     /// What it reads apart from our drop-in, as last read, or why that is not known.
-    merged: Result<Merged, Error>,
+    merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
-    policy: Result<PolicyFile, Error>,
+    policy: Result<HostPolicy, Error>,
 }
 
 /// Looks for crio.
@@ -55,16 +63,6 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .map(|e| Box::new(e) as Box<dyn Engine>)
         .into_iter()
         .collect()
-}
-
-/// What the CRI-O of this host reads apart from our drop-in; `None` if there is no CRI-O.
-pub fn merged(host: &Host) -> Option<Result<Merged, Error>> {
-    Crio::find(host).map(|crio| crio.merged)
-}
-
-/// Whether our drop-in exists.
-pub fn has_drop_in(host: &Host) -> bool {
-    Crio::find(host).is_some_and(|crio| host.root().exists(crio.at.drop_in()))
 }
 
 impl Crio {
@@ -91,43 +89,44 @@ impl Crio {
             config: place("--config", "CONTAINER_CONFIG", CONFIG),
             dir: place("--config-dir", "CONTAINER_CONFIG_DIR", DROP_IN_DIR),
         };
-        let mut crio = Self {
+        let merged = at.merged(host);
+        Some(Self {
             facts: Facts {
                 name: "crio".into(),
                 management: Management::Managed,
                 version: full_version,
-                running: None,
-                config: None,
-                configured: false,
-                outdated: Vec::new(),
+                daemon: DaemonState::of(host, || answer::listener(Path::new(socket(&merged)))),
+                config: Some(at.file()),
                 notes,
             },
-            merged: at.merged(host),
-            policy: PolicyFile::read(host),
+            merged,
+            policy: host.policy(),
             at,
-        };
-        crio.facts.config = Some(crio.at.file());
-        crio.facts.running = host.is_live().then(|| crio.answers().is_ok());
-        Some(crio)
+        })
+    }
+
+    /// What it reads apart from our drop-in, as last read.
+    pub fn merged(&self) -> Result<&MergedConfig, &Error> {
+        self.merged.as_ref()
+    }
+
+    /// Whether our drop-in exists.
+    pub fn has_drop_in(&self, host: &Host) -> bool {
+        host.root().exists(self.at.drop_in())
     }
 
     fn socket(&self) -> &str {
-        let merged = self.merged.as_ref().ok();
-        let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
-        listens.unwrap_or(SOCKET)
-    }
-
-    fn answers(&self) -> Result<(), String> {
-        let socket = self.socket();
-        UnixStream::connect(socket)
-            .map(drop)
-            .map_err(|e| format!("{socket}: {e}"))
+        socket(&self.merged)
     }
 
     /// Checks that it runs with our drop-in: CRI-O skips a runtime that it does not accept, and
     /// only logs it.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
-        self.answers()?;
+        match answer::listener(Path::new(self.socket())) {
+            Answer::Known(()) => {}
+            Answer::None => return Err(format!("{}: nobody listens", self.socket())),
+            Answer::Unknown(why) => return Err(why),
+        }
         let mut asked = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
@@ -136,17 +135,23 @@ impl Crio {
             _ => return Ok(()),
         };
         asked.extend(["--socket", self.socket(), "config"]);
-        let Ok(out) = host.run(&asked, Duration::from_secs(10)) else {
-            return Ok(());
-        };
+        let out = host.run(&asked, Duration::from_secs(10));
+        let out = out.map_err(|e| e.to_string())?;
         let knows = out
             .stdout
             .contains(&table(&SetupOptions::default().runtime_name));
-        if out.ok() && host.root().exists(self.at.drop_in()) && !knows {
+        if out.has_succeeded() && host.root().exists(self.at.drop_in()) && !knows {
             return Err("it does not know the runtime; its log says why".into());
         }
         Ok(())
     }
+}
+
+/// Where it listens.
+fn socket(merged: &Result<MergedConfig, Error>) -> &str {
+    let merged = merged.as_ref().ok();
+    let listens = merged.and_then(|m| m.text(&["crio", "api", "listen"]));
+    listens.unwrap_or(SOCKET)
 }
 
 /// The header of a runtime's table, which CRI-O's own output has too.
@@ -173,25 +178,31 @@ fn service_name(host: &Host) -> String {
     if old { "cri-o.service" } else { "crio.service" }.into()
 }
 
+fn service(host: &Host) -> Service {
+    match init::detect(host.root()) {
+        init::Init::OpenRc => Service {
+            name: "crio".into(),
+            manager: Manager::OpenRc,
+        },
+        _ => Service::systemd(service_name(host)),
+    }
+}
+
 impl Engine for Crio {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
         if wanted.mode == Mode::Cdi {
             return Ok(Vec::new());
         }
-        let merged = self.merged.as_ref().map_err(Error::again)?;
+        let merged = self.merged.as_ref().map_err(Clone::clone)?;
         let Some(runtime) = self.at.runtime(host, merged, wanted)? else {
             return Ok(Vec::new());
         };
         let base = self.at.base(host, merged, wanted);
-        let policy = self.policy.as_ref().map_err(Error::again)?;
+        let policy = self.policy.as_ref().map_err(Clone::clone)?;
         let both = runtime::low_level(host, &base, policy)?
             .into_iter()
             .chain([runtime]);
@@ -217,14 +228,15 @@ impl Engine for Crio {
             warnings.extend(cdi_versions::too_new(host, "crio", self.at.version));
         }
         let base = self.at.base(host, merged, &SetupOptions::default());
-        let policy = self.policy.as_ref().ok().map(|file| file.policy.clone());
-        let policy = policy.unwrap_or_default();
-        let mut programs = policy.runtimes.iter().filter_map(|r| host.program(r));
+        // `changes` reports a policy that cannot be read.
+        let policy = self.policy.as_ref().ok().map(|file| &file.policy);
+        let runtimes = policy.into_iter().flat_map(|policy| &policy.runtimes);
+        let mut programs = runtimes.filter_map(|r| host.program(r));
         if let (Some(ours), Some(theirs)) = (programs.next(), &base.program)
             && ours.file_name() != theirs.file_name()
         {
             warnings.push(format!(
-                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {POLICY} says which, for every engine",
+                "the runtime \"nvidia\" starts {} where CRI-O's own default is {}; `runtimes` in {PATH} says which, for every engine",
                 ours.display(),
                 theirs.display()
             ));
@@ -238,12 +250,22 @@ impl Engine for Crio {
         path == self.at.drop_in() || path == self.at.config
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let merged = self.merged.iter().flat_map(MergedConfig::paths).cloned();
+        merged
+            .chain([self.at.drop_in(), self.at.config.clone()])
+            .collect()
+    }
+
     fn read_again(&mut self, host: &Host) {
         self.merged = self.at.merged(host);
-        self.policy = PolicyFile::read(host);
+        self.policy = host.read_policy_again();
     }
 
     fn text_of(&self, path: &Path) -> Option<&str> {
+        if path == Path::new(PATH) {
+            return self.policy.as_ref().ok()?.text.as_deref();
+        }
         self.merged.as_ref().ok()?.text_of(path)
     }
 
@@ -251,18 +273,11 @@ impl Engine for Crio {
         if !changes.iter().any(|c| self.owns(&c.path)) {
             return Activation::default();
         }
-        let service = match init::detect(host.root()) {
-            init::Init::OpenRc => Service {
-                name: "crio".into(),
-                manager: Manager::OpenRc,
-            },
-            _ => Service::systemd(service_name(host)),
-        };
         // A reload only changes what `crio status config` prints: the part that starts containers
         // keeps the runtimes that it started with (CRI-O #10202; server.go copies the
         // configuration, 1.26 to 1.36).
         Activation::restart(Activated {
-            service,
+            service: service(host),
             unit_changes: false,
             effect: "running containers keep running".into(),
         })
@@ -270,18 +285,38 @@ impl Engine for Crio {
 
     /// Pods that use our runtime. CRI-O can neither start nor stop them once the runtime is gone
     /// (toolkit #1360).
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         if !host.is_live() {
-            return Vec::new();
+            return Answer::None;
         }
-        let merged = self.merged.as_ref().ok();
-        let store = merged.and_then(|m| m.text(&["crio", "runroot"]));
-        let store = store.map(Path::new);
-        sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name)
+        let store = match &self.merged {
+            Ok(merged) => merged.text(&["crio", "runroot"]).map(Path::new),
+            // Its files say where the sandboxes are.
+            Err(e) => return Answer::Unknown(e.to_string()),
+        };
+        match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
+            Ok(pods) => Answer::Known(pods),
+            Err(why) => Answer::Unknown(why),
+        }
     }
 
-    /// Runs `crio config`. There is no probe, since only a CRI client can start a pod, and CRI-O
-    /// comes with none.
+    fn pods(&self, host: &Host, archive: &Path) -> Option<Probe> {
+        let pods = Pods {
+            socket: self.socket(),
+            image: ImageSource::Archive(archive),
+            sandbox_image: None,
+            // Which kind of cgroup its parent has to be depends on `cgroup_manager`.
+            cgroup_parent: "",
+            ways: PodWays {
+                handler: host.root().exists(self.at.drop_in()),
+                field: !self.at.is_before(CDI_FIELD),
+                annotation: !self.at.is_before(CDI),
+            },
+        };
+        Some(pods.probe(host))
+    }
+
+    /// Runs `crio config`.
     fn check(&self, host: &Host) -> Result<bool, Error> {
         if !host.is_live() {
             return Ok(false);
@@ -300,11 +335,9 @@ impl Engine for Crio {
         }
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
-        if !out.ok() {
-            return Err(Error::failed(
-                format!("crio refuses its configuration: {}", out.last_line()),
-                "",
-            ));
+        if !out.has_succeeded() {
+            let said = out.last_line().to_owned();
+            return Err(Error::engine("crio", EngineFault::Refuses { said }));
         }
         let written = host.root().exists(self.at.drop_in());
         if written
@@ -312,10 +345,11 @@ impl Engine for Crio {
                 .stdout
                 .contains(&table(&SetupOptions::default().runtime_name))
         {
-            return Err(Error::failed(
-                format!("crio does not take {} in", self.at.drop_in().display()),
-                format!("`{}` shows what it reads", argv.join(" ")),
-            ));
+            let fault = EngineFault::NotTakenIn {
+                file: self.at.drop_in().display().to_string(),
+                shown_by: argv.join(" "),
+            };
+            return Err(Error::engine("crio", fault));
         }
         Ok(true)
     }
@@ -326,10 +360,8 @@ impl Engine for Crio {
             match self.took_it_in(host) {
                 Ok(()) => return Ok(()),
                 Err(said) if Instant::now() >= end => {
-                    return Err(Error::failed(
-                        format!("crio did not come back: {said}"),
-                        "`journalctl -u crio` has the rest",
-                    ));
+                    let fix = Some(service(host).log_hint());
+                    return Err(Error::engine("crio", EngineFault::NotBack { said, fix }));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }

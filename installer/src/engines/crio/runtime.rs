@@ -4,39 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use gpu_host::programs;
-use gpu_inject::policy::Policy;
 use toml_edit::Value;
 
-use super::config::Merged;
+use super::config::MergedConfig;
 use super::installation::Installation;
-use crate::edit::toml;
+use crate::edit::{meaning, toml};
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::host::policy_file::HostPolicy;
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, SetupOptions};
 
-/// The shim's configuration file.
-pub(super) const POLICY: &str = "/etc/nvidia-container-runtime/config.toml";
 /// The first version whose default runtime is crun (CRI-O 1.31, pkg/config).
 const CRUN: (u32, u32) = (1, 31);
-
-/// The shim's configuration, as it was read.
-pub(super) struct PolicyFile {
-    text: Option<String>,
-    /// The parsed content.
-    pub(super) policy: Policy,
-}
-
-impl PolicyFile {
-    pub(super) fn read(host: &Host) -> Result<Self, Error> {
-        let text = host.text(Path::new(POLICY))?;
-        let policy = match &text {
-            Some(text) => Policy::from_toml(text, Path::new(POLICY))?,
-            None => Policy::default(),
-        };
-        Ok(Self { text, policy })
-    }
-}
 
 /// The runtime whose settings ours copies.
 pub(super) struct Base {
@@ -55,7 +36,7 @@ impl Installation {
 
     /// CRI-O's default runtime. If that is ours, or starts virtual machines and so no OCI runtime,
     /// the built-in runtime is used.
-    pub(super) fn base(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Base {
+    pub(super) fn base(&self, host: &Host, merged: &MergedConfig, wanted: &SetupOptions) -> Base {
         let name = merged
             .text(&["crio", "runtime", "default_runtime"])
             .filter(|name| *name != wanted.runtime_name)
@@ -81,7 +62,12 @@ impl Installation {
     }
 
     /// Whether we may write the runtime; an error if the user has to decide.
-    fn is_free(&self, host: &Host, merged: &Merged, wanted: &SetupOptions) -> Result<bool, Error> {
+    fn is_free(
+        &self,
+        host: &Host,
+        merged: &MergedConfig,
+        wanted: &SetupOptions,
+    ) -> Result<bool, Error> {
         let name = &wanted.runtime_name;
         let Some((path, table)) = merged.runtime(name) else {
             return Ok(true);
@@ -98,14 +84,16 @@ impl Installation {
         match wanted.existing {
             Existing::Leave => Ok(false),
             Existing::Adopt => Ok(true),
-            Existing::Refuse => Err(Error::Config {
-                path: path.to_owned(),
-                why: format!(
-                    "has a runtime {name:?} that is not ours ({})",
-                    theirs.unwrap_or("no runtime_path")
-                ),
-                fix: "`--existing adopt` puts ours in its place until undo, `--existing leave` leaves it".into(),
-            }),
+            Existing::Refuse => {
+                let program = theirs.unwrap_or("no runtime_path");
+                let fault = ConfigFault::OtherRuntime {
+                    name: name.clone(),
+                    whose: format!("that is not ours ({program})"),
+                    is_operators: false,
+                    cdi_suffices: false,
+                };
+                Err(Error::config(path, fault))
+            }
         }
     }
 
@@ -113,7 +101,7 @@ impl Installation {
     pub(super) fn runtime(
         &self,
         host: &Host,
-        merged: &Merged,
+        merged: &MergedConfig,
         wanted: &SetupOptions,
     ) -> Result<Option<Change>, Error> {
         if !self.is_free(host, merged, wanted)? {
@@ -140,14 +128,14 @@ impl Installation {
             vec![table]
         };
         if let Some(later) = merged.hides(&path, &keys).filter(|_| !in_place) {
-            return Err(Error::Config {
-                path: later.to_owned(),
-                why: format!("is read after {} and says the same keys", path.display()),
-                fix: "give it a name that comes earlier, then run this again".into(),
-            });
+            return Err(Error::config(later, ConfigFault::ReadLater { ours: path }));
         }
         let text = before.as_deref().filter(|_| in_place);
-        let after = edited(&path, text, &values)?;
+        let mut after = edited(&path, text, &values)?;
+        // Another writer has put it into its own style.
+        if let Some(before) = before.as_ref().filter(|b| meaning::same_text(b, &after)) {
+            after.clone_from(before);
+        }
         Ok(Some(Change {
             path,
             before,
@@ -155,11 +143,11 @@ impl Installation {
             mode: 0o644,
             why,
             kind: if in_place {
-                FileKind::Toml {
+                MergeKind::Toml {
                     keys: values.into_iter().map(|(k, _)| k).collect(),
                 }
             } else {
-                FileKind::Own
+                MergeKind::Own
             },
         }))
     }
@@ -207,19 +195,19 @@ fn values(base: Base, wanted: &SetupOptions) -> Vec<(Vec<String>, Value)> {
 pub(super) fn low_level(
     host: &Host,
     base: &Base,
-    policy: &PolicyFile,
+    file: &HostPolicy,
 ) -> Result<Option<Change>, Error> {
-    let PolicyFile {
+    let HostPolicy {
         text: before,
         policy,
-    } = policy;
+    } = file;
     let Some(program) = &base.program else {
         return Ok(None);
     };
     if policy.runtimes.iter().any(|r| host.has_program(r)) {
         return Ok(None);
     }
-    let path = PathBuf::from(POLICY);
+    let path = PathBuf::from(gpu_inject::policy::PATH);
     let own = program.display().to_string();
     let list: Value = policy.runtimes.iter().chain([&own]).collect();
     let keys = ["nvidia-container-runtime", "runtimes"].map(str::to_owned);
@@ -231,7 +219,7 @@ pub(super) fn low_level(
         after: Some(after),
         mode: 0o644,
         why: format!("so that the runtime finds CRI-O's {}", base.name),
-        kind: FileKind::Toml {
+        kind: MergeKind::Toml {
             keys: values.into_iter().map(|(k, _)| k).collect(),
         },
     }))
@@ -248,10 +236,8 @@ fn edited(
     } else {
         ""
     };
-    let made = toml::set(text.unwrap_or_default(), values).map_err(|e| Error::Config {
-        path: path.to_owned(),
-        why: e.to_string(),
-        fix: "mend the file, then run this again. Nothing was changed.".into(),
-    })?;
+    let made = toml::set(text.unwrap_or_default(), values)
+        .map_err(ConfigFault::text(ConfigReader::Plain))
+        .map_err(|fault| Error::config(path, fault))?;
     Ok(format!("{head}{made}"))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::host::Host;
+use crate::host::answer::{json_file, names_in};
 
 /// The default storage directory; the bundles are at `DRIVER-containers/ID/userdata/config.json`
 /// below it (containers/storage, `runroot`).
@@ -13,26 +14,23 @@ const STORE: &str = "/run/containers/storage";
 
 /// Pods whose sandbox names that runtime: `namespace/pod (runtime nvidia)`. Pods of CRI-O's default
 /// runtime name none. They continue with whatever the default is then, and since ours has the
-/// settings of the previous default, that one finds their state.
-pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Vec<String> {
-    let root = host.root();
+/// settings of the previous default, that one finds their state. A sandbox whose config is there and
+/// cannot be read may be of any runtime: that is an error.
+pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Result<Vec<String>, String> {
     let store = store.unwrap_or(Path::new(STORE));
     let mut pods = Vec::new();
-    for driver in root.read_dir(store).unwrap_or_default() {
+    for driver in names_in(host, store)? {
         if !driver.to_string_lossy().ends_with("-containers") {
             continue;
         }
         let dir = store.join(driver);
-        for id in root.read_dir(&dir).unwrap_or_default() {
-            let config = root.read(dir.join(id).join("userdata/config.json"));
-            let config: Value = config
-                .ok()
-                .and_then(|c| serde_json::from_slice(&c).ok())
-                .unwrap_or_default();
-            pods.extend(pod(&config, runtime));
+        for id in names_in(host, &dir)? {
+            // Podman keeps its containers here too, and a sandbox may end just now.
+            let config = json_file(host, &dir.join(id).join("userdata/config.json"))?;
+            pods.extend(config.and_then(|config| pod(&config, runtime)));
         }
     }
-    pods
+    Ok(pods)
 }
 
 /// The pod of a config, if that is a sandbox of the runtime (CRI-O internal/annotations).
@@ -72,12 +70,13 @@ mod tests {
         sandbox("a", &config("nvidia", "train"));
         sandbox("b", &config("", "web"));
         sandbox("c", "{\"annotations\": {}}");
-        sandbox("d", "garbage");
         let host = Host::open(tree.path(), Path::new("/")).unwrap();
-        assert_eq!(
-            of_runtime(&host, None, "nvidia"),
-            ["ml/train (runtime nvidia)"]
-        );
-        assert!(of_runtime(&host, Some(Path::new("/elsewhere")), "nvidia").is_empty());
+        let pods = |store| of_runtime(&host, store, "nvidia");
+        assert_eq!(pods(None).unwrap(), ["ml/train (runtime nvidia)"]);
+        assert!(pods(Some(Path::new("/elsewhere"))).unwrap().is_empty());
+        // A sandbox that nobody can read may be of our runtime.
+        sandbox("d", "garbage");
+        let why = pods(None).unwrap_err();
+        assert!(why.contains("d/userdata/config.json"), "{why}");
     }
 }

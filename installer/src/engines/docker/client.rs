@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::{self, Answer};
 use crate::host::process::Output;
 use crate::host::systemd_unit::Unit;
 
@@ -23,11 +24,13 @@ pub struct Client {
     program: String,
     /// The daemon's address: `unix:///var/run/docker.sock`.
     pub host: String,
+    /// How long it may take to list containers; thousands of them take a while.
+    patience: Duration,
 }
 
 /// What a daemon reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info {
+pub struct DaemonInfo {
     /// Its runtimes by name, with their programs.
     pub runtimes: BTreeMap<String, String>,
     /// The runtime for containers that name none.
@@ -42,23 +45,17 @@ pub struct Info {
     pub running: Option<u64>,
 }
 
-/// The version that a dockerd prints or, in a directory tree, that of its package.
-pub fn installed_version(host: &Host, program: &Path) -> Option<String> {
-    let program = program.display().to_string();
-    if host.is_live()
-        && let Ok(out) = host.run(&[&program, "--version"], Duration::from_secs(10))
-    {
-        // "Docker version 26.1.5+dfsg1, build a72d7cd"
-        let word = out.stdout.split_whitespace().nth(2)?;
-        return Some(word.trim_end_matches(',').to_owned());
-    }
-    host.package_version(&[
+/// The version that a dockerd prints or, if it prints none, that of its package.
+pub fn installed_version(host: &Host, program: &Path) -> Answer<String> {
+    let packages = [
         "docker-ce",
         "docker.io",
         "moby-engine",
         "docker-engine",
         "docker",
-    ])
+    ];
+    let printed = host.version(&program.display().to_string());
+    printed.or_package(host, &packages)
 }
 
 impl Client {
@@ -70,15 +67,17 @@ impl Client {
         Self {
             program: program.map_or_else(|| "docker".into(), |p| p.display().to_string()),
             host: listens,
+            patience: 6 * LIMIT,
         }
     }
 
-    /// A client that runs a fake docker.
+    /// A client that runs a fake docker, and gives up on it after a second.
     #[cfg(test)]
     pub fn by(program: &Path) -> Self {
         Self {
             program: program.display().to_string(),
             host: SOCKET.into(),
+            patience: Duration::from_secs(1),
         }
     }
 
@@ -88,25 +87,39 @@ impl Client {
         crate::engines::engine::argv(&[&[start], parts].concat())
     }
 
-    /// The output of a command; `None` if it fails.
-    pub fn ask(&self, host: &Host, args: &[&str]) -> Option<String> {
-        self.run(host, args, LIMIT).ok()
+    /// The output of a command about containers.
+    pub fn list(&self, host: &Host, args: &[&str]) -> Result<String, String> {
+        self.run(host, args, self.patience)
     }
 
-    /// The output of a command about several objects, for those that still exist. If one is gone,
-    /// docker prints the others first, and then an error.
-    pub fn ask_of_each(&self, host: &Host, args: &[&str]) -> String {
-        let out = self.output(host, args, LIMIT);
-        out.map(|out| out.stdout).unwrap_or_default()
+    /// The lines that `docker inspect` prints of these objects, one each. One that has gone
+    /// meanwhile has none: docker prints the others first, and then an error for each that is gone.
+    /// Any other object without a line is one that nobody told about, and so an error.
+    pub fn inspect(&self, host: &Host, format: &str, ids: &[&str]) -> Result<Vec<String>, String> {
+        let args = [&["inspect", "--format", format], ids].concat();
+        let out = self.output(host, &args, self.patience);
+        let out = out.map_err(|e| e.to_string())?;
+        let is_gone = |l: &&str| l.to_ascii_lowercase().contains("no such object");
+        let gone = out.stderr.lines().filter(is_gone).count();
+        let lines: Vec<String> = out.stdout.lines().map(str::to_owned).collect();
+        if lines.len() + gone < ids.len() || (!out.has_succeeded() && gone == 0) {
+            return Err(format!("docker inspect: {}", out.last_line()));
+        }
+        Ok(lines)
     }
 
     /// Runs a command; the error is the last line of its output.
-    pub fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
+    fn run(&self, host: &Host, args: &[&str], limit: Duration) -> Result<String, String> {
         match self.output(host, args, limit) {
-            Ok(out) if out.ok() => Ok(out.stdout),
+            Ok(out) if out.has_succeeded() => Ok(out.stdout),
             Ok(out) => Err(out.last_line().to_owned()),
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    /// Starts a container.
+    pub fn start(&self, host: &Host, name: &str, limit: Duration) -> Result<(), String> {
+        self.run(host, &["start", name], limit).map(drop)
     }
 
     fn output(&self, host: &Host, args: &[&str], limit: Duration) -> Result<Output, Error> {
@@ -122,8 +135,8 @@ impl Client {
         let end = Instant::now() + 2 * LIMIT;
         let args = ["version", "--format", "{{json .Server.Components}}"];
         while Instant::now() < end {
-            match self.ask(host, &args) {
-                Some(said) if !said.contains("\"containerd\"") => {
+            match self.run(host, &args, LIMIT) {
+                Ok(said) if !said.contains("\"containerd\"") => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 // It is connected, or this docker does not tell.
@@ -132,16 +145,34 @@ impl Client {
         }
     }
 
-    /// Asks the daemon about itself. Without a daemon, `docker info` still succeeds and reports the
-    /// error in its output.
-    pub fn info(&self, host: &Host) -> Result<Info, String> {
+    /// Asks the daemon about itself; `None` if nobody listens on its socket. A daemon that is busy,
+    /// or that this user may not ask, does run.
+    pub fn info(&self, host: &Host) -> Answer<DaemonInfo> {
+        match self.try_info(host) {
+            Ok(info) => Answer::Known(info),
+            Err(why) => match self.host.strip_prefix("unix://").map(Path::new) {
+                Some(socket) => match answer::listener(socket) {
+                    Answer::Known(()) => Answer::Unknown(why),
+                    Answer::None => Answer::None,
+                    // Shorter than what docker says of it.
+                    Answer::Unknown(why) => Answer::Unknown(why),
+                },
+                None if why.contains("connection refused") => Answer::None,
+                None => Answer::Unknown(why),
+            },
+        }
+    }
+
+    /// The same, with the reason if it does not answer. Without a daemon, `docker info` still
+    /// succeeds and reports the error in its output.
+    pub fn try_info(&self, host: &Host) -> Result<DaemonInfo, String> {
         let document = self.run(host, &["info", "--format", "{{json .}}"], LIMIT)?;
         info(&document)
     }
 }
 
-fn info(said: &str) -> Result<Info, String> {
-    let all: Value = serde_json::from_str(said).map_err(|e| format!("docker info: {e}"))?;
+fn info(text: &str) -> Result<DaemonInfo, String> {
+    let all: Value = serde_json::from_str(text).map_err(|e| format!("docker info: {e}"))?;
     let errors = all["ServerErrors"].as_array().map(Vec::as_slice);
     if let Some(first) = errors.unwrap_or_default().first() {
         return Err(first.as_str().unwrap_or("docker info fails").to_owned());
@@ -151,7 +182,7 @@ fn info(said: &str) -> Result<Info, String> {
         let path = runtime["path"].as_str().unwrap_or_default();
         (name.clone(), path.to_owned())
     });
-    Ok(Info {
+    Ok(DaemonInfo {
         runtimes: runtimes.collect(),
         default_runtime: all["DefaultRuntime"].as_str().unwrap_or_default().into(),
         live_restore: all["LiveRestoreEnabled"] == true,
@@ -195,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_socket_is_the_daemon_s_own() {
+    fn the_daemons_own_socket_is_used() {
         let listens = |flags: &str, json: &str| {
             let dir = tempfile::tempdir().unwrap();
             let units = dir.path().join("etc/systemd/system");
@@ -227,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_info_says() {
-        let said = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
-        let found = info(said).unwrap();
-        assert_eq!(found.runtimes["nvidia"], "/x");
-        assert!(found.live_restore && found.has_cdi && found.default_runtime == "runc");
-        assert_eq!((found.containers, found.running), (Some(3), Some(0)));
+    fn docker_info_is_parsed() {
+        let text = r#"{"Runtimes":{"runc":{"path":"runc"},"nvidia":{"path":"/x"}},"DefaultRuntime":"runc","LiveRestoreEnabled":true,"CDISpecDirs":["/etc/cdi"],"Containers":3,"ContainersRunning":0}"#;
+        let daemon = info(text).unwrap();
+        assert_eq!(daemon.runtimes["nvidia"], "/x");
+        assert!(daemon.live_restore && daemon.has_cdi && daemon.default_runtime == "runc");
+        assert_eq!((daemon.containers, daemon.running), (Some(3), Some(0)));
         let none =
             r#"{"ID":"","Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]}"#;
         assert_eq!(

@@ -8,83 +8,90 @@ use serde_json::Value;
 use super::client::Client;
 use crate::error::Error;
 use crate::host::Host;
+use crate::host::answer::Answer;
 use crate::model::setup_options::SetupOptions;
 
-const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
-/// The timeout: listing thousands of containers takes a while.
-const LIMIT: Duration = Duration::from_secs(60);
+/// What a restart with live-restore does to running containers, as a message.
+pub const KEEP_RUNNING: &str = "running containers keep running (live-restore)";
+/// How long a container may take to start.
+const START: Duration = Duration::from_secs(60);
 
-/// Names of the running containers; `None` if the daemon does not tell.
-pub fn running(host: &Host, client: &Client) -> Option<Vec<String>> {
-    let names = client.run(host, &["ps", "--format", "{{.Names}}"], LIMIT);
-    Some(names.ok()?.lines().map(str::to_owned).collect())
+/// Names of the running containers.
+pub fn running(host: &Host, client: &Client) -> Answer<Vec<String>> {
+    match client.list(host, &["ps", "--format", "{{.Names}}"]) {
+        Ok(names) => Answer::Known(names.lines().map(str::to_owned).collect()),
+        Err(why) => Answer::Unknown(why),
+    }
 }
 
-/// Containers, running or stopped, that could not start without what we set up; `None` if the
-/// daemon does not tell.
-pub fn dependent_containers(host: &Host, client: &Client) -> Option<Vec<String>> {
+/// Containers, running or stopped, that could not start without what we set up.
+pub fn dependent_containers(host: &Host, client: &Client) -> Answer<Vec<String>> {
     if !host.is_live() {
-        return Some(Vec::new());
+        return Answer::None;
     }
+    match dependents(host, client) {
+        Ok(names) => Answer::Known(names),
+        Err(why) => Answer::Unknown(why),
+    }
+}
+
+fn dependents(host: &Host, client: &Client) -> Result<Vec<String>, String> {
     let format = "{{.Name}}\t{{.HostConfig.Runtime}}\t{{json .HostConfig.DeviceRequests}}";
-    let all = client.run(host, &["ps", "-aq", "--no-trunc"], LIMIT).ok()?;
+    let all = client.list(host, &["ps", "-aq", "--no-trunc"])?;
     let ids: Vec<&str> = all.lines().collect();
-    let mut users = Vec::new();
+    let mut names = Vec::new();
     // In several commands, because the length of a command line is limited.
     for some in ids.chunks(200) {
-        let args = [&["inspect", "--format", format], some].concat();
-        let output = client.ask_of_each(host, &args);
-        users.extend(output.lines().filter_map(user));
+        for line in client.inspect(host, format, some)? {
+            names.extend(dependent(&line)?);
+        }
     }
-    Some(users)
+    Ok(names)
 }
 
 /// Parses a line of `docker inspect`; `None` if that container does not need what we set up.
-fn user(line: &str) -> Option<String> {
-    let mut fields = line.splitn(3, '\t');
-    let name = fields.next()?.trim_start_matches('/');
-    let runtime = fields.next()?;
-    let requests: Value = serde_json::from_str(fields.next()?).unwrap_or_default();
+fn dependent(line: &str) -> Result<Option<String>, String> {
+    let garbled = || format!("docker inspect: {line:?} tells of no container");
+    let fields: Vec<&str> = line.splitn(3, '\t').collect();
+    let [name, runtime, requests] = fields[..] else {
+        return Err(garbled());
+    };
+    let name = name.trim_start_matches('/');
+    let requests: Value = serde_json::from_str(requests).map_err(|_| garbled())?;
     let is_for_gpus = |request: &Value| {
         let is_cdi = request["Driver"] == "cdi"
             && request["DeviceIDs"].to_string().contains("nvidia.com/gpu");
         is_cdi || request["Capabilities"].to_string().contains("\"gpu\"")
     };
-    let requests = requests.as_array().map(Vec::as_slice).unwrap_or_default();
-    if runtime == SetupOptions::default().runtime_name {
+    // `null` for a container without any.
+    let mut requests = requests.as_array().into_iter().flatten();
+    Ok(if runtime == SetupOptions::default().runtime_name {
         Some(format!("{name} (--runtime {runtime})"))
-    } else if requests.iter().any(is_for_gpus) {
+    } else if requests.any(is_for_gpus) {
         Some(format!("{name} (--gpus or --device)"))
     } else {
         None
-    }
+    })
 }
 
 /// Starts the containers that a restart stopped and that did not start by themselves. It starts all
 /// that it can; the error names the others.
 pub fn start_again(host: &Host, client: &Client, stopped: &[String]) -> Result<(), Error> {
-    let now = running(host, client).unwrap_or_default();
+    let now = running(host, client);
     let start = |name: &String| {
-        let started = client.run(host, &["start", name], LIMIT);
+        let started = client.start(host, name, START);
         started
             .err()
             .map(|why| format!("docker start {name}: {why}"))
     };
-    let gone = stopped.iter().filter(|n| !now.contains(n));
+    // If it is not known which run, all are started: docker leaves alone one that runs.
+    let runs = |name: &String| now.known().is_some_and(|now| now.contains(name));
+    let gone = stopped.iter().filter(|n| !runs(n));
     let failed: Vec<String> = gone.filter_map(start).collect();
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(failed.join("; "), ""))
-}
-
-/// What a restart stops if the daemon does not tell which containers run, as a message.
-pub fn effect_of_unnamed(live_restore: bool) -> String {
-    if live_restore {
-        KEEP_RUNNING.into()
-    } else {
-        "containers stop that `docker ps` did not name (live-restore is off)".into()
-    }
+    Err(Error::NotStarted(failed))
 }
 
 /// What a restart stops, as a message.
@@ -110,7 +117,7 @@ mod tests {
 
     #[test]
     fn containers_that_need_us_are_told_from_others() {
-        let user = |rest: &str| user(&format!("/web\t{rest}"));
+        let user = |rest: &str| dependent(&format!("/web\t{rest}")).unwrap();
         assert_eq!(user("runc\tnull"), None);
         assert_eq!(
             user("nvidia\tnull").as_deref(),
@@ -121,7 +128,10 @@ mod tests {
         let cdi = "runc\t[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=0\"],\"Capabilities\":null}]";
         assert!(user(cdi).is_some());
         assert_eq!(user(&cdi.replace("nvidia.com/gpu", "amd.com/gpu")), None);
-        assert_eq!(user("garbage"), None);
+        // What nobody can read is not the answer that it needs nothing.
+        for garbled in ["garbage", "/web\trunc", "/web\trunc\t[{"] {
+            assert!(dependent(garbled).is_err(), "{garbled}");
+        }
     }
 
     /// A fake docker.
@@ -140,7 +150,7 @@ mod tests {
 
     /// A container may disappear between the two commands; the others are still found.
     #[test]
-    fn one_that_has_gone_meanwhile_hides_no_other() {
+    fn a_container_that_disappeared_does_not_hide_others() {
         let dir = tempfile::tempdir().unwrap();
         let script = "case $3 in\n\
              ps) echo gone; echo here ;;\n\
@@ -148,13 +158,46 @@ mod tests {
              esac\n";
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let users = dependent_containers(&host, &Client::by(&docker(dir.path(), script)));
-        assert_eq!(users.unwrap(), ["web (--runtime nvidia)"]);
+        let web = vec!["web (--runtime nvidia)".to_owned()];
+        assert_eq!(users, Answer::Known(web));
+    }
+
+    /// One that is asked and does not answer may need us: undo must not go ahead.
+    #[test]
+    fn one_that_nobody_told_about_is_not_one_that_needs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
+        for (inspect, said) in [
+            ("exec sleep 30", "not done after"),
+            (
+                "echo 'Cannot connect to the Docker daemon' >&2; exit 1",
+                "Cannot connect",
+            ),
+            ("printf '/web\\trunc\\tnull\\n'", "docker inspect"),
+            (
+                "printf '/web\\trunc\\tnull\\n'; echo 'deadline exceeded' >&2; exit 1",
+                "deadline",
+            ),
+            (
+                "printf '/web\\trunc\\tnull\\n/db\\trunc'",
+                "tells of no container",
+            ),
+        ] {
+            let script =
+                format!("case $3 in\nps) echo web; echo db ;;\ninspect) {inspect} ;;\nesac\n");
+            let client = Client::by(&docker(dir.path(), &script));
+            let answer = dependent_containers(&host, &client);
+            let why = answer
+                .unknown()
+                .unwrap_or_else(|| panic!("{inspect}: {answer:?}"));
+            assert!(why.contains(said), "{inspect}: {why}");
+        }
     }
 
     /// A container that was removed when it ended (`--rm`) does not prevent the others from being
     /// started.
     #[test]
-    fn one_that_cannot_start_again_keeps_no_other() {
+    fn a_container_that_cannot_restart_does_not_stop_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let started = dir.path().join("started");
         let script = format!(
@@ -167,27 +210,25 @@ mod tests {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let client = Client::by(&docker(dir.path(), &script));
         let names = ["up", "gone", "web"].map(str::to_owned);
-        let said = start_again(&host, &client, &names).unwrap_err().to_string();
+        let message = start_again(&host, &client, &names).unwrap_err().to_string();
         assert!(
-            said.contains("docker start gone: No such container"),
-            "{said}"
+            message.contains("docker start gone: No such container"),
+            "{message}"
         );
         assert_eq!(std::fs::read_to_string(started).unwrap(), "web\n");
     }
 
     /// A daemon that answers `info` but not `ps` may have any number of containers.
     #[test]
-    fn no_answer_is_not_no_containers() {
+    fn a_missing_answer_does_not_mean_no_containers() {
         let host = Host::open(Path::new("/"), Path::new("/")).unwrap();
         let silent = Client::by(Path::new("/bin/false"));
-        assert_eq!(running(&host, &silent), None);
-        assert_eq!(dependent_containers(&host, &silent), None);
-        assert!(effect_of_unnamed(false).contains("stop"));
-        assert!(effect_of_unnamed(true).contains("keep running"));
+        assert!(running(&host, &silent).unknown().is_some());
+        assert!(dependent_containers(&host, &silent).unknown().is_some());
     }
 
     #[test]
-    fn what_a_restart_stops() {
+    fn containers_that_a_restart_stops_are_counted() {
         let names = |all: &[&str]| all.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         assert_eq!(effect(&[], false), "no containers run");
         assert_eq!(

@@ -11,7 +11,7 @@ use crate::host::Host;
 
 /// The daemon that plain `docker` talks to, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct CurrentDaemon {
     /// The daemon's address: `unix:///run/user/1000/docker.sock`.
     pub host: String,
     because: Because,
@@ -25,7 +25,7 @@ enum Because {
 }
 
 /// The target for the user who runs this, or, in a directory tree, for its root user.
-pub fn target(host: &Host) -> Target {
+pub fn target(host: &Host) -> CurrentDaemon {
     let variable = |name: &str| {
         let value = std::env::var(name).ok().filter(|_| host.is_live());
         value.filter(|v| !v.is_empty())
@@ -33,10 +33,10 @@ pub fn target(host: &Host) -> Target {
     target_with(host, variable)
 }
 
-fn target_with(host: &Host, variable: impl Fn(&str) -> Option<String>) -> Target {
+fn target_with(host: &Host, variable: impl Fn(&str) -> Option<String>) -> CurrentDaemon {
     if let Some(host) = variable("DOCKER_HOST") {
         let because = Because::Variable;
-        return Target { host, because };
+        return CurrentDaemon { host, because };
     }
     let home = match (host.user(), variable("HOME")) {
         (Some(user), _) => user.home.clone(),
@@ -49,11 +49,11 @@ fn target_with(host: &Host, variable: impl Fn(&str) -> Option<String>) -> Target
         Some(config.get("currentContext")?.as_str()?.to_owned())
     });
     match name.filter(|n| !n.is_empty() && n != "default") {
-        Some(name) => Target {
+        Some(name) => CurrentDaemon {
             host: endpoint(host, &dir, &name).unwrap_or_else(|| "a daemon of its own".into()),
             because: Because::Context(name),
         },
-        None => Target {
+        None => CurrentDaemon {
             host: SOCKET.into(),
             because: Because::NothingElse,
         },
@@ -78,7 +78,7 @@ fn json(host: &Host, path: &Path) -> Option<Value> {
     serde_json::from_str(&host.root().read_to_string(path).ok()?).ok()
 }
 
-impl Target {
+impl CurrentDaemon {
     /// A warning if that is not the daemon that is set up.
     pub fn warning(&self, set_up: &str) -> Option<String> {
         if client::is_same(&self.host, set_up) {
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn in_tree(files: &[(&str, &str)], env: &[(&str, &str)]) -> Target {
+    fn in_tree(files: &[(&str, &str)], env: &[(&str, &str)]) -> CurrentDaemon {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = dir.path().join(path);
@@ -120,15 +120,15 @@ mod tests {
         }
         let host = Host::open(dir.path(), Path::new("/")).unwrap();
         target_with(&host, |name| {
-            let found = env.iter().find(|(n, _)| *n == name)?;
-            Some(found.1.to_owned())
+            let variable = env.iter().find(|(n, _)| *n == name)?;
+            Some(variable.1.to_owned())
         })
     }
 
     const CONFIG: &str = "root/.docker/config.json";
 
     #[test]
-    fn the_system_s_daemon_unless_told_otherwise() {
+    fn the_systems_daemon_is_the_default() {
         for files in [
             &[][..],
             &[(CONFIG, "{}")],
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_is_looked_up() {
+    fn the_address_of_a_context_is_looked_up() {
         // sha256 of "rootless".
         let digest: String = Sha256::digest("rootless")
             .iter()
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_count_more() {
+    fn variables_override_contexts() {
         let files = [(CONFIG, "{\"currentContext\":\"rootless\"}")];
         let target = in_tree(&files, &[("DOCKER_HOST", "ssh://far")]);
         assert!(

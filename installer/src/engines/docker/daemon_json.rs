@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::edit::json;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
+use crate::error::edit_error::EditError;
 use crate::host::Host;
 
 /// The file as it was read.
@@ -21,7 +23,7 @@ impl DaemonJson {
     pub fn read(host: &Host, path: &Path) -> Result<Self, Error> {
         let text = host.text(path)?;
         let value = match text.as_deref().filter(|t| !t.trim().is_empty()) {
-            Some(text) => json::parse(text).map_err(|e| strict(path, &e.to_string()))?,
+            Some(text) => json::parse(text).map_err(|e| strict(path, e))?,
             None => json!({}),
         };
         Ok(Self {
@@ -37,7 +39,7 @@ impl DaemonJson {
     }
 
     /// Whether this is its whole content.
-    pub fn is(&self, whole: &Value) -> bool {
+    pub fn equals(&self, whole: &Value) -> bool {
         self.value == *whole
     }
 
@@ -57,11 +59,6 @@ impl DaemonJson {
 }
 
 /// The error that tells why the file cannot be edited, and what to do.
-pub(super) fn strict(path: &Path, why: &str) -> Error {
-    Error::Config {
-        path: path.to_owned(),
-        why: why.to_owned(),
-        fix: "dockerd reads strict JSON; mend the file, then run this again. Nothing was changed."
-            .into(),
-    }
+pub(super) fn strict(path: &Path, why: EditError) -> Error {
+    Error::config(path, ConfigFault::text(ConfigReader::Dockerd)(why))
 }

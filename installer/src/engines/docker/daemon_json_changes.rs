@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::daemon_json::{DaemonJson, strict};
-use super::runtime_entry::{self, Verdict};
+use super::runtime_entry::{self, EntryDecision};
 use crate::edit::json;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Mode, SetupOptions};
 
 /// Versions in which `features.cdi` must be set: it exists from 25.0 on and is on by default from
@@ -22,7 +23,7 @@ const CLASHES: [(&str, &str); 2] = [
 ];
 
 /// A key path with its value.
-pub type Setting = (Vec<String>, Value);
+pub type DaemonSetting = (Vec<String>, Value);
 
 impl DaemonJson {
     /// The change that applies the options; `None` if nothing is missing.
@@ -33,20 +34,20 @@ impl DaemonJson {
         version: (u32, u32),
         unit: &Unit,
     ) -> Result<Option<Change>, Error> {
-        let (settings, said) = self.settings(host, wanted, version)?;
+        let (settings, summary) = self.settings(host, wanted, version)?;
         if settings.is_empty() {
             return Ok(None);
         }
         self.ensure_no_flag_clash(unit, &settings)?;
         let text = self.text.as_deref().unwrap_or_default();
-        let after = json::set(text, &settings).map_err(|e| strict(&self.path, &e.to_string()))?;
+        let after = json::set(text, &settings).map_err(|e| strict(&self.path, e))?;
         Ok(Some(Change {
             path: self.path.clone(),
             before: self.text.clone(),
             after: Some(after),
             mode: 0o644,
-            why: said.join("; "),
-            kind: FileKind::Json {
+            why: summary.join("; "),
+            kind: MergeKind::Json {
                 keys: settings.into_iter().map(|(keys, _)| keys).collect(),
             },
         }))
@@ -59,7 +60,7 @@ impl DaemonJson {
         host: &Host,
         wanted: &SetupOptions,
         version: (u32, u32),
-    ) -> Result<(Vec<Setting>, Vec<String>), Error> {
+    ) -> Result<(Vec<DaemonSetting>, Vec<String>), Error> {
         let name = &wanted.runtime_name;
         let key = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
         let (mut settings, mut said) = (Vec::new(), Vec::new());
@@ -67,20 +68,20 @@ impl DaemonJson {
             let verdict = runtime_entry::judge(host, self, wanted)?;
             let path = json!(wanted.runtime_path.display().to_string());
             match &verdict {
-                Verdict::None => {
+                EntryDecision::None => {
                     settings.push((key(&["runtimes", name]), json!({ "path": path })));
                     said.push(format!("add runtime {name:?}"));
                 }
-                Verdict::Replace(owner) => {
+                EntryDecision::Replace(owner) => {
                     settings.push((key(&["runtimes", name, "path"]), path));
                     said.push(format!(
                         "make runtime {name:?} ours; it is {}",
-                        owner.whose()
+                        owner.author()
                     ));
                 }
-                Verdict::Ours | Verdict::Leave(_) => {}
+                EntryDecision::Ours | EntryDecision::Leave(_) => {}
             }
-            let is_left = matches!(verdict, Verdict::Leave(_));
+            let is_left = matches!(verdict, EntryDecision::Leave(_));
             let default = self.get(&["default-runtime"]).and_then(Value::as_str);
             if wanted.default_runtime && !is_left && default != Some(name) {
                 settings.push((key(&["default-runtime"]), json!(name)));
@@ -99,20 +100,17 @@ impl DaemonJson {
     }
 
     /// Fails if a key is also set by flag: dockerd does not start then.
-    fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[Setting]) -> Result<(), Error> {
+    fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[DaemonSetting]) -> Result<(), Error> {
         for (flag, key) in CLASHES {
             let is_set = settings.iter().any(|(keys, _)| keys[0] == key);
             let Some(place) = unit.where_is(flag).filter(|_| is_set) else {
                 continue;
             };
-            let file = self.path.display();
-            return Err(Error::Config {
-                path: place.to_owned(),
-                why: format!(
-                    "starts dockerd with {flag}, and dockerd refuses {key:?} in {file} beside it"
-                ),
-                fix: format!("move {flag} into {file}, then run this again"),
-            });
+            let file = self.path.clone();
+            return Err(Error::config(
+                place,
+                ConfigFault::FlagClash { flag, key, file },
+            ));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Mode, SetupOptions};
 
 /// The path of our drop-in.
@@ -26,7 +26,7 @@ pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     let path = search_path(unit);
     let mut places = path.split(':').map(|dir| Path::new(dir).join(HOOK));
     let first = places.find(|p| host.root().exists(p));
-    first.is_some_and(|f| f == ours || same_file(host, &f, &ours))
+    first.is_some_and(|f| f == ours || is_same_file(host, &f, &ours))
 }
 
 /// Whether the running dockerd was started with the PATH that its unit has now; false if that
@@ -81,11 +81,11 @@ pub fn change(
         } else {
             "let `docker run --gpus` find its hook".into()
         },
-        kind: FileKind::Own,
+        kind: MergeKind::Own,
     }))
 }
 
-fn same_file(host: &Host, a: &Path, b: &Path) -> bool {
+fn is_same_file(host: &Host, a: &Path, b: &Path) -> bool {
     let real = |p: &Path| host.root().canonicalize(p).ok();
     real(a).is_some() && real(a) == real(b)
 }

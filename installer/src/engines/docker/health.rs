@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Info};
+use super::client::{Client, DaemonInfo};
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
 use crate::model::setup_options::SetupOptions;
 
@@ -20,42 +21,42 @@ pub fn wait(
     loop {
         // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
         // only the log tells.
-        let (why, limit) = match client.info(host) {
+        let user = if is_of_user { " --user" } else { "" };
+        let fix = format!(
+            "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
+        );
+        let (fault, limit) = match client.try_info(host) {
             Ok(info) => match file.and_then(|file| disagrees(file, &info)) {
                 None => return Ok(()),
-                Some(how) => (how, Duration::from_secs(10)),
+                Some(how) => (
+                    EngineFault::OtherConfig { how, fix },
+                    Duration::from_secs(10),
+                ),
             },
-            Err(e) => (
-                format!("docker did not come back: {e}"),
-                Duration::from_secs(60),
-            ),
+            Err(said) => {
+                let fix = Some(fix);
+                (EngineFault::NotBack { said, fix }, Duration::from_secs(60))
+            }
         };
         if started.elapsed() >= limit {
-            let user = if is_of_user { " --user" } else { "" };
-            let fix = format!(
-                "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
-            );
-            return Err(Error::failed(why, fix));
+            return Err(Error::engine("docker", fault));
         }
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.
-fn disagrees(file: &DaemonJson, info: &Info) -> Option<String> {
+fn disagrees(file: &DaemonJson, info: &DaemonInfo) -> Option<String> {
     let place = file.path.display();
     let ours = SetupOptions::default().runtime_name;
     let path = file.runtimes().find(|(name, _)| *name == ours);
     let known = info.runtimes.get(&ours).map(String::as_str);
     if path.is_some_and(|(_, path)| Some(path) != known) {
-        return Some(format!(
-            "docker runs, but does not know runtime {ours:?} of {place}"
-        ));
+        return Some(format!("does not know runtime {ours:?} of {place}"));
     }
     let default = file.get(&["default-runtime"])?.as_str()?;
     let is = &info.default_runtime;
     let is_of_us = default == ours || *is == ours;
-    (is_of_us && default != is).then(|| {
-        format!("docker runs, but its default runtime is {is:?}, not {default:?} as in {place}")
-    })
+    (is_of_us && default != is)
+        .then(|| format!("its default runtime is {is:?}, not {default:?} as in {place}"))
 }

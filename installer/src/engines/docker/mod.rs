@@ -1,6 +1,7 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
 
+pub(crate) mod cdi_restart;
 pub(crate) mod client;
 mod containers;
 pub(crate) mod context;
@@ -9,6 +10,7 @@ pub(crate) mod daemon_json_changes;
 mod desktop;
 pub(crate) mod drop_in;
 mod health;
+mod places;
 mod probe;
 mod reload;
 mod rootless;
@@ -19,12 +21,17 @@ mod unmanaged;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::{Client, Info};
+use client::{Client, DaemonInfo};
+use context::CurrentDaemon;
 use daemon_json::DaemonJson;
+use places::CONFIG;
+pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
-use crate::engines::activation::{Activated, Activation, StoppedContainers};
-use crate::engines::engine::{Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::activation::{Activated, Activation};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
 use crate::error::Error;
+use crate::error::engine_fault::EngineFault;
+use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
@@ -32,26 +39,27 @@ use crate::host::{Host, threads};
 use crate::model::change::Change;
 use crate::model::setup_options::{Mode, SetupOptions};
 
-const CONFIG: &str = "/etc/docker/daemon.json";
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
 /// A Docker that is ours to set up.
 pub struct Docker {
     facts: Facts,
-    version: (u32, u32),
+    version: Answer<(u32, u32)>,
     config: PathBuf,
     /// What `config` contained when it was last read, or why that is not known.
     file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
-    /// What the daemon reported when it was detected; `None` if none runs. It is used for plans
-    /// only: after a change, the daemon is asked again.
-    info: Option<Info>,
+    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for
+    /// plans only: after a change, the daemon is asked again.
+    info: Answer<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
     /// Whether it cannot see CDI specs, whatever its file says.
     is_blind: bool,
+    /// The daemon that plain `docker` talks to.
+    target: CurrentDaemon,
 }
 
 /// Every Docker of this host.
@@ -127,8 +135,8 @@ impl Docker {
         // In parallel: neither needs the other's answer, and dockerd is slow at both.
         let (version, info) = std::thread::scope(|scope| {
             let version = threads::begin(scope, || client::installed_version(host, program));
-            let info = host.is_live().then(|| client.info(host).ok()).flatten();
-            (version.end(), info)
+            let info = host.is_live().then(|| client.info(host));
+            (version.end(), info.unwrap_or(Answer::None))
         });
         let notes = file
             .as_ref()
@@ -141,14 +149,12 @@ impl Docker {
                     None => "docker".into(),
                 },
                 management: Management::Managed,
-                running: host.is_live().then_some(info.is_some()),
+                daemon: DaemonState::of(host, || info.clone().map(drop)),
                 config: Some(config.clone()),
-                configured: false,
-                outdated: Vec::new(),
                 notes,
-                version: version.clone(),
+                version: version.known().cloned(),
             },
-            version: major_minor(version.as_deref().unwrap_or_default()),
+            version: version.map(|v| major_minor(&v)),
             config,
             file,
             unit,
@@ -156,6 +162,7 @@ impl Docker {
             info,
             user,
             is_blind,
+            target: context::target(host),
         }
     }
 
@@ -167,6 +174,34 @@ impl Docker {
                 None => Manager::Systemd,
             },
         }
+    }
+
+    /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
+    /// program does not tell: what must be in its file depends on it.
+    fn number(&self) -> Result<(u32, u32), Error> {
+        match &self.version {
+            Answer::Known(version) => Ok(*version),
+            Answer::None => Ok((0, 0)),
+            Answer::Unknown(why) => {
+                let why = why.clone();
+                Err(Error::engine("docker", EngineFault::VersionUnknown { why }))
+            }
+        }
+    }
+
+    /// Its daemon.json, as last read.
+    pub fn daemon_json(&self) -> Result<&DaemonJson, &Error> {
+        self.file.as_ref()
+    }
+
+    /// The daemon that plain `docker` talks to.
+    pub fn target(&self) -> &CurrentDaemon {
+        &self.target
+    }
+
+    /// The unit that starts it, as read when it was detected.
+    pub fn unit(&self) -> &Unit {
+        &self.unit
     }
 
     fn file(&self) -> Option<&DaemonJson> {
@@ -192,6 +227,10 @@ impl Docker {
         }
     }
 
+    fn cdi_restart_warning(&self) -> Option<String> {
+        cdi_restart::warning(*self.version.known()?)
+    }
+
     /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
     /// alone.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
@@ -207,18 +246,14 @@ impl Engine for Docker {
         &self.facts
     }
 
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
-    }
-
     fn changes(&self, host: &Host, wanted: &SetupOptions) -> Result<Vec<Change>, Error> {
-        let file = self.file.as_ref().map_err(Error::again)?;
+        let file = self.file.as_ref().map_err(Clone::clone)?;
         let wanted = &SetupOptions {
             mode: self.mode(wanted),
             ..wanted.clone()
         };
         let both = [
-            file.change(host, wanted, self.version, &self.unit)?,
+            file.change(host, wanted, self.number()?, &self.unit)?,
             self.drop_in(host, wanted)?,
         ];
         Ok(both
@@ -233,11 +268,13 @@ impl Engine for Docker {
             let verdict = runtime_entry::judge(host, file, wanted).ok()?;
             runtime_entry::warning(file, wanted, verdict).filter(|_| wanted.mode != Mode::Cdi)
         });
-        existing.into_iter().collect()
+        let cdi = self.mode(wanted) != Mode::Runtime;
+        let restarts = self.cdi_restart_warning().filter(|_| cdi);
+        existing.into_iter().chain(restarts).collect()
     }
 
-    fn warnings(&self, host: &Host) -> Vec<String> {
-        let elsewhere = context::target(host).warning(&self.client.host);
+    fn warnings(&self, _host: &Host) -> Vec<String> {
+        let elsewhere = self.target.warning(&self.client.host);
         let blind = self.is_blind.then(|| rootless::BLIND.to_owned());
         elsewhere.into_iter().chain(blind).collect()
     }
@@ -271,8 +308,16 @@ impl Engine for Docker {
         if !host.is_live() {
             return Activation::restart(with(""));
         }
-        let Some(info) = &self.info else {
-            return Activation::restart(with("it does not run now; this starts it"));
+        let not_known = |why: &str| Activation::Restart {
+            of: with(&format!("which of its containers stop is not known: {why}")),
+            containers: Answer::Unknown(why.to_owned()),
+        };
+        let info = match &self.info {
+            Answer::Known(info) => info,
+            Answer::None => {
+                return Activation::restart(with("it does not run now; this starts it"));
+            }
+            Answer::Unknown(why) => return not_known(why),
         };
         // A rootless dockerd runs under rootlesskit, which may not forward the signal.
         if self.user.is_none()
@@ -283,45 +328,47 @@ impl Engine for Docker {
         }
         // If none runs, there are no names to ask for.
         let running = match info.running {
-            Some(0) => Some(Vec::new()),
+            Some(0) => Answer::Known(Vec::new()),
             _ => containers::running(host, &self.client),
         };
-        let Some(running) = running else {
-            return Activation::Restart {
-                of: with(&containers::effect_of_unnamed(info.live_restore)),
-                containers: if info.live_restore {
-                    StoppedContainers::NONE
+        match running {
+            Answer::Unknown(_) if info.live_restore => {
+                Activation::restart(with(containers::KEEP_RUNNING))
+            }
+            Answer::Unknown(why) => not_known(&why),
+            running => {
+                let names = running.known().map_or(&[][..], Vec::as_slice);
+                let of = with(&containers::effect(names, info.live_restore));
+                let stops = if info.live_restore {
+                    Answer::None
                 } else {
-                    StoppedContainers::Unknown
-                },
-            };
-        };
-        Activation::Restart {
-            of: with(&containers::effect(&running, info.live_restore)),
-            containers: if info.live_restore {
-                StoppedContainers::NONE
-            } else {
-                StoppedContainers::Named(running)
-            },
+                    running
+                };
+                Activation::Restart {
+                    of,
+                    containers: stops,
+                }
+            }
         }
     }
 
-    fn dependent_containers(&self, host: &Host) -> Vec<String> {
+    fn dependent_containers(&self, host: &Host) -> Answer<Vec<String>> {
         match &self.info {
-            Some(info) if info.containers == Some(0) => Vec::new(),
-            Some(_) => containers::dependent_containers(host, &self.client)
-                .unwrap_or_else(|| vec!["those that `docker ps -a` did not name".into()]),
+            Answer::Known(info) if info.containers == Some(0) => Answer::None,
+            Answer::Known(_) => containers::dependent_containers(host, &self.client),
             // It does not run, so it cannot be asked.
-            None => Vec::new(),
+            Answer::None => Answer::None,
+            Answer::Unknown(why) => Answer::Unknown(why.clone()),
         }
     }
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
-        match &self.info {
-            Some(info) if !info.live_restore => {
-                containers::running(host, &self.client).unwrap_or_else(|| planned.to_vec())
-            }
-            _ => planned.to_vec(),
+        let stops = self.info.known().is_some_and(|info| !info.live_restore);
+        let now = stops.then(|| containers::running(host, &self.client));
+        match now {
+            Some(Answer::Known(now)) => now,
+            // Those in the plan, which ran a moment ago.
+            Some(Answer::None | Answer::Unknown(_)) | None => planned.to_vec(),
         }
     }
 
@@ -331,14 +378,35 @@ impl Engine for Docker {
 
     fn stale_after_reload(&self, host: &Host) -> Option<String> {
         let name = SetupOptions::default().runtime_name;
-        let info = self.client.info(host).ok()?;
         let file = self.file()?;
+        let info = match self.client.info(host) {
+            Answer::Known(info) => info,
+            Answer::None => return None,
+            Answer::Unknown(why) => {
+                return Some(format!(
+                    "whether docker still knows runtime {name:?} is not known: {why}"
+                ));
+            }
+        };
         let is_kept = info.runtimes.contains_key(&name) && file.get(&["runtimes", &name]).is_none();
         is_kept.then(|| {
             format!(
                 "docker knows runtime {name:?} until its next restart, for a reload takes none back; no container uses it"
             )
         })
+    }
+
+    fn caveats(&self, host: &Host) -> Vec<String> {
+        // Where nobody can tell whether CDI is on, a warning too many is the smaller harm.
+        let has_cdi = match self.client.info(host) {
+            Answer::Known(info) => info.has_cdi,
+            Answer::None => false,
+            Answer::Unknown(_) => true,
+        };
+        let warning = self
+            .cdi_restart_warning()
+            .filter(|_| has_cdi && !self.is_blind);
+        warning.into_iter().collect()
     }
 
     fn wait_ready(&self, host: &Host) {
@@ -355,7 +423,13 @@ impl Engine for Docker {
             gpus: self.user.is_none(),
             // A runtime of another tool that was left in place is not ours to test.
             runtime: self.file().and_then(is_ours).unwrap_or(true),
-            cdi: !self.is_blind && self.client.info(host).is_ok_and(|info| info.has_cdi),
+            cdi: !self.is_blind
+                && match self.client.info(host) {
+                    Answer::Known(info) => info.has_cdi,
+                    Answer::None => false,
+                    // The container tells.
+                    Answer::Unknown(_) => true,
+                },
         };
         Some(probe::of(&self.client, archive, ways))
     }
@@ -363,7 +437,7 @@ impl Engine for Docker {
     fn check(&self, host: &Host) -> Result<bool, Error> {
         // dockerd has `--validate` from 23.0 on; for older versions, what we wrote was checked as
         // it was made. A rootless dockerd is not started outside rootlesskit.
-        let can = host.is_live() && self.user.is_none() && self.version >= (23, 0);
+        let can = host.is_live() && self.user.is_none() && self.number()? >= (23, 0);
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
@@ -378,13 +452,11 @@ impl Engine for Docker {
         }
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let out = host.run(&words, Duration::from_secs(30))?;
-        if out.ok() {
+        if out.has_succeeded() {
             return Ok(true);
         }
-        Err(Error::failed(
-            format!("dockerd refuses its configuration: {}", out.last_line()),
-            "",
-        ))
+        let said = out.last_line().to_owned();
+        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {

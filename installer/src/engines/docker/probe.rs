@@ -58,9 +58,10 @@ pub fn of(client: &Client, archive: &Path, ways: Ways) -> Probe {
             gets: how != Case::PLAIN,
         });
     Probe {
-        load: client.argv(&[&["load", "-q", "-i", &archive]]),
+        load: vec![client.argv(&[&["load", "-q", "-i", &archive]])],
         cases: cases.collect(),
         leftovers: vec![[client.argv(&[&["rm", "-f"]]), names.clone()].concat()],
         unload: vec![client.argv(&[&["rmi", "-f", probe_image::NAME]])],
+        ..Probe::default()
     }
 }

@@ -12,10 +12,10 @@
 
 use serde_json::{Map, Value};
 
-use super::client::Info;
+use super::client::DaemonInfo;
 use crate::edit::json;
 use crate::host::systemd_unit::Unit;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 
 /// Flags whose values a reload loses.
 const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
@@ -23,11 +23,11 @@ const FLAGS: [&str; 2] = ["--add-runtime", "--default-runtime"];
 const BUILT_IN: [&str; 2] = ["runc", "io.containerd."];
 
 /// Whether dockerd, given its flags and state, would be the same after a reload as after a restart.
-pub fn is_enough(changes: &[Change], unit: &Unit, info: &Info) -> bool {
+pub fn is_enough(changes: &[Change], unit: &Unit, info: &DaemonInfo) -> bool {
     let [change] = changes else {
         return false;
     };
-    let FileKind::Json { keys } = &change.kind else {
+    let MergeKind::Json { keys } = &change.kind else {
         return false;
     };
     if FLAGS.iter().any(|f| unit.where_is(f).is_some()) {
@@ -75,7 +75,13 @@ mod tests {
     use super::*;
     use crate::host::Host;
 
-    fn enough_with(before: &str, after: &str, keys: &[&str], flags: &str, known: &[&str]) -> bool {
+    fn is_enough_with(
+        before: &str,
+        after: &str,
+        keys: &[&str],
+        flags: &str,
+        known: &[&str],
+    ) -> bool {
         let dir = tempfile::tempdir().unwrap();
         let units = dir.path().join("etc/systemd/system");
         fs::create_dir_all(&units).unwrap();
@@ -91,63 +97,83 @@ mod tests {
             after: Some(after.into()),
             mode: 0o644,
             why: String::new(),
-            kind: FileKind::Json {
+            kind: MergeKind::Json {
                 keys: keys.collect(),
             },
         };
         let runtimes = known.iter().map(|n| ((*n).to_owned(), String::new()));
-        let info = Info {
+        let info = DaemonInfo {
             runtimes: runtimes.collect(),
-            ..Info::default()
+            ..DaemonInfo::default()
         };
         is_enough(&[change], &Unit::read(&host, "docker.service"), &info)
     }
 
-    fn enough(before: &str, after: &str, keys: &[&str]) -> bool {
-        enough_with(before, after, keys, "", &["runc", "io.containerd.runc.v2"])
+    fn is_enough_for_usual(before: &str, after: &str, keys: &[&str]) -> bool {
+        is_enough_with(before, after, keys, "", &["runc", "io.containerd.runc.v2"])
     }
 
     const OURS: &str = r#"{"runtimes":{"nvidia":{"path":"/n"}}}"#;
 
     #[test]
-    fn what_is_added_needs_no_restart() {
-        assert!(enough("", OURS, &["runtimes.nvidia"]));
+    fn an_added_runtime_needs_no_restart() {
+        assert!(is_enough_for_usual("", OURS, &["runtimes.nvidia"]));
         let both = r#"{"runtimes":{"nvidia":{"path":"/n"}},"default-runtime":"nvidia"}"#;
         let keys = &["runtimes.nvidia", "default-runtime"];
-        assert!(enough(r#"{"default-runtime":"runc"}"#, both, keys));
+        assert!(is_enough_for_usual(
+            r#"{"default-runtime":"runc"}"#,
+            both,
+            keys
+        ));
         assert!(
-            !enough("{}", both, keys),
+            !is_enough_for_usual("{}", both, keys),
             "nothing could take the default back"
         );
         let theirs = r#"{"runtimes":{"nvidia":{"path":"/old"}}}"#;
-        assert!(enough(theirs, OURS, &["runtimes.nvidia.path"]));
+        assert!(is_enough_for_usual(theirs, OURS, &["runtimes.nvidia.path"]));
     }
 
     #[test]
-    fn what_goes_needs_one() {
-        assert!(!enough(OURS, "{}", &["runtimes.nvidia"]));
+    fn a_removed_runtime_needs_a_restart() {
+        assert!(!is_enough_for_usual(OURS, "{}", &["runtimes.nvidia"]));
         let more = r#"{"runtimes":{"nvidia":{"path":"/n"},"site":{"path":"/s"}}}"#;
         let info = &["runc", "nvidia", "site"];
-        assert!(!enough_with(more, OURS, &["runtimes.site"], "", info));
+        assert!(!is_enough_with(more, OURS, &["runtimes.site"], "", info));
         let default = r#"{"runtimes":{"nvidia":{"path":"/n"}},"default-runtime":"nvidia"}"#;
-        assert!(!enough(default, OURS, &["default-runtime"]));
+        assert!(!is_enough_for_usual(default, OURS, &["default-runtime"]));
     }
 
     #[test]
-    fn so_does_what_is_read_at_the_start() {
+    fn keys_that_are_only_read_at_startup_need_a_restart() {
         let cdi = r#"{"runtimes":{"nvidia":{"path":"/n"}},"features":{"cdi":true}}"#;
-        assert!(!enough("{}", cdi, &["runtimes.nvidia", "features.cdi"]));
+        assert!(!is_enough_for_usual(
+            "{}",
+            cdi,
+            &["runtimes.nvidia", "features.cdi"]
+        ));
     }
 
     #[test]
-    fn and_so_do_runtimes_by_flag() {
+    fn runtimes_set_by_flag_need_a_restart() {
         let info = &["runc"];
         let keys = &["runtimes.nvidia"];
-        assert!(enough_with("{}", OURS, keys, "", info));
-        assert!(!enough_with("{}", OURS, keys, "--add-runtime s=/s", info));
-        assert!(!enough_with("{}", OURS, keys, "--default-runtime=s", info));
-        assert!(!enough_with("{}", OURS, keys, "", &["runc", "site"]));
+        assert!(is_enough_with("{}", OURS, keys, "", info));
+        assert!(!is_enough_with(
+            "{}",
+            OURS,
+            keys,
+            "--add-runtime s=/s",
+            info
+        ));
+        assert!(!is_enough_with(
+            "{}",
+            OURS,
+            keys,
+            "--default-runtime=s",
+            info
+        ));
+        assert!(!is_enough_with("{}", OURS, keys, "", &["runc", "site"]));
         // A runtime that a failed run left in memory does not count as one.
-        assert!(enough_with("{}", OURS, keys, "", &["runc", "nvidia"]));
+        assert!(is_enough_with("{}", OURS, keys, "", &["runc", "nvidia"]));
     }
 }

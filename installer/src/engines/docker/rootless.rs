@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use gpu_host::Root;
 
 use crate::engines::docker::unmanaged::Unmanaged;
+use crate::error::invocation::Invocation;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::host::user::User;
 
-/// Its name for `--engine`.
+/// Its name.
 pub const NAME: &str = "docker-rootless";
 /// The user unit that dockerd-rootless-setuptool.sh writes (docs.docker.com, "Rootless mode").
 pub const UNIT: &str = "docker.service";
@@ -48,7 +49,7 @@ pub fn socket(user: &User) -> PathBuf {
 pub fn hides_specs(host: &Host, unit: &Unit) -> bool {
     let script = unit.program().map(PathBuf::from);
     let script = script.or_else(|| host.program("dockerd-rootless.sh"));
-    let text = script.and_then(|s| host.root().read_to_string(s).ok());
+    let text = script.and_then(|s| host.lossy_text(&s));
     text.is_some_and(|t| t.contains("--copy-up=/run") && !t.contains("/cdi"))
 }
 
@@ -94,12 +95,12 @@ pub fn of_others(host: &Host) -> Option<Unmanaged> {
     let (whose, instead) = if rest.is_empty() {
         (
             format!("docker of user {first} is rootless"),
-            format!("run `gpusetup install` as {first}"),
+            format!("run `{}` as {first}", Invocation::Install),
         )
     } else {
         (
             format!("docker of users {} is rootless", names.join(", ")),
-            "run `gpusetup install` as each of them".to_owned(),
+            format!("run `{}` as each of them", Invocation::Install),
         )
     };
     Some(Unmanaged::new(
@@ -136,15 +137,15 @@ mod tests {
     fn plan(dir: &Path, only: &[&str]) -> Result<Plan, Error> {
         let user = User::new(1000, "alice:x:1000:1000::/home/alice:/bin/sh", |_| None);
         let host = Host::open(dir, Path::new("/")).unwrap().seen_by(user);
-        let asked = InstallRequest {
+        let request = InstallRequest {
             only: only.iter().map(|o| (*o).to_owned()).collect(),
             ..InstallRequest::default()
         };
-        install_planner::plan(&host, &asked)
+        install_planner::plan(&host, &request)
     }
 
     #[test]
-    fn a_user_sets_up_what_is_theirs_and_nothing_of_root_s() {
+    fn a_user_sets_up_only_their_own_docker() {
         let (dir, write) = tree();
         write("etc/os-release", "ID=debian\n");
         write("usr/bin/dockerd", "");
@@ -166,16 +167,16 @@ mod tests {
             missing.fix().unwrap(),
             "run `sudo gpusetup install` first, then this again"
         );
-        assert_eq!(missing.exit_code(), 6);
+        assert_eq!(missing.exit().number(), 6);
 
         write("var/run/cdi/nvidia.yaml", "");
         write("run/gpusetup/inventory.json", "");
-        let found = plan(dir.path(), &[]).unwrap();
-        let paths: Vec<&Path> = found.changes.iter().map(|c| c.path.as_path()).collect();
+        let planned = plan(dir.path(), &[]).unwrap();
+        let paths: Vec<&Path> = planned.changes.iter().map(|c| c.path.as_path()).collect();
         assert_eq!(paths, [Path::new("/home/alice/.config/docker/daemon.json")]);
-        let why = &found.changes[0].why;
+        let why = &planned.changes[0].why;
         assert_eq!(why, "add runtime \"nvidia\"; turn on CDI");
-        let (engine, activation) = &found.engines[0];
+        let (engine, activation) = &planned.engines[0];
         assert_eq!(engine.facts().name, NAME);
         let service = activation.service().unwrap();
         assert_eq!(
@@ -184,10 +185,14 @@ mod tests {
         );
         let (of, verb) = activation.of().unwrap();
         assert!(verb == Verb::Restart && !of.unit_changes);
+        // Docker 27.5 does not start containers with CDI devices again.
+        let [restarts, context] = &planned.warnings[..] else {
+            panic!("{:?}", planned.warnings)
+        };
+        assert!(restarts.contains("moby #49989"), "{restarts}");
         assert!(
-            found.warnings[0].contains("`docker context use rootless`"),
-            "{:?}",
-            found.warnings
+            context.contains("`docker context use rootless`"),
+            "{context}"
         );
 
         let refused = plan(dir.path(), &["docker"]).err().unwrap();
@@ -198,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn cdi_is_turned_on_where_its_script_lets_dockerd_see_specs() {
+    fn cdi_is_turned_on_if_the_rootless_script_lets_dockerd_see_specs() {
         let (dir, write) = tree();
         write("etc/os-release", "ID=debian\n");
         write("usr/bin/dockerd", "");
@@ -212,59 +217,59 @@ mod tests {
             "var/lib/dpkg/status",
             "Package: docker.io\nStatus: install ok installed\nVersion: 26.1.5+dfsg1-9\n\n",
         );
-        let found = |script: &str| {
+        let planned = |script: &str| {
             write("usr/bin/dockerd-rootless.sh", script);
-            let found = plan(dir.path(), &[]).unwrap();
-            let is_said = found.warnings.iter().any(|w| w == BLIND);
-            (found.changes[0].why.clone(), is_said)
+            let planned = plan(dir.path(), &[]).unwrap();
+            let is_said = planned.warnings.iter().any(|w| w == BLIND);
+            (planned.changes[0].why.clone(), is_said)
         };
         let hides = "exec $rootlesskit --copy-up=/etc --copy-up=/run $0 $@\n";
-        assert_eq!(found(hides), ("add runtime \"nvidia\"".to_owned(), true));
+        assert_eq!(planned(hides), ("add runtime \"nvidia\"".to_owned(), true));
         let shows = format!("{hides}mount --rbind \"$(realpath /run/cdi)\" /run/cdi\n");
         let both = "add runtime \"nvidia\"; turn on CDI".to_owned();
-        assert_eq!(found(&shows), (both, false));
+        assert_eq!(planned(&shows), (both, false));
     }
 
     #[test]
-    fn the_file_its_unit_names_is_the_one() {
+    fn the_file_named_by_the_unit_is_edited() {
         let (dir, write) = tree();
         write("etc/os-release", "ID=debian\n");
         write("var/run/cdi/nvidia.yaml", "");
         write("run/gpusetup/inventory.json", "");
         // A socket alone counts too: dockerd was started by hand.
         write("run/user/1000/docker.sock", "");
-        let found = plan(dir.path(), &[]).unwrap();
-        let path = &found.changes[0].path;
+        let planned = plan(dir.path(), &[]).unwrap();
+        let path = &planned.changes[0].path;
         assert_eq!(path, Path::new("/home/alice/.config/docker/daemon.json"));
         write(
             UNIT_FILE,
             "[Service]\nExecStart=/home/alice/bin/dockerd-rootless.sh --config-file /home/alice/d.json\n",
         );
-        let found = plan(dir.path(), &[]).unwrap();
-        assert_eq!(found.changes[0].path, Path::new("/home/alice/d.json"));
+        let planned = plan(dir.path(), &[]).unwrap();
+        assert_eq!(planned.changes[0].path, Path::new("/home/alice/d.json"));
     }
 
     #[test]
-    fn others_are_named() {
+    fn rootless_dockers_of_other_users_are_named() {
         let (dir, write) = tree();
         write(
             "etc/passwd",
             "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\nodd\n",
         );
-        let said = || {
+        let note = || {
             let host = Host::open(dir.path(), Path::new("/")).unwrap();
-            let found = of_others(&host);
-            found.map(|e| crate::engines::engine::Engine::facts(&e).notes[0].clone())
+            let engine = of_others(&host);
+            engine.map(|e| crate::engines::engine::Engine::facts(&e).notes[0].clone())
         };
-        assert_eq!(said(), None);
+        assert_eq!(note(), None);
         write(UNIT_FILE, "");
         assert_eq!(
-            said().unwrap(),
+            note().unwrap(),
             "docker of user alice is rootless, and root writes into no home directory; run `gpusetup install` as alice"
         );
         write("run/user/4000/docker.sock", "");
         assert_eq!(
-            said().unwrap(),
+            note().unwrap(),
             "docker of users alice, 4000 is rootless, and root writes into no home directory; run `gpusetup install` as each of them"
         );
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::daemon_json::DaemonJson;
 use crate::error::Error;
+use crate::error::config_fault::ConfigFault;
 use crate::host::Host;
 use crate::model::setup_options::{Existing, SetupOptions};
 
@@ -21,7 +22,7 @@ const VENDOR: [&str; 3] = [
 ];
 /// Who wrote a runtime entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum EntryOwner {
     /// nvidia-container-toolkit, by `nvidia-ctk runtime configure`.
     Toolkit,
     /// nvidia-docker2, whose package installed the whole file.
@@ -32,13 +33,13 @@ pub enum Owner {
     ByHand,
 }
 
-impl Owner {
+impl EntryOwner {
     fn of(config: &DaemonJson, name: &str, entry: &Value) -> Self {
         let path = entry.get("path").and_then(Value::as_str).unwrap_or("");
         let shipped = json!({"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}});
         if path.starts_with(OPERATOR) {
             Self::Operator
-        } else if name == "nvidia" && config.is(&shipped) {
+        } else if name == "nvidia" && config.equals(&shipped) {
             Self::NvidiaDocker2
         } else if is_vendors(path) {
             Self::Toolkit
@@ -48,7 +49,7 @@ impl Owner {
     }
 
     /// For messages: `nvidia-container-toolkit's`.
-    pub fn whose(self) -> &'static str {
+    pub fn author(self) -> &'static str {
         match self {
             Self::Toolkit => "nvidia-container-toolkit's",
             Self::NvidiaDocker2 => "nvidia-docker2's",
@@ -67,39 +68,43 @@ fn is_vendors(path: &str) -> bool {
 
 /// What to do with the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EntryDecision {
     /// There is no entry.
     None,
     /// It already starts our program.
     Ours,
     /// Replace its program with ours; undo restores it.
-    Replace(Owner),
+    Replace(EntryOwner),
     /// Leave it, so that its containers keep using it.
-    Leave(Owner),
+    Leave(EntryOwner),
 }
 
 /// Decides by the existing runtime of our name and the user's options.
-pub fn judge(host: &Host, config: &DaemonJson, wanted: &SetupOptions) -> Result<Verdict, Error> {
+pub fn judge(
+    host: &Host,
+    config: &DaemonJson,
+    wanted: &SetupOptions,
+) -> Result<EntryDecision, Error> {
     let name = &wanted.runtime_name;
     let Some(entry) = config.get(&["runtimes", name]) else {
-        return Ok(Verdict::None);
+        return Ok(EntryDecision::None);
     };
     let path = entry.get("path").and_then(Value::as_str);
     if path.is_some_and(|p| wanted.is_our_shim(host, p)) {
-        return Ok(Verdict::Ours);
+        return Ok(EntryDecision::Ours);
     }
-    let owner = Owner::of(config, name, entry);
+    let owner = EntryOwner::of(config, name, entry);
     let is_gone = path.is_some_and(|p| !exists(host, p));
     // If a removed package left the entry behind, it starts no container, so replacing it breaks
     // nothing. In contrast, a path that somebody wrote may be on a disk that is mounted later, and
     // the operator restores its program itself.
-    let is_left_over = is_gone && matches!(owner, Owner::Toolkit | Owner::NvidiaDocker2);
+    let is_left_over = is_gone && matches!(owner, EntryOwner::Toolkit | EntryOwner::NvidiaDocker2);
     match wanted.existing {
-        Existing::Leave => Ok(Verdict::Leave(owner)),
+        Existing::Leave => Ok(EntryDecision::Leave(owner)),
         Existing::Refuse if !is_left_over => Err(refused(config, wanted, entry, owner, is_gone)),
         Existing::Refuse | Existing::Adopt => {
             ensure_replaceable(config, name, entry)?;
-            Ok(Verdict::Replace(owner))
+            Ok(EntryDecision::Replace(owner))
         }
     }
 }
@@ -116,7 +121,7 @@ fn refused(
     config: &DaemonJson,
     wanted: &SetupOptions,
     entry: &Value,
-    owner: Owner,
+    owner: EntryOwner,
     is_gone: bool,
 ) -> Error {
     let gone = if is_gone {
@@ -124,37 +129,26 @@ fn refused(
     } else {
         ""
     };
-    let again = match owner {
-        Owner::Operator => {
-            "; the operator will write it again, so take this node out of its hands first"
-        }
-        _ => "",
+    let fault = ConfigFault::OtherRuntime {
+        name: wanted.runtime_name.clone(),
+        whose: format!("that is not ours: {entry} ({}{gone})", owner.author()),
+        is_operators: owner == EntryOwner::Operator,
+        cdi_suffices: false,
     };
-    Error::Config {
-        path: config.path.clone(),
-        why: format!(
-            "has a runtime {:?} that is not ours: {entry} ({}{gone})",
-            wanted.runtime_name,
-            owner.whose()
-        ),
-        fix: format!(
-            "`gpusetup install --existing adopt` puts ours in its place, and undo gives it back{again}; \
-             `--existing leave` keeps it and sets up the rest"
-        ),
-    }
+    Error::config(&config.path, fault)
 }
 
 /// Only the path of an entry is changed, so its other keys must fit our program too.
 fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<(), Error> {
-    let no = |why: String| {
-        Err(Error::Config {
-            path: config.path.clone(),
-            why,
-            fix: "take that out by hand, or keep the entry with `--existing leave`".into(),
-        })
+    let no = |what: String| {
+        let name = name.to_owned();
+        Err(Error::config(
+            &config.path,
+            ConfigFault::UnfitRuntime { name, what },
+        ))
     };
     let Some(fields) = entry.as_object() else {
-        return no(format!("has a runtime {name:?} that is no object: {entry}"));
+        return no(format!("that is no object: {entry}"));
     };
     let is_empty = |value: &Value| match value {
         Value::Null => true,
@@ -168,18 +162,20 @@ fn ensure_replaceable(config: &DaemonJson, name: &str, entry: &Value) -> Result<
         .iter()
         .find(|(key, value)| *key != "path" && !is_empty(value));
     match other {
-        Some((key, value)) => no(format!(
-            "has a runtime {name:?} with {key} {value}, which is not for our program"
-        )),
+        Some((key, value)) => no(format!("with {key} {value}, which is not for our program")),
         None => Ok(()),
     }
 }
 
 /// What the user should know about it.
-pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> Option<String> {
+pub fn warning(
+    config: &DaemonJson,
+    wanted: &SetupOptions,
+    verdict: EntryDecision,
+) -> Option<String> {
     let (name, file) = (&wanted.runtime_name, config.path.display());
     match verdict {
-        Verdict::Leave(owner) => {
+        EntryDecision::Leave(owner) => {
             let default = if wanted.default_runtime {
                 "; it is not made the default either"
             } else {
@@ -187,10 +183,10 @@ pub fn warning(config: &DaemonJson, wanted: &SetupOptions, verdict: Verdict) -> 
             };
             Some(format!(
                 "runtime {name:?} in {file} stays as it is ({}): containers with --runtime {name} do not use gpusetup's{default}",
-                owner.whose()
+                owner.author()
             ))
         }
-        Verdict::Replace(Owner::Operator) => Some(format!(
+        EntryDecision::Replace(EntryOwner::Operator) => Some(format!(
             "runtime {name:?} in {file} is the GPU operator's, which will write it again: take this node out of its hands"
         )),
         _ => None,

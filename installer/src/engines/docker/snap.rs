@@ -14,7 +14,7 @@ const SIGNS: [&str; 4] = [
     "/etc/systemd/system/snap.docker.dockerd.service",
 ];
 const META: &str = "/snap/docker/current/meta/snap.yaml";
-const CONFIG: &str = "/var/snap/docker/current/config/daemon.json";
+pub(super) const CONFIG: &str = "/var/snap/docker/current/config/daemon.json";
 
 /// The snap, if it is installed.
 pub fn find(host: &Host) -> Option<Unmanaged> {

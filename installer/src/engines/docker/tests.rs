@@ -8,7 +8,7 @@ use super::*;
 /// Between two reads, every caller gets the same answer, even if somebody writes the file
 /// meanwhile.
 #[test]
-fn what_was_read_is_kept_until_it_is_read_again() {
+fn a_read_file_is_cached_until_the_next_read() {
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = dir.path().join(path);
@@ -33,7 +33,7 @@ fn what_was_read_is_kept_until_it_is_read_again() {
     let wanted = SetupOptions::default();
     let refused = || docker.changes(&host, &wanted).unwrap_err();
     assert_eq!(refused().to_string(), refused().to_string());
-    assert_eq!(refused().exit_code(), 1);
+    assert_eq!(refused().exit().number(), 1);
     assert!(refused().fix().unwrap().contains("strict JSON"));
     assert_eq!(docker.text_of(config), None);
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engines::engine::{Engine, Facts, Management};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management};
 
 /// A Docker that we do not manage.
 pub struct Unmanaged {
@@ -19,10 +19,8 @@ impl Unmanaged {
                 notes: vec![format!("{why}; {instead}")],
                 management: Management::Unmanaged { why, instead },
                 version: None,
-                running: None,
+                daemon: DaemonState::Unasked,
                 config: None,
-                configured: false,
-                outdated: Vec::new(),
             },
         }
     }
@@ -38,9 +36,5 @@ impl Unmanaged {
 impl Engine for Unmanaged {
     fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    fn facts_mut(&mut self) -> &mut Facts {
-        &mut self.facts
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kind::Kind;
+use super::kind::KubernetesDistribution;
 use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 
 /// The data directory: set by a flag, by a variable, by its configuration file, or the default.
-pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
+pub fn data_dir(host: &Host, kind: &KubernetesDistribution) -> PathBuf {
     let root = host.root();
     let absolute = |v: String| Some(v).filter(|v| v.starts_with('/'));
     let by_unit = |name: &&str| {
@@ -19,7 +19,7 @@ pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
             .or_else(|| unit.environment(kind.data_variable))
             .or_else(|| {
                 let file = format!("/etc/systemd/system/{name}.service.env");
-                value(&root.read_to_string(file).ok()?, kind.data_variable, '=')
+                value(&host.lossy_text(Path::new(&file))?, kind.data_variable, '=')
             })
     };
     let by_file = || {
@@ -30,10 +30,7 @@ pub fn data_dir(host: &Host, kind: &Kind) -> PathBuf {
         let mut paths = vec![base.join("config.yaml")];
         paths.extend(names.into_iter().map(|n| more.join(n)));
         // The last file that sets it wins.
-        let texts = paths
-            .iter()
-            .rev()
-            .filter_map(|p| root.read_to_string(p).ok());
+        let texts = paths.iter().rev().filter_map(|p| host.lossy_text(p));
         texts.into_iter().find_map(|t| value(&t, "data-dir", ':'))
     };
     kind.units

@@ -2,7 +2,7 @@
 //! alike.
 
 /// One of the two distributions.
-pub struct Kind {
+pub struct KubernetesDistribution {
     pub(super) name: &'static str,
     /// The units of a server and of an agent.
     pub(super) units: [&'static str; 2],
@@ -10,13 +10,13 @@ pub struct Kind {
     pub(super) data_variable: &'static str,
 }
 
-pub(super) const KINDS: [Kind; 2] = [
-    Kind {
+pub(super) const KINDS: [KubernetesDistribution; 2] = [
+    KubernetesDistribution {
         name: "k3s",
         units: ["k3s", "k3s-agent"],
         data_variable: "K3S_DATA_DIR",
     },
-    Kind {
+    KubernetesDistribution {
         name: "rke2",
         units: ["rke2-server", "rke2-agent"],
         data_variable: "RKE2_DATA_DIR",

@@ -11,22 +11,29 @@ mod kind;
 mod template;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use self::data_dir::data_dir;
-use self::kind::{KINDS, Kind};
+use self::kind::{KINDS, KubernetesDistribution};
 use self::template::Template;
 use super::containerd::daemon::Daemon;
 use super::containerd::edits::Place;
 use super::containerd::files::Files;
 use super::containerd::{Containerd, Layout, notes};
-use crate::engines::engine::{Engine, Facts, Management, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, major_minor};
 use crate::error::Error;
+use crate::host::answer::Answer;
 use crate::host::service::{Manager, Service};
 use crate::host::{Host, systemd_unit};
 use crate::model::change::Change;
 use crate::model::setup_options::SetupOptions;
 
+/// Where their configuration can name our programs, if the data directory was not moved.
+pub const CONFIG_PATTERNS: &[&str] = &[
+    "/var/lib/rancher/k3s/agent/etc/containerd/*",
+    "/var/lib/rancher/k3s/agent/etc/containerd/*.d/*.toml",
+    "/var/lib/rancher/rke2/agent/etc/containerd/*",
+    "/var/lib/rancher/rke2/agent/etc/containerd/*.d/*.toml",
+];
 /// The socket, which is the same in both distributions.
 const SOCKET: &str = "/run/k3s/containerd/containerd.sock";
 const STATE: &str = "/run/k3s/containerd";
@@ -40,7 +47,7 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
         .collect()
 }
 
-fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
+fn find(host: &Host, kind: &KubernetesDistribution) -> Option<Containerd> {
     let service = service(host, kind);
     let program = ["/usr/local/bin", "/usr/bin", "/opt/rke2/bin", "/opt/bin"]
         .map(|dir| Path::new(dir).join(kind.name))
@@ -90,10 +97,8 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
             name: kind.name.into(),
             management: management(kind, rendered),
             version: program.and_then(|p| own_version(host, &p)),
-            running: host.is_live().then(|| daemon.answers(host).is_ok()),
+            daemon: DaemonState::of(host, || daemon.answers(host)),
             config: Some(place.root.clone()),
-            configured: false,
-            outdated: Vec::new(),
             notes: files
                 .as_ref()
                 .map(|f| notes(host, &place, f))
@@ -111,7 +116,7 @@ fn find(host: &Host, kind: &Kind) -> Option<Containerd> {
     })
 }
 
-fn management(kind: &Kind, rendered: bool) -> Management {
+fn management(kind: &KubernetesDistribution, rendered: bool) -> Management {
     if rendered {
         return Management::Managed;
     }
@@ -125,7 +130,7 @@ fn management(kind: &Kind, rendered: bool) -> Management {
 }
 
 /// The unit that exists, or the `OpenRC` service that the install script creates.
-fn service(host: &Host, kind: &Kind) -> Option<Service> {
+fn service(host: &Host, kind: &KubernetesDistribution) -> Option<Service> {
     let has_unit = |name: &&&str| systemd_unit::is_there(host, &format!("{name}.service"));
     if let Some(unit) = kind.units.iter().find(has_unit) {
         return Some(Service::systemd(format!("{unit}.service")));
@@ -140,20 +145,16 @@ fn service(host: &Host, kind: &Kind) -> Option<Service> {
 }
 
 fn own_version(host: &Host, program: &Path) -> Option<String> {
-    let program = program.display().to_string();
-    let out = host
-        .run(&[&program, "--version"], Duration::from_secs(10))
-        .ok()?;
-    // "k3s version v1.36.2+k3s1 (01b6f04a)"
-    let version = out.stdout.split_whitespace().nth(2)?;
-    Some(version.trim_start_matches('v').to_owned())
+    // "k3s version v1.36.2+k3s1 (01b6f04a)". It is only shown.
+    let version = host.version(&program.display().to_string());
+    version.known().cloned()
 }
 
 /// The version of its containerd: the one it prints, or else judged by the generated file. Schema 3
 /// came with containerd 2.0, and every release whose file imports a directory by itself has a later
 /// containerd.
 fn version(host: &Host, daemon: &Daemon, files: &Files) -> (u32, u32) {
-    if let Some(version) = daemon.version(host) {
+    if let Answer::Known(version) = daemon.version(host) {
         return major_minor(&version);
     }
     let number = files.root().and_then(|r| r.version()?.as_integer());
@@ -197,6 +198,10 @@ impl Layout for Rendered {
         } else {
             self.template().changes(host, files, wanted)
         }
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn owns(&self, path: &Path) -> bool {

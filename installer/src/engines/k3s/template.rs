@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use gpu_host::programs;
 use toml_edit::{Item, TableLike};
 
-use crate::edit::error::EditError;
 use crate::edit::{block, toml};
 use crate::engines::containerd::edits::Place;
 use crate::engines::containerd::files::{File, Files};
@@ -13,8 +12,10 @@ use crate::engines::containerd::schema::Schema;
 use crate::engines::containerd::settings::{self, Setting};
 use crate::engines::containerd::view::View;
 use crate::error::Error;
+use crate::error::config_fault::{ConfigFault, ConfigReader};
+use crate::error::edit_error::EditError;
 use crate::host::Host;
-use crate::model::change::{Change, FileKind};
+use crate::model::change::{Change, MergeKind};
 use crate::model::setup_options::{Existing, Mode, SetupOptions};
 
 const BEGIN: &str = "# gpusetup: begin";
@@ -45,8 +46,8 @@ impl Template<'_> {
         let path = self.path(&schema);
         let before = host.text(&path)?;
         let text = before.as_deref().unwrap_or(BASE);
-        let broken =
-            |e: EditError| refused(&path, e.to_string(), "mend the file, then run this again");
+        let refused = |fault| Err(Error::config(&path, fault));
+        let broken = |e: EditError| Error::config(&path, ConfigFault::text(ConfigReader::Plain)(e));
         if block::find(text, BEGIN, END).map_err(broken)?.is_some() {
             // Our settings in the generated file came from these lines.
             for file in &mut files.read {
@@ -62,14 +63,10 @@ impl Template<'_> {
             .partition(|s| s.keys.iter().any(|k| k == "runtimes"));
         if runtime.is_empty() {
             return match rest.first().filter(|_| wanted.mode == Mode::Cdi) {
-                Some(setting) if wanted.existing != Existing::Leave => Err(refused(
-                    &path,
-                    format!(
-                        "cannot set {}: the built-in template has that table",
-                        setting.keys.join(".")
-                    ),
-                    "use `--mode runtime`, or a release with containerd 2, where CDI is on",
-                )),
+                Some(setting) if wanted.existing != Existing::Leave => {
+                    let key = setting.keys.join(".");
+                    refused(ConfigFault::InTemplate { key })
+                }
                 _ => Ok(Vec::new()),
             };
         }
@@ -79,11 +76,7 @@ impl Template<'_> {
             .collect();
         let lines = toml::set("", &pairs).map_err(broken)?;
         if lines.contains("{{") {
-            return Err(refused(
-                &path,
-                "would get a value of the usual runtime with {{ in it, which a template takes for its own",
-                "take it out of that runtime, then run this again",
-            ));
+            return refused(ConfigFault::TemplateMarks);
         }
         let after = block::set(text, BEGIN, END, &lines).map_err(broken)?;
         let mut why = format!(
@@ -100,7 +93,7 @@ impl Template<'_> {
             // The same mode as that of the file that k3s generates.
             mode: 0o600,
             why,
-            kind: FileKind::Block {
+            kind: MergeKind::Block {
                 begin: BEGIN.into(),
                 end: END.into(),
             },
@@ -128,14 +121,8 @@ impl Template<'_> {
             return Ok(wanted);
         }
         if wanted.default_runtime {
-            return Err(refused(
-                path,
-                format!(
-                    "cannot name the default runtime: {} does that itself",
-                    self.name
-                ),
-                "leave --default-runtime out, and put `default-runtime: nvidia` into its config.yaml",
-            ));
+            let engine = self.name.to_owned();
+            return Err(Error::config(path, ConfigFault::DefaultOfEngine { engine }));
         }
         let Some(binary) = there_anyway(host, view, &wanted.runtime_name) else {
             return Ok(wanted);
@@ -148,14 +135,10 @@ impl Template<'_> {
                     return Err(settings::theirs(&self.place.root, name, Some(&binary)));
                 }
                 Existing::Adopt => {
-                    return Err(refused(
+                    let engine = self.name.to_owned();
+                    return Err(Error::config(
                         path,
-                        format!(
-                            "cannot put our program in the place of {binary}: {} defines that runtime by \
-                             itself, and containerd reads no file with a table twice",
-                            self.name
-                        ),
-                        "take that program away, or use `--existing leave`",
+                        ConfigFault::DefinedByEngine { binary, engine },
                     ));
                 }
             }
@@ -192,13 +175,5 @@ fn forget(file: &mut File, schema: &Schema, name: &str) {
     let runtimes = keys.try_fold(file.document.as_item_mut(), |at, key| at.get_mut(key));
     if let Some(runtimes) = runtimes.and_then(Item::as_table_like_mut) {
         TableLike::remove(runtimes, name);
-    }
-}
-
-fn refused(path: &Path, why: impl Into<String>, fix: &str) -> Error {
-    Error::Config {
-        path: path.to_owned(),
-        why: why.into(),
-        fix: fix.into(),
     }
 }

@@ -2,11 +2,11 @@
 //! as a value.
 
 use super::argument::Before;
-use super::kinds::Kind;
+use super::kinds::KnownKind;
 use super::mark::mark;
 use super::text;
 
-pub(super) fn mask(text: &str, kind: &Kind) -> String {
+pub(super) fn mask(text: &str, kind: &KnownKind) -> String {
     let mut scan = Flow {
         text,
         kind,
@@ -23,7 +23,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
 }
 
 /// Masks the list or table that begins here. Returns it with its length in the text.
-pub(super) fn one(text: &str, kind: &Kind, path: &mut Vec<String>) -> (String, usize) {
+pub(super) fn one(text: &str, kind: &KnownKind, path: &mut Vec<String>) -> (String, usize) {
     let mut scan = Flow {
         text,
         kind,
@@ -40,7 +40,7 @@ const DEEP: usize = 64;
 
 struct Flow<'a> {
     text: &'a str,
-    kind: &'a Kind,
+    kind: &'a KnownKind,
     at: usize,
     out: String,
     /// In a list of arguments, the one before.
@@ -157,7 +157,7 @@ impl<'a> Flow<'a> {
                     }
                     self.at = before;
                     self.out
-                        .push_str(&format!("{quote}{}{quote}", Kind::key(raw)));
+                        .push_str(&format!("{quote}{}{quote}", KnownKind::key(raw)));
                     path.push(raw.to_owned());
                     self.before = Before::Nothing;
                     self.copy(space + 1);
@@ -216,11 +216,11 @@ impl<'a> Flow<'a> {
         let what = if is_number { "number" } else { "string" };
         if quote == "\"" && raw.contains('\\') {
             // Judge the unescaped value: `\/` means a slash.
-            let said: Option<String> = serde_json::from_str(&format!("\"{raw}\"")).ok();
-            let masked = said
+            let string: Option<String> = serde_json::from_str(&format!("\"{raw}\"")).ok();
+            let masked = string
                 .as_ref()
                 .map(|said| self.kind.argument(&mut self.before, path, said, what));
-            let out = match (said, masked) {
+            let out = match (string, masked) {
                 (Some(said), Some(masked)) if said == masked => format!("\"{raw}\""),
                 (_, Some(masked)) => serde_json::Value::String(masked).to_string(),
                 _ => format!("\"{}\"", mark(what, raw)),

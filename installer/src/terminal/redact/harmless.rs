@@ -129,11 +129,11 @@ fn is_random(word: &str) -> bool {
 
 /// Masks the name of a key that is one word and contains no URL.
 pub(super) fn mask_key_word(key: &str) -> String {
-    let said = key.trim();
-    if said.is_empty() {
+    let name = key.trim();
+    if name.is_empty() {
         return key.to_owned();
     }
-    let name = said.trim_start_matches(['-', '$']);
+    let name = name.trim_start_matches(['-', '$']);
     if name.len() <= 10 && name.chars().all(|c| c.is_ascii_alphabetic()) {
         return key.to_owned();
     }
@@ -148,8 +148,8 @@ pub(super) fn mask_key_word(key: &str) -> String {
 
 /// Whether a key is one word and contains no URL.
 pub(super) fn is_one_word(key: &str) -> bool {
-    let said = key.trim();
-    !said.contains("://") && !said.contains(char::is_whitespace)
+    let name = key.trim();
+    !name.contains("://") && !name.contains(char::is_whitespace)
 }
 
 /// Masks a path: each part is judged as a word. Below known directories, ids count as names.
@@ -212,7 +212,7 @@ mod tests {
 
     /// A path is made of words; what stands behind its colon is a value.
     #[test]
-    fn behind_a_paths_colon_stands_a_value() {
+    fn text_after_a_paths_colon_is_a_value() {
         let masked = |path: &str| mask_path(path, Trust::Words);
         for path in [
             "/usr/bin/gpusetup:ro",

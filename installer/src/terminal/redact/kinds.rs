@@ -4,18 +4,18 @@ use std::path::Path;
 
 use super::argument::Before;
 use super::mark::mark;
-use super::table::{Entry, Format, TABLE};
+use super::table::{Format, KindEntry, TABLE};
 use super::text;
 use super::trust::Trust;
 use super::words;
 
 /// The kind of a file according to its path, if it is a known one.
-pub(super) struct Kind(Option<&'static Entry>);
+pub(super) struct KnownKind(Option<&'static KindEntry>);
 
-impl Kind {
+impl KnownKind {
     pub(super) fn of(path: &Path) -> Self {
         let path = format!("/{}", path.to_string_lossy().trim_start_matches('/'));
-        let fits = |e: &&Entry| {
+        let fits = |e: &&KindEntry| {
             e.paths
                 .iter()
                 .any(|p| is_like(p.as_bytes(), path.as_bytes()))

@@ -27,7 +27,7 @@ use serde_json::Value;
 
 pub use mark::{count, marks};
 
-use kinds::Kind;
+use kinds::KnownKind;
 use mark::mark;
 use table::Format;
 use trust::Trust;
@@ -39,7 +39,7 @@ pub fn mask(text: &str) -> String {
 
 /// Masks a file according to the format that its path implies.
 pub fn mask_file(path: &Path, text: &str) -> String {
-    let kind = Kind::of(path);
+    let kind = KnownKind::of(path);
     let masked = match kind.format() {
         Format::Json => flow::mask(text, &kind),
         Format::Toml => toml::mask(text, &kind),

@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Table {
-    pub kind: Vec<Entry>,
-    text: Lists,
+pub(super) struct MaskingTable {
+    pub kind: Vec<KindEntry>,
+    text: TextLists,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct KindEntry {
     #[serde(rename = "name")]
     _name: String,
     pub paths: Vec<String>,
@@ -28,7 +28,7 @@ pub(super) struct Entry {
 /// The lists for free text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Lists {
+pub(super) struct TextLists {
     pub secret_keys: Vec<String>,
     pub secret_words: Vec<String>,
     pub secret_pairs: Vec<String>,
@@ -52,7 +52,7 @@ pub(super) enum Format {
     Prose,
 }
 
-pub(super) static TABLE: LazyLock<Table> = LazyLock::new(|| {
+pub(super) static TABLE: LazyLock<MaskingTable> = LazyLock::new(|| {
     toml::from_str(include_str!("../../../masking.toml")).expect("ours; every test reads it")
 });
 
@@ -73,6 +73,6 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     keys.flat_map(|p| p.split('/')).chain(parts).chain(stems)
 }
 
-pub(super) fn lists() -> &'static Lists {
+pub(super) fn lists() -> &'static TextLists {
     &TABLE.text
 }

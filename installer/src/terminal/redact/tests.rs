@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use planting::{MadeUp, Place, forms, parts, places, written};
+use planting::{MadeUp, Place, encoded, forms, parts, places};
 use proptest::prelude::*;
 
 use super::*;
@@ -37,7 +37,7 @@ fn leaks_in(nth: usize, place: &Place, forms: &[String], seed: u64) -> Vec<(Stri
             } else {
                 ""
             };
-            let text = format!("{before}{}\n", written(way, &filled));
+            let text = format!("{before}{}\n", encoded(way, &filled));
             let masked = mask_file(Path::new(&place.path), &text);
             if secrets.iter().any(|s| is_in(s, &masked)) {
                 let of_file = &masked[masked.len().saturating_sub(260)..];
@@ -75,19 +75,19 @@ fn leaks(list: &str, seed: u64) -> Vec<String> {
 }
 
 #[test]
-fn no_form_of_a_secret_comes_through_in_any_kind_of_file() {
+fn every_form_of_a_secret_is_masked_in_every_kind_of_file() {
     let found = leaks(include_str!("../../../tests/secrets/forms.txt"), 1);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
-fn no_form_of_the_attack_comes_through() {
+fn every_form_of_the_attack_is_masked() {
     let found = leaks(include_str!("../../../tests/secrets/attack.txt"), 7);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
-fn what_a_maintainer_needs_stays() {
+fn facts_that_a_maintainer_needs_are_kept() {
     let mut missing = Vec::new();
     for place in places() {
         let masked = mask_file(Path::new(&place.path), place.text.trim_start());
@@ -113,7 +113,7 @@ fn all(item: &toml_edit::Item, texts: &mut Vec<String>) {
 
 /// gpusetup's own texts about problems contain no secrets and must not be masked.
 #[test]
-fn what_doctor_says_stays() {
+fn messages_of_doctor_are_kept() {
     let problems: toml_edit::DocumentMut = include_str!("../../../problems.toml").parse().unwrap();
     let mut texts = Vec::new();
     problems.iter().for_each(|(_, item)| all(item, &mut texts));
@@ -170,7 +170,7 @@ const TEXTS: &[&str] = &[
 ];
 
 #[test]
-fn secrets_go_and_what_stands_beside_them_stays() {
+fn secrets_are_masked_and_the_text_beside_them_is_kept() {
     for marked in TEXTS {
         let text = marked.replace(['«', '»'], "");
         let masked = mask(&text);
@@ -188,7 +188,7 @@ fn secrets_go_and_what_stands_beside_them_stays() {
 }
 
 #[test]
-fn what_is_no_secret_stays() {
+fn text_without_secrets_is_kept() {
     for text in [
         "{\"passed\": [\"driver-missing\"], \"author\": \"x\", \"tlskey\": \"/etc/key.pem\"}",
         "image nvcr.io/nvidia/cuda@sha256:0123 docker://nvcr.io/x@sha256:0123",
@@ -219,7 +219,7 @@ proptest! {
 
     /// A password of any characters is masked in the usual places.
     #[test]
-    fn any_password_goes(secret in "[A-Za-z0-9!#$%*+,.:;=?^_~/-]{8,24}") {
+    fn any_password_is_masked(secret in "[A-Za-z0-9!#$%*+,.:;=?^_~/-]{8,24}") {
         for text in [
             format!("{{\"password\": \"{secret}\"}}"),
             format!("password = '{secret}'\n"),
@@ -239,7 +239,7 @@ proptest! {
 
 /// The names in bundle.toml are where a maintainer looks and must not be masked.
 #[test]
-fn what_a_bundle_looks_at_can_be_named() {
+fn paths_and_units_of_the_bundle_are_kept() {
     let table: ::toml::Table = ::toml::from_str(include_str!("../../../bundle.toml")).unwrap();
     let names = table.values().flat_map(|list| list.as_array().unwrap());
     let names: Vec<&str> = names.map(|name| name.as_str().unwrap()).collect();
@@ -256,7 +256,7 @@ fn what_a_bundle_looks_at_can_be_named() {
 
 /// Error messages of engines and drivers must not be masked.
 #[test]
-fn known_errors_stay() {
+fn known_error_messages_are_kept() {
     for line in [
         "exec: \"nvidia-container-runtime\": executable file not found in $PATH",
         "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service",

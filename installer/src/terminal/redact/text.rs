@@ -16,14 +16,14 @@ const LONG: usize = 64 << 10;
 
 /// Masks a text.
 pub(super) fn mask(text: &str, trust: Trust) -> String {
-    Lines::new(trust).all(text)
+    Lines::new(trust).mask(text)
 }
 
 /// Masks settings of a shell and the like. Comments are masked entirely.
 pub(super) fn mask_settings(text: &str) -> String {
     let mut lines = Lines::new(Trust::Values);
     lines.comments = true;
-    lines.all(text)
+    lines.mask(text)
 }
 
 /// Masks the value of a key that the table keeps.
@@ -81,32 +81,32 @@ impl Lines {
         }
     }
 
-    fn all(&mut self, text: &str) -> String {
+    fn mask(&mut self, text: &str) -> String {
         let cut = rest_of_key(text);
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         for line in text.split_inclusive('\n') {
-            let said = line.strip_suffix('\n').unwrap_or(line);
+            let content = line.strip_suffix('\n').unwrap_or(line);
             if at < cut {
-                out.push_str(&marked("lines", said));
+                out.push_str(&marked("lines", content));
             } else {
-                let masked = self.line(said);
+                let masked = self.line(content);
                 let end = masked.trim_end();
-                self.after_mark = if said.trim().is_empty() {
+                self.after_mark = if content.trim().is_empty() {
                     self.after_mark
                 } else {
                     ends_in_mark(end)
                 };
                 out.push_str(&masked);
             }
-            out.push_str(&line[said.len()..]);
+            out.push_str(&line[content.len()..]);
             at += line.len();
         }
         out
     }
 
     fn line(&mut self, line: &str) -> String {
-        let said = line.trim();
+        let content = line.trim();
         let depth = line.len() - line.trim_start().len();
         let whole = |what| {
             format!(
@@ -119,14 +119,14 @@ impl Lines {
             return whole("text");
         }
         if let Some(word) = &self.here {
-            if said.trim_start_matches('#').trim() == word {
+            if content.trim_start_matches('#').trim() == word {
                 self.here = None;
                 return line.to_owned();
             }
             return whole("lines");
         }
         if self.key {
-            self.key = !said.contains("-----END");
+            self.key = !content.contains("-----END");
             return whole("lines");
         }
         if let Some(quote) = self.pending.open {
@@ -138,20 +138,24 @@ impl Lines {
             return whole("lines");
         }
         if let Some(column) = self.block {
-            if said.is_empty() || depth > column {
+            if content.is_empty() || depth > column {
                 return whole("lines");
             }
             self.block = None;
         }
-        if self.comments && said.starts_with('#') {
-            return format!("{}#{}", &line[..depth], mask_comment(said[1..].trim_end()));
+        if self.comments && content.starts_with('#') {
+            return format!(
+                "{}#{}",
+                &line[..depth],
+                mask_comment(content[1..].trim_end())
+            );
         }
         if let Some(at) = line.find("-----BEGIN ") {
             self.key = !line[at..].contains("-----END");
             let before = scan::words(&mut self.pending, &line[..at], self.trust, 0);
             return before + &marked("lines", line[at..].trim_end());
         }
-        let comment_sign = said.trim_start_matches(['#', '/', ' ']);
+        let comment_sign = content.trim_start_matches(['#', '/', ' ']);
         if self.after_mark
             && !comment_sign.is_empty()
             && !comment_sign.contains(char::is_whitespace)
@@ -161,18 +165,18 @@ impl Lines {
         {
             return whole("lines");
         }
-        if self.pending.is_asked && !comment_sign.is_empty() && !said.starts_with('#') {
+        if self.pending.is_asked && !comment_sign.is_empty() && !content.starts_with('#') {
             self.pending.is_asked = false;
-            if !said.contains(char::is_whitespace) && !is_harmless(said, Trust::Values) {
+            if !content.contains(char::is_whitespace) && !is_harmless(content, Trust::Values) {
                 return whole("lines");
             }
         }
         let masked = scan::words(&mut self.pending, line, self.trust, 0);
-        let tail = said.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
+        let tail = content.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
         if tail.ends_with(": |") || tail.ends_with(": >") {
             self.block = Some(depth);
         }
-        if let Some(word) = here(line) {
+        if let Some(word) = heredoc_end(line) {
             self.here = Some(word);
         }
         masked
@@ -211,7 +215,7 @@ fn rest_of_key(text: &str) -> usize {
 }
 
 /// The word that ends a here-document that begins on this line: `<<EOF`.
-fn here(line: &str) -> Option<String> {
+fn heredoc_end(line: &str) -> Option<String> {
     let at = line.find("<<")?;
     let word = line[at + 2..].trim_start_matches(['-', ' ']);
     let word: String = word

@@ -1,11 +1,11 @@
 //! Masks TOML: values by their tables and keys, and comments. Parses as much as it can.
 
 use super::argument::Before;
-use super::kinds::Kind;
+use super::kinds::KnownKind;
 use super::mark::mark;
 use super::text;
 
-pub(super) fn mask(text: &str, kind: &Kind) -> String {
+pub(super) fn mask(text: &str, kind: &KnownKind) -> String {
     let mut scan = Toml {
         text,
         kind,
@@ -30,7 +30,7 @@ const DEEP: usize = 64;
 
 struct Toml<'a> {
     text: &'a str,
-    kind: &'a Kind,
+    kind: &'a KnownKind,
     at: usize,
     out: String,
     /// In a list of arguments, the one before.
@@ -58,8 +58,9 @@ impl<'a> Toml<'a> {
             let rest = self.rest();
             if let Some(comment) = rest.strip_prefix('#') {
                 let end = comment.find('\n').unwrap_or(comment.len());
-                let (said, _) = comment.split_at(end);
-                self.out.push_str(&format!("#{}", text::mask_comment(said)));
+                let (content, _) = comment.split_at(end);
+                self.out
+                    .push_str(&format!("#{}", text::mask_comment(content)));
                 self.at += 1 + end;
                 continue;
             }
@@ -110,7 +111,7 @@ impl<'a> Toml<'a> {
                 self.at += end + 2;
                 let part = &inside[..end];
                 self.out
-                    .push_str(&format!("{quote}{}{quote}", Kind::key(part)));
+                    .push_str(&format!("{quote}{}{quote}", KnownKind::key(part)));
                 part
             } else {
                 let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -119,7 +120,7 @@ impl<'a> Toml<'a> {
                     return path;
                 }
                 self.at += end;
-                self.out.push_str(&Kind::key(&rest[..end]));
+                self.out.push_str(&KnownKind::key(&rest[..end]));
                 &rest[..end]
             };
             path.push(part.to_owned());
@@ -197,13 +198,14 @@ impl<'a> Toml<'a> {
         for quote in ["\"\"\"", "'''", "\"", "'"] {
             if let Some(inside) = rest.strip_prefix(quote) {
                 let end = end_of(inside, quote);
-                let (said, closed) = (&inside[..end], &inside[end..]);
+                let (content, closed) = (&inside[..end], &inside[end..]);
                 let closing = if closed.starts_with(quote) { quote } else { "" };
                 self.at += quote.len() + end + closing.len();
-                let masked = if quote.starts_with('"') && said.contains('\\') {
-                    self.escaped(path, said)
+                let masked = if quote.starts_with('"') && content.contains('\\') {
+                    self.escaped(path, content)
                 } else {
-                    self.kind.argument(&mut self.before, path, said, "string")
+                    self.kind
+                        .argument(&mut self.before, path, content, "string")
                 };
                 self.out.push_str(&format!("{quote}{masked}{closing}"));
                 return;
@@ -232,14 +234,16 @@ impl<'a> Toml<'a> {
 
     /// Masks a string with escapes. It is unescaped as JSON, whose escapes are those of TOML except
     /// for two; a string with one of those is masked entirely.
-    fn escaped(&mut self, path: &[String], said: &str) -> String {
-        let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
-        let Some(meant) = meant else {
-            return mark("string", said);
+    fn escaped(&mut self, path: &[String], content: &str) -> String {
+        let unescaped: Option<String> = serde_json::from_str(&format!("\"{content}\"")).ok();
+        let Some(unescaped) = unescaped else {
+            return mark("string", content);
         };
-        let masked = self.kind.argument(&mut self.before, path, &meant, "string");
-        if masked == meant {
-            return said.to_owned();
+        let masked = self
+            .kind
+            .argument(&mut self.before, path, &unescaped, "string");
+        if masked == unescaped {
+            return content.to_owned();
         }
         let text = serde_json::Value::String(masked).to_string();
         text[1..text.len() - 1].to_owned()

@@ -1,10 +1,10 @@
 //! Masks systemd units and their drop-ins.
 
-use super::kinds::Kind;
+use super::kinds::KnownKind;
 use super::mark::mark;
 use super::text;
 
-pub(super) fn mask(text: &str, kind: &Kind) -> String {
+pub(super) fn mask(text: &str, kind: &KnownKind) -> String {
     let mut out = String::with_capacity(text.len());
     let mut section = String::new();
     let mut lines = text.split_inclusive('\n');
@@ -21,7 +21,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
             ));
         } else if trimmed.starts_with('[') && trimmed.ends_with(']') && trimmed.len() < 64 {
             section = trimmed[1..trimmed.len() - 1].to_owned();
-            out.push_str(&format!("[{}]{end}", Kind::key(&section)));
+            out.push_str(&format!("[{}]{end}", KnownKind::key(&section)));
         } else {
             // Lines joined by a backslash form one value.
             let mut whole = line.to_owned();
@@ -35,7 +35,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
                 Some((key, value)) if is_key(key.trim()) => {
                     let path = [section.clone(), key.trim().to_owned()];
                     let value = kind.value(&path, value, "string");
-                    out.push_str(&format!("{}={value}{end}", Kind::key(key)));
+                    out.push_str(&format!("{}={value}{end}", KnownKind::key(key)));
                 }
                 _ => out.push_str(&format!("{}{end}", mark("text", whole))),
             }

@@ -2,11 +2,11 @@
 
 use super::argument::Before;
 use super::flow;
-use super::kinds::Kind;
+use super::kinds::KnownKind;
 use super::mark::mark;
 use super::text;
 
-pub(super) fn mask(text: &str, kind: &Kind) -> String {
+pub(super) fn mask(text: &str, kind: &KnownKind) -> String {
     let mut scan = Yaml {
         text,
         kind,
@@ -23,7 +23,7 @@ pub(super) fn mask(text: &str, kind: &Kind) -> String {
 
 struct Yaml<'a> {
     text: &'a str,
-    kind: &'a Kind,
+    kind: &'a KnownKind,
     at: usize,
     out: String,
     /// The keys that the next line may be below, each with its column.
@@ -47,14 +47,14 @@ impl<'a> Yaml<'a> {
 
     fn end_line(&mut self) {
         let rest = self.rest_of_line();
-        let said = rest.trim();
+        let content = rest.trim();
         let space = rest.len() - rest.trim_start().len();
         self.copy(space);
-        if let Some(comment) = said.strip_prefix('#') {
+        if let Some(comment) = content.strip_prefix('#') {
             self.out
                 .push_str(&format!("#{}", text::mask_comment(comment)));
         } else {
-            self.out.push_str(&mark("text", said));
+            self.out.push_str(&mark("text", content));
         }
         self.at += rest.len() - space;
         if self.at < self.text.len() {
@@ -68,19 +68,19 @@ impl<'a> Yaml<'a> {
 
     fn line(&mut self) {
         let line = self.rest_of_line();
-        let said = line.trim_start();
-        let mut column = line.len() - said.len();
-        if said.is_empty() || said.starts_with('#') {
+        let content = line.trim_start();
+        let mut column = line.len() - content.len();
+        if content.is_empty() || content.starts_with('#') {
             return self.end_line();
         }
-        if matches!(said.trim_end(), "---" | "...") {
+        if matches!(content.trim_end(), "---" | "...") {
             self.above.clear();
             self.copy(line.len());
             return self.end_line();
         }
         self.copy(column);
         // A list belongs to its key even if it begins in the same column.
-        let is_item = said.starts_with("- ") || said.trim_end() == "-";
+        let is_item = content.starts_with("- ") || content.trim_end() == "-";
         self.above
             .retain(|(at, _)| *at < column || is_item && *at == column);
         loop {
@@ -104,7 +104,7 @@ impl<'a> Yaml<'a> {
             return self.value(above);
         };
         self.out
-            .push_str(&format!("{quote}{}{quote}", Kind::key(key)));
+            .push_str(&format!("{quote}{}{quote}", KnownKind::key(key)));
         self.at += key.len() + 2 * quote.len();
         let behind = self.rest_of_line();
         let space = behind[length..].len() - behind[length..].trim_start().len();
@@ -114,7 +114,7 @@ impl<'a> Yaml<'a> {
         self.value(column);
     }
 
-    fn shown(&mut self, path: &[String], text: &str, what: &str) -> String {
+    fn masked(&mut self, path: &[String], text: &str, what: &str) -> String {
         self.kind.argument(&mut self.before, path, text, what)
     }
 
@@ -139,17 +139,18 @@ impl<'a> Yaml<'a> {
             Some(quote @ ('"' | '\'')) => {
                 let inside = &self.text[self.at + 1..];
                 let end = quoted(inside, quote);
-                let said = &inside[..end];
-                let masked = if said.contains('\\') && quote == '"' {
-                    let meant: Option<String> = serde_json::from_str(&format!("\"{said}\"")).ok();
-                    match meant {
-                        Some(meant) if self.shown(&path, &meant, "string") == meant => {
-                            said.to_owned()
+                let content = &inside[..end];
+                let masked = if content.contains('\\') && quote == '"' {
+                    let unescaped: Option<String> =
+                        serde_json::from_str(&format!("\"{content}\"")).ok();
+                    match unescaped {
+                        Some(meant) if self.masked(&path, &meant, "string") == meant => {
+                            content.to_owned()
                         }
-                        _ => mark("string", said),
+                        _ => mark("string", content),
                     }
                 } else {
-                    self.shown(&path, said, "string")
+                    self.masked(&path, content, "string")
                 };
                 self.out.push_str(&format!("{quote}{masked}"));
                 self.at += 1 + end;
@@ -163,7 +164,7 @@ impl<'a> Yaml<'a> {
                 let word = rest[..end].trim_end();
                 let is_number = word.parse::<f64>().is_ok();
                 let what = if is_number { "number" } else { "string" };
-                let masked = self.shown(&path, word, what);
+                let masked = self.masked(&path, word, what);
                 let quote = if masked == word || masked.contains(['"', '\\']) {
                     ""
                 } else {
@@ -186,12 +187,12 @@ impl<'a> Yaml<'a> {
             .map(str::len)
             .sum();
         let block = &rest[..length];
-        let said = block.trim();
+        let content = block.trim();
         let before = block.len() - block.trim_start().len();
         self.out.push_str(&block[..before.min(block.len())]);
-        if !said.is_empty() {
-            self.out.push_str(&mark("lines", said));
-            self.out.push_str(&block[before + said.len()..]);
+        if !content.is_empty() {
+            self.out.push_str(&mark("lines", content));
+            self.out.push_str(&block[before + content.len()..]);
         }
         self.at += length;
     }

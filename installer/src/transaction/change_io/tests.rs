@@ -15,7 +15,7 @@ fn host() -> (tempfile::TempDir, Host) {
     (dir, host)
 }
 
-fn change(path: &str, before: Option<&str>, after: Option<&str>, kind: FileKind) -> Change {
+fn change(path: &str, before: Option<&str>, after: Option<&str>, kind: MergeKind) -> Change {
     Change {
         path: path.into(),
         before: before.map(str::to_owned),
@@ -40,16 +40,16 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
+fn writing_either_side_of_a_change_leaves_no_other_file() {
     let (dir, host) = host();
-    let new = change("/etc/deep/a", None, Some("new"), FileKind::Own);
+    let new = change("/etc/deep/a", None, Some("new"), MergeKind::Own);
     assert_eq!(
         missing_dirs(&host, &new).unwrap(),
         [Path::new("/etc"), Path::new("/etc/deep")]
     );
     assert_eq!(current(&host, &new).unwrap(), None);
     assert_eq!(attributes(&host, &new).unwrap(), None);
-    put(&host, &new, After, None).unwrap();
+    write_side(&host, &new, After, None).unwrap();
     let at = dir.path().join("etc/deep/a");
     assert_eq!(current(&host, &new).unwrap().as_deref(), Some("new"));
     assert_eq!(
@@ -61,9 +61,9 @@ fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
 
     // An existing file keeps its mode; a restored file gets its old mode back.
     fs::set_permissions(&at, Permissions::from_mode(0o604)).unwrap();
-    put(
+    write_side(
         &host,
-        &change("/etc/deep/a", Some("new"), Some("other"), FileKind::Own),
+        &change("/etc/deep/a", Some("new"), Some("other"), MergeKind::Own),
         After,
         None,
     )
@@ -72,12 +72,12 @@ fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
         (fs::read_to_string(&at).unwrap().as_str(), mode(&at)),
         ("other", 0o604)
     );
-    let gone = change("/etc/deep/a", Some("other"), None, FileKind::Own);
+    let gone = change("/etc/deep/a", Some("other"), None, MergeKind::Own);
     let was = attributes(&host, &gone).unwrap();
-    put(&host, &gone, After, None).unwrap();
+    write_side(&host, &gone, After, None).unwrap();
     assert!(!at.exists());
-    put(&host, &gone, After, None).unwrap();
-    put(&host, &gone, Before, was.as_ref()).unwrap();
+    write_side(&host, &gone, After, None).unwrap();
+    write_side(&host, &gone, Before, was.as_ref()).unwrap();
     assert_eq!(
         (fs::read_to_string(&at).unwrap().as_str(), mode(&at)),
         ("other", 0o604)
@@ -87,17 +87,17 @@ fn a_file_becomes_either_side_of_its_change_and_nothing_is_left_beside_it() {
     let dirs = ["/etc".into(), "/etc/deep".into()];
     remove_dirs(&host, &dirs).unwrap();
     assert!(at.exists());
-    put(&host, &new, Before, None).unwrap();
+    write_side(&host, &new, Before, None).unwrap();
     remove_dirs(&host, &dirs).unwrap();
     assert!(names(dir.path()).is_empty());
     remove_dirs(&host, &dirs).unwrap();
 }
 
 #[test]
-fn a_link_is_written_as_one_and_a_file_through_one() {
+fn a_link_is_replaced_and_a_file_is_written_through_a_link() {
     let (dir, host) = host();
-    let link = change("/dev/char/195:0", None, Some("../nvidia0"), FileKind::Link);
-    put(&host, &link, After, None).unwrap();
+    let link = change("/dev/char/195:0", None, Some("../nvidia0"), MergeKind::Link);
+    write_side(&host, &link, After, None).unwrap();
     let at = dir.path().join("dev/char/195:0");
     assert_eq!(fs::read_link(&at).unwrap(), Path::new("../nvidia0"));
     assert_eq!(
@@ -109,11 +109,11 @@ fn a_link_is_written_as_one_and_a_file_through_one() {
         "/dev/char/195:0",
         Some("../nvidia0"),
         Some("../nvidia1"),
-        FileKind::Link,
+        MergeKind::Link,
     );
-    put(&host, &again, After, None).unwrap();
+    write_side(&host, &again, After, None).unwrap();
     assert_eq!(fs::read_link(&at).unwrap(), Path::new("../nvidia1"));
-    put(&host, &link, Before, None).unwrap();
+    write_side(&host, &link, Before, None).unwrap();
     assert!(names(&dir.path().join("dev/char")).is_empty());
 
     // A file of somebody else's in its place is not our link, and its text is not returned.
@@ -123,8 +123,8 @@ fn a_link_is_written_as_one_and_a_file_through_one() {
     // A link to a file of the user's is resolved within the root.
     fs::create_dir(dir.path().join("real")).unwrap();
     symlink("/real/file", dir.path().join("conf")).unwrap();
-    let file = change("/conf", None, Some("text"), FileKind::Own);
-    put(&host, &file, After, None).unwrap();
+    let file = change("/conf", None, Some("text"), MergeKind::Own);
+    write_side(&host, &file, After, None).unwrap();
     assert!(dir.path().join("conf").is_symlink());
     assert_eq!(
         fs::read_to_string(dir.path().join("real/file")).unwrap(),
@@ -135,11 +135,11 @@ fn a_link_is_written_as_one_and_a_file_through_one() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_found_and_taken_away() {
+fn leftovers_of_a_killed_run_are_removed() {
     let (dir, host) = host();
     fs::create_dir(dir.path().join("etc")).unwrap();
     let left = dir.path().join("etc/.a.gpusetup");
-    for kind in [FileKind::Own, FileKind::Link] {
+    for kind in [MergeKind::Own, MergeKind::Link] {
         fs::write(&left, "half").unwrap();
         remove_temporary_of(&host, &change("/etc/a", None, Some("x"), kind)).unwrap();
         assert!(!left.exists());
@@ -158,16 +158,16 @@ fn what_a_killed_run_left_is_found_and_taken_away() {
 }
 
 #[test]
-fn what_fails_leaves_no_temporary_and_no_directory() {
+fn a_failed_write_leaves_no_temporary_file_and_no_directory() {
     let (dir, host) = host();
     // A directory where the file should be: the rename fails after everything was written.
     fs::create_dir_all(dir.path().join("etc/a/full")).unwrap();
     assert!(write(&host, Path::new("/etc/a"), "x", 0o644).is_err());
     assert_eq!(names(&dir.path().join("etc")), ["a"]);
     assert!(
-        put(
+        write_side(
             &host,
-            &change("/etc/a", None, Some("to"), FileKind::Link),
+            &change("/etc/a", None, Some("to"), MergeKind::Link),
             After,
             None
         )
@@ -199,9 +199,9 @@ fn links_to_what_is_missing_are_followed_as_far_as_the_kernel_does() {
     }
     symlink("loop", dir.path().join("loop")).unwrap();
     let of = |path: &str| ResolvedPath::of(&host, Path::new(path));
-    let found = of("/l5/below").unwrap();
+    let place = of("/l5/below").unwrap();
     assert_eq!(
-        (found.dir.as_path(), found.name.to_str()),
+        (place.dir.as_path(), place.name.to_str()),
         (Path::new("/etc/missing"), Some("below"))
     );
     assert_eq!(of("/l5").unwrap().dir, Path::new("/etc"));
@@ -213,9 +213,9 @@ fn links_to_what_is_missing_are_followed_as_far_as_the_kernel_does() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
+fn an_unwritable_path_is_refused_before_any_write() {
     let (dir, host) = host();
-    let own = |path: &str| change(path, None, Some("x"), FileKind::Own);
+    let own = |path: &str| change(path, None, Some("x"), MergeKind::Own);
     let why = |change: &Change, is_back: bool| {
         preflight::ensure_writable(&host, change, is_back)
             .err()
@@ -224,17 +224,17 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
     assert_eq!(why(&own("/new/deep/a"), false), None);
     assert!(names(dir.path()).is_empty());
     symlink("/mnt/disk", dir.path().join("gone")).unwrap();
-    let said = why(&own("/gone/conf"), false).unwrap();
+    let reason = why(&own("/gone/conf"), false).unwrap();
     assert!(
-        said.contains("/gone is a link to what is not there"),
-        "{said}"
+        reason.contains("/gone is a link to what is not there"),
+        "{reason}"
     );
     // A file that we removed is restored where it was, and a link of ours may have a target that
     // does not exist yet.
     assert_eq!(why(&own("/gone/conf"), true), None);
     assert_eq!(
         why(
-            &change("/gone", None, Some("/later"), FileKind::Link),
+            &change("/gone", None, Some("/later"), MergeKind::Link),
             false
         ),
         None
@@ -242,20 +242,20 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is() {
 }
 
 #[test]
-fn more_names_of_a_file_are_told() {
+fn further_hard_links_of_a_file_are_reported() {
     let (dir, host) = host();
     fs::write(dir.path().join("a"), "x").unwrap();
-    let edited = change("/a", Some("x"), Some("y"), FileKind::Own);
+    let edited = change("/a", Some("x"), Some("y"), MergeKind::Own);
     assert_eq!(preflight::remark(&host, &edited), None);
     fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
-    let said = preflight::remark(&host, &edited).unwrap();
-    assert!(said.contains("/a has 1 more name"), "{said}");
+    let remark = preflight::remark(&host, &edited).unwrap();
+    assert!(remark.contains("/a has 1 more name"), "{remark}");
     assert_eq!(
-        preflight::remark(&host, &change("/a", None, Some("y"), FileKind::Own)),
+        preflight::remark(&host, &change("/a", None, Some("y"), MergeKind::Own)),
         None
     );
     assert_eq!(
-        preflight::remark(&host, &change("/a", Some("x"), Some("y"), FileKind::Link)),
+        preflight::remark(&host, &change("/a", Some("x"), Some("y"), MergeKind::Link)),
         None
     );
 }

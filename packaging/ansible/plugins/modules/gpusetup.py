@@ -208,6 +208,8 @@ from ansible_collections.gpusetup.gpu.plugins.module_utils.program import (
     message,
 )
 
+#: The exit code where something is set up and not verified.
+NOT_VERIFIED = 7
 #: Exists while gpusetup has changed something on the host.
 RECEIPT = "/var/lib/gpusetup/receipt.json"
 
@@ -261,7 +263,19 @@ def bad(verified):
             lines.append("%s, %s: %s" % (one["engine"], one["how"], one["detail"]))
         elif lost.get("is") == "failed":
             lines.append("%s, %s: %s" % (one["engine"], one["how"], lost.get("why")))
+        elif one.get("driver_trouble"):
+            lines.append("%s, %s: %s" % (one["engine"], one["how"], one["driver_trouble"]))
     return lines
+
+
+def warn_of_not_verified(module, document):
+    """Warns of each reason why something is set up and not verified."""
+    told = []
+    for one in document.get("not_verified_why") or []:
+        reason = "not verified: %s: %s" % (one["engine"], one["why"])
+        if reason not in told:
+            told.append(reason)
+            module.warn(reason)
 
 
 def paths(diff):
@@ -300,9 +314,12 @@ def outcome(document):
 
 def verify(module, program, result):
     """Runs the containers; fails if one does not see its GPUs."""
-    seen = program.call(verify_words(module.params), ends=(0, 1))
+    seen = program.call(verify_words(module.params), ends=(0, 1, NOT_VERIFIED))
     result["verified"] = seen.get("verified") or []
     result["not_verified"] = seen.get("not_verified") or []
+    warn_of_not_verified(module, seen)
+    for warning in seen.get("warnings") or []:
+        module.warn(warning)
     wrong = bad(result["verified"])
     if seen.get("failed") or wrong:
         cause = seen.get("msg") or "; ".join(wrong)
@@ -349,7 +366,8 @@ def main():
         words = undo_words(params, look)
     else:
         words = install_words(params, look)
-    document = program.call(words, ends=(0, CHANGES) if look else (0,))
+    document = program.call(words, ends=(0, CHANGES) if look else (0, NOT_VERIFIED))
+    warn_of_not_verified(module, document)
     for warning in document.get("warnings") or []:
         module.warn(warning)
     result = outcome(document)

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// A mount that a container's own /proc and /dev are mounted on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Root {
+pub(super) struct MountRoot {
     /// Its id.
     pub(super) mount: u64,
     pub(super) path: PathBuf,
 }
 
-struct Mount<'a> {
+struct MountinfoLine<'a> {
     id: u64,
     parent: u64,
     /// Escaped, as the kernel writes it.
@@ -22,12 +22,12 @@ struct Mount<'a> {
 }
 
 /// All of them but `/`, and but those within another: what a volume brings along is not the root.
-pub(super) fn roots(text: &[u8]) -> Vec<Root> {
-    let mounts: Vec<Mount<'_>> = text.split(|b| *b == b'\n').filter_map(read).collect();
-    let by_id: HashMap<u64, &Mount<'_>> = mounts.iter().map(|m| (m.id, m)).collect();
+pub(super) fn roots(text: &[u8]) -> Vec<MountRoot> {
+    let mounts: Vec<MountinfoLine<'_>> = text.split(|b| *b == b'\n').filter_map(read).collect();
+    let by_id: HashMap<u64, &MountinfoLine<'_>> = mounts.iter().map(|m| (m.id, m)).collect();
     // By the parent's id, not by the path alone: a mount that is covered by another of the same
     // path is no root any more.
-    let on = |child: &Mount<'_>, name: &[u8]| {
+    let on = |child: &MountinfoLine<'_>, name: &[u8]| {
         let parent = by_id.get(&child.parent)?;
         let rest = child.point.strip_prefix(parent.point)?;
         (parent.point != b"/" && rest == name).then_some(parent.id)
@@ -38,9 +38,9 @@ pub(super) fn roots(text: &[u8]) -> Vec<Root> {
         .filter_map(|m| on(m, b"/proc"))
         .filter(|id| with_dev.contains(id))
         .collect();
-    let mut roots: Vec<Root> = found
+    let mut roots: Vec<MountRoot> = found
         .into_iter()
-        .map(|id| Root {
+        .map(|id| MountRoot {
             mount: id,
             path: unescaped(by_id[&id].point),
         })
@@ -54,7 +54,7 @@ pub(super) fn roots(text: &[u8]) -> Vec<Root> {
     roots
 }
 
-fn read(line: &[u8]) -> Option<Mount<'_>> {
+fn read(line: &[u8]) -> Option<MountinfoLine<'_>> {
     let mut fields = line.split(|b| *b == b' ');
     let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse().ok();
     let id = number(fields.next())?;
@@ -62,7 +62,7 @@ fn read(line: &[u8]) -> Option<Mount<'_>> {
     let point = fields.nth(2)?;
     // Optional fields end with a dash.
     let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
-    Some(Mount {
+    Some(MountinfoLine {
         id,
         parent,
         point,
@@ -108,7 +108,7 @@ mod tests {
 67 65 0:42 / /var/lib/x/merged/dev rw - tmpfs tmpfs rw
 ";
 
-    fn found(more: &[&str]) -> Vec<(u64, String)> {
+    fn roots_of(more: &[&str]) -> Vec<(u64, String)> {
         let text = HOST.to_owned() + &more.concat();
         let roots = roots(text.as_bytes()).into_iter();
         roots
@@ -121,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_what_has_a_proc_and_a_dev_of_its_own() {
-        assert_eq!(found(&[]), []);
-        assert_eq!(found(&[CONTAINER]), [merged()]);
+    fn a_root_has_its_own_proc_and_dev() {
+        assert_eq!(roots_of(&[]), []);
+        assert_eq!(roots_of(&[CONTAINER]), [merged()]);
         let without_dev = CONTAINER.lines().take(3).collect::<Vec<_>>().join("\n");
-        assert_eq!(found(&[&without_dev]), []);
+        assert_eq!(roots_of(&[&without_dev]), []);
     }
 
     #[test]
-    fn what_is_within_a_container_is_no_other_one() {
+    fn a_root_within_a_container_is_not_another_container() {
         // A volume that is a tree with mounts of its own, or a name that looks like one.
         let volume = "\
 70 65 8:1 /srv /var/lib/x/merged/mnt rw - ext4 /dev/sda1 rw
@@ -139,24 +139,24 @@ mod tests {
 74 73 8:1 /x /var/lib/x/merged/a\\040-\\040proc/proc rw - ext4 /dev/sda1 rw
 75 73 8:1 /x /var/lib/x/merged/a\\040-\\040proc/dev rw - ext4 /dev/sda1 rw
 ";
-        assert_eq!(found(&[CONTAINER, volume]), [merged()]);
+        assert_eq!(roots_of(&[CONTAINER, volume]), [merged()]);
     }
 
     #[test]
-    fn a_driver_container_of_the_hosts_is_told_besides() {
+    fn a_driver_container_of_the_host_is_listed_as_well() {
         let driver = "\
 80 21 0:50 / /run/nvidia/driver rw - overlay overlay rw
 81 80 0:5 / /run/nvidia/driver/proc rw - proc proc rw
 82 80 0:6 / /run/nvidia/driver/dev rw - devtmpfs udev rw
 ";
         let wanted = [(80, "/run/nvidia/driver".to_owned()), merged()];
-        assert_eq!(found(&[driver, CONTAINER]), wanted);
+        assert_eq!(roots_of(&[driver, CONTAINER]), wanted);
     }
 
     #[test]
-    fn paths_are_what_they_are_and_not_what_the_table_writes() {
+    fn escaped_paths_are_decoded() {
         let text = CONTAINER.replace("/var/lib/x/merged", "/srv/a\\040b\\134c\\012d");
-        assert_eq!(found(&[&text]), [(65, "/srv/a b\\c\nd".to_owned())]);
+        assert_eq!(roots_of(&[&text]), [(65, "/srv/a b\\c\nd".to_owned())]);
         assert_eq!(
             unescaped(b"/a\\x\\04\\777\\").as_os_str().as_bytes(),
             b"/a\\x\\04\\777\\"
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_too_odd() {
+    fn malformed_lines_do_not_panic() {
         for odd in [
             "",
             "\n\n",
@@ -172,7 +172,7 @@ mod tests {
             "x y 0:1 / /p rw - proc proc rw",
             "1 1 0:1 / /a/proc rw - proc",
         ] {
-            assert_eq!(found(&[odd]), [], "{odd:?}");
+            assert_eq!(roots_of(&[odd]), [], "{odd:?}");
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Tests that no container gets a device which the policy does not allow it to request, in whichever way it asks.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -14,7 +16,13 @@ const WAYS: [&str; 6] = [
     "mount by folders",
     "annotation",
 ];
-const MODES: [Mode; 5] = [Mode::Auto, Mode::Cdi, Mode::Legacy, Mode::JitCdi, Mode::Csv];
+const MODES: [RuntimeMode; 5] = [
+    RuntimeMode::Auto,
+    RuntimeMode::Cdi,
+    RuntimeMode::Legacy,
+    RuntimeMode::JitCdi,
+    RuntimeMode::Csv,
+];
 
 fn config(way: &str, name: &str, privileged: bool) -> Value {
     let mut config = json!({"process": {"env": []}});
@@ -52,9 +60,17 @@ fn policy(allowed: &[&str], in_annotations: &[&str]) -> Policy {
 }
 
 /// The CDI devices that are admitted, or the refusal.
-fn admitted(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, String> {
+fn admitted(config: &Value, policy: &Policy, mode: RuntimeMode) -> Result<Vec<String>, String> {
+    admitted_or_why(config, policy, mode).map_err(|e| e.to_string())
+}
+
+fn admitted_or_why(
+    config: &Value,
+    policy: &Policy,
+    mode: RuntimeMode,
+) -> Result<Vec<String>, Error> {
     let request = Request::read_in(ContainerView::new(config), policy, mode);
-    match request.map_err(|e| e.to_string())?.visible {
+    match request?.visible {
         Visible::Listed(names) => Ok(names
             .iter()
             .filter_map(|n| Some(n.cdi()?.to_string()))
@@ -64,8 +80,8 @@ fn admitted(config: &Value, policy: &Policy, mode: Mode) -> Result<Vec<String>, 
 }
 
 /// Whether the mode reads this kind of request: annotations count in two modes only.
-fn counts(way: &str, mode: Mode) -> bool {
-    way != "annotation" || matches!(mode, Mode::Auto | Mode::Cdi)
+fn counts(way: &str, mode: RuntimeMode) -> bool {
+    way != "annotation" || matches!(mode, RuntimeMode::Auto | RuntimeMode::Cdi)
 }
 
 const OURS: [&str; 6] = [
@@ -144,7 +160,7 @@ fn one_name_that_is_not_allowed_refuses_the_whole_list() {
     ] {
         let config = config("NVIDIA_VISIBLE_DEVICES", list, false);
         assert_eq!(
-            admitted(&config, &policy, Mode::Auto),
+            admitted(&config, &policy, RuntimeMode::Auto),
             Ok(Vec::new()),
             "{list}"
         );
@@ -158,7 +174,7 @@ fn the_last_of_two_variables_is_the_one_that_is_checked_and_used() {
         "NVIDIA_VISIBLE_DEVICES=vendor.com/x=y",
         "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0",
     ]}});
-    let devices = admitted(&config, &policy, Mode::Auto);
+    let devices = admitted(&config, &policy, RuntimeMode::Auto);
     assert_eq!(devices, Ok(vec!["nvidia.com/gpu=0".to_owned()]));
 }
 
@@ -168,8 +184,8 @@ fn the_policy_admits_more_kinds_by_their_full_names() {
         let policy = policy(&[listed], &[]);
         for way in WAYS {
             let config = |name| config(way, name, false);
-            assert!(admitted(&config("vendor.com/admin=all"), &policy, Mode::Auto).is_ok());
-            let other = admitted(&config("vendor.com/other=all"), &policy, Mode::Auto);
+            assert!(admitted(&config("vendor.com/admin=all"), &policy, RuntimeMode::Auto).is_ok());
+            let other = admitted(&config("vendor.com/other=all"), &policy, RuntimeMode::Auto);
             assert_eq!(other.is_ok(), listed.ends_with('*'), "{way} {listed}");
             for name in [
                 "a.vendor.com/admin=all",
@@ -177,7 +193,7 @@ fn the_policy_admits_more_kinds_by_their_full_names() {
                 "amd.com/gpu=0",
             ] {
                 assert!(
-                    admitted(&config(name), &policy, Mode::Auto).is_err(),
+                    admitted(&config(name), &policy, RuntimeMode::Auto).is_err(),
                     "{way} {name}"
                 );
             }
@@ -192,16 +208,29 @@ fn the_policy_can_allow_more_kinds_for_annotations_only() {
         let devices = admitted(
             &config(way, "vendor.com/admin=all", false),
             &policy,
-            Mode::Auto,
+            RuntimeMode::Auto,
         );
         assert_eq!(devices.is_ok(), way == "annotation", "{way}: {devices:?}");
-        // The suggested setting keeps the kinds that are listed already.
-        let refusal = admitted(&config(way, "c.com/d=e", false), &policy, Mode::Auto).unwrap_err();
+        // The setting that helps keeps the kinds that are listed already.
+        let config = config(way, "c.com/d=e", false);
+        let refusal = admitted_or_why(&config, &policy, RuntimeMode::Auto).unwrap_err();
+        let Error::KindNotAllowed {
+            rule: KindRule::Listed { key, kinds },
+            ..
+        } = &refusal
+        else {
+            panic!("{refusal}")
+        };
+        assert!(
+            refusal
+                .to_string()
+                .ends_with(&format!("and what {key} lists"))
+        );
         let setting = match way {
             "annotation" => "allowed-cdi-kinds-in-annotations=vendor.com/admin,c.com/d",
             _ => "allowed-cdi-kinds=a.com/b,c.com/d",
         };
-        assert!(refusal.ends_with(setting), "{refusal}");
+        assert_eq!(format!("{key}={kinds}"), format!("gpu-container.{setting}"));
     }
 }
 
@@ -216,7 +245,7 @@ fn management_devices_need_a_privileged_container_and_the_policy() {
         for way in WAYS {
             for privileged in [false, true] {
                 let config = config(way, "management.nvidia.com/gpu=all", privileged);
-                let devices = admitted(&config, policy, Mode::Auto);
+                let devices = admitted(&config, policy, RuntimeMode::Auto);
                 assert_eq!(devices.is_ok(), privileged, "{way}: {devices:?}");
             }
         }
@@ -225,7 +254,7 @@ fn management_devices_need_a_privileged_container_and_the_policy() {
     for name in ["all", "0"] {
         for privileged in [false, true] {
             let config = config("NVIDIA_VISIBLE_DEVICES", name, privileged);
-            let devices = admitted(&config, &by_default_kind, Mode::Cdi);
+            let devices = admitted(&config, &by_default_kind, RuntimeMode::Cdi);
             let expected = format!("management.nvidia.com/gpu={name}");
             assert_eq!(devices.ok(), privileged.then(|| vec![expected]), "{name}");
         }
@@ -254,12 +283,12 @@ fn the_refusal_names_the_source_and_who_may_have_set_it() {
         ),
     ] {
         let config = config(way, "vendor.com/x=y", false);
-        let refusal = admitted(&config, &policy, Mode::Auto).unwrap_err();
+        let refusal = admitted(&config, &policy, RuntimeMode::Auto).unwrap_err();
         assert!(refusal.starts_with(words), "{refusal}");
     }
     let long = format!("vendor.com/{}=all", "x".repeat(70_000));
     let config = config("NVIDIA_VISIBLE_DEVICES", &long, false);
-    let refusal = admitted(&config, &policy, Mode::Auto).unwrap_err();
+    let refusal = admitted(&config, &policy, RuntimeMode::Auto).unwrap_err();
     assert!(refusal.len() < 1000, "{} bytes", refusal.len());
 }
 

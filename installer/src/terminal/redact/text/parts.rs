@@ -77,8 +77,8 @@ pub(super) fn quote(text: &str) -> Option<&'static str> {
 
 pub(super) fn end_of(inside: &str, quote: &str) -> Option<usize> {
     let mut at = 0;
-    while let Some(found) = inside[at..].find(quote) {
-        let here = at + found;
+    while let Some(offset) = inside[at..].find(quote) {
+        let here = at + offset;
         let backslashes = inside[..here].len() - inside[..here].trim_end_matches('\\').len();
         if quote.len() == 2 || backslashes.is_multiple_of(2) || quote == "'" {
             return Some(here);

@@ -50,7 +50,7 @@ pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usiz
         None
     };
     let (next, rest) = carried.unwrap_or((Next::Free, false));
-    let mut scan = Scan {
+    let mut scan = TextScan {
         pending,
         text,
         at: 0,
@@ -75,7 +75,7 @@ pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usiz
             scan.copy(scan.rest().chars().next().map_or(0, char::len_utf8));
         }
     }
-    let Scan { out, next, .. } = scan;
+    let TextScan { out, next, .. } = scan;
     let is_open = matches!(next, Next::Secret | Next::SecretLine | Next::Near);
     if depth == 0 && is_open && text.trim_end().ends_with([':', '=']) {
         pending.is_asked = true;
@@ -87,7 +87,7 @@ pub(super) fn words(pending: &mut Pending, text: &str, trust: Trust, depth: usiz
 }
 
 /// The state of a scan: the text, the position, and what the words so far mean for the next.
-struct Scan<'a, 'b> {
+struct TextScan<'a, 'b> {
     pending: &'b mut Pending,
     text: &'a str,
     at: usize,
@@ -102,7 +102,7 @@ struct Scan<'a, 'b> {
     promise: Promise,
 }
 
-impl<'a> Scan<'a, '_> {
+impl<'a> TextScan<'a, '_> {
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -214,18 +214,18 @@ impl<'a> Scan<'a, '_> {
             self.next = Next::Secret;
             return;
         }
-        let said = rest.trim_end();
-        if said == "\\" {
+        let content = rest.trim_end();
+        if content == "\\" {
             self.next = Next::Secret;
             return self.copy(rest.len());
         }
-        let kept = words::is_switch(said) || is_plain_path(said);
+        let kept = words::is_switch(content) || is_plain_path(content);
         let masked = if kept {
-            said.to_owned()
+            content.to_owned()
         } else {
-            marked("string", said)
+            marked("string", content)
         };
         self.next = Next::Free;
-        self.put(said.len(), &masked);
+        self.put(content.len(), &masked);
     }
 }

@@ -7,9 +7,9 @@ use super::super::super::url;
 use super::super::super::words;
 use super::super::parts::{is_call, is_name, is_plain_path, mask_name, quote, shell_word, trimmed};
 use super::promise::Promise;
-use super::{Next, Scan};
+use super::{Next, TextScan};
 
-impl Scan<'_, '_> {
+impl TextScan<'_, '_> {
     pub(super) fn word(&mut self) {
         let rest = self.rest();
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -153,9 +153,9 @@ impl Scan<'_, '_> {
         if word.contains('=') || word.contains(['\\', '&', ';']) && word.len() > 1 {
             let mut masked = String::new();
             for part in word.split_inclusive(parts) {
-                let said = part.trim_end_matches(parts);
-                masked.push_str(&self.inner(said, Trust::Values));
-                masked.push_str(&part[said.len()..]);
+                let core = part.trim_end_matches(parts);
+                masked.push_str(&self.inner(core, Trust::Values));
+                masked.push_str(&part[core.len()..]);
             }
             self.next = Next::Free;
             return self.put(word.len(), &masked);
@@ -308,11 +308,11 @@ impl Scan<'_, '_> {
                 mask_path(bare, trust)
             );
         }
-        let said = word
+        let stem = word
             .strip_suffix("'s")
             .or_else(|| word.strip_suffix("n't"))
             .unwrap_or(word);
-        if is_harmless(said, trust) || trust == Trust::Words && is_call(said) {
+        if is_harmless(stem, trust) || trust == Trust::Words && is_call(stem) {
             return word.to_owned();
         }
         marked("string", word)

@@ -6,9 +6,9 @@ use super::super::super::mark::mark as marked;
 use super::super::super::trust::Trust;
 use super::super::super::words;
 use super::super::parts::{balanced, end_of, is_name, is_plain_path, mask_name};
-use super::{DEEP, Next, Scan};
+use super::{DEEP, Next, TextScan};
 
-impl Scan<'_, '_> {
+impl TextScan<'_, '_> {
     pub(super) fn group(&mut self, open: char) {
         let rest = self.rest();
         let length = balanced(rest, open);
@@ -47,11 +47,11 @@ impl Scan<'_, '_> {
     }
 
     /// Masks a quoted value: word by word if it looks like flags or a path, otherwise as a whole.
-    fn inner_of_value(&mut self, said: &str) -> String {
-        if said.starts_with(['-', '/', '{', '[']) {
-            self.inner(said, Trust::Values)
+    fn inner_of_value(&mut self, content: &str) -> String {
+        if content.starts_with(['-', '/', '{', '[']) {
+            self.inner(content, Trust::Values)
         } else {
-            marked("string", said)
+            marked("string", content)
         }
     }
 
@@ -70,60 +70,62 @@ impl Scan<'_, '_> {
             }
             return self.copy(quote.len());
         };
-        let said = &inside[..end];
+        let content = &inside[..end];
         let behind = &inside[end + quote.len()..];
         let length = end + 2 * quote.len();
         let space = behind.len() - behind.trim_start().len();
-        let is_key = said.len() <= 80
+        let is_key = content.len() <= 80
             && (behind[space..].starts_with(':') && !behind[space..].starts_with("://")
                 || behind[space..].starts_with('='))
             && (self.next != Next::Secret)
-            && !said.is_empty();
+            && !content.is_empty();
         if is_key {
-            let key = if is_one_word(said) {
-                mask_key_word(said)
+            let key = if is_one_word(content) {
+                mask_key_word(content)
             } else {
-                self.inner(said, Trust::Values)
+                self.inner(content, Trust::Values)
             };
             self.out.push_str(&format!("{quote}{key}{quote}"));
             self.at += length;
-            self.before = said.to_owned();
+            self.before = content.to_owned();
             self.copy(space + 1);
             if self.rest().starts_with('>') {
                 self.copy(1);
             }
-            self.behind(said);
+            self.behind(content);
             // Not a key, but the subject of a sentence: `exec: "runc": executable file not found`.
-            let is_topic = said.contains("://") || is_harmless(said, Trust::Values);
+            let is_topic = content.contains("://") || is_harmless(content, Trust::Values);
             if self.next == Next::Value && is_topic && self.rest().starts_with(' ') && !self.rest {
                 self.next = Next::Free;
             }
             return;
         }
         let masked = match self.next {
-            Next::Secret | Next::Near if words::is_switch(said) || is_plain_path(said) => {
-                said.to_owned()
+            Next::Secret | Next::Near if words::is_switch(content) || is_plain_path(content) => {
+                content.to_owned()
             }
-            Next::Secret | Next::SecretLine | Next::Near => marked("string", said),
-            Next::Id if words::is_id(said) => said.to_owned(),
-            Next::Free => self.inner(said, if self.rest { Trust::Values } else { self.trust }),
+            Next::Secret | Next::SecretLine | Next::Near => marked("string", content),
+            Next::Id if words::is_id(content) => content.to_owned(),
+            Next::Free => self.inner(content, if self.rest { Trust::Values } else { self.trust }),
             // A value that contains spaces.
-            Next::Value if self.out.ends_with('=') && said.contains(' ') && !said.contains('=') => {
+            Next::Value
+                if self.out.ends_with('=') && content.contains(' ') && !content.contains('=') =>
+            {
                 let is_fine = |w: &str| w.len() > 1 && is_harmless(w, Trust::Values);
-                let is_kept = said.split_whitespace().all(is_fine);
+                let is_kept = content.split_whitespace().all(is_fine);
                 if is_kept {
-                    said.to_owned()
+                    content.to_owned()
                 } else {
-                    self.inner_of_value(said)
+                    self.inner_of_value(content)
                 }
             }
-            Next::Value | Next::Id => self.inner(said, Trust::Values),
+            Next::Value | Next::Id => self.inner(content, Trust::Values),
         };
         // `'it''s'`: a doubled quote does not end the string.
         let goes_on = self.next == Next::Secret && behind.starts_with(quote);
-        if !goes_on && (!said.is_empty() || !behind.starts_with(quote)) {
+        if !goes_on && (!content.is_empty() || !behind.starts_with(quote)) {
             // An argument quoted by itself, as in a list.
-            self.next = match Before::of(said) {
+            self.next = match Before::of(content) {
                 Before::Secret => Next::Secret,
                 Before::Flag => Next::Value,
                 Before::Nothing => Next::Free,

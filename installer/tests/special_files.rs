@@ -40,16 +40,16 @@ fn behind(tree: &Tree, line: &str, args: &str) -> Output {
         .unwrap()
 }
 
-fn said(out: &Output) -> String {
+fn message(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
 /// Expects exit code 1, a message that contains `why`, and a fix.
 fn refuses(out: &Output, why: &str) {
-    let said = said(out);
-    assert_eq!(out.status.code(), Some(1), "{said}");
-    let has_fix = said.contains("fix:") || said.contains("Nothing was changed. ");
-    assert!(said.contains(why) && has_fix, "{said}");
+    let message = message(out);
+    assert_eq!(out.status.code(), Some(1), "{message}");
+    let has_fix = message.contains("fix:") || message.contains("Nothing was changed. ");
+    assert!(message.contains(why) && has_fix, "{message}");
 }
 
 fn attributes(path: &Path) -> (u32, u32, u32, BTreeMap<OsString, Vec<u8>>) {
@@ -135,12 +135,12 @@ fn an_immutable_file_is_refused() {
     assert!(chattr("-i", "etc/docker"));
     refuses(&file, "daemon.json is immutable");
     refuses(&dir, "etc/docker is immutable");
-    assert!(said(&dir).contains("chattr -i"));
+    assert!(message(&dir).contains("chattr -i"));
     assert_eq!(tree.state(), before);
 }
 
 #[test]
-fn an_overlay_is_as_good_as_any() {
+fn files_on_an_overlay_are_edited() {
     if !is_root() {
         return;
     }
@@ -154,12 +154,12 @@ fn an_overlay_is_as_good_as_any() {
         upper.path().display()
     );
     let out = behind(&lower, &line, "plan");
-    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(2), "{}", message(&out));
     assert_eq!(lower.state(), before);
 }
 
 #[test]
-fn owner_mode_labels_and_acl_stay() {
+fn owner_mode_labels_and_acl_are_kept() {
     if !is_root() {
         return;
     }
@@ -192,14 +192,14 @@ fn owner_mode_labels_and_acl_stay() {
 }
 
 #[test]
-fn made_directories_are_open_to_all_whatever_the_umask() {
+fn created_directories_ignore_the_umask() {
     let tree = tree();
     let line = "umask 077";
     if !is_root() {
         return;
     }
     let out = behind(&tree, line, "install --yes");
-    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(0), "{}", message(&out));
     let mode = |path: &str| tree.path(path).metadata().unwrap().mode() & 0o777;
     assert_eq!(mode("etc/systemd/system/docker.service.d"), 0o755);
     assert_eq!(
@@ -210,19 +210,23 @@ fn made_directories_are_open_to_all_whatever_the_umask() {
 }
 
 #[test]
-fn a_second_name_is_told() {
+fn a_second_hard_link_is_reported() {
     let tree = tree();
     fs::hard_link(tree.path(JSON), tree.path("etc/docker/other.json")).unwrap();
     let out = tree.run(&["install", "--yes"]);
     assert_eq!(out.status.code(), Some(0));
-    assert!(said(&out).contains("1 more name(s)"), "{}", said(&out));
+    assert!(
+        message(&out).contains("1 more name(s)"),
+        "{}",
+        message(&out)
+    );
     assert_eq!(tree.read("etc/docker/other.json"), DAEMON_JSON);
 }
 
 /// The target may be on a disk that is not mounted yet. A file in its place, or below the empty
 /// mount point, would hide it.
 #[test]
-fn a_link_that_leads_nowhere_is_refused_and_stays() {
+fn a_dangling_link_is_refused_and_kept() {
     let tree = tree();
     fs::remove_dir_all(tree.path("etc/docker")).unwrap();
     let refused = |tree: &Tree| {
@@ -247,7 +251,7 @@ fn a_link_that_leads_nowhere_is_refused_and_stays() {
 }
 
 #[test]
-fn what_is_no_text_file_is_refused_and_stays() {
+fn a_file_that_is_not_text_is_refused_and_kept() {
     type Make<'a> = &'a dyn Fn(&Tree);
     let json = |tree: &Tree| tree.path(JSON);
     let odd: [(&str, Make<'_>); 5] = [
@@ -273,14 +277,14 @@ fn what_is_no_text_file_is_refused_and_stays() {
         let kind = tree.path(JSON).symlink_metadata().unwrap().mode();
         let out = tree.run(&["install", "--yes"]);
         assert_eq!(out.status.code(), Some(1), "{why}");
-        assert!(said(&out).contains(why), "{why}: {}", said(&out));
+        assert!(message(&out).contains(why), "{why}: {}", message(&out));
         assert_eq!(tree.path(JSON).symlink_metadata().unwrap().mode(), kind);
         assert!(!tree.path("var/lib/gpusetup").exists() && !tree.path("etc/systemd").exists());
     }
 }
 
 #[test]
-fn who_may_not_write_is_told_and_nothing_changes() {
+fn missing_write_permission_is_reported_and_nothing_changes() {
     if !is_root() {
         return;
     }
@@ -298,7 +302,7 @@ fn who_may_not_write_is_told_and_nothing_changes() {
     };
     let before = tree.state();
     let plan = nobody(&["plan"]);
-    assert_eq!(plan.status.code(), Some(2), "{}", said(&plan));
+    assert_eq!(plan.status.code(), Some(2), "{}", message(&plan));
     refuses(&nobody(&["install", "--yes"]), "run it with sudo");
     // A file that may not be read is not treated as missing.
     fs::set_permissions(tree.path(JSON), Permissions::from_mode(0o600)).unwrap();

@@ -59,7 +59,7 @@ fn make(root: &Path, change: &Value) {
 }
 
 /// Trees as the older program leaves them, each with a name.
-fn left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
+fn trees_left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
     let kinds = [
         ("receipt", "receipt.json"),
         ("half-way", "journal.json"),
@@ -86,8 +86,8 @@ fn left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
         }
         let tree = tree(engine);
         let text = fs::read_to_string(recorded).unwrap();
-        let said: Value = serde_json::from_str(&text).unwrap();
-        let changes = said["changes"].as_array().unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let changes = document["changes"].as_array().unwrap();
         let made = if what == "half-way" {
             changes.len() / 2
         } else {
@@ -103,18 +103,18 @@ fn left(engine: &Engine, dir: &str) -> Vec<(&'static str, tempfile::TempDir)> {
 
 /// A command's document, which must name the files without a checksum.
 fn remarked(out: &Output, what: &str) -> Value {
-    let said: Value = serde_json::from_slice(&out.stdout)
+    let document: Value = serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|e| panic!("{what}: {e}: {}", String::from_utf8_lossy(&out.stderr)));
     assert!(
-        !said["unchecked"].as_array().unwrap().is_empty(),
-        "{what}: {said}"
+        !document["unchecked"].as_array().unwrap().is_empty(),
+        "{what}: {document}"
     );
-    said
+    document
 }
 
 fn is_said(out: &Output) -> bool {
-    [&out.stdout, &out.stderr].iter().any(|said| {
-        let words: Vec<String> = String::from_utf8_lossy(said)
+    [&out.stdout, &out.stderr].iter().any(|stream| {
+        let words: Vec<String> = String::from_utf8_lossy(stream)
             .split_whitespace()
             .map(str::to_owned)
             .collect();
@@ -123,14 +123,14 @@ fn is_said(out: &Output) -> bool {
 }
 
 #[test]
-fn what_an_older_one_set_up_is_upgraded_and_undone() {
+fn a_setup_by_an_older_gpusetup_is_upgraded_and_undone() {
     if !skips::has(&[Need::Root]) {
         return;
     }
     for (name, dir) in RECORDED {
         let engine = engine(name);
         let untouched = state(tree(engine).path());
-        let [(_, set_up), (_, half_way), (_, done)] = left(engine, dir).try_into().unwrap();
+        let [(_, set_up), (_, half_way), (_, done)] = trees_left(engine, dir).try_into().unwrap();
 
         let looks = gpusetup(set_up.path(), &["plan", "--json"]);
         assert!(matches!(looks.status.code(), Some(0 | 2)), "{name}");
@@ -206,7 +206,7 @@ struct OlderJournal {
 }
 
 #[test]
-fn an_older_one_refuses_and_says_the_way_out() {
+fn an_older_gpusetup_refuses_and_names_a_fix() {
     if !skips::has(&[Need::Root, Need::Strace]) {
         return;
     }
@@ -235,9 +235,9 @@ fn an_older_one_refuses_and_says_the_way_out() {
         for command in commands {
             let before = state(tree.path());
             let out = run(&older, tree.path(), command);
-            let said = String::from_utf8_lossy(&out.stderr).replace('\n', " ");
-            assert_eq!(state(tree.path()), before, "{file}, {command:?}: {said}");
-            println!("{file}, {command:?}: {:?} {said}", out.status.code());
+            let stderr = String::from_utf8_lossy(&out.stderr).replace('\n', " ");
+            assert_eq!(state(tree.path()), before, "{file}, {command:?}: {stderr}");
+            println!("{file}, {command:?}: {:?} {stderr}", out.status.code());
         }
     }
 }

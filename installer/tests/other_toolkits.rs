@@ -84,7 +84,7 @@ fn with<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [args, more].concat()
 }
 
-fn said(out: &Output) -> String {
+fn message(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
@@ -101,14 +101,14 @@ fn places(document: &Value) -> Vec<String> {
 fn is_refused(tree: &Tree, names: &[&str]) {
     let before = tree.state();
     let out = tree.run(&["install", "--yes", "--mode=cdi"]);
-    let said = said(&out);
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    let message = message(&out);
+    assert_eq!(out.status.code(), Some(1), "{message}");
     for name in names {
-        assert!(said.contains(name), "{name} in {said}");
+        assert!(message.contains(name), "{name} in {message}");
     }
     assert!(
-        said.contains("--existing adopt") && said.contains("--existing leave"),
-        "{said}"
+        message.contains("--existing adopt") && message.contains("--existing leave"),
+        "{message}"
     );
     assert_eq!(tree.state(), before);
 }
@@ -117,14 +117,14 @@ fn is_refused(tree: &Tree, names: &[&str]) {
 fn adopted_and_back(tree: &Tree) {
     let before = tree.state();
     let out = tree.run(&with(&ENGINES_ASIDE, &["--existing=adopt"]));
-    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(0), "{}", message(&out));
     let installed = tree.state();
     assert_ne!(installed, before);
     let again = tree.run(&with(&ENGINES_ASIDE, &["--json"]));
-    assert_eq!(json(&again)["changed"], false, "{}", said(&again));
+    assert_eq!(json(&again)["changed"], false, "{}", message(&again));
     assert_eq!(tree.state(), installed);
     let undone = tree.run(&["undo", "--yes"]);
-    assert_eq!(undone.status.code(), Some(0), "{}", said(&undone));
+    assert_eq!(undone.status.code(), Some(0), "{}", message(&undone));
     assert_eq!(tree.state(), before);
 }
 
@@ -138,7 +138,7 @@ fn a_host_without_other_tools_shows_none() {
 }
 
 #[test]
-fn the_vendors_toolkit_is_told_whole() {
+fn all_parts_of_the_vendors_toolkit_are_reported() {
     let tree = toolkit();
     let out = tree.run(&["detect"]);
     let text = String::from_utf8_lossy(&out.stdout);
@@ -155,15 +155,15 @@ fn the_vendors_toolkit_is_told_whole() {
     assert!(!text.contains("amd"), "{text}");
     let plan = json(&tree.run(&["plan", "--mode=cdi", "--existing=adopt", "--json"]));
     assert!(places(&plan).contains(&"nvidia-cdi-refresh.service".to_owned()));
-    let found = plan["warnings"].to_string();
+    let warnings = plan["warnings"].to_string();
     assert!(
-        found.contains("found nvidia-container-toolkit 1.18.0-1"),
-        "{found}"
+        warnings.contains("found nvidia-container-toolkit 1.18.0-1"),
+        "{warnings}"
     );
 }
 
 #[test]
-fn the_vendors_toolkit_is_refused_unless_the_user_says_what_becomes_of_it() {
+fn the_vendors_toolkit_is_refused_without_a_decision_of_the_user() {
     is_refused(
         &toolkit(),
         &[
@@ -175,7 +175,7 @@ fn the_vendors_toolkit_is_refused_unless_the_user_says_what_becomes_of_it() {
 }
 
 #[test]
-fn the_vendors_toolkit_is_adopted_and_given_back() {
+fn the_vendors_toolkit_is_adopted_and_restored() {
     let tree = toolkit();
     adopted_and_back(&tree);
     // Twice, because what undo restores can be adopted again.
@@ -200,16 +200,16 @@ fn the_vendors_toolkit_is_adopted_and_given_back() {
 }
 
 #[test]
-fn the_vendors_toolkit_is_left_and_stays_left() {
+fn the_vendors_toolkit_is_left_alone_on_request() {
     let tree = toolkit();
     let before = tree.state();
     let specs = [SPEC, "etc/cdi/nvidia.yaml", UNIT];
     let out = tree.run(&with(&ENGINES_ASIDE, &["--existing=leave"]));
-    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(0), "{}", message(&out));
     assert!(
-        said(&out).contains("left: nvidia-cdi-refresh.service"),
+        message(&out).contains("left: nvidia-cdi-refresh.service"),
         "{}",
-        said(&out)
+        message(&out)
     );
     for path in specs {
         assert_eq!(
@@ -276,7 +276,7 @@ fn nvidia_docker2_is_found_by_its_package_and_its_runtime() {
 }
 
 #[test]
-fn a_half_removed_toolkit_is_told_and_not_in_the_way() {
+fn a_partly_removed_toolkit_is_reported_and_no_conflict() {
     let tree = toolkit();
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime")).unwrap();
     fs::remove_file(tree.path("usr/bin/nvidia-container-runtime-hook")).unwrap();
@@ -297,17 +297,17 @@ fn a_half_removed_toolkit_is_told_and_not_in_the_way() {
         })
         .collect();
     tree.write("var/lib/dpkg/status", &removed);
-    let found = json(&tree.run(&["detect", "--json"]));
+    let document = json(&tree.run(&["detect", "--json"]));
     assert_eq!(
-        places(&found),
+        places(&document),
         [
             "/etc/docker/daemon.json",
             "/etc/containerd/conf.d/99-nvidia.toml"
         ]
     );
     assert!(
-        found["foreign"].to_string().contains("which is gone"),
-        "{found}"
+        document["foreign"].to_string().contains("which is gone"),
+        "{document}"
     );
     let before = tree.state();
     assert_eq!(tree.code(&ENGINES_ASIDE), 0);
@@ -317,7 +317,7 @@ fn a_half_removed_toolkit_is_told_and_not_in_the_way() {
 }
 
 #[test]
-fn the_gpu_operator_is_named_and_told_apart() {
+fn the_gpu_operator_is_distinguished_from_the_toolkit() {
     let tree = plain();
     tree.write("usr/local/nvidia/toolkit/nvidia-container-runtime", "");
     tree.write(
@@ -336,11 +336,11 @@ fn the_gpu_operator_is_named_and_told_apart() {
     adopted_and_back(&tree);
     let before = tree.state();
     let out = tree.run(&with(&ENGINES_ASIDE, &["--existing=leave"]));
-    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(0), "{}", message(&out));
     assert!(
-        said(&out).contains("left: /usr/local/nvidia/toolkit"),
+        message(&out).contains("left: /usr/local/nvidia/toolkit"),
         "{}",
-        said(&out)
+        message(&out)
     );
     // The operator has no spec of our kind, so ours is written.
     assert!(tree.read(SPEC).contains("gpu-container-hook"));
@@ -349,7 +349,7 @@ fn the_gpu_operator_is_named_and_told_apart() {
 }
 
 #[test]
-fn specs_beside_ours_and_hooks_are_taken_away_and_given_back() {
+fn other_specs_and_hooks_are_removed_and_restored() {
     let tree = plain();
     tree.write("var/run/cdi/gpus.json", "{\"cdiVersion\": \"0.5.0\", \"kind\": \"nvidia.com/gpu\", \"devices\": [], \"unheard-of\": 1}\n");
     tree.write(HOOK, "{\"version\": \"1.0.0\"}\n");
@@ -365,7 +365,7 @@ fn specs_beside_ours_and_hooks_are_taken_away_and_given_back() {
 }
 
 #[test]
-fn a_masked_unit_is_in_nobodys_way() {
+fn a_masked_unit_is_no_conflict() {
     let tree = toolkit();
     for path in [SPEC, "etc/cdi/nvidia.yaml"] {
         fs::remove_file(tree.path(path)).unwrap();
@@ -394,7 +394,7 @@ fn links_in_usr_bin_that_lead_to_ours_are_ours() {
 
 /// All parts of a setup at once: runtimes in Docker and containerd, the CDI spec and its writer.
 #[test]
-fn the_whole_of_another_tool_is_adopted_or_left() {
+fn another_tool_is_adopted_or_left_as_a_whole() {
     const DOCKER: &str = "etc/docker/daemon.json";
     const CONTAINERD: &str = "etc/containerd/conf.d/99-nvidia.toml";
     const OURS: &str = "/usr/bin/gpu-container-runtime";
@@ -413,7 +413,7 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
     let tree = whole();
     let before = tree.state();
     let refused = tree.run(&["install", "--yes"]);
-    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(1), "{}", message(&refused));
     assert_eq!(tree.state(), before);
 
     for (way, is_ours) in [("adopt", true), ("leave", false)] {
@@ -421,7 +421,7 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
         let before = tree.state();
         let install = ["install", "--yes", "--json", "--existing", way];
         let out = tree.run(&install);
-        assert_eq!(out.status.code(), Some(0), "{way}: {}", said(&out));
+        assert_eq!(out.status.code(), Some(0), "{way}: {}", message(&out));
         for file in [DOCKER, CONTAINERD] {
             let text = tree.read(file);
             assert_eq!(text.contains(OURS), is_ours, "{way}: {text}");
@@ -435,7 +435,7 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
         assert!(tree.read(DOCKER).contains("\"cdi\": true"), "{way}");
         let installed = tree.state();
         let again = tree.run(&install);
-        assert_eq!(json(&again)["changed"], false, "{way}: {}", said(&again));
+        assert_eq!(json(&again)["changed"], false, "{way}: {}", message(&again));
         assert_eq!(tree.state(), installed, "{way}");
         assert_eq!(tree.code(&["undo", "--yes"]), 0, "{way}");
         assert_eq!(tree.state(), before, "{way}");
@@ -445,7 +445,7 @@ fn the_whole_of_another_tool_is_adopted_or_left() {
 /// With gpusetup-nvidia-compat, engines that were set up for NVIDIA's programs start ours by the
 /// same names.
 #[test]
-fn our_own_programs_by_their_names_are_no_other_tools() {
+fn our_own_programs_are_not_taken_for_another_tools() {
     let tree = plain();
     tree.write("usr/lib/gpu-container/gpu-container", "");
     for (link, target) in [
@@ -476,7 +476,7 @@ fn our_own_programs_by_their_names_are_no_other_tools() {
 
 /// What was left alone on purpose is not a lost part of the setup and needs no repair.
 #[test]
-fn what_was_left_is_not_out_of_date() {
+fn a_runtime_that_was_left_is_not_outdated() {
     let tree = plain();
     tree.write("usr/bin/nvidia-container-runtime", "");
     let theirs = "{\"runtimes\": {\"nvidia\": {\"path\": \"nvidia-container-runtime\"}}}\n";
@@ -489,9 +489,9 @@ fn what_was_left_is_not_out_of_date() {
     );
     assert_eq!(tree.code(&["install", "--yes", "--existing=leave"]), 0);
     let json = |args: &[&str]| -> Value { serde_json::from_slice(&tree.run(args).stdout).unwrap() };
-    let seen = json(&["detect", "--json"]);
-    let engines = seen["engines"].as_array().unwrap();
-    assert_eq!(engines.len(), 2, "{seen}");
+    let document = json(&["detect", "--json"]);
+    let engines = document["engines"].as_array().unwrap();
+    assert_eq!(engines.len(), 2, "{document}");
     for engine in engines {
         assert_eq!(engine["configured"], true, "{engine}");
         assert_eq!(engine["outdated"], Value::Array(Vec::new()), "{engine}");
@@ -500,6 +500,6 @@ fn what_was_left_is_not_out_of_date() {
     assert!(!problems.contains("runtime-unknown"), "{problems}");
     // The parts that were set up beside it are still checked.
     tree.write("etc/docker/daemon.json", theirs);
-    let seen = json(&["detect", "--json"])["engines"].to_string();
-    assert!(seen.contains("/etc/docker/daemon.json\"]"), "{seen}");
+    let engines = json(&["detect", "--json"])["engines"].to_string();
+    assert!(engines.contains("/etc/docker/daemon.json\"]"), "{engines}");
 }

@@ -1,4 +1,5 @@
-//! The values that every step of a run needs, passed as one parameter instead of three.
+//! The values that every step of a run needs, its verification included, passed as one parameter
+//! instead of three.
 
 use crate::host::Host;
 use crate::host::signals::Interrupt;
@@ -6,7 +7,7 @@ use crate::terminal::progress::Progress;
 
 /// The host, the signals that may end the run, and where progress is reported.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct RunContext<'a> {
     /// The host that is changed.
     pub host: &'a Host,
     /// Whether the user wants the run to end.

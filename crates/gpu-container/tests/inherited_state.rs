@@ -57,19 +57,23 @@ fn signals_and_limits_reach_the_container_unchanged() {
     for (what, how) in START_STATES {
         let script = format!("exec >/tmp/told 2>&1; {PRINT_STATE}");
         for visible in ["void", "0"] {
-            let told = |before: &[&str]| {
+            let report_after = |before: &[&str]| {
                 place.make_config(visible, &script, |_| {});
                 let _ = fs::remove_file(place.image("tmp/told"));
                 let out = run_after(how, &place.command(&[], Below::Runc, before));
-                let told = fs::read_to_string(place.image("tmp/told"));
-                told.unwrap_or_else(|e| panic!("{what}: {e}: {}", text(&out)))
+                let report = fs::read_to_string(place.image("tmp/told"));
+                report.unwrap_or_else(|e| panic!("{what}: {e}: {}", text(&out)))
             };
-            let plain = told(&[]);
+            let plain = report_after(&[]);
             assert!(
                 plain.contains("SigIgn") && plain.contains("Max open files"),
                 "{plain}"
             );
-            assert_eq!(told(&[PROGRAM, "runtime"]), plain, "{what}, {visible}");
+            assert_eq!(
+                report_after(&[PROGRAM, "runtime"]),
+                plain,
+                "{what}, {visible}"
+            );
         }
     }
 }
@@ -81,11 +85,11 @@ fn signals_limits_and_descriptors_reach_the_runtime_unchanged() {
         return;
     }
     let place = RuncBundle::new("reaches");
-    let told = place.path("told");
+    let report = place.path("told");
     let tell = format!(
-        "busybox grep -E '^(Sig(Ign|Blk|Pnd)|ShdPnd|Cap|NoNew|Sec)' /proc/$$/status >{told}; \
-         busybox cat /proc/$$/limits >>{told}; busybox ls /proc/$$/fd >>{told}; busybox tr '\\0' '\\n' </proc/$$/environ >>{told}",
-        told = told.display()
+        "busybox grep -E '^(Sig(Ign|Blk|Pnd)|ShdPnd|Cap|NoNew|Sec)' /proc/$$/status >{report}; \
+         busybox cat /proc/$$/limits >>{report}; busybox ls /proc/$$/fd >>{report}; busybox tr '\\0' '\\n' </proc/$$/environ >>{report}",
+        report = report.display()
     );
     let config = fs::read_to_string(place.path("config.toml")).unwrap();
     // A compiled program, not a script: a shell opens a descriptor and changes signals itself.
@@ -102,9 +106,9 @@ fn signals_limits_and_descriptors_reach_the_runtime_unchanged() {
             let mut command = Command::new(words[0]);
             command.args(&words[1..]);
             command.env("NVIDIA_CTK_CONFIG_FILE_PATH", place.path("config.toml"));
-            let _ = fs::remove_file(&told);
+            let _ = fs::remove_file(&report);
             let out = run_after(how, &command);
-            let text = fs::read_to_string(&told);
+            let text = fs::read_to_string(&report);
             tells.push(text.unwrap_or_else(|e| panic!("{what}: {e}: {out:?}")));
         }
         assert_eq!(tells[1], tells[0], "{what}");
@@ -126,14 +130,14 @@ fn blocked_signals_stay_blocked() {
     blocked.add(Signal::SIGXFSZ);
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).unwrap();
-    let told = |by: &[&str]| {
+    let report_after = |by: &[&str]| {
         place.make_config("0", &script, |_| {});
         let _ = fs::remove_file(place.image("tmp/told"));
         let out = place.command(&[], Below::Runc, by).output().unwrap();
         fs::read_to_string(place.image("tmp/told"))
             .unwrap_or_else(|e| panic!("{e}: {}", text(&out)))
     };
-    let (plain, ours) = (told(&[]), told(&[PROGRAM, "runtime"]));
+    let (plain, ours) = (report_after(&[]), report_after(&[PROGRAM, "runtime"]));
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
     assert_eq!(ours, plain);
 }
@@ -221,6 +225,25 @@ fn a_file_size_limit_is_handled_like_a_full_disk() {
             assert!(!out.contains("signal"), "{what}: {out}");
         }
     }
+}
+
+/// A debug log of the host's may be as long as it likes: lines are added to it, and the container starts.
+#[test]
+fn a_long_debug_log_is_written_to() {
+    if !can_run() {
+        return;
+    }
+    let place = RuncBundle::new("long-log");
+    make_nodes(&place);
+    let debug = place.path("debug");
+    place.write_policy(&format!("debug = {:?}", debug.to_str().unwrap()));
+    let length = 60 << 20;
+    fs::File::create(&debug).unwrap().set_len(length).unwrap();
+    let out = text(&place.run_with_hook("echo STARTED; cat /usr/lib/libcuda.so", |_| {}));
+    assert!(out.contains("STARTED\na library"), "{out}");
+    let log = fs::read(&debug).unwrap();
+    let added = String::from_utf8_lossy(&log[usize::try_from(length).unwrap()..]);
+    assert!(added.contains("\"level\":\"info\""), "{added}");
 }
 
 /// A file size limit, which the kernel also reports by a signal, is handled like a full disk: the cache is covered by

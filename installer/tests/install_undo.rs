@@ -11,7 +11,7 @@ use serde_json::Value;
 use fixture::{CONFIG_TOML, DAEMON_JSON, Tree};
 
 #[test]
-fn there_and_back() {
+fn install_and_undo_restore_the_tree() {
     for (docker, containerd) in [
         ("20.10.24", "1.6.20"),
         ("26.1.5", "1.7.24"),
@@ -54,9 +54,9 @@ fn there_and_back() {
 
         let installed = tree.state();
         let again = tree.run(&["install", "--yes", "--json"]);
-        let said: Value = serde_json::from_slice(&again.stdout).unwrap();
+        let document: Value = serde_json::from_slice(&again.stdout).unwrap();
         assert_eq!(
-            (again.status.code(), &said["changed"]),
+            (again.status.code(), &document["changed"]),
             (Some(0), &Value::Bool(false))
         );
         assert_eq!(tree.state(), installed);
@@ -69,28 +69,28 @@ fn there_and_back() {
 
 /// A dry run of undo is for Ansible's check mode and for cautious administrators.
 #[test]
-fn undo_tells_before_it_acts() {
+fn undo_shows_its_plan_first() {
     let tree = Tree::new("26.1.5", "1.7.24");
     assert_eq!(tree.code(&["undo", "--dry-run"]), 0);
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let installed = tree.state();
-    let told = tree.run(&["undo", "--dry-run", "--json"]);
-    let said: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let out = tree.run(&["undo", "--dry-run", "--json"]);
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(
-        (told.status.code(), &said["changed"]),
+        (out.status.code(), &document["changed"]),
         (Some(2), &Value::Bool(true))
     );
     assert_eq!(tree.state(), installed);
     let done = tree.run(&["undo", "--yes", "--json"]);
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(said["diff"], done["diff"]);
-    let diff = said["diff"].as_array().unwrap();
+    assert_eq!(document["diff"], done["diff"]);
+    let diff = document["diff"].as_array().unwrap();
     assert!(diff.iter().any(|d| d["after"] == DAEMON_JSON));
 }
 
 /// A table of runtimes replaces containerd's own: without runc in it CRI does not load.
 #[test]
-fn runc_stays_a_runtime_where_the_file_names_none() {
+fn runc_stays_available_if_the_file_names_no_runtime() {
     for text in ["version = 2\n", CONFIG_TOML] {
         let tree = Tree::new("20.10.24", "1.7.24");
         tree.write("etc/containerd/config.toml", text);
@@ -105,7 +105,7 @@ fn runc_stays_a_runtime_where_the_file_names_none() {
 }
 
 #[test]
-fn a_link_and_a_mode_stay() {
+fn links_and_modes_are_kept() {
     let tree = Tree::new("20.10.24", "1.6.20");
     let json = tree.path("etc/docker/daemon.json");
     fs::rename(&json, tree.path("etc/docker/real.json")).unwrap();
@@ -129,7 +129,7 @@ fn a_link_and_a_mode_stay() {
 }
 
 #[test]
-fn undo_keeps_what_was_changed_since_and_stops_at_a_conflict() {
+fn undo_keeps_later_changes_and_stops_at_a_conflict() {
     let tree = Tree::new("20.10.24", "1.6.20");
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     let ours = tree.read("etc/docker/daemon.json");
@@ -151,7 +151,7 @@ fn undo_keeps_what_was_changed_since_and_stops_at_a_conflict() {
 }
 
 #[test]
-fn files_that_cannot_be_edited_are_refused_and_left() {
+fn uneditable_files_are_refused_and_left_alone() {
     let json = [
         "{",
         "[]",
@@ -175,18 +175,18 @@ fn files_that_cannot_be_edited_are_refused_and_left() {
         tree.write(path, text);
         let before = tree.state();
         let out = tree.run(&["install", "--yes"]);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(1), "{text}: {said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{text}: {stderr}");
         assert!(
-            said.contains(path) && said.contains("fix:"),
-            "{text}: {said}"
+            stderr.contains(path) && stderr.contains("fix:"),
+            "{text}: {stderr}"
         );
         assert_eq!(tree.state(), before, "{text}");
     }
 }
 
 #[test]
-fn an_interrupted_run_is_put_back_by_the_next() {
+fn the_next_run_rolls_back_an_interrupted_one() {
     let tree = Tree::new("20.10.24", "1.6.20");
     let before = tree.state();
     assert_eq!(tree.code(&["install", "--yes"]), 0);
@@ -203,7 +203,7 @@ fn an_interrupted_run_is_put_back_by_the_next() {
 }
 
 #[test]
-fn exit_codes_say_why() {
+fn exit_codes_tell_the_kind_of_failure() {
     let tree = Tree::new("20.10.24", "1.6.20");
     assert_eq!(tree.code(&["install", "--no-such-flag"]), 4);
     assert_eq!(tree.code(&["install"]), 4);
@@ -219,24 +219,24 @@ fn exit_codes_say_why() {
 }
 
 #[test]
-fn a_refused_distribution_is_told_what_to_write() {
+fn the_refusal_of_a_distribution_names_a_fix() {
     let tree = Tree::new("20.10.24", "1.6.20");
     tree.write("etc/os-release", "ID=nixos\nPRETTY_NAME=\"NixOS 25.05\"\n");
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(6));
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(said.contains("NixOS 25.05: it makes /etc"), "{said}");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(stderr.contains("NixOS 25.05: it makes /etc"), "{stderr}");
     assert!(
-        said.contains("hardware.nvidia-container-toolkit.enable = true;"),
-        "{said}"
+        stderr.contains("hardware.nvidia-container-toolkit.enable = true;"),
+        "{stderr}"
     );
-    let seen = tree.run(&["detect"]).stdout;
-    let seen = String::from_utf8_lossy(&seen);
-    assert!(seen.contains("hardware.nvidia-container-toolkit"), "{seen}");
+    let stdout = tree.run(&["detect"]).stdout;
+    let text = String::from_utf8_lossy(&stdout);
+    assert!(text.contains("hardware.nvidia-container-toolkit"), "{text}");
 }
 
 #[test]
-fn an_unknown_distribution_with_systemd_is_acted_on_and_said() {
+fn an_unknown_distribution_with_systemd_is_set_up_with_a_warning() {
     let tree = Tree::new("20.10.24", "1.6.20");
     tree.write(
         "etc/os-release",
@@ -246,13 +246,13 @@ fn an_unknown_distribution_with_systemd_is_acted_on_and_said() {
     tree.write("usr/lib/systemd/systemd", "");
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(2));
-    let said = [out.stdout, out.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("slackware is not in the table"), "{said}");
+    let output = [out.stdout, out.stderr].concat();
+    let text = String::from_utf8_lossy(&output);
+    assert!(text.contains("slackware is not in the table"), "{text}");
 }
 
 #[test]
-fn distributions_of_every_family_are_acted_on() {
+fn distributions_of_every_family_are_set_up() {
     for (id, command) in [
         ("ID=rocky\nVERSION_ID=9.5\n", "dnf install podman"),
         ("ID=opensuse-leap\n", "zypper install docker"),
@@ -267,8 +267,8 @@ fn distributions_of_every_family_are_acted_on() {
         fs::remove_file(tree.path("usr/bin/containerd")).unwrap();
         let out = tree.run(&["plan"]);
         assert_eq!(out.status.code(), Some(6), "{id}");
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(said.contains(command), "{said}");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(stderr.contains(command), "{stderr}");
     }
 }
 
@@ -283,12 +283,12 @@ fn nothing_is_written_into_a_read_only_usr() {
     tree.write("usr/share/containerd/config.toml", "version = 2\n");
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(6));
-    let said = String::from_utf8_lossy(&out.stderr);
+    let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(
-        said.contains("/usr/share/containerd/config.toml would have to change"),
-        "{said}"
+        stderr.contains("/usr/share/containerd/config.toml would have to change"),
+        "{stderr}"
     );
-    assert!(said.contains("10-config-in-etc.conf"), "{said}");
+    assert!(stderr.contains("10-config-in-etc.conf"), "{stderr}");
     assert_eq!(tree.code(&["plan", "--engine", "docker"]), 2);
     tree.write(
         "etc/systemd/system/containerd.service.d/10-config-in-etc.conf",
@@ -296,13 +296,13 @@ fn nothing_is_written_into_a_read_only_usr() {
     );
     let out = tree.run(&["plan"]);
     assert_eq!(out.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(said.contains("/etc/containerd/config.toml"), "{said}");
-    assert!(!said.contains("${"), "{said}");
+    let stdout = String::from_utf8_lossy(&out.stdout);
+    assert!(stdout.contains("/etc/containerd/config.toml"), "{stdout}");
+    assert!(!stdout.contains("${"), "{stdout}");
 }
 
 #[test]
-fn undo_knows_of_a_refresh_that_ended_half_way() {
+fn undo_handles_an_interrupted_refresh() {
     let tree = Tree::new("26.1.5", "1.7.24");
     assert_eq!(tree.code(&["install", "--yes"]), 0);
     tree.write(

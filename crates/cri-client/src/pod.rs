@@ -1,0 +1,89 @@
+//! The configuration of our pod: a sandbox in the host's network, so that no CNI plugin is needed,
+//! with one container.
+
+use std::path::Path;
+
+use crate::cli::Arguments;
+use crate::engine::{LABEL, spec};
+use crate::messages::{
+    CdiDevice, ContainerConfig, ContainerLinux, ContainerMetadata, ContainerSecurity, CriMount,
+    KeyValue, Metadata, NODE, Namespaces, SandboxConfig, SandboxLinux, SandboxSecurity,
+};
+
+/// The container's log, in the sandbox's log directory.
+pub(crate) const LOG: &str = "container.log";
+
+fn namespaces(privileged: bool) -> Namespaces {
+    Namespaces {
+        network: NODE,
+        pid: if privileged { NODE } else { 0 },
+    }
+}
+
+/// The sandbox of a command line.
+pub(crate) fn sandbox(cli: &Arguments, logs: &Path) -> SandboxConfig {
+    let name = format!("cri-client-{}", std::process::id());
+    let label = cli
+        .remove_on_next
+        .then(|| (LABEL.0.to_owned(), LABEL.1.to_owned()));
+    SandboxConfig {
+        metadata: Some(Metadata {
+            uid: name.clone(),
+            name,
+            namespace: "default".into(),
+            attempt: 0,
+        }),
+        log_directory: logs.display().to_string(),
+        labels: label.into_iter().collect(),
+        linux: Some(SandboxLinux {
+            cgroup_parent: cli.cgroup_parent.clone(),
+            security: Some(SandboxSecurity {
+                namespaces: Some(namespaces(cli.privileged)),
+                privileged: cli.privileged,
+            }),
+        }),
+    }
+}
+
+/// The container of a command line.
+pub(crate) fn container(cli: &Arguments, image: &str) -> ContainerConfig {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    ContainerConfig {
+        metadata: Some(ContainerMetadata {
+            name: "container".into(),
+        }),
+        image: Some(spec(image)),
+        command: cli.command.clone(),
+        envs: cli
+            .envs
+            .iter()
+            .map(pair)
+            .map(|(key, value)| KeyValue { key, value })
+            .collect(),
+        mounts: cli
+            .mounts
+            .iter()
+            .filter_map(|m| m.split_once(':'))
+            .map(|(node, container)| CriMount {
+                host_path: node.into(),
+                container_path: container.into(),
+            })
+            .collect(),
+        annotations: cli.annotations.iter().map(pair).collect(),
+        log_path: LOG.into(),
+        linux: cli.privileged.then(|| ContainerLinux {
+            security: Some(ContainerSecurity {
+                privileged: true,
+                namespaces: Some(namespaces(true)),
+            }),
+        }),
+        cdi_devices: cli
+            .cdi_devices
+            .iter()
+            .map(|name| CdiDevice { name: name.clone() })
+            .collect(),
+    }
+}

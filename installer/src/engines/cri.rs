@@ -1,0 +1,150 @@
+//! The command lines that run the built-in image as pods, through CRI. They are of a program of its
+//! own, `cri-client`: the gRPC that it speaks has no place in gpusetup.
+
+use std::path::Path;
+
+use crate::engines::engine::{Case, Probe, argv};
+use crate::engines::probe_image;
+use crate::host::Host;
+
+/// The program that speaks CRI.
+pub const CLIENT: &str = "/usr/lib/gpu-container/cri-client";
+/// An annotation by which a container asks for a device (CDI SPEC.md).
+const ANNOTATION: &str = "cdi.k8s.io/gpusetup=nvidia.com/gpu=all";
+
+/// The ways to ask for GPUs that are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodWays {
+    /// The runtime handler `nvidia`.
+    pub handler: bool,
+    /// The CRI field for CDI devices.
+    pub field: bool,
+    /// The annotation for CDI devices.
+    pub annotation: bool,
+}
+
+/// Where an engine's pods get the image from.
+#[derive(Clone, Copy, Debug)]
+pub enum ImageSource<'a> {
+    /// It was loaded.
+    Loaded,
+    /// The client gives the engine this archive.
+    Archive(&'a Path),
+}
+
+/// The pods of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    /// The engine's CRI socket.
+    pub socket: &'a str,
+    /// Where the image comes from.
+    pub image: ImageSource<'a>,
+    /// The image of its sandboxes, if the engine does not tell the client which it is.
+    pub sandbox_image: Option<&'a str>,
+    /// The pod's cgroup; empty for the engine's own choice.
+    pub cgroup_parent: &'a str,
+    /// The ways to try.
+    pub ways: PodWays,
+}
+
+impl Pods<'_> {
+    /// The command lines, without those that load the image and remove it.
+    pub fn probe(&self, host: &Host) -> Probe {
+        let client: &[&str] = &[CLIENT, "--socket", self.socket];
+        let archive;
+        let mut common: Vec<&str> = vec!["--no-pull", "--stay", "--remove-on-next"];
+        match self.image {
+            ImageSource::Loaded => common.extend(["--image", probe_image::NAME]),
+            ImageSource::Archive(path) => {
+                archive = path.display().to_string();
+                common.extend(["--archive", &archive]);
+            }
+        }
+        if let Some(name) = self.sandbox_image {
+            common.extend(["--sandbox-image", name]);
+        }
+        if !self.cgroup_parent.is_empty() {
+            common.extend(["--cgroup-parent", self.cgroup_parent]);
+        }
+        let command: &[&str] = &["--", probe_image::PROGRAM, probe_image::STAY];
+        let case = |how: &str, flags: &[&str], gets| Case {
+            how: format!("pod {how}"),
+            argv: argv(&[client, &common, flags, command]),
+            gets,
+        };
+        let mut cases = vec![case(Case::PLAIN, &[], false)];
+        if self.ways.handler {
+            let flags = [
+                "--runtime-handler",
+                "nvidia",
+                "--env",
+                "NVIDIA_VISIBLE_DEVICES=all",
+            ];
+            cases.push(case("of runtime class nvidia", &flags, true));
+        }
+        if self.ways.field {
+            let flags = ["--cdi-device", "nvidia.com/gpu=all"];
+            cases.push(case("with a CDI device", &flags, true));
+        }
+        if self.ways.annotation {
+            cases.push(case(
+                "with a CDI annotation",
+                &["--annotation", ANNOTATION],
+                true,
+            ));
+        }
+        let is_there = host.root().exists(CLIENT);
+        Probe {
+            cases,
+            leftovers: vec![argv(&[client, &["--remove-leftovers"]])],
+            obstacle: (!is_there).then(|| format!("{CLIENT} is not there")),
+            ..Probe::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods(ways: PodWays) -> Probe {
+        let tree = tempfile::tempdir().unwrap();
+        let host = Host::open(tree.path(), Path::new("/")).unwrap();
+        let pods = Pods {
+            socket: "/s",
+            image: ImageSource::Archive(Path::new("/a.tar")),
+            sandbox_image: None,
+            cgroup_parent: "",
+            ways,
+        };
+        pods.probe(&host)
+    }
+
+    #[test]
+    fn each_way_is_a_pod_and_one_asks_for_nothing() {
+        let all = PodWays {
+            handler: true,
+            field: true,
+            annotation: true,
+        };
+        let probe = pods(all);
+        let gets: Vec<bool> = probe.cases.iter().map(|c| c.gets).collect();
+        assert_eq!(gets, [false, true, true, true]);
+        assert!(probe.cases[0].how.ends_with(Case::PLAIN));
+        assert_eq!(pods(PodWays::default()).cases.len(), 1);
+        for case in &probe.cases {
+            let line = case.argv.join(" ");
+            assert!(
+                line.contains("--no-pull") && line.contains("--archive /a.tar"),
+                "{line}"
+            );
+            assert!(line.ends_with("-- /gpu-container-probe stay"), "{line}");
+        }
+    }
+
+    #[test]
+    fn without_the_client_nothing_is_verified() {
+        let why = pods(PodWays::default()).obstacle.unwrap();
+        assert!(why.contains("cri-client is not there"), "{why}");
+    }
+}

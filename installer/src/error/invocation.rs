@@ -1,0 +1,69 @@
+//! A part of gpusetup's command line to which a message points: a flag, or a command to run next.
+//!
+//! Messages name it by its meaning. How it is written is decided by [`crate::cli::invocation`],
+//! which implements `Display` for it, so that no other module contains a flag or a command line.
+
+use std::path::Path;
+
+/// A flag or a command of gpusetup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invocation<'a> {
+    /// The flag that answers questions with yes.
+    Yes,
+    /// The flag that acts on a directory tree.
+    Root,
+    /// The flag that names engines.
+    Engines,
+    /// The flag that makes our runtime the default.
+    DefaultRuntime,
+    /// The option to give GPUs through our runtime only.
+    ByRuntimeOnly,
+    /// The option to give GPUs through CDI only.
+    ByCdiOnly,
+    /// The option to replace a runtime of somebody else.
+    Adopt,
+    /// The option to leave a runtime of somebody else as it is.
+    Leave,
+    /// The flag that leaves the engines running as they are.
+    NoRestart,
+    /// The flag of `verify` that leaves the daemon-reload out.
+    NoDaemonReload,
+    /// The flag that repairs problems.
+    Fix,
+    /// The flag that tells where the driver's files are.
+    DriverRoot,
+    /// The same, with its directory.
+    DriverRootAt(&'a Path),
+    /// The flag that names a list of a Tegra's files.
+    CsvFile,
+    /// The option to name devices by their index.
+    NamesByIndex,
+    /// Sets engines up.
+    Install,
+    /// The same, by root.
+    InstallAsRoot,
+    /// The same, for one engine only.
+    InstallEngineAsRoot(&'a str),
+    /// Sets engines up and replaces runtimes of somebody else.
+    InstallAdopting,
+    /// Sets engines up and runs no container at the end.
+    InstallUnverified,
+    /// Undoes what was set up.
+    Undo,
+    /// The same, even if containers need it.
+    UndoByForce,
+    /// Ends a run that died.
+    Recover,
+    /// Shows what is on this host.
+    Detect,
+    /// Writes the CDI spec anew.
+    CdiRefresh,
+    /// Lists the devices of CDI specs.
+    CdiList,
+    /// Explains how specs are made.
+    CdiGenerateHelp,
+    /// Sets a key of the policy to a value.
+    ConfigSet(&'a str, &'a str),
+    /// Lists all keys of the policy.
+    ConfigDefault,
+}

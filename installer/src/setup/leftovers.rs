@@ -1,0 +1,130 @@
+//! Finds what still names our programs once everything that gpusetup wrote is undone: what an
+//! administrator or another tool has put into a file that an engine reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::references::local_files::LocalFiles;
+use super::references::search;
+use super::references::words;
+use crate::engines::engine::Engine;
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::change::{Change, MergeKind};
+use crate::transaction::receipt::Receipt;
+
+/// A place that still names one of our programs, or that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, counted from 1, and what it names; or why the file could not be read.
+    pub found: Result<(usize, &'static str), String>,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.found {
+            Ok((line, name)) => write!(f, "{path}, line {line}, names {name}"),
+            Err(why) => write!(f, "{path} could not be looked at: {why}"),
+        }
+    }
+}
+
+/// The files that engines read on this host, with units and hooks: by pattern, and where an engine
+/// was found to read another file. For a user, those of the user's own engines.
+pub fn files(host: &Host, engines: &[Box<dyn Engine>]) -> BTreeSet<PathBuf> {
+    look(host, engines).map_or_else(|_| BTreeSet::new(), |(_, files, _)| files)
+}
+
+type Look = (LocalFiles, BTreeSet<PathBuf>, Vec<Leftover>);
+
+fn look(host: &Host, engines: &[Box<dyn Engine>]) -> Result<Look, Error> {
+    let root = host.root();
+    let local = LocalFiles::open(root)
+        .map_err(Error::file(root.path(), "look at"))?
+        .wherever();
+    let patterns = match host.user() {
+        Some(user) => search::of_user(std::slice::from_ref(&user.config)),
+        None => search::of_system(),
+    };
+    let (mut files, mut unseen) = (BTreeSet::new(), Vec::new());
+    for (_, pattern) in patterns {
+        match local.matching(&pattern) {
+            Ok(paths) => files.extend(paths),
+            Err(e) => unseen.push(Leftover {
+                path: e.path,
+                found: Err(e.why),
+            }),
+        }
+    }
+    let of_host = |e: &&Box<dyn Engine>| e.is_of_user() == host.user().is_some();
+    files.extend(engines.iter().filter(of_host).flat_map(|e| e.reads()));
+    let rendered: Vec<&Path> = engines.iter().filter_map(|e| e.rendered()).collect();
+    files.retain(|path| !search::is_ours(path) && !rendered.contains(&path.as_path()));
+    Ok((local, files, unseen))
+}
+
+/// What still names our programs once these changes are made.
+pub fn after(
+    host: &Host,
+    engines: &[Box<dyn Engine>],
+    changes: &[Change],
+) -> Result<Vec<Leftover>, Error> {
+    let (local, mut files, mut left) = look(host, engines)?;
+    let is_text = |c: &&Change| c.kind != MergeKind::Link;
+    let texts: BTreeMap<&Path, Option<&str>> = changes
+        .iter()
+        .filter(is_text)
+        .map(|c| (c.path.as_path(), c.after.as_deref()))
+        .collect();
+    files.extend(texts.keys().map(|path| path.to_path_buf()));
+    files.retain(|path| !is_generated(changes, path));
+    for path in files {
+        let text = match texts.get(path.as_path()) {
+            Some(text) => Ok(text.map(str::to_owned)),
+            None => local.text(&path),
+        };
+        let found = match text {
+            Ok(text) => text.as_deref().and_then(first).map(Ok),
+            Err(e) => Some(Err(e.why)),
+        };
+        left.extend(found.map(|found| Leftover { path, found }));
+    }
+    Ok(left)
+}
+
+/// Files that gpusetup wrote and that still name our programs, though no engine on this host reads
+/// them: its package was removed.
+pub fn without_engine(host: &Host, receipt: &Receipt, engines: &[Box<dyn Engine>]) -> Vec<String> {
+    let is_engines = |c: &&Change| match &c.kind {
+        MergeKind::Generated | MergeKind::Link => false,
+        _ => c.after.is_some() && c.path != Path::new(gpu_inject::policy::PATH),
+    };
+    let changes = receipt.changes.iter().filter(is_engines);
+    let orphans = changes.filter(|c| !engines.iter().any(|e| e.owns(&c.path)));
+    orphans
+        .filter_map(|c| {
+            let (line, name) = first(&host.text(&c.path).ok().flatten()?)?;
+            let path = c.path.display();
+            Some(format!(
+                "{path}, line {line}, names {name}, and the engine that reads it is not installed"
+            ))
+        })
+        .collect()
+}
+
+/// Our own CDI spec, which the package's service makes whether or not engines are set up.
+fn is_generated(changes: &[Change], path: &Path) -> bool {
+    let mut of_file = changes.iter().filter(|c| c.path == path);
+    of_file.any(|c| c.kind == MergeKind::Generated)
+}
+
+fn first(text: &str) -> Option<(usize, &'static str)> {
+    let lines = text.lines().enumerate();
+    let mut named =
+        lines.filter_map(|(n, line)| Some((n + 1, words::first(line, words::PROGRAMS)?)));
+    named.next()
+}

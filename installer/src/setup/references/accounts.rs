@@ -1,0 +1,362 @@
+//! Finds the users of this host who may have an engine of their own, and the directories in which
+//! its files can be: by /etc/passwd, running managers, lingering, and the environment of what runs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::host::Host;
+
+use super::local_files::{LocalFiles, NotSeen};
+
+/// Who has a directory in /run/user, where logind puts one for each user with a session or manager.
+const RUNTIME_DIRS: &str = "/run/user";
+/// Whose manager is started at boot (`loginctl enable-linger`).
+const LINGER: &str = "/var/lib/systemd/linger";
+/// Programs whose environment tells where a user keeps files.
+const TELLING: [&str; 4] = ["systemd", "dockerd", "rootlesskit", "podman"];
+/// How long the name service may take to tell of a user who is not in /etc/passwd.
+const NAME_SERVICE: Duration = Duration::from_secs(5);
+
+/// A user, and where their files can be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The user ID.
+    pub uid: u32,
+    /// The name, or the ID if there is none.
+    pub name: String,
+    /// The home directory.
+    pub home: PathBuf,
+    /// Each place that `XDG_CONFIG_HOME` may be.
+    pub config: Vec<PathBuf>,
+    /// Each place that `XDG_DATA_HOME` may be.
+    pub data: Vec<PathBuf>,
+    /// Each place that `XDG_STATE_HOME` may be.
+    pub state: Vec<PathBuf>,
+    /// Configuration files that a running dockerd was started with.
+    pub daemon_json: Vec<PathBuf>,
+}
+
+/// The users of a host.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    /// Each user once, by user ID.
+    pub known: Vec<Account>,
+    /// Users of whom no home directory is known.
+    pub not_seen: Vec<NotSeen>,
+}
+
+/// What a process tells of its user's files.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    uid: u32,
+    environment: BTreeMap<String, String>,
+    daemon_json: Option<PathBuf>,
+}
+
+/// Looks for the users of this host.
+pub fn find(host: &Host) -> Accounts {
+    let root = host.root();
+    let passwd = root.read_to_string("/etc/passwd").unwrap_or_default();
+    let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
+    for entry in passwd.lines().filter_map(Entry::parse) {
+        // The first line of a user ID is the one that counts.
+        entries.entry(entry.uid).or_insert(entry);
+    }
+    let told = processes(host);
+    let mut found = Accounts::default();
+    for who in unlisted(host, &entries, &told) {
+        match asked(host, &who) {
+            Some(entry) => drop(entries.insert(entry.uid, entry)),
+            None => found.not_seen.push(NotSeen {
+                path: Path::new(RUNTIME_DIRS).join(&who),
+                why: format!("user {who} is in no list of users, so their files are not known"),
+            }),
+        }
+    }
+    let homes = entries
+        .into_values()
+        .filter(|e| e.home.components().count() > 1);
+    found.known = homes.map(|entry| account(entry, &told)).collect();
+    found
+}
+
+impl Account {
+    /// Adds what the user's environment.d files say (environment.d(5)). A manager that runs has
+    /// them in its own environment only from systemd 240 on, and one that does not run tells
+    /// nothing.
+    pub fn add_environment_files(&mut self, files: &LocalFiles) -> Result<(), NotSeen> {
+        let dirs = self.config.clone();
+        for dir in dirs {
+            let Some(home) = dir.parent().map(Path::to_owned) else {
+                continue;
+            };
+            for path in files.matching(&dir.join("environment.d/*.conf"))? {
+                let text = files.text(&path)?.unwrap_or_default();
+                let set = text.lines().filter_map(|l| l.trim().split_once('='));
+                let set = set.map(|(name, value)| (name.to_owned(), expanded(value, &home)));
+                self.add(&set.collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out the directories that cannot be looked at, and returns them: a home as a whole.
+    pub fn drop_unseen(&mut self, files: &LocalFiles) -> Vec<NotSeen> {
+        let mut dropped: Vec<NotSeen> = Vec::new();
+        for list in [&mut self.config, &mut self.data, &mut self.state] {
+            list.retain(|dir| {
+                let Err(unseen) = files.exists(dir) else {
+                    return true;
+                };
+                let is_in_home = dir.starts_with(&self.home);
+                let path = if is_in_home { &self.home } else { dir };
+                if !dropped.iter().any(|d| d.path == *path) {
+                    dropped.push(NotSeen {
+                        path: path.clone(),
+                        ..unseen
+                    });
+                }
+                false
+            });
+        }
+        dropped
+    }
+
+    fn add(&mut self, environment: &BTreeMap<String, String>) {
+        let dir = |name: &str| {
+            let value = environment.get(name).map(PathBuf::from);
+            value.filter(|path| path.is_absolute())
+        };
+        let home = dir("HOME");
+        for (list, name, default) in [
+            (&mut self.config, "XDG_CONFIG_HOME", ".config"),
+            (&mut self.data, "XDG_DATA_HOME", ".local/share"),
+            (&mut self.state, "XDG_STATE_HOME", ".local/state"),
+        ] {
+            let of_home = home.as_ref().map(|home| home.join(default));
+            for path in dir(name).into_iter().chain(of_home) {
+                if !list.contains(&path) {
+                    list.push(path);
+                }
+            }
+        }
+    }
+}
+
+/// A line of /etc/passwd.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    uid: u32,
+    home: PathBuf,
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, _, home, ..] = fields[..] else {
+            return None;
+        };
+        Some(Self {
+            name: name.to_owned(),
+            uid: uid.parse().ok()?,
+            home: home.into(),
+        })
+    }
+}
+
+fn account(entry: Entry, told: &[Told]) -> Account {
+    let mut account = Account {
+        uid: entry.uid,
+        name: entry.name,
+        home: entry.home.clone(),
+        ..Account::default()
+    };
+    let home = entry.home.display().to_string();
+    account.add(&BTreeMap::from([("HOME".to_owned(), home)]));
+    for process in told.iter().filter(|t| t.uid == entry.uid) {
+        account.add(&process.environment);
+        account.daemon_json.extend(process.daemon_json.clone());
+    }
+    account
+}
+
+/// The names or IDs of users who are not in /etc/passwd, such as those of LDAP.
+fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<String> {
+    let names = |dir: &str| host.root().read_dir(dir).unwrap_or_default();
+    let by_name = names(LINGER).into_iter().filter_map(|name| {
+        let name = name.into_string().ok()?;
+        (!entries.values().any(|e| e.name == name)).then_some(name)
+    });
+    let running = names(RUNTIME_DIRS)
+        .into_iter()
+        .filter_map(|uid| uid.to_str()?.parse().ok());
+    let by_uid = running
+        .chain(told.iter().map(|t| t.uid))
+        .filter(|uid| !entries.contains_key(uid))
+        .map(|uid| uid.to_string());
+    let mut who: Vec<String> = by_name.chain(by_uid).collect();
+    who.sort();
+    who.dedup();
+    who
+}
+
+/// What the name service says of a user.
+fn asked(host: &Host, who: &str) -> Option<Entry> {
+    let answer = host.run(&["getent", "passwd", who], NAME_SERVICE).ok()?;
+    answer.stdout.lines().find_map(Entry::parse)
+}
+
+/// What running processes tell of their users' files.
+fn processes(host: &Host) -> Vec<Told> {
+    let names = host.root().read_dir("/proc").unwrap_or_default();
+    let pids = names
+        .iter()
+        .filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+    pids.filter_map(|pid| process(host, pid)).collect()
+}
+
+fn process(host: &Host, pid: &OsStr) -> Option<Told> {
+    let root = host.root();
+    let dir = Path::new("/proc").join(pid);
+    let comm = root.read_to_string(dir.join("comm")).ok()?;
+    if !TELLING.contains(&comm.trim()) {
+        return None;
+    }
+    // Not the owner of the directory, which is root for a process that may not be traced.
+    let status = root.read_to_string(dir.join("status")).ok()?;
+    let uids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
+    let uid = uids
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .filter(|u| *u != 0)?;
+    let environ = root.read(dir.join("environ")).unwrap_or_default();
+    let environment = words(&environ)
+        .filter_map(|set| {
+            set.split_once('=')
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        })
+        .collect();
+    let command = root.read(dir.join("cmdline")).unwrap_or_default();
+    Some(Told {
+        uid,
+        environment,
+        daemon_json: config_file(words(&command)),
+    })
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = String> {
+    let words = bytes.split(|byte| *byte == 0);
+    words.map(|word| String::from_utf8_lossy(word).into_owned())
+}
+
+/// The value of dockerd's `--config-file`.
+fn config_file(mut words: impl Iterator<Item = String>) -> Option<PathBuf> {
+    while let Some(word) = words.next() {
+        if word == "--config-file" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(file) = word.strip_prefix("--config-file=") {
+            return Some(file.into());
+        }
+    }
+    None
+}
+
+/// A value of an environment file, in which the home directory is usually written so.
+fn expanded(value: &str, home: &Path) -> String {
+    let value = value.trim().trim_matches(['"', '\'']);
+    let home = home.display().to_string();
+    value.replace("${HOME}", &home).replace("$HOME", &home)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let host = Host::open(dir.path(), Path::new("/")).unwrap();
+        (dir, host)
+    }
+
+    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nbin:x:2:2::/:/bin/false\n\
+        alice:x:1000:1000::/srv/people/alice:/bin/sh\nodd\nagain:x:1000:1::/home/again:/bin/sh\n";
+
+    #[test]
+    fn a_user_s_files_are_where_passwd_and_their_processes_say() {
+        let (_dir, host) = tree(&[
+            ("etc/passwd", PASSWD),
+            ("proc/7/comm", "systemd\n"),
+            (
+                "proc/7/status",
+                "Name:\tsystemd\nUid:\t1000\t1000\t1000\t1000\n",
+            ),
+            (
+                "proc/7/environ",
+                "HOME=/srv/people/alice\0XDG_CONFIG_HOME=/srv/conf\0XDG_DATA_HOME=relative\0",
+            ),
+            ("proc/8/comm", "dockerd\n"),
+            ("proc/8/status", "Uid:\t1000\t1000\t1000\t1000\n"),
+            ("proc/8/cmdline", "dockerd\0--config-file\0/srv/d.json\0"),
+            ("proc/9/comm", "dockerd\n"),
+            ("proc/9/status", "Uid:\t0\t0\t0\t0\n"),
+            ("proc/9/cmdline", "dockerd\0--config-file=/root/d.json\0"),
+        ]);
+        let accounts = find(&host).known;
+        let names: Vec<&str> = accounts.iter().map(|a| a.name.as_str()).collect();
+        assert_eq!(names, ["root", "alice"]);
+        let alice = &accounts[1];
+        assert_eq!(
+            alice.config,
+            [
+                Path::new("/srv/people/alice/.config"),
+                Path::new("/srv/conf")
+            ]
+        );
+        assert_eq!(alice.data, [Path::new("/srv/people/alice/.local/share")]);
+        assert_eq!(alice.daemon_json, [Path::new("/srv/d.json")]);
+        assert!(accounts[0].daemon_json.is_empty());
+    }
+
+    #[test]
+    fn who_has_a_manager_and_is_in_no_list_is_named() {
+        let (dir, host) = tree(&[("etc/passwd", PASSWD), ("var/lib/systemd/linger/ldap", "")]);
+        fs::create_dir_all(dir.path().join("run/user/1000")).unwrap();
+        fs::create_dir_all(dir.path().join("run/user/4000")).unwrap();
+        let unseen = find(&host).not_seen;
+        let paths: Vec<&Path> = unseen.iter().map(|n| n.path.as_path()).collect();
+        assert_eq!(
+            paths,
+            [Path::new("/run/user/4000"), Path::new("/run/user/ldap")]
+        );
+    }
+
+    #[test]
+    fn environment_files_are_read() {
+        let (_dir, host) = tree(&[
+            ("etc/passwd", PASSWD),
+            (
+                "srv/people/alice/.config/environment.d/50-x.conf",
+                "# mine\nXDG_CONFIG_HOME=\"$HOME/conf\"\nXDG_STATE_HOME=${HOME}/state\n",
+            ),
+        ]);
+        let mut alice = find(&host).known.remove(1);
+        let files = LocalFiles::open(host.root()).unwrap();
+        alice.add_environment_files(&files).unwrap();
+        assert!(alice.config.contains(&"/srv/people/alice/conf".into()));
+        assert!(alice.state.contains(&"/srv/people/alice/state".into()));
+    }
+}

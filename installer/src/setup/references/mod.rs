@@ -1,0 +1,34 @@
+//! Finds what on this host still needs the programs and the CDI spec of our packages, before one of
+//! them is removed: configuration of engines, units, quadlets and containers, root's and users'.
+//! Users' own engines are not asked and nothing is changed.
+
+mod accounts;
+pub mod containers;
+pub mod local_files;
+pub mod reference;
+pub mod search;
+mod system;
+mod time_limit;
+mod users;
+pub mod words;
+
+use self::local_files::LocalFiles;
+use self::reference::{References, Removal};
+use crate::error::Error;
+use crate::host::Host;
+use crate::model::package::Package;
+use crate::setup::other_toolkits;
+
+/// Looks for what needs these packages. With `after_undo`, what `gpusetup undo` takes back does not
+/// count.
+pub fn find(host: &Host, packages: &[Package], after_undo: bool) -> Result<References, Error> {
+    // If it is not known whose the spec is, it counts as ours.
+    let is_our_spec = !other_toolkits::spec_is_left(host).unwrap_or(false);
+    let removal = Removal::new(packages, is_our_spec);
+    let files =
+        LocalFiles::open(host.root()).map_err(Error::file(host.root().path(), "look at"))?;
+    let mut found = References::default();
+    system::add(host, &files.wherever(), &removal, after_undo, &mut found);
+    users::add(host, &files, &removal, &mut found);
+    Ok(found)
+}

@@ -1,0 +1,150 @@
+//! What needs our packages, as it is found, and how it is judged whether a text needs them.
+
+use serde::Serialize;
+
+use super::containers::Container;
+use super::local_files::NotSeen;
+use super::search::SearchKind;
+use super::words;
+use crate::error::exit::Exit;
+use crate::error::invocation::Invocation;
+use crate::model::package::Package;
+
+/// What needs a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReferenceKind {
+    /// A configuration file, unit or quadlet.
+    File,
+    /// A container that exists.
+    Container,
+    /// What an undo would give back.
+    Undo,
+}
+
+/// Something on this host that needs a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    /// What it is.
+    pub kind: ReferenceKind,
+    /// The file, or the container's engine and name.
+    pub at: String,
+    /// The user it belongs to, if that is not root.
+    pub user: Option<String>,
+    /// What it needs.
+    pub why: String,
+    /// Who has to do what before the package goes.
+    pub fix: String,
+}
+
+/// What needs the packages, and what could not be looked at.
+#[derive(Debug, Default)]
+pub struct References {
+    /// What is known to need them.
+    pub needed: Vec<Reference>,
+    /// What was not looked at.
+    pub not_seen: Vec<NotSeen>,
+}
+
+impl References {
+    /// The exit code: 2 if something needs the packages, else 1 if something was not looked at.
+    pub fn exit(&self) -> Exit {
+        if self.needed.is_empty() {
+            Exit::if_failed(!self.not_seen.is_empty())
+        } else {
+            Exit::Found
+        }
+    }
+
+    /// Adds what needs a package, once.
+    pub fn add(&mut self, reference: Reference) {
+        if !self.needed.contains(&reference) {
+            self.needed.push(reference);
+        }
+    }
+
+    /// Adds what was not looked at, each once.
+    pub fn add_not_seen(&mut self, not_seen: impl IntoIterator<Item = NotSeen>) {
+        for unseen in not_seen {
+            if !self.not_seen.contains(&unseen) {
+                self.not_seen.push(unseen);
+            }
+        }
+    }
+}
+
+/// Which packages go, and what that takes along.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    packages: Vec<Package>,
+    /// Whether CDI devices named `nvidia.com/gpu` are described by our spec.
+    is_our_spec: bool,
+}
+
+impl Removal {
+    /// A removal of these packages.
+    pub fn new(packages: &[Package], is_our_spec: bool) -> Self {
+        Self {
+            packages: packages.to_vec(),
+            is_our_spec,
+        }
+    }
+
+    /// Whether the toolkit goes, and the devices that requests name are those of its spec.
+    pub fn takes_devices(&self) -> bool {
+        self.has(Package::GpuContainerToolkit) && self.is_our_spec
+    }
+
+    /// Whether that package goes.
+    pub fn has(&self, package: Package) -> bool {
+        self.packages.contains(&package)
+    }
+
+    /// What in a text of that place would be missing: the word by which it is known.
+    pub fn missing_for(&self, place: SearchKind, text: &str) -> Option<&'static str> {
+        let programs = || words::first(text, words::PROGRAMS);
+        let devices = || {
+            (place == SearchKind::Requests && self.is_our_spec)
+                .then(|| words::first(text, words::DEVICES))
+                .flatten()
+        };
+        let vendor_names = || words::first_vendor_name(text);
+        let of_toolkit = self
+            .has(Package::GpuContainerToolkit)
+            .then(|| programs().or_else(devices));
+        let of_compat = self.has(Package::GpusetupNvidiaCompat).then(vendor_names);
+        of_toolkit.flatten().or(of_compat.flatten())
+    }
+}
+
+/// Who has to do what about a file that has this word.
+pub fn fix(word: &str, is_set_up: bool, user: Option<&str>) -> String {
+    let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
+    if is_set_up {
+        format!("run `{}`{who}", Invocation::Undo)
+    } else if words::DEVICES.contains(&word) {
+        format!("take the device out of it{who}, or remove it")
+    } else if words::VENDOR_NAMES.contains(&word) {
+        format!(
+            "install nvidia-container-toolkit, which then has that name; or run `{}`{who}, which puts \
+             gpusetup's own names there; or take it out of the file{who} and restart what reads the file",
+            Invocation::InstallAdopting
+        )
+    } else {
+        format!("take it out of that file{who}, and restart what reads the file")
+    }
+}
+
+/// Adds containers that need our spec.
+pub fn add_containers(containers: Vec<Container>, user: Option<&str>, found: &mut References) {
+    for container in containers {
+        let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
+        found.add(Reference {
+            kind: ReferenceKind::Container,
+            at: format!("{} container {}", container.engine, container.name),
+            user: user.map(str::to_owned),
+            why: "has devices of our CDI spec".into(),
+            fix: format!("remove that container{who}"),
+        });
+    }
+}
