@@ -20,14 +20,14 @@ const TO: u8 = 6;
 pub(super) const SIGNATURE: u8 = 8;
 
 /// A message that was received.
-pub(super) struct Message {
+pub(super) struct BusMessage {
     pub(super) kind: u8,
     /// The serial of the call that it answers.
     pub(super) reply_to: Option<u32>,
     pub(super) body: Vec<u8>,
 }
 
-impl Message {
+impl BusMessage {
     pub(super) fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut start = [0; 16];
         from.read_exact(&mut start)?;
@@ -53,7 +53,7 @@ impl Message {
 }
 
 /// A method call.
-pub(super) struct Call<'a> {
+pub(super) struct MethodCall<'a> {
     pub(super) path: &'a str,
     pub(super) interface: &'a str,
     pub(super) member: &'a str,
@@ -61,7 +61,7 @@ pub(super) struct Call<'a> {
     pub(super) signature: &'a str,
 }
 
-impl Call<'_> {
+impl MethodCall<'_> {
     pub(super) fn message(&self, to: &str, serial: u32, body: &[u8]) -> io::Result<Vec<u8>> {
         let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut message = Writer(vec![b'l', CALL, 0, 1]);

@@ -3,7 +3,7 @@
 
 use gpu_host::DeviceNode;
 
-use super::device_rules::{DeviceKind, DeviceRule};
+use super::device_rules::{AccessRule, NodeKind};
 use crate::linux::bpf::Insn;
 
 // Opcodes of include/uapi/linux/bpf.h and bpf_common.h.
@@ -123,7 +123,7 @@ fn from(insn: Insn) -> u8 {
 
 /// The program for these rules of config.json: of the rules that a device fits, the last one that speaks of an access
 /// decides on it, and what no rule speaks of is refused.
-pub(super) fn by_rules(rules: &[DeviceRule]) -> Vec<Insn> {
+pub(super) fn by_rules(rules: &[AccessRule]) -> Vec<Insn> {
     // r2: the accesses that are not decided yet.
     let mut code = vec![
         insn(LOAD_WORD, 2, 1, 0, 0),
@@ -147,7 +147,7 @@ fn answer(is_allowed: i32) -> [Insn; 2] {
     ]
 }
 
-fn by_rule(rule: &DeviceRule) -> Vec<Insn> {
+fn by_rule(rule: &AccessRule) -> Vec<Insn> {
     let mut then = Vec::new();
     let access = i32::from(rule.access);
     if rule.allows {
@@ -161,8 +161,8 @@ fn by_rule(rule: &DeviceRule) -> Vec<Insn> {
         then.extend(answer(0));
     }
     let kind = rule.kind.map(|kind| match kind {
-        DeviceKind::Block => BLOCK,
-        DeviceKind::Char => CHAR,
+        NodeKind::Block => BLOCK,
+        NodeKind::Char => CHAR,
     });
     // A register and the value that it must have.
     let conditions = [(3, kind), (4, rule.major), (5, rule.minor)];
@@ -274,9 +274,9 @@ mod tests {
         assert_eq!(run(&code, (read, block, 195, 0)), 7);
     }
 
-    fn rule(allows: bool, kind: Option<DeviceKind>, number: (i32, i32), access: u8) -> DeviceRule {
+    fn rule(allows: bool, kind: Option<NodeKind>, number: (i32, i32), access: u8) -> AccessRule {
         let part = |n: i32| (n >= 0).then_some(n);
-        DeviceRule {
+        AccessRule {
             allows,
             kind,
             major: part(number.0),
@@ -288,14 +288,14 @@ mod tests {
     #[test]
     fn of_rules_the_last_one_for_an_access_decides() {
         let (mknod, read, write) = (1, 2, 4);
-        let char = Some(DeviceKind::Char);
+        let char = Some(NodeKind::Char);
         let rules = [
             rule(false, None, (-1, -1), 7),
             rule(true, char, (-1, -1), 1),
             rule(true, char, (1, 3), 7),
             rule(true, char, (195, -1), 6),
             rule(false, char, (195, 1), 4),
-            rule(true, Some(DeviceKind::Block), (8, 0), 2),
+            rule(true, Some(NodeKind::Block), (8, 0), 2),
         ];
         let code = by_rules(&rules);
         let block = BLOCK;

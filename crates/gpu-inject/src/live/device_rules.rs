@@ -11,16 +11,16 @@ use crate::error::{Error, Excerpt};
 
 /// The kind of device that a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeviceKind {
+pub(super) enum NodeKind {
     Block,
     Char,
 }
 
 /// One rule. What is `None` fits every device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DeviceRule {
+pub(super) struct AccessRule {
     pub(super) allows: bool,
-    pub(super) kind: Option<DeviceKind>,
+    pub(super) kind: Option<NodeKind>,
     pub(super) major: Option<i32>,
     pub(super) minor: Option<i32>,
     /// The accesses it speaks of, as in the kernel: 1 mknod, 2 reading, 4 writing.
@@ -33,8 +33,8 @@ const LIMIT: u64 = 16 << 20;
 const MAX_RULES: usize = 4096;
 
 /// The rules in this config.json, in order.
-pub(super) fn of_config(path: &Path) -> Result<Vec<DeviceRule>, Error> {
-    let read = || -> io::Result<Vec<DeviceRule>> {
+pub(super) fn of_config(path: &Path) -> Result<Vec<AccessRule>, Error> {
+    let read = || -> io::Result<Vec<AccessRule>> {
         let mut text = Vec::new();
         File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
         // As the rest of this program reads JSON: another way would make it larger.
@@ -62,12 +62,12 @@ pub(super) fn of_config(path: &Path) -> Result<Vec<DeviceRule>, Error> {
 }
 
 /// A rule as it is written (OCI runtime specification, "Allowed Device list").
-fn rule(written: &Value) -> Option<DeviceRule> {
+fn rule(written: &Value) -> Option<AccessRule> {
     let text = |key| written.get(key).map(|value| value.as_str().unwrap_or("?"));
     let kind = match text("type") {
         None | Some("" | "a") => None,
-        Some("b") => Some(DeviceKind::Block),
-        Some("c" | "u") => Some(DeviceKind::Char),
+        Some("b") => Some(NodeKind::Block),
+        Some("c" | "u") => Some(NodeKind::Char),
         Some(_) => return None,
     };
     // -1 is every number. One that no device can have fits none.
@@ -77,7 +77,7 @@ fn rule(written: &Value) -> Option<DeviceRule> {
     };
     let access = text("access").unwrap_or("rwm");
     let bit = |letter, bit| if access.contains(letter) { bit } else { 0 };
-    Some(DeviceRule {
+    Some(AccessRule {
         allows: written.get("allow")?.as_bool()?,
         kind,
         major: number("major")?,
@@ -88,19 +88,19 @@ fn rule(written: &Value) -> Option<DeviceRule> {
 
 /// What runc and crun allow every container, whatever its config.json says (runc `libcontainer/specconv`,
 /// `AllowedDevices`; crun `default_devices`): making any node, and opening the devices that every /dev has.
-fn of_every_container() -> impl Iterator<Item = DeviceRule> {
-    let rule = |kind, major, minor, access| DeviceRule {
+fn of_every_container() -> impl Iterator<Item = AccessRule> {
+    let rule = |kind, major, minor, access| AccessRule {
         allows: true,
         kind: Some(kind),
         major,
         minor,
         access,
     };
-    let make = [DeviceKind::Char, DeviceKind::Block].map(|kind| rule(kind, None, None, 1));
+    let make = [NodeKind::Char, NodeKind::Block].map(|kind| rule(kind, None, None, 1));
     // null, zero, full, random, urandom, tty, ptmx, pts.
     let open = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
-    let open = open.map(|(major, minor)| rule(DeviceKind::Char, Some(major), Some(minor), 7));
-    let pts = rule(DeviceKind::Char, Some(136), None, 7);
+    let open = open.map(|(major, minor)| rule(NodeKind::Char, Some(major), Some(minor), 7));
+    let pts = rule(NodeKind::Char, Some(136), None, 7);
     make.into_iter().chain(open).chain([pts])
 }
 
@@ -121,11 +121,11 @@ mod tests {
         let rules = of_config(&path).unwrap();
         let expected = [
             (false, None, None, None, 7),
-            (true, Some(DeviceKind::Char), Some(195), None, 6),
-            (true, Some(DeviceKind::Block), Some(8), Some(1), 7),
+            (true, Some(NodeKind::Char), Some(195), None, 6),
+            (true, Some(NodeKind::Block), Some(8), Some(1), 7),
         ];
         for (rule, (allows, kind, major, minor, access)) in rules.iter().zip(expected) {
-            let expected = DeviceRule {
+            let expected = AccessRule {
                 allows,
                 kind,
                 major,

@@ -30,12 +30,12 @@ pub(super) struct Rules<'a> {
 }
 
 /// The container's place in the one hierarchy that has device rules.
-enum Place {
+enum RulesPlace {
     V1(PathBuf),
     V2(PathBuf),
 }
 
-impl Place {
+impl RulesPlace {
     fn leaf(&self) -> &Path {
         match self {
             Self::V1(dir) | Self::V2(dir) => dir,
@@ -52,8 +52,8 @@ impl Rules<'_> {
         let own = named.unwrap_or_else(|| OwnCgroups::of(leaf));
         let covered = match &place {
             // The kernel refuses the rule where a cgroup above forbids the device.
-            Place::V1(_) => cgroup_v1::allow(&own.dirs, nodes).map(|()| Covered::Every)?,
-            Place::V2(_) => cgroup_v2::allow(leaf, &own.dirs, nodes, self.config)?,
+            RulesPlace::V1(_) => cgroup_v1::allow(&own.dirs, nodes).map(|()| Covered::Every)?,
+            RulesPlace::V2(_) => cgroup_v2::allow(leaf, &own.dirs, nodes, self.config)?,
         };
         let mut warnings = Vec::new();
         if covered == Covered::NotAll {
@@ -115,7 +115,7 @@ impl Rules<'_> {
         ))
     }
 
-    fn place(&self) -> Result<Place, Error> {
+    fn place(&self) -> Result<RulesPlace, Error> {
         let process = self.process;
         self.place_of(process)?.ok_or_else(|| {
             Error::State(
@@ -128,20 +128,20 @@ impl Rules<'_> {
         })
     }
 
-    fn place_of(&self, process: &Process) -> Result<Option<Place>, Error> {
+    fn place_of(&self, process: &Process) -> Result<Option<RulesPlace>, Error> {
         let text = process.read("cgroup")?;
         // The devices controller is in one hierarchy only: in v1's if that one is mounted.
-        let v1 = cgroup_v1::directory(&text, self.mounts).map(Place::V1);
-        Ok(v1.or_else(|| cgroup_v2::directory(&text, self.mounts).map(Place::V2)))
+        let v1 = cgroup_v1::directory(&text, self.mounts).map(RulesPlace::V1);
+        Ok(v1.or_else(|| cgroup_v2::directory(&text, self.mounts).map(RulesPlace::V2)))
     }
 
     /// The cgroup of this process in the hierarchy of `place`.
-    fn home(&self, place: &Place) -> Result<PathBuf, Error> {
+    fn home(&self, place: &RulesPlace) -> Result<PathBuf, Error> {
         let home = self.place_of(&Process::current()?)?;
-        let is_same = |home: &Place| {
+        let is_same = |home: &RulesPlace| {
             matches!(
                 (home, place),
-                (Place::V1(_), Place::V1(_)) | (Place::V2(_), Place::V2(_))
+                (RulesPlace::V1(_), RulesPlace::V1(_)) | (RulesPlace::V2(_), RulesPlace::V2(_))
             )
         };
         let top = || {

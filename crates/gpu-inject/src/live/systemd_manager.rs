@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use super::dbus::{ANSWER, Call, ERROR, Message, Reader, Writer};
+use super::dbus::{ANSWER, BusMessage, ERROR, MethodCall, Reader, Writer};
 
 /// A connection to the service manager of this host.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl SystemdManager {
         }
         body.end_array(list, first);
         body.end_array(properties, start);
-        let call = Call {
+        let call = MethodCall {
             path: "/org/freedesktop/systemd1",
             interface: "org.freedesktop.systemd1.Manager",
             member: "SetUnitProperties",
@@ -135,7 +135,7 @@ impl SystemdManager {
         body.text("org.freedesktop.systemd1.Scope");
         body.text(name);
         let path = format!("{UNITS}{}", escaped(scope));
-        let call = Call {
+        let call = MethodCall {
             path: &path,
             interface: "org.freedesktop.DBus.Properties",
             member: "Get",
@@ -145,14 +145,14 @@ impl SystemdManager {
     }
 
     /// Returns the body of the answer.
-    fn call(&self, to: &str, call: &Call<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
+    fn call(&self, to: &str, call: &MethodCall<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
         if !self.is_open.get() {
             self.open()?;
         }
         self.call_opened(to, call, body)
     }
 
-    fn call_opened(&self, to: &str, call: &Call<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
+    fn call_opened(&self, to: &str, call: &MethodCall<'_>, body: &[u8]) -> io::Result<Vec<u8>> {
         let serial = self.serial.get() + 1;
         self.serial.set(serial);
         self.send(&call.message(to, serial, body)?)?;
@@ -200,7 +200,7 @@ impl SystemdManager {
         }
         self.is_open.set(true);
         if self.is_bus {
-            let hello = Call {
+            let hello = MethodCall {
                 path: "/org/freedesktop/DBus",
                 interface: "org.freedesktop.DBus",
                 member: "Hello",
@@ -215,8 +215,8 @@ impl SystemdManager {
         self.stream.borrow_mut().get_mut().write_all(bytes)
     }
 
-    fn receive(&self) -> io::Result<Message> {
-        Message::read(&mut *self.stream.borrow_mut())
+    fn receive(&self) -> io::Result<BusMessage> {
+        BusMessage::read(&mut *self.stream.borrow_mut())
     }
 }
 
