@@ -17,7 +17,7 @@ use crate::linux::kernel_text::kernel_text;
 use crate::linux::process::Process;
 
 /// A container whose device rules are to be changed.
-pub(super) struct Rules<'a> {
+pub(super) struct ContainerRules<'a> {
     /// A process in its cgroup.
     pub(super) process: &'a Process,
     /// The text of our own mountinfo(5).
@@ -43,7 +43,7 @@ impl RulesPlace {
     }
 }
 
-impl Rules<'_> {
+impl ContainerRules<'_> {
     /// Allows the nodes. Returns warnings.
     pub(super) fn allow(&self, nodes: &[DeviceNode]) -> Result<Vec<Message>, Error> {
         let place = self.place()?;
@@ -207,12 +207,15 @@ pub fn restore_devices<'n>(
 }
 
 impl RunningContainer<'_> {
-    fn with_rules<T>(&self, work: impl FnOnce(&Rules<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn with_rules<T>(
+        &self,
+        work: impl FnOnce(&ContainerRules<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let path = Path::new("/proc/self/mountinfo");
         let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
         let process = self.process.process()?;
         let manager = SystemdManager::connect();
-        work(&Rules {
+        work(&ContainerRules {
             process: &process,
             mounts: &mounts,
             config: self.config,

@@ -32,7 +32,7 @@ use crate::rootfs_edits::prepare_rootfs;
 
 pub use crate::linux::namespace::OwnMounts;
 pub use confinement::{Capability, confine};
-use devices::Rules;
+use devices::ContainerRules;
 pub use devices::{RunningContainer, lost_devices, restore_devices};
 use mounts::DetachedMount;
 pub use mounts::Placed;
@@ -52,7 +52,7 @@ pub fn inject(target: &Target, edits: &Edits) -> Result<Notes, Error> {
     let mounts = kernel_text(fs::read(path).map_err(Error::host(path))?);
     let mut warnings = Vec::new();
     if !target.no_cgroups {
-        let rules = Rules {
+        let rules = ContainerRules {
             process: target.process(),
             mounts: &mounts,
             config: target.config.as_deref(),
