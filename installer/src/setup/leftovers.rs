@@ -87,7 +87,10 @@ pub fn after(
     for path in files {
         let text = match texts.get(path.as_path()) {
             Some(text) => Ok(text.map(str::to_owned)),
-            None => local.text(&path),
+            None => match engines.iter().find_map(|e| e.text_of(&path)) {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => local.text(&path),
+            },
         };
         let found = match text {
             Ok(text) => text.as_deref().and_then(first).map(Ok),
