@@ -5,9 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use gpu_host::Root;
 use serde_json::Value;
-
-use crate::host::Host;
 
 /// What the outside answered. A question without an answer is not a no: whoever would go ahead on
 /// [`Answer::None`] stops on [`Answer::Unknown`].
@@ -57,16 +56,6 @@ impl<T> Answer<T> {
     }
 }
 
-impl Answer<String> {
-    /// A program's version or, if it does not tell, that of its package.
-    pub fn or_package(self, host: &Host, names: &[&str]) -> Self {
-        match self {
-            Self::Known(version) => Self::Known(version),
-            not => host.package_version(names).map_or(not, Self::Known),
-        }
-    }
-}
-
 impl<T> From<std::io::Result<T>> for Answer<T> {
     /// What a read of the host gave. A missing file is `None`; any other error is not known.
     fn from(read: std::io::Result<T>) -> Self {
@@ -92,14 +81,14 @@ pub fn listener(socket: &Path) -> Answer<()> {
 }
 
 /// The names in a directory; none if it is not there.
-pub fn names_in(host: &Host, dir: &Path) -> Result<Vec<OsString>, String> {
-    let names = Answer::from(host.root().read_dir(dir)).value()?;
+pub fn names_in(root: &Root, dir: &Path) -> Result<Vec<OsString>, String> {
+    let names = Answer::from(root.read_dir(dir)).value()?;
     Ok(names.unwrap_or_default())
 }
 
 /// The document in a JSON file that another program keeps; `None` if it is not there.
-pub fn json_file(host: &Host, path: &Path) -> Result<Option<Value>, String> {
-    let Some(bytes) = Answer::from(host.root().read(path)).value()? else {
+pub fn json_file(root: &Root, path: &Path) -> Result<Option<Value>, String> {
+    let Some(bytes) = Answer::from(root.read(path)).value()? else {
         return Ok(None);
     };
     let parsed = serde_json::from_slice(&bytes).map(Some);

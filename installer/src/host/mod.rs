@@ -220,13 +220,21 @@ impl Host {
         let asked = [program, "--version"];
         match self.run(&asked, Duration::from_secs(10)) {
             Ok(out) => match out.stdout.split_whitespace().nth(2) {
-                Some(word) => {
+                Some(word) if out.has_succeeded() => {
                     let word = word.trim_end_matches(',').trim_start_matches('v');
                     Answer::Known(word.to_owned())
                 }
-                None => Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line())),
+                _ => Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line())),
             },
             Err(e) => Answer::Unknown(e.to_string()),
+        }
+    }
+
+    /// The same or, if the program does not tell, the version of its package.
+    pub fn version_or_package(&self, program: &str, packages: &[&str]) -> Answer<String> {
+        match self.version(program) {
+            Answer::Known(version) => Answer::Known(version),
+            not => self.package_version(packages).map_or(not, Answer::Known),
         }
     }
 

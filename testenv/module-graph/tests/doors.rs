@@ -29,7 +29,7 @@ const DOORS: [(&str, &str); 8] = [
 ];
 
 /// Names of ours by which all else is written or begun, and who may use them.
-const CALLERS: [(&str, &[&str]); 12] = [
+const CALLERS: [(&str, &[&str]); 13] = [
     (
         "crate::files::atomic_write",
         &[

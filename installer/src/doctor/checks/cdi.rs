@@ -7,7 +7,8 @@ use cdi::Spec;
 use gpu_inject::generate::{HOOK_PATH, SPEC_PATH};
 
 use crate::doctor::checks::check::{Checks, evidence};
-use crate::doctor::facts::{self, HostFacts, SpecFile};
+use crate::doctor::facts::HostFacts;
+use crate::doctor::spec_files::{self, SpecFile};
 use crate::engines::cdi_versions;
 use crate::model::toolkit_traces::TraceKind;
 
@@ -179,7 +180,7 @@ fn name(look: &HostFacts) -> Option<String> {
     let findings = findings.map(|(file, _)| &file.path);
     // An editor's backup beside a spec is not a misnamed spec.
     let is_copy = |path: &Path| {
-        facts::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
+        spec_files::is_spec_name(&path.with_extension("")) || path.to_string_lossy().ends_with('~')
     };
     let findings = findings.filter(|path| !is_copy(path));
     evidence(findings.map(|path| path.display().to_string()).collect())

@@ -159,19 +159,19 @@ impl Daemon {
         let tasks = self.state.join(TASKS);
         let mut users = Vec::new();
         // Docker lists its own containers, with better names.
-        let namespaces = names_in(host, &tasks)?;
+        let namespaces = names_in(host.root(), &tasks)?;
         for namespace in namespaces.iter().filter(|n| *n != "moby") {
             let dir = tasks.join(namespace);
-            for id in names_in(host, &dir)? {
+            for id in names_in(host.root(), &dir)? {
                 // The options that the runc shim was given (containerd cmd/containerd-shim-runc-v2,
                 // options.json). Other shims have no such file, nor has a task that ends just now.
                 let file = dir.join(&id).join("options.json");
-                let Some(options) = json_file(host, &file)? else {
+                let Some(options) = json_file(host.root(), &file)? else {
                     continue;
                 };
                 if options["binary_name"].as_str().map(Path::new) == Some(runtime) {
                     // The config only has a better name.
-                    let config = json_file(host, &dir.join(&id).join("config.json"));
+                    let config = json_file(host.root(), &dir.join(&id).join("config.json"));
                     let named = config.ok().flatten().and_then(|config| pod(&config));
                     let id = format!("{}/{}", namespace.display(), id.display());
                     users.push(named.unwrap_or(id));

@@ -84,6 +84,13 @@ impl Files {
         self.texts.get(path)?.as_deref()
     }
 
+    /// Reads the text of a file that the daemon itself does not read.
+    pub fn add_text(&mut self, host: &Host, path: PathBuf) -> Result<(), Error> {
+        let text = host.text(&path)?;
+        self.texts.insert(path, text);
+        Ok(())
+    }
+
     /// The text of any file; one that is not among these is read now.
     pub fn text_or_read(&self, host: &Host, path: &Path) -> Result<Option<String>, Error> {
         match self.texts.get(path) {

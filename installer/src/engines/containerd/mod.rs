@@ -109,9 +109,7 @@ fn find(host: &Host) -> Option<Containerd> {
         state: STATE.into(),
         store: STORE.into(),
     };
-    let version = daemon
-        .version(host)
-        .or_package(host, &["containerd.io", "containerd"]);
+    let version = host.version_or_package(&daemon.program, &["containerd.io", "containerd"]);
     let number = major_minor(version.known().map_or("", String::as_str));
     let place = Place::plain(root.clone(), number);
     // `changes` reports files that cannot be read, and that nobody knows how the daemon reads them.

@@ -19,14 +19,14 @@ const STORE: &str = "/run/containers/storage";
 pub fn of_runtime(host: &Host, store: Option<&Path>, runtime: &str) -> Result<Vec<String>, String> {
     let store = store.unwrap_or(Path::new(STORE));
     let mut pods = Vec::new();
-    for driver in names_in(host, store)? {
+    for driver in names_in(host.root(), store)? {
         if !driver.to_string_lossy().ends_with("-containers") {
             continue;
         }
         let dir = store.join(driver);
-        for id in names_in(host, &dir)? {
+        for id in names_in(host.root(), &dir)? {
             // Podman keeps its containers here too, and a sandbox may end just now.
-            let config = json_file(host, &dir.join(id).join("userdata/config.json"))?;
+            let config = json_file(host.root(), &dir.join(id).join("userdata/config.json"))?;
             pods.extend(config.and_then(|config| pod(&config, runtime)));
         }
     }

@@ -54,8 +54,7 @@ pub fn installed_version(host: &Host, program: &Path) -> Answer<String> {
         "docker-engine",
         "docker",
     ];
-    let printed = host.version(&program.display().to_string());
-    printed.or_package(host, &packages)
+    host.version_or_package(&program.display().to_string(), &packages)
 }
 
 impl Client {

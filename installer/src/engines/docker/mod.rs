@@ -11,20 +11,20 @@ pub(crate) mod drop_in;
 mod health;
 mod probe;
 mod reload;
+mod restart;
 mod rootless;
 pub(crate) mod runtime_entry;
 mod snap;
 mod unmanaged;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use client::{Client, DaemonInfo};
 use context::CurrentDaemon;
 use daemon_json::DaemonJson;
 
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::answer::Answer;
@@ -299,47 +299,17 @@ impl Engine for Docker {
         if !host.is_live() {
             return Activation::restart(with(""));
         }
-        let not_known = |why: &str| Activation::Restart {
-            of: with(&format!("which of its containers stop is not known: {why}")),
-            containers: Answer::Unknown(why.to_owned()),
-        };
-        let info = match &self.info {
-            Answer::Known(info) => info,
-            Answer::None => {
-                return Activation::restart(with("it does not run now; this starts it"));
-            }
-            Answer::Unknown(why) => return not_known(why),
-        };
         // A rootless dockerd runs under rootlesskit, which may not forward the signal.
-        if self.user.is_none()
-            && reload::is_enough(changes, &self.unit, info)
-            && drop_in::is_started_with(host, &self.unit, &self.pidfile())
-        {
-            return Activation::Reload(with("running containers keep running (reload)"));
-        }
-        // If none runs, there are no names to ask for.
-        let running = match info.running {
-            Some(0) => Answer::Known(Vec::new()),
-            _ => containers::running(host, &self.client),
+        let can_reload = |info: &DaemonInfo| {
+            self.user.is_none()
+                && reload::is_enough(changes, &self.unit, info)
+                && drop_in::is_started_with(host, &self.unit, &self.pidfile())
         };
-        match running {
-            Answer::Unknown(_) if info.live_restore => {
-                Activation::restart(with(containers::KEEP_RUNNING))
+        match &self.info {
+            Answer::Known(info) if can_reload(info) => {
+                Activation::Reload(with("running containers keep running (reload)"))
             }
-            Answer::Unknown(why) => not_known(&why),
-            running => {
-                let names = running.known().map_or(&[][..], Vec::as_slice);
-                let of = with(&containers::effect(names, info.live_restore));
-                let stops = if info.live_restore {
-                    Answer::None
-                } else {
-                    running
-                };
-                Activation::Restart {
-                    of,
-                    containers: stops,
-                }
-            }
+            info => restart::planned(host, &self.client, info, with),
         }
     }
 
@@ -355,11 +325,10 @@ impl Engine for Docker {
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
         let stops = self.info.known().is_some_and(|info| !info.live_restore);
-        let now = stops.then(|| containers::running(host, &self.client));
-        match now {
+        match stops.then(|| containers::running(host, &self.client)) {
             Some(Answer::Known(now)) => now,
             // Those in the plan, which ran a moment ago.
-            Some(Answer::None | Answer::Unknown(_)) | None => planned.to_vec(),
+            _ => planned.to_vec(),
         }
     }
 
@@ -419,22 +388,8 @@ impl Engine for Docker {
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
-        let file = self.config.display().to_string();
-        let mut argv = argv(&[&["dockerd", "--validate", "--config-file", &file]]);
-        // With the flags of its unit, it also reports keys that are set both by flag and in the
-        // file.
-        if self.unit.program().is_some_and(|p| p.ends_with("/dockerd"))
-            && self.unit.flag("--config-file").is_none()
-        {
-            argv.extend(self.unit.arguments().map(str::to_owned));
-        }
-        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let out = host.run(&words, Duration::from_secs(30))?;
-        if out.has_succeeded() {
-            return Ok(true);
-        }
-        let said = out.last_line().to_owned();
-        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
+        health::ensure_valid(host, &self.config, &self.unit)?;
+        Ok(true)
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {
