@@ -87,7 +87,7 @@ fn runtime_unknown(look: &HostFacts) -> Option<String> {
             }
             // An unreadable file is reported by the engine's own checks.
             Err(e) if e.to_string().contains("has a runtime") => {
-                findings.push(format!("{name}: {e}"))
+                findings.push(format!("{name}: {e}"));
             }
             Err(_) => {}
         }

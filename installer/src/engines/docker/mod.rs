@@ -173,16 +173,16 @@ impl Docker {
         }
     }
 
-    /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
-    /// program does not tell: what must be in its file depends on it.
+    /// Its version, on which depends what must be in its file; (0, 0), so very old, in a directory
+    /// tree without its package.
     fn number(&self) -> Result<(u32, u32), Error> {
         match &self.version {
             Answer::Known(version) => Ok(*version),
             Answer::None => Ok((0, 0)),
-            Answer::Unknown(why) => {
-                let why = why.clone();
-                Err(Error::engine("docker", EngineFault::VersionUnknown { why }))
-            }
+            Answer::Unknown(why) => Err(Error::engine(
+                "docker",
+                EngineFault::VersionUnknown { why: why.clone() },
+            )),
         }
     }
 
@@ -224,8 +224,7 @@ impl Docker {
         }
     }
 
-    /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
-    /// alone.
+    /// The mode to set up: CDI stays off where it would not work, unless it alone is asked for.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
         match wanted.mode {
             Mode::Both if self.is_blind => Mode::Runtime,
