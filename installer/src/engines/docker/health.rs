@@ -1,5 +1,7 @@
-//! Waits until a Docker answers after a restart or reload and uses the file that was written.
+//! Whether a Docker accepts the file that was written and, after a restart or reload, answers and uses
+//! it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, DaemonInfo};
@@ -7,6 +9,7 @@ use super::daemon_json::DaemonJson;
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::Host;
+use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
 
 /// Waits until it does; an error contains its answer. `file` is its configuration as it is now, if
@@ -43,6 +46,23 @@ pub fn wait(
         }
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Runs dockerd's own checker on the file; an error contains its answer.
+pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error> {
+    let file = config.display().to_string();
+    let mut argv = vec!["dockerd", "--validate", "--config-file", &file];
+    // With the flags of its unit, it also reports keys that are set both by flag and in the file.
+    let is_dockerd = unit.program().is_some_and(|p| p.ends_with("/dockerd"));
+    if is_dockerd && unit.flag("--config-file").is_none() {
+        argv.extend(unit.arguments());
+    }
+    let out = host.run(&argv, Duration::from_secs(30))?;
+    if out.has_succeeded() {
+        return Ok(());
+    }
+    let said = out.last_line().to_owned();
+    Err(Error::engine("dockerd", EngineFault::Refuses { said }))
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.

@@ -23,7 +23,6 @@ mod snap;
 mod unmanaged;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use client::{Client, DaemonInfo};
 use context::CurrentDaemon;
@@ -32,7 +31,7 @@ use places::CONFIG;
 pub use places::{CONFIG_PATTERNS, USER_CONFIG_PATTERNS};
 
 use crate::engines::activation::{Activated, Activation};
-use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, argv, major_minor};
+use crate::engines::engine::{DaemonState, Engine, Facts, Management, Probe, major_minor};
 use crate::error::Error;
 use crate::error::engine_fault::EngineFault;
 use crate::host::answer::Answer;
@@ -180,16 +179,16 @@ impl Docker {
         }
     }
 
-    /// Its version; (0, 0), so very old, in a directory tree without its package. Fails if the
-    /// program does not tell: what must be in its file depends on it.
+    /// Its version, on which depends what must be in its file; (0, 0), so very old, in a directory
+    /// tree without its package.
     fn number(&self) -> Result<(u32, u32), Error> {
         match &self.version {
             Answer::Known(version) => Ok(*version),
             Answer::None => Ok((0, 0)),
-            Answer::Unknown(why) => {
-                let why = why.clone();
-                Err(Error::engine("docker", EngineFault::VersionUnknown { why }))
-            }
+            Answer::Unknown(why) => Err(Error::engine(
+                "docker",
+                EngineFault::VersionUnknown { why: why.clone() },
+            )),
         }
     }
 
@@ -338,11 +337,10 @@ impl Engine for Docker {
 
     fn stopping(&self, host: &Host, planned: &[String]) -> Vec<String> {
         let stops = self.info.known().is_some_and(|info| !info.live_restore);
-        let now = stops.then(|| containers::running(host, &self.client));
-        match now {
+        match stops.then(|| containers::running(host, &self.client)) {
             Some(Answer::Known(now)) => now,
             // Those in the plan, which ran a moment ago.
-            Some(Answer::None | Answer::Unknown(_)) | None => planned.to_vec(),
+            _ => planned.to_vec(),
         }
     }
 
@@ -415,22 +413,8 @@ impl Engine for Docker {
         if !can || !host.root().exists(&self.config) {
             return Ok(false);
         }
-        let file = self.config.display().to_string();
-        let mut argv = argv(&[&["dockerd", "--validate", "--config-file", &file]]);
-        // With the flags of its unit, it also reports keys that are set both by flag and in the
-        // file.
-        if self.unit.program().is_some_and(|p| p.ends_with("/dockerd"))
-            && self.unit.flag("--config-file").is_none()
-        {
-            argv.extend(self.unit.arguments().map(str::to_owned));
-        }
-        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let out = host.run(&words, Duration::from_secs(30))?;
-        if out.has_succeeded() {
-            return Ok(true);
-        }
-        let said = out.last_line().to_owned();
-        Err(Error::engine("dockerd", EngineFault::Refuses { said }))
+        health::ensure_valid(host, &self.config, &self.unit)?;
+        Ok(true)
     }
 
     fn health(&self, host: &Host) -> Result<(), Error> {
