@@ -20,7 +20,7 @@ use crate::transaction::plan::Plan;
 use crate::transaction::preflight;
 use crate::transaction::receipt::Receipt;
 
-/// What the user asks `install` for.
+/// The options of `install`.
 #[derive(Clone, Debug, Default)]
 pub struct InstallRequest {
     /// How containers get GPUs.
@@ -31,7 +31,7 @@ pub struct InstallRequest {
     pub restart: bool,
 }
 
-/// Inspects the host and returns what is to be done, or an error that tells why nothing can be.
+/// Inspects the host and returns the plan, or an error that says why there is none.
 pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
     let distro = distro::detect(host.root());
     ensure_supported(host, &distro)?;
@@ -116,7 +116,7 @@ fn ensure_supported(host: &Host, distro: &Distro) -> Result<(), Error> {
     Ok(())
 }
 
-/// The ways into a container that this kernel is too old for, where others remain.
+/// The ways into a container for which this kernel is too old, if other ways remain.
 fn warn_of_old_kernel(plan: &mut Plan, host: &Host) {
     for way in kernel::missing_ways(host.root()) {
         plan.warnings.push(format!(
@@ -148,7 +148,7 @@ fn describe_gpus(
     Ok(())
 }
 
-/// Fails if the plan has a file that nobody could write, and adds warnings about the others.
+/// Fails if the plan has a file that even root could not write, and adds the warnings about files that it replaces.
 fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), Error> {
     let is_sealed = |c: &&Change| distro.usr.is_read_only() && c.path.starts_with("/usr");
     if let Some(change) = plan.changes.iter().find(is_sealed) {
@@ -156,8 +156,7 @@ fn ensure_writable(plan: &mut Plan, host: &Host, distro: &Distro) -> Result<(), 
         return Err(Unsupported::ReadOnlyUsr { path, instead }.into());
     }
     for change in &plan.changes {
-        // Only `Error::Config` is a reason to stop: what this user is not permitted to do, root may
-        // be.
+        // Only `Error::Config` is a reason to stop: if this user lacks permission, root may have it.
         if let Err(refused @ Error::Config { .. }) = preflight::ensure_writable(host, change, false)
         {
             return Err(refused);

@@ -204,10 +204,10 @@ pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
         let MountSource::File { file, host, .. } = &mut one.source else {
             continue;
         };
-        let found = open_path(host).map_err(Error::host(host))?;
+        let current = open_path(host).map_err(Error::host(host))?;
         let id = |fd: &OwnedFd| fstat(fd).map(|f| (f.st_dev, f.st_ino));
-        if id(&found).is_ok_and(|found| id(file) == Ok(found)) {
-            *file = found;
+        if id(&current).is_ok_and(|current| id(file) == Ok(current)) {
+            *file = current;
             continue;
         }
         return Err(Error::State(

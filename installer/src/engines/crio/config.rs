@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::error::config_fault::{ConfigFault, ConfigReader};
 use crate::host::Host;
 
-/// The files; the last one wins.
+/// The files in order; the last one takes precedence.
 #[derive(Clone, Debug, Default)]
 pub struct MergedConfig {
     files: Vec<ConfigFile>,

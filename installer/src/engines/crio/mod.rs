@@ -51,7 +51,7 @@ const STATUS: (u32, u32) = (1, 28);
 pub struct Crio {
     facts: Facts,
     at: Installation,
-    /// What it reads apart from our drop-in, as last read, or why that is not known.
+    /// The configuration apart from our drop-in, as last read, or why it is not known.
     merged: Result<MergedConfig, Error>,
     /// The shim's configuration.
     policy: Result<HostPolicy, Error>,
@@ -105,7 +105,7 @@ impl Crio {
         })
     }
 
-    /// What it reads apart from our drop-in, as last read.
+    /// The configuration apart from our drop-in, as last read.
     pub fn merged(&self) -> Result<&MergedConfig, &Error> {
         self.merged.as_ref()
     }
@@ -119,8 +119,8 @@ impl Crio {
         socket(&self.merged)
     }
 
-    /// Checks that it runs with our drop-in: CRI-O skips a runtime that it does not accept, and
-    /// only logs it.
+    /// Checks that CRI-O runs with our drop-in: it skips a runtime that it does not accept, and reports that only in
+    /// its log.
     fn took_it_in(&self, host: &Host) -> Result<(), String> {
         match answer::listener(Path::new(self.socket())) {
             Answer::Known(()) => {}
@@ -154,7 +154,7 @@ fn socket(merged: &Result<MergedConfig, Error>) -> &str {
     listens.unwrap_or(SOCKET)
 }
 
-/// The header of a runtime's table, which CRI-O's own output has too.
+/// The header of a runtime's table, which CRI-O also prints.
 fn table(name: &str) -> String {
     format!("[crio.runtime.runtimes.{name}]")
 }
@@ -291,7 +291,7 @@ impl Engine for Crio {
         }
         let store = match &self.merged {
             Ok(merged) => merged.text(&["crio", "runroot"]).map(Path::new),
-            // Its files say where the sandboxes are.
+            // The engine's files give the directory of the sandboxes.
             Err(e) => return Answer::Unknown(e.to_string()),
         };
         match sandboxes::of_runtime(host, store, &SetupOptions::default().runtime_name) {
@@ -305,7 +305,7 @@ impl Engine for Crio {
             socket: self.socket(),
             image: ImageSource::Archive(archive),
             sandbox_image: None,
-            // Which kind of cgroup its parent has to be depends on `cgroup_manager`.
+            // The kind of the cgroup parent depends on `cgroup_manager`.
             cgroup_parent: "",
             ways: PodWays {
                 handler: host.root().exists(self.at.drop_in()),
@@ -326,7 +326,7 @@ impl Engine for Crio {
             self.at.dir.display().to_string(),
         );
         let mut argv = vec!["crio"];
-        // A file that is named must exist; the default file need not.
+        // A file named by a flag must exist; the default file need not.
         if host.root().exists(&self.at.config) {
             argv.extend(["--config", &config]);
         }

@@ -53,8 +53,8 @@ impl DaemonJson {
         }))
     }
 
-    /// The settings that are missing, each with a phrase for the plan. A setting that is already as
-    /// wanted is not touched, whatever its layout.
+    /// The settings that are missing, each with a phrase for the plan. A setting that already has the wanted value is
+    /// not touched, whatever its layout.
     fn settings(
         &self,
         host: &Host,
@@ -99,7 +99,7 @@ impl DaemonJson {
         Ok((settings, said))
     }
 
-    /// Fails if a key is also set by flag: dockerd does not start then.
+    /// Fails if a key is also set by a flag, because dockerd would not start.
     fn ensure_no_flag_clash(&self, unit: &Unit, settings: &[DaemonSetting]) -> Result<(), Error> {
         for (flag, key) in CLASHES {
             let is_set = settings.iter().any(|(keys, _)| keys[0] == key);

@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
 
-/// Waits until it does; an error contains its answer. `file` is its configuration as it is now, if
-/// that can be read.
+/// Waits until dockerd uses the configuration; an error contains its answer. `file` is the configuration as it is
+/// now, if it can be read.
 pub fn wait(
     host: &Host,
     client: &Client,
@@ -22,8 +22,8 @@ pub fn wait(
 ) -> Result<(), Error> {
     let started = Instant::now();
     loop {
-        // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
-        // only the log tells.
+        // A reload continues after `systemctl reload` has ended (moby #47353), and its failure is reported only in
+        // the log.
         let user = if is_of_user { " --user" } else { "" };
         let fix = format!(
             "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"

@@ -19,10 +19,9 @@ use crate::host::Host;
 use crate::model::package::Package;
 use crate::setup::other_toolkits;
 
-/// Looks for what needs these packages. With `after_undo`, what `gpusetup undo` takes back does not
-/// count.
+/// Finds what needs these packages. With `after_undo`, settings that `gpusetup undo` removes do not count.
 pub fn find(host: &Host, packages: &[Package], after_undo: bool) -> Result<References, Error> {
-    // If it is not known whose the spec is, it counts as ours.
+    // If it is not known who wrote the spec, it counts as ours.
     let is_our_spec = !other_toolkits::spec_is_left(host).unwrap_or(false);
     let removal = Removal::new(packages, is_our_spec);
     let files =

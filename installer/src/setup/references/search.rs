@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::local_files::{LocalFiles, NotSeen};
 use crate::engines;
 
-/// What a text can need where it is looked for.
+/// What the texts of a place can need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SearchKind {
     /// Our programs.
@@ -24,11 +24,11 @@ const UNITS: &[&str] = &[
     "/etc/systemd/user/*.service",
     "/etc/systemd/user/*.service.d/*.conf",
 ];
-/// Specs that somebody made with `gpusetup cdi generate`; they have our hook.
+/// Specs that a user has made with `gpusetup cdi generate`; they name our hook.
 const SPECS: &[&str] = &["/etc/cdi/*"];
-/// The same for a user's, below `XDG_CONFIG_HOME`.
+/// The same for a user's specs, below `XDG_CONFIG_HOME`.
 const USER_UNITS: &[&str] = &["systemd/user/*.service", "systemd/user/*.service.d/*.conf"];
-/// Our own units, which go with our packages; a drop-in may name our program.
+/// Our own units, which are removed with our packages. A drop-in of the user may name our program.
 const OWN_UNITS: &str = "gpusetup-";
 
 /// A place and the pattern of its files.
@@ -68,7 +68,7 @@ pub fn is_ours(path: &Path) -> bool {
         .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
 }
 
-/// Each file that needs us, once, with the word by which it is known; and what was not seen.
+/// Each file that needs our packages, once, with the word that shows it; and the places that were not examined.
 pub fn matches(
     files: &LocalFiles,
     patterns: &[SearchPattern],

@@ -15,7 +15,7 @@ use crate::model::package::Package;
 use crate::setup::undo_planner;
 use crate::transaction::receipt::{RECEIPT, Receipt};
 
-/// The texts of files as an undo leaves them.
+/// The texts of files after an undo.
 type Undone = BTreeMap<PathBuf, Option<String>>;
 
 fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut References) -> Undone {
@@ -63,7 +63,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
     undone
 }
 
-/// Whether the vendor's own runtime is installed, and not one of our programs under its name.
+/// Whether the vendor's own runtime is installed, as opposed to one of our programs under its name.
 fn has_vendor_runtime(host: &Host) -> bool {
     let at = host.program("nvidia-container-runtime");
     let real = at.and_then(|path| host.root().canonicalize(path).ok());
@@ -81,7 +81,7 @@ pub fn add(
     let undone = undone(host, removal, after_undo, found);
     let mut places = search::of_system();
     let engines = engines::detect(host);
-    // Where a flag has moved an engine's file.
+    // An engine's file, if a flag has moved it.
     let moved = engines.iter().flat_map(|e| e.reads());
     places.extend(moved.map(|path| (SearchKind::Configuration, path)));
     let receipt = Receipt::load(host).ok().flatten();
@@ -124,7 +124,7 @@ pub fn add(
     }
 }
 
-/// Docker's data directory, if its file moves it.
+/// Docker's data directory, if daemon.json moves it.
 fn data_root(files: &LocalFiles) -> Option<PathBuf> {
     let text = files.text(Path::new("/etc/docker/daemon.json")).ok()??;
     let file: serde_json::Value = serde_json::from_str(&text).ok()?;

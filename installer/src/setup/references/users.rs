@@ -17,7 +17,7 @@ use crate::transaction::state_file;
 pub fn add(host: &Host, files: &LocalFiles, removal: &Removal, found: &mut References) {
     let accounts = accounts::find(host);
     found.add_not_seen(accounts.not_seen);
-    // Root's engines are the system's.
+    // Root's engines belong to the system.
     let accounts: Vec<Account> = accounts.known.into_iter().filter(|a| a.uid != 0).collect();
     let (files, removal) = (files.clone(), removal.clone());
     let look = move |account: &Account| of_user(&files, &removal, account);
@@ -41,7 +41,7 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
     let mut found = References::default();
     let mut account = account.clone();
     let mut unseen = account.drop_unseen(files);
-    // What cannot be seen was dropped, apart from single files in it.
+    // Directories that cannot be read were dropped above, but a single environment file may still be unreadable.
     unseen.extend(account.add_environment_files(files).err());
     unseen.extend(account.drop_unseen(files));
     found.add_not_seen(unseen);
@@ -55,7 +55,7 @@ fn of_user(files: &LocalFiles, removal: &Removal, account: &Account) -> Referenc
     let mut places = search::of_user(&account.config);
     let named = account.daemon_json.iter().chain(&written);
     places.extend(named.map(|path| (SearchKind::Configuration, path.clone())));
-    // What gpusetup has set up needs gpusetup itself as well, to be undone.
+    // A setup made by gpusetup also needs gpusetup itself, to be undone.
     let to_undo = |path: &Path, text: &str| {
         let is_set_up = removal.has(Package::Gpusetup) && written.iter().any(|w| w == path);
         is_set_up
