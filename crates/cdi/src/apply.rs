@@ -140,7 +140,7 @@ pub struct KnownNode<'a> {
     pub access: &'a str,
 }
 
-/// Adds nodes as [`apply`] does for complete [`DeviceNode`]s, without the cost of making these.
+/// Adds nodes as [`apply`] does for complete [`DeviceNode`]s, without the cost of constructing these.
 pub fn add_known_nodes<'a>(
     config: &mut LazyJson<'_>,
     nodes: impl Iterator<Item = KnownNode<'a>>,

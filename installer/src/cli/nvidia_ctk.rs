@@ -1,8 +1,7 @@
-//! `nvidia-ctk`: what scripts and playbooks written for nvidia-container-toolkit call, as
-//! commands of ours. What has no counterpart is refused with the reason, never ignored: a
-//! script must not believe that something was done.
+//! Provides as `nvidia-ctk` the commands that scripts and playbooks written for nvidia-container-toolkit call. A
+//! command without a counterpart is refused with the reason, never ignored, so that a script does not assume success.
 //!
-//! By that name the static program is started, which runs hooks itself and becomes us for all else.
+//! The static program is started under that name; it runs hooks itself and executes gpusetup for all other commands.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

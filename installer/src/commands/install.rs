@@ -148,7 +148,7 @@ pub fn install(host: &Host, common: &Common, args: &InstallArgs) -> Result<Exit,
 
 /// Which engines the user wants to set up.
 enum Picked {
-    /// Those of the plan: there was nothing to choose.
+    /// The engines of the plan: there was nothing to choose.
     AsPlanned,
     /// None of them.
     Nothing,

@@ -62,7 +62,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
     checked(made, &wanted)
 }
 
-/// Checks that the editor did what was asked and nothing else.
+/// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
         Ok(found) if found == *wanted => Ok(made),
@@ -124,7 +124,7 @@ pub(super) fn remove(
             continue;
         };
         if get(&before, path) == Some(value) {
-            // Somebody has put it back already.
+            // The old value has been restored already.
             continue;
         }
         if get(&after, path) != Some(value) {

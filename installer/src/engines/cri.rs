@@ -1,5 +1,5 @@
-//! The command lines that run the built-in image as pods, through CRI. They are of a program of its
-//! own, `cri-client`: the gRPC that it speaks has no place in gpusetup.
+//! Builds the command lines that run the built-in image as pods, through CRI. They start a separate program,
+//! `cri-client`, so that gpusetup does not contain gRPC.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Renders what needs our packages: for people, as a document, and as the list of places that a
-//! package's script searches where gpusetup itself is gone.
+//! Renders what needs our packages: as text, as a document, and as the list of places that a package's script
+//! searches if gpusetup itself is gone.
 
 use serde_json::{Value, json};
 

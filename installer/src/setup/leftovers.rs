@@ -1,5 +1,5 @@
-//! Finds what still names our programs once everything that gpusetup wrote is undone: what an
-//! administrator or another tool has put into a file that an engine reads.
+//! Finds places that still name our programs once everything that gpusetup wrote is undone: settings of an
+//! administrator or another tool in files that an engine reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,6 +1,6 @@
-//! What becomes of files that every boot makes again when the set-up is undone. They are no user's:
-//! what they said before describes a driver that may be gone. Where the package's service stays,
-//! they are brought up to date; where nothing makes them any more, they are removed.
+//! Plans what an undo does with files that every boot writes again. They are no user's files, and their earlier text
+//! describes a driver that may be gone. If the package's service stays, they are brought up to date; if nothing
+//! writes them any more, they are removed.
 
 use std::path::Path;
 

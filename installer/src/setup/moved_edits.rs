@@ -1,6 +1,6 @@
-//! Finds what we wrote by what it means, wherever it stands now: `containerd config migrate` gives
-//! our settings other key paths, people copy them from a drop-in to the root file or rename our
-//! runtime, and tools write files anew in their own style.
+//! Finds our settings by their meaning, wherever they are now: `containerd config migrate` moves them to other key
+//! paths, people copy them from a drop-in to the root file or rename our runtime, and tools rewrite files in their
+//! own style.
 //!
 //! Longer than 400 lines: the configuration of containerd, CRI-O and Docker is searched in the same steps, side by
 //! side.

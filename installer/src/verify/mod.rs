@@ -30,13 +30,13 @@ pub use verified::{Outcome, Reload, Unverified, Verified, dead};
 /// The program in the built-in image.
 const PROGRAM: &str = "/usr/lib/gpu-container/gpu-container";
 
-/// Why an engine is not verified that runs no container of ours.
+/// The reason why an engine that runs no container of ours is not verified.
 pub const NO_CONTAINER: &str = "gpusetup runs no container in it";
 
-/// What a verification is to show.
+/// The parameters of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Expectation {
-    /// The number of GPUs that a container gets that asks for all.
+    /// The number of GPUs that a container gets that requests all.
     pub gpus: usize,
     /// Also do a daemon-reload while the containers run, unless that would harm other containers.
     pub reload: bool,
@@ -153,7 +153,7 @@ fn obstacle(host: &Host, reload: bool) -> Option<String> {
     }
 }
 
-/// Does one daemon-reload for all engines and has their containers look again.
+/// Does one daemon-reload for all engines and makes their containers look again.
 fn over_reload(
     context: &RunContext,
     sessions: &mut [(String, ProbeSession<'_>)],

@@ -53,7 +53,7 @@ pub struct Rootfs {
     /// The current mount namespace, once it is known to be the container's. Needed for mounting.
     pub(super) mounts: Option<OwnMounts>,
     pub(super) arrangement: Arrangement,
-    /// Whether we have no more rights than our caller. Then we may write to the caller's volumes.
+    /// Whether we have no more privileges than our caller. Then we may write to the caller's volumes.
     pub(super) has_callers_rights: bool,
     /// The mount at /dev, if the arrangement says that it is the container's own.
     pub(super) own_dev: OnceCell<Option<u64>>,
@@ -149,7 +149,7 @@ impl Rootfs {
         self
     }
 
-    /// Sets whether we have no more rights than our caller, as in a user namespace that the caller made.
+    /// Sets whether we have no more privileges than our caller, as in a user namespace that the caller made.
     pub(crate) fn with_callers_rights(mut self, has: bool) -> Self {
         self.has_callers_rights = has;
         self
@@ -166,7 +166,7 @@ impl Rootfs {
         }
     }
 
-    /// Warnings: what could not be done without refusing the container, a line for each.
+    /// Warnings about what could not be done while the container still starts, a line for each.
     pub fn notes(&self) -> Vec<Message> {
         self.notes.borrow().clone()
     }

@@ -19,7 +19,7 @@ use super::handle::Rootfs;
 use super::walk::Trouble;
 use crate::error::Error;
 
-/// Maximum names of one directory that are looked at, whatever is wanted of them.
+/// Maximum number of names of one directory that are examined, however many are requested.
 const MAX_NAMES: usize = 1 << 20;
 
 impl Rootfs {
@@ -127,14 +127,15 @@ impl Rootfs {
             }
             has_room
         };
-        // What was read before an error is all there is for us.
+        // If reading fails, the names read so far are returned.
         let _ = entries::each(dir, &mut take);
         names.sort();
         names
     }
 
-    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if there is no such directory. One that
-    /// cannot be read whole, or has more than `most` of them, is an error: what was missing could be what is needed.
+    /// The names that `is_wanted` chooses in the directory at `path`, unsorted; none if the directory does not exist.
+    /// It is an error if the directory cannot be read completely or has more than `most` names, because a needed name
+    /// could be missing.
     pub(crate) fn names_of(
         &self,
         path: &Path,

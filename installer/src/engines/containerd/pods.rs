@@ -1,5 +1,5 @@
-//! How the built-in image runs as a pod in a containerd. The image is imported into the namespace of
-//! CRI, since CRI itself can import none.
+//! Runs the built-in image as a pod in a containerd. The image is imported into CRI's namespace by ctr, because CRI
+//! itself cannot import an image.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Plans our runtime's table, which has the settings of CRI-O's default runtime with our program,
-//! and tells the shim where CRI-O's low-level runtime is.
+//! Plans our runtime's table, which has the settings of CRI-O's default runtime with our program, and configures the
+//! path of CRI-O's low-level runtime in the shim.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Runs the docker command line, always with an explicit daemon address. Which daemon plain
-//! `docker` talks to, given the shell, the context and sudo, is answered by [`super::context`].
+//! Runs the docker command line, always with an explicit daemon address. [`super::context`] determines which daemon
+//! plain `docker` talks to, which depends on the shell, the context and sudo.
 
 use std::collections::BTreeMap;
 use std::path::Path;

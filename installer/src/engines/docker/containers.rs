@@ -1,5 +1,5 @@
-//! Finds Docker's running containers and those that need what we set up, tells what a restart
-//! stops, and starts stopped ones again.
+//! Finds Docker's running containers and those that need our setup, determines what a restart stops, and starts
+//! stopped containers again.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Whether a Docker accepts the file that was written and, after a restart or reload, answers and uses
-//! it.
+//! Checks that a Docker accepts the written file and, after a restart or reload, answers and uses it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Finds the users of this host who may have an engine of their own, and the directories in which
-//! its files can be: by /etc/passwd, running managers, lingering, and the environment of what runs.
+//! Finds the users of this host who may have an engine of their own, and the directories in which its files can be:
+//! from /etc/passwd, running managers, lingering, and the environment of running processes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

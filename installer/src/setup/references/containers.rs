@@ -1,6 +1,6 @@
-//! Finds containers, running or stopped, that were given our devices by CDI and could not start
-//! again without our spec and hook. They are found by the files in which engines keep them, since
-//! an engine that does not run, or that is another user's, cannot be asked.
+//! Finds containers, running or stopped, that were given our devices by CDI and could not start again without our
+//! spec and hook. They are found in the files of the engines, because an engine that does not run, or that belongs to
+//! another user, cannot be queried.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

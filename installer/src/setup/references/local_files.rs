@@ -1,6 +1,5 @@
-//! Reads files of users without touching a file system that may not answer: a network or FUSE file
-//! system, or one that is mounted when it is first looked at. What such a file system holds is
-//! reported as not seen, never as missing.
+//! Reads files of users without accessing a file system that may block: a network or FUSE file system, or one that is
+//! mounted on first access. Files on such a file system are reported as not examined, never as missing.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

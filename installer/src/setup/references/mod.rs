@@ -1,6 +1,6 @@
-//! Finds what on this host still needs the programs and the CDI spec of our packages, before one of
-//! them is removed: configuration of engines, units, quadlets and containers, root's and users'.
-//! Users' own engines are not asked and nothing is changed.
+//! Finds what on this host still needs the programs and the CDI spec of our packages, before one of them is removed:
+//! configuration of engines, units, quadlets and containers, both root's and users'. Users' own engines are not
+//! queried, and nothing is changed.
 
 mod accounts;
 pub mod containers;

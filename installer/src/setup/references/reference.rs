@@ -1,4 +1,4 @@
-//! What needs our packages, as it is found, and how it is judged whether a text needs them.
+//! The results of the search for what needs our packages, and the rules by which a text needs them.
 
 use serde::Serialize;
 

@@ -1,5 +1,5 @@
-//! Where references are looked for: the files of engines, units, quadlets, hooks and CDI specs, as
-//! shell patterns.
+//! Shell patterns of the files that are searched for references: files of engines, units, quadlets, hooks and CDI
+//! specs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What of the system needs our packages: configuration of its engines, units, quadlets, and
-//! containers of root's; also what an undo would give back.
+//! Finds what needs our packages in the system's part of the host: configuration of its engines, units, quadlets and
+//! root's containers, and settings that an undo would restore.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Looks at one thing after the other, and goes on without one that takes too long: a disk that
-//! does not answer must not keep a package manager waiting.
+//! Examines one item after another and skips one that takes too long: a disk that does not answer must not block a
+//! package manager.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};

@@ -1,5 +1,4 @@
-//! What users have set up for themselves and that needs our packages: rootless engines, quadlets,
-//! units and containers.
+//! Finds what needs our packages among the files of users: rootless engines, quadlets, units and containers.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use crate::model::package::Package;
 use crate::transaction::receipt::{RECEIPT, Receipt};
 use crate::transaction::state_file;
 
-/// What users have set up for themselves.
+/// Adds what users have set up for themselves.
 pub fn add(host: &Host, files: &LocalFiles, removal: &Removal, found: &mut References) {
     let accounts = accounts::find(host);
     found.add_not_seen(accounts.not_seen);

@@ -1,5 +1,5 @@
-//! The words by which a text needs what our packages install: our programs, the vendor's names of
-//! them, and the devices that our CDI spec describes.
+//! Finds the words that show that a text needs what our packages install: our programs, the vendor's names of them,
+//! and the devices that our CDI spec describes.
 
 /// Names of our programs.
 pub const PROGRAMS: &[&str] = &[
