@@ -56,8 +56,8 @@ impl CriEngine {
                 channel: channel.clone(),
                 version,
             };
-            let asked = StatusRequest { verbose: true };
-            match engine.call("RuntimeService/Status", asked).await {
+            let request = StatusRequest { verbose: true };
+            match engine.call("RuntimeService/Status", request).await {
                 Ok(status) => return Ok((engine, status)),
                 Err(CriFailure::Refused {
                     code: Code::Unimplemented,

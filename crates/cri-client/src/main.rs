@@ -107,12 +107,12 @@ async fn ensure_sandbox_image(
 ) -> Result<(), CriFailure> {
     // Both engines report it in this field (CRI-O server/runtime_status.go; containerd pkg/cri/server/status.go,
     // until 2.0).
-    let told = || {
+    let reported_name = || {
         let config = status.info.get("config")?;
         let config: serde_json::Value = serde_json::from_str(config).ok()?;
         Some(config["sandboxImage"].as_str()?.to_owned())
     };
-    let Some(name) = cli.sandbox_image.clone().or_else(told) else {
+    let Some(name) = cli.sandbox_image.clone().or_else(reported_name) else {
         return Err(CriFailure::NotVerified(
             "the engine does not tell which image its pods need".into(),
         ));
@@ -252,16 +252,16 @@ fn early_end(status: &ContainerStatus, log: &Path) -> CriFailure {
         return CriFailure::Removed;
     }
     let lines = log::lines(log);
-    let said = lines.last().map_or(status.message.trim(), |(_, line)| line);
-    CriFailure::Container(format!("exit code {}: {said}", status.exit_code))
+    let message = lines.last().map_or(status.message.trim(), |(_, line)| line);
+    CriFailure::Container(format!("exit code {}: {message}", status.exit_code))
 }
 
 /// Waits for a line on standard input; `false` at its end.
 async fn is_told() -> bool {
-    let (to, told) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     let reader = std::thread::Builder::new().spawn(move || {
         let read = std::io::stdin().read_line(&mut String::new());
-        let _ = to.send(matches!(read, Ok(n) if n > 0));
+        let _ = sender.send(matches!(read, Ok(n) if n > 0));
     });
-    reader.is_ok() && told.await.unwrap_or(false)
+    reader.is_ok() && receiver.await.unwrap_or(false)
 }

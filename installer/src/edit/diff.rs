@@ -13,10 +13,10 @@ use similar::{Change, DiffOp, DiffableStr, group_diff_ops};
 /// still correct.
 pub fn operations(old: &[&str], new: &[&str], until: Option<Instant>) -> Vec<DiffOp> {
     let whole = |words: &[&str]| -> Range<usize> { 0..words.len() };
-    let mut found = Compact::new(Replace::new(Capture::new()), old, new);
+    let mut hook = Compact::new(Replace::new(Capture::new()), old, new);
     // A `Capture` does not fail.
-    let _ = myers::diff_deadline(&mut found, old, whole(old), new, whole(new), until);
-    found.into_inner().into_inner().into_ops()
+    let _ = myers::diff_deadline(&mut hook, old, whole(old), new, whole(new), until);
+    hook.into_inner().into_inner().into_ops()
 }
 
 /// Two texts, compared line by line.

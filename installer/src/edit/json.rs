@@ -33,10 +33,10 @@ fn ensure_no_duplicates(root: &CstRootNode) -> Result<(), EditError> {
     let mut todo: Vec<CstNode> = root.children();
     while let Some(node) = todo.pop() {
         if let Some(object) = node.as_object() {
-            let mut seen = HashSet::new();
+            let mut names = HashSet::new();
             for property in object.properties() {
                 let name = property.decoded_name().unwrap_or_default();
-                if !seen.insert(name.clone()) {
+                if !names.insert(name.clone()) {
                     return Err(EditError::Duplicate(name));
                 }
             }
@@ -65,7 +65,7 @@ pub fn set(text: &str, values: &[(Vec<String>, Value)]) -> Result<String, EditEr
 /// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &Value) -> Result<String, EditError> {
     match serde_json::from_str::<Value>(&made) {
-        Ok(found) if found == *wanted => Ok(made),
+        Ok(result) if result == *wanted => Ok(made),
         _ => Err(EditError::Inexact),
     }
 }

@@ -88,7 +88,7 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
 /// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
-        Ok(found) if found == *wanted => Ok(made),
+        Ok(result) if result == *wanted => Ok(made),
         _ => Err(EditError::Inexact),
     }
 }

@@ -216,15 +216,15 @@ impl Host {
         if !self.is_live() {
             return Answer::None;
         }
-        let asked = [program, "--version"];
-        match self.run(&asked, Duration::from_secs(10)) {
+        let argv = [program, "--version"];
+        match self.run(&argv, Duration::from_secs(10)) {
             Ok(out) => {
                 let word = out.stdout.split_whitespace().nth(2).unwrap_or_default();
                 let version = word.trim_end_matches(',').trim_start_matches('v');
                 if out.has_succeeded() && version.starts_with(|c: char| c.is_ascii_digit()) {
                     Answer::Known(version.to_owned())
                 } else {
-                    Answer::Unknown(format!("{}: {}", asked.join(" "), out.last_line()))
+                    Answer::Unknown(format!("{}: {}", argv.join(" "), out.last_line()))
                 }
             }
             Err(e) => Answer::Unknown(e.to_string()),

@@ -254,8 +254,11 @@ fn succeeded(argv: &[&str], out: &Output) -> Result<(), Error> {
     if out.has_succeeded() {
         return Ok(());
     }
-    let said = out.last_line().to_owned();
-    Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)))
+    let message = out.last_line().to_owned();
+    Err(Error::program(
+        &argv.join(" "),
+        ProgramFault::Failed(message),
+    ))
 }
 
 #[cfg(test)]

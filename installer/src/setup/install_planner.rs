@@ -32,12 +32,12 @@ pub struct InstallRequest {
 }
 
 /// Inspects the host and returns the plan, or an error that says why there is none.
-pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
+pub fn plan(host: &Host, request: &InstallRequest) -> Result<Plan, Error> {
     let distro = distro::detect(host.root());
     ensure_supported(host, &distro)?;
     // Without a usable receipt, plan nothing: no run could be recorded.
     let receipt = Receipt::load(host)?.unwrap_or_default();
-    let (engines, remarks) = chosen(host, &asked.only, &receipt)?;
+    let (engines, remarks) = chosen(host, &request.only, &receipt)?;
     let inventory = inventory(host)?;
     if inventory.driver.is_none() && host.is_live() {
         return Err(no_driver(host));
@@ -48,12 +48,12 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         ensure_roots_files(host)?;
         ConflictResolution::default()
     } else {
-        other_toolkits::resolve(&foreign, host, asked.wanted.existing)?
+        other_toolkits::resolve(&foreign, host, request.wanted.existing)?
     };
     let mut plan = Plan {
         changes: resolution.changes,
         engines: Vec::new(),
-        wanted: Some(asked.wanted.clone()),
+        wanted: Some(request.wanted.clone()),
         gpus: inventory.gpus.len(),
         warnings: distro
             .warning
@@ -70,9 +70,9 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
         describe_gpus(&mut plan, host, &inventory, resolution.spec_is_theirs)?;
     }
     for engine in engines {
-        let changes = engine.changes(host, &asked.wanted)?;
+        let changes = engine.changes(host, &request.wanted)?;
         let activation = engine.activation(host, &changes);
-        plan.warn(engine.consequences(host, &asked.wanted));
+        plan.warn(engine.consequences(host, &request.wanted));
         plan.warn(engine.warnings(host));
         plan.changes.extend(changes);
         plan.engines.push((engine, activation));
@@ -87,7 +87,7 @@ pub fn plan(host: &Host, asked: &InstallRequest) -> Result<Plan, Error> {
             plan.warnings.push(format!("found {traces}"));
         }
     }
-    if asked.restart && host.is_live() {
+    if request.restart && host.is_live() {
         warn_of_reload(&mut plan, host);
         ensure_restarts_are_possible(&plan, host)?;
     }

@@ -92,11 +92,11 @@ pub fn after(
                 None => local.text(&path),
             },
         };
-        let found = match text {
+        let excerpt = match text {
             Ok(text) => text.as_deref().and_then(first).map(Ok),
             Err(e) => Some(Err(e.why)),
         };
-        left.extend(found.map(|found| Leftover { path, found }));
+        left.extend(excerpt.map(|found| Leftover { path, found }));
     }
     Ok(left)
 }

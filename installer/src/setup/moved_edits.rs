@@ -306,11 +306,11 @@ impl WrittenRuntime {
         let Some(present) = item(document, &runtimes).and_then(Item::as_table_like) else {
             return false;
         };
-        let found = present.iter().filter(|(name, item)| {
+        let names = present.iter().filter(|(name, item)| {
             self.is(item) && !self.stood_before(name, item) || written && self.is_rest(name, item)
         });
-        let found: Vec<String> = found.map(|(name, _)| name.to_owned()).collect();
-        for name in &found {
+        let names: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
+        for name in &names {
             if let Some(runtimes) = item_mut(document, &runtimes) {
                 self.restore(runtimes, name);
             }
@@ -322,7 +322,7 @@ impl WrittenRuntime {
                 put_back(document, &default, old.as_ref());
             }
         }
-        if found.is_empty() {
+        if names.is_empty() {
             return false;
         }
         for (keys, ours, old) in &self.beside {

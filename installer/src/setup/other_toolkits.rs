@@ -137,11 +137,11 @@ pub fn resolve(
             return Err(Error::OtherTools(lines.collect()));
         }
         Existing::Adopt => {
-            for found in in_the_way {
-                match found.is {
-                    TraceKind::Unit => way.changes.push(held_back(host, found)?),
-                    TraceKind::Toolkit => way.warnings.push(found.line()),
-                    _ => way.changes.extend(taken_away(host, found)?),
+            for trace in in_the_way {
+                match trace.is {
+                    TraceKind::Unit => way.changes.push(held_back(host, trace)?),
+                    TraceKind::Toolkit => way.warnings.push(trace.line()),
+                    _ => way.changes.extend(taken_away(host, trace)?),
                 }
             }
         }
@@ -211,8 +211,8 @@ fn drop_in(unit: &str) -> PathBuf {
 
 /// Adds a drop-in to their unit, so that it does nothing while gpusetup has something to undo here.
 /// None of their files is edited, and once gpusetup is gone the unit works again.
-fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
-    let path = drop_in(&found.at);
+fn held_back(host: &Host, trace: &ToolkitTrace) -> Result<Change, Error> {
+    let path = drop_in(&trace.at);
     Ok(Change {
         before: host.text(&path)?,
         path,
@@ -222,18 +222,18 @@ fn held_back(host: &Host, found: &ToolkitTrace) -> Result<Change, Error> {
             Invocation::Undo
         )),
         mode: 0o644,
-        why: format!("hold it back: it {}", found.does),
+        why: format!("hold it back: it {}", trace.does),
         kind: MergeKind::Own,
     })
 }
 
 /// Removes one of their files; undo restores it. A file at our own path is overwritten, not
 /// removed.
-fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error> {
-    if found.at == SPEC_PATH {
+fn taken_away(host: &Host, trace: &ToolkitTrace) -> Result<Option<Change>, Error> {
+    if trace.at == SPEC_PATH {
         return Ok(None);
     }
-    let path = PathBuf::from(&found.at);
+    let path = PathBuf::from(&trace.at);
     let Some(before) = host.text(&path)? else {
         return Ok(None);
     };
@@ -243,7 +243,7 @@ fn taken_away(host: &Host, found: &ToolkitTrace) -> Result<Option<Change>, Error
         before: Some(before),
         after: None,
         mode: mode & 0o7777,
-        why: format!("another tool's: {}; undo gives it back", found.does),
+        why: format!("another tool's: {}; undo gives it back", trace.does),
         kind: MergeKind::Own,
     }))
 }

@@ -106,9 +106,9 @@ impl EngineStatus {
         inventory: &Inventory,
         lacks: &[Change],
     ) -> Self {
-        let asked = receipt.and_then(|r| history::wanted(r, &*engine));
-        let was_edited = asked.is_some();
-        let own = engine.changes(host, &asked.unwrap_or_default());
+        let wanted = receipt.and_then(|r| history::wanted(r, &*engine));
+        let was_edited = wanted.is_some();
+        let own = engine.changes(host, &wanted.unwrap_or_default());
         let facts = engine.facts();
         let mut notes = facts.notes.clone();
         let setup = match own {

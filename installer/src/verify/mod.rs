@@ -83,14 +83,14 @@ pub fn run<'a>(
             let Some(probe) = probe else { continue };
             progress.doing(&format!("running {kind} in {name}"));
             engine.wait_ready(host);
-            let asked = session::FirstLook {
+            let first_look = session::FirstLook {
                 engine: &name,
                 gpus: wanted.gpus,
                 hold: obstacle.is_none(),
                 on_host,
             };
             let patience = Patience::new(Instant::now() + session::LIMIT, signals);
-            let session = ProbeSession::start(host, probe, asked, patience)?;
+            let session = ProbeSession::start(host, probe, first_look, patience)?;
             sessions.push((name.clone(), session));
         }
     }
@@ -187,12 +187,12 @@ fn over_reload(
     Ok(())
 }
 
-fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
-    if found.is_empty() {
+fn tell(name: &str, results: &[Verified], gpus: usize, progress: &Progress) {
+    if results.is_empty() {
         return;
     }
     let mut good = true;
-    for v in found {
+    for v in results {
         let trouble = v.loss().or(v.driver_trouble.as_deref());
         let bad = if v.ok { trouble } else { Some(&*v.detail) };
         if let Some(bad) = bad {
@@ -201,9 +201,9 @@ fn tell(name: &str, found: &[Verified], gpus: usize, progress: &Progress) {
         }
     }
     if good {
-        let is_pods = found.iter().any(|v| v.how.starts_with("pod "));
+        let is_pods = results.iter().any(|v| v.how.starts_with("pod "));
         let what = if is_pods { "pod" } else { "container" };
-        let kept = found.iter().any(|v| v.reload == Some(Reload::Ok));
+        let kept = results.iter().any(|v| v.reload == Some(Reload::Ok));
         let kept = if kept {
             ", also after a daemon-reload"
         } else {

@@ -104,13 +104,13 @@ impl<'a> ProbeSession<'a> {
         }
         for case in session.probe.cases.clone() {
             let mut look = Look::new(engine, &case, gpus);
-            let seen = match &loaded {
+            let line = match &loaded {
                 Ok(()) => look.first(host, &case, hold && case.gets, patience),
                 Err(e) => Err(e.clone()),
             };
-            session.is_dirty |= seen.is_err();
-            match seen {
-                Ok(ProbeLine::Report(seen)) => look.verified.judge(&seen, case.gets, on_host),
+            session.is_dirty |= line.is_err();
+            match line {
+                Ok(ProbeLine::Report(report)) => look.verified.judge(&report, case.gets, on_host),
                 Ok(ProbeLine::NotVerified(why)) => look.not_verified = Some(why),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(e) => look.verified.detail = e.to_string(),
@@ -125,8 +125,11 @@ impl<'a> ProbeSession<'a> {
         for argv in &self.probe.load {
             let out = Program::run(self.host, argv, patience)?;
             if !out.has_succeeded() {
-                let said = out.last_line().to_owned();
-                return Err(Error::program(&argv.join(" "), ProgramFault::Failed(said)));
+                let message = out.last_line().to_owned();
+                return Err(Error::program(
+                    &argv.join(" "),
+                    ProgramFault::Failed(message),
+                ));
             }
         }
         Ok(())
@@ -170,7 +173,7 @@ impl<'a> ProbeSession<'a> {
             };
             program.tell(probe_image::AGAIN);
             let again = match hear(program, patience) {
-                Ok(Some(ProbeLine::Report(seen))) => look.verified.compare_after_reload(&seen),
+                Ok(Some(ProbeLine::Report(report))) => look.verified.compare_after_reload(&report),
                 Ok(Some(ProbeLine::NotVerified(why))) => Reload::NotTried(why),
                 Ok(None) => Reload::NotTried("its container does not wait".into()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -260,14 +263,14 @@ impl Look {
         patience: Patience<'_>,
     ) -> Result<ProbeLine, Error> {
         let program = Program::start(host, &case.argv)?;
-        let seen = hear(&program, patience)?;
-        if hold && let Some(ProbeLine::Report(seen)) = seen {
+        let line = hear(&program, patience)?;
+        if hold && let Some(ProbeLine::Report(report)) = line {
             self.program = Some(program);
-            return Ok(ProbeLine::Report(seen));
+            return Ok(ProbeLine::Report(report));
         }
         let out = end(program, patience)?;
-        match seen {
-            Some(ProbeLine::Report(seen)) if out.has_succeeded() => Ok(ProbeLine::Report(seen)),
+        match line {
+            Some(ProbeLine::Report(report)) if out.has_succeeded() => Ok(ProbeLine::Report(report)),
             Some(ProbeLine::NotVerified(why)) => Ok(ProbeLine::NotVerified(why)),
             _ => Err(Error::Container(complaint(&out).to_owned())),
         }
@@ -284,8 +287,8 @@ fn complaint(out: &Output) -> &str {
 /// The probe's next report; `None` if it has ended.
 fn hear(program: &Program, patience: Patience<'_>) -> Result<Option<ProbeLine>, Error> {
     while let Some(line) = program.hear(patience)? {
-        if let Some(seen) = ProbeLine::parse(&line) {
-            return Ok(Some(seen));
+        if let Some(parsed) = ProbeLine::parse(&line) {
+            return Ok(Some(parsed));
         }
     }
     Ok(None)

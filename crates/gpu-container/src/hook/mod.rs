@@ -24,7 +24,7 @@ use flags::HookInput;
 /// with nvidia-cdi-hook: the spec may be from another version, and the container must start even so.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let mounts = confine::cdi_hook();
-    // The arguments keep their memory throughout, because a hook mostly has hundreds of strings.
+    // Converts without copying, because a hook can have hundreds of arguments.
     let text = |arg: OsString| match arg.into_string() {
         Ok(text) => text,
         Err(odd) => odd.to_string_lossy().into_owned(),

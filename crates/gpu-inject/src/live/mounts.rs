@@ -206,7 +206,7 @@ pub(super) fn find_again(detached: &mut [DetachedMount]) -> Result<(), Error> {
         };
         let current = open_path(host).map_err(Error::host(host))?;
         let id = |fd: &OwnedFd| fstat(fd).map(|f| (f.st_dev, f.st_ino));
-        if id(&current).is_ok_and(|current| id(file) == Ok(current)) {
+        if id(&current).is_ok_and(|current_id| id(file) == Ok(current_id)) {
             *file = current;
             continue;
         }

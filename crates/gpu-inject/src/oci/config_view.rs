@@ -56,10 +56,10 @@ pub fn early_root_path(text: &[u8]) -> Option<String> {
     if !is_once || has_hidden_letters(text) {
         return None;
     }
-    let mut found = None;
+    let mut path = None;
     // The visitor ends with an error once the value is found, so that the rest of the object is not read.
-    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut found));
-    found
+    let _ = Deserializer::from_slice(text).deserialize_map(Early(&mut path));
+    path
 }
 
 /// Whether a lower-case letter such as `r`, `o` or `t` could be written as an escape, which no engine does.

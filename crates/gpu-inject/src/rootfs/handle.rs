@@ -214,9 +214,9 @@ impl Rootfs {
     }
 
     /// Opens the file that an `O_PATH` descriptor refers to.
-    pub(super) fn reopen(&self, found: &OwnedFd, flags: OFlag) -> nix::Result<File> {
+    pub(super) fn reopen(&self, file: &OwnedFd, flags: OFlag) -> nix::Result<File> {
         let descriptors = self.descriptors.as_ref().ok_or(Errno::ENOENT)?;
-        let name = found.as_raw_fd().to_string();
+        let name = file.as_raw_fd().to_string();
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         fcntl::openat(descriptors, name.as_str(), flags, Mode::empty()).map(File::from)
     }

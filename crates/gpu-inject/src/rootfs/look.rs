@@ -83,11 +83,11 @@ impl Rootfs {
             let file = open_no_follow(dir.as_fd(), name)?;
             Ok((kind(&file)? == SFlag::S_IFREG).then_some(file))
         };
-        let found = match look() {
+        let file = match look() {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => None,
-            found => found.map_err(failed(path, "open"))?,
+            result => result.map_err(failed(path, "open"))?,
         };
-        match found.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
+        match file.map(|file| self.reopen(&file, OFlag::O_RDONLY)) {
             None | Some(Err(Errno::EACCES)) => Ok(None),
             Some(opened) => opened.map(Some).map_err(failed(path, "open")),
         }
@@ -147,17 +147,17 @@ impl Rootfs {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
             Err(e) => return Err(failed(path, "open")(e)),
         };
-        let (mut names, mut seen) = (Vec::new(), 0);
+        let (mut names, mut count) = (Vec::new(), 0);
         entries::each(&dir, |name, _| {
-            seen += 1;
+            count += 1;
             if is_wanted(name) {
                 names.push(name.to_owned());
             }
-            names.len() <= most && seen <= MAX_NAMES
+            names.len() <= most && count <= MAX_NAMES
         })
         .map_err(|e| io_failed(path, "read")(e.into()))?;
-        if names.len() > most || seen > MAX_NAMES {
-            let most = if seen > MAX_NAMES { MAX_NAMES } else { most };
+        if names.len() > most || count > MAX_NAMES {
+            let most = if count > MAX_NAMES { MAX_NAMES } else { most };
             let why = format!("more than {most} names, which are not all looked at");
             return Err(io_failed(path, "read")(io::Error::other(why)));
         }

@@ -131,7 +131,7 @@ pub(crate) fn remount_flags(wanted: u64, current: FsFlags) -> MsFlags {
     all
 }
 
-/// The path of a descriptor, relative to our `fd` directory.
+/// Makes our `fd` directory the working directory: from here on a descriptor's number is its path.
 fn by_number(rootfs: &Rootfs) -> nix::Result<()> {
     fchdir(rootfs.descriptors().ok_or(Errno::ENOENT)?)
 }
@@ -153,10 +153,10 @@ fn attached(root: BorrowedFd<'_>, rootfs: &Rootfs) -> nix::Result<OwnedFd> {
     let last = Path::new(&path).file_name().ok_or(Errno::ENOENT)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let above = fcntl::openat(root, "..", flags, Mode::empty())?;
-    let found = fcntl::openat(&above, last, flags, Mode::empty())?;
-    let is_other = fstat(&found)?.st_dev != fstat(root)?.st_dev;
-    if is_other && fstatfs(&found)?.filesystem_type() == TMPFS_MAGIC {
-        Ok(found)
+    let top = fcntl::openat(&above, last, flags, Mode::empty())?;
+    let is_other = fstat(&top)?.st_dev != fstat(root)?.st_dev;
+    if is_other && fstatfs(&top)?.filesystem_type() == TMPFS_MAGIC {
+        Ok(top)
     } else {
         Err(Errno::ESTALE)
     }

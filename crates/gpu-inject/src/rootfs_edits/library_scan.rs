@@ -22,10 +22,10 @@ pub(crate) fn libraries(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<Vec<
         let mut names = rootfs.names_of(dir, MAX_LIBRARIES, is_library)?;
         names.sort();
         names.sort_by_key(|name| Reverse(numbers(name)));
-        let mut seen = HashSet::new();
+        let mut sonames = HashSet::new();
         for name in names.iter().filter_map(|name| name.to_str()) {
             if let Some(one) = library(rootfs, dir, name)?
-                && seen.insert((one.soname.clone(), one.compat32))
+                && sonames.insert((one.soname.clone(), one.compat32))
             {
                 libraries.push(one);
             }

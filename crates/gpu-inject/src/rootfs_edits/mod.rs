@@ -61,7 +61,7 @@ pub fn refresh_cache(rootfs: &Rootfs, directories: &[PathBuf]) -> Result<(), Err
     let libraries = library_scan::libraries(rootfs, directories)?;
     name_libraries(rootfs, &libraries)?;
     let conf = match rootfs.read(Path::new(COMPAT_CONF), COMPAT_CONF_LIMIT) {
-        // Paths elsewhere are outside our control.
+        // None of our hooks has written a file outside the image's own file systems.
         Err(e) if e.elsewhere().is_some() || e.is_loop_of_links() => None,
         read => read?,
     };
@@ -196,7 +196,8 @@ fn image_cache(rootfs: &Rootfs) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Checks the merged cache: programs of the image would no longer start if its own libraries were missing.
+/// The error for a cache that is kept, because programs of the image would no longer start with a cache from which the
+/// image's own libraries are missing.
 fn not_replaced(why: impl Display) -> Error {
     Error::Rootfs {
         path: CACHE.into(),

@@ -131,8 +131,8 @@ fn shadowed(look: &HostFacts) -> Option<String> {
         let used = registry.devices();
         let is_hidden = spec.devices.iter().all(|d| {
             let mut all = used.iter();
-            let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
-            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
+            let device = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
+            device.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
         });
         if is_hidden {
             findings.push(format!(

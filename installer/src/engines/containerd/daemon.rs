@@ -111,11 +111,11 @@ impl Daemon {
             };
             match answers {
                 Ok(()) => return Ok(()),
-                Err(said) if Instant::now() >= end => {
+                Err(message) if Instant::now() >= end => {
                     let fix = self.service.as_ref().map(Service::log_hint);
                     return Err(Error::engine(
                         &self.name,
-                        EngineFault::NotBack { said, fix },
+                        EngineFault::NotBack { said: message, fix },
                     ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
@@ -138,8 +138,11 @@ impl Daemon {
         if out.has_succeeded() {
             return Ok(true);
         }
-        let said = out.last_line().to_owned();
-        Err(Error::engine(&self.name, EngineFault::Refuses { said }))
+        let message = out.last_line().to_owned();
+        Err(Error::engine(
+            &self.name,
+            EngineFault::Refuses { said: message },
+        ))
     }
 
     /// Running containers whose shim was started with our runtime. Stopped CRI containers do not count, since they

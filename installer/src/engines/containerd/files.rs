@@ -118,13 +118,13 @@ impl Files {
             texts: BTreeMap::new(),
         };
         let mut pending = vec![root.to_owned()];
-        let mut seen: Vec<PathBuf> = Vec::new();
+        let mut visited: Vec<PathBuf> = Vec::new();
         while !pending.is_empty() {
             let path = pending.remove(0);
-            if seen.contains(&path) {
+            if visited.contains(&path) {
                 continue;
             }
-            seen.push(path.clone());
+            visited.push(path.clone());
             let changed = changes.and_then(|c| c.iter().find(|c| c.path == path));
             let text = match (changed, after) {
                 (Some(change), _) => change.after.clone(),

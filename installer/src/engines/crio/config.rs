@@ -119,12 +119,12 @@ impl MergedConfig {
 
 /// Lists files in the order of Go's `filepath.Walk`: a directory's files come at the place of its
 /// name, and links to directories are not entered.
-fn walk(host: &Host, dir: &Path, found: &mut Vec<PathBuf>) {
+fn walk(host: &Host, dir: &Path, files: &mut Vec<PathBuf>) {
     for name in host.root().read_dir(dir).unwrap_or_default() {
         let path = dir.join(name);
         match host.root().symlink_metadata(&path) {
-            Ok(m) if m.is_dir() => walk(host, &path, found),
-            _ => found.push(path),
+            Ok(m) if m.is_dir() => walk(host, &path, files),
+            _ => files.push(path),
         }
     }
 }

@@ -127,15 +127,15 @@ impl Crio {
             Answer::None => return Err(format!("{}: nobody listens", self.socket())),
             Answer::Unknown(why) => return Err(why),
         }
-        let mut asked = match self.at.version {
+        let mut argv = match self.at.version {
             Some(version) if version >= STATUS => vec!["crio", "status"],
             _ if host.has_program("crio-status") => vec!["crio-status"],
             // There is no status command, and `crio` with an unknown word would start a second
             // CRI-O.
             _ => return Ok(()),
         };
-        asked.extend(["--socket", self.socket(), "config"]);
-        let out = host.run(&asked, Duration::from_secs(10));
+        argv.extend(["--socket", self.socket(), "config"]);
+        let out = host.run(&argv, Duration::from_secs(10));
         let out = out.map_err(|e| e.to_string())?;
         let knows = out
             .stdout
@@ -336,8 +336,11 @@ impl Engine for Crio {
         argv.push("config");
         let out = host.run(&argv, Duration::from_secs(30))?;
         if !out.has_succeeded() {
-            let said = out.last_line().to_owned();
-            return Err(Error::engine("crio", EngineFault::Refuses { said }));
+            let message = out.last_line().to_owned();
+            return Err(Error::engine(
+                "crio",
+                EngineFault::Refuses { said: message },
+            ));
         }
         let written = host.root().exists(self.at.drop_in());
         if written
@@ -359,9 +362,12 @@ impl Engine for Crio {
         loop {
             match self.took_it_in(host) {
                 Ok(()) => return Ok(()),
-                Err(said) if Instant::now() >= end => {
+                Err(message) if Instant::now() >= end => {
                     let fix = Some(service(host).log_hint());
-                    return Err(Error::engine("crio", EngineFault::NotBack { said, fix }));
+                    return Err(Error::engine(
+                        "crio",
+                        EngineFault::NotBack { said: message, fix },
+                    ));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }

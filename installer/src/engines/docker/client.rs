@@ -134,7 +134,7 @@ impl Client {
         let args = ["version", "--format", "{{json .Server.Components}}"];
         while Instant::now() < end {
             match self.run(host, &args, LIMIT) {
-                Ok(said) if !said.contains("\"containerd\"") => {
+                Ok(components) if !components.contains("\"containerd\"") => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 // dockerd is connected, or this docker does not report its components.

@@ -35,9 +35,12 @@ pub fn wait(
                     Duration::from_secs(10),
                 ),
             },
-            Err(said) => {
+            Err(message) => {
                 let fix = Some(fix);
-                (EngineFault::NotBack { said, fix }, Duration::from_secs(60))
+                (
+                    EngineFault::NotBack { said: message, fix },
+                    Duration::from_secs(60),
+                )
             }
         };
         if started.elapsed() >= limit {
@@ -60,8 +63,11 @@ pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error
     if out.has_succeeded() {
         return Ok(());
     }
-    let said = out.last_line().to_owned();
-    Err(Error::engine("dockerd", EngineFault::Refuses { said }))
+    let message = out.last_line().to_owned();
+    Err(Error::engine(
+        "dockerd",
+        EngineFault::Refuses { said: message },
+    ))
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.

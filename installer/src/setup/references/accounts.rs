@@ -65,12 +65,12 @@ pub fn find(host: &Host) -> Accounts {
         // If a user ID has several lines, the first one counts.
         entries.entry(entry.uid).or_insert(entry);
     }
-    let told = processes(host);
-    let mut found = Accounts::default();
-    for who in unlisted(host, &entries, &told) {
+    let processes = processes(host);
+    let mut accounts = Accounts::default();
+    for who in unlisted(host, &entries, &processes) {
         match asked(host, &who) {
             Some(entry) => drop(entries.insert(entry.uid, entry)),
-            None => found.not_seen.push(NotSeen {
+            None => accounts.not_seen.push(NotSeen {
                 path: Path::new(RUNTIME_DIRS).join(&who),
                 why: format!("user {who} is in no list of users, so their files are not known"),
             }),
@@ -79,8 +79,8 @@ pub fn find(host: &Host) -> Accounts {
     let homes = entries
         .into_values()
         .filter(|e| e.home.components().count() > 1);
-    found.known = homes.map(|entry| account(entry, &told)).collect();
-    found
+    accounts.known = homes.map(|entry| account(entry, &processes)).collect();
+    accounts
 }
 
 impl Account {
@@ -167,7 +167,7 @@ impl Entry {
     }
 }
 
-fn account(entry: Entry, told: &[Told]) -> Account {
+fn account(entry: Entry, processes: &[Told]) -> Account {
     let mut account = Account {
         uid: entry.uid,
         name: entry.name,
@@ -176,7 +176,7 @@ fn account(entry: Entry, told: &[Told]) -> Account {
     };
     let home = entry.home.display().to_string();
     account.add(&BTreeMap::from([("HOME".to_owned(), home)]));
-    for process in told.iter().filter(|t| t.uid == entry.uid) {
+    for process in processes.iter().filter(|t| t.uid == entry.uid) {
         account.add(&process.environment);
         account.daemon_json.extend(process.daemon_json.clone());
     }
@@ -184,7 +184,7 @@ fn account(entry: Entry, told: &[Told]) -> Account {
 }
 
 /// The names or IDs of users who are not in /etc/passwd, such as those of LDAP.
-fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<String> {
+fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, processes: &[Told]) -> Vec<String> {
     let names = |dir: &str| host.root().read_dir(dir).unwrap_or_default();
     let by_name = names(LINGER).into_iter().filter_map(|name| {
         let name = name.into_string().ok()?;
@@ -194,7 +194,7 @@ fn unlisted(host: &Host, entries: &BTreeMap<u32, Entry>, told: &[Told]) -> Vec<S
         .into_iter()
         .filter_map(|uid| uid.to_str()?.parse().ok());
     let by_uid = running
-        .chain(told.iter().map(|t| t.uid))
+        .chain(processes.iter().map(|t| t.uid))
         .filter(|uid| !entries.contains_key(uid))
         .map(|uid| uid.to_string());
     let mut who: Vec<String> = by_name.chain(by_uid).collect();

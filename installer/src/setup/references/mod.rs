@@ -26,8 +26,14 @@ pub fn find(host: &Host, packages: &[Package], after_undo: bool) -> Result<Refer
     let removal = Removal::new(packages, is_our_spec);
     let files =
         LocalFiles::open(host.root()).map_err(Error::file(host.root().path(), "look at"))?;
-    let mut found = References::default();
-    system::add(host, &files.wherever(), &removal, after_undo, &mut found);
-    users::add(host, &files, &removal, &mut found);
-    Ok(found)
+    let mut references = References::default();
+    system::add(
+        host,
+        &files.wherever(),
+        &removal,
+        after_undo,
+        &mut references,
+    );
+    users::add(host, &files, &removal, &mut references);
+    Ok(references)
 }

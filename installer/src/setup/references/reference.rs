@@ -136,10 +136,10 @@ pub fn fix(word: &str, is_set_up: bool, user: Option<&str>) -> String {
 }
 
 /// Adds containers that need our spec.
-pub fn add_containers(containers: Vec<Container>, user: Option<&str>, found: &mut References) {
+pub fn add_containers(containers: Vec<Container>, user: Option<&str>, references: &mut References) {
     for container in containers {
         let who = user.map(|user| format!(" as {user}")).unwrap_or_default();
-        found.add(Reference {
+        references.add(Reference {
             kind: ReferenceKind::Container,
             at: format!("{} container {}", container.engine, container.name),
             user: user.map(str::to_owned),

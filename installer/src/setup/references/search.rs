@@ -75,7 +75,7 @@ pub fn matches(
     text: impl Fn(&Path) -> Result<Option<String>, NotSeen>,
     missing: impl Fn(&Path, SearchKind, &str) -> Option<&'static str>,
 ) -> (Vec<(PathBuf, &'static str)>, Vec<NotSeen>) {
-    let mut found = BTreeMap::new();
+    let mut word_by_path = BTreeMap::new();
     let mut not_seen = Vec::new();
     for (place, pattern) in patterns {
         let paths = files.matching(pattern).unwrap_or_else(|unseen| {
@@ -83,13 +83,13 @@ pub fn matches(
             Vec::new()
         });
         for path in paths {
-            if found.contains_key(&path) {
+            if word_by_path.contains_key(&path) {
                 continue;
             }
             match text(&path) {
                 Ok(Some(text)) => {
                     if let Some(word) = missing(&path, *place, &text) {
-                        found.insert(path, word);
+                        word_by_path.insert(path, word);
                     }
                 }
                 Ok(None) => {}
@@ -97,5 +97,5 @@ pub fn matches(
             }
         }
     }
-    (found.into_iter().collect(), not_seen)
+    (word_by_path.into_iter().collect(), not_seen)
 }

@@ -18,7 +18,7 @@ use crate::transaction::receipt::{RECEIPT, Receipt};
 /// The texts of files after an undo.
 type Undone = BTreeMap<PathBuf, Option<String>>;
 
-fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut References) -> Undone {
+fn undone(host: &Host, removal: &Removal, after_undo: bool, references: &mut References) -> Undone {
     if !after_undo || !removal.has(Package::Gpusetup) && !removal.has(Package::GpuContainerToolkit)
     {
         return Undone::new();
@@ -27,7 +27,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
         Ok(Some((plan, _))) => plan,
         Ok(None) => return Undone::new(),
         Err(e) => {
-            found.add(Reference {
+            references.add(Reference {
                 kind: ReferenceKind::Undo,
                 at: host.state(RECEIPT).display().to_string(),
                 user: None,
@@ -47,7 +47,7 @@ fn undone(host: &Host, removal: &Removal, after_undo: bool, found: &mut Referenc
     for (path, text) in &undone {
         let returned = text.as_deref().and_then(words::first_vendor_name);
         if let Some(name) = returned.filter(|_| !has_vendor_runtime(host)) {
-            found.add(Reference {
+            references.add(Reference {
                 kind: ReferenceKind::Undo,
                 at: path.display().to_string(),
                 user: None,
@@ -76,9 +76,9 @@ pub fn add(
     files: &LocalFiles,
     removal: &Removal,
     after_undo: bool,
-    found: &mut References,
+    references: &mut References,
 ) {
-    let undone = undone(host, removal, after_undo, found);
+    let undone = undone(host, removal, after_undo, references);
     let mut places = search::of_system();
     let engines = engines::detect(host);
     // An engine's file, if a flag has moved it.
@@ -102,13 +102,13 @@ pub fn add(
     let (matches, not_seen) = search::matches(files, &places, text, |_, place, text| {
         removal.missing_for(place, text)
     });
-    found.add_not_seen(not_seen);
+    references.add_not_seen(not_seen);
     for (path, word) in matches
         .into_iter()
         .filter(|(path, _)| !search::is_ours(path))
     {
         let is_set_up = written.contains(&path);
-        found.add(Reference {
+        references.add(Reference {
             kind: ReferenceKind::File,
             at: path.display().to_string(),
             user: None,
@@ -119,8 +119,8 @@ pub fn add(
     if removal.takes_devices() {
         let data = data_root(files);
         let (containers, not_seen) = containers::of_root(host, files, data.as_deref());
-        found.add_not_seen(not_seen);
-        add_containers(containers, None, found);
+        references.add_not_seen(not_seen);
+        add_containers(containers, None, references);
     }
 }
 

@@ -34,11 +34,11 @@ pub(super) fn roots(text: &[u8]) -> Vec<MountRoot> {
     };
     let with_dev: HashSet<u64> = mounts.iter().filter_map(|m| on(m, b"/dev")).collect();
     let procs = mounts.iter().filter(|m| m.kind == b"proc");
-    let found: HashSet<u64> = procs
+    let root_ids: HashSet<u64> = procs
         .filter_map(|m| on(m, b"/proc"))
         .filter(|id| with_dev.contains(id))
         .collect();
-    let mut roots: Vec<MountRoot> = found
+    let mut roots: Vec<MountRoot> = root_ids
         .into_iter()
         .map(|id| MountRoot {
             mount: id,
