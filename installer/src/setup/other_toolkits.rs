@@ -59,9 +59,9 @@ struct ToolkitTable {
 pub struct ConflictResolution {
     /// Their files to remove, and our drop-ins that disable their units.
     pub changes: Vec<Change>,
-    /// CDI is left to them: our spec is not written.
+    /// CDI is left to the other tool: our spec is not written.
     pub spec_is_theirs: bool,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn traces(
     OtherToolkits::new(traces)
 }
 
-/// Resolves the conflicts as the user asks.
+/// Resolves the conflicts according to the user's options.
 pub fn resolve(
     others: &OtherToolkits,
     host: &Host,
@@ -124,8 +124,7 @@ pub fn resolve(
 ) -> Result<ConflictResolution, Error> {
     let mut way = ConflictResolution::default();
     let mut in_the_way: Vec<&ToolkitTrace> = others.of(TraceKind::is_in_the_way).collect();
-    // A user who has set up this host beside a toolkit was told about it then, and need not confirm
-    // it again.
+    // A user who has set up this host beside a toolkit was warned then, and need not confirm it again.
     if existing == Existing::Refuse && Receipt::load(host)?.is_some() {
         let toolkits = in_the_way.extract_if(.., |f| f.is == TraceKind::Toolkit);
         way.warnings.extend(toolkits.map(ToolkitTrace::line));
@@ -248,7 +247,7 @@ fn taken_away(host: &Host, trace: &ToolkitTrace) -> Result<Option<Change>, Error
     }))
 }
 
-/// What an engine's file says about their runtime, if anything.
+/// Describes the other toolkit's runtime in the text of an engine's file, if there is one.
 fn runtime_in(host: &Host, text: &str) -> Option<String> {
     let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
     let mut values = lines.flat_map(|l| l.split(['"', '\'']));

@@ -153,11 +153,11 @@ impl Journal {
 
     /// Rolls the files back, however many of them were written. Returns what could not be rolled
     /// back.
-    pub(super) fn roll_back(&self, host: &Host, mut told: impl FnMut(&Change)) -> Vec<String> {
+    pub(super) fn roll_back(&self, host: &Host, mut report: impl FnMut(&Change)) -> Vec<String> {
         let mut left = Vec::new();
         for change in self.changes.iter().rev() {
             match self.roll_back_one(host, change) {
-                Ok(true) => told(change),
+                Ok(true) => report(change),
                 Ok(false) => {}
                 Err(e) => left.push(format!("put back {}: {e}", change.path.display())),
             }

@@ -71,7 +71,7 @@ impl<'a> ProbeSession<'a> {
     pub fn start(
         host: &'a Host,
         probe: Probe,
-        asked: FirstLook<'_>,
+        first_look: FirstLook<'_>,
         patience: Patience<'_>,
     ) -> Result<Self, Error> {
         let FirstLook {
@@ -79,7 +79,7 @@ impl<'a> ProbeSession<'a> {
             gpus,
             hold,
             on_host,
-        } = asked;
+        } = first_look;
         let mut session = Self {
             host,
             looks: Vec::new(),

@@ -43,7 +43,7 @@ struct Flow<'a> {
     kind: &'a KnownKind,
     at: usize,
     out: String,
-    /// In a list of arguments, the one before.
+    /// In a list of arguments, the previous argument.
     before: Before,
 }
 
