@@ -40,7 +40,7 @@ pub struct Pci {
     pub is_switch: bool,
 }
 
-/// An engine with the changes that its files lack, or the error that kept us from telling.
+/// An engine with the changes that its files lack, or the error that prevented determining them.
 pub type Lost<'a> = (&'a dyn Engine, Result<Vec<Change>, Error>);
 
 /// The host, as the checks see it.
@@ -85,18 +85,18 @@ impl<'a> HostFacts<'a> {
         }
     }
 
-    /// What `look` returns, and the reads that failed for it: its own and those of every fact it
-    /// used, even if another check had that fact read.
+    /// The result of `look`, and the reads that failed for it: its own and those of every fact it used, even if
+    /// another check was the first to need that fact.
     pub fn watched<T>(&self, look: impl FnOnce(&Self) -> T) -> (T, Vec<FailedRead>) {
         self.failed.watched(|| look(self))
     }
 
-    /// The value. An error is noted: the check that asks could not look.
+    /// The value. An error is recorded: the running check could not examine it.
     pub fn ok<T, E: Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|e| self.failed.note(e.to_string())).ok()
     }
 
-    /// The value of an answer. That it is not known is noted.
+    /// The value of an answer. An unknown answer is recorded.
     pub fn known<T>(&self, answer: Answer<T>) -> Option<T> {
         match answer {
             Answer::Known(value) => Some(value),
@@ -108,10 +108,10 @@ impl<'a> HostFacts<'a> {
         }
     }
 
-    /// A file's text; `None` if the file is missing or cannot be read, which is noted.
+    /// A file's text; `None` if the file is missing or cannot be read, which is recorded.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let read = self.host.root().read_to_string(path);
-        // The root notes what the system refuses; not what it is that was read.
+        // The root records only what the system refuses, not content that cannot be used.
         if let Err(e) = &read
             && matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::FileTooLarge)
         {
@@ -126,7 +126,7 @@ impl<'a> HostFacts<'a> {
         known.map(str::to_owned).or_else(|| self.text(path))
     }
 
-    /// Whether a path is there.
+    /// Whether a path exists.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.host.root().exists(path)
     }
@@ -236,7 +236,7 @@ impl<'a> HostFacts<'a> {
             };
             let changes = self.ok(gpu_files::described(self.host, inventory));
             let mut changes = changes.unwrap_or_default();
-            // Without an answer, nothing is said of the spec.
+            // Without an answer, nothing is reported about the spec.
             let is_left = self.ok(other_toolkits::spec_is_left(self.host));
             if is_left != Some(false) {
                 let spec = Path::new(gpu_inject::generate::SPEC_PATH);
@@ -330,7 +330,7 @@ impl<'a> HostFacts<'a> {
         Some(version.split(['-', '+', '~']).next()?.to_owned())
     }
 
-    /// The engines themselves, for a plan that owns them.
+    /// The engines themselves, for a plan that takes ownership of them.
     pub fn into_engines(self) -> Engines {
         let host = self.host;
         let engines = self.engines.into_inner();

@@ -11,7 +11,7 @@ use gpu_host::Root;
 pub struct SpecFile {
     /// Its path.
     pub path: PathBuf,
-    /// That of its directory: of two specs, the one in the later directory counts.
+    /// The position of its directory: of two specs, the one in the later directory counts.
     priority: usize,
     content: io::Result<Vec<u8>>,
     spec: OnceCell<Option<Spec>>,
@@ -51,7 +51,7 @@ impl SpecFile {
     }
 }
 
-/// The specs in those of the files that engines read.
+/// The specs in the files that engines read.
 pub fn registry(files: &[SpecFile]) -> Registry {
     let files = files.iter().filter(|file| file.is_read());
     Registry::as_engines(files.map(|file| {

@@ -1,25 +1,25 @@
-//! What a TOML value means, apart from how it is written: `'x'` and `"x"`, layout, the order of
-//! keys, and inline tables or tables with headers are the same. Programs write the files of users
-//! anew in their own style (containerd's `config dump` and `config migrate`, nodeadm).
+//! The meaning of a TOML value, apart from its form: `'x'` and `"x"`, layout, the order of keys, and inline tables or
+//! tables with headers mean the same. Programs rewrite users' files in their own style (containerd's `config dump`
+//! and `config migrate`, nodeadm).
 
 use std::collections::BTreeMap;
 
 use toml_edit::{DocumentMut, Item, Value};
 
-/// What an item means. JSON has `serde_json::Value` for this.
+/// The meaning of an item. For JSON, `serde_json::Value` serves this purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TomlMeaning {
-    /// A table, of whatever form.
+    /// A table, in any form.
     Table(BTreeMap<String, TomlMeaning>),
-    /// An array, of whatever form.
+    /// An array, in any form.
     List(Vec<TomlMeaning>),
     /// Text.
     Text(String),
-    /// A truth value.
+    /// A boolean.
     Boolean(bool),
     /// A whole number.
     Integer(i64),
-    /// A number; by its bits, so that NaN equals itself.
+    /// A number, compared by its bits, so that NaN equals itself.
     Float(u64),
     /// A date, a time, or both.
     Date(String),
@@ -28,7 +28,7 @@ pub enum TomlMeaning {
 }
 
 impl TomlMeaning {
-    /// What an item means.
+    /// The meaning of an item.
     pub fn of(item: &Item) -> Self {
         if let Some(table) = item.as_table_like() {
             let members = table.iter().map(|(k, item)| (k.to_owned(), Self::of(item)));
@@ -44,7 +44,7 @@ impl TomlMeaning {
         }
     }
 
-    /// What a value means.
+    /// The meaning of a value.
     pub fn of_value(value: &Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text.value().clone()),
@@ -57,7 +57,7 @@ impl TomlMeaning {
         }
     }
 
-    /// What a whole text means; `None` if it is not TOML.
+    /// The meaning of a whole text; `None` if it is not TOML.
     pub fn of_text(text: &str) -> Option<Self> {
         Some(Self::of(text.parse::<DocumentMut>().ok()?.as_item()))
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     proptest! {
-        /// What another writer makes of a document means the same, and a changed value does not.
+        /// A document rewritten by another program means the same, and a document with a changed value does not.
         #[test]
         fn another_writer_changes_nothing(members in prop::collection::btree_map("[a-z.' ]{1,6}", "[ -~äß🦀]{0,12}", 1..6)) {
             let table: toml::Table = members.iter().map(|(k, v)| (k.clone(), toml::Value::from(v.as_str()))).collect();

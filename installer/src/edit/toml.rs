@@ -85,10 +85,10 @@ fn put(table: &mut toml::Table, keys: &[String], value: &Value) -> Result<(), Ed
     Ok(())
 }
 
-/// Checks that the editor did what was asked and nothing else.
+/// Checks that the editor made the requested change and no other.
 fn checked(made: String, wanted: &toml::Table) -> Result<String, EditError> {
     match table(&made) {
-        Ok(found) if found == *wanted => Ok(made),
+        Ok(result) if result == *wanted => Ok(made),
         _ => Err(EditError::Inexact),
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn remove(
             continue;
         };
         if get(&before, &names).is_some_and(|old| same(old, item)) {
-            // Somebody has put it back already.
+            // The old value has been restored already.
             continue;
         }
         if !get(&after, &names).is_some_and(|ours| same(ours, item)) {

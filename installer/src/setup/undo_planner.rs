@@ -89,7 +89,7 @@ pub fn plan(host: &Host) -> Result<Option<(Plan, Receipt)>, Error> {
 struct Conflict(EditError);
 
 impl Conflict {
-    /// As a line of the message: the file, what is wrong with it, and what of it is ours.
+    /// The problem as a line of the message: the file, what is wrong with it, and which part of it is ours.
     fn of_file(&self, done: &Change) -> String {
         let path = done.path.display();
         let (MergeKind::Json { keys } | MergeKind::Toml { keys }) = &done.kind else {
@@ -118,21 +118,20 @@ fn reverted(
     let text = match revert(done, current) {
         Ok(text) => text,
         Err(e) => match current.and_then(|text| edits.taken_out(&done.path, text, true)) {
-            // A file of ours to which somebody has added something.
+            // A file that we wrote and to which a user has added something.
             Some(text) if done.kind == MergeKind::Own => Some(text),
             Some(text) => revert(done, Some(&text)).map_err(Conflict)?,
             None => return Err(Conflict(e)),
         },
     };
     let Some(text) = text else { return Ok(None) };
-    // What was moved within the file, to another schema or under another name.
+    // Settings that were moved within the file, to another schema or under another name.
     let text = edits.taken_out(&done.path, &text, true).unwrap_or(text);
     let is_gone = done.kind == MergeKind::Own && done.before.is_none() && done.after.is_some();
     Ok(Some(text).filter(|text| !is_gone || !moved_edits::is_empty(text)))
 }
 
-/// Changes of files that an engine reads and that gpusetup did not write: somebody has copied our
-/// settings there.
+/// Changes to files that an engine reads and that gpusetup did not write, if a user has copied our settings there.
 fn moved(
     host: &Host,
     engines: &[Box<dyn Engine>],
@@ -145,7 +144,7 @@ fn moved(
             continue;
         }
         let read = engines.iter().find_map(|e| e.text_of(&path));
-        // What cannot be read is named at the end of the undo.
+        // A file that cannot be read is named at the end of the undo.
         let text = match read {
             Some(text) => Some(text.to_owned()),
             None => host.text(&path).ok().flatten(),

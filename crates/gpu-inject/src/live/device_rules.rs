@@ -1,4 +1,4 @@
-//! The device rules of a container as its config.json has them (`linux.resources.devices`), with those that every
+//! Reads a container's device rules from its config.json (`linux.resources.devices`), and adds the rules that every
 //! low-level runtime adds.
 
 use std::fs::File;
@@ -16,20 +16,20 @@ pub(super) enum NodeKind {
     Char,
 }
 
-/// One rule. What is `None` fits every device.
+/// One rule. A field that is `None` matches every device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AccessRule {
     pub(super) allows: bool,
     pub(super) kind: Option<NodeKind>,
     pub(super) major: Option<i32>,
     pub(super) minor: Option<i32>,
-    /// The accesses it speaks of, as in the kernel: 1 mknod, 2 reading, 4 writing.
+    /// The accesses that the rule covers, as in the kernel: 1 mknod, 2 reading, 4 writing.
     pub(super) access: u8,
 }
 
 /// Maximum bytes of a config.json.
 const LIMIT: u64 = 16 << 20;
-/// Maximum number of rules. Each has at most ten instructions, and a jump is never longer than one rule.
+/// Maximum number of rules. Each compiles to at most ten instructions, and no jump is longer than one rule.
 const MAX_RULES: usize = 4096;
 
 /// The rules in this config.json, in order.
@@ -37,7 +37,7 @@ pub(super) fn of_config(path: &Path) -> Result<Vec<AccessRule>, Error> {
     let read = || -> io::Result<Vec<AccessRule>> {
         let mut text = Vec::new();
         File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
-        // As the rest of this program reads JSON: another way would make it larger.
+        // The same parser as in the rest of this program, because another one would make it larger.
         let config: Value = serde_json::from_slice(&text)?;
         let written = config.pointer("/linux/resources/devices");
         let written = written
@@ -61,7 +61,7 @@ pub(super) fn of_config(path: &Path) -> Result<Vec<AccessRule>, Error> {
     Ok(rules)
 }
 
-/// A rule as it is written (OCI runtime specification, "Allowed Device list").
+/// A rule as config.json has it (OCI runtime specification, "Allowed Device list").
 fn rule(written: &Value) -> Option<AccessRule> {
     let text = |key| written.get(key).map(|value| value.as_str().unwrap_or("?"));
     let kind = match text("type") {
@@ -70,7 +70,7 @@ fn rule(written: &Value) -> Option<AccessRule> {
         Some("c" | "u") => Some(NodeKind::Char),
         Some(_) => return None,
     };
-    // -1 is every number. One that no device can have fits none.
+    // -1 stands for every number. A number that no device can have matches none.
     let number = |key| match written.get(key).map(Value::as_i64) {
         None | Some(Some(-1)) => Some(None),
         Some(n) => Some(Some(i32::try_from(n?).unwrap_or(i32::MAX))),
@@ -86,8 +86,8 @@ fn rule(written: &Value) -> Option<AccessRule> {
     })
 }
 
-/// What runc and crun allow every container, whatever its config.json says (runc `libcontainer/specconv`,
-/// `AllowedDevices`; crun `default_devices`): making any node, and opening the devices that every /dev has.
+/// The rules that runc and crun add for every container, whatever its config.json says (runc `libcontainer/specconv`,
+/// `AllowedDevices`; crun `default_devices`): creating any node, and opening the devices that every /dev has.
 fn of_every_container() -> impl Iterator<Item = AccessRule> {
     let rule = |kind, major, minor, access| AccessRule {
         allows: true,

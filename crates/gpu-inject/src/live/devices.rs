@@ -1,5 +1,5 @@
-//! A container's device rules: allows its devices, proves that they can be opened, and gives them back where
-//! something has taken them.
+//! A container's device rules: allows its devices, checks that they can be opened, and restores access to devices
+//! that something has revoked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use crate::linux::process::Process;
 
 /// A container whose device rules are to be changed.
 pub(super) struct ContainerRules<'a> {
-    /// A process in its cgroup.
+    /// A process in the container's cgroup.
     pub(super) process: &'a Process,
     /// The text of our own mountinfo(5).
     pub(super) mounts: &'a str,
     /// Its config.json, if known.
     pub(super) config: Option<&'a Path>,
     pub(super) manager: Option<&'a SystemdManager>,
-    /// The unit that systemd knows it by, if known.
+    /// Its systemd unit, if known.
     pub(super) unit: Option<&'a str>,
 }
 
@@ -51,7 +51,7 @@ impl ContainerRules<'_> {
         let named = self.unit.and_then(|unit| OwnCgroups::in_unit(leaf, unit));
         let own = named.unwrap_or_else(|| OwnCgroups::of(leaf));
         let covered = match &place {
-            // The kernel refuses the rule where a cgroup above forbids the device.
+            // The kernel refuses the rule if an ancestor cgroup forbids the device.
             RulesPlace::V1(_) => cgroup_v1::allow(&own.dirs, nodes).map(|()| Covered::Every)?,
             RulesPlace::V2(_) => cgroup_v2::allow(leaf, &own.dirs, nodes, self.config)?,
         };
@@ -65,8 +65,7 @@ impl ContainerRules<'_> {
         Ok(warnings)
     }
 
-    /// Those of the nodes that the container may not open. This process is in the container's cgroup for
-    /// a moment.
+    /// Returns the nodes that the container may not open. This process enters the container's cgroup for a moment.
     pub(super) fn lost<'n>(&self, nodes: &'n [DeviceNode]) -> Result<Vec<&'n DeviceNode>, Error> {
         let place = self.place()?;
         let leaf = place.leaf();
@@ -76,8 +75,8 @@ impl ContainerRules<'_> {
         )))
     }
 
-    /// The kernel's own word on whether the container can open its nodes, where rules count that we did not make: those
-    /// of a cgroup above the container's.
+    /// Asks the kernel whether the container can open its nodes. This is needed if rules apply that we did not write:
+    /// the rules of an ancestor of the container's cgroup.
     fn prove(&self, leaf: &Path, nodes: &[DeviceNode]) -> Result<Option<Message>, Error> {
         let at = leaf.display();
         let refused = match self.lost(nodes) {
@@ -130,7 +129,7 @@ impl ContainerRules<'_> {
 
     fn place_of(&self, process: &Process) -> Result<Option<RulesPlace>, Error> {
         let text = process.read("cgroup")?;
-        // The devices controller is in one hierarchy only: in v1's if that one is mounted.
+        // The devices controller is in one hierarchy only: in v1's if that is mounted.
         let v1 = cgroup_v1::directory(&text, self.mounts).map(RulesPlace::V1);
         Ok(v1.or_else(|| cgroup_v2::directory(&text, self.mounts).map(RulesPlace::V2)))
     }
@@ -150,27 +149,28 @@ impl ContainerRules<'_> {
                 .unwrap_or_else(|| place.leaf())
                 .to_owned()
         };
-        // The root of the hierarchy is not found by its path, since its rules are everybody's.
+        // The root of the hierarchy is not found by its path, because its rules apply to every process.
         Ok(home
             .filter(is_same)
             .map_or_else(top, |home| home.leaf().to_owned()))
     }
 }
 
-/// A running container whose devices may have been taken away.
+/// A running container whose devices may have been revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct RunningContainer<'a> {
-    /// A process of it.
+    /// A process of the container.
     pub process: &'a Pidfd,
-    /// Its unit of systemd, such as `docker-ID.scope`, if it has one.
+    /// Its systemd unit, such as `docker-ID.scope`, if it has one.
     pub unit: Option<&'a str>,
     /// Its config.json, if known.
     pub config: Option<&'a Path>,
 }
 
-/// Those of these nodes that the container may no longer open.
+/// Returns the nodes that the container may no longer open.
 ///
-/// The calling process is in the container's cgroup for a moment, so it should be one that was started for this alone.
+/// The calling process enters the container's cgroup for a moment, so it should be a process that was started only
+/// for this.
 pub fn lost_devices<'n>(
     container: RunningContainer<'_>,
     nodes: &'n [DeviceNode],
@@ -178,11 +178,11 @@ pub fn lost_devices<'n>(
     container.with_rules(|rules| rules.lost(nodes))
 }
 
-/// Gives the container those of these nodes again that it may no longer open, after an event that has made its device
-/// rules anew without them, and has systemd know all of them. Returns the nodes that were lost.
+/// Lets the container open those of these nodes again that it may no longer open, after an event that has replaced
+/// its device rules, and tells systemd about all of them. Returns the nodes that were revoked.
 ///
-/// The container's mounts are as they were, so no file is touched. As for [`lost_devices`], the calling process should
-/// have been started for this alone.
+/// The container's mounts are unchanged, so no file is touched. As for [`lost_devices`], the calling process should
+/// have been started only for this.
 pub fn restore_devices<'n>(
     container: RunningContainer<'_>,
     nodes: &'n [DeviceNode],

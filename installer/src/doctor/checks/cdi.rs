@@ -72,7 +72,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
     let hook = Path::new(HOOK_PATH).file_name()?.to_str()?;
     let mut findings = Vec::new();
     for (file, text) in specs(look) {
-        // Our own spec is the matter of `cdi-stale`, a broken one that of `cdi-broken`.
+        // `cdi-stale` reports our own spec, and `cdi-broken` a broken one.
         let Some(spec) = file
             .spec()
             .filter(|_| !text.contains(hook) && file.is_read())
@@ -93,7 +93,7 @@ fn paths_gone(look: &HostFacts) -> Option<String> {
 fn hook_gone(look: &HostFacts) -> Option<String> {
     let mut findings = Vec::new();
     for file in look.spec_files() {
-        // Whether our own hook is there is the matter of `programs-gone`.
+        // `programs-gone` reports a missing hook of our own.
         let Some(spec) = file.spec().filter(|_| file.is_read()) else {
             continue;
         };
@@ -131,8 +131,8 @@ fn shadowed(look: &HostFacts) -> Option<String> {
         let used = registry.devices();
         let is_hidden = spec.devices.iter().all(|d| {
             let mut all = used.iter();
-            let found = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
-            found.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
+            let device = all.find(|(n, _)| n.kind == spec.kind && n.device == d.name);
+            device.is_some_and(|(_, f)| f.as_ref().is_ok_and(|f| *f != file.path.as_path()))
         });
         if is_hidden {
             findings.push(format!(

@@ -96,7 +96,7 @@ fn runtime_gone(look: &HostFacts) -> Option<String> {
     let findings = viewed(look, |_, _, _, view| {
         Some(settings::dangling(look.host, view))
     })?;
-    // That our own program is missing is the matter of `programs-gone`.
+    // `programs-gone` reports that our own program is missing.
     evidence(
         findings
             .into_iter()

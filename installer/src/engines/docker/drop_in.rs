@@ -29,8 +29,7 @@ pub fn finds_ours(host: &Host, unit: &Unit, wanted: &SetupOptions) -> bool {
     first.is_some_and(|f| f == ours || is_same_file(host, &f, &ours))
 }
 
-/// Whether the running dockerd was started with the PATH that its unit has now; false if that
-/// cannot be found out.
+/// Whether the running dockerd was started with the PATH that its unit has now; false if that cannot be determined.
 pub fn is_started_with(host: &Host, unit: &Unit, pidfile: &Path) -> bool {
     let root = host.root();
     let pid = root.read_to_string(pidfile).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Whether a Docker accepts the file that was written and, after a restart or reload, answers and uses
-//! it.
+//! Checks that a Docker accepts the written file and, after a restart or reload, answers and uses it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,8 +11,8 @@ use crate::host::Host;
 use crate::host::systemd_unit::Unit;
 use crate::model::setup_options::SetupOptions;
 
-/// Waits until it does; an error contains its answer. `file` is its configuration as it is now, if
-/// that can be read.
+/// Waits until dockerd uses the configuration; an error contains its answer. `file` is the configuration as it is
+/// now, if it can be read.
 pub fn wait(
     host: &Host,
     client: &Client,
@@ -22,8 +21,8 @@ pub fn wait(
 ) -> Result<(), Error> {
     let started = Instant::now();
     loop {
-        // A reload continues after `systemctl reload` has ended (moby #47353), and if it fails,
-        // only the log tells.
+        // A reload continues after `systemctl reload` has ended (moby #47353), and its failure is reported only in
+        // the log.
         let user = if is_of_user { " --user" } else { "" };
         let fix = format!(
             "`journalctl{user} -u docker` says why; `systemctl{user} cat docker` shows what file it reads"
@@ -36,9 +35,12 @@ pub fn wait(
                     Duration::from_secs(10),
                 ),
             },
-            Err(said) => {
+            Err(message) => {
                 let fix = Some(fix);
-                (EngineFault::NotBack { said, fix }, Duration::from_secs(60))
+                (
+                    EngineFault::NotBack { said: message, fix },
+                    Duration::from_secs(60),
+                )
             }
         };
         if started.elapsed() >= limit {
@@ -61,8 +63,11 @@ pub fn ensure_valid(host: &Host, config: &Path, unit: &Unit) -> Result<(), Error
     if out.has_succeeded() {
         return Ok(());
     }
-    let said = out.last_line().to_owned();
-    Err(Error::engine("dockerd", EngineFault::Refuses { said }))
+    let message = out.last_line().to_owned();
+    Err(Error::engine(
+        "dockerd",
+        EngineFault::Refuses { said: message },
+    ))
 }
 
 /// How our part of the file differs from what the daemon uses; `None` if it does not.

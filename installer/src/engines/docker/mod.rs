@@ -1,8 +1,8 @@
 //! Sets up Docker, the system's or a user's rootless one, and detects those that are not ours to
 //! set up.
 //!
-//! Longer than 400 lines: Rust wants a trait's implementation in one place, and Docker has an answer of its own to nearly
-//! every question of `Engine`.
+//! Longer than 400 lines: Rust requires a trait's implementation in one place, and Docker differs from the default in
+//! nearly every method of `Engine`.
 
 pub(crate) mod cdi_restart;
 pub(crate) mod client;
@@ -45,7 +45,7 @@ use crate::model::setup_options::{Mode, SetupOptions};
 /// The default PID file (dockerd(8), `--pidfile`).
 pub const PIDFILE: &str = "/var/run/docker.pid";
 
-/// A Docker that is ours to set up.
+/// A Docker that we manage.
 pub struct Docker {
     facts: Facts,
     version: Answer<(u32, u32)>,
@@ -54,8 +54,8 @@ pub struct Docker {
     file: Result<DaemonJson, Error>,
     unit: Unit,
     client: Client,
-    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for
-    /// plans only: after a change, the daemon is asked again.
+    /// What the daemon reported when it was detected; `None` in a directory tree. It is used for plans only: after a
+    /// change, the daemon is queried again.
     info: Answer<DaemonInfo>,
     /// The user that it belongs to, if it is rootless.
     user: Option<User>,
@@ -83,8 +83,8 @@ pub fn detect(host: &Host) -> Vec<Box<dyn Engine>> {
     engines
 }
 
-/// The socket that plain `docker` should use for the user who runs gpusetup: their own Docker's if
-/// they have one, or else the system's.
+/// The socket that plain `docker` should use for the user who runs gpusetup: the socket of the user's own Docker if
+/// there is one, otherwise the system's.
 pub fn own_socket(host: &Host) -> String {
     match host.user() {
         Some(user) if rootless::is_there(host, user) => {
@@ -179,8 +179,8 @@ impl Docker {
         }
     }
 
-    /// Its version, on which depends what must be in its file; (0, 0), so very old, in a directory
-    /// tree without its package.
+    /// Its version, which decides what must be in its file. In a directory tree without its package the version is
+    /// (0, 0), so very old.
     fn number(&self) -> Result<(u32, u32), Error> {
         match &self.version {
             Answer::Known(version) => Ok(*version),
@@ -234,8 +234,7 @@ impl Docker {
         cdi_restart::warning(*self.version.known()?)
     }
 
-    /// The mode to set up: CDI is not turned on if it would not work, unless the user asked for CDI
-    /// alone.
+    /// The mode to set up: CDI is not enabled if it would not work, unless the user has asked for CDI only.
     fn mode(&self, wanted: &SetupOptions) -> Mode {
         match wanted.mode {
             Mode::Both if self.is_blind => Mode::Runtime,
@@ -329,7 +328,7 @@ impl Engine for Docker {
         match &self.info {
             Answer::Known(info) if info.containers == Some(0) => Answer::None,
             Answer::Known(_) => containers::dependent_containers(host, &self.client),
-            // It does not run, so it cannot be asked.
+            // The daemon does not run, so it cannot be queried.
             Answer::None => Answer::None,
             Answer::Unknown(why) => Answer::Unknown(why.clone()),
         }
@@ -339,7 +338,7 @@ impl Engine for Docker {
         let stops = self.info.known().is_some_and(|info| !info.live_restore);
         match stops.then(|| containers::running(host, &self.client)) {
             Some(Answer::Known(now)) => now,
-            // Those in the plan, which ran a moment ago.
+            // The containers in the plan, which ran a moment ago.
             _ => planned.to_vec(),
         }
     }
@@ -369,7 +368,7 @@ impl Engine for Docker {
     }
 
     fn caveats(&self, host: &Host) -> Vec<String> {
-        // Where nobody can tell whether CDI is on, a warning too many is the smaller harm.
+        // If it is not known whether CDI is enabled, an unnecessary warning does less harm than a missing one.
         let has_cdi = match self.client.info(host) {
             Answer::Known(info) => info.has_cdi,
             Answer::None => false,
@@ -393,13 +392,13 @@ impl Engine for Docker {
         };
         let ways = probe::Ways {
             gpus: self.user.is_none(),
-            // A runtime of another tool that was left in place is not ours to test.
+            // A runtime of another tool that was left in place is not tested.
             runtime: self.file().and_then(is_ours).unwrap_or(true),
             cdi: !self.is_blind
                 && match self.client.info(host) {
                     Answer::Known(info) => info.has_cdi,
                     Answer::None => false,
-                    // The container tells.
+                    // The container itself reports the result.
                     Answer::Unknown(_) => true,
                 },
         };
@@ -407,8 +406,8 @@ impl Engine for Docker {
     }
 
     fn check(&self, host: &Host) -> Result<bool, Error> {
-        // dockerd has `--validate` from 23.0 on; for older versions, what we wrote was checked as
-        // it was made. A rootless dockerd is not started outside rootlesskit.
+        // dockerd has `--validate` from 23.0 on; for older versions, our edit was checked when it was made. A
+        // rootless dockerd is not started outside rootlesskit.
         let can = host.is_live() && self.user.is_none() && self.number()? >= (23, 0);
         if !can || !host.root().exists(&self.config) {
             return Ok(false);

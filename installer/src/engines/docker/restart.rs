@@ -6,8 +6,7 @@ use crate::engines::activation::{Activated, Activation};
 use crate::host::Host;
 use crate::host::answer::Answer;
 
-/// The restart of a daemon that has reported this. `with`: the service, with the effect as a
-/// message.
+/// Plans the restart of a daemon that has reported this. `with` is the service, with the effect as a message.
 pub fn planned(
     host: &Host,
     client: &Client,
@@ -23,7 +22,7 @@ pub fn planned(
         Answer::None => return Activation::restart(with("it does not run now; this starts it")),
         Answer::Unknown(why) => return not_known(why),
     };
-    // If none runs, there are no names to ask for.
+    // If none runs, there are no names to query.
     let running = match info.running {
         Some(0) => Answer::None,
         _ => containers::running(host, client),
