@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gpu_inject::generate::SPEC_PATH;
+
 use super::local_files::{LocalFiles, NotSeen};
 use crate::engines;
 
@@ -62,10 +64,14 @@ pub fn user_patterns() -> Vec<&'static str> {
     [engines::user_config_patterns(), USER_UNITS.to_vec()].concat()
 }
 
-/// Whether a file belongs to one of our own units.
+/// Whether a file belongs to one of our own units, or is the CDI spec that these make and that goes with the package. Who
+/// uses the spec's devices is a question of its own.
 pub fn is_ours(path: &Path) -> bool {
-    path.iter()
-        .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
+    path == Path::new(SPEC_PATH)
+        || path == Path::new("/run/cdi/nvidia.yaml")
+        || path
+            .iter()
+            .any(|part| part.to_string_lossy().starts_with(OWN_UNITS))
 }
 
 /// Each file that needs our packages, once, with the word that shows it; and the places that were not examined.
@@ -98,4 +104,17 @@ pub fn matches(
         }
     }
     (word_by_path.into_iter().collect(), not_seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An undo leaves it to the service that makes it, so it would keep the packages for ever.
+    #[test]
+    fn our_own_spec_is_no_reference() {
+        assert!(is_ours(Path::new("/var/run/cdi/nvidia.yaml")));
+        assert!(is_ours(Path::new("/run/cdi/nvidia.yaml")));
+        assert!(!is_ours(Path::new("/etc/cdi/nvidia.yaml")));
+    }
 }
