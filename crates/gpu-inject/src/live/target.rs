@@ -66,10 +66,6 @@ impl Pidfd {
             Held::Directory(process) => process.try_clone(),
         }
     }
-
-    pub(super) fn process(&self) -> Result<Process, Error> {
-        Process::of_pidfd(self.0.as_fd())
-    }
 }
 
 /// The container to inject into. It can be made only if its mount namespace is not the host's.
